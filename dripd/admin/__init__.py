@@ -1,0 +1,1 @@
+"""Who asks, in what words: the wire, the method table, roles."""

@@ -1,0 +1,139 @@
+"""Which methods are there? Every one by name, with what it takes and who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from dripd.admin import params as p
+from dripd.admin.messages import Handler, Method, Spec
+from dripd.admin.roles import Role
+
+
+def reading(name: str, params: type[msgspec.Struct] = p.Params) -> Spec:
+    return Spec(name=name, params=params, role=Role.VIEWER)
+
+
+def changing(
+    name: str, params: type[msgspec.Struct], role: Role = Role.MEMBER, *, dry_run: bool = True
+) -> Spec:
+    return Spec(name=name, params=params, role=role, mutating=True, dry_run=dry_run)
+
+
+ACCOUNTS: Final = (
+    changing("account.set", p.AccountSet, Role.ADMIN),
+    reading("account.list", p.AccountList),
+    reading("account.show", p.AccountKey),
+    changing("account.pause", p.AccountKey, Role.ADMIN),
+    changing("account.resume", p.AccountKey, Role.ADMIN),
+    changing("sender.set", p.SenderSet, Role.ADMIN),
+    reading("sender.list", p.SenderList),
+    reading("sender.show", p.SenderKey),
+    changing("sender.pause", p.SenderKey, Role.ADMIN),
+    changing("sender.resume", p.SenderKey, Role.ADMIN),
+    changing("operator.set", p.OperatorSet, Role.ADMIN),
+    reading("operator.list", p.Listing),
+    changing("operator.remove", p.OperatorKey, Role.ADMIN),
+)
+
+CONTACTS: Final = (
+    changing("list.set", p.ListSet),
+    reading("list.list", p.ListList),
+    reading("list.show", p.ListShow),
+    changing("list.add", p.ListMembers),
+    changing("list.remove", p.ListMembers),
+    changing("list.trigger_add", p.ListTrigger),
+    changing("list.trigger_remove", p.ListTrigger),
+    changing("contact.add", p.ContactAdd),
+    changing("contact.import", p.Import),
+    reading("contact.list", p.ContactList),
+    reading("contact.show", p.ContactKey),
+    reading("contact.timeline", p.ContactTimeline),
+    reading("contact.explain", p.ContactKey),
+    changing("contact.update", p.ContactUpdate),
+    changing("contact.tag", p.ContactTag),
+    changing("contact.untag", p.ContactTag),
+    changing("contact.send", p.ContactSend),
+    changing("contact.erase", p.ContactKey, Role.ADMIN),
+)
+
+CAMPAIGNS: Final = (
+    reading("campaign.validate", p.CampaignDocuments),
+    reading("campaign.plan", p.CampaignPlan),
+    changing("campaign.apply", p.CampaignDocuments),
+    changing("campaign.publish", p.CampaignPublish),
+    changing("campaign.activate", p.CampaignKey),
+    changing("campaign.resume", p.CampaignKey),
+    changing("campaign.drain", p.CampaignKey),
+    changing("campaign.archive", p.CampaignKey),
+    changing("campaign.deactivate", p.CampaignStop),
+    changing("campaign.pause", p.CampaignStop),
+    reading("campaign.list", p.CampaignList),
+    reading("campaign.show", p.CampaignShow),
+    reading("campaign.diff", p.CampaignDiff),
+    reading("campaign.stats", p.CampaignKey),
+    reading("campaign.export", p.CampaignExport),
+    changing("campaign.trigger_add", p.CampaignTrigger),
+    changing("campaign.trigger_remove", p.CampaignTrigger),
+    reading("campaign.trigger_list", p.CampaignTriggerList),
+)
+
+RUNS: Final = (
+    changing("enroll.add", p.EnrollAdd),
+    changing("enroll.import", p.EnrollImport),
+    reading("enroll.list", p.EnrollList),
+    reading("enroll.show", p.EnrollKey),
+    reading("enroll.explain", p.EnrollKey),
+    changing("enroll.stop", p.EnrollStop),
+    changing("enroll.reset", p.Selection),
+    changing("enroll.move", p.EnrollMove),
+    changing("enroll.skip", p.Selection),
+    changing("enroll.due_now", p.Selection),
+    reading("task.list", p.TaskList),
+    changing("task.done", p.TaskDone),
+    changing("task.cancel", p.TaskKey),
+    changing("task.assign", p.TaskAssign),
+    reading("notification.list", p.NotificationList),
+    changing("notification.read", p.TaskKey, dry_run=False),
+    reading("delivery.list", p.DeliveryList),
+    reading("delivery.show", p.DeliveryKey),
+    reading("dead.list", p.DeadList),
+    changing("dead.retry", p.DeadPick),
+    changing("dead.discard", p.DeadPick),
+    changing("suppress.add", p.SuppressAdd),
+    changing("suppress.remove", p.Suppress, Role.ADMIN),
+    reading("suppress.check", p.SuppressCheck),
+    changing("suppress.import", p.Import),
+    reading("suppress.export", p.Listing),
+    changing("event.add", p.EventAdd),
+)
+
+DEPLOYMENT: Final = (
+    reading("clock.show"),
+    changing("clock.set", p.ClockSet, Role.ADMIN, dry_run=False),
+    changing("clock.advance", p.ClockAdvance, Role.ADMIN, dry_run=False),
+    changing("daemon.pause", p.Everything, Role.ADMIN),
+    changing("daemon.resume", p.Everything, Role.ADMIN),
+    reading("daemon.status"),
+    reading("daemon.ready"),
+    reading("daemon.whoami", p.InAccount),
+    reading("node.list"),
+    reading("audit.list", p.AuditList),
+)
+
+SPECS: Final[Mapping[str, Spec]] = {
+    spec.name: spec for spec in (*ACCOUNTS, *CONTACTS, *CAMPAIGNS, *RUNS, *DEPLOYMENT)
+}
+"""Every method that the daemon performs; `daemon.version` is the server's own."""
+
+
+def bind(handlers: Mapping[str, Handler]) -> Mapping[str, Method]:
+    """The method table, each spec with its handler.
+
+    Raises `ValueError` if a method has no handler or a handler no method.
+    """
+    if odd := sorted(handlers.keys() ^ SPECS.keys()):
+        raise ValueError(f"methods and handlers do not match: {', '.join(odd)}")
+    return {name: Method(spec=spec, handler=handlers[name]) for name, spec in SPECS.items()}

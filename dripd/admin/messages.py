@@ -1,0 +1,113 @@
+"""What is a call, and what answers it: the types between the socket and the handlers.
+
+A `Spec` says what a method takes and who may call it, a `Method` adds the handler, a `Call`
+is one use of it. The table of methods is an explicit mapping; no name that a client sends is
+ever looked up anywhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from dripd.admin.roles import Role
+from dripd.errors import BadRequest
+
+ENVELOPE: Final = ("request_id", "reason", "dry_run", "yes", "as")
+"""Keys of `params` that belong to every call and to no method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Who calls what, and how it is meant.
+
+    `request_id` makes a repeated mutating call have one effect; `dry_run` forbids any effect;
+    `yes` confirms; `as_name` is the operator for whom an admin acts.
+    """
+
+    method: str
+    uid: int
+    pid: int
+    user: str
+    role: Role
+    why: str
+    as_name: str | None = None
+    request_id: str | None = None
+    reason: str = ""
+    dry_run: bool = False
+    yes: bool = False
+
+    @property
+    def actor(self) -> str:
+        """The name under which this is done."""
+        return self.as_name or self.user
+
+
+Handler: TypeAlias = Callable[[Call, Any], Awaitable[object]]
+"""Performs a call; answers with JSON values or raises a `DripdError`.
+
+Its second parameter is the method's own params struct: `Any`, since a table of handlers of
+different structs has no narrower type.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What a method takes, from which role on it may be called, whether it changes anything."""
+
+    name: str
+    params: type[msgspec.Struct]
+    role: Role
+    mutating: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method with what performs it."""
+
+    spec: Spec
+    handler: Handler
+
+
+Table: TypeAlias = Mapping[str, Method]
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys that belong to every call; `reason` has at most 1000 characters."""
+
+    request_id: str | None = None
+    reason: str = ""
+    dry_run: bool = False
+    yes: bool = False
+    as_name: str | None = msgspec.field(default=None, name="as")
+
+
+def split(params: Mapping[str, object]) -> tuple[Envelope, dict[str, object]]:
+    """Part the envelope from the method's own arguments.
+
+    Raises `BadRequest` with the path of a value of the wrong type.
+    """
+    outer = {key: params[key] for key in ENVELOPE if key in params}
+    inner = {key: value for key, value in params.items() if key not in ENVELOPE}
+    return decode(Envelope, outer), inner
+
+
+def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
+    """*params* as the struct *kind*; raises `BadRequest` that says which key is wrong."""
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for key in params:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+            raise BadRequest(f"unknown argument {key!r}", path=key, hint=hint)
+    try:
+        return msgspec.convert(dict(params), kind)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at ")
+        where = path.strip("`").removeprefix("$").removeprefix(".")
+        raise BadRequest(text, path=where) from error

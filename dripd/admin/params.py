@@ -1,0 +1,392 @@
+"""What does each method take? The arguments of every call, as forbidding structs.
+
+One struct a method, named after it: `campaign.publish` takes `CampaignPublish`. Names are those
+of CONTRACT.md section 8. Accounts and campaigns are keys; a contact is its external_id or
+`#ID`; instants are RFC 3339 and durations `3d`, both as text, read by the handler.
+`account=None` means: whichever account of the deployment has that key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, field
+
+Channel: TypeAlias = Literal["email", "sms"]
+Inflight: TypeAlias = Literal["pin", "terminate", "migrate"]
+ListKind: TypeAlias = Literal["bucket", "selection", "project", "board"]
+Page: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
+Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+Some: TypeAlias = Annotated[list[Key], Meta(min_length=1, max_length=1000)]
+Upto: TypeAlias = Annotated[list[Key], Meta(max_length=1000)]
+Id: TypeAlias = Annotated[int, Meta(ge=1)]
+Ids: TypeAlias = Annotated[list[Id], Meta(max_length=1000)]
+Rows: TypeAlias = Annotated[list[dict[str, object]], Meta(min_length=1, max_length=500)]
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A method without arguments, and the base of all others."""
+
+
+class InAccount(Params, frozen=True, kw_only=True):
+    account: Key | None = None
+
+
+class Listing(InAccount, frozen=True, kw_only=True):
+    """`limit` items at most, after the opaque cursor `after` of the page before."""
+
+    limit: Page = 100
+    after: str | None = None
+
+
+class Document(Params, frozen=True, kw_only=True):
+    filename: str
+    text: str
+
+
+class AccountKey(Params, frozen=True, kw_only=True):
+    key: Key
+
+
+class AccountSet(Params, frozen=True, kw_only=True):
+    """`window` is YAML or JSON text of a window, or `off`; what is None stays as it is."""
+
+    key: Key
+    name: str | None = None
+    plan: Key | None = None
+    timezone: Key | None = None
+    window: str | None = None
+    rate: str | None = None
+    postal_address: str | None = None
+    subscription: bool | None = None
+    writer: str | None = None
+
+
+class AccountList(Params, frozen=True, kw_only=True):
+    status: Literal["active", "paused", "closed"] | None = None
+    limit: Page = 100
+    after: str | None = None
+
+
+class SenderKey(InAccount, frozen=True, kw_only=True):
+    address: Key
+
+
+class SenderSet(SenderKey, frozen=True, kw_only=True):
+    """`daily_limit` 0 takes the limit away; `shared` is `account`, names, or empty."""
+
+    channel: Channel | None = None
+    provider: Key | None = None
+    owner: str | None = None
+    shared: str | None = None
+    rate: str | None = None
+    daily_limit: Annotated[int, Meta(ge=0)] | None = None
+
+
+class SenderList(Listing, frozen=True, kw_only=True):
+    channel: Channel | None = None
+
+
+class OperatorKey(InAccount, frozen=True, kw_only=True):
+    name: Key
+
+
+class OperatorSet(OperatorKey, frozen=True, kw_only=True):
+    role: Literal["admin", "member", "viewer"] | None = None
+    boards: list[Key] | None = None
+
+
+class ListSet(InAccount, frozen=True, kw_only=True):
+    key: Key
+    kind: ListKind | None = None
+    dynamic: bool = False
+
+
+class ListList(Listing, frozen=True, kw_only=True):
+    kind: ListKind | None = None
+
+
+class ListShow(Listing, frozen=True, kw_only=True):
+    key: Key
+
+
+class ListMembers(InAccount, frozen=True, kw_only=True):
+    key: Key
+    contacts: Some
+
+
+class ListTrigger(InAccount, frozen=True, kw_only=True):
+    list_key: Key = field(name="list")
+    campaign: Key
+    on: str = "list_added"
+
+
+class ContactKey(InAccount, frozen=True, kw_only=True):
+    contact: Key
+
+
+class ContactAdd(InAccount, frozen=True, kw_only=True):
+    external_id: Key
+    email: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+    owner: str | None = None
+    service_owner: str | None = None
+    attrs: dict[str, object] = {}
+    tags: list[Key] = []
+
+
+class Import(InAccount, frozen=True, kw_only=True):
+    """Rows judged one by one: a bad one is refused by itself."""
+
+    rows: Rows
+
+
+class ContactList(Listing, frozen=True, kw_only=True):
+    tag: Key | None = None
+    list_key: Key | None = field(default=None, name="list")
+    where: str | None = None
+
+
+class ContactTimeline(Listing, frozen=True, kw_only=True):
+    contact: Key
+    enrollment: Id | None = None
+
+
+class ContactUpdate(ContactKey, frozen=True, kw_only=True):
+    """`ops` are texts such as `city set Oslo`, all or nothing."""
+
+    ops: list[str] = []
+    email: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+    owner: str | None = None
+    service_owner: str | None = None
+
+
+class ContactTag(ContactKey, frozen=True, kw_only=True):
+    tags: Some
+
+
+class ContactSend(ContactKey, frozen=True, kw_only=True):
+    channel: Channel = "email"
+    sender: str | None = None
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+class CampaignKey(InAccount, frozen=True, kw_only=True):
+    key: Key
+
+
+class CampaignDocuments(InAccount, frozen=True, kw_only=True):
+    documents: Annotated[list[Document], Meta(min_length=1, max_length=1000)]
+
+
+class CampaignPlan(InAccount, frozen=True, kw_only=True):
+    """Exactly one of `key` (its draft) and `documents` (one)."""
+
+    key: Key | None = None
+    documents: Annotated[list[Document], Meta(max_length=1)] = []
+    inflight: Inflight | None = None
+
+
+class CampaignPublish(CampaignKey, frozen=True, kw_only=True):
+    """`map` leads from step keys of the live version to keys of the draft."""
+
+    inflight: Inflight | None = None
+    map: dict[str, str] = {}
+
+
+class CampaignStop(CampaignKey, frozen=True, kw_only=True):
+    mode: Literal["hold", "drain", "remove_all"] | None = None
+
+
+class CampaignList(Listing, frozen=True, kw_only=True):
+    board: Key | None = None
+    status: str | None = None
+
+
+class CampaignShow(CampaignKey, frozen=True, kw_only=True):
+    policy: bool = False
+    version: Id | None = None
+
+
+class CampaignDiff(CampaignKey, frozen=True, kw_only=True):
+    """`from` defaults to the live version, `to` to the draft."""
+
+    from_: Id | None = field(default=None, name="from")
+    to: Id | None = None
+
+
+class CampaignExport(CampaignKey, frozen=True, kw_only=True):
+    version: Id | None = None
+
+
+class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
+    campaign: Key
+
+
+class CampaignTrigger(InAccount, frozen=True, kw_only=True):
+    campaign: Key
+    on: str
+    list_key: Key | None = field(default=None, name="list")
+    tag: str | None = None
+    field_: str | None = field(default=None, name="field")
+    to: str | None = None
+    from_: str | None = field(default=None, name="from")
+    board: str | None = None
+    form: str | None = None
+    link: str | None = None
+    step: str | None = None
+
+
+class EnrollAdd(InAccount, frozen=True, kw_only=True):
+    """`contacts`, or `backfill`: the members of a list. `key` is the idempotency key."""
+
+    campaign: Key
+    contacts: Upto = []
+    backfill: Key | None = None
+    key: str | None = None
+    start_at: str | None = None
+    source: str = "cli"
+    vars: dict[str, object] = {}
+
+
+class EnrollImport(InAccount, frozen=True, kw_only=True):
+    campaign: Key
+    rows: Rows
+
+
+class EnrollList(Listing, frozen=True, kw_only=True):
+    campaign: Key | None = None
+    contact: Key | None = None
+    status: str | None = None
+    hold: str | None = None
+    list_key: Key | None = field(default=None, name="list")
+    tag: Key | None = None
+
+
+class EnrollKey(Params, frozen=True, kw_only=True):
+    enrollment: Id
+
+
+class Selection(InAccount, frozen=True, kw_only=True):
+    """Live runs: the kinds of condition are and-ed, the values of one kind or-ed."""
+
+    enrollment: Ids = []
+    contact: Upto = []
+    campaign: Upto = []
+    lists: Upto = field(default_factory=list, name="list")
+    tag: Upto = []
+    where: str | None = None
+    not_started: bool = False
+
+
+class EnrollStop(Selection, frozen=True, kw_only=True):
+    reset: bool = False
+    reset_stats: bool = False
+
+
+class EnrollMove(Selection, frozen=True, kw_only=True):
+    to: Key
+
+
+class TaskList(Listing, frozen=True, kw_only=True):
+    kind: str | None = None
+    assignee: str | None = None
+    campaign: Key | None = None
+    state: Literal["open", "done", "cancelled"] | None = None
+
+
+class TaskKey(Params, frozen=True, kw_only=True):
+    id: Id
+
+
+class TaskDone(TaskKey, frozen=True, kw_only=True):
+    text: str | None = None
+
+
+class TaskAssign(TaskKey, frozen=True, kw_only=True):
+    to: Key
+
+
+class NotificationList(Listing, frozen=True, kw_only=True):
+    recipient: str | None = None
+    unread: bool = False
+
+
+class DeliveryList(Listing, frozen=True, kw_only=True):
+    state: Literal["leased", "accepted", "failed", "unknown", "cancelled"] | None = None
+    channel: Channel | None = None
+    campaign: Key | None = None
+    contact: Key | None = None
+    enrollment: Id | None = None
+
+
+class DeliveryKey(Params, frozen=True, kw_only=True):
+    id: Key
+
+
+class DeadList(Listing, frozen=True, kw_only=True):
+    campaign: Key | None = None
+
+
+class DeadPick(InAccount, frozen=True, kw_only=True):
+    """A `group` of `dead.list`, or enrollments of it."""
+
+    group: Key | None = None
+    enrollment: Ids = []
+
+
+class Suppress(InAccount, frozen=True, kw_only=True):
+    """`channel=None`: email where the address has an @. `account=None`: everywhere."""
+
+    addresses: Some
+    channel: Channel | None = None
+
+
+class SuppressAdd(Suppress, frozen=True, kw_only=True):
+    expires_at: str | None = None
+
+
+class SuppressCheck(InAccount, frozen=True, kw_only=True):
+    address: Key
+
+
+class EventAdd(InAccount, frozen=True, kw_only=True):
+    kind: Key
+    contact: Key | None = None
+    delivery: Key | None = None
+    conversation_ref: Key | None = None
+    address: Key | None = None
+    payload: dict[str, object] = {}
+    at: str | None = None
+    dedup_key: Key | None = None
+
+
+class ClockSet(Params, frozen=True, kw_only=True):
+    to: str
+
+
+class ClockAdvance(Params, frozen=True, kw_only=True):
+    by: str
+
+
+class Everything(Params, frozen=True, kw_only=True):
+    """`all` must be true: whoever pauses every account says so."""
+
+    all_: Literal[True] = field(name="all")
+
+
+class AuditList(Params, frozen=True, kw_only=True):
+    """`since` is an instant, or a duration back from now."""
+
+    who: str | None = None
+    method: str | None = None
+    target: str | None = None
+    since: str | None = None
+    limit: Page = 100
+    after: str | None = None
