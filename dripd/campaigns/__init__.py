@@ -1,0 +1,1 @@
+"""What is meant to happen: definitions, templates, the life-cycle, the reducer."""

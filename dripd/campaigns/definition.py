@@ -1,0 +1,441 @@
+"""What does a campaign say? The values that a campaign file is read into.
+
+Everything here is resolved: policies and steps carry their final value, whether the file, the
+preset or dripd's default gave it. Who reads files is `parse`; who judges them is `validate`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal, TypeAlias
+
+from dripd.campaigns.condition import Condition
+from dripd.clock import Millis
+from dripd.scheduler.calendar import Window
+from dripd.scheduler.due import Timing
+
+MESSAGE_KINDS = frozenset({"email", "sms"})
+"""The step kinds that owe a delivery; every other kind is internal."""
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+MINUTES_OF_DAY = 1440
+
+Origin: TypeAlias = Literal["file", "preset", "default"]
+"""Who gave a policy its value."""
+
+SkipOrExit: TypeAlias = Literal["skip", "exit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSpec:
+    """A window as written: minutes of the local day, half-open; `closes` may be 1440.
+
+    `opens` later than `closes` spans midnight and belongs to the day it opens.
+    `holidays` holds names of calendars (`DE-BE`) and ISO dates, in the order written.
+    """
+
+    days: frozenset[int] = frozenset(range(7))
+    opens: int = 0
+    closes: int = MINUTES_OF_DAY
+    holidays: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """The canonical JSON text: equal windows have equal texts (a lane's calendar)."""
+        shape = {
+            "days": [WEEKDAYS[day] for day in sorted(self.days)],
+            "from": format_minute(self.opens),
+            "holidays": list(self.holidays),
+            "to": format_minute(self.closes),
+        }
+        return json.dumps(shape, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> WindowSpec:
+        """Read what `to_text` wrote.
+
+        Raises `ValueError` or `KeyError` if the text is of another make.
+        """
+        shape = json.loads(text)
+        return cls(
+            days=frozenset(WEEKDAYS.index(day) for day in shape["days"]),
+            opens=parse_minute(shape["from"]),
+            closes=parse_minute(shape["to"]),
+            holidays=tuple(shape["holidays"]),
+        )
+
+
+def format_minute(minute: int) -> str:
+    """`540` is `09:00`, `1440` is `24:00`."""
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def parse_minute(text: str) -> int:
+    """`09:00` is minute 540 of the day; `24:00`, its end, is 1440. Raises `ValueError`."""
+    hours, colon, minutes = text.partition(":")
+    plain = hours.isascii() and hours.isdigit() and minutes.isascii() and minutes.isdigit()
+    if not colon or not plain or len(hours) > 2 or len(minutes) != 2 or int(minutes) > 59:
+        raise ValueError(f"{text!r} is no time of day; write 09:00")
+    minute = int(hours) * 60 + int(minutes)
+    if minute > MINUTES_OF_DAY:
+        raise ValueError(f"{text!r} is no time of day; write 00:00 to 24:00")
+    return minute
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedDays:
+    """The days on which a window stays shut: dates of its own and those of calendars."""
+
+    days: frozenset[date]
+    calendars: tuple[Container[date], ...] = ()
+
+    def __contains__(self, day: object) -> bool:
+        return day in self.days or any(day in calendar for calendar in self.calendars)
+
+
+def build_window(spec: WindowSpec, holidays: Callable[[str], Container[date]]) -> Window:
+    """Make the calendar that the scheduler asks; *holidays* opens a calendar by its name.
+
+    Whatever *holidays* raises for an unknown name passes through.
+    """
+    own, calendars = set[date](), list[Container[date]]()
+    for name in spec.holidays:
+        if name[:1].isdigit():
+            own.add(date.fromisoformat(name))
+        else:
+            calendars.append(holidays(name))
+    closed = ClosedDays(frozenset(own), tuple(calendars))
+    return Window(days=spec.days, opens=spec.opens, closes=spec.closes, holidays=closed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """`{on: KIND, ...}` of a trigger, an exit rule or a goal; `params` hold the match keys."""
+
+    kind: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    def matches(
+        self,
+        kind: str,
+        payload: Mapping[str, object],
+        *,
+        step_key: str | None = None,
+        lists: Container[str] = (),
+        machine_opens: bool = False,
+    ) -> bool:
+        """Does an event of *kind* fit? A key that the rule does not name fits anything.
+
+        *step_key* is the step whose delivery the event concerns, *lists* are the contact's
+        lists (for `contact_created`), *machine_opens* the policy `machine_opens: count`.
+        An automatic reply is no reply; a bounce without `type` is a hard one, and a rule
+        on `bounce` without `type` asks for a hard one (the engine counts soft ones and
+        presents the last as hard).
+        """
+        if _event_word(kind) != _event_word(self.kind) or _is_noise(
+            kind, payload, machine_opens=machine_opens
+        ):
+            return False
+        if kind == "bounce" and "type" not in self.params:
+            return payload.get("type", "hard") == "hard"
+        return all(
+            _fits(key, wanted, payload, step_key, lists) for key, wanted in self.params.items()
+        )
+
+    def goal_word(self) -> str:
+        """`tag:T` or the kind: what follows `goal:` in an `end_reason`."""
+        return f"tag:{self.params['tag']}" if "tag" in self.params else self.kind
+
+
+def _event_word(kind: str) -> str:
+    return "field_changed" if kind == "status_changed" else kind
+
+
+def _is_noise(kind: str, payload: Mapping[str, object], *, machine_opens: bool) -> bool:
+    if kind == "reply":
+        return payload.get("auto") is True
+    if kind in {"open", "click"} and not machine_opens:
+        return payload.get("machine") is True
+    return False
+
+
+def _fits(
+    key: str,
+    wanted: object,
+    payload: Mapping[str, object],
+    step_key: str | None,
+    lists: Container[str],
+) -> bool:
+    match key:
+        case "step":
+            return wanted == step_key
+        case "board":
+            return wanted in lists
+        case "type":
+            return payload.get("type", "hard") == wanted
+        case _:
+            return _word(payload.get(key)) == _word(wanted)
+
+
+def _word(value: object) -> object:
+    """Files say `to: 5` where a payload may say `"5"`; null equals only null."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitRule:
+    """Ends a run when `match` fits; `set` is written to attrs in the same commit.
+
+    `scope` `campaign` asks for an event that concerns this campaign, `any` for any.
+    """
+
+    match: Match
+    enabled: bool = True
+    scope: Literal["campaign", "any"] = "campaign"
+    set: Mapping[str, object] = field(default_factory=dict)
+    notify: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Who hears of what; `field` is the attrs key of a person, None = the owner."""
+
+    field: str | None = None
+    task_due: bool = True
+    ended: bool = False
+    opened: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusivity:
+    """`scope`: `account`, `none` or `group:NAME`."""
+
+    scope: str = "none"
+    on_busy: Literal["reject", "queue", "move"] = "reject"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reentry:
+    """Whether a contact may run again, and how soon and often; None = no limit."""
+
+    mode: Literal["once", "after_end", "always"] = "once"
+    min_gap_ms: Millis = Millis(0)
+    max_runs: int | None = None
+    max_runs_per_day: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a definition may not exceed; None = no limit. Gaps are inclusive."""
+
+    max_messages: int | None = None
+    max_gap_days: int | None = None
+    max_sms_segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frequency:
+    """At most `n` messages to a contact in any `per_ms`, across campaigns."""
+
+    n: int
+    per_ms: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every policy key of CONTRACT 3.1, resolved from file, preset and default.
+
+    `origins` maps the key as written in the file (`reentry`, `edit`, ...) to who gave it.
+    """
+
+    exclusivity: Exclusivity = field(default_factory=Exclusivity)
+    reentry: Reentry = field(default_factory=Reentry)
+    edit_active: Literal["allow", "locked"] = "allow"
+    edit_inflight: Literal["pin", "terminate", "migrate"] = "pin"
+    content: Literal["pinned", "live"] = "pinned"
+    pause: Literal["hold", "remove_all"] = "hold"
+    deactivate: Literal["hold", "drain", "remove_all"] = "hold"
+    on_resume: Literal["keep", "shift"] = "keep"
+    on_list_leave: Literal["remove", "ignore"] = "remove"
+    require: tuple[str, ...] = ()
+    on_no_phone: SkipOrExit = "skip"
+    on_unable: SkipOrExit = "skip"
+    limits: Limits = field(default_factory=Limits)
+    anchor: Literal["after_previous", "after_start"] = "after_previous"
+    day_base: int = 0
+    delay_unit: Literal["elapsed", "calendar", "business"] = "elapsed"
+    min_gap_ms: Millis = Millis(0)
+    billing: Literal["none", "upfront", "per_send"] = "none"
+    refund_on: tuple[str, ...] | None = None
+    freeze: Literal["at_enroll"] | None = None
+    meter: Literal["none", "actions"] = "none"
+    cap: Literal["plan", "none"] = "plan"
+    missing_tag: Literal["block", "empty", "fallback"] = "block"
+    sms_overflow: Literal["hold", "truncate", "send"] = "hold"
+    approval_cancel: SkipOrExit = "skip"
+    past: Literal["skip", "send_now", "exit"] = "skip"
+    blocking: Mapping[str, bool] = field(default_factory=dict)
+    soft_bounces: int = 3
+    machine_opens: Literal["ignore", "count"] = "ignore"
+    frequency: Frequency | None = None
+    quiet_hours: Literal["off", "us_tcpa"] = "off"
+    individual: Literal["warn", "block"] = "warn"
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxLateness:
+    """What becomes of a step that comes more than `after_ms` after its due instant."""
+
+    after_ms: Millis
+    then: Literal["send", "skip"] = "send"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """What is watched about a message; `no_reply_after_ms` None = nothing."""
+
+    open: bool = False
+    click: bool = False
+    no_reply_after_ms: Millis | None = None
+    notify_if_opened: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One change of a field; a disabled one is kept for the file but never performed."""
+
+    op: Literal["set", "clear", "add", "remove", "increment", "now"]
+    field: str
+    value: object = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The templates of a message as written; "" where there is none."""
+
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step. Keys that its kind does not have keep their default.
+
+    `timing` already holds the anchor, the unit and what `delay` steps ahead of it moved.
+    `next` is a key, `end`, or None for the step below. `window`: None = inherit.
+    `sender` is the step's or the campaign's, "" for none. `content` is resolved where the
+    campaign owns `template`; else `template` names one of the account's. `on_unable` and
+    `on_no_phone` are resolved. `notify` None = as the campaign says.
+    """
+
+    key: str
+    kind: str
+    name: str = ""
+    timing: Timing = field(default_factory=Timing)
+    when: Condition | None = None
+    next: str | None = None
+    window: WindowSpec | Literal["off"] | None = None
+    expires_after_ms: Millis | None = None
+    max_lateness: MaxLateness | None = None
+    reset_on_interaction: bool = False
+    sender: str = ""
+    template: str = ""
+    content: Content = field(default_factory=Content)
+    track: Track = field(default_factory=Track)
+    on_no_phone: SkipOrExit = "skip"
+    on_unable: SkipOrExit = "skip"
+    title: str = ""
+    text: str = ""
+    assignee: str = ""
+    due_ms: Millis | None = None
+    reminder_ms: Millis | None = None
+    blocking: bool = False
+    timeout_ms: Millis | None = None
+    on_timeout: Literal["continue", "exit"] = "continue"
+    notify: bool | None = None
+    tag: str = ""
+    lists: tuple[str, ...] = ()
+    create_if_missing: bool = False
+    target: Literal["contact", "company"] = "contact"
+    ops: tuple[Op, ...] = ()
+    campaign: str = ""
+
+    @property
+    def is_message(self) -> bool:
+        """Does this step owe a delivery?"""
+        return self.kind in MESSAGE_KINDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One version of a campaign. `raw` is what `campaign_version.definition` stores.
+
+    `parse(raw)` gives an equal definition. `window`: None = the account's.
+    `owner` "" = who applied the file.
+    """
+
+    campaign: str
+    account: str
+    name: str
+    goal_text: str = ""
+    owner: str = ""
+    board: str = ""
+    klass: Literal["personal", "marketing", "transactional"] = "personal"
+    preset: str = ""
+    sender: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    field_map: Mapping[str, str] = field(default_factory=dict)
+    timezone: str = "account"
+    window: WindowSpec | Literal["off"] | None = None
+    triggers: tuple[Match, ...] = ()
+    exit_rules: tuple[ExitRule, ...] = ()
+    goal: Match | None = None
+    notify: Notify = field(default_factory=Notify)
+    policy: Policy = field(default_factory=Policy)
+    steps: tuple[Step, ...] = ()
+    templates: Mapping[str, Content] = field(default_factory=dict)
+    raw: Mapping[str, object] = field(default_factory=dict)
+
+    def step_index(self, key: str) -> int:
+        """The 0-based index of the step called *key*. Raises `KeyError`. O(n)."""
+        for index, step in enumerate(self.steps):
+            if step.key == key:
+                return index
+        raise KeyError(key)
+
+    def next_index(self, index: int) -> int | None:
+        """The index of the step after *index*, or None if the run ends there."""
+        step = self.steps[index]
+        if step.next == "end" or step.kind == "end":
+            return None
+        if step.next is not None:
+            return self.step_index(step.next)
+        return index + 1 if index + 1 < len(self.steps) else None
+
+    def window_of(self, step: Step) -> WindowSpec | Literal["account"] | None:
+        """The window that *step* is held to: None = always open, `account` = the account's.
+
+        The innermost wins. Only messages inherit one: a task appears when it is due,
+        unless the step itself names a window.
+        """
+        if step.window is not None:
+            return None if step.window == "off" else step.window
+        if not step.is_message or self.window == "off":
+            return None
+        return "account" if self.window is None else self.window
+
+    def attached_lists(self) -> frozenset[str]:
+        """The lists that this file attaches as triggers."""
+        return frozenset(
+            str(trigger.params["list"])
+            for trigger in self.triggers
+            if trigger.kind == "list_added" and "list" in trigger.params
+        )
