@@ -1,0 +1,94 @@
+"""What can a step do besides sending? The closed union of effects that `record` writes.
+
+Effects are decided by `perform` on the facts of the lease and written in the transaction that
+records the step. Each is idempotent: written twice it changes nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dripd.clock import Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class AddTag:
+    tag: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoveTag:
+    tag: str
+
+
+@dataclass(slots=True, kw_only=True)
+class AddToList:
+    """`create`: make a static bucket of that key where there is none."""
+
+    list_key: str
+    create: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoveFromList:
+    list_key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateContact:
+    """`attrs` to merge (None clears a key), `columns` of `contact` to set."""
+
+    attrs: Mapping[str, object] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateCompany:
+    """`attrs` of the contact's company to merge; None clears a key."""
+
+    attrs: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class MakeTask:
+    """A task and, where `recipient` is given, a notification of `notify_kind` about it."""
+
+    seq: int
+    step_key: str
+    kind: str
+    title: str
+    assignee: str
+    due_at: Instant | None
+    reminder_at: Instant | None = None
+    recipient: str | None = None
+    payload: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class MoveTo:
+    """End this run and start one of `campaign_key`, in one transaction."""
+
+    campaign_key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Note:
+    """A line of the journal that is not a step; `detail` holds ids, words and numbers only."""
+
+    kind: str
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect: TypeAlias = (
+    AddTag
+    | RemoveTag
+    | AddToList
+    | RemoveFromList
+    | UpdateContact
+    | UpdateCompany
+    | MakeTask
+    | MoveTo
+    | Note
+)

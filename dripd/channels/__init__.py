@@ -1,0 +1,1 @@
+"""Through what: one adapter per provider kind."""

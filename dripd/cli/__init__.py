@@ -1,0 +1,1 @@
+"""Who commands: thin click commands over the socket."""

@@ -1,0 +1,82 @@
+"""What time is it? The only reader of wall time in dripd.
+
+Everything below the rim takes `now` as a parameter. An `Instant` counts milliseconds,
+as does the `due_at` column, so that an instant survives the way to the database and back.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import NewType, Protocol
+
+Instant = NewType("Instant", int)
+"""Milliseconds since the Unix epoch, UTC."""
+
+Millis = NewType("Millis", int)
+"""A duration in milliseconds."""
+
+SECOND = Millis(1_000)
+MINUTE = Millis(60_000)
+HOUR = Millis(3_600_000)
+DAY = Millis(86_400_000)
+
+FAR_FUTURE = Instant(4_733_510_400_000)
+"""2120-01-01: no due instant lies beyond it."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """The deployment's instant: the wall clock, or the manual clock's last known instant."""
+
+    def now(self) -> Instant: ...
+
+
+class SystemClock:
+    """The machine's wall clock."""
+
+    def now(self) -> Instant:
+        return Instant(time.time_ns() // 1_000_000)  # noqa: TID251 - the one reader of wall time
+
+
+class ManualClock:
+    """An instant that moves only when told (`dripd run --clock manual`)."""
+
+    def __init__(self, at: Instant) -> None:
+        self._at = at
+
+    def now(self) -> Instant:
+        return self._at
+
+    def set(self, at: Instant) -> None:
+        """Move to *at*; an earlier instant is ignored, since time never runs backwards."""
+        self._at = max(self._at, at)
+
+
+def to_datetime(at: Instant) -> datetime:
+    """The aware UTC datetime of *at*."""
+    return EPOCH + timedelta(milliseconds=at)
+
+
+def from_datetime(moment: datetime) -> Instant:
+    """The instant of an aware *moment*, rounded down to the millisecond."""
+    return Instant((moment - EPOCH) // timedelta(milliseconds=1))
+
+
+def parse_instant(text: str) -> Instant:
+    """Read an RFC 3339 instant such as `2026-01-01T09:00:00Z`.
+
+    Raises `ValueError` if it is none, or names no zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} names no zone; write 2026-01-01T09:00:00Z")
+    return from_datetime(moment)
+
+
+def format_instant(at: Instant) -> str:
+    """RFC 3339 in UTC, with milliseconds only where there are any."""
+    moment = to_datetime(at)
+    spec = "milliseconds" if at % 1000 else "seconds"
+    return moment.isoformat(timespec=spec).replace("+00:00", "Z")

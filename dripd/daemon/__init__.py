@@ -1,0 +1,1 @@
+"""Who does it: the nursery tree that wires the stages."""

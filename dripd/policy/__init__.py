@@ -1,0 +1,1 @@
+"""Whether it may happen now: facts, admission, exits, suppression, the gate."""

@@ -1,0 +1,1 @@
+"""How fast: token buckets, daily caps."""

@@ -1,0 +1,1 @@
+"""When it comes up: the wheel, due arithmetic, calendars, fair share, backoff."""

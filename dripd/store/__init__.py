@@ -1,0 +1,1 @@
+"""Kept where: the Store protocol, Postgres and its twin in memory."""
