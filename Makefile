@@ -1,0 +1,57 @@
+# Everything here works from a fresh clone with Python 3.11+, git and make.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+TYPED := dripd $(wildcard tests/typing)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format bench lock clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Make .venv with all that the demo, the tests and the benchmarks need
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv and ensurepip on PATH;" \
+		"install one (Debian: apt-get install python3 python3-venv) or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install  ## Tell the story of dripd, on a Postgres of its own
+	@$(BIN)/dripd demo
+
+test: install  ## Run every test, on a Postgres of their own
+	$(BIN)/python -m pytest
+
+check: lint test  ## Formatting, lint, import contracts, types, and every test
+
+lint: install  ## All of check but the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy --strict $(TYPED)
+
+format: install  ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Run the engine benchmark
+	@$(BIN)/dripd bench run engine --json
+
+lock: $(STAMP)  ## Renew requirements.lock; names no package index
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
+	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --no-config --upgrade \
+		--all-extras --build-deps-for editable --strip-extras --allow-unsafe --generate-hashes \
+		--no-annotate --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	rm -r build/lock
+
+clean:  ## Remove what was built, and the virtual environment
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
