@@ -17,7 +17,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 MAX_CHARS = 4096
 """Longer than any condition somebody can still read."""
@@ -28,7 +28,7 @@ MAX_DEPTH = 32
 MAPPINGS = frozenset({"attrs", "contact", "company", "vars"})
 COLLECTIONS = frozenset({"tags", "lists", "events"})
 CONSTANTS: Mapping[str, object] = {"true": True, "false": False, "null": None}
-ORDERS: Mapping[str, Callable[[object, object], bool]] = {
+ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -260,7 +260,7 @@ def _equality(left: Reading, right: Reading, *, wanted: bool) -> Reading:
     return lambda facts: _equal(left(facts), right(facts)) is wanted
 
 
-def _order(order: Callable[[object, object], bool], left: Reading, right: Reading) -> Reading:
+def _order(order: Callable[[Any, Any], bool], left: Reading, right: Reading) -> Reading:
     def holds(facts: Facts) -> bool:
         one, other = left(facts), right(facts)
         return _type(one) == _type(other) in {"number", "text"} and order(one, other)

@@ -24,6 +24,8 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 MINUTES_OF_DAY = 1440
 
+AT_ONCE = Millis(0)
+
 Origin: TypeAlias = Literal["file", "preset", "default"]
 """Who gave a policy its value."""
 
@@ -224,7 +226,7 @@ class Reentry:
     """Whether a contact may run again, and how soon and often; None = no limit."""
 
     mode: Literal["once", "after_end", "always"] = "once"
-    min_gap_ms: Millis = Millis(0)
+    min_gap_ms: Millis = AT_ONCE
     max_runs: int | None = None
     max_runs_per_day: int = 10
 
@@ -269,7 +271,7 @@ class Policy:
     anchor: Literal["after_previous", "after_start"] = "after_previous"
     day_base: int = 0
     delay_unit: Literal["elapsed", "calendar", "business"] = "elapsed"
-    min_gap_ms: Millis = Millis(0)
+    min_gap_ms: Millis = AT_ONCE
     billing: Literal["none", "upfront", "per_send"] = "none"
     refund_on: tuple[str, ...] | None = None
     freeze: Literal["at_enroll"] | None = None
