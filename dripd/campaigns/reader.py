@@ -10,10 +10,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dripd.campaigns.definition import parse_minute
 from dripd.campaigns.document import member
+from dripd.campaigns.window import parse_minute
 from dripd.clock import DAY, Millis
 from dripd.errors import Fault
 from dripd.scheduler.due import Delay, parse_delay
@@ -260,3 +260,8 @@ def scalar(value: object) -> object:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
     raise BadValue(f"{shown(value)} is no value for a field", hint="text, number, true, a list")
+
+
+def as_fields(values: Mapping[str, object]) -> dict[str, Any]:
+    """Words that a reader has checked, for a dataclass whose fields are literals."""
+    return dict(values)

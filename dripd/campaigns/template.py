@@ -259,15 +259,13 @@ def _text(value: object, zone: tzinfo) -> str:
     return ""
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     """`true`, 5 and 5.0 as 5."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return str(value).removesuffix(".0")
-        case _:
-            return str(value) if value.bit_length() <= MAX_BITS else ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= MAX_BITS else ""
+    return str(value).removesuffix(".0")
 
 
 def _dated(slot: Slot, value: object, zone: tzinfo) -> str | Unrenderable:

@@ -1,0 +1,192 @@
+"""Does a definition keep to its limits, its windows, its plan and the types of its fields?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dripd.campaigns.definition import Definition, Step, WindowSpec
+from dripd.campaigns.flow import faults_of, path_of
+from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.reader import suggest
+from dripd.campaigns.step import PERFORMED
+from dripd.campaigns.window import format_minute
+from dripd.campaigns.wording import COLUMNS
+from dripd.clock import DAY
+from dripd.errors import Fault
+
+FREE_KINDS = PERFORMED
+"""Kinds that every plan has; a later kind is beyond them until its issue says otherwise."""
+
+OPS_OF: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"set", "clear"}),
+    "number": frozenset({"set", "clear", "increment"}),
+    "date": frozenset({"set", "clear", "now"}),
+    "datetime": frozenset({"set", "clear", "now"}),
+    "bool": frozenset({"set", "clear"}),
+    "person": frozenset({"set", "clear"}),
+    "multi": frozenset({"set", "clear", "add", "remove"}),
+}
+"""Which changes a field of each type can take (FEATURES F16)."""
+
+
+def too_many(definition: Definition, _known: Known) -> Iterator[Fault]:
+    most = definition.policy.limits.max_messages
+    n = sum(1 for _ in steps_of(definition, "email", "sms"))
+    if most is not None and n > most:
+        yield Fault(
+            code="max_messages",
+            path="steps",
+            message=f"max_messages {n}>{most}",
+            hint="take messages out, or raise policy.limits.max_messages",
+        )
+
+
+def gaps(definition: Definition, _known: Known) -> Iterator[Fault]:
+    most = definition.policy.limits.max_gap_days
+    if most is None:
+        return
+    last: int | None = None
+    for index, at in _offsets(definition.steps):
+        if not definition.steps[index].is_message:
+            continue
+        if last is not None and at - last > most * DAY:
+            yield Fault(
+                code="max_gap_days",
+                path=f"steps[{index}]",
+                message=f"max_gap_days {-((last - at) // DAY)}>{most}",
+                hint="shorten the delays since the message before it",
+            )
+        last = at
+
+
+def _offsets(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
+    """Index and earliest instant of each step, in ms after the start.
+
+    A business day counts as 24 hours, which it is at least.
+    """
+    at = 0
+    for index in path_of(steps):
+        timing = steps[index].timing
+        delay = timing.delay
+        length = (delay.days + delay.business_days) * DAY + delay.ms
+        if timing.day is not None:
+            at = max(at, (timing.day - timing.day_base) * DAY)
+        elif timing.anchor == "after_start":
+            at = max(at, length)
+        else:
+            at += length
+        yield index, at
+
+
+def unplanned(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in () if known.features is None else steps_of(definition):
+        if step.kind not in FREE_KINDS | (known.features or frozenset()):
+            yield Fault(
+                code=f"plan_feature:{step.kind}",
+                path=f"{path}.do",
+                message=f"step {step.key!r}: the account's plan has no {step.kind!r}",
+                hint="change the plan, or take the step out",
+            )
+
+
+def dynamic_lists(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition, "list_add", "list_remove"):
+        for key in step.lists:
+            if known.lists is not None and known.lists.get(key) is False:
+                yield Fault(
+                    code="not_static",
+                    path=f"{path}.list",
+                    message=f"step {step.key!r}: the members of {key!r} are computed",
+                    hint="name a static list",
+                )
+
+
+def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
+    types = {**dict.fromkeys(COLUMNS, "text"), **known.field_types, **definition.fields}
+    for path, step in steps_of(definition, "update"):
+        for index, op in enumerate(step.ops):
+            name = op.field.removeprefix("attrs.").removeprefix("contact.")
+            of_type = types.get(name, "") if step.target == "contact" else ""
+            if of_type and op.op not in OPS_OF[of_type]:
+                yield Fault(
+                    code="bad_op",
+                    path=f"{path}.ops[{index}]",
+                    message=f"step {step.key!r}: {op.field!r} is {of_type}, no {op.op!r} there",
+                    hint=f"one of: {' '.join(sorted(OPS_OF[of_type]))}",
+                )
+
+
+def unknown_zones(definition: Definition, known: Known) -> Iterator[Fault]:
+    zone = definition.timezone
+    if known.zones is not None and zone not in {"account", "contact"} | known.zones:
+        yield Fault(
+            code="bad_value",
+            path="timezone",
+            message=f"unknown zone {zone!r}",
+            hint=suggest(zone, known.zones),
+        )
+    for path, spec in _windows(definition):
+        for name in spec.holidays:
+            dated = name[:1].isdigit()
+            if known.calendars is not None and not dated and name not in known.calendars:
+                yield Fault(
+                    code="bad_value",
+                    path=f"{path}.holidays",
+                    message=f"unknown calendar {name!r}",
+                    hint=suggest(name, known.calendars) or "such as DE-BE",
+                )
+
+
+def _windows(definition: Definition) -> Iterator[tuple[str, WindowSpec]]:
+    if isinstance(definition.window, WindowSpec):
+        yield "window", definition.window
+    for path, step in steps_of(definition):
+        if isinstance(step.window, WindowSpec):
+            yield f"{path}.window", step.window
+
+
+def outside_window(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition):
+        found = definition.window_of(step)
+        window = known.window if found == "account" else found
+        for name in ("send_at", "day_at"):
+            at = getattr(step.timing, name)
+            if isinstance(window, WindowSpec) and isinstance(at, int) and not _in(window, at):
+                yield Fault(
+                    code="send_at_outside_window",
+                    path=f"{path}.{name}",
+                    message=f"step {step.key!r}: {format_minute(at)} is outside its window",
+                    hint=f"{format_minute(window.opens)} to {format_minute(window.closes)}",
+                )
+
+
+def _in(window: WindowSpec, minute: int) -> bool:
+    if window.opens < window.closes:
+        return window.opens <= minute < window.closes
+    return minute >= window.opens or minute < window.closes
+
+
+def unreachable(definition: Definition, _known: Known) -> Iterator[Fault]:
+    steps = definition.steps
+    if any(True for _ in faults_of(steps)):
+        return
+    reached = set(path_of(steps))
+    for index, step in enumerate(steps):
+        if index not in reached:
+            yield Fault(
+                code="unreachable",
+                path=f"steps[{index}]",
+                message=f"step {step.key!r} is never reached",
+                hint="let a step go on to it, or take it out",
+            )
+
+
+def contradictions(definition: Definition, _known: Known) -> Iterator[Fault]:
+    policy = definition.policy
+    if policy.reentry.mode == "always" and policy.exclusivity.scope != "none":
+        yield Fault(
+            code="bad_value",
+            path="policy",
+            message="`reentry: always` lets runs overlap, `exclusivity` forbids it",
+            hint="exclusivity: none, or reentry: after_end",
+        )

@@ -1,0 +1,102 @@
+"""What looks wrong and yet may be meant? Warnings, which refuse nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.flow import path_of
+from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.reader import NOT_YET, suggest
+from dripd.errors import Fault
+
+
+def after_exit(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Steps behind one that ends the run by itself: a move, or leaving an attached list."""
+    exit_key = ""
+    for index in path_of(definition.steps):
+        step = definition.steps[index]
+        if exit_key:
+            yield Fault(
+                code="unreachable_after_exit",
+                path=f"steps[{index}]",
+                message=f"step {step.key!r} is never performed: {exit_key!r} ends the run",
+                hint=f"move it before {exit_key!r}",
+            )
+        elif step.when is None and _exits(step, definition):
+            exit_key = step.key
+
+
+def _exits(step: Step, definition: Definition) -> bool:
+    if step.kind == "move":
+        return True
+    leaves = step.kind == "list_remove" and definition.policy.on_list_leave == "remove"
+    return leaves and not definition.attached_lists().isdisjoint(step.lists)
+
+
+def same_name(definition: Definition, known: Known) -> Iterator[Fault]:
+    for key, name in (known.campaigns or {}).items():
+        if key != definition.campaign and name == definition.name:
+            yield Fault(
+                code="duplicate_name",
+                path="name",
+                message=f"campaign {key!r} has the same name",
+                hint="a name of its own tells them apart",
+            )
+
+
+def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
+    """What may still come into being: lists and campaigns that do not exist yet."""
+    for path, step in steps_of(definition, "list_add", "list_remove"):
+        for key in step.lists:
+            if (
+                known.lists is not None
+                and key not in known.lists
+                and not step.create_if_missing
+            ):
+                yield _absent("list", f"{path}.list", key, known.lists)
+    for index, trigger in enumerate(definition.triggers):
+        key = str(trigger.params.get("list", ""))
+        if key and known.lists is not None and key not in known.lists:
+            yield _absent("list", f"triggers[{index}].list", key, known.lists)
+    for path, step in steps_of(definition, "move"):
+        key = step.campaign
+        if (
+            key
+            and known.campaigns is not None
+            and key not in {*known.campaigns, definition.campaign}
+        ):
+            yield _absent("campaign", f"{path}.campaign", key, known.campaigns)
+
+
+def _absent(what: str, path: str, key: str, known: Mapping[str, object]) -> Fault:
+    hint = suggest(key, known) or f"make it before the campaign runs: dripd {what}"
+    return Fault(
+        code=f"missing:{what}", path=path, message=f"there is no {what} {key!r} yet", hint=hint
+    )
+
+
+def unperformed(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Wishes that are kept with the definition, and change nothing in this version."""
+    policy = definition.policy
+    idle = {"billing": "none", "meter": "none", "content": "pinned"}
+    for name, harmless in idle.items():
+        value = getattr(policy, name)
+        if value != harmless:
+            from_file = policy.origins.get(name) == "file"
+            yield Fault(
+                code="unknown_option",
+                path=f"policy.{name}" if from_file else "preset",
+                message=f"`{name}: {value}` has no effect",
+                hint=NOT_YET,
+            )
+    for path, step in steps_of(definition, "email", "sms"):
+        track = step.track
+        wanted = (track.open, track.click, track.notify_if_opened, track.no_reply_after_ms)
+        if any(wanted):
+            yield Fault(
+                code="unknown_option",
+                path=f"{path}.track",
+                message="`track` has no effect",
+                hint=NOT_YET,
+            )

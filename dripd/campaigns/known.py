@@ -1,0 +1,38 @@
+"""What does a rule of `validate` have to go by? The definition's steps, and the account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dripd.campaigns.definition import Definition, Step, WindowSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the account has; None = not known, so nothing is said about it.
+
+    `fields`: attrs keys of its contacts; `field_types`: declared fields. `lists`: key to
+    whether it is static. `senders`: address to channel. `features`: the step kinds that the
+    plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name.
+    `window`: the account's own.
+    """
+
+    fields: frozenset[str] | None = None
+    field_types: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, bool] | None = None
+    templates: frozenset[str] | None = None
+    senders: Mapping[str, str] | None = None
+    features: frozenset[str] | None = None
+    campaigns: Mapping[str, str] | None = None
+    postal_address: bool | None = None
+    window: WindowSpec | None = None
+    zones: frozenset[str] | None = None
+    calendars: frozenset[str] | None = None
+
+
+def steps_of(definition: Definition, *kinds: str) -> Iterator[tuple[str, Step]]:
+    """Path and step of every step, of *kinds* or of any kind that could be read."""
+    for index, step in enumerate(definition.steps):
+        if step.kind and (not kinds or step.kind in kinds):
+            yield f"steps[{index}]", step

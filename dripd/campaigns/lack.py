@@ -1,0 +1,120 @@
+"""What does a definition still lack? Settings that a draft may do without (CONTRACT 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.policies import MANUAL_KINDS
+from dripd.campaigns.reader import suggest
+from dripd.errors import Fault
+
+SETTING_CODES = frozenset(
+    {"missing:sender", "missing:board", "missing:notify.field", "missing:postal_address"}
+)
+
+
+def is_setting(code: str) -> bool:
+    """Is this a setting that a draft may lack and a version may not (CONTRACT 3.4)?"""
+    return code in SETTING_CODES or code.startswith(("missing_template:", "missing_settings:"))
+
+
+def lacking(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition):
+        if step.template and step.template not in definition.templates:
+            if step.template in (known.templates or ()):
+                continue
+            yield Fault(
+                code=f"missing_template:{step.template}",
+                path=f"{path}.template",
+                message=f"step {step.key!r}: there is no template {step.template!r}",
+                hint=suggest(step.template, {*definition.templates, *(known.templates or ())}),
+            )
+        elif wanted := _wants(step):
+            yield Fault(
+                code=f"missing_settings:{step.key}",
+                path=path,
+                message=f"step {step.key!r} lacks {wanted}",
+                hint=f"add it, or take the {step.kind} step out",
+            )
+
+
+def _wants(step: Step) -> str:
+    """What *step* needs and does not have, "" for nothing."""
+    has = step.content
+    lacks = {
+        "email": (not has.subject and "a subject") or (not (has.text or has.html) and "a text"),
+        "sms": not has.text and "a text",
+        "tag_add": not step.tag and "`tag`",
+        "tag_remove": not step.tag and "`tag`",
+        "list_add": not step.lists and "`list`",
+        "list_remove": not step.lists and "`list`",
+        "update": not step.ops and "`ops`",
+        "move": not step.campaign and "`campaign`",
+    }
+    return lacks.get(step.kind) or ""
+
+
+def no_sender(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition, "email", "sms"):
+        if not step.sender and step.kind == "email":
+            yield Fault(
+                code="missing:sender",
+                path=path,
+                message=f"step {step.key!r}: no address to send as",
+                hint="add `sender: ADDRESS` to the campaign",
+            )
+            return
+        if step.sender and known.senders is not None and step.sender not in known.senders:
+            yield Fault(
+                code="missing:sender",
+                path=path,
+                message=f"step {step.key!r}: {step.sender!r} is no sender of the account",
+                hint=suggest(step.sender, known.senders) or "dripd sender set ADDRESS",
+            )
+
+
+def no_board(definition: Definition, known: Known) -> Iterator[Fault]:
+    if not definition.board and definition.preset == "monday":
+        yield Fault(
+            code="missing:board", message="the board is missing", hint="add `board: LIST`"
+        )
+    elif definition.board and known.lists is not None and definition.board not in known.lists:
+        yield Fault(
+            code="missing:board",
+            path="board",
+            message=f"there is no list {definition.board!r}",
+            hint=suggest(definition.board, known.lists) or "dripd list set KEY --kind board",
+        )
+
+
+def no_person(definition: Definition, _known: Known) -> Iterator[Fault]:
+    notify = definition.notify
+    if definition.preset != "monday" or notify.field:
+        return
+    rules = [rule for rule in definition.exit_rules if rule.enabled]
+    engaged = any(rule.match.kind in {"reply", "open"} for rule in rules)
+    has_task = any(True for _ in steps_of(definition, *MANUAL_KINDS))
+    if (
+        (notify.task_due and has_task)
+        or (notify.ended and engaged)
+        or notify.opened
+        or any(rule.notify for rule in rules)
+    ):
+        yield Fault(
+            code="missing:notify.field",
+            path="notify" if "notify" in definition.raw else "",
+            message="who is to be notified is not said",
+            hint="add `notify: {field: KEY}`, the attrs key of a person",
+        )
+
+
+def no_postal_address(definition: Definition, known: Known) -> Iterator[Fault]:
+    if definition.klass == "marketing" and known.postal_address is False:
+        yield Fault(
+            code="missing:postal_address",
+            path="class",
+            message="marketing mail must name a postal address, and the account has none",
+            hint="dripd account set KEY --postal-address TEXT",
+        )

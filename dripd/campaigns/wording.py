@@ -1,0 +1,130 @@
+"""Can a campaign's words be rendered? Templates, their tags, and how long texts get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dripd.campaigns.definition import Content, Definition
+from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.policies import MANUAL_KINDS
+from dripd.campaigns.reader import suggest
+from dripd.campaigns.sms import segments
+from dripd.campaigns.template import Kind, Template, compile_template, normalise
+from dripd.errors import Fault, TemplateError
+
+COLUMNS = frozenset(
+    {"external_id", "email", "phone", "timezone", "owner", "service_owner", "company_id"}
+)
+"""The columns of `contact` that a tag may name."""
+
+USUAL_FIELDS = frozenset(
+    {"first_name", "last_name", "name", "company", "title"}
+    | {"address", "city", "zip", "country"}
+)
+"""Fields that need no declaration (CONTRACT section 3)."""
+
+
+def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
+    """Where content stands and what it is: the campaign's templates, then the steps' own."""
+    for name, content in definition.templates.items():
+        yield f"templates.{name}", content
+    for path, step in steps_of(definition):
+        if step.kind in MANUAL_KINDS:
+            yield path, Content(subject=step.title, text=step.text)
+        elif not step.template:
+            yield path, step.content
+
+
+def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
+    kinds: tuple[tuple[str, Kind], ...] = (
+        ("subject", "header"), ("text", "text"), ("html", "html"),
+    )  # fmt: skip
+    tasks = {path for path, _ in steps_of(definition, *MANUAL_KINDS)}
+    for path, content in _contents(definition):
+        for name, kind in kinds:
+            source = getattr(content, name)
+            if source:
+                written = "title" if path in tasks and name == "subject" else name
+                yield f"{path}.{written}", source, kind
+
+
+def uncompilable(definition: Definition, _known: Known) -> Iterator[Fault]:
+    for path, source, kind in _sources(definition):
+        try:
+            compile_template(source, kind=kind)
+        except TemplateError as error:
+            yield Fault(code="bad_value", path=path, message=error.message, hint=error.hint)
+
+
+def _templates(definition: Definition) -> Iterator[tuple[str, Template]]:
+    for path, source, kind in _sources(definition):
+        try:
+            yield path, compile_template(source, kind=kind)
+        except TemplateError:
+            continue  # `uncompilable` says so
+
+
+def unknown_fields(definition: Definition, known: Known) -> Iterator[Fault]:
+    """Tags whose field nobody declared and no contact has."""
+    declared = {*definition.fields, *known.field_types, *(known.fields or ())}
+    fields = COLUMNS | USUAL_FIELDS | {normalise(name) for name in declared}
+    for path, template in _templates(definition):
+        for slot in template.slots:
+            if not _is_field(slot.name, fields):
+                yield Fault(
+                    code=f"unknown_field:{slot.written}",
+                    path=path,
+                    message=f"no contact has a field {slot.written!r}",
+                    hint=_field_hint(slot.name, fields),
+                )
+
+
+def _field_hint(name: str, fields: frozenset[str]) -> str:
+    near = suggest(name, fields)
+    return near if near.startswith("did") else "declare it: `fields: {KEY: text}`"
+
+
+def _is_field(name: str, fields: frozenset[str]) -> bool:
+    scope, dot, key = name.partition(".")
+    if dot and scope in {"vars", "company"}:
+        return True
+    return name in fields or (dot == "." and scope in {"attrs", "contact"} and key in fields)
+
+
+def long_texts(definition: Definition, _known: Known) -> Iterator[Fault]:
+    most = definition.policy.limits.max_sms_segments
+    for path, step in () if most is None else steps_of(definition, "sms"):
+        try:
+            template = compile_template(step.content.text, kind="text")
+        except TemplateError:
+            continue  # `uncompilable` says so
+        n = segments(template.percent % (("",) * len(template.slots))).n
+        if most is not None and n > most:
+            yield Fault(
+                code="max_sms_segments",
+                path=f"{path}.template" if step.template else f"{path}.text",
+                message=f"max_sms_segments {n}>{most}, before any value is filled in",
+                hint="shorten the text; one emoji or curly quote halves the room",
+            )
+
+
+def bare_tags(definition: Definition, _known: Known) -> Iterator[Fault]:
+    if definition.policy.missing_tag != "fallback":
+        return
+    for path, template in _templates(definition):
+        for slot in template.slots:
+            if slot.fallback is None:
+                yield Fault(
+                    code="bad_value",
+                    path=path,
+                    message=f"{{{slot.written}}} has no fallback, so an empty one holds",
+                    hint=f"write {{{slot.written}|...}}",
+                )
+
+
+def refused_fields(definition: Definition, known: Known) -> Iterator[Fault]:
+    return unknown_fields(definition, known) if known.fields is not None else iter(())
+
+
+def doubtful_fields(definition: Definition, known: Known) -> Iterator[Fault]:
+    return unknown_fields(definition, known) if known.fields is None else iter(())
