@@ -9,8 +9,8 @@ does not exist is the first instant after the gap, one that occurs twice means t
 Method: between two changes of a zone's offset local time runs as evenly as the instant, so the
 next edge is found by plain arithmetic; if the offset changes on the way, the change itself is
 looked at and the search goes on behind it. A change is seen by probing the offset every
-`PROBE_MS` and halving: a zone that moved and moved back in between would be misread, and tzdata
-holds none since 1970.
+`PROBE_MS` and halving: a zone that moved and moved back in between would be misread; the two
+closest changes in tzdata since 1970 lie 166 hours apart.
 
 Zones arrive as `tzinfo`; this file opens none, and never asks what time it is.
 """
@@ -21,13 +21,13 @@ from collections.abc import Container
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
-from dripd.clock import DAY, HOUR, Instant, from_datetime, to_datetime
+from dripd.clock import DAY, Instant, from_datetime, to_datetime
 
 DAY_MINUTES = 1440
 HORIZON_DAYS = 2 * 366
 """How far ahead an opening is looked for, before a window is said never to open."""
 
-PROBE_MS = 12 * HOUR
+PROBE_MS = 2 * DAY
 """No zone changes its offset twice within this."""
 
 _ALL_DAYS = frozenset(range(7))
@@ -129,7 +129,7 @@ def add_days(zone: tzinfo, now: Instant, n: int) -> Instant:
 
 
 def add_business_days(zone: tzinfo, now: Instant, n: int, holidays: Container[date]) -> Instant:
-    """The same wall time *n* business days on (back, if negative): Monday to Friday, no holiday.
+    """The same wall time *n* business days on or back: Monday to Friday, no holiday.
 
     Saturday plus one is Monday; zero is *now* itself. Raises `ValueError` if two years run
     without a business day.
@@ -198,7 +198,7 @@ def _midnight(local: datetime) -> datetime:
 
 
 def _local(zone: tzinfo, at: Instant) -> datetime:
-    """The wall time that *zone* shows at *at*, as a naive datetime: arithmetic stays wall time."""
+    """The wall time that *zone* shows at *at*, naive so that arithmetic stays wall time."""
     return to_datetime(at).astimezone(zone).replace(tzinfo=None, fold=0)
 
 

@@ -54,7 +54,7 @@ class Timing:
     is day number `day_base`. `day_at` and `send_at` are minutes of the local day, 0..1439.
     """
 
-    delay: Delay = Delay()  # noqa: RUF009 - a frozen value
+    delay: Delay = Delay()
     day: int | None = None
     day_at: int | Literal["window_open"] | None = None
     send_at: int | None = None

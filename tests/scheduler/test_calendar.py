@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -51,15 +51,13 @@ def at(text: str) -> Instant:
 def change_near(zone: ZoneInfo, now: Instant) -> Instant:
     """The first change of the zone's offset within two years, or *now*."""
     offset = to_datetime(now).astimezone(zone).utcoffset()
-    for high in range(now, now + 732 * DAY, 12 * HOUR):
-        if to_datetime(Instant(high)).astimezone(zone).utcoffset() != offset:
-            low = high - 12 * HOUR
+    for probe in range(now, now + 732 * DAY, 12 * HOUR):
+        if to_datetime(Instant(probe)).astimezone(zone).utcoffset() != offset:
+            low, high = probe - 12 * HOUR, probe
             while high - low > 1:
-                middle = (low + high) // 2
-                if to_datetime(Instant(middle)).astimezone(zone).utcoffset() == offset:
-                    low = middle
-                else:
-                    high = middle
+                middle = Instant((low + high) // 2)
+                same = to_datetime(middle).astimezone(zone).utcoffset() == offset
+                low, high = (middle, high) if same else (low, middle)
             return Instant(high)
     return now
 
@@ -344,7 +342,7 @@ def test_wall_is_the_first_instant_not_before_the_wall_time(
     local = to_datetime(Instant(change_near(zone, now) + near)).astimezone(zone)
     minute = local.hour * 60 + local.minute
     found = wall(zone, local.date(), minute)
-    wanted = datetime(local.year, local.month, local.day) + timedelta(minutes=minute)
+    wanted = local.replace(second=0, microsecond=0, tzinfo=None, fold=0)
     reached = to_datetime(found).astimezone(zone).replace(tzinfo=None)
     before = to_datetime(Instant(found - 1)).astimezone(zone).replace(tzinfo=None)
 

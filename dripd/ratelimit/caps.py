@@ -1,0 +1,28 @@
+"""How many may still leave in an account's local day?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NO_CAP: Final = 2_147_483_647
+"""What remains where there is no cap: the largest `integer` of the database."""
+
+
+def remaining(cap: int | None, used: int, bulk: int) -> int:
+    """What *cap* leaves beside the steps *used* and the messages sent in *bulk*, both >= 0.
+
+    Never negative, also where a cap was lowered under what is used. `None` is no cap:
+    `NO_CAP` remains, however much is used.
+    """
+    if cap is None:
+        return NO_CAP
+    return max(0, cap - used - bulk)
+
+
+def carried(old_used: int, existing: int, cap: int | None) -> int:
+    """What counts as used on the new local day when an account changes its zone mid-day.
+
+    What the day that ends now has used, and what the day that begins already had; at most
+    *cap*, so that the change alone never costs more than the rest of that day.
+    """
+    return min(old_used + existing, NO_CAP if cap is None else cap)
