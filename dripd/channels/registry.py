@@ -1,0 +1,69 @@
+"""Which adapter serves a kind of provider? The built-in table, and the entry points beside it.
+
+An adapter is imported when the first provider of its kind is built, so that a command which
+only reads the configuration loads no HTTP client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, cast
+
+from dripd.channels.base import Channel, Factory, ProviderSettings, Resources, Secret
+from dripd.errors import ConfigError, Fault
+
+__all__ = ["GROUP", "KINDS", "ProviderSettings", "Resources", "Secret", "build", "kinds"]
+
+GROUP: Final = "dripd.channels"
+"""The entry points by which a third party adds a kind: `kind = "package.module:factory"`."""
+
+KINDS: Final = {
+    "sink": "dripd.channels.sink:create",
+}
+"""The built-in kinds, each with its `Factory`. No third party can take one of these names."""
+
+
+def kinds() -> frozenset[str]:
+    """Every kind that a `[provider.NAME]` may be of. Reads the installed packages' metadata."""
+    return frozenset(KINDS) | {point.name for point in entry_points(group=GROUP)}
+
+
+def build(settings: ProviderSettings, resources: Resources) -> Channel:
+    """Make the channel of *settings*; no connection is opened yet.
+
+    Raises `ConfigError` if nothing serves the kind, its package cannot be imported, or the
+    factory refuses the settings.
+    """
+    return _load(settings)(settings, resources)
+
+
+def _load(settings: ProviderSettings) -> Factory:
+    path = f"provider.{settings.name}.kind"
+    point = _find(settings.kind)
+    if point is None:
+        known = kinds()
+        message = f"{path}: no adapter serves kind {settings.kind!r}"
+        raise _refusal(path, message, _hint(settings.kind, known))
+    try:
+        return cast("Factory", point.load())
+    except (ImportError, AttributeError) as error:
+        message = f"{path}: the adapter {point.value!r} cannot be loaded: {error}"
+        raise _refusal(path, message, "install or repair the package that brings it") from error
+
+
+def _find(kind: str) -> EntryPoint | None:
+    if kind in KINDS:
+        return EntryPoint(name=kind, value=KINDS[kind], group=GROUP)
+    return next(iter(entry_points(group=GROUP, name=kind)), None)
+
+
+def _hint(kind: str, known: Iterable[str]) -> str:
+    near = get_close_matches(kind, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(known))}"
+
+
+def _refusal(path: str, message: str, hint: str) -> ConfigError:
+    fault = Fault(code="bad_value", path=path, message=message, hint=hint)
+    return ConfigError(message, faults=(fault,), hint=hint)
