@@ -125,8 +125,8 @@ class Wheel:
 
         A record fires with the first tick that is not before its due instant.
         """
-        self._now = max(self._now, now)
-        tick = self._now // self._tick_ms
+        now = max(Instant(self._now), now)
+        tick = now // self._tick_ms
         fired = self._sorted(self._overdue)
         self._overdue = array("q")
         rest = array("q")
@@ -135,8 +135,10 @@ class Wheel:
             cut = bisect_right(chunk[:: self._width], tick * self._tick_ms) * self._width
             fired.extend(chunk[:cut])
             rest.extend(chunk[cut:])
-        self._tick = tick
+        # What is due between this tick and now waits for its tick: only inserts are overdue.
+        self._tick, self._now = tick, tick * self._tick_ms
         self._deal(rest)
+        self._now = now
         self._n -= len(fired) // self._width
         return fired if self._tick_ms == 1 else self._sorted(fired)
 

@@ -100,6 +100,16 @@ def test_coarse_tick_is_never_early_and_late_by_less_than_a_tick() -> None:
     assert [record[1] for record in fired(wheel, START + 200)] == [2]
 
 
+def test_record_due_between_tick_and_now_waits_for_its_tick() -> None:
+    """It was taken for overdue when its slot was dealt out: found by 1,500 stories."""
+    wheel = Wheel(Instant(0), tick_ms=50)
+    wheel.insert((14_990, 1, 0, 0))
+
+    assert fired(wheel, 14_995) == []
+    assert wheel.next_at() == 15_000
+    assert wheel.cancel(Instant(14_990), 1)
+
+
 def test_records_come_out_in_due_order_also_at_a_coarse_tick() -> None:
     wheel = Wheel(Instant(0), tick_ms=10)
     wheel.insert((21, 1, 0, 0))
