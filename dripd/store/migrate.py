@@ -1,0 +1,156 @@
+"""Brings a database to the schema of this dripd: forward only, one daemon at a time.
+
+Blocking: it runs before the daemon's loops do, or in a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from dripd.errors import SchemaMismatch
+from dripd.store.connect import Conn, translated
+from dripd.store.statements import sql_root
+
+LOCK = 7_234_019_884
+"""The advisory lock under which migrations run."""
+
+OLDEST_SERVER = 150_000
+
+NUMBERED = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    number: int
+    name: str
+    text: str
+
+    @property
+    def alone(self) -> bool:
+        """May not run inside a transaction (`CREATE INDEX CONCURRENTLY`)."""
+        return "-- transaction: none" in self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaStatus:
+    """`applied` and `newest` are migration numbers; `server` is Postgres's version number."""
+
+    server: int
+    applied: int
+    newest: int
+    pending: tuple[str, ...]
+
+
+def migrations() -> list[Migration]:
+    """Every migration of this dripd, in order."""
+    found = [_read(path) for path in sorted((sql_root() / "migrations").glob("*.sql"))]
+    return sorted(found, key=lambda migration: migration.number)
+
+
+def _read(path: Path) -> Migration:
+    match = NUMBERED.match(path.name)
+    if match is None:
+        raise SchemaMismatch(f"{path.name} is no migration: call it NNNN_verb_phrase.sql")
+    return Migration(number=int(match[1]), name=path.stem, text=path.read_text(encoding="utf-8"))
+
+
+def migrate(dsn: str) -> list[str]:
+    """Apply what is missing; returns the names of what was applied.
+
+    Raises `SchemaMismatch` if the server is older than Postgres 15 or the schema is newer
+    than this dripd, `StoreUnavailable` if nobody answers.
+    """
+    return asyncio.run(_migrate(dsn))
+
+
+def status(dsn: str) -> SchemaStatus:
+    """What *dsn* holds, changing nothing. Raises as `migrate`."""
+    return asyncio.run(_status(dsn))
+
+
+async def _connect(dsn: str) -> Conn:
+    async with translated():
+        conn = await asyncpg.connect(dsn, timeout=10)
+    server = conn.get_server_version()
+    if server.major * 10_000 < OLDEST_SERVER:
+        await conn.close()
+        raise SchemaMismatch(
+            f"Postgres {server.major} is too old", hint="dripd needs Postgres 15 or newer"
+        )
+    return conn
+
+
+async def _migrate(dsn: str) -> list[str]:
+    conn = await _connect(dsn)
+    try:
+        async with translated():
+            await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
+            await conn.execute(
+                "CREATE SCHEMA IF NOT EXISTS dripd;"
+                "CREATE TABLE IF NOT EXISTS dripd.migration (number int4 PRIMARY KEY,"
+                " name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT statement_timestamp())"
+            )
+            applied = await _applied(conn)
+            _refuse_newer(applied)
+            return [await _apply(conn, one) for one in migrations() if one.number > applied]
+    finally:
+        await conn.close()
+
+
+async def _applied(conn: Conn) -> int:
+    return await conn.fetchval("SELECT coalesce(max(number), 0) FROM dripd.migration") or 0
+
+
+def _refuse_newer(applied: int) -> None:
+    newest = migrations()[-1].number
+    if applied > newest:
+        raise SchemaMismatch(
+            f"the schema is at {applied}, this dripd knows {newest}",
+            hint="upgrade dripd on this machine",
+        )
+
+
+async def _apply(conn: Conn, migration: Migration) -> str:
+    note = "INSERT INTO dripd.migration (number, name) VALUES ($1, $2)"
+    if migration.alone:
+        await conn.execute(migration.text)
+        await conn.execute(note, migration.number, migration.name)
+        return migration.name
+    async with conn.transaction():
+        await conn.execute(migration.text)
+        await conn.execute("RESET ROLE")
+        await conn.execute(note, migration.number, migration.name)
+    return migration.name
+
+
+async def _status(dsn: str) -> SchemaStatus:
+    conn = await _connect(dsn)
+    try:
+        async with translated():
+            there = await conn.fetchval("SELECT to_regclass('dripd.migration') IS NOT NULL")
+            applied = await _applied(conn) if there else 0
+    finally:
+        await conn.close()
+    known = migrations()
+    version = conn.get_server_version()
+    return SchemaStatus(
+        server=version.major * 10_000 + version.minor,
+        applied=applied,
+        newest=known[-1].number,
+        pending=tuple(one.name for one in known if one.number > applied),
+    )
+
+
+def check(dsn: str) -> None:
+    """Raise `SchemaMismatch` unless *dsn* is exactly at the schema of this dripd."""
+    found = status(dsn)
+    _refuse_newer(found.applied)
+    if found.pending:
+        raise SchemaMismatch(
+            f"the schema lacks {', '.join(found.pending)}", hint="run `dripd db migrate`"
+        )
