@@ -58,7 +58,8 @@ def faults_of(steps: Sequence[Step]) -> Iterator[Fault]:
                 code="dangling",
                 path=f"steps[{index}].next",
                 message=f"step {step.key!r} goes on to {step.next!r}, which is no step",
-                hint=suggest(step.next, (key for key in places if "[" not in key)) or "name a step's key, or `end`",
+                hint=suggest(step.next, (key for key in places if "[" not in key))
+                or "name a step's key, or `end`",
             )
     for index in _closing(successors(steps)):
         yield Fault(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dripd.campaigns.definition import Content, Definition
+from dripd.campaigns.document import member
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
@@ -27,7 +28,7 @@ USUAL_FIELDS = frozenset(
 def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
     """Where content stands and what it is: the campaign's templates, then the steps' own."""
     for name, content in definition.templates.items():
-        yield f"templates.{name}", content
+        yield member("templates", name), content
     for path, step in steps_of(definition):
         if step.kind in MANUAL_KINDS:
             yield path, Content(subject=step.title, text=step.text)

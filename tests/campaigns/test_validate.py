@@ -1,0 +1,492 @@
+"""Everything wrong or doubtful about a definition has its code, its path and a hint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dripd.campaigns.definition import Step, WindowSpec
+from dripd.campaigns.parse import parse
+from dripd.campaigns.validate import Known, Report, check, is_setting, validate
+
+MAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
+
+
+def campaign(*steps: dict[str, object], **keys: object) -> dict[str, object]:
+    numbered = [{"key": f"s{n}", **step} for n, step in enumerate(steps, 1)]
+    return {
+        "campaign": "c",
+        "account": "a",
+        "name": "C",
+        "sender": "me@a.test",
+        "steps": numbered or [{"key": "s1", "do": "end"}],
+        **keys,
+    }
+
+
+def judge(document: dict[str, object], **known: Any) -> Report:
+    return validate(parse(document), Known(**known))
+
+
+def faults(document: dict[str, object], **known: Any) -> list[tuple[str, str]]:
+    return [(fault.code, fault.path) for fault in judge(document, **known).faults]
+
+
+def warnings(document: dict[str, object], **known: Any) -> list[tuple[str, str]]:
+    return [(fault.code, fault.path) for fault in judge(document, **known).warnings]
+
+
+def test_a_sound_campaign_has_nothing_to_report() -> None:
+    document = campaign(MAIL, {"do": "sms", "text": "Hi {First Name|there}", "delay": "1d"})
+
+    assert judge(document) == Report()
+    assert judge(document).ok
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"do": "email"},
+        {"do": "email", "subject": "x"},
+        {"do": "email", "text": "x"},
+        {"do": "sms"},
+        {"do": "tag_add"},
+        {"do": "tag_remove"},
+        {"do": "list_add"},
+        {"do": "list_remove"},
+        {"do": "update"},
+        {"do": "move"},
+        {"do": "email", "template": "t"},
+    ],
+)
+def test_a_step_without_its_settings_is_named(step: dict[str, object]) -> None:
+    document = campaign(step, templates={"t": {"subject": "only"}})
+
+    assert faults(document) == [("missing_settings:s1", "steps[0]")]
+    assert judge(document).as_draft().ok
+    assert judge(document).as_draft().warnings[0].code == "missing_settings:s1"
+
+
+def test_a_missing_template_is_named_and_known_ones_are_not() -> None:
+    document = campaign({"do": "email", "template": "helo"}, templates={"hello": {}})
+
+    assert faults(document) == [("missing_template:helo", "steps[0].template")]
+    assert "'hello'" in judge(document).faults[0].hint
+    assert not faults(document, templates=frozenset({"helo"}))
+
+
+def test_a_mail_needs_a_sender_and_a_text_does_not() -> None:
+    document = campaign(MAIL, MAIL, {"do": "sms", "text": "x"}, sender=None)
+
+    assert faults(document) == [("missing:sender", "steps[0]")]
+    assert not faults(campaign({"do": "sms", "text": "x"}, sender=None))
+
+
+def test_a_sender_that_the_account_has_not_is_named() -> None:
+    document = campaign(MAIL, sender="mee@a.test")
+
+    assert faults(document, senders={"me@a.test": "email"}) == [("missing:sender", "steps[0]")]
+    assert "'me@a.test'" in judge(document, senders={"me@a.test": "email"}).faults[0].hint
+
+
+def test_monday_needs_a_board_and_a_person() -> None:
+    document = campaign(MAIL, {"do": "custom_task"}, preset="monday", sender=None)
+
+    assert (faults(document)) == [
+        ("missing:sender", "steps[0]"),
+        ("missing:board", ""),
+        ("missing:notify.field", ""),
+    ]
+    assert all(is_setting(code) for code, _ in faults(document))
+
+
+@pytest.mark.feature("M36")
+@pytest.mark.parametrize(
+    ("notify", "needed"),
+    [
+        (None, True),
+        ({"task_due": True}, True),
+        ({"task_due": False}, False),
+        ({"task_due": False, "opened": True}, True),
+        ({"task_due": False, "ended": True}, True),
+        ({"field": "rep"}, False),
+    ],
+)
+def test_a_person_is_needed_only_where_somebody_is_notified(
+    notify: dict[str, object] | None, *, needed: bool
+) -> None:
+    document = campaign(
+        {"do": "custom_task"},
+        preset="monday",
+        board="b",
+        notify=notify,
+        exit_rules=[{"on": "reply"}],
+    )
+
+    assert ("missing:notify.field" in {code for code, _ in faults(document)}) is needed
+
+
+def test_an_exit_rule_that_notifies_needs_a_person() -> None:
+    rules = [{"on": "bounce", "notify": True}]
+    document = campaign(preset="monday", board="b", exit_rules=rules)
+
+    assert faults(document) == [("missing:notify.field", "")]
+    rules[0]["enabled"] = False
+    assert not faults(document)
+
+
+def test_a_board_that_does_not_exist_is_missing() -> None:
+    assert faults(campaign(board="b"), lists={"c": True}) == [("missing:board", "board")]
+    assert not faults(campaign(board="b"), lists={"b": True})
+
+
+def test_marketing_needs_a_postal_address() -> None:
+    document = campaign(**{"class": "marketing"})
+
+    assert faults(document, postal_address=False) == [("missing:postal_address", "class")]
+    assert not faults(document, postal_address=True)
+    assert not faults(document)
+
+
+@pytest.mark.feature("M19")
+def test_an_unknown_field_is_refused() -> None:
+    document = campaign({**MAIL, "text": "Hi {Nope}, {First Name}, {Tier}"})
+
+    assert faults(document, fields=frozenset({"tier"})) == [
+        ("unknown_field:Nope", "steps[0].text")
+    ]
+
+
+def test_offline_an_unknown_field_is_a_doubt() -> None:
+    document = campaign({**MAIL, "html": "{Nope}"})
+
+    assert not faults(document)
+    assert warnings(document) == [("unknown_field:Nope", "steps[0].html")]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "email",
+        "Owner",
+        "city",
+        "tier",
+        "rank",
+        "Appt",
+        "attrs.tier",
+        "vars.x",
+        "company.y",
+        "contact.phone",
+        "score",
+    ],
+)
+def test_these_fields_are_known(tag: str) -> None:
+    document = campaign(
+        {**MAIL, "text": f"{{{tag}}}"}, fields={"Appt": "datetime", "rank": "number"}
+    )
+
+    assert not faults(document, fields=frozenset({"Tier"}), field_types={"score": "number"})
+
+
+def test_a_bad_template_is_named_where_it_stands() -> None:
+    document = campaign(
+        {**MAIL, "subject": "{{x}}"},
+        {"do": "custom_task", "title": "Call {First Name", "text": "{a,b}"},
+        {"do": "sms", "text": "{x"},
+        templates={"t": {"html": "{{x}}"}},
+    )
+
+    assert {
+        ("bad_value", "templates.t.html"),
+        ("bad_value", "steps[0].subject"),
+        ("bad_value", "steps[1].title"),
+        ("bad_value", "steps[1].text"),
+        ("bad_value", "steps[2].text"),
+    } == set(faults(campaign(**document) | document))
+
+
+def test_a_policy_of_fallbacks_asks_every_tag_for_one() -> None:
+    document = campaign(
+        {**MAIL, "text": "{city} {name|you}"}, policy={"missing_tag": "fallback"}
+    )
+
+    assert warnings(document) == [("bad_value", "steps[0].text")]
+
+
+@pytest.mark.feature("S7")
+def test_nine_messages_are_accepted_and_ten_refused() -> None:
+    tags: list[dict[str, object]] = [{"do": "tag_add", "tag": "x"}] * 3
+    mails = [MAIL] * 9
+
+    assert not faults(campaign(*mails, *tags, preset="smarter_contact"))
+    refused = judge(campaign(*mails, MAIL, *tags, preset="smarter_contact"))
+    assert [fault.message for fault in refused.faults] == ["max_messages 10>9"]
+    assert refused.faults[0].code == "max_messages"
+
+
+@pytest.mark.feature("S17")
+@pytest.mark.parametrize(
+    ("delays", "refused"),
+    [
+        (["365d"], False),
+        (["365d1s"], True),
+        (["200d", "200d"], True),
+        (["165d", "200d"], False),
+    ],
+)
+def test_a_gap_of_a_year_is_accepted_and_a_second_more_refused(
+    delays: list[str], *, refused: bool
+) -> None:
+    waits = [{"do": "delay", "delay": delay} for delay in delays]
+    document = campaign(MAIL, *waits, MAIL, policy={"limits": {"max_gap_days": 365}})
+
+    assert faults(document) == (
+        [("max_gap_days", f"steps[{len(waits) + 1}]")] if refused else []
+    )
+
+
+def test_gaps_after_start_are_between_positions() -> None:
+    policy = {"anchor": "after_start", "limits": {"max_gap_days": 10}}
+    near = campaign(MAIL, {**MAIL, "delay": "8d"}, {**MAIL, "day": 15}, policy=policy)
+    far = campaign(MAIL, {**MAIL, "day": 11}, policy=policy)
+
+    assert not faults(near)
+    assert faults(far) == [("max_gap_days", "steps[1]")]
+
+
+def test_a_text_of_three_segments_is_refused_before_it_is_filled_in() -> None:
+    limits = {"limits": {"max_sms_segments": 2}}
+    fits = campaign({"do": "sms", "text": "a" * 306 + "{name}"}, policy=limits)
+    long = campaign({"do": "sms", "text": "a" * 307 + "{name}"}, policy=limits)
+    owned = campaign(
+        {"do": "sms", "template": "t"}, policy=limits, templates={"t": {"text": "\u2019" * 135}}
+    )
+
+    assert not faults(fits)
+    assert faults(long) == [("max_sms_segments", "steps[0].text")]
+    assert faults(owned) == [("max_sms_segments", "steps[0].template")]
+
+
+def test_a_dynamic_list_cannot_be_written() -> None:
+    document = campaign({"do": "list_add", "list": ["a", "b"]})
+
+    assert faults(document, lists={"a": True, "b": False}) == [("not_static", "steps[0].list")]
+
+
+@pytest.mark.feature("F16")
+@pytest.mark.parametrize(
+    ("of_type", "fits"),
+    [
+        ("text", "set clear"),
+        ("number", "set clear increment"),
+        ("date", "set clear now"),
+        ("datetime", "set clear now"),
+        ("bool", "set clear"),
+        ("person", "set clear"),
+        ("multi", "set clear add remove"),
+    ],
+)
+def test_the_changes_of_a_field_depend_on_its_type(of_type: str, fits: str) -> None:
+    ops = ["x set 1", "x clear", "x add 1", "x remove 1", "x increment", "x now"]
+    document = campaign({"do": "update", "ops": ops}, fields={"x": of_type})
+
+    assert faults(document) == [
+        ("bad_op", f"steps[0].ops[{index}]")
+        for index, op in enumerate(ops)
+        if op.split()[1] not in fits.split()
+    ]
+
+
+def test_a_field_of_unknown_type_takes_any_change() -> None:
+    assert not faults(campaign({"do": "update", "ops": ["x increment", "x add y"]}))
+    on_company = {"do": "update", "target": "company", "ops": ["email increment"]}
+    assert not faults(campaign(on_company))
+
+
+def test_zones_and_calendars_are_those_that_exist() -> None:
+    document = campaign(
+        {**MAIL, "window": {"holidays": ["XX", "2026-12-25"]}},
+        timezone="Europe/Pariss",
+        window={"holidays": "DE-BE"},
+    )
+    known = {"zones": frozenset({"Europe/Paris"}), "calendars": frozenset({"DE-BE"})}
+
+    assert faults(document, **known) == [
+        ("bad_value", "timezone"),
+        ("bad_value", "steps[0].window.holidays"),
+    ]
+    assert "'Europe/Paris'" in judge(document, **known).faults[0].hint
+    assert not faults(document)
+    assert not faults(campaign(timezone="contact"), **known)
+
+
+@pytest.mark.parametrize(
+    ("step", "path"),
+    [
+        ({"send_at": "08:59"}, "steps[0].send_at"),
+        ({"send_at": "09:00"}, ""),
+        ({"send_at": "17:00"}, "steps[0].send_at"),
+        ({"day": 1, "day_at": "20:00"}, "steps[0].day_at"),
+        ({"day": 1, "day_at": "window_open"}, ""),
+        ({"send_at": "20:00", "window": "off"}, ""),
+        ({"send_at": "23:00", "window": {"from": "22:00", "to": "02:00"}}, ""),
+        ({"send_at": "02:00", "window": {"from": "22:00", "to": "02:00"}}, "steps[0].send_at"),
+    ],
+)
+def test_a_time_of_sending_stands_in_its_window(step: dict[str, object], path: str) -> None:
+    document = campaign({**MAIL, **step}, window={"from": "09:00", "to": "17:00"})
+
+    assert faults(document) == ([("send_at_outside_window", path)] if path else [])
+
+
+def test_the_accounts_window_counts_where_the_campaign_has_none() -> None:
+    document = campaign({**MAIL, "send_at": "08:00"})
+
+    assert faults(document, window=WindowSpec(opens=540, closes=1020)) == [
+        ("send_at_outside_window", "steps[0].send_at")
+    ]
+
+
+def test_a_task_outside_the_window_is_no_fault() -> None:
+    document = campaign(
+        {"do": "custom_task", "send_at": "20:00"}, window={"from": "09:00", "to": "17:00"}
+    )
+
+    assert not faults(document)
+
+
+def test_a_step_out_of_reach_is_refused() -> None:
+    document = campaign({"do": "end"}, MAIL)
+
+    assert faults(document) == [("unreachable", "steps[1]")]
+    assert not faults(campaign({"do": "end", "when": "tags"}, MAIL))
+
+
+def test_overlapping_runs_contradict_exclusivity() -> None:
+    policy = {"reentry": "always", "exclusivity": {"scope": "account"}}
+
+    assert faults(campaign(policy=policy)) == [("bad_value", "policy")]
+
+
+def test_a_step_after_leaving_an_attached_list_is_warned_of() -> None:
+    remove, add = {"do": "list_remove", "list": "b"}, {"do": "list_add", "list": "d"}
+    attached = {"triggers": [{"on": "list_added", "list": "b"}]}
+
+    assert warnings(campaign(remove, add, **attached)) == [
+        ("unreachable_after_exit", "steps[1]")
+    ]
+    assert "'s2'" in judge(campaign(remove, add, **attached)).warnings[0].message
+    assert not warnings(campaign(add, remove, **attached))
+    assert not warnings(campaign(remove, add))
+    assert not warnings(campaign({**remove, "when": "tags"}, add, **attached))
+    assert not warnings(campaign(remove, add, **attached, policy={"on_list_leave": "ignore"}))
+
+
+def test_a_step_after_a_move_is_warned_of() -> None:
+    document = campaign({"do": "move", "campaign": "x"}, MAIL)
+
+    assert warnings(document) == [("unreachable_after_exit", "steps[1]")]
+
+
+def test_a_name_that_another_campaign_has_is_a_doubt() -> None:
+    assert warnings(campaign(), campaigns={"d": "C", "c": "C"}) == [("duplicate_name", "name")]
+    assert not warnings(campaign(), campaigns={"c": "C", "e": "E"})
+
+
+def test_lists_and_campaigns_may_come_later() -> None:
+    document = campaign(
+        {"do": "list_add", "list": ["a", "b"]},
+        {"do": "list_add", "list": "new", "create_if_missing": True},
+        {"do": "move", "campaign": "later"},
+        triggers=[{"on": "list_added", "list": "z"}, {"on": "reply"}],
+    )
+
+    assert warnings(document, lists={"a": True}, campaigns={}) == [
+        ("missing:list", "steps[0].list"),
+        ("missing:list", "triggers[0].list"),
+        ("missing:campaign", "steps[2].campaign"),
+    ]
+    assert not warnings(document)
+    assert not warnings(campaign({"do": "move", "campaign": "c"}), campaigns={})
+
+
+def test_wishes_without_effect_are_named() -> None:
+    document = campaign(
+        {**MAIL, "track": {"open": True}}, preset="superoffice", policy={"meter": "actions"}
+    )
+
+    assert warnings(document) == [
+        ("unknown_option", "preset"),
+        ("unknown_option", "policy.meter"),
+        ("unknown_option", "steps[0].track"),
+    ]
+
+
+def test_a_plan_that_lacks_a_kind_says_so() -> None:
+    beyond = replace(
+        parse(campaign()), steps=(Step(key="s1", kind="script"), Step(key="s2", kind="end"))
+    )
+
+    report = validate(beyond, Known(features=frozenset()))
+    assert [(f.code, f.path) for f in report.faults] == [("plan_feature:script", "steps[0].do")]
+    assert validate(beyond, Known(features=frozenset({"script"}))).ok
+    assert validate(beyond, Known(features=None)).ok
+
+
+def test_a_loop_is_not_called_out_of_reach_as_well() -> None:
+    document = campaign(
+        {"do": "delay", "delay": "1d", "next": "s1"}, {"do": "end"}, {"do": "nope"}
+    )
+    _, report = check(document)
+
+    assert [fault.code for fault in report.faults] == ["unknown_kind", "cycle"]
+
+
+def test_a_step_of_unknown_kind_puts_nothing_out_of_reach() -> None:
+    _, report = check(campaign({"do": "end"}, {"do": "end"}, {"do": "nope"}))
+
+    assert [fault.code for fault in report.faults] == ["unknown_kind"]
+
+
+def test_a_broken_text_is_not_measured() -> None:
+    document = campaign({"do": "sms", "text": "{x"}, policy={"limits": {"max_sms_segments": 1}})
+
+    assert faults(document) == [("bad_value", "steps[0].text")]
+
+
+def test_one_look_finds_the_faults_of_reading_and_of_judging() -> None:
+    document = campaign(
+        {**MAIL, "text": "{Nope}", "dely": "3d"},
+        {"do": "sms", "text": 1.5},
+        {"do": "sms"},
+        {"do": "teleport"},
+        sender=["x"],
+    )
+    definition, report = check(document, Known(fields=frozenset()))
+
+    assert definition is None
+    assert {
+        ("unknown_option", "steps[0].dely"),
+        ("bad_value", "steps[1].text"),
+        ("unknown_kind", "steps[3].do"),
+        ("bad_value", "sender"),
+        ("unknown_field:Nope", "steps[0].text"),
+        ("missing_settings:s3", "steps[2]"),
+    } == {(fault.code, fault.path) for fault in report.faults}
+
+
+def test_check_gives_the_definition_of_a_sound_file() -> None:
+    definition, report = check(campaign(MAIL, account=None), account="acme")
+
+    assert report.ok
+    assert definition is not None
+    assert definition.account == "acme"
+
+
+def test_check_of_what_is_no_campaign_at_all() -> None:
+    definition, report = check({"steps": "x"})
+
+    assert definition is None
+    assert not report.ok
