@@ -14,6 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from dripd.campaigns.action import Effect
+from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 
 HELD_LANE = -1
@@ -236,6 +237,10 @@ class Recorded:
     stopped: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
     told: set[int] = field(default_factory=set)
+    refunded: set[int] = field(default_factory=set)
+    """Accounts that got caps back: lanes parked for `cap` are open again."""
+    started: list[DueKey] = field(default_factory=list)
+    """Runs that a `move` began."""
 
 
 # --- admit ---------------------------------------------------------------------------------
@@ -281,6 +286,7 @@ class RequestRow:
     unreset: int = 0
     runs_today: int = 0
     last_ended_at: Instant | None = None
+    last_run_no: int = 0
     duplicate_of: int | None = None
     """Enrollment of the first request with this idempotency key, 0 where that was refused."""
 
@@ -485,7 +491,8 @@ class TriggerRow:
     campaign_key: str
     kind: str
     match: Mapping[str, object]
-    created_at: Instant
+    after_event_id: int
+    """Events up to this id happened before the trigger was attached: it never fires on them."""
 
 
 @dataclass(slots=True)
@@ -550,20 +557,6 @@ class Look:
     """(incarnation, alive)"""
 
 
-@dataclass(slots=True)
-class SinkRow:
-    account_id: int
-    channel: str
-    sender: str
-    recipient: str
-    subject: str
-    body: str
-    headers: Mapping[str, str]
-    idempotency_key: str
-    enrollment_id: int | None
-    step_key: str | None
-
-
 Decide = Callable[[Sequence[RequestRow], Instant], list[Decision]]
 Digest = Callable[[Sequence[EventRow], Sequence[RunRow], Instant], list[InboxEffect]]
 
@@ -600,14 +593,20 @@ class Store(Protocol):
     async def lease(
         self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
     ) -> LeaseResult: ...
-    async def record(self, changes: Sequence[Change], decide: Decide) -> Recorded:
-        """Write what leased steps came to; *decide* admits the runs that a move starts."""
+    async def record(
+        self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
+    ) -> Recorded:
+        """Write what leased steps came to; *decide* admits the runs that a move starts,
+        *closed* are claims of which no step is left."""
         ...
 
     # inbox
-    async def digest(self, account_id: int, n: int, digest: Digest) -> Digested | None:
-        """Take up to *n* events of the account and apply what *digest* says. None: another
-        daemon has the account's inbox at this moment."""
+    async def digest(
+        self, account_id: int, n: int, digest: Digest, interest: int
+    ) -> Digested | None:
+        """Take up to *n* events of the account and apply what *digest* says; only for kinds in
+        *interest* (bits) are the contacts and their runs looked up. None: another daemon has
+        the account's inbox at this moment."""
         ...
 
     async def fold_usage(self) -> list[int]: ...

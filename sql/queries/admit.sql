@@ -1,0 +1,106 @@
+-- name: take_requests :many
+-- The oldest pending requests that nobody else is deciding.
+--   $1 most int
+-- locks: the rows, skip locked
+SELECT q.id, coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
+    q.campaign_key, q.idempotency_key
+FROM dripd.enroll_request AS q
+WHERE q.status = 'pending'
+ORDER BY q.id
+LIMIT $1::int4
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: share_campaigns :many
+-- Publish and pause wait for us, or we for them: what is read next is decided on.
+--   $1 accounts int[]  $2 keys text[]
+-- locks: campaign rows, for share, sorted
+SELECT c.id
+FROM dripd.campaign AS c
+JOIN unnest($1::int4[], $2::text[]) AS k (a, key) ON c.account_id = k.a AND c.key = k.key
+ORDER BY c.account_id, c.id
+FOR SHARE OF c;
+
+-- name: request_facts :many
+-- What must be known to decide requests.
+--   $1 requests bigint[]  in the order in which they are to be decided
+SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status AS campaign_status,
+    c.live_cv_id AS cv_id, k.id AS contact_id, q.source, q.idempotency_key, q.requested_by, q.conversation_ref,
+    q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, k.email, k.phone, k.timezone,
+    k.owner,
+    EXISTS (SELECT FROM dripd.suppression AS s
+        WHERE s.address_h = hashtextextended(lower(k.email), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'email'
+            AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS email_suppressed,
+    EXISTS (SELECT FROM dripd.suppression AS s
+        WHERE s.address_h = hashtextextended(lower(k.phone), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'sms'
+            AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS phone_suppressed,
+    c.board IS NULL OR EXISTS (
+        SELECT FROM dripd.contact_list AS l
+        JOIN dripd.list_member AS m ON m.account_id = l.account_id AND m.list_id = l.id AND m.contact_id = k.id
+        WHERE l.account_id = a.id AND l.key = c.board) AS on_board,
+    (SELECT jsonb_object_agg(r.exclusive, b.key)::text
+        FROM dripd.run AS r
+        JOIN dripd.campaign AS b ON b.account_id = r.account_id AND b.id = r.campaign_id
+        WHERE r.account_id = a.id AND r.contact_id = k.id AND r.exclusive IS NOT NULL) AS busy,
+    h.runs, h.live, h.unreset, h.runs_today, h.last_ended_at, h.last_run_no,
+    seen.enrollment_id AS duplicate_of, seen.request_id AS first_request
+FROM unnest($1::int8[]) WITH ORDINALITY AS w (id, o)
+JOIN dripd.enroll_request AS q ON q.id = w.id AND q.status = 'pending'
+LEFT JOIN dripd.account AS a
+    ON a.id = coalesce(q.account_id, (SELECT x.id FROM dripd.account AS x WHERE x.key = q.account_key))
+LEFT JOIN dripd.campaign AS c ON c.account_id = a.id AND c.key = q.campaign_key
+LEFT JOIN dripd.contact AS k
+    ON k.account_id = a.id AND k.erased_at IS NULL
+    AND k.id = coalesce(q.contact_id,
+        (SELECT x.id FROM dripd.contact AS x WHERE x.account_id = a.id AND x.external_id = q.external_id))
+LEFT JOIN dripd.request_seen AS seen
+    ON seen.account_id = a.id AND seen.key_h = hashtextextended(q.idempotency_key, 0)
+LEFT JOIN LATERAL (
+    SELECT count(*)::int4 AS runs,
+        (count(*) FILTER (WHERE r.status = 1))::int4 AS live,
+        (count(*) FILTER (WHERE r.reset_at IS NULL))::int4 AS unreset,
+        (count(*) FILTER (WHERE r.started_at > (SELECT dripd.now()) - interval '1 day'))::int4 AS runs_today,
+        max(r.ended_at) AS last_ended_at,
+        coalesce(max(r.run_no), 0) AS last_run_no
+    FROM dripd.run AS r
+    WHERE r.account_id = a.id AND r.contact_id = k.id AND r.campaign_id = c.id
+) AS h ON true
+ORDER BY w.o;
+
+-- name: next_run_ids :many
+--   $1 most int
+SELECT nextval('dripd.run_id') AS id FROM generate_series(1, $1::int4);
+
+-- name: start_runs :many
+-- Runs begin; the unique indexes judge, and who loses does not come back.
+--   parallel arrays, in the order of the columns, sorted by account, exclusive, campaign, contact
+INSERT INTO dripd.run (account_id, id, campaign_id, contact_id, cv_id, run_no, started_at, reentry, exclusive, owner,
+    source, conversation_ref, vars, status, ended_at, end_reason)
+SELECT a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars::jsonb, status, ended, why
+FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::int4[], $6::int4[], $7::timestamptz[], $8::int2[],
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int2[], $15::timestamptz[], $16::text[])
+    AS n (a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars, status, ended, why)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: start_steps :exec
+-- The one due step of each new run.
+--   $1 accounts int[]  $2 runs bigint[]  $3 contacts bigint[]  $4 versions int[]  $5 run_no int2[]  $6 due timestamptz[]
+--   $7 lanes int2[]  $8 steps int2[]  $9 flags int2[]
+INSERT INTO dripd.due_step (account_id, enrollment_id, contact_id, cv_id, run_no, due_at, lane, step_no, flags)
+SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int2[], $6::timestamptz[], $7::int2[],
+    $8::int2[], $9::int2[]);
+
+-- name: decide_requests :exec
+--   $1 requests bigint[]  $2 status text[]  $3 reasons text[]  $4 enrollments bigint[]
+UPDATE dripd.enroll_request AS q
+SET status = k.s, reject_reason = k.why, enrollment_id = k.e, decided_at = (SELECT dripd.now())
+FROM unnest($1::int8[], $2::text[], $3::text[], $4::int8[]) AS k (id, s, why, e)
+WHERE q.id = k.id AND q.status = 'pending';
+
+-- name: see_requests :exec
+-- Idempotency keys are remembered for ever.
+--   $1 accounts int[]  $2 keys text[]  $3 requests bigint[]  $4 enrollments bigint[]
+INSERT INTO dripd.request_seen (account_id, key_h, request_id, enrollment_id)
+SELECT a, hashtextextended(key, 0), q, e
+FROM unnest($1::int4[], $2::text[], $3::int8[], $4::int8[]) AS k (a, key, q, e)
+ON CONFLICT DO NOTHING;

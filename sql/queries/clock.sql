@@ -1,0 +1,75 @@
+-- name: clock_mode :one
+-- Which clock this deployment was started with, and its id.
+SELECT d.id, d.clock_mode, (SELECT at FROM dripd.clock) AS at FROM dripd.deployment AS d;
+
+-- name: choose_clock :one
+-- The first daemon decides for good.
+--   $1 mode text
+UPDATE dripd.deployment SET clock_mode = $1::text WHERE clock_mode IS NULL OR clock_mode = $1::text
+RETURNING id;
+
+-- name: start_clock :exec
+--   $1 at timestamptz
+INSERT INTO dripd.clock (at) VALUES ($1::timestamptz) ON CONFLICT DO NOTHING;
+
+-- name: move_clock :one
+-- Forward only.
+--   $1 at timestamptz
+UPDATE dripd.clock SET at = $1::timestamptz WHERE at <= $1::timestamptz RETURNING at;
+
+-- name: lock_clock :one
+-- One mover at a time, for the session.
+SELECT pg_try_advisory_lock(7236) AS mine;
+
+-- name: unlock_clock :one
+SELECT pg_advisory_unlock(7236) AS mine;
+
+-- name: unsettled :one
+-- What keeps the present instant from being settled; all false = settled.
+SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS requests,
+    EXISTS (SELECT FROM dripd.event_in) AS events,
+    EXISTS (SELECT FROM dripd.usage_in) AS usage,
+    EXISTS (SELECT FROM dripd.claim WHERE n > 0) AS claims,
+    EXISTS (SELECT FROM dripd.individual_send AS i WHERE i.state = 'leased') AS sends,
+    EXISTS (SELECT FROM dripd.park WHERE release_at <= (SELECT dripd.now())) AS parks,
+    EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND reminder_at <= (SELECT dripd.now())) AS reminders,
+    EXISTS (
+        SELECT FROM dripd.lane AS l
+        JOIN dripd.account AS a ON a.id = l.account_id AND a.status = 'active' AND a.subscription_active
+        JOIN dripd.campaign AS c ON c.account_id = l.account_id AND c.id = l.campaign_id
+            AND c.status NOT IN ('paused', 'inactive', 'archived')
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM dripd.due_step AS d
+            WHERE d.account_id = l.account_id AND d.lane = l.lane AND d.due_at <= (SELECT dripd.now())
+            LIMIT 1
+        ) AS due
+        WHERE NOT EXISTS (
+            SELECT FROM dripd.park AS p WHERE p.account_id = l.account_id AND p.lane IN (l.lane, -1))
+    ) AS due,
+    EXISTS (SELECT FROM dripd.node WHERE NOT dead AND clock_at IS DISTINCT FROM (SELECT at FROM dripd.clock)) AS nodes;
+
+-- name: next_instant :one
+-- The next instant after the present one at which anything comes up; NULL = nothing.
+SELECT least(
+    (SELECT min(due.due_at)
+        FROM dripd.lane AS l
+        CROSS JOIN LATERAL (
+            SELECT d.due_at FROM dripd.due_step AS d
+            WHERE d.account_id = l.account_id AND d.lane = l.lane AND d.due_at > (SELECT dripd.now())
+            ORDER BY d.due_at
+            LIMIT 1
+        ) AS due),
+    (SELECT min(release_at) FROM dripd.park WHERE release_at > (SELECT dripd.now())),
+    (SELECT min(release_at) FROM dripd.run WHERE hold_reason IS NOT NULL AND release_at > (SELECT dripd.now())),
+    (SELECT min(reminder_at) FROM dripd.task WHERE state = 'open' AND reminder_at > (SELECT dripd.now()))
+) AS at;
+
+-- name: remind :exec
+-- Reminders whose instant has come.
+WITH told AS (
+    UPDATE dripd.task SET reminder_at = NULL
+    WHERE state = 'open' AND reminder_at <= (SELECT dripd.now())
+    RETURNING account_id, id, enrollment_id, assignee, title
+)
+INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
+SELECT account_id, 'task_due', assignee, enrollment_id, id, jsonb_build_object('title', title) FROM told;

@@ -1,0 +1,138 @@
+-- name: read_accounts :many
+-- Accounts with the cap of their plan.
+--   $1 accounts  int[]  which, NULL = all
+SELECT a.id, a.key, a.timezone, p.daily_email_cap AS cap, a.send_window::text AS send_window, a.rate, a.status,
+    a.subscription_active, a.postal_address
+FROM dripd.account AS a
+JOIN dripd.plan AS p ON p.key = a.plan
+WHERE $1::int4[] IS NULL OR a.id = ANY ($1::int4[]);
+
+-- name: read_senders :many
+--   $1 accounts  int[]  which, NULL = all
+SELECT id, account_id, address, channel, provider, rate, daily_limit, status
+FROM dripd.sender
+WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[])
+ORDER BY account_id, id;
+
+-- name: read_campaigns :many
+--   $1 accounts  int[]  which, NULL = all
+SELECT id, account_id, key, status, live_cv_id, owner
+FROM dripd.campaign
+WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
+
+-- name: read_triggers :many
+-- The triggers of campaigns that accept enrollments.
+--   $1 accounts  int[]  which, NULL = all
+SELECT t.account_id, t.campaign_id, t.campaign_key, t.kind, t.match::text AS match, t.after_event_id
+FROM dripd.campaign_trigger AS t
+WHERE $1::int4[] IS NULL OR t.account_id = ANY ($1::int4[])
+ORDER BY t.account_id, t.id;
+
+-- name: read_versions :many
+--   $1 cv_ids  int[]
+SELECT v.id AS cv_id, v.account_id, v.campaign_id, v.campaign_key, c.owner, v.version,
+    v.definition::text AS definition
+FROM dripd.campaign_version AS v
+JOIN dripd.campaign AS c ON c.account_id = v.account_id AND c.id = v.campaign_id
+WHERE v.id = ANY ($1::int4[]);
+
+-- name: read_lanes :many
+--   $1 accounts  int[]  which, NULL = all
+SELECT account_id, lane, campaign_id, class, channel, calendar, zone
+FROM dripd.lane
+WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
+
+-- name: lock_lanes :exec
+-- One maker of lanes per account at a time.
+--   $1 account  int
+-- locks: an advisory lock of this transaction
+SELECT pg_advisory_xact_lock(7234, $1::int4);
+
+-- name: make_lane :one
+-- The number of a lane, made if it is not there; under lock_lanes.
+--   $1 account int  $2 campaign int  $3 class int2  $4 channel text  $5 calendar text  $6 zone text
+WITH found AS (
+    SELECT lane FROM dripd.lane
+    WHERE account_id = $1::int4 AND campaign_id = $2::int4 AND class = $3::int2 AND channel = $4::text
+        AND calendar = $5::text AND zone = $6::text
+), made AS (
+    INSERT INTO dripd.lane (account_id, lane, campaign_id, class, channel, calendar, zone)
+    SELECT $1::int4, coalesce((SELECT max(lane) + 1 FROM dripd.lane WHERE account_id = $1::int4), 0)::int2,
+        $2::int4, $3::int2, $4::text, $5::text, $6::text
+    WHERE NOT EXISTS (SELECT FROM found)
+    RETURNING lane
+)
+SELECT lane FROM found UNION ALL SELECT lane FROM made;
+
+-- name: read_parks :many
+--   $1 accounts  int[]  which, NULL = all
+SELECT account_id, lane, reason, release_at
+FROM dripd.park
+WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
+
+-- name: park :exec
+--   $1 accounts int[]  $2 lanes int2[]  $3 reasons text[]  $4 release instants timestamptz[]
+INSERT INTO dripd.park (account_id, lane, reason, release_at)
+SELECT DISTINCT ON (k.a, k.l) k.a, k.l, k.r, k.until
+FROM unnest($1::int4[], $2::int2[], $3::text[], $4::timestamptz[]) AS k (a, l, r, until)
+ORDER BY k.a, k.l
+ON CONFLICT (account_id, lane) DO UPDATE SET reason = excluded.reason, release_at = excluded.release_at;
+
+-- name: unpark :exec
+--   $1 accounts int[]  $2 lanes int2[]
+DELETE FROM dripd.park AS p
+USING unnest($1::int4[], $2::int2[]) AS k (a, l)
+WHERE p.account_id = k.a AND p.lane = k.l;
+
+-- name: unpark_reason :many
+-- A refund or a new plan opens what the cap had closed.
+--   $1 accounts int[]  $2 reason text
+DELETE FROM dripd.park
+WHERE account_id = ANY ($1::int4[]) AND reason = $2::text
+RETURNING account_id, lane;
+
+-- name: make_days :many
+-- Day rows that are not there yet.
+--   $1 accounts int[]  $2 dates date[]  $3 caps int[]  $4 starts timestamptz[]  $5 ends timestamptz[]
+INSERT INTO dripd.account_day (account_id, local_date, cap, starts_at, ends_at)
+SELECT k.a, k.d, k.cap, k.s, k.e
+FROM unnest($1::int4[], $2::date[], $3::int4[], $4::timestamptz[], $5::timestamptz[]) AS k (a, d, cap, s, e)
+ORDER BY k.a, k.d
+ON CONFLICT DO NOTHING
+RETURNING account_id;
+
+-- name: refresh_gates :exec
+--   $1 accounts int[]
+SELECT dripd.refresh_gates($1::int4[]);
+
+-- name: recap_days :many
+-- A new plan in the middle of the day: what remains is the new cap less what was used.
+--   $1 accounts int[]  $2 dates date[]  $3 caps int[]
+UPDATE dripd.account_day AS ad
+SET cap = k.cap
+FROM unnest($1::int4[], $2::date[], $3::int4[]) AS k (a, d, cap)
+WHERE ad.account_id = k.a AND ad.local_date = k.d AND ad.cap <> k.cap
+RETURNING ad.account_id;
+
+-- name: lock_days :many
+-- The day rows of an account that are not over, for a change of its zone.
+--   $1 account int
+-- locks: its account_day rows
+SELECT local_date, cap, used, bulk, starts_at, ends_at
+FROM dripd.account_day
+WHERE account_id = $1::int4 AND ends_at > (SELECT dripd.now())
+ORDER BY local_date
+FOR UPDATE;
+
+-- name: end_day :exec
+--   $1 account int  $2 date  $3 ends timestamptz
+UPDATE dripd.account_day SET ends_at = $3::timestamptz
+WHERE account_id = $1::int4 AND local_date = $2::date;
+
+-- name: rezone_day :exec
+-- The day row of the new zone starts with what the old one had used.
+--   $1 account int  $2 date  $3 cap int  $4 starts timestamptz  $5 ends timestamptz  $6 used int  $7 bulk int
+INSERT INTO dripd.account_day AS ad (account_id, local_date, cap, starts_at, ends_at, used, bulk)
+VALUES ($1::int4, $2::date, $3::int4, $4::timestamptz, $5::timestamptz, $6::int4, $7::int4)
+ON CONFLICT (account_id, local_date) DO UPDATE
+SET starts_at = excluded.starts_at, ends_at = excluded.ends_at, used = excluded.used, bulk = excluded.bulk;

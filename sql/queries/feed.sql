@@ -1,0 +1,32 @@
+-- name: heads :many
+-- The first unleased due instant of every lane of these accounts.
+--   $1 accounts  int[]
+-- hot: one probe of due_step's primary key a lane
+SELECT l.account_id, l.lane, d.due_at
+FROM dripd.lane AS l
+CROSS JOIN LATERAL (
+    SELECT s.due_at
+    FROM dripd.due_step AS s
+    WHERE s.account_id = l.account_id AND s.lane = l.lane AND s.claim_id IS NULL
+    ORDER BY s.due_at
+    LIMIT 1
+) AS d
+WHERE l.account_id = ANY ($1::int4[]);
+
+-- name: load :many
+-- Keys that come up within the horizon, lane by lane, in due order.
+--   $1 accounts int[]  $2 lanes int2[]  $3 after due timestamptz[]  $4 after enrollment bigint[]  $5 most int[]
+--   $6 horizon timestamptz
+-- hot: one range of due_step's primary key a lane
+SELECT w.a AS account_id, w.l AS lane, x.due_at, x.enrollment_id, x.cv_id
+FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int4[]) WITH ORDINALITY AS w (a, l, due, e, n, o)
+CROSS JOIN LATERAL (
+    SELECT d.due_at, d.enrollment_id, d.cv_id
+    FROM dripd.due_step AS d
+    WHERE d.account_id = w.a AND d.lane = w.l
+        AND (d.due_at, d.enrollment_id) > (w.due, w.e)
+        AND d.due_at <= $6::timestamptz
+        AND d.claim_id IS NULL
+    ORDER BY d.due_at, d.enrollment_id
+    LIMIT w.n
+) AS x;

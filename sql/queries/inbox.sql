@@ -1,0 +1,162 @@
+-- name: own_inbox :one
+-- One inbox worker an account at a time: tried, not waited for.
+--   $1 account int
+SELECT pg_try_advisory_xact_lock(7235, $1::int4) AS mine;
+
+-- name: take_stops :many
+-- Unprocessed events that stop runs come first.
+--   $1 account int  $2 most int
+SELECT id FROM dripd.event_in
+WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0
+ORDER BY id
+LIMIT $2::int4;
+
+-- name: take_events :many
+--   $1 account int (0: rows that name none)  $2 most int
+SELECT id FROM dripd.event_in
+WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0)
+ORDER BY id
+LIMIT $2::int4;
+
+-- name: read_events :many
+-- Events with whom they concern.
+--   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
+SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
+    e.payload::text AS payload, e.contact_id,
+    CASE WHEN e.kind_bit & $3::int4 = 0 THEN '{}'
+        WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
+            WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
+        WHEN e.delivery_id LIKE 'i-%' THEN ARRAY(SELECT i.contact_id FROM dripd.individual_send AS i
+            WHERE i.account_id = $1::int4 AND e.delivery_id = 'i-' || i.id)
+        WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
+            WHERE r.account_id = $1::int4 AND r.id = -e.subject)
+        WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
+            WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
+        WHEN e.address IS NOT NULL THEN ARRAY(
+            SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND lower(c.email) = lower(e.address)
+            UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
+        ELSE '{}' END AS contact_ids,
+    CASE WHEN e.delivery_id IS NOT NULL AND e.subject < 0 THEN -e.subject END AS enrollment_id,
+    d.step_key, d.campaign_id, d.channel, d.to_address,
+    CASE WHEN e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
+        SELECT l.key FROM dripd.contact_list AS l
+        WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key
+FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)
+JOIN dripd.event_in AS e ON e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = w.id
+LEFT JOIN LATERAL (
+    SELECT s.key AS step_key, v.campaign_id, l.channel, l.to_address
+    FROM dripd.step_log AS l
+    JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
+    JOIN dripd.campaign_version AS v ON v.account_id = l.account_id AND v.id = l.cv_id
+    WHERE e.delivery_id IS NOT NULL AND e.subject < 0
+        AND l.account_id = $1::int4 AND l.enrollment_id = -e.subject
+        AND l.seq::text = split_part(e.delivery_id, '-', 2)
+    ORDER BY l.at DESC
+    LIMIT 1
+) AS d ON true
+ORDER BY w.o;
+
+-- name: see_events :many
+-- Deduplication keys are remembered for ever; one that was seen does not come back.
+--   $1 account int  $2 keys text[]
+INSERT INTO dripd.event_seen (account_id, dedup_h)
+SELECT DISTINCT $1::int4, hashtextextended(key, 0) FROM unnest($2::text[]) AS key
+ON CONFLICT DO NOTHING
+RETURNING dedup_h;
+
+-- name: hash_keys :many
+--   $1 keys text[]
+SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS k (key, o) ORDER BY o;
+
+-- name: lock_runs :many
+-- The live runs of contacts, their due steps locked: stop looks first, then marks and deletes.
+--   $1 account int  $2 contacts bigint[]
+-- locks: due_step rows, in the order of their key
+SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
+    r.conversation_ref, d.step_no, d.seq, d.lane, d.due_at, d.claim_id IS NOT NULL AS leased,
+    (SELECT k.timezone FROM dripd.contact AS k WHERE k.account_id = r.account_id AND k.id = r.contact_id) AS timezone,
+    (SELECT count(*) FROM dripd.event_log AS e
+        WHERE e.account_id = r.account_id AND e.contact_id = r.contact_id AND e.kind = 'bounce'
+            AND e.payload ->> 'type' = 'soft' AND e.occurred_at >= r.started_at
+            AND e.refused_reason IS NULL)::int4 AS soft_bounces
+FROM dripd.run AS r
+JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+WHERE r.account_id = $1::int4 AND r.contact_id = ANY ($2::int8[]) AND r.status = 1
+ORDER BY d.account_id, d.lane, d.due_at, d.enrollment_id
+FOR UPDATE OF d;
+
+-- name: mark_stopped :exec
+-- A leased step is marked: its message may have left, and record will log it.
+--   $1 account int  $2 enrollments bigint[]
+UPDATE dripd.due_step SET attempt = -1
+WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS NOT NULL;
+
+-- name: delete_stopped :exec
+--   $1 account int  $2 enrollments bigint[]
+DELETE FROM dripd.due_step
+WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS NULL;
+
+-- name: move_due :many
+-- Reset on interaction: only while it waits.
+--   $1 account int  $2 enrollments bigint[]  $3 due timestamptz[]
+UPDATE dripd.due_step AS d SET due_at = k.due
+FROM unnest($2::int8[], $3::timestamptz[]) AS k (e, due)
+WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL AND d.lane >= 0
+RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
+
+-- name: suppress :exec
+--   $1 account int  $2 channels text[]  $3 addresses text[]  $4 reasons text[]
+INSERT INTO dripd.suppression (account_id, channel, address, reason)
+SELECT $1::int4, channel, address, reason FROM unnest($2::text[], $3::text[], $4::text[]) AS k (channel, address, reason)
+ON CONFLICT DO NOTHING;
+
+-- name: request_runs :exec
+-- Triggers fired: requests like any other.
+--   $1 account int  $2 campaign keys text[]  $3 contacts bigint[]  $4 sources text[]
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
+SELECT $1::int4, key, contact, source FROM unnest($2::text[], $3::int8[], $4::text[]) AS k (key, contact, source);
+
+-- name: notify_ended :exec
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 recipients text[]  $4 payloads text[]
+INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, payload)
+SELECT a, 'ended', who, e, payload::jsonb FROM unnest($1::int4[], $2::int8[], $3::text[], $4::text[])
+    AS k (a, e, who, payload);
+
+-- name: log_events :exec
+-- Processed events leave the queue in the transaction that applies them.
+--   $1 events bigint[]  $2 contacts bigint[]  $3 enrollments bigint[]  $4 refused text[]  $5 account int
+WITH gone AS (
+    DELETE FROM dripd.event_in AS e
+    WHERE e.account_id IS NOT DISTINCT FROM nullif($5::int4, 0) AND e.id = ANY ($1::int8[])
+    RETURNING e.id, e.account_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
+        e.payload
+)
+INSERT INTO dripd.event_log (id, account_id, contact_id, enrollment_id, kind, delivery_id, conversation_ref, address,
+    dedup_key, occurred_at, payload, refused_reason)
+SELECT g.id, g.account_id, ($2::int8[])[array_position($1::int8[], g.id)],
+    ($3::int8[])[array_position($1::int8[], g.id)], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
+    g.occurred_at, g.payload, ($4::text[])[array_position($1::int8[], g.id)]
+FROM gone AS g;
+
+-- name: fold_usage :many
+-- What others reported goes into the day rows; the reporter waited for nobody.
+--   $1 most int
+WITH gone AS (
+    DELETE FROM dripd.usage_in
+    WHERE id IN (SELECT id FROM dripd.usage_in ORDER BY id LIMIT $1::int4 FOR UPDATE SKIP LOCKED)
+    RETURNING account_key, source, n
+), summed AS (
+    SELECT a.id AS account_id,
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'bulk'), 0)::int4 AS bulk,
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'individual'), 0)::int4 AS individual,
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'internal'), 0)::int4 AS internal
+    FROM gone AS g
+    JOIN dripd.account AS a ON a.key = g.account_key
+    GROUP BY a.id
+)
+UPDATE dripd.account_day AS ad
+SET bulk = ad.bulk + s.bulk, individual = ad.individual + s.individual, internal = ad.internal + s.internal
+FROM summed AS s
+WHERE ad.account_id = s.account_id
+    AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now())
+RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk AS reported;

@@ -1,0 +1,130 @@
+-- name: lease :many
+-- The permission to send, for a batch of keys that the wheel holds: waits for nobody.
+--   $1 accounts int[]  $2 their local dates date[]  $3 lo int[]  $4 hi int[]  (1-based ranges into $5 to $8)
+--   $5 lanes int2[]  $6 due timestamptz[]  $7 enrollments bigint[]
+--   $8 masks int[]   (bits 0-15 event kinds, 21 counted, 22 email, 23 sms)
+--   $9 claim bigint  $10 incarnation bigint  $11 lease ahead interval
+-- locks: node (key share), account_day and due_step rows (no key update, skip locked)
+-- hot: its plan is asserted; CTEs are never joined to one another
+WITH alive AS MATERIALIZED (
+    SELECT 1 FROM dripd.node WHERE incarnation = $10::int8 AND NOT dead FOR KEY SHARE
+), day AS MATERIALIZED (
+    SELECT z.a, z.lo, z.hi, ad.local_date, ad.paused, greatest(ad.cap - ad.used - ad.bulk, 0) AS remains
+    FROM unnest($1::int4[], $2::date[], $3::int4[], $4::int4[]) AS z (a, d, lo, hi)
+    JOIN dripd.account_day AS ad
+        ON ad.account_id = z.a AND ad.local_date = z.d
+        AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now())
+    WHERE NOT ad.held
+        AND EXISTS (SELECT FROM alive)
+        AND NOT EXISTS (SELECT FROM dripd.event_in AS ev WHERE ev.account_id + 0 = z.a AND ev.subject = 0 OFFSET 0)
+    FOR NO KEY UPDATE OF ad SKIP LOCKED
+), open AS MATERIALIZED (
+    SELECT d.ctid AS t, q.a, q.remains, q.local_date, o, d.due_at, d.contact_id, d.cv_id, d.seq, d.step_no, d.run_no,
+        d.attempt, d.flags, c.email, c.phone, c.timezone, c.attrs, c.owner, c.service_owner, c.external_id,
+        CASE WHEN ($8::int4[])[o] & 12582912 <> 0 THEN EXISTS (
+            SELECT FROM dripd.suppression AS s
+            WHERE s.address_h = hashtextextended(lower(
+                    CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN c.email ELSE c.phone END), 0)
+                AND s.account_id IN (d.account_id, 0)
+                AND s.channel = CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN 'email' ELSE 'sms' END
+                AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))
+            OFFSET 0
+        ) ELSE false END AS suppressed
+    FROM day AS q
+    CROSS JOIN LATERAL generate_series(q.lo, q.hi) AS o
+    JOIN dripd.due_step AS d
+        ON d.account_id = q.a AND d.lane = ($5::int2[])[o] AND d.due_at = ($6::timestamptz[])[o]
+        AND d.enrollment_id = ($7::int8[])[o] AND d.claim_id IS NULL
+    JOIN dripd.contact AS c ON c.account_id = d.account_id AND c.id = d.contact_id
+    WHERE d.due_at <= (SELECT dripd.now()) + $11::interval
+        AND (q.paused IS NULL OR d.cv_id <> ALL (q.paused))
+        AND NOT EXISTS (
+            SELECT FROM dripd.event_in AS ev
+            WHERE ev.account_id + 0 = d.account_id
+                AND ev.subject = ANY (ARRAY[d.contact_id, -d.enrollment_id,
+                    hashtextextended(lower(c.email), 0), hashtextextended(lower(c.phone), 0)])
+                AND ev.kind_bit & ($8::int4[])[o] <> 0
+            OFFSET 0
+        )
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+), ranked AS (
+    SELECT *, ($8::int4[])[o] & 2097152 <> 0 AND NOT suppressed AS counted FROM open
+), numbered AS (
+    SELECT *, row_number() OVER (PARTITION BY a, counted ORDER BY o) AS n FROM ranked
+), chosen AS (
+    SELECT * FROM numbered WHERE NOT counted OR n <= remains
+), marked AS (
+    UPDATE dripd.due_step AS d SET claim_id = $9::int8
+    FROM chosen AS g
+    WHERE d.ctid = g.t
+    RETURNING g.o, g.a, g.local_date, g.due_at, g.contact_id, g.cv_id, g.seq, g.step_no, g.run_no, g.attempt, g.flags,
+        g.email, g.phone, g.timezone, g.attrs, g.owner, g.service_owner, g.external_id, g.suppressed, g.counted
+), spent AS (
+    UPDATE dripd.account_day AS ad SET used = ad.used + z.n
+    FROM (SELECT a, local_date, count(*)::int4 AS n FROM marked WHERE counted GROUP BY a, local_date) AS z
+    WHERE ad.account_id = z.a AND ad.local_date = z.local_date
+), kept AS (
+    INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_lo, due_hi)
+    SELECT $9::int8, $10::int8, (SELECT dripd.now()), count(*), $1::int4[], min(due_at), max(due_at)
+    FROM marked
+    HAVING count(*) > 0
+)
+SELECT o, contact_id, cv_id, seq, step_no, run_no, attempt, flags, email, phone, timezone, attrs::text AS attrs, owner,
+    service_owner, external_id, suppressed, counted, (SELECT dripd.now()) AS leased_at
+FROM marked;
+
+-- name: refusals :many
+-- Why keys were not granted; asked only for those.
+--   $1 accounts int[]  $2 dates date[]  $3 lanes int2[]  $4 due timestamptz[]  $5 enrollments bigint[]  $6 masks int[]
+-- locks: nothing
+SELECT k.o,
+    CASE
+        WHEN d.enrollment_id IS NULL OR d.claim_id IS NOT NULL THEN 'gone'
+        WHEN ad.account_id IS NULL THEN 'no_day'
+        WHEN ad.held OR d.cv_id = ANY (ad.paused) THEN 'held'
+        WHEN EXISTS (
+            SELECT FROM dripd.event_in AS ev
+            WHERE ev.account_id + 0 = k.a
+                AND (ev.subject = 0 OR ev.kind_bit & k.mask <> 0 AND ev.subject = ANY (ARRAY[d.contact_id,
+                    -d.enrollment_id, hashtextextended(lower(c.email), 0), hashtextextended(lower(c.phone), 0)]))
+        ) THEN 'event'
+        WHEN k.mask & 2097152 <> 0 AND ad.cap - ad.used - ad.bulk <= 0 THEN 'cap'
+        ELSE 'locked'
+    END AS why
+FROM unnest($1::int4[], $2::date[], $3::int2[], $4::timestamptz[], $5::int8[], $6::int4[]) WITH ORDINALITY
+    AS k (a, d, l, due, e, mask, o)
+LEFT JOIN dripd.due_step AS d ON d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e
+LEFT JOIN dripd.contact AS c ON c.account_id = d.account_id AND c.id = d.contact_id
+LEFT JOIN dripd.account_day AS ad
+    ON ad.account_id = k.a AND ad.local_date = k.d
+    AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now());
+
+-- name: more_facts :many
+-- What only some versions read; asked only for their steps, in the lease's crossing.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
+SELECT k.o, r.started_at, r.vars::text AS vars,
+    CASE WHEN k.needs & 65536 <> 0 THEN (
+        SELECT co.attrs::text FROM dripd.contact AS c
+        JOIN dripd.company AS co ON co.account_id = c.account_id AND co.id = c.company_id
+        WHERE c.account_id = k.a AND c.id = k.c) END AS company,
+    CASE WHEN k.needs & 131072 <> 0 THEN ARRAY(
+        SELECT t.tag FROM dripd.contact_tag AS t WHERE t.account_id = k.a AND t.contact_id = k.c) END AS tags,
+    CASE WHEN k.needs & 262144 <> 0 THEN ARRAY(
+        SELECT l.key FROM dripd.list_member AS m
+        JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
+        WHERE m.account_id = k.a AND m.contact_id = k.c) END AS lists,
+    CASE WHEN k.needs & 524288 <> 0 THEN ARRAY(
+        SELECT DISTINCT e.kind FROM dripd.event_log AS e
+        WHERE e.account_id = k.a AND e.contact_id = k.c AND e.occurred_at >= r.started_at
+            AND e.refused_reason IS NULL AND (e.enrollment_id IS NULL OR e.enrollment_id = k.e)) END AS events
+FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[]) WITH ORDINALITY AS k (a, e, c, needs, o)
+JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e;
+
+-- name: settle_claim :one
+-- A lease whose commit is in doubt: the tombstone waits for it, then either finds its claim or kills it.
+--   $1 claim bigint  $2 incarnation bigint
+-- returns a row where the lease will never commit, none where it did
+INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n)
+VALUES ($1::int8, $2::int8, (SELECT dripd.now()), 0)
+ON CONFLICT (claim_id) DO NOTHING
+RETURNING claim_id;

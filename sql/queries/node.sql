@@ -1,0 +1,94 @@
+-- name: join_node :exec
+--   $1 incarnation bigint  $2 name text  $3 version text
+INSERT INTO dripd.node (incarnation, name, version, state) VALUES ($1::int8, $2::text, $3::text, 'running');
+
+-- name: beat :one
+-- Still alive, in real time. No row: somebody declared us dead.
+--   $1 incarnation bigint  $2 accounts int  $3 state text
+UPDATE dripd.node SET beat_at = clock_timestamp(), accounts = $2::int4, state = $3::text
+WHERE incarnation = $1::int8 AND NOT dead
+RETURNING incarnation;
+
+-- name: acknowledge_clock :exec
+--   $1 incarnation bigint  $2 at timestamptz
+UPDATE dripd.node SET clock_at = $2::timestamptz WHERE incarnation = $1::int8;
+
+-- name: leave_node :exec
+--   $1 incarnation bigint
+DELETE FROM dripd.node WHERE incarnation = $1::int8;
+
+-- name: lock_dead :many
+-- Daemons whose heartbeat stopped. Waits for their leases in flight; later ones grant nothing.
+--   $1 incarnation bigint (ours)  $2 timeout int (ms of real time)
+-- locks: their node rows, for update
+SELECT incarnation FROM dripd.node
+WHERE NOT dead AND incarnation <> $1::int8
+    AND beat_at < clock_timestamp() - make_interval(secs => $2::int4 / 1000.0)
+ORDER BY incarnation
+FOR UPDATE;
+
+-- name: bury :exec
+--   $1 incarnations bigint[]
+UPDATE dripd.node SET dead = true, state = 'dead' WHERE incarnation = ANY ($1::int8[]);
+
+-- name: dead_claims :many
+-- Claims of daemons that are no more, for one survivor each.
+--   $1 incarnation bigint (ours)
+-- locks: claim rows, skip locked
+SELECT c.claim_id, c.leased_at, c.n, c.account_ids, c.due_lo, c.due_hi
+FROM dripd.claim AS c
+WHERE c.incarnation <> $1::int8
+    AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = c.incarnation AND NOT n.dead)
+ORDER BY c.claim_id
+LIMIT 100
+FOR UPDATE OF c SKIP LOCKED;
+
+-- name: own_claims :many
+--   $1 incarnation bigint
+SELECT claim_id, leased_at, n, account_ids, due_lo, due_hi, clock_timestamp() - claimed_at > interval '2 minutes' AS old
+FROM dripd.claim
+WHERE incarnation = $1::int8;
+
+-- name: adopt_steps :many
+-- Taking over means claiming anew: under the old id nothing can be changed any more.
+--   $1 old claim bigint  $2 new claim bigint  $3 accounts int[]  $4 due from timestamptz  $5 due to timestamptz
+UPDATE dripd.due_step AS d SET claim_id = $2::int8
+FROM unnest($3::int4[]) AS k (a)
+WHERE d.account_id = k.a AND d.due_at BETWEEN $4::timestamptz AND $5::timestamptz AND d.claim_id = $1::int8
+RETURNING d.enrollment_id;
+
+-- name: adopt_claim :exec
+--   $1 new claim bigint  $2 incarnation bigint  $3 leased_at  $4 n int  $5 accounts int[]  $6 due from  $7 due to
+INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_lo, due_hi)
+VALUES ($1::int8, $2::int8, $3::timestamptz, $4::int4, $5::int4[], $6::timestamptz, $7::timestamptz);
+
+-- name: claimed_steps :many
+-- What stands under a claim, with the contact's facts.
+--   $1 claim bigint  $2 accounts int[]  $3 due from timestamptz  $4 due to timestamptz
+SELECT d.account_id, d.lane, d.due_at, d.enrollment_id, d.contact_id, d.cv_id, d.seq, d.step_no, d.run_no, d.attempt,
+    d.flags, c.email, c.phone, c.timezone, c.attrs::text AS attrs, c.owner, c.service_owner, c.external_id
+FROM unnest($2::int4[]) AS k (a)
+JOIN dripd.due_step AS d
+    ON d.account_id = k.a AND d.due_at BETWEEN $3::timestamptz AND $4::timestamptz AND d.claim_id = $1::int8
+JOIN dripd.contact AS c ON c.account_id = d.account_id AND c.id = d.contact_id;
+
+-- name: claimed_days :many
+-- The local day that each account had at the instant of a lease, for refunds.
+--   $1 accounts int[]  $2 at timestamptz
+SELECT account_id, local_date FROM dripd.account_day
+WHERE account_id = ANY ($1::int4[]) AND starts_at <= $2::timestamptz AND ends_at > $2::timestamptz;
+
+-- name: sweep_nudges :exec
+DELETE FROM dripd.nudge WHERE at < clock_timestamp() - interval '2 minutes';
+
+-- name: sweep_nodes :exec
+-- Daemons that are long dead and own no claim.
+DELETE FROM dripd.node AS n
+WHERE n.dead AND n.beat_at < clock_timestamp() - interval '1 day'
+    AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = n.incarnation);
+
+-- name: lost_sends :exec
+-- Individual messages whose daemon died: nobody knows whether they left.
+UPDATE dripd.individual_send AS i SET state = 'unknown', reason = 'daemon_died'
+WHERE i.state = 'leased'
+    AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = i.incarnation AND NOT n.dead);

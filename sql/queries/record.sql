@@ -1,0 +1,161 @@
+-- name: move_steps :many
+-- Steps that go on, under the claim that they were leased with; a stopped one does not come back.
+--   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]  $5 claims bigint[]
+--   $6 next due timestamptz[]  $7 next lane int2[]  $8 next step int2[]  $9 next seq int[]  $10 attempt int2[]
+--   $11 flags int2[]
+-- locks: due_step rows, by full key in the order given
+-- hot
+UPDATE dripd.due_step AS d
+SET due_at = k.nd, lane = k.nl, step_no = k.ns, seq = k.nq, attempt = k.na, flags = k.nf, claim_id = NULL
+FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[], $6::timestamptz[], $7::int2[],
+    $8::int2[], $9::int4[], $10::int2[], $11::int2[]) AS k (a, l, due, e, c, nd, nl, ns, nq, na, nf)
+WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e
+    AND d.claim_id = k.c AND d.attempt >= 0
+RETURNING d.enrollment_id;
+
+-- name: end_steps :many
+-- Steps whose run is over: it ends with them, or had been stopped while they were leased.
+--   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]  $5 claims bigint[]
+-- locks: due_step rows, by full key in the order given
+-- hot
+DELETE FROM dripd.due_step AS d
+USING unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[]) AS k (a, l, due, e, c)
+WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e AND d.claim_id = k.c
+RETURNING d.enrollment_id, d.attempt;
+
+-- name: log_steps :exec
+-- One row a performed step or attempt.
+--   parallel arrays, in the order of the columns
+-- hot
+INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, sent_at, cv_id, sender_id, seq, step_no,
+    run_no, channel, state, attempt, segments, to_address, subject, provider_id, reason)
+SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+    $7::int4[], $8::int4[], $9::int4[], $10::int2[], $11::int2[], $12::int2[], $13::int2[], $14::int2[], $15::int2[],
+    $16::text[], $17::text[], $18::text[], $19::text[]);
+
+-- name: refund_caps :many
+-- Give back what a lease took and no message used, on the day of the lease.
+--   $1 accounts int[]  $2 dates date[]  $3 counts int[]
+-- locks: account_day rows, sorted by the caller
+UPDATE dripd.account_day AS ad
+SET used = greatest(ad.used - k.n, 0)
+FROM unnest($1::int4[], $2::date[], $3::int4[]) AS k (a, d, n)
+WHERE ad.account_id = k.a AND ad.local_date = k.d
+RETURNING ad.account_id;
+
+-- name: end_runs :many
+-- Runs reach their end; what they kept busy is free.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 status int2[]  $4 reasons text[]
+UPDATE dripd.run AS r
+SET status = k.s, end_reason = k.why, ended_at = (SELECT dripd.now()), exclusive = NULL, hold_reason = NULL,
+    release_at = NULL, reentry = nullif(r.reentry, 2::int2)
+FROM unnest($1::int4[], $2::int8[], $3::int2[], $4::text[]) AS k (a, e, s, why)
+WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1
+RETURNING r.id;
+
+-- name: hold_runs :exec
+-- Runs that wait by themselves, with the reason.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 reasons text[]  $4 release timestamptz[]
+UPDATE dripd.run AS r
+SET hold_reason = k.why, release_at = k.until
+FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[]) AS k (a, e, why, until)
+WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1;
+
+-- name: drop_claims :exec
+-- Claims that have no step left.
+--   $1 claims bigint[]
+DELETE FROM dripd.claim WHERE claim_id = ANY ($1::int8[]);
+
+-- name: keep_evidence :exec
+-- Results that came back after their claim was lost.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 claims bigint[]  $4 seq int[]  $5 state int2[]  $6 provider ids text[]
+--   $7 reasons text[]
+INSERT INTO dripd.late_evidence (account_id, enrollment_id, claim_id, seq, state, provider_id, reason)
+SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int2[], $6::text[], $7::text[]);
+
+-- name: add_tags :exec
+--   $1 accounts int[]  $2 contacts bigint[]  $3 tags text[]
+INSERT INTO dripd.contact_tag (account_id, contact_id, tag)
+SELECT * FROM unnest($1::int4[], $2::int8[], $3::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: remove_tags :exec
+--   $1 accounts int[]  $2 contacts bigint[]  $3 tags text[]
+DELETE FROM dripd.contact_tag AS t
+USING unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, c, tag)
+WHERE t.account_id = k.a AND t.contact_id = k.c AND t.tag = k.tag;
+
+-- name: make_lists :exec
+-- Static buckets that a step may create.
+--   $1 accounts int[]  $2 keys text[]
+INSERT INTO dripd.contact_list (account_id, key)
+SELECT * FROM unnest($1::int4[], $2::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: add_to_lists :exec
+--   $1 accounts int[]  $2 contacts bigint[]  $3 list keys text[]
+INSERT INTO dripd.list_member (account_id, list_id, contact_id)
+SELECT k.a, l.id, k.c
+FROM unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, c, key)
+JOIN dripd.contact_list AS l ON l.account_id = k.a AND l.key = k.key
+ON CONFLICT DO NOTHING;
+
+-- name: remove_from_lists :exec
+--   $1 accounts int[]  $2 contacts bigint[]  $3 list keys text[]
+DELETE FROM dripd.list_member AS m
+USING unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, c, key)
+WHERE m.account_id = k.a AND m.contact_id = k.c
+    AND m.list_id = (SELECT l.id FROM dripd.contact_list AS l WHERE l.account_id = k.a AND l.key = k.key);
+
+-- name: set_contact :exec
+-- Merge attrs (null clears) and set columns of one contact.
+--   $1 account int  $2 contact bigint  $3 attrs text  $4 cleared text[]  $5 columns text (a JSON object)
+UPDATE dripd.contact AS c
+SET attrs = (c.attrs || $3::text::jsonb) - $4::text[],
+    email = CASE WHEN n.v ? 'email' THEN n.v ->> 'email' ELSE c.email END,
+    phone = CASE WHEN n.v ? 'phone' THEN n.v ->> 'phone' ELSE c.phone END,
+    timezone = CASE WHEN n.v ? 'timezone' THEN n.v ->> 'timezone' ELSE c.timezone END,
+    owner = CASE WHEN n.v ? 'owner' THEN n.v ->> 'owner' ELSE c.owner END,
+    service_owner = CASE WHEN n.v ? 'service_owner' THEN n.v ->> 'service_owner' ELSE c.service_owner END
+FROM (SELECT $5::text::jsonb AS v) AS n
+WHERE c.account_id = $1::int4 AND c.id = $2::int8;
+
+-- name: set_company :exec
+-- Merge attrs (null clears) of the company of one contact.
+--   $1 account int  $2 contact bigint  $3 attrs text  $4 cleared text[]
+UPDATE dripd.company AS co
+SET attrs = (co.attrs || $3::text::jsonb) - $4::text[]
+FROM dripd.contact AS c
+WHERE c.account_id = $1::int4 AND c.id = $2::int8 AND co.account_id = c.account_id AND co.id = c.company_id;
+
+-- name: make_task :one
+-- A task, once for its step, and the notification about it.
+--   $1 account int  $2 enrollment bigint  $3 contact bigint  $4 seq int  $5 campaign key  $6 step key  $7 kind
+--   $8 title  $9 assignee  $10 due timestamptz  $11 reminder timestamptz  $12 payload text  $13 recipient text
+WITH made AS (
+    INSERT INTO dripd.task (account_id, enrollment_id, contact_id, seq, campaign_key, step_key, kind, title, assignee,
+        due_at, reminder_at, payload)
+    VALUES ($1::int4, $2::int8, $3::int8, $4::int4, $5::text, $6::text, $7::text, $8::text, $9::text,
+        $10::timestamptz, $11::timestamptz, $12::text::jsonb)
+    ON CONFLICT DO NOTHING
+    RETURNING account_id, id, enrollment_id, title
+), told AS (
+    INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
+    SELECT account_id, 'task_due', $13::text, enrollment_id, id, jsonb_build_object('title', title)
+    FROM made
+    WHERE $13::text IS NOT NULL
+)
+SELECT id FROM made;
+
+-- name: journal :exec
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 kinds text[]  $5 details text[]
+INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+SELECT a, e, c, kind, detail::jsonb
+FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::text[], $5::text[]) AS k (a, e, c, kind, detail);
+
+-- name: request_move :one
+-- The request that a `move` step makes; it is decided in the same transaction.
+--   $1 account int  $2 campaign key  $3 contact bigint  $4 source text
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
+VALUES ($1::int4, $2::text, $3::int8, $4::text)
+RETURNING id;
