@@ -1,0 +1,240 @@
+"""Admission as a unit of work: take, lock, read, decide, write - in one transaction.
+
+The unique indexes of `run` are the judges; a request that loses to somebody stays pending and
+is decided again on what then is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from dripd.store.connect import Conn, parse_object
+from dripd.store.lanes import LaneBook, Wanted
+from dripd.store.protocol import (
+    FLAG_VARS,
+    Accept,
+    Admitted,
+    Decide,
+    Decision,
+    DueKey,
+    Reject,
+    RequestRow,
+    RunStatus,
+)
+from dripd.store.statements import sql
+
+LOSSES_MOST = 3
+"""How often a request may lose to a unique index before it is refused for it."""
+
+
+class Losers:
+    """Requests that the indexes refused although the rules allowed them: id to how often."""
+
+    def __init__(self) -> None:
+        self._times: dict[int, int] = {}
+
+    def lost(self, request_id: int) -> bool:
+        """Count a loss; True when it is time to give up."""
+        times = self._times.pop(request_id, 0) + 1
+        if times < LOSSES_MOST:
+            self._times[request_id] = times
+        return times >= LOSSES_MOST
+
+
+async def admit(
+    conn: Conn, book: LaneBook, losers: Losers, n: int, decide: Decide
+) -> tuple[Admitted, dict[Wanted, int]]:
+    """Decide up to *n* pending requests, oldest first."""
+    taken = await conn.fetch(sql("take_requests"), n)
+    if not taken:
+        return Admitted(taken=0, decided=0, started=[]), {}
+    first = _first_of_each_key(taken)
+    known = sorted({(row["account_id"], row["campaign_key"]) for row in first if row["account_id"]
+                    and row["campaign_key"]})
+    await conn.fetch(
+        sql("share_campaigns"), [account for account, _ in known], [key for _, key in known]
+    )
+    done, lanes = await decide_requests(conn, book, losers, [row["id"] for row in first], decide)
+    done.taken = len(taken)
+    return done, lanes
+
+
+def _first_of_each_key(taken: Sequence[Any]) -> list[Any]:
+    """Of requests with one idempotency key only the first; the others' turn comes after it."""
+    seen: set[tuple[int, str]] = set()
+    first = []
+    for row in taken:
+        mark = (row["account_id"], row["idempotency_key"])
+        if row["idempotency_key"] is not None:
+            if mark in seen:
+                continue
+            seen.add(mark)
+        first.append(row)
+    return first
+
+
+async def decide_requests(
+    conn: Conn, book: LaneBook, losers: Losers, ids: Sequence[int], decide: Decide
+) -> tuple[Admitted, dict[Wanted, int]]:
+    """Decide the requests *ids*, whose rows the caller has locked, and write what was decided."""
+    now = await conn.fetchval("SELECT dripd.now()")
+    rows = [_request(row) for row in await conn.fetch(sql("request_facts"), ids)]
+    decisions = decide(rows, now)
+    accepted = sorted(
+        (one for one in decisions if isinstance(one, Accept)), key=_order_of_locks
+    )
+    lanes = await book.resolve(
+        conn, {(one.request.account_id, one.lane) for one in accepted if one.request.account_id}
+    )
+    started, runs = await _start(conn, accepted, lanes, now)
+    rejected = [one for one in decisions if isinstance(one, Reject)]
+    for one in accepted:
+        if one.request.id not in runs and losers.lost(one.request.id):
+            rejected.append(Reject(one.request, "already_ran"))
+    await _note(conn, runs, rejected, decisions)
+    done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
+    done.accounts = {key.account_id for key in started}
+    return done, lanes
+
+
+def _order_of_locks(one: Accept) -> tuple[int, str, int, int]:
+    """Batches insert their keys in one order, else they deadlock."""
+    request = one.request
+    return (
+        request.account_id or 0,
+        one.exclusive or "",
+        request.campaign_id or 0,
+        request.contact_id or 0,
+    )
+
+
+def _request(row: Any) -> RequestRow:
+    duplicate = row["duplicate_of"] if row["duplicate_of"] is not None else 0
+    return RequestRow(
+        id=row["id"],
+        account_id=row["account_id"],
+        campaign_key=row["campaign_key"],
+        campaign_id=row["campaign_id"],
+        campaign_status=row["campaign_status"],
+        cv_id=row["cv_id"],
+        contact_id=row["contact_id"],
+        source=row["source"],
+        idempotency_key=row["idempotency_key"],
+        requested_by=row["requested_by"],
+        conversation_ref=row["conversation_ref"],
+        vars=parse_object(row["vars"]) if row["vars"] else None,
+        vars_ok=row["vars_type"] in {None, "object", "null"},
+        start_at=row["start_at"],
+        quote_id=row["quote_id"],
+        email=row["email"],
+        phone=row["phone"],
+        timezone=row["timezone"],
+        owner=row["owner"],
+        email_suppressed=row["email_suppressed"],
+        phone_suppressed=row["phone_suppressed"],
+        on_board=row["on_board"],
+        busy={key: str(value) for key, value in parse_object(row["busy"]).items()},
+        runs=row["runs"] or 0,
+        live=row["live"] or 0,
+        unreset=row["unreset"] or 0,
+        runs_today=row["runs_today"] or 0,
+        last_ended_at=row["last_ended_at"],
+        last_run_no=row["last_run_no"] or 0,
+        duplicate_of=duplicate if row["first_request"] is not None else None,
+    )
+
+
+async def _start(
+    conn: Conn, accepted: list[Accept], lanes: dict[Wanted, int], now: int
+) -> tuple[list[DueKey], dict[int, int]]:
+    """Insert runs and their due steps. Returns the keys, and request id to run id."""
+    if not accepted:
+        return [], {}
+    ids = [row["id"] for row in await conn.fetch(sql("next_run_ids"), len(accepted))]
+    columns = list(zip(*(_run_row(one, run, now) for one, run in zip(accepted, ids, strict=True)),
+                       strict=True))
+    won = {row["id"] for row in await conn.fetch(sql("start_runs"), *map(list, columns))}
+    begun = [(one, run) for one, run in zip(accepted, ids, strict=True) if run in won]
+    waiting = [(one, run) for one, run in begun if one.end is None]
+    steps = [_step_row(one, run, lanes) for one, run in waiting]
+    if steps:
+        await conn.execute(sql("start_steps"), *map(list, zip(*steps, strict=True)))
+    keys = [DueKey(row[0], row[6], row[5], row[1], row[3]) for row in steps]
+    return keys, {one.request.id: run for one, run in begun}
+
+
+def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
+    request, end = one.request, one.end
+    return (
+        request.account_id,
+        run,
+        request.campaign_id,
+        request.contact_id,
+        one.cv_id,
+        request.last_run_no + 1,
+        one.started_at,
+        one.reentry if end is None or one.reentry == 1 else None,
+        one.exclusive if end is None else None,
+        one.owner,
+        request.source,
+        request.conversation_ref,
+        _dumps(request.vars) if request.vars else None,
+        RunStatus.LIVE if end is None else end.status,
+        None if end is None else max(now, one.started_at),
+        None if end is None else end.reason,
+    )
+
+
+def _step_row(one: Accept, run: int, lanes: dict[Wanted, int]) -> tuple[Any, ...]:
+    request = one.request
+    account = request.account_id or 0
+    return (
+        account,
+        run,
+        request.contact_id,
+        one.cv_id,
+        request.last_run_no + 1,
+        one.due_at,
+        lanes[account, one.lane],
+        one.step_no,
+        FLAG_VARS if request.vars else 0,
+    )
+
+
+async def _note(
+    conn: Conn,
+    runs: dict[int, int],
+    rejected: list[Reject],
+    decisions: Sequence[Decision],
+) -> None:
+    """Write the decisions into the requests, the journal and the idempotency keys."""
+    requests = {one.request.id: one.request for one in decisions}
+    decided = [(request, "accepted", None, run) for request, run in runs.items()]
+    decided += [
+        (one.request.id, "rejected", one.reason, one.enrollment_id or None) for one in rejected
+    ]
+    if not decided:
+        return
+    await conn.execute(sql("decide_requests"), *map(list, zip(*decided, strict=True)))
+    keyed = [
+        (requests[one].account_id, requests[one].idempotency_key, one, run)
+        for one, _, why, run in decided
+        if requests[one].idempotency_key and requests[one].account_id and why != "duplicate"
+    ]
+    if keyed:
+        await conn.execute(sql("see_requests"), *map(list, zip(*keyed, strict=True)))
+    told = [
+        (one.request.account_id, None, one.request.contact_id, "rejected",
+         _dumps({"request_id": one.request.id, "reason": one.reason}))
+        for one in rejected
+        if one.request.account_id
+    ]
+    if told:
+        await conn.execute(sql("journal"), *map(list, zip(*told, strict=True)))
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()

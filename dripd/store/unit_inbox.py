@@ -1,0 +1,218 @@
+"""The inbox as a unit of work: take an account's events, decide, apply, move them to the log.
+
+One worker an account at a time. Stop looks first (rows locked in the order of their key), then
+marks what is leased and deletes what is not, so that no give-back slips in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import (
+    Digest,
+    Digested,
+    DueKey,
+    EndRun,
+    EventRow,
+    InboxEffect,
+    MoveDue,
+    Refuse,
+    Request,
+    RunRow,
+    Suppress,
+)
+from dripd.store.statements import sql
+
+CHANNELS = {1: "email", 2: "sms"}
+
+
+async def digest(
+    conn: Conn, account_id: int, n: int, decide: Digest, interest: int
+) -> Digested | None:
+    """Take up to *n* events of *account_id* and apply what *decide* says."""
+    if not await conn.fetchval(sql("own_inbox"), account_id):
+        return None
+    ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
+    if not ids:
+        ids = [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]
+    if not ids:
+        return Digested(taken=0)
+    rows = await conn.fetch(sql("read_events"), account_id, ids, interest)
+    now = await conn.fetchval("SELECT dripd.now()")
+    seen = await _seen(conn, account_id, rows)
+    events = [_event(row, account_id, now, interest, row["id"] in seen) for row in rows]
+    contacts = sorted({contact for event in events for contact in event.contact_ids})
+    runs = []
+    if contacts:
+        runs = [_run(row, account_id) for row in
+                await conn.fetch(sql("lock_runs"), account_id, contacts)]
+    effects = decide([event for event in events if not event.duplicate], runs, now)
+    done = Digested(taken=len(ids), accounts={account_id})
+    await _apply(conn, account_id, effects, runs, done)
+    await _log(conn, account_id, events, effects)
+    return done
+
+
+async def _seen(conn: Conn, account_id: int, rows: Sequence[Any]) -> set[int]:
+    """Events whose dedup_key came before, here or earlier in this batch."""
+    keyed = [row for row in rows if row["dedup_key"] is not None]
+    if not keyed or not account_id:
+        return set()
+    keys = [row["dedup_key"] for row in keyed]
+    hashes = [row["h"] for row in await conn.fetch(sql("hash_keys"), keys)]
+    fresh = {row["dedup_h"] for row in await conn.fetch(sql("see_events"), account_id, keys)}
+    seen = set()
+    for row, h in zip(keyed, hashes, strict=True):
+        if h not in fresh:
+            seen.add(row["id"])
+        fresh.discard(h)
+    return seen
+
+
+def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) -> EventRow:
+    payload = parse_object(row["payload"])
+    if row["list_key"] is not None:
+        payload = {**payload, "list": row["list_key"]}
+    occurred = row["occurred_at"]
+    return EventRow(
+        id=row["id"],
+        account_id=account_id,
+        kind=row["kind"] or "",
+        contact_ids=tuple(row["contact_ids"]),
+        enrollment_id=row["enrollment_id"],
+        step_key=row["step_key"],
+        campaign_id=row["campaign_id"],
+        conversation_ref=row["conversation_ref"],
+        address=row["address"] or row["to_address"],
+        channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
+        occurred_at=now if occurred is None else min(occurred, now),
+        payload=payload,
+        duplicate=duplicate,
+        unresolved=_unresolved(row, account_id, interest),
+    )
+
+
+def _unresolved(row: Any, account_id: int, interest: int) -> str | None:
+    if not account_id:
+        return "unknown_account"
+    if not row["kind_bit"]:
+        return "bad_request:kind"
+    if row["kind_bit"] & interest and not row["contact_ids"]:
+        return "unknown_contact"
+    return None
+
+
+def _run(row: Any, account_id: int) -> RunRow:
+    return RunRow(
+        account_id=account_id,
+        enrollment_id=row["enrollment_id"],
+        contact_id=row["contact_id"],
+        campaign_id=row["campaign_id"],
+        cv_id=row["cv_id"],
+        run_no=row["run_no"],
+        step_no=row["step_no"],
+        seq=row["seq"],
+        lane=row["lane"],
+        due_at=row["due_at"],
+        started_at=row["started_at"],
+        leased=row["leased"],
+        hold_reason=row["hold_reason"],
+        conversation_ref=row["conversation_ref"],
+        timezone=row["timezone"],
+        soft_bounces=row["soft_bounces"],
+    )
+
+
+async def _apply(
+    conn: Conn,
+    account_id: int,
+    effects: Sequence[InboxEffect],
+    runs: Sequence[RunRow],
+    done: Digested,
+) -> None:
+    """Changes in one order: ends, resets, suppressions, then new requests."""
+    ends = [effect for effect in effects if isinstance(effect, EndRun)]
+    if ends:
+        await _end(conn, account_id, ends, done)
+    moves = [effect for effect in effects if isinstance(effect, MoveDue)]
+    if moves:
+        await _move(conn, account_id, moves, runs, done)
+    stops = [effect for effect in effects if isinstance(effect, Suppress)]
+    if stops:
+        rows = [(stop.channel, stop.address, stop.reason) for stop in stops]
+        await conn.execute(sql("suppress"), account_id, *map(list, zip(*rows, strict=True)))
+    requests = [effect for effect in effects if isinstance(effect, Request)]
+    if requests:
+        asked = [(one.campaign_key, one.contact_id, one.source) for one in requests]
+        await conn.execute(sql("request_runs"), account_id, *map(list, zip(*asked, strict=True)))
+        done.requested = len(requests)
+
+
+async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) -> None:
+    ids = [end.enrollment_id for end in ends]
+    rows = [(account_id, end.enrollment_id, int(end.status), end.reason) for end in ends]
+    ended = {row["id"] for row in
+             await conn.fetch(sql("end_runs"), *map(list, zip(*rows, strict=True)))}
+    await conn.execute(sql("mark_stopped"), account_id, ids)
+    await conn.execute(sql("delete_stopped"), account_id, ids)
+    done.stopped = ids
+    for end in ends:
+        if end.set and end.enrollment_id in ended:
+            kept = {key: value for key, value in end.set.items() if value is not None}
+            cleared = [key for key, value in end.set.items() if value is None]
+            await conn.execute(sql("set_contact"), account_id, end.contact_id,
+                               orjson.dumps(kept).decode(), cleared, "{}")
+    told = [
+        (account_id, end.enrollment_id, end.notify[0],
+         orjson.dumps({"campaign": end.notify[1], "reason": end.reason}).decode())
+        for end in ends
+        if end.notify is not None and end.enrollment_id in ended
+    ]
+    if told:
+        await conn.execute(sql("notify_ended"), *map(list, zip(*told, strict=True)))
+
+
+async def _move(
+    conn: Conn, account_id: int, moves: list[MoveDue], runs: Sequence[RunRow], done: Digested
+) -> None:
+    before = {run.enrollment_id: run for run in runs}
+    latest = {move.enrollment_id: move for move in moves}
+    rows = await conn.fetch(
+        sql("move_due"), account_id, list(latest), [move.due_at for move in latest.values()]
+    )
+    done.moved = [
+        DueKey(row["account_id"], row["lane"], row["due_at"], row["enrollment_id"], row["cv_id"])
+        for row in rows
+    ]
+    told = [
+        (account_id, move.enrollment_id, before[move.enrollment_id].contact_id, "delay_reset",
+         orjson.dumps({"old_due_ms": before[move.enrollment_id].due_at, "new_due_ms": move.due_at,
+                       "event_id": move.event_id}).decode())
+        for move in moves
+        if move.enrollment_id in {row["enrollment_id"] for row in rows}
+    ]
+    if told:
+        await conn.execute(sql("journal"), *map(list, zip(*told, strict=True)))
+
+
+async def _log(
+    conn: Conn, account_id: int, events: list[EventRow], effects: Sequence[InboxEffect]
+) -> None:
+    refused = {one.event_id: one.reason for one in effects if isinstance(one, Refuse)}
+    for event in events:
+        if event.duplicate:
+            refused[event.id] = "duplicate"
+        elif event.unresolved:
+            refused.setdefault(event.id, event.unresolved)
+    await conn.execute(
+        sql("log_events"),
+        [event.id for event in events],
+        [event.contact_ids[0] if event.contact_ids else None for event in events],
+        [event.enrollment_id for event in events],
+        [refused.get(event.id) for event in events],
+        account_id,
+    )

@@ -1,0 +1,128 @@
+"""The lease as a unit of work: one statement, then what only some steps need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import (
+    FLAG_VARS,
+    LeaseGroup,
+    LeaseKey,
+    LeaseResult,
+    Leased,
+    Needs,
+    Refusal,
+)
+from dripd.store.statements import sql
+
+READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
+
+
+async def lease(
+    conn: Conn, claim_id: int, incarnation: int, groups: Sequence[LeaseGroup], ahead_ms: int
+) -> LeaseResult:
+    """Take what *groups* name under *claim_id*. One transaction; facts follow its commit."""
+    keys = [(group, key) for group in groups for key in group.keys]
+    lows, highs, at = [], [], 0
+    for group in groups:
+        lows.append(at + 1)
+        at += len(group.keys)
+        highs.append(at)
+    rows = await conn.fetch(
+        sql("lease"),
+        [group.account_id for group in groups],
+        [group.local_date for group in groups],
+        lows,
+        highs,
+        [key.lane for _, key in keys],
+        [key.due_at for _, key in keys],
+        [key.enrollment_id for _, key in keys],
+        [key.mask for _, key in keys],
+        claim_id,
+        incarnation,
+        timedelta(milliseconds=ahead_ms),
+    )
+    result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
+    result.granted = [_leased(row, *keys[row["o"] - 1], claim_id) for row in rows]
+    await _add_facts(conn, result.granted, {row["o"]: keys[row["o"] - 1][1].mask for row in rows})
+    if len(rows) < len(keys):
+        granted = {row["o"] for row in rows}
+        missing = [pair for o, pair in enumerate(keys, 1) if o not in granted]
+        result.refused = await _refusals(conn, missing)
+    return result
+
+
+def _leased(row: Any, group: LeaseGroup, key: LeaseKey, claim_id: int) -> Leased:
+    return Leased(
+        account_id=group.account_id,
+        lane=key.lane,
+        due_at=key.due_at,
+        enrollment_id=key.enrollment_id,
+        contact_id=row["contact_id"],
+        cv_id=row["cv_id"],
+        seq=row["seq"],
+        step_no=row["step_no"],
+        run_no=row["run_no"],
+        attempt=row["attempt"],
+        flags=row["flags"],
+        claim_id=claim_id,
+        leased_at=row["leased_at"],
+        counted=row["counted"],
+        local_date=group.local_date,
+        email=row["email"],
+        phone=row["phone"],
+        timezone=row["timezone"],
+        attrs=parse_object(row["attrs"]),
+        suppressed=row["suppressed"],
+        owner=row["owner"],
+        service_owner=row["service_owner"],
+        external_id=row["external_id"],
+    )
+
+
+async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -> None:
+    """Read what the versions of some steps look at beyond the contact."""
+    wanting = [
+        (leased, mask & READS)
+        for leased, mask in zip(granted, masks.values(), strict=True)
+        if mask & READS or leased.flags & FLAG_VARS
+    ]
+    if not wanting:
+        return
+    rows = await conn.fetch(
+        sql("more_facts"),
+        [leased.account_id for leased, _ in wanting],
+        [leased.enrollment_id for leased, _ in wanting],
+        [leased.contact_id for leased, _ in wanting],
+        [needs for _, needs in wanting],
+    )
+    for row in rows:
+        leased = wanting[row["o"] - 1][0]
+        leased.started_at = row["started_at"]
+        leased.vars = parse_object(row["vars"])
+        leased.company = parse_object(row["company"])
+        leased.tags = frozenset(row["tags"] or ())
+        leased.lists = frozenset(row["lists"] or ())
+        leased.events = frozenset(row["events"] or ())
+
+
+async def _refusals(
+    conn: Conn, missing: list[tuple[LeaseGroup, LeaseKey]]
+) -> list[tuple[int, LeaseKey, Refusal]]:
+    rows = await conn.fetch(
+        sql("refusals"),
+        [group.account_id for group, _ in missing],
+        [group.local_date for group, _ in missing],
+        [key.lane for _, key in missing],
+        [key.due_at for _, key in missing],
+        [key.enrollment_id for _, key in missing],
+        [key.mask for _, key in missing],
+    )
+    refused = []
+    for row in rows:
+        group, key = missing[row["o"] - 1]
+        refused.append((group.account_id, key, Refusal(row["why"])))
+    return refused

@@ -1,0 +1,411 @@
+"""Recording as a unit of work: what leased steps came to, guarded by their claims.
+
+Two writes a step and one log row. A row that does not come back under its claim had been
+stopped while it was leased (then it is logged and ends) or was taken over (then what we know
+is kept as evidence, and nothing is changed).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from dripd.campaigns.action import (
+    AddTag,
+    AddToList,
+    Effect,
+    MakeTask,
+    MoveTo,
+    Note,
+    RemoveFromList,
+    RemoveTag,
+    UpdateCompany,
+    UpdateContact,
+)
+from dripd.store.connect import Conn
+from dripd.store.lanes import LaneBook, Wanted
+from dripd.store.protocol import (
+    CHANNEL_NO,
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    HELD_LANE,
+    Change,
+    Decide,
+    DueKey,
+    LogRow,
+    LogState,
+    Recorded,
+    RunStatus,
+)
+from dripd.store.statements import sql
+from dripd.store.unit_admit import Losers, decide_requests
+
+Names = Callable[[int], tuple[str, Sequence[str]]]
+"""cv_id to (campaign key, step keys): what a task carries."""
+
+
+async def record(
+    conn: Conn,
+    book: LaneBook,
+    losers: Losers,
+    changes: Sequence[Change],
+    decide: Decide,
+    closed: Sequence[int],
+) -> tuple[Recorded, dict[Wanted, int]]:
+    """Write *changes*; *closed* are claims that have no step left after them."""
+    ordered = sorted(changes, key=_lock_order)
+    lanes = await book.resolve(
+        conn,
+        {
+            (change.leased.account_id, change.next.lane)
+            for change in ordered
+            if change.next is not None and change.next.lane is not None
+        },
+    )
+    moving = [change for change in ordered if change.next is not None]
+    moved = await _move(conn, moving, lanes)
+    ending = [change for change in ordered if change.next is None]
+    left = [change for change in moving if change.leased.enrollment_id not in moved]
+    gone = await _end(conn, sorted(ending + left, key=_lock_order))
+    done = Recorded(moved=_keys(moving, moved, lanes))
+    done.stopped = [e for e, attempt in gone.items() if attempt < 0]
+    applied = [c for c in ordered if c.leased.enrollment_id in moved or _is_gone(c, gone)]
+    await _log(conn, applied, set(done.stopped))
+    done.refunded = await _refund(conn, applied)
+    await _end_runs(conn, [c for c in ending if gone.get(c.leased.enrollment_id, -1) >= 0])
+    await _hold(conn, [c for c in moving if c.leased.enrollment_id in moved])
+    alive = [c for c in applied if c.leased.enrollment_id not in set(done.stopped)]
+    fresh = await _effects(conn, book, losers, alive, decide, done)
+    late = [c for c in ordered if c not in applied] if len(applied) < len(ordered) else []
+    done.late = [change.leased.enrollment_id for change in late]
+    await _keep_evidence(conn, late)
+    if closed:
+        await conn.execute(sql("drop_claims"), list(closed))
+    return done, lanes | fresh
+
+
+def _lock_order(change: Change) -> tuple[int, int, int, int]:
+    leased = change.leased
+    return (leased.account_id, leased.lane, leased.due_at, leased.enrollment_id)
+
+
+def _is_gone(change: Change, gone: dict[int, int]) -> bool:
+    return change.leased.enrollment_id in gone
+
+
+def _full_keys(changes: Sequence[Change]) -> list[list[Any]]:
+    return [
+        [change.leased.account_id for change in changes],
+        [change.leased.lane for change in changes],
+        [change.leased.due_at for change in changes],
+        [change.leased.enrollment_id for change in changes],
+        [change.leased.claim_id for change in changes],
+    ]
+
+
+async def _move(conn: Conn, changes: list[Change], lanes: dict[Wanted, int]) -> set[int]:
+    if not changes:
+        return set()
+    steps = [change.next for change in changes if change.next is not None]
+    rows = await conn.fetch(
+        sql("move_steps"),
+        *_full_keys(changes),
+        [step.due_at for step in steps],
+        [_lane(change, lanes) for change in changes],
+        [step.step_no for step in steps],
+        [step.seq for step in steps],
+        [step.attempt for step in steps],
+        [
+            step.flags | (change.leased.flags & FLAG_VARS)
+            for change, step in zip(changes, steps, strict=True)
+        ],
+    )
+    return {row["enrollment_id"] for row in rows}
+
+
+def _lane(change: Change, lanes: dict[Wanted, int]) -> int:
+    step = change.next
+    if step is None or step.lane is None:
+        return HELD_LANE
+    return lanes[change.leased.account_id, step.lane]
+
+
+def _keys(moving: list[Change], moved: set[int], lanes: dict[Wanted, int]) -> list[DueKey]:
+    return [
+        DueKey(
+            change.leased.account_id,
+            lanes[change.leased.account_id, change.next.lane],
+            change.next.due_at,
+            change.leased.enrollment_id,
+            change.leased.cv_id,
+        )
+        for change in moving
+        if change.leased.enrollment_id in moved
+        and change.next is not None
+        and change.next.lane is not None
+    ]
+
+
+async def _end(conn: Conn, changes: list[Change]) -> dict[int, int]:
+    """Delete rows that end, or were stopped: enrollment to its attempt (-1: had been stopped).
+
+    A step that goes on is only deleted where it carries the stop mark.
+    """
+    if not changes:
+        return {}
+    rows = await conn.fetch(sql("end_steps"), *_full_keys(changes))
+    return {row["enrollment_id"]: row["attempt"] for row in rows}
+
+
+async def _log(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
+    rows = [
+        _log_row(change, row, change.leased.enrollment_id in stopped)
+        for change in changes
+        for row in change.log
+    ]
+    if rows:
+        await conn.execute(sql("log_steps"), *map(list, zip(*rows, strict=True)))
+
+
+def _log_row(change: Change, row: LogRow, stopped: bool) -> tuple[Any, ...]:
+    leased, state = change.leased, row.state
+    if stopped and state is LogState.AGAIN:  # it will not be tried again
+        ambiguous = leased.flags & FLAG_AMBIGUOUS
+        state = LogState.UNKNOWN if ambiguous else LogState.CANCELLED
+    return (
+        leased.account_id,
+        leased.enrollment_id,
+        leased.claim_id,
+        leased.leased_at,
+        row.at,
+        row.sent_at,
+        leased.cv_id,
+        row.sender_id,
+        row.seq,
+        row.step_no,
+        leased.run_no,
+        row.channel,
+        int(state),
+        row.attempt,
+        row.segments,
+        row.to_address,
+        row.subject,
+        row.provider_id,
+        row.reason,
+    )
+
+
+async def _refund(conn: Conn, changes: list[Change]) -> set[int]:
+    back = Counter(
+        (change.leased.account_id, change.leased.local_date)
+        for change in changes
+        if change.refund and change.leased.counted
+    )
+    if not back:
+        return set()
+    days = sorted(back)
+    await conn.fetch(
+        sql("refund_caps"), [a for a, _ in days], [d for _, d in days], [back[day] for day in days]
+    )
+    accounts = sorted({account for account, _ in days})
+    await conn.fetch(sql("unpark_reason"), accounts, "cap")
+    return set(accounts)
+
+
+async def _end_runs(conn: Conn, changes: list[Change]) -> None:
+    ends = [
+        (c.leased.account_id, c.leased.enrollment_id, int(c.end.status), c.end.reason)
+        for c in changes
+        if c.end is not None
+    ]
+    if ends:
+        await conn.fetch(sql("end_runs"), *map(list, zip(*ends, strict=True)))
+
+
+async def _hold(conn: Conn, changes: list[Change]) -> None:
+    holds = [
+        (c.leased.account_id, c.leased.enrollment_id, c.next.hold_reason, c.next.release_at)
+        for c in changes
+        if c.next is not None and c.next.hold_reason is not None
+    ]
+    if holds:
+        await conn.execute(sql("hold_runs"), *map(list, zip(*holds, strict=True)))
+
+
+async def _keep_evidence(conn: Conn, late: list[Change]) -> None:
+    rows = [
+        (
+            change.leased.account_id,
+            change.leased.enrollment_id,
+            change.leased.claim_id,
+            row.seq,
+            int(row.state),
+            row.provider_id,
+            row.reason,
+        )
+        for change in late
+        for row in change.log
+        if row.channel in (CHANNEL_NO["email"], CHANNEL_NO["sms"])
+    ]
+    if rows:
+        await conn.execute(sql("keep_evidence"), *map(list, zip(*rows, strict=True)))
+
+
+async def _effects(
+    conn: Conn,
+    book: LaneBook,
+    losers: Losers,
+    changes: list[Change],
+    decide: Decide,
+    done: Recorded,
+) -> dict[Wanted, int]:
+    """Write the effects in waves: each contact's own in their order, alike ones together."""
+    waves = [
+        (change, [list(run) for _, run in groupby(change.effects, type)])
+        for change in changes
+        if change.effects
+    ]
+    fresh: dict[Wanted, int] = {}
+    depth = max((len(runs) for _, runs in waves), default=0)
+    for level in range(depth):
+        alike: dict[type, list[tuple[Change, Effect]]] = {}
+        for change, runs in waves:
+            for effect in runs[level] if level < len(runs) else ():
+                alike.setdefault(type(effect), []).append((change, effect))
+        for kind, pairs in alike.items():
+            if kind is MoveTo:
+                fresh |= await _move_to(conn, book, losers, pairs, decide, done)
+            else:
+                await WRITERS[kind](conn, pairs)
+    done.told |= {change.leased.account_id for change, _ in waves}
+    return fresh
+
+
+Pairs = Iterable[tuple[Change, Any]]
+
+
+async def _on_tags(conn: Conn, pairs: Pairs, statement: str) -> None:
+    rows = [(c.leased.account_id, c.leased.contact_id, effect.tag) for c, effect in pairs]
+    await conn.execute(sql(statement), *map(list, zip(*rows, strict=True)))
+
+
+async def _add_tags(conn: Conn, pairs: Pairs) -> None:
+    await _on_tags(conn, pairs, "add_tags")
+
+
+async def _remove_tags(conn: Conn, pairs: Pairs) -> None:
+    await _on_tags(conn, pairs, "remove_tags")
+
+
+async def _add_to_lists(conn: Conn, pairs: Pairs) -> None:
+    pairs = list(pairs)
+    make = sorted({(c.leased.account_id, e.list_key) for c, e in pairs if e.create})
+    if make:
+        await conn.execute(sql("make_lists"), *map(list, zip(*make, strict=True)))
+    rows = [(c.leased.account_id, c.leased.contact_id, e.list_key) for c, e in pairs]
+    await conn.execute(sql("add_to_lists"), *map(list, zip(*rows, strict=True)))
+
+
+async def _remove_from_lists(conn: Conn, pairs: Pairs) -> None:
+    rows = [(c.leased.account_id, c.leased.contact_id, e.list_key) for c, e in pairs]
+    await conn.execute(sql("remove_from_lists"), *map(list, zip(*rows, strict=True)))
+
+
+def _merge(attrs: dict[str, object]) -> tuple[str, list[str]]:
+    """What to merge into attrs as JSON, and the keys to clear."""
+    kept = {key: value for key, value in attrs.items() if value is not None}
+    return orjson.dumps(kept).decode(), [key for key, value in attrs.items() if value is None]
+
+
+async def _update_contacts(conn: Conn, pairs: Pairs) -> None:
+    for change, effect in pairs:
+        merged, cleared = _merge(dict(effect.attrs))
+        columns = orjson.dumps(dict(effect.columns)).decode()
+        ids = (change.leased.account_id, change.leased.contact_id)
+        await conn.execute(sql("set_contact"), *ids, merged, cleared, columns)
+
+
+async def _update_companies(conn: Conn, pairs: Pairs) -> None:
+    for change, effect in pairs:
+        merged, cleared = _merge(dict(effect.attrs))
+        ids = (change.leased.account_id, change.leased.contact_id)
+        await conn.execute(sql("set_company"), *ids, merged, cleared)
+
+
+async def _make_tasks(conn: Conn, pairs: Pairs) -> None:
+    for change, task in pairs:
+        leased = change.leased
+        await conn.fetchrow(
+            sql("make_task"),
+            leased.account_id,
+            leased.enrollment_id,
+            leased.contact_id,
+            task.seq,
+            str(task.payload.get("campaign", "")) or None,
+            task.step_key,
+            task.kind,
+            task.title,
+            task.assignee,
+            task.due_at,
+            task.reminder_at,
+            orjson.dumps({k: v for k, v in task.payload.items() if k != "campaign"}).decode(),
+            task.recipient,
+        )
+
+
+async def _write_notes(conn: Conn, pairs: Pairs) -> None:
+    rows = [
+        (
+            change.leased.account_id,
+            change.leased.enrollment_id,
+            change.leased.contact_id,
+            note.kind,
+            orjson.dumps(dict(note.detail)).decode(),
+        )
+        for change, note in pairs
+    ]
+    await conn.execute(sql("journal"), *map(list, zip(*rows, strict=True)))
+
+
+WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
+    AddTag: _add_tags,
+    RemoveTag: _remove_tags,
+    AddToList: _add_to_lists,
+    RemoveFromList: _remove_from_lists,
+    UpdateContact: _update_contacts,
+    UpdateCompany: _update_companies,
+    MakeTask: _make_tasks,
+    Note: _write_notes,
+}
+
+
+async def _move_to(
+    conn: Conn, book: LaneBook, losers: Losers, pairs: Pairs, decide: Decide, done: Recorded
+) -> dict[Wanted, int]:
+    """Begin the runs that moves lead to, decided like any request, in this transaction.
+
+    The run that moves has ended (`RunStatus.REMOVED`) in an earlier statement, so that its
+    exclusive key is free.
+    """
+    ids = []
+    for change, effect in pairs:
+        if change.end is None or change.end.status is not RunStatus.REMOVED:
+            continue
+        leased = change.leased
+        source = change.end.reason  # moved:KEY
+        ids.append(
+            await conn.fetchval(
+                sql("request_move"),
+                leased.account_id,
+                effect.campaign_key,
+                leased.contact_id,
+                source,
+            )
+        )
+    admitted, lanes = await decide_requests(conn, book, losers, ids, decide)
+    done.started += admitted.started
+    return lanes
