@@ -337,7 +337,7 @@ def run(place: Place, command: list[str], what: str) -> None:
     done = place.person.run(command, cwd=place.home)
     if done.code:
         raise StoreError(
-            f"cannot {what} in {place.home} as {place.person.name}: {done.output[-800:].strip()}",
+            f"{place.person.name} cannot {what} in {place.home}: {done.output[-800:]}",
             hint="see its permissions and the space on its disk; or name a server with --dsn",
         )
 

@@ -181,7 +181,7 @@ def server_person(state: Path) -> Person:
     raise StoreError(
         f"Postgres cannot run as root, and none of the users {', '.join(SERVER_USERS)} exists",
         code="postgres_user_missing",
-        hint="add a user named postgres, run dripd as another user, or name a server with --dsn",
+        hint="add a user postgres, run dripd as another user, or name a server with --dsn",
     )
 
 

@@ -1,0 +1,1 @@
+"""Tests: the tree mirrors dripd/, and the names of tests are facts."""

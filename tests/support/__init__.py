@@ -1,0 +1,1 @@
+"""What tests share: builders, strategies, and fakes that pass the real suites."""

@@ -1,0 +1,140 @@
+"""A Postgres for the tests, and databases on it that nobody else touches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from dripd.store import embedded
+from dripd.store.migrate import migrate
+
+PREFIX = "dripd-test-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """`dsn` may create databases; `ours` if it ends with this session."""
+
+    dsn: str
+    ours: bool
+
+
+@contextmanager
+def run_server() -> Iterator[Server]:
+    if outside := os.environ.get("DRIPD_TEST_DSN"):
+        yield Server(dsn=outside, ours=False)
+        return
+    remove_orphans()
+    with temporary_state() as state:
+        yield Server(dsn=embedded.up(state), ours=True)
+
+
+@contextmanager
+def temporary_state() -> Iterator[Path]:
+    """A state directory whose server, if one was started, is gone at the end."""
+    state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    try:
+        yield state
+    finally:
+        embedded.destroy(state)
+        shutil.rmtree(state)
+
+
+def remove_orphans() -> None:
+    """Remove the servers of sessions that were killed before they could."""
+    for state in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        found = re.fullmatch(rf"{PREFIX}(\d+)-.*", state.name)
+        if found and state.stat().st_uid == os.geteuid() and not is_running(int(found[1])):
+            embedded.destroy(state)
+            shutil.rmtree(state)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(slots=True)
+class Databases:
+    """Makes databases on a server, under names that no other session uses."""
+
+    server: Server
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+    n_made: int = 0
+
+    @property
+    def template(self) -> str:
+        return f"dripd_template_{self.token}"
+
+    @contextmanager
+    def with_template(self) -> Iterator[Databases]:
+        """Migrate a template, from which `fresh` databases are copied meanwhile."""
+        with self._database(self.template, "template0") as dsn:
+            migrate(dsn)
+            yield self
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """A copy of the template."""
+        with self._database(self._next_name(), self.template) as dsn:
+            yield dsn
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        with self._database(self._next_name(), "template0") as dsn:
+            yield dsn
+
+    def _next_name(self) -> str:
+        self.n_made += 1
+        return f"dripd_test_{self.token}_{self.n_made}"
+
+    @contextmanager
+    def _database(self, name: str, template: str) -> Iterator[str]:
+        execute(self.server.dsn, f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield urlsplit(self.server.dsn)._replace(path=f"/{name}").geturl()
+        finally:
+            execute(self.server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def execute(dsn: str, *statements: str) -> None:
+    """Run *statements* one by one, each in a transaction of its own."""
+
+    async def run() -> None:
+        conn = await asyncpg.connect(dsn)
+        try:
+            for statement in statements:
+                await conn.execute(statement)
+        finally:
+            await conn.close()
+
+    asyncio.run(run())
+
+
+def fetch_value(dsn: str, statement: str) -> object:
+    """The first column of the first row that *statement* gives."""
+
+    async def run() -> object:
+        conn = await asyncpg.connect(dsn)
+        try:
+            return await conn.fetchval(statement)
+        finally:
+            await conn.close()
+
+    return asyncio.run(run())
