@@ -624,9 +624,18 @@ class Store(Protocol):
         take their claims over under new claim ids of *incarnation*. Returns the claims taken."""
         ...
 
-    async def orphans(self, incarnation: int) -> list[Leased]:
-        """Steps under claims that *incarnation* took over and has not settled."""
+    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
+        """Steps under claims of *incarnation* that are not among *known*: taken over, or
+        leased with an acknowledgement that was lost."""
         ...
 
-    # the built-in sink, on a connection of its own
-    async def sink(self, rows: Sequence[SinkRow]) -> list[str]: ...
+    async def sweep(self) -> None:
+        """Throw away what has served."""
+        ...
+
+    async def remind(self) -> None:
+        """Turn reminders whose instant has come into notifications."""
+        ...
+
+    # the built-in sink (`channels.base.SinkWriter`), on a connection of its own
+    async def write(self, rows: Sequence[SinkRow]) -> list[str]: ...

@@ -1,0 +1,275 @@
+"""`PostgresStore`: the units of work on Postgres, each crossing the bridge once.
+
+No SQL stands here: a method names its unit, says whether its commit may be in doubt, and turns
+the loss of an acknowledgement into knowledge where that can be had (a lease's tombstone).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from dripd.channels.base import SinkRow
+from dripd.clock import Instant
+from dripd.errors import InDoubt, SchemaMismatch
+from dripd.store import unit_admit, unit_directory, unit_inbox, unit_lease, unit_node, unit_record
+from dripd.store.bridge import Bridge
+from dripd.store.connect import Conn, make_pool, translated
+from dripd.store.lanes import LaneBook, lane_row
+from dripd.store.protocol import (
+    AccountRow,
+    Admitted,
+    Change,
+    DayRow,
+    Decide,
+    Digest,
+    Digested,
+    DueKey,
+    Head,
+    LaneRow,
+    LeaseGroup,
+    LeaseResult,
+    Leased,
+    Look,
+    ParkRow,
+    Recorded,
+    VersionRow,
+)
+from dripd.store.statements import sql
+
+T = TypeVar("T")
+
+HOT_CONNECTIONS = 6
+"""Two leases, two records, and what admit, inbox and feed need beside them."""
+
+SINK_CONNECTIONS = 2
+
+
+def new_claim_id() -> int:
+    """A claim id nobody else has: 62 random bits."""
+    return int.from_bytes(os.urandom(8), "big") >> 2 | 1
+
+
+class PostgresStore:
+    """The `Store` on a Postgres at the schema of this dripd."""
+
+    def __init__(self, bridge: Bridge, dsn: str) -> None:
+        self._bridge = bridge
+        self._dsn = dsn
+        self._book = LaneBook()
+        self._losers = unit_admit.Losers()
+        self._pool: Any = None
+        self._sink: Any = None
+
+    async def open(self) -> None:
+        """Connect. Raises `StoreUnavailable`, `SchemaMismatch`."""
+        self._pool = await self._bridge.run(make_pool, self._dsn, HOT_CONNECTIONS)
+        self._sink = await self._bridge.run(make_pool, self._dsn, SINK_CONNECTIONS)
+
+    async def close(self) -> None:
+        for pool in (self._pool, self._sink):
+            if pool is not None:
+                await self._bridge.run(_close, pool)
+
+    async def _read(self, unit: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """One or more statements that need no transaction of their own."""
+
+        async def cross() -> T:
+            async with translated(), self._pool.acquire(timeout=10) as conn:
+                return await unit(conn, *args)
+
+        return await self._bridge.run(cross)
+
+    async def _write(self, unit: Callable[..., Awaitable[T]], *args: Any, pool: Any = None) -> T:
+        """A unit of work in one transaction."""
+
+        async def cross() -> T:
+            async with (
+                translated(committing=True),
+                (pool or self._pool).acquire(timeout=10) as conn,
+                conn.transaction(),
+            ):
+                return await unit(conn, *args)
+
+        return await self._bridge.run(cross)
+
+    async def look(self, seen_nudges: Sequence[int]) -> Look:
+        return await self._read(unit_directory.look, seen_nudges)
+
+    # directory
+
+    async def read_accounts(self, accounts: Sequence[int] | None) -> list[AccountRow]:
+        return await self._read(unit_directory.read_accounts, accounts)
+
+    async def read_versions(self, cv_ids: Sequence[int]) -> list[VersionRow]:
+        return await self._read(unit_directory.read_versions, cv_ids)
+
+    async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
+        rows = await self._read(_fetch, "read_lanes", accounts)
+        lanes = [lane_row(dict(row)) for row in rows]
+        self._book.keep({(lane.account_id, lane.key): lane.lane for lane in lanes})
+        return lanes
+
+    async def read_parks(self, accounts: Sequence[int] | None) -> list[ParkRow]:
+        return [ParkRow(*row) for row in await self._read(_fetch, "read_parks", accounts)]
+
+    # admit
+
+    async def admit(self, n: int, decide: Decide) -> Admitted:
+        done, lanes = await self._write(unit_admit.admit, self._book, self._losers, n, decide)
+        self._book.keep(lanes)
+        return done
+
+    # feed
+
+    async def heads(self, accounts: Sequence[int]) -> list[Head]:
+        return [Head(*row) for row in await self._read(_fetch, "heads", accounts)]
+
+    async def load(
+        self, lanes: Sequence[tuple[int, int, Instant, int, int]], horizon: Instant
+    ) -> list[DueKey]:
+        columns = [list(column) for column in zip(*lanes, strict=True)]
+        return [DueKey(*row) for row in await self._read(_fetch, "load", *columns, horizon)]
+
+    async def make_days(self, days: Sequence[DayRow]) -> None:
+        await self._write(unit_directory.make_days, days)
+
+    async def park(self, rows: Sequence[ParkRow]) -> None:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await self._read(_execute, "park", *columns)
+
+    async def unpark(self, lanes: Sequence[tuple[int, int]]) -> None:
+        columns = [list(column) for column in zip(*lanes, strict=True)]
+        await self._read(_execute, "unpark", *columns)
+
+    # lease, record
+
+    async def lease(
+        self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
+    ) -> LeaseResult:
+        """As the protocol says. An acknowledgement that was lost is settled by a tombstone:
+        what then is found committed is given back by the sweep, since nobody holds it."""
+        claim_id = new_claim_id()
+
+        async def cross() -> LeaseResult:
+            async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
+                return await unit_lease.lease(
+                    conn, claim_id, incarnation, groups, lease_ahead_ms
+                )
+
+        try:
+            return await self._bridge.run(cross)
+        except InDoubt:
+            await self._read(_fetch, "settle_claim", claim_id, incarnation)
+            raise
+
+    async def record(
+        self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
+    ) -> Recorded:
+        done, lanes = await self._write(
+            unit_record.record, self._book, self._losers, changes, decide, closed
+        )
+        self._book.keep(lanes)
+        return done
+
+    # inbox
+
+    async def digest(
+        self, account_id: int, n: int, digest: Digest, interest: int
+    ) -> Digested | None:
+        return await self._write(unit_inbox.digest, account_id, n, digest, interest)
+
+    async def fold_usage(self) -> list[int]:
+        return await self._write(unit_directory.fold_usage)
+
+    # nodes, sweep
+
+    async def join(self, incarnation: int, name: str, version: str) -> None:
+        await self._read(_execute, "join_node", incarnation, name, version)
+
+    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+        return bool(await self._read(_fetch, "beat", incarnation, accounts, state))
+
+    async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
+        await self._read(_execute, "acknowledge_clock", incarnation, at)
+
+    async def leave(self, incarnation: int) -> None:
+        await self._read(_execute, "leave_node", incarnation)
+
+    async def reap(self, incarnation: int, timeout_ms: int) -> int:
+        return await self._write(unit_node.reap, incarnation, timeout_ms, new_claim_id)
+
+    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
+        found, empty = await self._read(unit_node.orphans, incarnation, set(known))
+        if empty:
+            await self._read(_execute, "drop_claims", empty)
+        return found
+
+    async def sweep(self) -> None:
+        """Throw away what has served: nudges, nodes long dead; make time partitions."""
+        await self._read(_sweep)
+
+    async def remind(self) -> None:
+        """Turn reminders whose instant has come into notifications."""
+        await self._read(_execute, "remind")
+
+    # the built-in sink
+
+    async def write(self, rows: Sequence[SinkRow]) -> list[str]:
+        """`SinkWriter`: on a connection of its own, committed before it answers."""
+        return await self._write(unit_directory.sink, rows, pool=self._sink)
+
+    # the manual clock
+
+    async def clock_mode(self) -> tuple[str, str | None, Instant | None]:
+        """(deployment id, `real`, `manual` or None for undecided, the manual instant)."""
+        rows = await self._read(_fetch, "clock_mode")
+        deployment, mode, at = rows[0]
+        return deployment, mode, at
+
+    async def choose_clock(self, mode: str, at: Instant | None) -> None:
+        """Start on the clock *mode*; a deployment keeps the mode of its first daemon.
+
+        Raises `SchemaMismatch` (exit 78) if it was started on the other.
+        """
+        if not await self._read(_fetch, "choose_clock", mode):
+            other = "--clock manual" if mode == "real" else "the machine's clock"
+            raise SchemaMismatch(
+                f"this database was started with {other}",
+                code="clock_mode",
+                hint="start with the same clock, or use another database",
+            )
+        if at is not None:
+            await self._read(_execute, "start_clock", at)
+
+    async def move_clock(self, at: Instant) -> bool:
+        """Forward only: False if the clock is already later."""
+        return bool(await self._read(_fetch, "move_clock", at))
+
+    async def next_instant(self) -> Instant | None:
+        rows = await self._read(_fetch, "next_instant")
+        return rows[0][0] if rows else None
+
+    async def unsettled(self) -> list[str]:
+        """The words for what keeps the present instant from being settled; [] = settled."""
+        rows = await self._read(_fetch, "unsettled")
+        return [word for word, true in rows[0].items() if true]
+
+
+async def _fetch(conn: Conn, name: str, *args: Any) -> list[Any]:
+    found: list[Any] = await conn.fetch(sql(name), *args)
+    return found
+
+
+async def _execute(conn: Conn, name: str, *args: Any) -> None:
+    await conn.execute(sql(name), *args)
+
+
+async def _close(pool: Any) -> None:
+    pool.terminate()
+
+
+async def _sweep(conn: Conn) -> None:
+    for name in ("sweep_nudges", "sweep_nodes"):
+        await conn.execute(sql(name))

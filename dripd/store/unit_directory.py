@@ -1,0 +1,221 @@
+"""What daemons keep in memory about accounts, read whole or in part."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from dripd.channels.base import SinkRow
+from dripd.ratelimit.caps import carried
+from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import (
+    AccountRow,
+    CampaignRow,
+    DayRow,
+    Look,
+    SenderRow,
+    TriggerRow,
+    VersionRow,
+)
+from dripd.store.statements import sql
+
+NODE_TIMEOUT_MS = 10_000
+"""Real time without a heartbeat after which a daemon counts as dead."""
+
+
+async def look(conn: Conn, seen: Sequence[int]) -> Look:
+    row = await conn.fetchrow(sql("look"), list(seen))
+    nodes = await conn.fetch(sql("read_nodes"), NODE_TIMEOUT_MS)
+    return Look(
+        now=row["now"],
+        manual=row["manual"],
+        requests=row["requests"],
+        events=[account for account in row["events"] if account] + ([0] if row["stray"] else []),
+        usage=row["usage"],
+        nudges=list(zip(row["nudges"], row["nudged"], strict=True)),
+        nodes=[(node["incarnation"], node["alive"]) for node in nodes],
+    )
+
+
+async def read_accounts(conn: Conn, wanted: Sequence[int] | None) -> list[AccountRow]:
+    """Accounts with their senders, campaigns and triggers; None = all."""
+    ids = None if wanted is None else list(wanted)
+    found = {row["id"]: _account(row) for row in await conn.fetch(sql("read_accounts"), ids)}
+    for row in await conn.fetch(sql("read_senders"), ids):
+        if row["account_id"] in found:
+            found[row["account_id"]].senders.append(SenderRow(**dict(row)))
+    for row in await conn.fetch(sql("read_campaigns"), ids):
+        if row["account_id"] in found:
+            found[row["account_id"]].campaigns.append(CampaignRow(**dict(row)))
+    for row in await conn.fetch(sql("read_triggers"), ids):
+        if row["account_id"] in found:
+            found[row["account_id"]].triggers.append(_trigger(row))
+    return list(found.values())
+
+
+def _account(row: Any) -> AccountRow:
+    window = row["send_window"]
+    return AccountRow(
+        id=row["id"],
+        key=row["key"],
+        timezone=row["timezone"],
+        cap=row["cap"],
+        send_window=None if window is None else orjson.loads(window),
+        rate=row["rate"],
+        status=row["status"],
+        subscription_active=row["subscription_active"],
+        postal_address=row["postal_address"],
+    )
+
+
+def _trigger(row: Any) -> TriggerRow:
+    return TriggerRow(
+        campaign_id=row["campaign_id"],
+        campaign_key=row["campaign_key"],
+        kind=row["kind"],
+        match=parse_object(row["match"]),
+        after_event_id=row["after_event_id"],
+    )
+
+
+async def read_versions(conn: Conn, cv_ids: Sequence[int]) -> list[VersionRow]:
+    rows = await conn.fetch(sql("read_versions"), list(cv_ids))
+    return [
+        VersionRow(
+            cv_id=row["cv_id"],
+            account_id=row["account_id"],
+            campaign_id=row["campaign_id"],
+            campaign_key=row["campaign_key"],
+            campaign_owner=row["owner"],
+            version=row["version"],
+            definition=parse_object(row["definition"]),
+        )
+        for row in rows
+    ]
+
+
+async def make_days(conn: Conn, days: Sequence[DayRow]) -> None:
+    """Day rows that are missing; a new cap, and a new zone, of rows that are there."""
+    ordered = sorted(days, key=lambda day: (day.account_id, day.local_date))
+    by_account: dict[int, list[DayRow]] = {}
+    for day in ordered:
+        by_account.setdefault(day.account_id, []).append(day)
+    for account, wanted in by_account.items():
+        await _rezone(conn, account, wanted)
+    made = await conn.fetch(
+        sql("make_days"),
+        [day.account_id for day in ordered],
+        [day.local_date for day in ordered],
+        [day.cap for day in ordered],
+        [day.starts_at for day in ordered],
+        [day.ends_at for day in ordered],
+    )
+    capped = await conn.fetch(
+        sql("recap_days"),
+        [day.account_id for day in ordered],
+        [day.local_date for day in ordered],
+        [day.cap for day in ordered],
+    )
+    if made:
+        await conn.execute(sql("refresh_gates"), sorted({row["account_id"] for row in made}))
+    if capped:
+        accounts = sorted({row["account_id"] for row in capped})
+        await conn.fetch(sql("unpark_reason"), accounts, "cap")
+
+
+async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
+    """A zone that changed in mid-day: the old row ends now, what it had used goes along.
+
+    FEATURES 6.4: no second quota. Rows of later days are simply laid anew.
+    """
+    standing = await conn.fetch(sql("lock_days"), account)
+    bounds = {day.local_date: (day.starts_at, day.ends_at) for day in wanted}
+    if all(bounds.get(row["local_date"], span := (row["starts_at"], row["ends_at"])) == span
+           for row in standing):
+        return
+    now = await conn.fetchval("SELECT dripd.now()")
+    current = next((row for row in standing if row["starts_at"] <= now), None)
+    today = next((day for day in wanted if day.starts_at <= now < day.ends_at), None)
+    if current is None or today is None:
+        return
+    there = next((row for row in standing if row["local_date"] == today.local_date), None)
+    same = there is not None and there["local_date"] == current["local_date"]
+    existing = 0 if there is None or same else there["used"]
+    used = carried(current["used"], existing, today.cap)
+    if not same:
+        await conn.execute(sql("end_day"), account, current["local_date"], now)
+    await conn.execute(
+        sql("rezone_day"), account, today.local_date, today.cap,
+        today.starts_at if same else now, today.ends_at, used, current["bulk"],
+    )
+    for day in wanted:
+        if day.local_date != today.local_date:
+            await conn.execute(sql("rezone_day"), account, day.local_date, day.cap,
+                               day.starts_at, day.ends_at, 0, 0)
+
+
+async def sink(conn: Conn, rows: Sequence[SinkRow]) -> list[str]:
+    """Record what reached the built-in sink, and answer as `sink_rule` says.
+
+    An ambiguous message did arrive: it is recorded, only the answer is lost.
+    """
+    rules = await conn.fetch(sql("sink_rules"))
+    spent: Counter[int] = Counter()
+    answers = [_answer(row.recipient, rules, spent) for row in rows]
+    if spent:
+        await conn.execute(sql("spend_rules"), list(spent), list(spent.values()))
+    kept = [
+        (
+            row.account_id, row.channel, _clean(row.sender), _clean(row.recipient),
+            _clean(row.subject), _clean(row.body), orjson.dumps(row.headers).decode(),
+            row.idempotency_key, row.enrollment_id, row.step_key,
+        )
+        for row, answer in zip(rows, answers, strict=True)
+        if answer in {"accepted", "ambiguous"}
+    ]
+    if kept:
+        await conn.execute(sql("sink_messages"), *map(list, zip(*kept, strict=True)))
+    return answers
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _answer(recipient: str, rules: Sequence[Any], spent: Counter[int]) -> str:
+    for rule in rules:
+        exhausted = rule["times"] is not None and spent[rule["id"]] >= rule["times"]
+        if not exhausted and like(rule["recipient_like"], recipient):
+            if rule["times"] is not None:
+                spent[rule["id"]] += 1
+            return str(rule["answer"])
+    return "accepted"
+
+
+def like(pattern: str, text: str) -> bool:
+    """SQL's LIKE: `%` any run, `_` any one character, a backslash escapes."""
+    parts = re.split(r"(\\.|%|_)", pattern, flags=re.DOTALL)
+    words = {"%": ".*", "_": "."}
+    regex = "".join(
+        words.get(part, re.escape(part[1:] if part.startswith("\\") and len(part) > 1 else part))
+        for part in parts
+    )
+    return re.fullmatch(regex, text, re.DOTALL) is not None
+
+
+async def fold_usage(conn: Conn) -> list[int]:
+    """Fold what others reported into the day rows; over the cap is journaled, never refused."""
+    rows = await conn.fetch(sql("fold_usage"), 1000)
+    over = [
+        (row["account_id"], None, None, "over_cap",
+         orjson.dumps({"used": row["used"], "bulk": row["bulk"], "cap": row["cap"]}).decode())
+        for row in rows
+        if row["reported"] and row["used"] + row["bulk"] > row["cap"]
+    ]
+    if over:
+        await conn.execute(sql("journal"), *map(list, zip(*over, strict=True)))
+    return [row["account_id"] for row in rows]

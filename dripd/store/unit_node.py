@@ -1,0 +1,98 @@
+"""Who is alive, and what the dead left: nodes, claims, sweeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from dripd.clock import Instant
+from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import Leased
+from dripd.store.statements import sql
+
+NO_DAY = date(1970, 1, 1)
+"""The local day of a claim whose account had none: nothing can be refunded there."""
+
+
+async def reap(
+    conn: Conn, incarnation: int, timeout_ms: int, new_claim: Callable[[], int]
+) -> int:
+    """Bury daemons whose heartbeat stopped and take one page of their claims over.
+
+    The node rows are locked first: that waits for their leases in flight, and later ones
+    find the row dead and grant nothing.
+    """
+    dead = [row["incarnation"] for row in await conn.fetch(sql("lock_dead"), incarnation, timeout_ms)]
+    if dead:
+        await conn.execute(sql("bury"), dead)
+    claims = await conn.fetch(sql("dead_claims"), incarnation)
+    for claim in claims:
+        await _adopt(conn, incarnation, claim, new_claim())
+    await conn.execute(sql("lost_sends"))
+    return len(claims)
+
+
+async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> None:
+    if claim["n"]:
+        span = (claim["account_ids"], claim["due_lo"], claim["due_hi"])
+        await conn.fetch(sql("adopt_steps"), claim["claim_id"], new_id, *span)
+        await conn.execute(
+            sql("adopt_claim"), new_id, incarnation, claim["leased_at"], claim["n"], *span
+        )
+    await conn.execute(sql("drop_claims"), [claim["claim_id"]])
+
+
+async def orphans(conn: Conn, incarnation: int, known: set[int]) -> tuple[list[Leased], list[int]]:
+    """Steps under claims of *incarnation* that are not among *known*, and empty such claims."""
+    found: list[Leased] = []
+    empty: list[int] = []
+    for claim in await conn.fetch(sql("own_claims"), incarnation):
+        if claim["claim_id"] in known:
+            continue
+        rows = await conn.fetch(
+            sql("claimed_steps"),
+            claim["claim_id"],
+            claim["account_ids"] or [],
+            claim["due_lo"],
+            claim["due_hi"],
+        )
+        if not rows:
+            empty.append(claim["claim_id"])
+            continue
+        days = await _days(conn, claim)
+        found += [_orphan(row, claim, days) for row in rows]
+    return found, empty
+
+
+async def _days(conn: Conn, claim: Any) -> dict[int, date]:
+    rows = await conn.fetch(sql("claimed_days"), claim["account_ids"], claim["leased_at"])
+    return {row["account_id"]: row["local_date"] for row in rows}
+
+
+def _orphan(row: Any, claim: Any, days: dict[int, date]) -> Leased:
+    leased_at: Instant = claim["leased_at"]
+    return Leased(
+        account_id=row["account_id"],
+        lane=row["lane"],
+        due_at=row["due_at"],
+        enrollment_id=row["enrollment_id"],
+        contact_id=row["contact_id"],
+        cv_id=row["cv_id"],
+        seq=row["seq"],
+        step_no=row["step_no"],
+        run_no=row["run_no"],
+        attempt=max(row["attempt"], 0),
+        flags=row["flags"],
+        claim_id=claim["claim_id"],
+        leased_at=leased_at,
+        counted=True,
+        local_date=days.get(row["account_id"], NO_DAY),
+        email=row["email"],
+        phone=row["phone"],
+        timezone=row["timezone"],
+        attrs=parse_object(row["attrs"]),
+        owner=row["owner"],
+        service_owner=row["service_owner"],
+        external_id=row["external_id"],
+    )
