@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from dripd.campaigns.event import Outcome
@@ -139,10 +138,6 @@ class Secret:
         return hash((Secret, self._value))
 
 
-NO_OPTIONS: Final[Mapping[str, object]] = MappingProxyType({})
-NO_SECRETS: Final[Mapping[str, Secret]] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """`[provider.NAME]` of the configuration, read and bounded.
@@ -160,8 +155,8 @@ class ProviderSettings:
     max_connections: int = 8
     batch: int = 0
     rate: str = ""
-    options: Mapping[str, object] = NO_OPTIONS
-    secrets: Mapping[str, Secret] = NO_SECRETS
+    options: Mapping[str, object] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
