@@ -1,0 +1,284 @@
+"""Accounts, senders and operators at the desk: set, list, show, pause, resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.campaigns.document import load_documents
+from dripd.campaigns.settings import parse_window
+from dripd.errors import BadRequest, NotFound
+from dripd.ratelimit.bucket import parse_rate
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    Row,
+    near,
+    page,
+    read_cursor,
+    shown,
+)
+from dripd.store.desk_find import find_account, find_sender, sole_account
+from dripd.store.statements import sql
+
+KEY_HINT = "a-z, 0-9, - and _, at most 63, beginning with a letter or digit"
+
+
+async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
+    """Make or change an account; what is None stays as it is."""
+    await conn.execute(sql("lock_key"), f"account {args.key}")
+    old = await conn.fetchrow(sql("find_account"), args.key)
+    given = await _account_values(conn, args)
+    wanted = {**_account_defaults(args.key), **dict(old or {}), **given}
+    changed = old is None or any(wanted[name] != old[name] for name in wanted)
+    row = old
+    if changed:
+        row = await conn.fetchrow(
+            sql("put_account"), wanted["key"], wanted["name"], wanted["plan"],
+            wanted["timezone"], wanted["send_window"], wanted["rate"],
+            wanted["subscription_active"], wanted["postal_address"], wanted["writer"],
+        )  # fmt: skip
+    result = {"changed": changed, "created": old is None, **shown(row)}
+    return Deed(result=result, accounts=(row["id"],), target=args.key)
+
+
+def _account_defaults(key: str) -> dict[str, object]:
+    return {
+        "key": key,
+        "name": None,
+        "plan": "unlimited",
+        "timezone": "UTC",
+        "send_window": None,
+        "rate": None,
+        "subscription_active": True,
+        "postal_address": None,
+        "writer": None,
+    }
+
+
+async def _account_values(conn: Conn, args: p.AccountSet) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if args.plan is not None:
+        found["plan"] = await _plan(conn, args.plan)
+    if args.timezone is not None:
+        found["timezone"] = read_zone(args.timezone, "timezone")
+    if args.window is not None:
+        found["send_window"] = read_window(args.window)
+    if args.rate is not None:
+        found["rate"] = read_rate(args.rate)
+    if args.subscription is not None:
+        found["subscription_active"] = args.subscription
+    for name in ("name", "postal_address", "writer"):
+        if (value := getattr(args, name)) is not None:
+            found[name] = value.strip() or None
+    return found
+
+
+async def _plan(conn: Conn, key: str) -> str:
+    plans = [row["key"] for row in await conn.fetch(sql("list_plans"))]
+    if key not in plans:
+        hint = near(key, plans, f"one of: {' '.join(plans)}")
+        raise NotFound(f"there is no plan {key!r}", hint=hint)
+    return key
+
+
+def read_zone(name: str, path: str) -> str:
+    """An IANA zone that this machine knows. Raises `BadRequest`."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        hint = near(name, available_timezones(), "such as Europe/Berlin")
+        raise BadRequest(f"unknown zone {name!r}", path=path, hint=hint) from error
+    return name
+
+
+def read_rate(text: str) -> str | None:
+    """A token bucket as text, None for an empty one. Raises `BadRequest`."""
+    if not text.strip() or text.strip() == "off":
+        return None
+    try:
+        parse_rate(text)
+    except ValueError as error:
+        raise BadRequest(str(error), path="rate") from error
+    return text.strip()
+
+
+def read_window(text: str) -> Mapping[str, object] | None:
+    """A window from YAML or JSON in its canonical form, None for `off`.
+
+    Raises `DefinitionError` with every fault.
+    """
+    if text.strip() in {"off", '"off"', ""}:
+        return None
+    spec = parse_window(load_documents(text, filename="--window")[0])
+    if spec == "off":
+        return None
+    shape: Mapping[str, object] = json.loads(spec.to_text())
+    return shape
+
+
+async def list_accounts(conn: Conn, args: p.AccountList) -> Result:
+    (after,) = read_cursor(args.after, 0)
+    rows = await conn.fetch(sql("list_accounts"), args.status, after, args.limit + 1)
+    return page(rows, args.limit, "id")
+
+
+async def show_account(conn: Conn, args: p.AccountKey) -> Result:
+    """The account with what remains of its cap today and what is held, and why."""
+    row = await find_account(conn, args.key)
+    day = await conn.fetchrow(sql("read_cap"), row["id"])
+    holds = [shown(hold) for hold in await conn.fetch(sql("count_holds"), row["id"])]
+    return {**shown(row), "balance": "0", "cap": _cap(day), "holds": holds}
+
+
+def _cap(day: Row) -> Result:
+    limit, used = day["cap"], day["used"]
+    left = None if limit is None else max(0, limit - used)
+    return {
+        "limit": limit,
+        "used": used,
+        "left": left,
+        "local_date": day["local_date"].isoformat(),
+    }
+
+
+async def pause_account(conn: Conn, call: Call, args: p.AccountKey) -> Deed:
+    return await _turn_account(conn, call, args, "paused")
+
+
+async def resume_account(conn: Conn, call: Call, args: p.AccountKey) -> Deed:
+    return await _turn_account(conn, call, args, "active")
+
+
+async def _turn_account(conn: Conn, call: Call, args: p.AccountKey, status: str) -> Deed:
+    row = await find_account(conn, args.key)
+    turned = await conn.fetch(sql("turn_accounts"), [row["id"]], status, call.actor)
+    result: Result = {"changed": bool(turned), "key": args.key, "status": status}
+    return Deed(result=result, accounts=(row["id"],), target=args.key)
+
+
+async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
+    """Pause or resume every account that is not closed."""
+    rows = await conn.fetch(sql("list_account_ids"))
+    ids = [row["id"] for row in rows]
+    turned = await conn.fetch(sql("turn_accounts"), ids, status, call.actor)
+    changed = tuple(row["id"] for row in turned)
+    return Deed(result={"changed": len(changed)}, accounts=changed, target="every account")
+
+
+async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
+    """Make or change a sender; the channel follows from the address where it is not said."""
+    account = await sole_account(conn, args.account)
+    await conn.execute(sql("lock_key"), f"sender {account['id']} {args.address}")
+    channel = args.channel
+    known = await conn.fetch(sql("find_senders"), args.address, account["id"], channel)
+    if channel is None:
+        channel = known[0]["channel"] if known else "email" if "@" in args.address else "sms"
+    old = known[0] if known else None
+    if old is None:
+        _check_address(args.address, channel)
+    values = [args.address, channel, *_sender_values(args, old)]
+    row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
+    changed = old is None or any(row[name] != old[name] for name in _SENDER)
+    result = {
+        "changed": changed,
+        "created": old is None,
+        **shown(row),
+        "account_key": account["key"],
+    }
+    return Deed(result=result, accounts=(account["id"],), target=args.address)
+
+
+_SENDER = ("provider", "owner", "shared", "rate", "daily_limit")
+
+
+def _check_address(address: str, channel: str) -> None:
+    local, at, domain = address.partition("@")
+    spaced = any(c.isspace() for c in address)
+    if channel == "email" and (spaced or not (local and at and domain)):
+        raise BadRequest(f"{address!r} is no address", path="address", hint="NAME@DOMAIN")
+
+
+def _sender_values(args: p.SenderSet, old: Row | None) -> list[object]:
+    base: dict[str, object] = dict(old) if old is not None else {"provider": "sink"}
+    for name in ("provider", "owner", "shared"):
+        if (value := getattr(args, name)) is not None:
+            base[name] = value.strip() or None
+    if args.rate is not None:
+        base["rate"] = read_rate(args.rate)
+    if args.daily_limit is not None:
+        base["daily_limit"] = args.daily_limit or None
+    return [base.get(name) for name in _SENDER]
+
+
+async def list_senders(conn: Conn, args: p.SenderList) -> Result:
+    (after,) = read_cursor(args.after, 0)
+    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    rows = await conn.fetch(sql("list_senders"), account, args.channel, after, args.limit + 1)
+    return page(rows, args.limit, "id")
+
+
+async def show_sender(conn: Conn, args: p.SenderKey) -> Result:
+    return shown(await find_sender(conn, args.address, args.account))
+
+
+async def pause_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    return await _turn_sender(conn, args, "paused")
+
+
+async def resume_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    return await _turn_sender(conn, args, "active")
+
+
+async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
+    row = await find_sender(conn, args.address, args.account)
+    done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
+    result = {"changed": not done.endswith(" 0"), **shown(row), "status": status}
+    return Deed(result=result, accounts=(row["account_id"],), target=args.address)
+
+
+async def set_operator(conn: Conn, call: Call, args: p.OperatorSet) -> Deed:
+    account = await sole_account(conn, args.account)
+    await conn.execute(sql("lock_key"), f"operator {account['id']} {args.name}")
+    old = await conn.fetchrow(sql("find_operator"), account["id"], args.name)
+    base = dict(old) if old is not None else {"role": "member", "boards": []}
+    role = args.role or base["role"]
+    boards = base["boards"] if args.boards is None else list(args.boards)
+    row = await conn.fetchrow(sql("put_operator"), account["id"], args.name, role, boards)
+    changed = old is None or (old["role"], old["boards"]) != (role, boards)
+    result = {
+        "changed": changed,
+        "created": old is None,
+        **shown(row),
+        "account_key": account["key"],
+    }
+    return Deed(result=result, accounts=(account["id"],), target=args.name)
+
+
+async def list_operators(conn: Conn, args: p.Listing) -> Result:
+    after = read_cursor(args.after, 0, "")
+    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    rows = await conn.fetch(sql("list_operators"), account, *after, args.limit + 1)
+    return page(rows, args.limit, "account_id", "name")
+
+
+async def remove_operator(conn: Conn, call: Call, args: p.OperatorKey) -> Deed:
+    account = await sole_account(conn, args.account)
+    done = await conn.execute(sql("remove_operator"), account["id"], args.name)
+    if done.endswith(" 0"):
+        raise NotFound(f"account {account['key']} has no operator {args.name!r}")
+    return Deed(result={"changed": True}, accounts=(account["id"],), target=args.name)
+
+
+async def read_operator(conn: Conn, name: str, account: str | None) -> Result | None:
+    """How `dripd.operator` knows *name* in the account, None where it does not."""
+    if account is None:
+        return None
+    row = await conn.fetchrow(
+        sql("find_operator"), (await find_account(conn, account))["id"], name
+    )
+    return None if row is None else shown(row)

@@ -1,0 +1,265 @@
+"""Contacts at the desk: add, import, list, show, update, tag, erase."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, decode
+from dripd.campaigns.condition import Condition, compile_condition
+from dripd.clock import format_instant
+from dripd.errors import BadRequest, Conflict, DripdError
+from dripd.store.connect import Conn
+from dripd.store.desk_account import read_zone
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    Row,
+    cursor_of,
+    read_cursor,
+    read_now,
+    shown,
+)
+from dripd.store.desk_find import account_id, find_contact, find_list, sole_account
+from dripd.store.desk_ops import WRITABLE, apply_ops, read_ops
+from dripd.store.statements import sql
+
+MOST_INTEGER = 2**63 - 1
+
+UNFIT = re.compile("[\x00\ud800-\udfff]")
+
+CHUNK = 500
+"""Contacts that are read at once where a condition must be judged in Python."""
+
+MOST_CHUNKS = 40
+"""Then the page ends, with a cursor behind what was looked at."""
+
+
+async def add_contact(conn: Conn, call: Call, args: p.ContactAdd) -> Deed:
+    """Make a contact, or change what is given of one that is there."""
+    account = await sole_account(conn, args.account)
+    result = await _put(conn, account["id"], args)
+    return Deed(
+        result={**result, "account_key": account["key"]},
+        accounts=(account["id"],),
+        target=f"contact {result['id']}",
+    )
+
+
+async def import_contacts(conn: Conn, call: Call, args: p.Import) -> Deed:
+    """Each row on its own: a bad one is refused by itself."""
+    account = await sole_account(conn, args.account)
+    items = [await _import(conn, account["id"], row) for row in args.rows]
+    changed = sum(bool(item.pop("changed", False)) for item in items)
+    return Deed(
+        result={"changed": changed, "items": items},
+        accounts=(account["id"],),
+        target=f"{len(items)} contacts",
+    )
+
+
+async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result:
+    name = str(row.get("external_id", ""))
+    try:
+        refuse_unfit(row)
+        args = decode(p.ContactAdd, {k: v for k, v in row.items() if v is not None})
+        async with conn.transaction():
+            done = await _put(conn, account, args)
+    except DripdError as error:
+        return {"external_id": name, "ok": False, "code": error.code, "message": error.message}
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        return {"external_id": name, "ok": False, "code": "bad_value", "message": str(error)}
+    return {
+        "external_id": name,
+        "ok": True,
+        "created": done["created"],
+        "id": done["id"],
+        "changed": done["changed"],
+    }
+
+
+def refuse_unfit(value: object) -> None:
+    """Raise `BadRequest` for what Postgres cannot hold: NUL, half a surrogate pair, 2**63."""
+    for path, item in _leaves("", value):
+        if isinstance(item, str) and UNFIT.search(item):
+            raise BadRequest("a character that cannot be stored", code="bad_value", path=path)
+        if isinstance(item, int) and abs(item) > MOST_INTEGER:
+            raise BadRequest("the number is too large", code="bad_value", path=path)
+
+
+def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield path, key
+            yield from _leaves(f"{path}.{key}".lstrip("."), inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{path}[{index}]", inner)
+    elif isinstance(value, msgspec.Struct):
+        yield from _leaves(path, msgspec.to_builtins(value))
+    else:
+        yield path, value
+
+
+async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:
+    columns = {name: getattr(args, name) for name in WRITABLE}
+    _check_columns(columns)
+    old = await conn.fetchrow(sql("lock_contact_key"), account, args.external_id)
+    row = await conn.fetchrow(
+        sql("put_contact"), account, args.external_id, *columns.values(), args.attrs
+    )
+    tagged = await conn.fetch(sql("tag_contacts"), account, [row["id"]], list(args.tags))
+    fresh = old is None or any(row[name] != old[name] for name in ("attrs", *WRITABLE))
+    return {"changed": fresh or bool(tagged), "created": old is None, **shown(row)}
+
+
+def _check_columns(columns: Mapping[str, str | None]) -> None:
+    email, zone = columns.get("email"), columns.get("timezone")
+    if email and ("@" not in email.strip("@") or any(c.isspace() for c in email)):
+        raise BadRequest(
+            f"{email!r} is no address", code="bad_value", path="email", hint="NAME@DOMAIN"
+        )
+    if zone:
+        read_zone(zone, "timezone")
+
+
+async def list_contacts(conn: Conn, args: p.ContactList) -> Result:
+    """A page of contacts; `where` is judged on each, so a page may end before it is full."""
+    condition = read_where(args.where)
+    account = await account_id(conn, args.account)
+    members = None
+    if args.list_key is not None:
+        members = await find_list(conn, args.list_key, args.account)
+        account = members["account_id"]
+    (after,) = read_cursor(args.after, 0)
+    size = args.limit + 1 if condition is None else CHUNK
+    items: list[Result] = []
+    for _ in range(MOST_CHUNKS):
+        rows = await conn.fetch(
+            sql("list_contacts"), account, args.tag, members and members["id"], after, size
+        )
+        for row in rows:
+            if condition is not None and not condition(facts_of(row)):
+                continue
+            if len(items) == args.limit:
+                return {"items": items, "next": cursor_of({"id": after}, ("id",))}
+            items.append(shown(row, "lists"))
+            after = row["id"]
+        if len(rows) < size:
+            return {"items": items, "next": None}
+        after = rows[-1]["id"]
+    return {"items": items, "next": cursor_of({"id": after}, ("id",))}
+
+
+def read_where(text: str | None) -> Condition | None:
+    """A condition over a contact. Raises `BadRequest`."""
+    if text is None:
+        return None
+    try:
+        return compile_condition(text)
+    except ValueError as error:
+        raise BadRequest(
+            f"the condition cannot be read: {error}", path="where", hint="attrs.tier == 'gold'"
+        ) from error
+
+
+def facts_of(row: Row) -> dict[str, object]:
+    """What a condition may ask about a contact: attrs, contact, tags, lists."""
+    attrs = row["attrs"]
+    columns: dict[str, object] = {
+        name: row[name] for name in ("external_id", "company_id", *WRITABLE)
+    }
+    return {
+        "attrs": attrs if isinstance(attrs, dict) else {},
+        "contact": columns,
+        "tags": frozenset(row["tags"]),
+        "lists": frozenset(row["lists"]),
+    }
+
+
+async def show_contact(conn: Conn, args: p.ContactKey) -> Result:
+    """The contact with its tags, lists and live runs."""
+    row = await find_contact(conn, args.contact, args.account)
+    more = await conn.fetchrow(sql("more_of_contact"), row["account_id"], row["id"])
+    live = await conn.fetch(sql("contact_runs"), row["account_id"], row["id"])
+    return {
+        **shown(row),
+        "tags": more["tags"],
+        "lists": more["lists"],
+        "enrollments": [shown(run) for run in live],
+    }
+
+
+async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
+    """Change fields: columns as given, then `ops` in their order, all or nothing."""
+    found = await find_contact(conn, args.contact, args.account)
+    old = await conn.fetchrow(sql("lock_contact"), found["account_id"], found["id"])
+    if old["erased_at"] is not None:
+        raise Conflict(f"contact {args.contact!r} has been erased", code="erased")
+    columns = {name: old[name] for name in WRITABLE}
+    for name in WRITABLE:
+        if (given := getattr(args, name)) is not None:
+            columns[name] = given.strip() or None
+    now = format_instant(await read_now(conn))
+    attrs, columns = apply_ops(_object(old["attrs"]), columns, read_ops(args.ops), now)
+    _check_columns(columns)
+    changed = attrs != old["attrs"] or any(columns[name] != old[name] for name in WRITABLE)
+    row: Row = old
+    if changed:
+        row = await conn.fetchrow(
+            sql("change_contact"), old["account_id"], old["id"], *columns.values(), attrs
+        )
+    return Deed(
+        result={"changed": changed, **shown(row)},
+        accounts=(old["account_id"],),
+        target=f"contact {old['id']}",
+    )
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+async def tag_contact(conn: Conn, call: Call, args: p.ContactTag) -> Deed:
+    row = await find_contact(conn, args.contact, args.account)
+    done = await conn.fetch(
+        sql("tag_contacts"), row["account_id"], [row["id"]], list(args.tags)
+    )
+    return _tagged(row, len(done))
+
+
+async def untag_contact(conn: Conn, call: Call, args: p.ContactTag) -> Deed:
+    row = await find_contact(conn, args.contact, args.account)
+    done = await conn.fetch(sql("untag_contact"), row["account_id"], row["id"], list(args.tags))
+    return _tagged(row, len(done))
+
+
+def _tagged(row: Row, changed: int) -> Deed:
+    return Deed(
+        result={"changed": changed, "id": row["id"]},
+        accounts=(row["account_id"],),
+        target=f"contact {row['id']}",
+    )
+
+
+async def erase_contact(conn: Conn, call: Call, args: p.ContactKey) -> Deed:
+    """Forget a person for good; needs `yes`."""
+    row = await find_contact(conn, args.contact, args.account)
+    if not call.yes and not call.dry_run:
+        raise Conflict(
+            f"contact {row['id']} would be erased for good", code="confirm:1",
+            hint="repeat with --yes",
+        )  # fmt: skip
+    changed = row["erased_at"] is None
+    if changed:
+        await conn.execute(sql("erase_contact"), row["id"])
+    return Deed(
+        result={"changed": changed, "id": row["id"]},
+        accounts=(row["account_id"],),
+        target=f"contact {row['id']}",
+    )

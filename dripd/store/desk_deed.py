@@ -1,0 +1,185 @@
+"""What is one admin unit of work? Its result, its audit row, and the dry run that undoes it.
+
+A changing unit `await unit(conn, call, ...)` returns a `Deed`; `perform` runs it, asks whether
+the operator may do that, writes the audit row into the same transaction, and lets a dry run
+end in an exception, so that nothing of it remains.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from dripd.admin.messages import Call
+from dripd.clock import Instant, Millis, format_instant, parse_instant
+from dripd.errors import BadRequest, DripdError, NotPermitted
+from dripd.scheduler.due import parse_delay
+from dripd.store.connect import Conn
+from dripd.store.statements import sql
+
+Row: TypeAlias = Mapping[str, Any]
+Result: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What a changing unit did: its reply, in which accounts, to what.
+
+    `detail` holds ids, words and numbers only: it stays when a contact is erased.
+    """
+
+    result: Result
+    accounts: tuple[int, ...] = ()
+    target: str = ""
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+class DryRun(DripdError):
+    """The end of a dry run: rolls everything back, and carries what would have been said."""
+
+    code = "dry_run"
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("a dry run changes nothing")
+        self.result = result
+
+
+Unit: TypeAlias = Callable[..., Awaitable[Deed]]
+
+
+async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) -> Result:
+    """Run *unit*, audited, for *call* on the daemon *node*.
+
+    Raises `NotPermitted` if the actor is a viewer of an account that was changed, `DryRun` at
+    the end of a dry run; both roll back.
+    """
+    deed = await unit(conn, call, *args)
+    await refuse_viewer(conn, call, deed.accounts)
+    await audit(
+        conn,
+        call,
+        node=node,
+        account_id=deed.accounts[0] if len(deed.accounts) == 1 else None,
+        target=deed.target,
+        detail=deed.detail,
+        result="changed" if deed.result.get("changed", True) else "unchanged",
+    )
+    if call.dry_run:
+        raise DryRun(deed.result)
+    return deed.result
+
+
+async def refuse_viewer(conn: Conn, call: Call, accounts: Sequence[int]) -> None:
+    """Raise `NotPermitted` where `dripd.operator` lets the actor only look."""
+    found = await conn.fetchrow(sql("find_viewed_account"), list(accounts), call.actor)
+    if found is not None:
+        raise NotPermitted(
+            f"{call.actor} may only look at account {found['key']}",
+            hint=f"dripd operator set {call.actor} --account {found['key']} --role member",
+        )
+
+
+async def audit(
+    conn: Conn,
+    call: Call,
+    *,
+    node: str,
+    account_id: int | None = None,
+    target: str = "",
+    detail: Mapping[str, object] | None = None,
+    result: str = "changed",
+) -> None:
+    """Write the row of `admin_audit` for *call*: no row, no effect."""
+    await conn.execute(
+        sql("write_audit"), node, call.uid, call.user, str(call.role), call.method, account_id,
+        target or None, call.as_name, call.request_id, call.reason or None, dict(detail or {}),
+        result,
+    )  # fmt: skip
+
+
+async def read_now(conn: Conn) -> Instant:
+    """The deployment's instant."""
+    return Instant(await conn.fetchval(sql("read_now")))
+
+
+def shown(row: Row, *without: str) -> Result:
+    """A row as JSON values: instants (columns `at` and `*_at`) as RFC 3339 text."""
+    return {name: _shown(name, value) for name, value in row.items() if name not in without}
+
+
+def _shown(name: str, value: object) -> object:
+    if isinstance(value, int) and (name == "at" or name.endswith("_at")):
+        return format_instant(Instant(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def page(rows: Sequence[Row], limit: int, *keys: str, without: Sequence[str] = ()) -> Result:
+    """*rows* (one more than *limit* where there are more) as a page; *keys* are its cursor."""
+    items = [shown(row, *without) for row in rows[:limit]]
+    return {"items": items, "next": cursor_of(rows[limit - 1], keys) if rows[limit:] else None}
+
+
+def cursor_of(row: Row, keys: Iterable[str]) -> str:
+    """An opaque cursor behind *row*."""
+    text = json.dumps([row[key] for key in keys], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(after: str | None, *first: int | str) -> list[Any]:
+    """What `cursor_of` wrote; *first* is where a listing begins, and gives the types.
+
+    Raises `BadRequest` if it is no cursor.
+    """
+    if after is None:
+        return list(first)
+    try:
+        raw = base64.urlsafe_b64decode(after + "=" * (-len(after) % 4))
+        values = json.loads(raw)
+    except (binascii.Error, ValueError) as error:
+        raise _no_cursor() from error
+    if not isinstance(values, list) or [type(v) for v in values] != [type(f) for f in first]:
+        raise _no_cursor()
+    return values
+
+
+def _no_cursor() -> BadRequest:
+    return BadRequest("this is no cursor", path="after", hint="take `next` of the page before")
+
+
+def read_instant(text: str, path: str) -> Instant:
+    """An RFC 3339 instant. Raises `BadRequest` at *path* if it is none, or absurd."""
+    try:
+        at = parse_instant(text)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(
+            f"{text!r} is no instant: {error}", path=path, hint="such as 2026-01-01T09:00:00Z"
+        ) from error
+    if not 0 <= at < 253_402_300_800_000:
+        raise BadRequest(f"{text!r} is out of bounds", path=path, hint="1970 to 9999")
+    return at
+
+
+def read_duration(text: str, path: str) -> Millis:
+    """A duration such as `3d` in elapsed time. Raises `BadRequest` at *path*."""
+    try:
+        delay = parse_delay(text)
+    except ValueError as error:
+        raise BadRequest(str(error), path=path) from error
+    if delay.business_days:
+        raise BadRequest("business days have no length of their own", path=path, hint="as 3d")
+    return Millis(delay.days * 86_400_000 + delay.ms)
+
+
+def near(word: str, choices: Iterable[str], otherwise: str) -> str:
+    """A hint: `did you mean 'x'?` where something is near, else *otherwise*."""
+    found = difflib.get_close_matches(word, list(choices), n=1)
+    return f"did you mean {found[0]!r}?" if found else otherwise

@@ -1,0 +1,371 @@
+"""Runs at the desk: stop, reset, move, release, skip; list and show.
+
+A stop follows LEASE.md section 5: lock the due steps in the order of their key, end the runs,
+mark what is leased (`record` will log and drop it), delete the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.campaigns.enrollment import (
+    HELD_LANE,
+    Change,
+    LaneKey,
+    Leased,
+    RunStatus,
+)
+from dripd.clock import Instant
+from dripd.errors import Conflict, NotFound
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, read_now, shown
+from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
+from dripd.store.desk_pick import Picked, confirm, missing, pick
+from dripd.store.lanes import LaneBook
+from dripd.store.statements import sql
+
+SHOWN = 1000
+"""Items in the reply to a change of many runs; all of them are changed."""
+
+OTHERS_DECIDE = ("approval", "task")
+"""Holds that a person's decision releases, and nothing else."""
+
+
+class Judge(Protocol):
+    """What the engine knows of versions: pure, made for the versions it was asked for."""
+
+    def skipped(self, leased: Leased, now: Instant) -> Change:
+        """What it means that the waiting step is `cancelled`: its log row, where the run goes.
+
+        Raises `KeyError` for a version that it was not made for.
+        """
+        ...
+
+    def lane(self, leased: Leased) -> LaneKey:
+        """The lane of the waiting step. Raises `KeyError` as above."""
+        ...
+
+
+async def stop_rows(
+    conn: Conn, rows: Sequence[Row], status: RunStatus, reason: str, actor: str
+) -> set[int]:
+    """End the live ones of *rows* (account_id, id, campaign_id, contact_id); who was ended.
+
+    locks: their due steps in the order of their key, then their runs
+    """
+    live = [row for row in rows if row["status"] == RunStatus.LIVE]
+    accounts, ids = [row["account_id"] for row in live], [row["id"] for row in live]
+    await conn.fetch(sql("lock_due"), accounts, ids)
+    ended = {
+        row["id"]
+        for row in await conn.fetch(
+            sql("end_runs"), accounts, ids, [status] * len(ids), [reason] * len(ids)
+        )
+    }
+    for account, group in _by_account(live):
+        some = [row["id"] for row in group]
+        await conn.execute(sql("mark_stopped"), account, some)
+        await conn.execute(sql("delete_stopped"), account, some)
+    gone = [row for row in live if row["id"] in ended]
+    await note(conn, gone, actor, "stopped", {"reason": reason})
+    campaigns = sorted({row["campaign_id"] for row in gone})
+    await conn.execute(sql("finish_draining"), campaigns)
+    return ended
+
+
+def _by_account(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
+    ordered = sorted(rows, key=lambda row: (row["account_id"], row["id"]))
+    return [(k, list(g)) for k, g in groupby(ordered, key=lambda row: int(row["account_id"]))]
+
+
+async def note(
+    conn: Conn, rows: Sequence[Row], actor: str, kind: str, detail: Mapping[str, object]
+) -> None:
+    """A line of the journal for each of *rows*."""
+    await conn.execute(
+        sql("note_runs"), actor, kind, dict(detail), [row["account_id"] for row in rows],
+        [row["id"] for row in rows], [row["contact_id"] for row in rows],
+    )  # fmt: skip
+
+
+class _Tally:
+    """What a change of many runs came to."""
+
+    def __init__(self) -> None:
+        self.changed = 0
+        self.items: list[Result] = []
+        self.seen: set[int] = set()
+        self.accounts: set[int] = set()
+
+    def add(self, row: Row, *, changed: bool, **more: object) -> None:
+        self.changed += changed
+        self.seen.add(row["id"])
+        self.accounts.add(row["account_id"])
+        if len(self.items) < SHOWN:
+            self.items.append({"enrollment_id": row["id"], "ok": True, **more})
+
+    async def deed(self, conn: Conn, args: p.Selection, what: str) -> Deed:
+        self.items += await missing(conn, args.enrollment, self.seen)
+        return Deed(
+            result={"changed": self.changed, "items": self.items},
+            accounts=tuple(sorted(self.accounts)),
+            target=what,
+            detail={"n": self.changed},
+        )
+
+
+async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
+    """End the selected runs as terminated, `stopped`."""
+    picked = await pick(conn, args)
+    confirm(call, await picked.count(conn), "runs would be stopped")
+    tally = _Tally()
+    async for rows in picked.chunks(conn):
+        ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
+        if args.reset:
+            await _reset_pairs(conn, rows, call.actor)
+        if args.reset_stats:
+            await _on_pairs(conn, "void_stats", rows)
+        for row in rows:
+            done = row["id"] in ended
+            tally.add(row, changed=done, status="terminated", end_reason="stopped")
+    return await tally.deed(conn, args, "enroll stop")
+
+
+async def reset_runs(conn: Conn, call: Call, args: p.Selection) -> Deed:
+    """Let the contacts run again: live runs end, `reset`, and none counts as a run any more."""
+    picked = await pick(conn, args, ended=True)
+    confirm(call, await picked.count(conn), "runs would be reset")
+    tally = _Tally()
+    async for rows in picked.chunks(conn):
+        await stop_rows(conn, rows, RunStatus.TERMINATED, "reset", call.actor)
+        fresh = await _reset_pairs(conn, rows, call.actor)
+        for row in rows:
+            tally.add(row, changed=row["id"] in fresh)
+    return await tally.deed(conn, args, "enroll reset")
+
+
+async def _reset_pairs(conn: Conn, rows: Sequence[Row], actor: str) -> set[int]:
+    fresh = await _on_pairs(conn, "reset_pairs", rows)
+    await note(conn, fresh, actor, "reset", {})
+    return {row["id"] for row in fresh}
+
+
+async def _on_pairs(conn: Conn, statement: str, rows: Sequence[Row]) -> list[Row]:
+    pairs = sorted({(r["account_id"], r["contact_id"], r["campaign_id"]) for r in rows})
+    found: list[Row] = await conn.fetch(sql(statement), *map(list, zip(*pairs, strict=True)))
+    return found
+
+
+async def move_runs(conn: Conn, call: Call, args: p.EnrollMove) -> Deed:
+    """End the selected runs as removed, and ask for a run of the same contacts elsewhere."""
+    picked = await pick(conn, args)
+    target = await _target(conn, args, picked)
+    confirm(call, await picked.count(conn), f"runs would be moved to {args.to}")
+    tally, reason = _Tally(), f"moved:{args.to}"
+    async for rows in picked.chunks(conn):
+        mine = [row for row in rows if row["account_id"] == target["account_id"]]
+        away = [row for row in mine if row["campaign_id"] != target["id"]]
+        ended = await stop_rows(conn, away, RunStatus.REMOVED, reason, call.actor)
+        await conn.execute(
+            sql("request_moves"), target["account_id"], args.to, sorted(ended), call.actor
+        )
+        for row in away:
+            done = row["id"] in ended
+            tally.add(row, changed=done, status="removed", end_reason=reason)
+    return await tally.deed(conn, args, f"enroll move to {args.to}")
+
+
+async def _target(conn: Conn, args: p.EnrollMove, picked: Picked) -> Row:
+    key = args.account
+    if key is None and picked.account is not None:
+        key = await conn.fetchval(sql("account_key"), picked.account)
+    target = await find_campaign(conn, args.to, key)
+    if target["status"] != "active":
+        raise Conflict(
+            f"campaign {args.to!r} is {target['status']}: it takes nobody",
+            code="not_active",
+            hint=f"dripd campaign activate {args.to}",
+        )
+    return target
+
+
+async def waiting_versions(conn: Conn, args: p.Selection | Sequence[int]) -> list[int]:
+    """The versions of the selected runs (or of enrollments): what a `Judge` must know."""
+    if not isinstance(args, p.Selection):
+        return [row["cv_id"] for row in await conn.fetch(sql("versions_of"), list(args))]
+    found: set[int] = set()
+    async for rows in (await pick(conn, args)).chunks(conn):
+        found |= {row["cv_id"] for row in rows}
+    return sorted(found)
+
+
+async def release_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> Deed:
+    """Make the waiting step of the selected runs due now, a held one too."""
+    picked = await pick(conn, args)
+    confirm(call, await picked.count(conn), "steps would become due now")
+    tally = _Tally()
+    async for rows in picked.chunks(conn):
+        for row, verdict in await release(conn, rows, judge, call.actor):
+            tally.add(row, **verdict)
+    await conn.execute(sql("nudge"), sorted(tally.accounts))
+    return await tally.deed(conn, args, "enroll due-now")
+
+
+async def release(
+    conn: Conn, rows: Sequence[Row], judge: Judge, actor: str
+) -> list[tuple[Row, dict[str, Any]]]:
+    """Make the waiting steps of *rows* due now; per row what became of it."""
+    now, book = await read_now(conn), LaneBook()
+    waiting = await _waiting(conn, rows, now)
+    answers: list[tuple[Row, dict[str, Any]]] = []
+    freed: list[Row] = []
+    for row in rows:
+        step = waiting.get(row["id"])
+        if refused := _refusal(step):
+            answers.append((row, refused))
+            continue
+        leased, hold = step  # type: ignore[misc]  # _refusal spoke for None
+        if leased.lane != HELD_LANE and leased.due_at <= now:
+            answers.append((row, {"changed": False}))
+            continue
+        lane = leased.lane
+        if lane == HELD_LANE:
+            wanted = (leased.account_id, judge.lane(leased))
+            lane = (await book.resolve(conn, [wanted]))[wanted]
+        await conn.execute(
+            sql("release_step"), leased.account_id, leased.enrollment_id, lane, now
+        )
+        freed.append(row)
+        answers.append((row, {"changed": True, "hold_reason": hold}))
+    await note(conn, freed, actor, "released", {})
+    return answers
+
+
+def _refusal(step: tuple[Leased, str | None] | None) -> dict[str, Any] | None:
+    if step is None:
+        return _no("its step is being performed, or it has ended")
+    if step[1] in OTHERS_DECIDE:
+        return _no(f"it waits for a decision: {step[1]}")
+    return None
+
+
+def _no(message: str) -> dict[str, Any]:
+    return {"changed": False, "ok": False, "code": "conflict", "message": message}
+
+
+async def skip_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> Deed:
+    """Skip the waiting step of the selected runs, as `cancelled`; the runs go on."""
+    picked = await pick(conn, args)
+    confirm(call, await picked.count(conn), "steps would be skipped")
+    tally = _Tally()
+    async for rows in picked.chunks(conn):
+        now = await read_now(conn)
+        waiting = await _waiting(conn, rows, now)
+        for row in rows:
+            step = waiting.get(row["id"])
+            if refused := _refusal(step):
+                tally.add(row, **refused)
+                continue
+            change = judge.skipped(step[0], now)  # type: ignore[index]  # as above
+            await _write_skip(conn, row, change)
+            tally.add(row, changed=True)
+    await conn.execute(sql("nudge"), sorted(tally.accounts))
+    return await tally.deed(conn, args, "enroll skip")
+
+
+async def _waiting(
+    conn: Conn, rows: Sequence[Row], now: Instant
+) -> dict[int, tuple[Leased, str | None]]:
+    """The waiting steps of *rows*, locked, as facts for a `Judge`, with their holds."""
+    found = await conn.fetch(
+        sql("lock_waiting"), [row["account_id"] for row in rows], [row["id"] for row in rows]
+    )
+    return {row["enrollment_id"]: (_leased(row, now), row["hold_reason"]) for row in found}
+
+
+def _leased(row: Row, now: Instant) -> Leased:
+    return Leased(
+        account_id=row["account_id"],
+        lane=row["lane"],
+        due_at=row["due_at"],
+        enrollment_id=row["enrollment_id"],
+        contact_id=row["contact_id"],
+        cv_id=row["cv_id"],
+        seq=row["seq"],
+        step_no=row["step_no"],
+        run_no=row["run_no"],
+        attempt=row["attempt"],
+        flags=row["flags"],
+        claim_id=0,
+        leased_at=now,
+        counted=False,
+        local_date=row["local_date"],
+        email=row["email"],
+        phone=row["phone"],
+        timezone=row["timezone"],
+        attrs=row["attrs"] if isinstance(row["attrs"], dict) else {},
+        owner=row["owner"],
+        service_owner=row["service_owner"],
+        external_id=row["external_id"],
+        started_at=row["started_at"],
+        vars=row["vars"] if isinstance(row["vars"], dict) else {},
+    )
+
+
+async def _write_skip(conn: Conn, row: Row, change: Change) -> None:
+    leased = change.leased
+    for log in change.log:
+        await conn.execute(
+            sql("log_skip"), leased.account_id, leased.enrollment_id, leased.cv_id,
+            leased.run_no, log.seq, log.step_no, log.channel, log.state,
+            log.at, log.reason,
+        )  # fmt: skip
+    if change.next is None or change.next.lane is None:
+        end = change.end
+        status, reason = (RunStatus.COMPLETED, "completed") if end is None else end
+        await conn.fetch(
+            sql("end_runs"), [leased.account_id], [leased.enrollment_id], [status], [reason]
+        )
+        await conn.execute(sql("delete_stopped"), leased.account_id, [leased.enrollment_id])
+        await conn.execute(sql("finish_draining"), [row["campaign_id"]])
+        return
+    wanted = (leased.account_id, change.next.lane)
+    lane = (await LaneBook().resolve(conn, [wanted]))[wanted]
+    await conn.execute(
+        sql("put_next_step"), leased.account_id, leased.enrollment_id, lane,
+        change.next.due_at, change.next.step_no, change.next.seq,
+    )  # fmt: skip
+
+
+STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
+
+
+async def list_runs(conn: Conn, args: p.EnrollList) -> Result:
+    (after,) = read_cursor(args.after, 0)
+    account = await account_id(conn, args.account)
+    campaign = members = contact = None
+    if args.campaign is not None:
+        campaign = (await find_campaign(conn, args.campaign, args.account))["id"]
+    if args.list_key is not None:
+        members = (await find_list(conn, args.list_key, args.account))["id"]
+    if args.contact is not None:
+        found = await find_contact(conn, args.contact, args.account)
+        account, contact = found["account_id"], found["id"]
+    rows = await conn.fetch(
+        sql("list_enrollments"), account, campaign, contact, args.status, args.hold, members,
+        args.tag, after, args.limit + 1,
+    )  # fmt: skip
+    return page(rows, args.limit, "id")
+
+
+async def show_run(conn: Conn, args: p.EnrollKey) -> Result:
+    """The enrollment and every step that it has performed."""
+    row = await conn.fetchrow(sql("read_enrollment"), args.enrollment)
+    if row is None:
+        raise NotFound(f"there is no enrollment {args.enrollment}", hint="dripd enroll list")
+    steps = await conn.fetch(sql("read_step_runs"), row["account_id"], row["id"])
+    return {**shown(row), "steps": [shown(step) for step in steps]}

@@ -1,0 +1,199 @@
+"""What waits for a person, and what was sent: tasks, notices, deliveries, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.campaigns.enrollment import RunStatus
+from dripd.errors import BadRequest, Conflict, NotFound
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Result, Row, cursor_of, page, read_cursor, shown
+from dripd.store.desk_find import account_id, find_campaign, find_contact
+from dripd.store.desk_pick import confirm
+from dripd.store.desk_run import Judge, release, stop_rows
+from dripd.store.statements import sql
+
+
+async def list_tasks(conn: Conn, args: p.TaskList) -> Result:
+    (after,) = read_cursor(args.after, 0)
+    account = await account_id(conn, args.account)
+    rows = await conn.fetch(
+        sql("list_tasks"), account, args.kind, args.assignee, args.campaign, args.state, after,
+        args.limit + 1,
+    )  # fmt: skip
+    return page(rows, args.limit, "id")
+
+
+async def finish_task(conn: Conn, call: Call, args: p.TaskDone) -> Deed:
+    """The task is done; `text` is what was said or written."""
+    return await _close_task(conn, call, args.id, "done", args.text)
+
+
+async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
+    return await _close_task(conn, call, args.id, "cancelled", None)
+
+
+async def _close_task(conn: Conn, call: Call, task: int, state: str, text: str | None) -> Deed:
+    old = await _lock_task(conn, task)
+    if old["state"] not in {"open", state}:
+        raise Conflict(f"task {task} is {old['state']}", hint="only an open one can be closed")
+    changed = old["state"] == "open"
+    row = old
+    if changed:
+        word = "final_body" if old["kind"] == "manual_email" else "text"
+        more = {} if text is None else {word: text}
+        row = await conn.fetchrow(
+            sql("close_task"), old["account_id"], task, state, call.actor, more
+        )
+    return _task_deed(row, changed=changed)
+
+
+async def assign_task(conn: Conn, call: Call, args: p.TaskAssign) -> Deed:
+    old = await _lock_task(conn, args.id)
+    if old["state"] != "open":
+        raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is assigned")
+    changed = old["assignee"] != args.to
+    row = await conn.fetchrow(sql("assign_task"), old["account_id"], args.id, args.to)
+    return _task_deed(row, changed=changed)
+
+
+async def _lock_task(conn: Conn, task: int) -> Row:
+    row: Row | None = await conn.fetchrow(sql("lock_task"), task)
+    if row is None:
+        raise NotFound(f"there is no task {task}", hint="dripd task list")
+    return row
+
+
+def _task_deed(row: Row, *, changed: bool) -> Deed:
+    return Deed(
+        result={"changed": changed, **shown(row)},
+        accounts=(row["account_id"],),
+        target=f"task {row['id']}",
+    )
+
+
+async def list_notifications(conn: Conn, args: p.NotificationList) -> Result:
+    (after,) = read_cursor(args.after, 0)
+    account = await account_id(conn, args.account)
+    rows = await conn.fetch(
+        sql("list_notifications"), account, args.recipient, args.unread, after, args.limit + 1
+    )
+    return page(rows, args.limit, "id")
+
+
+async def read_notification(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
+    row = await conn.fetchrow(sql("read_notification"), args.id)
+    if row is None:
+        raise NotFound(f"there is no notification {args.id}", hint="dripd notification list")
+    return Deed(
+        result={"changed": row["changed"], "id": args.id},
+        accounts=(row["account_id"],),
+        target=f"notification {args.id}",
+    )
+
+
+async def list_deliveries(conn: Conn, args: p.DeliveryList) -> Result:
+    """Deliveries, the latest lease first."""
+    at, after = read_cursor(args.after, 253_402_300_799_000, "~")
+    account = await account_id(conn, args.account)
+    contact = campaign = None
+    if args.contact is not None:
+        found = await find_contact(conn, args.contact, args.account)
+        account, contact = found["account_id"], found["id"]
+    if args.campaign is not None:
+        meant = await find_campaign(conn, args.campaign, args.account)
+        account, campaign = meant["account_id"], meant["id"]
+    rows = await conn.fetch(
+        sql("list_deliveries"), account, args.state, args.channel, campaign, contact,
+        args.enrollment, at, after, args.limit + 1,
+    )  # fmt: skip
+    return page(rows, args.limit, "cursor_ms", "id", without=("cursor_ms",))
+
+
+async def show_delivery(conn: Conn, args: p.DeliveryKey) -> Result:
+    number = args.id.removeprefix("i-").partition("-")[0]
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise BadRequest(f"{args.id!r} is no delivery", path="id", hint="ENROLLMENT-SEQ or i-N")
+    individual = args.id.startswith("i-")
+    row = await conn.fetchrow(
+        sql("read_delivery"), args.id, None if individual else int(number)
+    )
+    if row is None:
+        raise NotFound(f"there is no delivery {args.id!r}", hint="dripd delivery list")
+    return shown(row)
+
+
+async def list_dead(conn: Conn, args: p.DeadList) -> Result:
+    """Groups of runs that are held by themselves and wait for somebody, the largest first."""
+    (start,) = read_cursor(args.after, 0)
+    account = await account_id(conn, args.account)
+    campaign = None
+    if args.campaign is not None:
+        campaign = (await find_campaign(conn, args.campaign, args.account))["id"]
+    rows = await conn.fetch(sql("list_dead"), account, campaign, start, args.limit + 1)
+    more = rows[args.limit :]
+    following = cursor_of({"n": start + args.limit}, ("n",)) if more else None
+    return {"items": [shown(row) for row in rows[: args.limit]], "next": following}
+
+
+async def dead_versions(conn: Conn, args: p.DeadPick) -> list[int]:
+    """The versions of the runs that are meant: what a `Judge` must know."""
+    return sorted({row["cv_id"] for row in await _dead(conn, args)})
+
+
+async def retry_dead(conn: Conn, call: Call, args: p.DeadPick, judge: Judge) -> Deed:
+    """Let held steps come up again now, with a fresh count of attempts."""
+    rows = await _dead(conn, args)
+    confirm(call, len(rows), "steps would be tried again")
+    answers = await release(conn, rows, judge, call.actor)
+    items: list[Result] = [
+        {"enrollment_id": row["id"], "ok": True, **answer} for row, answer in answers
+    ]
+    changed = sum(answer["changed"] for _, answer in answers)
+    await conn.execute(sql("nudge"), _accounts(rows))
+    return _dead_deed(args, rows, changed, items)
+
+
+async def discard_dead(conn: Conn, call: Call, args: p.DeadPick) -> Deed:
+    """End held runs as terminated, `stopped`."""
+    rows = await _dead(conn, args)
+    confirm(call, len(rows), "runs would be ended")
+    ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
+    items: list[Result] = [
+        {"enrollment_id": row["id"], "ok": row["id"] in ended} for row in rows
+    ]
+    return _dead_deed(args, rows, len(ended), items)
+
+
+async def _dead(conn: Conn, args: p.DeadPick) -> list[Row]:
+    if (args.group is None) == (not args.enrollment):
+        raise BadRequest("name a group, or --enrollment ENR", path="group")
+    account = await account_id(conn, args.account)
+    rows: list[Row] = await conn.fetch(
+        sql("pick_dead"), account, args.group, list(args.enrollment) or None
+    )
+    if not rows:
+        raise NotFound("nothing of that is held", hint="dripd dead list")
+    return rows
+
+
+def _accounts(rows: Sequence[Row]) -> list[int]:
+    return sorted({row["account_id"] for row in rows})
+
+
+def _dead_deed(
+    args: p.DeadPick, rows: Sequence[Row], changed: int, items: list[Result]
+) -> Deed:
+    absent = sorted(set(args.enrollment) - {row["id"] for row in rows})
+    items += [
+        {"enrollment_id": one, "ok": False, "code": "not_found", "message": "it is not held"}
+        for one in absent
+    ]
+    return Deed(
+        result={"changed": changed, "items": items[:1000]},
+        accounts=tuple(_accounts(rows)),
+        target=args.group or "enrollments",
+        detail={"n": changed},
+    )

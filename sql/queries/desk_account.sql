@@ -1,0 +1,179 @@
+-- name: lock_key :exec
+-- One maker of a thing at a time: two that set the same key take turns.
+--   $1 what  text
+-- locks: an advisory lock of this transaction
+SELECT pg_advisory_xact_lock(7235, hashtext($1::text));
+
+-- name: list_plans :many
+-- The plans that an account may have.
+SELECT key
+FROM dripd.plan
+ORDER BY key;
+
+-- name: put_account :one
+-- Make an account, or give it these values.
+--   $1 key  $2 name  $3 plan  $4 timezone  $5 window  $6 rate  $7 subscription
+--   $8 postal address  $9 writer
+INSERT INTO dripd.account AS a (key, name, plan, timezone, send_window, rate,
+    subscription_active, postal_address, writer)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::jsonb, $6::text, $7::boolean, $8::text,
+    $9::text::name)
+ON CONFLICT (key) DO UPDATE
+SET name = excluded.name,
+    plan = excluded.plan,
+    timezone = excluded.timezone,
+    send_window = excluded.send_window,
+    rate = excluded.rate,
+    subscription_active = excluded.subscription_active,
+    postal_address = excluded.postal_address,
+    writer = excluded.writer
+RETURNING id, key, name, plan, timezone, send_window, rate, subscription_active, status,
+    postal_address, writer::text AS writer, created_at;
+
+-- name: list_accounts :many
+-- Accounts in the order in which they were made.
+--   $1 status  text, NULL = any
+--   $2 after   int8, an id
+--   $3 most    int4
+SELECT id, key, name, plan, timezone, send_window, rate, subscription_active, status,
+    postal_address, writer::text AS writer, created_at
+FROM dripd.account
+WHERE ($1::text IS NULL OR status = $1::text)
+    AND id > $2::int8
+ORDER BY id
+LIMIT $3::int4;
+
+-- name: list_account_ids :many
+-- Every account that is not closed.
+SELECT id
+FROM dripd.account
+WHERE status <> 'closed'
+ORDER BY id;
+
+-- name: turn_accounts :many
+-- Pause or resume; a closed account stays closed. The journal has it.
+--   $1 accounts  int4[]
+--   $2 status    text, active or paused
+--   $3 actor     text
+WITH turned AS (
+    UPDATE dripd.account
+    SET status = $2::text
+    WHERE id = ANY ($1::int4[])
+        AND status <> $2::text
+        AND status <> 'closed'
+    RETURNING id
+), noted AS (
+    INSERT INTO dripd.journal_log (actor, account_id, kind, detail)
+    SELECT $3::text, id, CASE $2::text WHEN 'paused' THEN 'paused' ELSE 'resumed' END,
+        '{"what": "account"}'
+    FROM turned
+)
+SELECT id
+FROM turned;
+
+-- name: read_cap :one
+-- The account's day at this instant, and what it has used of its cap.
+--   $1 account  int4
+SELECT p.daily_email_cap AS cap,
+    coalesce(d.used + d.bulk, 0) AS used,
+    coalesce(d.local_date, (dripd.now() AT TIME ZONE a.timezone)::date) AS local_date
+FROM dripd.account AS a
+JOIN dripd.plan AS p ON p.key = a.plan
+LEFT JOIN dripd.account_day AS d
+    ON d.account_id = a.id
+    AND d.starts_at <= (SELECT dripd.now())
+    AND d.ends_at > (SELECT dripd.now())
+WHERE a.id = $1::int4;
+
+-- name: count_holds :many
+-- What is held in an account, and why: single holds, parked lanes, gates.
+--   $1 account  int4
+SELECT e.hold_reason AS reason, count(*)::int4 AS count, min(e.release_at) AS release_at
+FROM dripd.enrollment AS e
+WHERE e.account_id = $1::int4
+    AND e.status = 'held'
+GROUP BY e.hold_reason
+ORDER BY 2 DESC, 1;
+
+-- name: put_sender :one
+-- Make a sender, or give it these values.
+--   $1 account  $2 address  $3 channel  $4 provider  $5 owner  $6 shared  $7 rate
+--   $8 daily limit
+INSERT INTO dripd.sender AS s (account_id, address, channel, provider, owner, shared, rate,
+    daily_limit)
+VALUES ($1::int4, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text, $8::int4)
+ON CONFLICT (account_id, channel, address) DO UPDATE
+SET provider = excluded.provider,
+    owner = excluded.owner,
+    shared = excluded.shared,
+    rate = excluded.rate,
+    daily_limit = excluded.daily_limit
+RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily_limit,
+    status, created_at;
+
+-- name: list_senders :many
+-- Senders in the order in which they were made.
+--   $1 account  int4, NULL = all
+--   $2 channel  text, NULL = any
+--   $3 after    int8, an id
+--   $4 most     int4
+SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
+    s.daily_limit, s.status, s.created_at, a.key AS account_key
+FROM dripd.sender AS s
+JOIN dripd.account AS a ON a.id = s.account_id
+WHERE ($1::int4 IS NULL OR s.account_id = $1::int4)
+    AND ($2::text IS NULL OR s.channel = $2::text)
+    AND s.id > $3::int8
+ORDER BY s.id
+LIMIT $4::int4;
+
+-- name: turn_sender :exec
+-- Pause or resume.
+--   $1 account  int4
+--   $2 id       int4
+--   $3 status   text, active or paused
+UPDATE dripd.sender
+SET status = $3::text
+WHERE account_id = $1::int4
+    AND id = $2::int4
+    AND status <> $3::text;
+
+-- name: find_operator :one
+-- An operator of an account.
+--   $1 account  int4
+--   $2 name     text
+SELECT account_id, name, role, boards
+FROM dripd.operator
+WHERE account_id = $1::int4
+    AND name = $2::text;
+
+-- name: put_operator :one
+-- Make an operator, or give him these values.
+--   $1 account  $2 name  $3 role  $4 boards
+INSERT INTO dripd.operator AS o (account_id, name, role, boards)
+VALUES ($1::int4, $2::text, $3::text, $4::text[])
+ON CONFLICT (account_id, name) DO UPDATE
+SET role = excluded.role,
+    boards = excluded.boards
+RETURNING account_id, name, role, boards;
+
+-- name: list_operators :many
+-- Operators by account and name.
+--   $1 account        int4, NULL = all
+--   $2 after account  int4
+--   $3 after name     text
+--   $4 most           int4
+SELECT o.account_id, o.name, o.role, o.boards, a.key AS account_key
+FROM dripd.operator AS o
+JOIN dripd.account AS a ON a.id = o.account_id
+WHERE ($1::int4 IS NULL OR o.account_id = $1::int4)
+    AND (o.account_id, o.name) > ($2::int4, $3::text)
+ORDER BY o.account_id, o.name
+LIMIT $4::int4;
+
+-- name: remove_operator :exec
+--   $1 account  int4
+--   $2 name     text
+DELETE FROM dripd.operator
+WHERE account_id = $1::int4
+    AND name = $2::text;

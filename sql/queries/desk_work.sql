@@ -1,0 +1,191 @@
+-- name: list_tasks :many
+-- Tasks by id.
+--   $1 account  $2 kind  $3 assignee  $4 campaign  $5 state  $6 after  $7 most; NULL = any
+SELECT t.id, t.account_id, t.enrollment_id, t.contact_id, t.campaign_key, t.step_key, t.kind,
+    t.title, t.assignee, t.category, t.due_at, t.reminder_at, t.state, t.payload, t.created_at,
+    t.closed_by, t.closed_at, a.key AS account_key
+FROM dripd.task AS t
+JOIN dripd.account AS a ON a.id = t.account_id
+WHERE ($1::int4 IS NULL OR t.account_id = $1::int4)
+    AND ($2::text IS NULL OR t.kind = $2::text)
+    AND ($3::text IS NULL OR t.assignee = $3::text)
+    AND ($4::text IS NULL OR t.campaign_key = $4::text)
+    AND ($5::text IS NULL OR t.state = $5::text)
+    AND t.id > $6::int8
+ORDER BY t.id
+LIMIT $7::int4;
+
+-- name: lock_task :one
+--   $1 id  int8
+-- locks: the task
+SELECT id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title, assignee,
+    category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at
+FROM dripd.task
+WHERE id = $1::int8
+FOR UPDATE;
+
+-- name: close_task :one
+-- An open task is done or cancelled.
+--   $1 account  $2 id  $3 state  $4 by  $5 more of the payload
+UPDATE dripd.task
+SET state = $3::text,
+    closed_by = $4::text,
+    closed_at = (SELECT dripd.now()),
+    payload = payload || $5::jsonb
+WHERE account_id = $1::int4
+    AND id = $2::int8
+RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title,
+    assignee, category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at;
+
+-- name: assign_task :one
+--   $1 account  $2 id  $3 to
+UPDATE dripd.task
+SET assignee = $3::text
+WHERE account_id = $1::int4
+    AND id = $2::int8
+RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title,
+    assignee, category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at;
+
+-- name: list_notifications :many
+-- Notifications by id.
+--   $1 account  $2 recipient  $3 unread only  $4 after  $5 most; NULL = any
+SELECT n.id, n.account_id, n.kind, n.recipient, n.enrollment_id, n.task_id, n.payload,
+    n.created_at, n.read_at, a.key AS account_key
+FROM dripd.notification AS n
+JOIN dripd.account AS a ON a.id = n.account_id
+WHERE ($1::int4 IS NULL OR n.account_id = $1::int4)
+    AND ($2::text IS NULL OR n.recipient = $2::text)
+    AND (NOT $3::boolean OR n.read_at IS NULL)
+    AND n.id > $4::int8
+ORDER BY n.id
+LIMIT $5::int4;
+
+-- name: read_notification :one
+-- Mark as read; the first reading stays.
+--   $1 id  int8
+WITH meant AS (
+    SELECT account_id, id, read_at
+    FROM dripd.notification
+    WHERE id = $1::int8
+    FOR UPDATE
+), marked AS (
+    UPDATE dripd.notification AS n
+    SET read_at = (SELECT dripd.now())
+    FROM meant
+    WHERE n.account_id = meant.account_id
+        AND n.id = meant.id
+        AND meant.read_at IS NULL
+)
+SELECT account_id, read_at IS NULL AS changed
+FROM meant;
+
+-- name: list_deliveries :many
+-- Deliveries, the latest lease first.
+--   $1 account  $2 state  $3 channel  $4 campaign  $5 contact  $6 enrollment
+--   $7 before (ms)  $8 before id  $9 most; NULL = any
+SELECT d.id, d.account_id, d.enrollment_id, d.step_key, d.run_no, d.channel, d.sender_id,
+    d.to_address, d.idempotency_key, d.state, d.attempt, d.provider, d.provider_id, d.segments,
+    d.subject, d.leased_at, d.sent_at, d.accepted_at, d.reason, a.key AS account_key,
+    (extract(epoch FROM d.leased_at) * 1000)::int8 AS cursor_ms
+FROM dripd.delivery AS d
+JOIN dripd.account AS a ON a.id = d.account_id
+WHERE ($1::int4 IS NULL OR d.account_id = $1::int4)
+    AND ($2::text IS NULL OR d.state = $2::text)
+    AND ($3::text IS NULL OR d.channel = $3::text)
+    AND ($4::int4 IS NULL OR d.enrollment_id IN (
+        SELECT r.id FROM dripd.run AS r
+        WHERE r.account_id = $1::int4 AND r.campaign_id = $4::int4))
+    AND ($5::int8 IS NULL OR d.enrollment_id IN (
+        SELECT r.id FROM dripd.run AS r
+        WHERE r.account_id = $1::int4 AND r.contact_id = $5::int8)
+        OR d.id IN (
+        SELECT 'i-' || i.id FROM dripd.individual_send AS i
+        WHERE i.account_id = $1::int4 AND i.contact_id = $5::int8))
+    AND ($6::int8 IS NULL OR d.enrollment_id = $6::int8)
+    AND ((extract(epoch FROM d.leased_at) * 1000)::int8, d.id) < ($7::int8, $8::text)
+ORDER BY cursor_ms DESC, d.id DESC
+LIMIT $9::int4;
+
+-- name: read_delivery :one
+--   $1 id          text
+--   $2 enrollment  int8, NULL for an individual send
+SELECT d.id, d.account_id, d.enrollment_id, d.step_key, d.run_no, d.channel, d.sender_id,
+    d.to_address, d.idempotency_key, d.state, d.attempt, d.provider, d.provider_id, d.segments,
+    d.subject, d.leased_at, d.sent_at, d.accepted_at, d.reason, a.key AS account_key
+FROM dripd.delivery AS d
+JOIN dripd.account AS a ON a.id = d.account_id
+WHERE d.id = $1::text
+    AND d.enrollment_id IS NOT DISTINCT FROM $2::int8
+    AND ($2::int8 IS NULL OR d.account_id = (SELECT r.account_id FROM dripd.run AS r WHERE r.id = $2::int8));
+
+-- name: list_dead :many
+-- Runs that are held by themselves and wait for somebody, in groups, the largest first.
+--   $1 account   int4, NULL = all
+--   $2 campaign  int4, NULL = any
+--   $3 offset    int4
+--   $4 most      int4
+WITH dead AS (
+    SELECT a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
+        r.hold_reason AS code, last.reason AS error, coalesce(last.at, d.due_at) AS at,
+        d.flags & 2 <> 0 AS doubtful
+    FROM dripd.account AS a
+    JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
+    JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
+    JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+    LEFT JOIN dripd.version_step AS s
+        ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
+    LEFT JOIN LATERAL (
+        SELECT l.reason, l.at
+        FROM dripd.step_log AS l
+        WHERE l.account_id = d.account_id AND l.enrollment_id = d.enrollment_id
+            AND l.step_no = d.step_no
+        ORDER BY l.at DESC
+        LIMIT 1
+    ) AS last ON true
+    WHERE ($1::int4 IS NULL OR a.id = $1::int4)
+        AND ($2::int4 IS NULL OR r.campaign_id = $2::int4)
+        AND r.status = 1
+        AND r.hold_reason NOT IN ('approval', 'task')
+)
+SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)), 12) AS "group",
+    account_key, campaign_key, step_key, count(*)::int4 AS count, min(at) AS first_at,
+    max(at) AS last_at, code, error,
+    CASE
+        WHEN code = 'step_failed' AND bool_or(doubtful) THEN 'unsafe'
+        WHEN code = 'step_failed' THEN 'safe'
+        WHEN code = 'quarantined' THEN 'unsafe'
+        ELSE 'fix'
+    END AS retry
+FROM dead
+GROUP BY account_key, campaign_key, step_key, code, error
+ORDER BY count(*) DESC, 1
+OFFSET $3::int4
+LIMIT $4::int4;
+
+-- name: pick_dead :many
+-- The runs of a group of list_dead, or of these ids, that are held by themselves.
+--   $1 account      int4, NULL = all
+--   $2 group        text, NULL = any
+--   $3 enrollments  int8[], NULL = any
+SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status
+FROM dripd.account AS a
+JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
+JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
+JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+LEFT JOIN dripd.version_step AS s
+    ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
+LEFT JOIN LATERAL (
+    SELECT l.reason
+    FROM dripd.step_log AS l
+    WHERE l.account_id = d.account_id AND l.enrollment_id = d.enrollment_id
+        AND l.step_no = d.step_no
+    ORDER BY l.at DESC
+    LIMIT 1
+) AS last ON true
+WHERE ($1::int4 IS NULL OR a.id = $1::int4)
+    AND ($2::text IS NULL
+        OR left(md5(concat_ws('/', a.key, c.key, s.key, r.hold_reason, last.reason)), 12) = $2::text)
+    AND ($3::int8[] IS NULL OR r.id = ANY ($3::int8[]))
+    AND r.status = 1
+    AND r.hold_reason NOT IN ('approval', 'task')
+ORDER BY r.id;
