@@ -1,0 +1,200 @@
+"""What does dripd say about itself, and where? The catalogue of events, and the set-up.
+
+Events are `noun.participle` from `EVENTS`; nothing is interpolated, everything that varies is
+a key. Never an address, a body or a token: ids, words and numbers only. JSON lines go to
+stderr, or a console rendering where stderr is a terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO, Any, Final, Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from dripd.errors import ConfigError
+
+EVENTS: Final[dict[str, str]] = {
+    "admin.called": "a mutating method was performed for somebody",
+    "admin.dropped": "an admin connection was closed by the daemon, and why",
+    "admin.failed": "a handler raised what it should not; log_id is in the answer",
+    "admin.listening": "the admin socket takes connections",
+    "admin.refused": "a call or a connection was refused for want of a role",
+    "bucket.drained": "a token bucket is empty and holds its senders back",
+    "config.loaded": "a configuration was read and is in force",
+    "config.refused": "a new configuration has faults; the old one stays in force",
+    "daemon.draining": "no new leases; what is in flight may end",
+    "daemon.started": "the daemon is ready",
+    "daemon.stopped": "the daemon has ended",
+    "delivery.accepted": "a provider took a message",
+    "delivery.rejected": "a provider refused a message for good",
+    "delivery.retried": "a message that provably did not leave is tried again",
+    "enrollment.finished": "a run came to its end",
+    "enrollment.stopped": "a run was ended early",
+    "lane.stalled": "a lane could not be served for long",
+    "lease.lost": "a lease was somebody else's when its outcome was recorded",
+    "lease.swept": "the leases of a dead daemon were taken back",
+    "lease.taken": "a batch of steps was leased",
+    "library.logged": "a library wrote to the standard logging",
+    "migration.applied": "a migration was applied",
+    "pulse": "once a second: what was done, and how late",
+    "step.deferred": "a step was put off, with its reason",
+    "step.skipped": "a step was passed over, with its reason",
+    "store.lost": "the database is away",
+    "store.regained": "the database is back",
+}
+"""Every event that dripd logs, with its meaning. A test compares it with the code."""
+
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": 10,
+    "info": 20,
+    "warning": 30,
+    "error": 40,
+    "critical": 50,
+}
+
+JOURNAL_PRIORITY: Final[Mapping[str, str]] = {
+    "debug": "<7>",
+    "info": "<6>",
+    "warning": "<4>",
+    "error": "<3>",
+    "critical": "<2>",
+}
+"""What journald takes as the priority of a line."""
+
+Format = Literal["auto", "json", "console"]
+
+
+class Threshold:
+    """The level below which nothing is written; switched while the daemon runs."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = LEVELS["info"]
+
+
+THRESHOLD: Final = Threshold()
+
+
+class Logger(structlog.BoundLoggerBase):
+    """Writes events at a level; below the threshold a call costs one comparison."""
+
+    def debug(self, event: str, **keys: object) -> None:
+        self._write("debug", event, keys)
+
+    def info(self, event: str, **keys: object) -> None:
+        self._write("info", event, keys)
+
+    def warning(self, event: str, **keys: object) -> None:
+        self._write("warning", event, keys)
+
+    def error(self, event: str, **keys: object) -> None:
+        self._write("error", event, keys)
+
+    def exception(self, event: str, **keys: object) -> None:
+        """An error with the traceback of the exception being handled."""
+        self._write("error", event, {"exc_info": True, **keys})
+
+    def _write(self, level: str, event: str, keys: dict[str, Any]) -> None:
+        if LEVELS[level] >= THRESHOLD.at:
+            self._proxy_to_logger(level, event, **keys)
+
+
+class LineWriter:
+    """Puts each rendered line on a stream, in one write."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def _line(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    debug = info = warning = error = critical = _line
+
+
+class Forward(logging.Handler):
+    """Leads what libraries write to the standard logging into ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get("library")
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(
+            "library.logged",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+def configure(
+    *, level: str = "info", form: Format = "auto", stream: IO[str] | None = None
+) -> None:
+    """Set up logging for this process; *stream* defaults to stderr.
+
+    `auto` renders for people where the stream is a terminal, else one JSON object a line.
+    Raises `ConfigError` for an unknown level.
+    """
+    out = stream or sys.stderr
+    set_level(level)
+    structlog.configure(
+        processors=processors(form, out),
+        wrapper_class=Logger,
+        logger_factory=lambda *_: LineWriter(out),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [Forward()]
+    root.setLevel(logging.WARNING)
+
+
+def processors(form: Format, out: IO[str]) -> list[Processor]:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
+    first: list[Processor] = [structlog.processors.add_log_level, stamp]
+    if form == "console" or (form == "auto" and out.isatty()):
+        return [*first, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=out.isatty())]
+    prefixed = in_journal(out)
+    return [
+        *first,
+        structlog.processors.format_exc_info,
+        render_for_journal if prefixed else render,
+    ]
+
+
+def render(_: WrappedLogger, __: str, keys: EventDict) -> str:
+    return orjson.dumps(keys, default=str).decode()
+
+
+def render_for_journal(logger: WrappedLogger, name: str, keys: EventDict) -> str:
+    return JOURNAL_PRIORITY[str(keys["level"])] + render(logger, name, keys)
+
+
+def in_journal(out: IO[str]) -> bool:
+    """Whether systemd's journal reads *out*: `JOURNAL_STREAM` names its device and inode."""
+    named = os.environ.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        stat = os.fstat(out.fileno())
+    except OSError:
+        return False
+    return named == f"{stat.st_dev}:{stat.st_ino}"
+
+
+def set_level(level: str) -> None:
+    """Write from *level* on: debug, info, warning, error or critical; at once, everywhere."""
+    if level not in LEVELS:
+        raise ConfigError(f"log level {level!r} is unknown", hint=f"one of {', '.join(LEVELS)}")
+    THRESHOLD.at = LEVELS[level]
+
+
+def get(stage: str) -> Logger:
+    """A logger that says which stage writes."""
+    logger: Logger = structlog.get_logger(stage=stage)
+    return logger
