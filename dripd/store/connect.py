@@ -145,7 +145,9 @@ AWAY = ("08", "57", "53", "25006", "40", "55P03")
 def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
     state = error.sqlstate or ""
     if state in {"42P01", "3F000", "42883", "42703"}:
-        return SchemaMismatch(f"the schema does not fit: {error}", hint="run `dripd db migrate`")
+        return SchemaMismatch(
+            f"the schema does not fit: {error}", hint="run `dripd db migrate`"
+        )
     if state in {"3D000", "28000", "28P01", "42501"}:
         return StoreUnavailable(
             f"the database refuses us: {error}", hint="check the DSN and the role"

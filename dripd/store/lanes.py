@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dripd.campaigns.enrollment import LaneKey
 from dripd.store.connect import Conn
-from dripd.store.protocol import LaneKey, LaneRow
+from dripd.store.protocol import LaneRow
 from dripd.store.statements import sql
 
 Wanted = tuple[int, LaneKey]

@@ -56,7 +56,9 @@ def _read(path: Path) -> Migration:
     match = NUMBERED.match(path.name)
     if match is None:
         raise SchemaMismatch(f"{path.name} is no migration: call it NNNN_verb_phrase.sql")
-    return Migration(number=int(match[1]), name=path.stem, text=path.read_text(encoding="utf-8"))
+    return Migration(
+        number=int(match[1]), name=path.stem, text=path.read_text(encoding="utf-8")
+    )
 
 
 def migrate(dsn: str) -> list[str]:

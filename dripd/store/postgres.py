@@ -10,27 +10,32 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.errors import InDoubt, SchemaMismatch
-from dripd.store import unit_admit, unit_directory, unit_inbox, unit_lease, unit_node, unit_record
+from dripd.store import (
+    unit_admit,
+    unit_directory,
+    unit_inbox,
+    unit_lease,
+    unit_node,
+    unit_record,
+)
 from dripd.store.bridge import Bridge
 from dripd.store.connect import Conn, make_pool, translated
 from dripd.store.lanes import LaneBook, lane_row
 from dripd.store.protocol import (
     AccountRow,
     Admitted,
-    Change,
     DayRow,
     Decide,
     Digest,
     Digested,
-    DueKey,
     Head,
     LaneRow,
     LeaseGroup,
     LeaseResult,
-    Leased,
     Look,
     ParkRow,
     Recorded,

@@ -10,54 +10,95 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from dripd.campaigns.action import Effect
+from dripd.campaigns.enrollment import (
+    CHANNEL_NO,
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    HELD_LANE,
+    Change,
+    DueKey,
+    End,
+    LaneClass,
+    LaneKey,
+    Leased,
+    LogRow,
+    LogState,
+    Needs,
+    Next,
+    RunStatus,
+)
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
+from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
+from dripd.policy.inbox_rows import (
+    EndRun,
+    EventRow,
+    InboxEffect,
+    MoveDue,
+    Refuse,
+    Request,
+    RunRow,
+    Suppress,
+)
 
-HELD_LANE = -1
-"""Rows that wait by themselves: never scanned, their reason stands in `run`."""
+__all__ = [
+    "CHANNEL_NO",
+    "FLAG_AMBIGUOUS",
+    "FLAG_VARS",
+    "HELD_LANE",
+    "WHOLE_ACCOUNT",
+    "Accept",
+    "AccountRow",
+    "Admitted",
+    "CampaignRow",
+    "Change",
+    "DayRow",
+    "Decide",
+    "Decision",
+    "Digest",
+    "Digested",
+    "DueKey",
+    "End",
+    "EndRun",
+    "EventRow",
+    "Head",
+    "InboxEffect",
+    "LaneClass",
+    "LaneKey",
+    "LaneRow",
+    "LeaseGroup",
+    "LeaseKey",
+    "LeaseResult",
+    "Leased",
+    "Leave",
+    "LogRow",
+    "LogState",
+    "Look",
+    "MoveDue",
+    "Needs",
+    "Next",
+    "ParkRow",
+    "Recorded",
+    "Refusal",
+    "Refuse",
+    "Reject",
+    "Request",
+    "RequestRow",
+    "RunRow",
+    "RunStatus",
+    "SenderRow",
+    "SinkRow",
+    "Store",
+    "Suppress",
+    "TriggerRow",
+    "VersionRow",
+]
 
 WHOLE_ACCOUNT = -1
 """In `park`: every lane of the account."""
-
-FLAG_VARS = 1
-"""`due_step.flags`: the run carries vars of its request."""
-
-FLAG_AMBIGUOUS = 2
-"""`due_step.flags`: an earlier attempt's outcome is unknown."""
-
-
-class LaneKey(NamedTuple):
-    """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
-
-    `calendar`: a window as canonical JSON, "" always open, "account" as the account has it.
-    `zone`: an IANA name, or "account". `channel`: email, sms or "" where nothing is sent.
-    """
-
-    campaign_id: int
-    kind: int
-    channel: str
-    calendar: str
-    zone: str
-
-
-class LaneClass(IntEnum):
-    INTERNAL = 0
-    FIRST = 1
-    FOLLOW_UP = 2
-
-
-class DueKey(NamedTuple):
-    """The full key of a due step, and the version that says what it means."""
-
-    account_id: int
-    lane: int
-    due_at: Instant
-    enrollment_id: int
-    cv_id: int
 
 
 class Refusal(StrEnum):
@@ -70,58 +111,6 @@ class Refusal(StrEnum):
     SUPPRESSED = "suppressed"  # for good: recorded at once
     NO_DAY = "no_day"  # the day row is missing or over: make it, then again
     GONE = "gone"  # moved, leased or ended: drop
-
-
-@dataclass(slots=True)
-class Leased:
-    """A granted step with its facts. `attrs`, `company`, `vars` are parsed JSON objects.
-
-    `counted`: it took one of the cap of `local_date`. `tags`, `lists`, `events`, `company`,
-    `vars` and `started_at` are read only where the version needs them (`Needs`).
-    """
-
-    account_id: int
-    lane: int
-    due_at: Instant
-    enrollment_id: int
-    contact_id: int
-    cv_id: int
-    seq: int
-    step_no: int
-    run_no: int
-    attempt: int
-    flags: int
-    claim_id: int
-    leased_at: Instant
-    counted: bool
-    local_date: date
-    email: str | None
-    phone: str | None
-    timezone: str | None
-    attrs: dict[str, object]
-    suppressed: bool = False
-    owner: str | None = None
-    service_owner: str | None = None
-    external_id: str | None = None
-    started_at: Instant | None = None
-    vars: dict[str, object] = field(default_factory=dict)
-    company: dict[str, object] = field(default_factory=dict)
-    tags: frozenset[str] = frozenset()
-    lists: frozenset[str] = frozenset()
-    events: frozenset[str] = frozenset()
-
-
-class Needs(IntEnum):
-    """What a version reads beyond the contact: bits of `LeaseKey.mask` above the event kinds."""
-
-    COMPANY = 1 << 16
-    TAGS = 1 << 17
-    LISTS = 1 << 18
-    EVENTS = 1 << 19
-    START = 1 << 20
-    COUNTED = 1 << 21  # takes one of the account's daily cap
-    EMAIL = 1 << 22  # sends an email: its address must not be suppressed
-    SMS = 1 << 23
 
 
 class LeaseKey(NamedTuple):
@@ -150,79 +139,6 @@ class LeaseResult:
     """(account_id, key, why) of every key that was not granted."""
 
 
-class LogState(IntEnum):
-    AGAIN = 0  # an attempt that will be tried again: not shown
-    ACCEPTED = 1
-    FAILED = 2
-    UNKNOWN = 3
-    CANCELLED = 4
-    DONE = 5
-    SKIPPED = 6
-
-
-CHANNEL_NO: Mapping[str, int] = {"": 0, "email": 1, "sms": 2}
-
-
-@dataclass(slots=True)
-class LogRow:
-    """One row of `step_log`: an attempt, or a performed step."""
-
-    seq: int
-    step_no: int
-    state: LogState
-    at: Instant
-    attempt: int = 0
-    channel: int = 0
-    sent_at: Instant | None = None
-    sender_id: int | None = None
-    segments: int | None = None
-    to_address: str | None = None
-    subject: str | None = None
-    provider_id: str | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class Next:
-    """Where the due step goes. `lane` None = the held lane (with `hold_reason`)."""
-
-    due_at: Instant
-    lane: LaneKey | None
-    step_no: int
-    seq: int
-    attempt: int = 0
-    flags: int = 0
-    hold_reason: str | None = None
-    release_at: Instant | None = None
-
-
-class RunStatus(IntEnum):
-    LIVE = 1
-    COMPLETED = 2
-    REMOVED = 3
-    TERMINATED = 4
-
-
-class End(NamedTuple):
-    status: RunStatus
-    reason: str
-
-
-@dataclass(slots=True)
-class Change:
-    """What one leased step wants written: exactly one of `next` and `end` is given.
-
-    `refund`: it did not use the cap that the lease took.
-    """
-
-    leased: Leased
-    log: list[LogRow]
-    next: Next | None = None
-    end: End | None = None
-    refund: bool = False
-    effects: list[Effect] = field(default_factory=list)
-
-
 @dataclass(slots=True)
 class Recorded:
     """What became of the changes of one `record` call.
@@ -247,85 +163,6 @@ class Recorded:
 
 
 @dataclass(slots=True)
-class RequestRow:
-    """A pending `enroll_request` with what must be known to decide it.
-
-    `account_id`, `campaign_id`, `contact_id` are None where there is no such thing.
-    `busy_in` names the campaign of a live exclusive run of the contact (of any scope whose
-    name stands in `busy_scopes`). `runs` counts earlier runs here, `live` those that live,
-    `unreset` those never reset, `runs_today` those of the last 24 hours.
-    """
-
-    id: int
-    account_id: int | None
-    campaign_key: str | None
-    campaign_id: int | None
-    campaign_status: str | None
-    cv_id: int | None
-    contact_id: int | None
-    source: str | None
-    idempotency_key: str | None
-    requested_by: str | None
-    conversation_ref: str | None
-    vars: dict[str, object] | None
-    vars_ok: bool
-    start_at: Instant | None
-    quote_id: str | None
-    email: str | None = None
-    phone: str | None = None
-    timezone: str | None = None
-    attrs: dict[str, object] = field(default_factory=dict)
-    owner: str | None = None
-    email_suppressed: bool = False
-    phone_suppressed: bool = False
-    on_board: bool = True
-    busy: Mapping[str, str] = field(default_factory=dict)
-    """exclusive scope -> key of the campaign in which a live run holds it."""
-    runs: int = 0
-    live: int = 0
-    unreset: int = 0
-    runs_today: int = 0
-    last_ended_at: Instant | None = None
-    last_run_no: int = 0
-    duplicate_of: int | None = None
-    """Enrollment of the first request with this idempotency key, 0 where that was refused."""
-
-
-@dataclass(slots=True)
-class Accept:
-    """Start a run. `reentry` and `exclusive` are what the unique indexes judge."""
-
-    request: RequestRow
-    cv_id: int
-    started_at: Instant
-    due_at: Instant
-    lane: LaneKey
-    step_no: int = 0
-    reentry: int | None = 1
-    exclusive: str | None = None
-    owner: str | None = None
-    end: End | None = None
-    """Where the version has no step to perform: the run ends as it begins."""
-
-
-@dataclass(slots=True)
-class Reject:
-    request: RequestRow
-    reason: str
-    enrollment_id: int | None = None
-
-
-@dataclass(slots=True)
-class Leave:
-    """Stay pending: its turn comes after what stands before it in the batch or the queue."""
-
-    request: RequestRow
-
-
-Decision = Accept | Reject | Leave
-
-
-@dataclass(slots=True)
 class Admitted:
     """`taken` requests were looked at; `started` are the new due steps."""
 
@@ -336,99 +173,6 @@ class Admitted:
 
 
 # --- inbox ---------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class EventRow:
-    """An unprocessed event; `contact_ids` are whom it concerns, `enrollment_id` and
-    `cv_id`, `step_no` are set where it names a delivery. `list_key` for list events."""
-
-    id: int
-    account_id: int
-    kind: str
-    contact_ids: tuple[int, ...]
-    enrollment_id: int | None
-    step_key: str | None
-    campaign_id: int | None
-    conversation_ref: str | None
-    address: str | None
-    channel: str | None
-    occurred_at: Instant
-    payload: dict[str, object]
-    duplicate: bool = False
-    unresolved: str | None = None
-    """Why nobody could be found for it, as a word."""
-
-
-@dataclass(slots=True)
-class RunRow:
-    """A live run as the inbox sees it, its due step locked.
-
-    `leased`: a step is in flight; `held`: it waits by itself; `overdue`: its delay has
-    elapsed. `entered_at` is when its present wait began, as the journal has it.
-    """
-
-    account_id: int
-    enrollment_id: int
-    contact_id: int
-    campaign_id: int
-    cv_id: int
-    run_no: int
-    step_no: int
-    seq: int
-    lane: int
-    due_at: Instant
-    started_at: Instant
-    leased: bool
-    hold_reason: str | None
-    conversation_ref: str | None
-    timezone: str | None
-    soft_bounces: int = 0
-
-
-@dataclass(slots=True)
-class EndRun:
-    enrollment_id: int
-    contact_id: int
-    status: RunStatus
-    reason: str
-    set: Mapping[str, object] = field(default_factory=dict)
-    notify: tuple[str, str] | None = None
-    """(recipient, campaign key) of a notification `ended`."""
-
-
-@dataclass(slots=True)
-class MoveDue:
-    """Reset on interaction: the step now waited on comes up at `due_at`."""
-
-    enrollment_id: int
-    due_at: Instant
-    event_id: int
-
-
-@dataclass(slots=True)
-class Suppress:
-    channel: str
-    address: str
-    reason: str
-
-
-@dataclass(slots=True)
-class Request:
-    """A trigger fired: an `enroll_request` of the contact."""
-
-    campaign_key: str
-    contact_id: int
-    source: str
-
-
-@dataclass(slots=True)
-class Refuse:
-    event_id: int
-    reason: str
-
-
-InboxEffect = EndRun | MoveDue | Suppress | Request | Refuse
 
 
 @dataclass(slots=True)

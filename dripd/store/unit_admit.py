@@ -11,19 +11,11 @@ from typing import Any
 
 import orjson
 
+from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
+from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
-from dripd.store.protocol import (
-    FLAG_VARS,
-    Accept,
-    Admitted,
-    Decide,
-    Decision,
-    DueKey,
-    Reject,
-    RequestRow,
-    RunStatus,
-)
+from dripd.store.protocol import Admitted, Decide
 from dripd.store.statements import sql
 
 LOSSES_MOST = 3

@@ -11,11 +11,8 @@ from typing import Any
 
 import orjson
 
-from dripd.store.connect import Conn, parse_object
-from dripd.store.protocol import (
-    Digest,
-    Digested,
-    DueKey,
+from dripd.campaigns.enrollment import DueKey
+from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
@@ -25,6 +22,8 @@ from dripd.store.protocol import (
     RunRow,
     Suppress,
 )
+from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import Digest, Digested
 from dripd.store.statements import sql
 
 CHANNELS = {1: "email", 2: "sms"}

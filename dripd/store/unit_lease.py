@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from dripd.campaigns.enrollment import FLAG_VARS, Leased, Needs
 from dripd.store.connect import Conn, parse_object
-from dripd.store.protocol import (
-    FLAG_VARS,
-    LeaseGroup,
-    LeaseKey,
-    LeaseResult,
-    Leased,
-    Needs,
-    Refusal,
-)
+from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
 
 READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+from dripd.campaigns.enrollment import Leased
 from dripd.clock import Instant
 from dripd.store.connect import Conn, parse_object
-from dripd.store.protocol import Leased
 from dripd.store.statements import sql
 
 NO_DAY = date(1970, 1, 1)
@@ -23,7 +23,10 @@ async def reap(
     The node rows are locked first: that waits for their leases in flight, and later ones
     find the row dead and grant nothing.
     """
-    dead = [row["incarnation"] for row in await conn.fetch(sql("lock_dead"), incarnation, timeout_ms)]
+    dead = [
+        row["incarnation"]
+        for row in await conn.fetch(sql("lock_dead"), incarnation, timeout_ms)
+    ]
     if dead:
         await conn.execute(sql("bury"), dead)
     claims = await conn.fetch(sql("dead_claims"), incarnation)
@@ -43,7 +46,9 @@ async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> None:
     await conn.execute(sql("drop_claims"), [claim["claim_id"]])
 
 
-async def orphans(conn: Conn, incarnation: int, known: set[int]) -> tuple[list[Leased], list[int]]:
+async def orphans(
+    conn: Conn, incarnation: int, known: set[int]
+) -> tuple[list[Leased], list[int]]:
     """Steps under claims of *incarnation* that are not among *known*, and empty such claims."""
     found: list[Leased] = []
     empty: list[int] = []

@@ -26,21 +26,20 @@ from dripd.campaigns.action import (
     UpdateCompany,
     UpdateContact,
 )
-from dripd.store.connect import Conn
-from dripd.store.lanes import LaneBook, Wanted
-from dripd.store.protocol import (
+from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
     FLAG_VARS,
     HELD_LANE,
     Change,
-    Decide,
     DueKey,
     LogRow,
     LogState,
-    Recorded,
     RunStatus,
 )
+from dripd.store.connect import Conn
+from dripd.store.lanes import LaneBook, Wanted
+from dripd.store.protocol import Decide, Recorded
 from dripd.store.statements import sql
 from dripd.store.unit_admit import Losers, decide_requests
 

@@ -1,0 +1,180 @@
+"""What is a run made of? Its due step, the lease on it, and the change that comes of it.
+
+These values pass through every stage: the store reads and writes them, `perform` and
+`advance` turn one into the next. Rows that exist a million times are slotted and mutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import IntEnum
+from typing import NamedTuple
+
+from dripd.campaigns.action import Effect
+from dripd.clock import Instant
+
+HELD_LANE = -1
+"""Rows that wait by themselves: never scanned, their reason stands in `run`."""
+
+FLAG_VARS = 1
+"""`due_step.flags`: the run carries vars of its request."""
+
+FLAG_AMBIGUOUS = 2
+"""`due_step.flags`: an earlier attempt's outcome is unknown."""
+
+
+class LaneKey(NamedTuple):
+    """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
+
+    `calendar`: a window as canonical JSON, "" always open, "account" as the account has it.
+    `zone`: an IANA name, or "account". `channel`: email, sms or "" where nothing is sent.
+    """
+
+    campaign_id: int
+    kind: int
+    channel: str
+    calendar: str
+    zone: str
+
+
+class LaneClass(IntEnum):
+    INTERNAL = 0
+    FIRST = 1
+    FOLLOW_UP = 2
+
+
+class DueKey(NamedTuple):
+    """The full key of a due step, and the version that says what it means."""
+
+    account_id: int
+    lane: int
+    due_at: Instant
+    enrollment_id: int
+    cv_id: int
+
+
+@dataclass(slots=True)
+class Leased:
+    """A granted step with its facts. `attrs`, `company`, `vars` are parsed JSON objects.
+
+    `counted`: it took one of the cap of `local_date`. `tags`, `lists`, `events`, `company`,
+    `vars` and `started_at` are read only where the version needs them (`Needs`).
+    """
+
+    account_id: int
+    lane: int
+    due_at: Instant
+    enrollment_id: int
+    contact_id: int
+    cv_id: int
+    seq: int
+    step_no: int
+    run_no: int
+    attempt: int
+    flags: int
+    claim_id: int
+    leased_at: Instant
+    counted: bool
+    local_date: date
+    email: str | None
+    phone: str | None
+    timezone: str | None
+    attrs: dict[str, object]
+    suppressed: bool = False
+    owner: str | None = None
+    service_owner: str | None = None
+    external_id: str | None = None
+    started_at: Instant | None = None
+    vars: dict[str, object] = field(default_factory=dict)
+    company: dict[str, object] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
+
+
+class Needs(IntEnum):
+    """What a version reads beyond the contact: bits of `LeaseKey.mask` above the event kinds."""
+
+    COMPANY = 1 << 16
+    TAGS = 1 << 17
+    LISTS = 1 << 18
+    EVENTS = 1 << 19
+    START = 1 << 20
+    COUNTED = 1 << 21  # takes one of the account's daily cap
+    EMAIL = 1 << 22  # sends an email: its address must not be suppressed
+    SMS = 1 << 23
+
+
+class LogState(IntEnum):
+    AGAIN = 0  # an attempt that will be tried again: not shown
+    ACCEPTED = 1
+    FAILED = 2
+    UNKNOWN = 3
+    CANCELLED = 4
+    DONE = 5
+    SKIPPED = 6
+
+
+CHANNEL_NO: Mapping[str, int] = {"": 0, "email": 1, "sms": 2}
+
+
+@dataclass(slots=True)
+class LogRow:
+    """One row of `step_log`: an attempt, or a performed step."""
+
+    seq: int
+    step_no: int
+    state: LogState
+    at: Instant
+    attempt: int = 0
+    channel: int = 0
+    sent_at: Instant | None = None
+    sender_id: int | None = None
+    segments: int | None = None
+    to_address: str | None = None
+    subject: str | None = None
+    provider_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Next:
+    """Where the due step goes. `lane` None = the held lane (with `hold_reason`)."""
+
+    due_at: Instant
+    lane: LaneKey | None
+    step_no: int
+    seq: int
+    attempt: int = 0
+    flags: int = 0
+    hold_reason: str | None = None
+    release_at: Instant | None = None
+
+
+class RunStatus(IntEnum):
+    LIVE = 1
+    COMPLETED = 2
+    REMOVED = 3
+    TERMINATED = 4
+
+
+class End(NamedTuple):
+    status: RunStatus
+    reason: str
+
+
+@dataclass(slots=True)
+class Change:
+    """What one leased step wants written: exactly one of `next` and `end` is given.
+
+    `refund`: it did not use the cap that the lease took.
+    """
+
+    leased: Leased
+    log: list[LogRow]
+    next: Next | None = None
+    end: End | None = None
+    refund: bool = False
+    effects: list[Effect] = field(default_factory=list)

@@ -1,0 +1,89 @@
+"""What admission looks at and answers: rows of requests, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dripd.campaigns.enrollment import End, LaneKey
+from dripd.clock import Instant
+
+
+@dataclass(slots=True)
+class RequestRow:
+    """A pending `enroll_request` with what must be known to decide it.
+
+    `account_id`, `campaign_id`, `contact_id` are None where there is no such thing.
+    `busy_in` names the campaign of a live exclusive run of the contact (of any scope whose
+    name stands in `busy_scopes`). `runs` counts earlier runs here, `live` those that live,
+    `unreset` those never reset, `runs_today` those of the last 24 hours.
+    """
+
+    id: int
+    account_id: int | None
+    campaign_key: str | None
+    campaign_id: int | None
+    campaign_status: str | None
+    cv_id: int | None
+    contact_id: int | None
+    source: str | None
+    idempotency_key: str | None
+    requested_by: str | None
+    conversation_ref: str | None
+    vars: dict[str, object] | None
+    vars_ok: bool
+    start_at: Instant | None
+    quote_id: str | None
+    email: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+    attrs: dict[str, object] = field(default_factory=dict)
+    owner: str | None = None
+    email_suppressed: bool = False
+    phone_suppressed: bool = False
+    on_board: bool = True
+    busy: Mapping[str, str] = field(default_factory=dict)
+    """exclusive scope -> key of the campaign in which a live run holds it."""
+    runs: int = 0
+    live: int = 0
+    unreset: int = 0
+    runs_today: int = 0
+    last_ended_at: Instant | None = None
+    last_run_no: int = 0
+    duplicate_of: int | None = None
+    """Enrollment of the first request with this idempotency key, 0 where that was refused."""
+
+
+@dataclass(slots=True)
+class Accept:
+    """Start a run. `reentry` and `exclusive` are what the unique indexes judge."""
+
+    request: RequestRow
+    cv_id: int
+    started_at: Instant
+    due_at: Instant
+    lane: LaneKey
+    step_no: int = 0
+    reentry: int | None = 1
+    exclusive: str | None = None
+    owner: str | None = None
+    end: End | None = None
+    """Where the version has no step to perform: the run ends as it begins."""
+
+
+@dataclass(slots=True)
+class Reject:
+    request: RequestRow
+    reason: str
+    enrollment_id: int | None = None
+
+
+@dataclass(slots=True)
+class Leave:
+    """Stay pending: its turn comes after what stands before it in the batch or the queue."""
+
+    request: RequestRow
+
+
+Decision: TypeAlias = Accept | Reject | Leave

@@ -1,0 +1,231 @@
+"""What follows from what befell a step: the reducer, total over `StepEvent`.
+
+`advance` turns a leased step and an event into the one `Change` that is written: where the
+run stands next, or how it ends, with the log row and whether the cap is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from dripd.campaigns.enrollment import (
+    CHANNEL_NO,
+    FLAG_AMBIGUOUS,
+    Change,
+    End,
+    Leased,
+    LogRow,
+    LogState,
+    Next,
+    RunStatus,
+)
+from dripd.campaigns.event import (
+    Accepted,
+    Deferred,
+    Done,
+    Held,
+    Rejected,
+    Retryable,
+    Skipped,
+    StepEvent,
+    Stopped,
+    Throttled,
+    Unknown,
+)
+from dripd.campaigns.version import Version
+from dripd.clock import FAR_FUTURE, Instant
+from dripd.policy.rooms import Rooms, step_times
+from dripd.scheduler.backoff import delay_ms, exhausted
+from dripd.scheduler.due import due_at
+
+COMPLETED = End(RunStatus.COMPLETED, "completed")
+
+STATUS: Mapping[str, RunStatus] = {
+    "completed": RunStatus.COMPLETED,
+    "removed": RunStatus.REMOVED,
+    "terminated": RunStatus.TERMINATED,
+}
+
+
+@dataclass(slots=True)
+class Sent:
+    """What left, for the log: a message as it was rendered."""
+
+    channel: str
+    to: str
+    subject: str
+    segments: int | None
+    sender_id: int | None
+    sent_at: Instant | None = None
+
+
+def advance(
+    leased: Leased,
+    version: Version,
+    event: StepEvent,
+    now: Instant,
+    rooms: Rooms,
+    sent: Sent | None = None,
+) -> Change:
+    """The change that *event* makes at *now*. Dues are never before *now* (a give-back keeps its own)."""
+    match event:
+        case Accepted():
+            row = _row(
+                leased, LogState.ACCEPTED, now, sent, provider_id=event.provider_id or None
+            )
+            return _go_on(leased, version, row, now, rooms, refund=False)
+        case Unknown():
+            row = _row(leased, LogState.UNKNOWN, now, sent, reason=event.reason)
+            return _go_on(leased, version, row, now, rooms, refund=False)
+        case Done():
+            row = _row(leased, LogState.DONE, now, None, reason=event.reason or None)
+            return _go_on(leased, version, row, now, rooms, refund=True)
+        case Skipped():
+            row = _row(leased, LogState.SKIPPED, now, None, reason=event.reason)
+            return _go_on(leased, version, row, now, rooms, refund=True)
+        case Retryable():
+            return _again(leased, version, event, now, rooms, sent)
+        case Throttled():
+            due = _later(now, event.after_ms)
+            return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+        case Rejected():
+            return _unable(leased, version, event, now, rooms, sent)
+        case Deferred():
+            due = event.until if event.reason == "frequency" and event.until else leased.due_at
+            return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+        case Held():
+            change = _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
+            assert change.next is not None
+            change.next.lane, change.next.hold_reason = None, event.reason
+            return change
+        case Stopped():
+            end = End(STATUS[event.status], event.reason)
+            return Change(leased=leased, log=[], end=end, refund=True)
+        case _:
+            assert_never(event)
+
+
+def next_due(
+    version: Version, step_no: int, *, previous: Instant, leased: Leased, rooms: Rooms
+) -> Instant:
+    """When the step *step_no* comes up after one that ended at *previous*."""
+    _, zone, window = step_times(rooms, version, step_no, leased.account_id, leased.timezone)
+    start = leased.started_at if leased.started_at is not None else previous
+    due = due_at(
+        version.steps[step_no].timing, previous=previous, start=start, zone=zone, window=window
+    )
+    return Instant(min(max(due, previous), FAR_FUTURE))
+
+
+def follow(
+    version: Version, step_no: int, now: Instant, leased: Leased, rooms: Rooms, seq: int
+) -> Next | None:
+    """Where the run stands after the step *step_no*; None: there is no more."""
+    following = version.definition.next_index(step_no)
+    if following is None:
+        return None
+    lane, _, _ = step_times(rooms, version, following, leased.account_id, leased.timezone)
+    due = next_due(version, following, previous=now, leased=leased, rooms=rooms)
+    return Next(due_at=due, lane=lane, step_no=following, seq=seq)
+
+
+def _go_on(
+    leased: Leased, version: Version, row: LogRow, now: Instant, rooms: Rooms, *, refund: bool
+) -> Change:
+    step = follow(version, leased.step_no, now, leased, rooms, leased.seq + 1)
+    end = COMPLETED if step is None else None
+    return Change(leased=leased, log=[row], next=step, end=end, refund=refund)
+
+
+def _stay(
+    leased: Leased, version: Version, rooms: Rooms, *, due_at: Instant, attempt: int
+) -> Change:
+    """The same step again, lease and cap given back."""
+    lane, _, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
+    step = Next(
+        due_at=due_at,
+        lane=lane,
+        step_no=leased.step_no,
+        seq=leased.seq,
+        attempt=attempt,
+        flags=leased.flags,
+    )
+    return Change(leased=leased, log=[], next=step, refund=True)
+
+
+def _again(
+    leased: Leased,
+    version: Version,
+    event: Retryable,
+    now: Instant,
+    rooms: Rooms,
+    sent: Sent | None,
+) -> Change:
+    """Another try after a growing wait; after the last one the step is held `step_failed`."""
+    attempt = leased.attempt + 1
+    if exhausted(attempt):
+        change = _stay(leased, version, rooms, due_at=leased.due_at, attempt=0)
+        assert change.next is not None
+        change.next.lane, change.next.hold_reason = None, "step_failed"
+        change.log = [_row(leased, LogState.AGAIN, now, sent, reason=event.reason)]
+        return change
+    key = f"{leased.enrollment_id}:{leased.run_no}:{leased.step_no}"
+    wait = max(delay_ms(attempt, key), event.after_ms or 0)
+    change = _stay(leased, version, rooms, due_at=_later(now, wait), attempt=attempt)
+    change.log = [_row(leased, LogState.AGAIN, now, sent, reason=event.reason)]
+    return change
+
+
+def _unable(
+    leased: Leased,
+    version: Version,
+    event: Rejected,
+    now: Instant,
+    rooms: Rooms,
+    sent: Sent | None,
+) -> Change:
+    """Refused for good: the run goes on or ends, as `on_unable` says."""
+    row = _row(leased, LogState.FAILED, now, sent, reason=event.reason)
+    if version.steps[leased.step_no].on_unable == "exit":
+        end = End(RunStatus.REMOVED, f"unable:{event.reason}")
+        return Change(leased=leased, log=[row], end=end, refund=True)
+    return _go_on(leased, version, row, now, rooms, refund=True)
+
+
+def _later(now: Instant, wait_ms: int) -> Instant:
+    return Instant(min(now + wait_ms, FAR_FUTURE))
+
+
+def _row(
+    leased: Leased,
+    state: LogState,
+    now: Instant,
+    sent: Sent | None,
+    *,
+    provider_id: str | None = None,
+    reason: str | None = None,
+) -> LogRow:
+    row = LogRow(
+        seq=leased.seq,
+        step_no=leased.step_no,
+        state=state,
+        at=now,
+        attempt=leased.attempt + 1,
+        provider_id=provider_id,
+        reason=reason,
+    )
+    if sent is not None:
+        row.channel = CHANNEL_NO[sent.channel]
+        row.sent_at = sent.sent_at
+        row.sender_id = sent.sender_id
+        row.segments = sent.segments
+        row.to_address = sent.to
+        row.subject = sent.subject
+    return row
+
+
+def is_ambiguous(leased: Leased) -> bool:
+    """Had an earlier attempt of this step an unknown outcome?"""
+    return bool(leased.flags & FLAG_AMBIGUOUS)

@@ -1,0 +1,103 @@
+"""What the inbox looks at and answers: rows of events and runs, effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dripd.campaigns.enrollment import RunStatus
+from dripd.clock import Instant
+
+
+@dataclass(slots=True)
+class EventRow:
+    """An unprocessed event; `contact_ids` are whom it concerns, `enrollment_id` and
+    `cv_id`, `step_no` are set where it names a delivery. `list_key` for list events."""
+
+    id: int
+    account_id: int
+    kind: str
+    contact_ids: tuple[int, ...]
+    enrollment_id: int | None
+    step_key: str | None
+    campaign_id: int | None
+    conversation_ref: str | None
+    address: str | None
+    channel: str | None
+    occurred_at: Instant
+    payload: dict[str, object]
+    duplicate: bool = False
+    unresolved: str | None = None
+    """Why nobody could be found for it, as a word."""
+
+
+@dataclass(slots=True)
+class RunRow:
+    """A live run as the inbox sees it, its due step locked.
+
+    `leased`: a step is in flight; `held`: it waits by itself; `overdue`: its delay has
+    elapsed. `entered_at` is when its present wait began, as the journal has it.
+    """
+
+    account_id: int
+    enrollment_id: int
+    contact_id: int
+    campaign_id: int
+    cv_id: int
+    run_no: int
+    step_no: int
+    seq: int
+    lane: int
+    due_at: Instant
+    started_at: Instant
+    leased: bool
+    hold_reason: str | None
+    conversation_ref: str | None
+    timezone: str | None
+    soft_bounces: int = 0
+
+
+@dataclass(slots=True)
+class EndRun:
+    enrollment_id: int
+    contact_id: int
+    status: RunStatus
+    reason: str
+    set: Mapping[str, object] = field(default_factory=dict)
+    notify: tuple[str, str] | None = None
+    """(recipient, campaign key) of a notification `ended`."""
+
+
+@dataclass(slots=True)
+class MoveDue:
+    """Reset on interaction: the step now waited on comes up at `due_at`."""
+
+    enrollment_id: int
+    due_at: Instant
+    event_id: int
+
+
+@dataclass(slots=True)
+class Suppress:
+    channel: str
+    address: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Request:
+    """A trigger fired: an `enroll_request` of the contact."""
+
+    campaign_key: str
+    contact_id: int
+    source: str
+
+
+@dataclass(slots=True)
+class Refuse:
+    event_id: int
+    reason: str
+
+
+InboxEffect: TypeAlias = EndRun | MoveDue | Suppress | Request | Refuse

@@ -1,0 +1,60 @@
+"""What the judgement asks of the world beside the lease: zones, windows, senders.
+
+Built at the rim and handed in, so that nothing here reads a file or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from datetime import tzinfo
+from typing import Protocol
+
+from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.version import Version
+from dripd.scheduler.calendar import Window
+
+
+class Sender(Protocol):
+    """An address or number that an account sends from."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+
+
+class Rooms(Protocol):
+    """The directory as the judgement sees it."""
+
+    @property
+    def zones(self) -> Container[str]:
+        """The IANA names that exist."""
+
+    def zone(self, account_id: int, name: str) -> tzinfo:
+        """A zone by its name; `account` is the account's."""
+
+    def window(self, account_id: int, calendar: str) -> Window | None:
+        """The window of a lane's calendar text; None = always open."""
+
+    def sender(
+        self, account_id: int, channel: str, address: str, contact_id: int
+    ) -> Sender | None:
+        """The sender of *address*; for "" one of the account's, the same for a contact always."""
+
+    def version(self, cv_id: int) -> Version:
+        """A compiled version that was loaded. Raises `KeyError`."""
+
+
+def step_times(
+    rooms: Rooms, version: Version, step_no: int, account_id: int, contact_zone: str | None
+) -> tuple[LaneKey, tzinfo, Window | None]:
+    """The lane of a step, the zone of its times of day, and its window."""
+    lane = version.lane_key(step_no, contact_zone, rooms.zones)
+    zone = rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
+    return lane, zone, rooms.window(account_id, lane.calendar)
