@@ -59,6 +59,20 @@ SETTINGS = {
 }
 """Plain words only: they pass through a shell."""
 
+Word = Literal["absent", "down", "starting", "up"]
+
+WORDS: dict[Answer, Word] = {
+    Answer.READY: "up",
+    Answer.NO_DATABASE: "up",
+    Answer.STARTING: "starting",
+    Answer.REFUSED: "down",
+}
+
+OURS = ("data", "making", "log", "log.1")
+"""What a home holds, beside the socket's directory."""
+
+NOT_YET = (Answer.REFUSED, Answer.STARTING)
+
 LOCK_MS = Millis(180_000)
 """The longest wait for another process that starts or stops the same server."""
 
@@ -79,7 +93,7 @@ class Status:
     `absent`: never made. `version` is that of the data (its major), empty if absent.
     """
 
-    state: Literal["absent", "down", "starting", "up"]
+    state: Word
     dsn: str = ""
     version: str = ""
     home: str = ""
@@ -104,19 +118,24 @@ def up(state: Path) -> str:
     Raises `StoreError` (no usable programs, no right to the directory), `StoreUnavailable`
     (it will not start; the message holds the end of its log), `Conflict` (locked too long).
     """
-    state = absolute(state)
-    place = find_place(state)
-    if place and ask(place) is Answer.READY:
-        return dsn_of(place)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with at(state) as root:
+        place = find_place(root)
+        if place and ask(place) is Answer.READY:
+            return dsn_of(place)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return bring_up(root)
+
+
+def bring_up(state: Path) -> str:
     with locked(state):
         place = make_place(state)
-        if ask(place) is not Answer.READY:
+        if ask(place) in NOT_YET:
             binaries = choose(place.person, major=major_of_data(place))
             initialise(place, binaries)
             start(place, binaries)
+        if ask(place) is not Answer.READY:
             make_database(place)
-    return dsn_of(place)
+        return dsn_of(place)
 
 
 def down(state: Path) -> None:
@@ -124,41 +143,39 @@ def down(state: Path) -> None:
 
     Does nothing if it does not run. Raises as `up` does.
     """
-    state = absolute(state)
-    if find_place(state) is None:
-        return
-    with locked(state):
-        place = find_place(state)
-        if place and (ask(place) is not Answer.REFUSED or processes(place)):
-            stop(place)
+    with at(state) as root:
+        if find_place(root) is None:
+            return
+        with locked(root):
+            place = find_place(root)
+            if place and (ask(place) is not Answer.REFUSED or processes(place)):
+                stop(place)
 
 
 def destroy(state: Path) -> None:
     """Stop the server of *state* and remove its data for good, wherever it lies."""
-    state = absolute(state)
     down(state)
-    if (place := find_place(state)) is None:
-        return
-    with locked(state):
-        place.person.run(["rm", "-rf", str(place.home), str(place.socket)])
-        for path in {place.home, place.socket}:  # their parents may be root's
-            if path.is_dir():
-                path.rmdir()
-        (state / "postgres.json").unlink(missing_ok=True)
+    with at(state) as root:
+        if (place := find_place(root)) is None:
+            return
+        with locked(root):
+            ours = [str(place.home / name) for name in OURS]
+            place.person.run(["rm", "-rf", *ours, str(place.door), f"{place.door}.lock"])
+            for path in (place.socket, place.home):  # only if nothing else was put there
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+            (root / "postgres.json").unlink(missing_ok=True)
 
 
 def status(state: Path) -> Status:
     """Whether the server of *state* runs; changes nothing and starts nothing."""
-    place = find_place(absolute(state))
-    major = major_of_data(place) if place else None
+    with at(state) as root:
+        place = find_place(root)
+        major = major_of_data(place) if place else None
     if place is None or major is None:
         return Status(state="absent")
-    answer = ask(place)
-    word: Literal["down", "starting", "up"] = "up"
-    if answer in (Answer.REFUSED, Answer.STARTING):
-        word = "down" if answer is Answer.REFUSED else "starting"
     return Status(
-        state=word,
+        state=WORDS[ask(place)],
         dsn=dsn_of(place),
         version=str(major),
         home=str(place.home),
@@ -171,15 +188,32 @@ def dsn(state: Path) -> str:
 
     Raises `NotFound` if none was ever made, for then nobody knows where it will be.
     """
-    place = find_place(absolute(state))
+    with at(state) as root:
+        place = find_place(root)
     if place is None:
         raise NotFound(f"{state} has no Postgres yet", hint="dripd db up makes one")
     return dsn_of(place)
 
 
-def absolute(state: Path) -> Path:
-    """*state* without links, so that each way of naming it finds the same server."""
-    return state.expanduser().resolve()
+@contextmanager
+def at(state: Path) -> Iterator[Path]:
+    """*state* without links, so that each way of naming it finds the same server.
+
+    What the system refuses meanwhile becomes a `StoreError`.
+    """
+    try:
+        yield state.expanduser().resolve()
+    except PermissionError as fault:
+        raise StoreError(
+            f"the state directory {state} is not ours to use: {fault}",
+            code="foreign_state",
+            hint="run dripd as its owner, or set DRIPD_STATE to a directory of your own",
+        ) from fault
+    except OSError as fault:
+        raise StoreError(
+            f"the state directory {state} cannot be used: {fault}",
+            hint="see that it can be written and its disk has space, or set DRIPD_STATE",
+        ) from fault
 
 
 def dsn_of(place: Place) -> str:
@@ -248,16 +282,30 @@ def start(place: Place, binaries: Binaries) -> None:
     """Start the server until it answers, however the one before it ended."""
     command = [str(binaries.folder / "pg_ctl"), "start", "-D", "data", "-l", "log"]
     command += ["-w", "-t", "60", "-o", options(place)]
+    free_the_door(place)
     place.person.run(["mv", "-f", "log", "log.1"], cwd=place.home)  # none, the first time
     give_up, recovered = later(START_MS), later(RECOVERY_MS)
-    while (answer := ask(place)) in (Answer.REFUSED, Answer.STARTING):
+    while (answer := ask(place)) in NOT_YET:
         if time.monotonic() > (give_up if answer is Answer.REFUSED else recovered):
             raise failure(place, "did not start")
         if answer is Answer.REFUSED:
             drop_stale_id(place)
             place.person.run(command, cwd=place.home)  # judged by the answer, not by its code
-        if ask(place) in (Answer.REFUSED, Answer.STARTING):
+        if ask(place) in NOT_YET:
             pause()
+
+
+def free_the_door(place: Place) -> None:
+    """Stop a server whose socket was removed: it runs, and nobody can ever reach it.
+
+    One that somebody else's cut-off attempt is just starting gets time to make its socket.
+    """
+    deadline = later(START_MS)
+    while not place.door.exists() and processes(place):
+        if time.monotonic() > deadline:
+            stop(place)
+            return
+        pause()
 
 
 def options(place: Place) -> str:

@@ -69,7 +69,8 @@ class Person:
         A program that cannot be run at all has the code 127, as in a shell.
         """
         surroundings = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        surroundings |= {"LC_ALL": "C", "HOME": "/"}
+        path = f"{surroundings.get('PATH', '')}:/usr/bin:/bin".removeprefix(":")
+        surroundings |= {"LC_ALL": "C", "HOME": "/", "PATH": path}
         with tempfile.TemporaryFile() as said:  # a pipe would be held open by the server
             try:
                 done = subprocess.run(
@@ -144,13 +145,20 @@ def make_place(state: Path) -> Place:
 
     The caller holds the lock of *state*. Everything made is private (0700).
     """
-    place = find_place(state) or new_place(state)
+    place = find_place(state)
+    if place is None:
+        place = new_place(state)
+        note(state, place)  # at once, so that destroy finds what an early end leaves
     if not is_short(place.socket) or not is_private(place.socket, place.person):
         place = replace(place, socket=socket_folder(place))
+    note(state, place)
+    return place
+
+
+def note(state: Path, place: Place) -> None:
     record = Record(home=str(place.home), socket=str(place.socket))
     if record != read_record(state):
         write_record(state, record)
-    return place
 
 
 def new_place(state: Path) -> Place:

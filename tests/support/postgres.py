@@ -57,7 +57,7 @@ def remove_orphans() -> None:
         found = re.fullmatch(rf"{PREFIX}(\d+)-.*", state.name)
         if found and state.stat().st_uid == os.geteuid() and not is_running(int(found[1])):
             embedded.destroy(state)
-            shutil.rmtree(state)
+            shutil.rmtree(state, ignore_errors=True)  # another session may be removing it too
 
 
 def is_running(pid: int) -> bool:

@@ -1,0 +1,152 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dripd.log import EVENTS
+from dripd.store.statements import load
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MODULES = sorted((ROOT / "dripd").rglob("*.py"))
+
+QUERIES = sorted((ROOT / "sql" / "queries").glob("*.sql"))
+
+LEVELS = {"debug", "info", "warning", "error", "exception"}
+
+CLOCKS = re.compile(
+    r"(?<!dripd\.)\b(?:now|statement_timestamp|clock_timestamp)\s*\(", re.IGNORECASE
+)
+
+REAL_TIME = re.compile(r"--.*\breal time\b.*$", re.IGNORECASE | re.MULTILINE)
+"""On its line a statement may say why it reads the real clock (`node.beat_at` alone does)."""
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def without_comments(sql: str) -> str:
+    return re.sub(r"--.*$|/\*.*?\*/", "", sql, flags=re.MULTILINE | re.DOTALL)
+
+
+def literals(paths: list[Path]) -> set[str]:
+    """Every string that stands whole in the code of *paths*."""
+    return {
+        node.value
+        for path in paths
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The called name (the last part of a dotted one), and the call."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                yield node.func.attr, node
+            elif isinstance(node.func, ast.Name):
+                yield node.func.id, node
+
+
+def first_literal(call: ast.Call) -> str | None:
+    if call.args and isinstance(call.args[0], ast.Constant):
+        value = call.args[0].value
+        return value if isinstance(value, str) else None
+    return None
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.name == "__init__.py"], ids=named
+)
+def test_init_holds_a_docstring_and_nothing_else(path: Path) -> None:
+    tree = tree_of(path)
+
+    assert ast.get_docstring(tree)
+    assert 1 == len(tree.body)
+
+
+def test_every_module_says_what_it_answers() -> None:
+    silent = [named(path) for path in MODULES if not ast.get_docstring(tree_of(path))]
+
+    assert [] == silent
+
+
+@pytest.mark.parametrize("path", QUERIES, ids=named)
+def test_queries_read_the_deployments_clock_only(path: Path) -> None:
+    """`dripd.now()` is every stored instant's clock; liveness alone is real time."""
+    lines = [line for line in path.read_text().splitlines() if not REAL_TIME.search(line)]
+    found = CLOCKS.findall(without_comments("\n".join(lines)))
+
+    assert [] == found
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    names = sorted(path.name for path in (ROOT / "sql" / "migrations").glob("*.sql"))
+    numbers = [int(re.fullmatch(r"(\d{4})_[a-z0-9_]+\.sql", name)[1]) for name in names]  # type: ignore[index]  # a wrong name fails here
+
+    assert list(range(1, len(names) + 1)) == numbers
+
+
+def test_every_statement_is_used_by_the_store() -> None:
+    used = literals([path for path in MODULES if path.parent.name == "store"])
+
+    assert set() == set(load()) - used
+
+
+def test_every_statement_that_the_store_asks_for_exists() -> None:
+    asked = {
+        name
+        for path in MODULES
+        for called, call in calls(path)
+        if called == "sql" and (name := first_literal(call))
+    }
+
+    assert asked
+    assert set() == asked - set(load())
+
+
+def test_statements_are_asked_for_by_the_store_alone() -> None:
+    askers = {
+        path.parent.name
+        for path in MODULES
+        for called, call in calls(path)
+        if called == "sql" and first_literal(call)
+    }
+
+    assert {"store"} == askers
+
+
+def logged() -> set[str]:
+    """First arguments of what looks like a log call: `log.info("noun.participle", ...)`."""
+    return {
+        event
+        for path in MODULES
+        for called, call in calls(path)
+        if called in LEVELS
+        and isinstance(call.func, ast.Attribute)
+        and (event := first_literal(call)) is not None
+    }
+
+
+def test_every_logged_event_is_in_the_catalogue() -> None:
+    assert set() == logged() - set(EVENTS)
+
+
+def test_every_event_of_the_catalogue_is_logged() -> None:
+    everywhere = literals([path for path in MODULES if path.name != "log.py"])
+
+    assert set() == set(EVENTS) - everywhere - logged()
