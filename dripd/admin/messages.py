@@ -103,7 +103,8 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
     for key in params:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+            names = ", ".join(known) or "none"
+            hint = f"did you mean {near[0]}?" if near else f"known: {names}"
             raise BadRequest(f"unknown argument {key!r}", path=key, hint=hint)
     try:
         return msgspec.convert(dict(params), kind)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 SO_PEERGROUPS: Final = 59
 """Linux 4.13 and later, on every architecture but alpha, hppa and sparc."""
@@ -27,6 +27,12 @@ MOST_GROUP_BYTES: Final = 1024
 
 OVERFLOW_UID: Final = 65534
 """The uid that stands for all that this user namespace does not know."""
+
+
+class Options(Protocol):
+    """What is asked of a socket here; trio's and the standard library's both answer."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
 
 
 class Role(StrEnum):
@@ -88,7 +94,7 @@ class Roster:
             (Role.VIEWER, self.viewer),
         )
 
-    def identify(self, sock: socket.socket) -> Peer:
+    def identify(self, sock: Options) -> Peer:
         """Who is at the other end of the connected unix socket *sock*."""
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         pid, uid, gid = struct.unpack("3i", raw)
@@ -98,7 +104,7 @@ class Roster:
         return Peer(uid=uid, pid=pid, user=user, role=role, why=why)
 
 
-def peer_groups(sock: socket.socket) -> tuple[int, ...]:
+def peer_groups(sock: Options) -> tuple[int, ...]:
     """The supplementary groups of the peer; none where the kernel does not tell.
 
     A peer in more than 256 groups counts as being in its primary group alone.

@@ -98,7 +98,7 @@ class Session:
                 "role": peer.role,
                 "user": peer.user,
                 "uid": peer.uid,
-                "methods": ["daemon.version", *allowed],
+                "methods": allowed,
                 "features": [],
                 "limits": {"line": wire.MAX_LINE, "calls": MOST_CALLS},
             },

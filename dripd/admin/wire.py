@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 import orjson
 
@@ -251,9 +251,7 @@ def classify_answer(value: dict[str, object]) -> Message | WireFault:
         code, message, data = error.get("code"), error.get("message"), error.get("data", {})
         if isinstance(code, int) and isinstance(message, str) and isinstance(data, dict):
             return Failure(id=call_id, code=code, message=message, data=data)
-    return WireFault(
-        code=INVALID_REQUEST, message="neither a call nor an answer", id=call_id
-    )
+    return WireFault(code=INVALID_REQUEST, message="neither a call nor an answer", id=call_id)
 
 
 def encode(message: Message) -> bytes:
@@ -273,21 +271,19 @@ def encode(message: Message) -> bytes:
 
 
 def shape(message: Message) -> dict[str, object]:
+    head: dict[str, object] = {"jsonrpc": "2.0"}
     match message:
-        case Request():
-            body: dict[str, object] = {
-                "id": message.id,
-                "method": message.method,
-                "params": message.params,
-            }
-        case Notice():
-            body = {"method": message.method, "params": message.params}
-        case Reply():
-            body = {"id": message.id, "result": message.result}
+        case Request(id=call_id, method=method, params=params):
+            return {**head, "id": call_id, "method": method, "params": params}
+        case Notice(method=method, params=params):
+            return {**head, "method": method, "params": params}
+        case Reply(id=call_id, result=result):
+            return {**head, "id": call_id, "result": result}
         case Failure():
             error = {"code": message.code, "message": message.message, "data": message.data}
-            body = {"id": message.id, "error": error}
-    return {"jsonrpc": "2.0", **body}
+            return {**head, "id": message.id, "error": error}
+        case _:
+            assert_never(message)
 
 
 def dump(value: object) -> bytes:
