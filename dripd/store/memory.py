@@ -1,0 +1,303 @@
+"""`MemoryStore`: the twin of `PostgresStore`, for stories in virtual time and for the forecast.
+
+Wanted: the same verdicts as the SQL, several daemons on one instance, no I/O. A unit of work
+takes effect at one point between two checkpoints, the second of which cannot be cancelled: it
+is delivered or did not happen. What only other people's transactions and broken connections
+bring about is played: `lock_rows`, `lock_days`, `lock_inbox`, `fail_next`, `away`.
+
+The deployment's instant is the clock handed in; real time (heartbeats, the wait for locks) is
+trio's. Doors and views are those of `memory_doors` and `memory_views`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypeVar
+
+import trio
+
+from dripd.channels.base import SinkRow
+from dripd.clock import Clock, Instant
+from dripd.errors import InDoubt, StoreUnavailable
+from dripd.store import (
+    memory_admit,
+    memory_directory,
+    memory_inbox,
+    memory_lease,
+    memory_nodes,
+    memory_record,
+)
+from dripd.store.memory_doors import Doors
+from dripd.store.memory_tables import Tables
+from dripd.store.memory_views import Views
+from dripd.store.protocol import (
+    AccountRow,
+    Admitted,
+    Change,
+    DayRow,
+    Decide,
+    Digest,
+    Digested,
+    DueKey,
+    Head,
+    LaneRow,
+    Leased,
+    LeaseGroup,
+    LeaseResult,
+    Look,
+    ParkRow,
+    Recorded,
+    VersionRow,
+)
+from dripd.store.unit_admit import Losers
+
+T = TypeVar("T")
+
+Loss = Literal["before", "after"]
+
+LOCK_TIMEOUT_S = 5.0
+"""How long a unit waits for rows that another's open transaction holds, as `lock_timeout`."""
+
+
+def _read_trio_clock() -> int:
+    return round(trio.current_time() * 1000)
+
+
+def _never() -> bool:
+    return False
+
+
+class MemoryStore(Doors, Views):
+    """The `Store` in this process. *manual*: the clock is to be taken for a manual one."""
+
+    def __init__(self, clock: Clock, *, manual: bool = False) -> None:
+        super().__init__(Tables(clock, _read_trio_clock))
+        self._manual = manual
+        self._losers = Losers()
+        self._losses: dict[str, list[Loss]] = {}
+        self._released: trio.Event | None = None
+        self.away = False
+        """While true, every unit raises `StoreUnavailable` and has no effect."""
+
+    # what can be played
+
+    @contextmanager
+    def lock_rows(self, enrollment_ids: Iterable[int]) -> Iterator[None]:
+        """Another's open transaction holds the due steps of these runs.
+
+        Leases skip them (`Refusal.LOCKED`); record and digest wait for their release.
+        """
+        with self._locked(self._tables.locked_rows, enrollment_ids):
+            yield
+
+    @contextmanager
+    def lock_days(self, account_ids: Iterable[int]) -> Iterator[None]:
+        """Another's open transaction holds these accounts' day rows.
+
+        Leases skip the accounts; whoever writes to the rows waits.
+        """
+        with self._locked(self._tables.locked_days, account_ids):
+            yield
+
+    @contextmanager
+    def lock_inbox(self, account_ids: Iterable[int]) -> Iterator[None]:
+        """Another daemon works on these accounts' events: `digest` returns None."""
+        with self._locked(self._tables.locked_inboxes, account_ids):
+            yield
+
+    def fail_next(self, unit_name: str, loss: Loss) -> None:
+        """The next unit called *unit_name* loses its acknowledgement and raises `InDoubt`.
+
+        `before`: the commit was never made, and the effect is absent; `after`: it is there.
+        """
+        self._losses.setdefault(unit_name, []).append(loss)
+
+    @contextmanager
+    def _locked(self, locks: Counter[int], ids: Iterable[int]) -> Iterator[None]:
+        held = list(ids)
+        locks.update(held)
+        try:
+            yield
+        finally:
+            locks.subtract(held)
+            if self._released is not None:
+                self._released.set()
+                self._released = None
+
+    # how a unit runs
+
+    async def _unit(
+        self, name: str, work: Callable[[], T], *, blocked: Callable[[], bool] = _never
+    ) -> T:
+        """Run *work* as a whole once it is not *blocked*, with the losses that are played."""
+        await trio.lowlevel.checkpoint()
+        await self._wait_while(blocked)
+        if self.away:
+            raise StoreUnavailable("the database is away: it is played so")
+        loss = self._losses[name].pop(0) if self._losses.get(name) else None
+        result = self._tables.transact(work, keep=loss != "before")
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        if loss is not None:
+            raise InDoubt(f"the acknowledgement of {name} was lost {loss} its commit")
+        return result
+
+    async def _wait_while(self, blocked: Callable[[], bool]) -> None:
+        if not blocked():
+            return
+        with trio.move_on_after(LOCK_TIMEOUT_S) as scope:
+            while blocked():
+                if self._released is None:
+                    self._released = trio.Event()
+                await self._released.wait()
+        if scope.cancelled_caught:
+            raise StoreUnavailable(
+                "the database is away: canceling statement due to lock timeout"
+            )
+
+    def _any_locked(self, rows: Iterable[int], accounts: Iterable[int]) -> bool:
+        tables = self._tables
+        return any(tables.locked_rows[row] for row in rows) or any(
+            tables.locked_days[account] for account in accounts
+        )
+
+    # the units of work
+
+    async def look(self, seen_nudges: Sequence[int]) -> Look:
+        seen, manual = set(seen_nudges), self._manual
+        return await self._unit(
+            "look", lambda: memory_directory.look(self._tables, seen, manual=manual)
+        )
+
+    async def read_accounts(self, accounts: Sequence[int] | None) -> list[AccountRow]:
+        return await self._unit(
+            "read_accounts", lambda: memory_directory.read_accounts(self._tables, accounts)
+        )
+
+    async def read_versions(self, cv_ids: Sequence[int]) -> list[VersionRow]:
+        return await self._unit(
+            "read_versions", lambda: memory_directory.read_versions(self._tables, cv_ids)
+        )
+
+    async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
+        return await self._unit(
+            "read_lanes", lambda: memory_directory.read_lanes(self._tables, accounts)
+        )
+
+    async def read_parks(self, accounts: Sequence[int] | None) -> list[ParkRow]:
+        return await self._unit(
+            "read_parks", lambda: memory_directory.read_parks(self._tables, accounts)
+        )
+
+    async def admit(self, n: int, decide: Decide) -> Admitted:
+        return await self._unit(
+            "admit", lambda: memory_admit.admit(self._tables, self._losers, n, decide)
+        )
+
+    async def heads(self, accounts: Sequence[int]) -> list[Head]:
+        return await self._unit("heads", lambda: memory_directory.heads(self._tables, accounts))
+
+    async def load(
+        self, lanes: Sequence[tuple[int, int, Instant, int, int]], horizon: Instant
+    ) -> list[DueKey]:
+        return await self._unit(
+            "load", lambda: memory_directory.load(self._tables, lanes, horizon)
+        )
+
+    async def make_days(self, days: Sequence[DayRow]) -> None:
+        accounts = {day.account_id for day in days}
+        await self._unit(
+            "make_days",
+            lambda: memory_directory.make_days(self._tables, days),
+            blocked=lambda: self._any_locked((), accounts),
+        )
+
+    async def park(self, rows: Sequence[ParkRow]) -> None:
+        await self._unit("park", lambda: memory_directory.park(self._tables, rows))
+
+    async def unpark(self, lanes: Sequence[tuple[int, int]]) -> None:
+        await self._unit("unpark", lambda: memory_directory.unpark(self._tables, lanes))
+
+    async def lease(
+        self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
+    ) -> LeaseResult:
+        return await self._unit(
+            "lease",
+            lambda: memory_lease.lease(self._tables, incarnation, groups, lease_ahead_ms),
+        )
+
+    async def record(
+        self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
+    ) -> Recorded:
+        rows = [change.leased.enrollment_id for change in changes]
+        days = {c.leased.account_id for c in changes if c.refund and c.leased.counted}
+        return await self._unit(
+            "record",
+            lambda: memory_record.record(self._tables, self._losers, changes, decide, closed),
+            blocked=lambda: self._any_locked(rows, days),
+        )
+
+    async def digest(
+        self, account_id: int, n: int, digest: Digest, interest: int
+    ) -> Digested | None:
+        if self._tables.locked_inboxes[account_id]:
+            return await self._unit("digest", lambda: None)
+
+        def is_blocked() -> bool:
+            runs = memory_inbox.runs_to_lock(self._tables, account_id, n, interest)
+            return self._any_locked(runs, ())
+
+        with self.lock_inbox([account_id]):
+            return await self._unit(
+                "digest",
+                lambda: memory_inbox.digest(self._tables, account_id, n, digest, interest),
+                blocked=is_blocked,
+            )
+
+    async def fold_usage(self) -> list[int]:
+        return await self._unit(
+            "fold_usage",
+            lambda: memory_inbox.fold_usage(self._tables),
+            blocked=lambda: self._any_locked((), memory_inbox.days_to_lock(self._tables)),
+        )
+
+    async def join(self, incarnation: int, name: str, version: str) -> None:
+        await self._unit(
+            "join", lambda: memory_nodes.join(self._tables, incarnation, name, version)
+        )
+
+    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+        return await self._unit(
+            "beat", lambda: memory_nodes.beat(self._tables, incarnation, accounts, state)
+        )
+
+    async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
+        await self._unit(
+            "acknowledge_clock",
+            lambda: memory_nodes.acknowledge_clock(self._tables, incarnation, at),
+        )
+
+    async def leave(self, incarnation: int) -> None:
+        await self._unit("leave", lambda: memory_nodes.leave(self._tables, incarnation))
+
+    async def reap(self, incarnation: int, timeout_ms: int) -> int:
+        return await self._unit(
+            "reap", lambda: memory_nodes.reap(self._tables, incarnation, timeout_ms)
+        )
+
+    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
+        taken = set(known)
+        return await self._unit(
+            "orphans", lambda: memory_nodes.orphans(self._tables, incarnation, taken)
+        )
+
+    async def sweep(self) -> None:
+        await self._unit("sweep", lambda: memory_nodes.sweep(self._tables))
+
+    async def remind(self) -> None:
+        await self._unit("remind", lambda: memory_nodes.remind(self._tables))
+
+    async def write(self, rows: Sequence[SinkRow]) -> list[str]:
+        """`SinkWriter`: committed before it answers."""
+        return await self._unit("write", lambda: memory_directory.write(self._tables, rows))

@@ -1,0 +1,317 @@
+"""Admission in memory: the twin of `unit_admit`. The unique indexes of `run` are the judges."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from dripd.clock import DAY, Instant
+from dripd.store.memory_rows import (
+    Account,
+    Campaign,
+    Contact,
+    DueStep,
+    EnrollRequest,
+    Run,
+    SeenRequest,
+)
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import (
+    FLAG_VARS,
+    Accept,
+    Admitted,
+    Decide,
+    Decision,
+    DueKey,
+    Reject,
+    RequestRow,
+    RunStatus,
+)
+from dripd.store.unit_admit import Losers
+
+
+def admit(tables: Tables, losers: Losers, n: int, decide: Decide) -> Admitted:
+    """Decide up to *n* pending requests, oldest first."""
+    taken = [entry[0] for entry in islice(tables.pending.at("pending"), n)]
+    if not taken:
+        return Admitted(taken=0, decided=0, started=[])
+    done = decide_requests(tables, losers, _first_of_each_key(tables, taken), decide)
+    done.taken = len(taken)
+    return done
+
+
+def new_request(
+    tables: Tables, account_id: int, campaign_key: str, contact_id: int, source: str
+) -> EnrollRequest:
+    """A request that dripd itself makes."""
+    request = EnrollRequest(
+        id=tables.next_id("request"),
+        account_id=account_id,
+        account_key=None,
+        campaign_key=campaign_key,
+        contact_id=contact_id,
+        external_id=None,
+        source=source,
+        idempotency_key=None,
+        requested_by=None,
+        conversation_ref=None,
+        vars=None,
+        start_at=None,
+        quote_id=None,
+        inserted_at=tables.now(),
+    )
+    return tables.requests.add(request.id, request)
+
+
+def _first_of_each_key(tables: Tables, taken: Iterable[int]) -> list[int]:
+    """Of requests with one idempotency key only the first; the others' turn comes after it."""
+    seen: set[tuple[int | None, str]] = set()
+    first = []
+    for request_id in taken:
+        request = tables.requests[request_id]
+        if request.idempotency_key is not None:
+            account = tables.account_of(request.account_id, request.account_key)
+            named = account.id if account is not None else request.account_id
+            mark = (named, request.idempotency_key)
+            if mark in seen:
+                continue
+            seen.add(mark)
+        first.append(request_id)
+    return first
+
+
+def decide_requests(
+    tables: Tables, losers: Losers, ids: Sequence[int], decide: Decide
+) -> Admitted:
+    """Decide the requests *ids* and write what was decided."""
+    now = tables.now()
+    decisions = decide([_facts(tables, tables.requests[one], now) for one in ids], now)
+    accepted = sorted((one for one in decisions if isinstance(one, Accept)), key=_order)
+    started: list[DueKey] = []
+    runs: dict[int, int] = {}
+    for one in accepted:
+        _start(tables, one, now, started, runs)
+    rejected = [one for one in decisions if isinstance(one, Reject)]
+    rejected += [
+        Reject(one.request, "already_ran")
+        for one in accepted
+        if one.request.id not in runs and losers.lost(one.request.id)
+    ]
+    _note(tables, runs, rejected, decisions)
+    done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
+    done.accounts = {key.account_id for key in started}
+    return done
+
+
+def _order(one: Accept) -> tuple[int, str, int, int]:
+    request = one.request
+    return (
+        request.account_id or 0,
+        one.exclusive or "",
+        request.campaign_id or 0,
+        request.contact_id or 0,
+    )
+
+
+def _facts(tables: Tables, request: EnrollRequest, now: Instant) -> RequestRow:
+    """What must be known to decide *request*, as the statement `request_facts` reads it."""
+    account = tables.account_of(request.account_id, request.account_key)
+    row = RequestRow(
+        id=request.id,
+        account_id=account.id if account is not None else None,
+        campaign_key=request.campaign_key,
+        campaign_id=None,
+        campaign_status=None,
+        cv_id=None,
+        contact_id=None,
+        source=request.source,
+        idempotency_key=request.idempotency_key,
+        requested_by=request.requested_by,
+        conversation_ref=request.conversation_ref,
+        vars=_vars_of(request.vars),
+        vars_ok=request.vars is None or isinstance(request.vars, dict),
+        start_at=request.start_at,
+        quote_id=request.quote_id,
+    )
+    if account is not None:
+        _add_account_facts(tables, account, request, row, now)
+    return row
+
+
+def _vars_of(value: object) -> dict[str, object] | None:
+    if value is None:
+        return None
+    return copy.deepcopy(value) if isinstance(value, dict) else {}
+
+
+def _add_account_facts(
+    tables: Tables, account: Account, request: EnrollRequest, row: RequestRow, now: Instant
+) -> None:
+    campaign = tables.campaign_of(account.id, request.campaign_key)
+    contact = _contact_of(tables, account.id, request)
+    if campaign is not None:
+        row.campaign_id = campaign.id
+        row.campaign_status = campaign.status
+        row.cv_id = campaign.live_cv_id
+    if contact is not None:
+        _add_contact_facts(tables, contact, row)
+    row.on_board = _is_on_board(tables, account.id, campaign, contact)
+    if campaign is not None and contact is not None:
+        _add_history(tables, row, campaign.id, contact.id, now)
+    seen = tables.seen_requests.get((account.id, request.idempotency_key or ""))
+    if request.idempotency_key is not None and seen is not None:
+        row.duplicate_of = seen.enrollment_id or 0
+
+
+def _contact_of(tables: Tables, account_id: int, request: EnrollRequest) -> Contact | None:
+    named: tuple[int, int] | None = None
+    if request.contact_id is not None:
+        named = (account_id, request.contact_id)
+    elif request.external_id is not None:
+        found = tables.contact_names.at((account_id, request.external_id))
+        named = found[0] if found else None
+    contact = tables.contacts.get(named) if named is not None else None
+    return None if contact is None or contact.erased_at is not None else contact
+
+
+def _add_contact_facts(tables: Tables, contact: Contact, row: RequestRow) -> None:
+    row.contact_id = contact.id
+    row.email = contact.email
+    row.phone = contact.phone
+    row.timezone = contact.timezone
+    row.owner = contact.owner
+    row.email_suppressed = tables.is_suppressed(contact.account_id, "email", contact.email)
+    row.phone_suppressed = tables.is_suppressed(contact.account_id, "sms", contact.phone)
+    runs = [tables.runs[key] for key in tables.runs_of.at((contact.account_id, contact.id))]
+    row.busy = {
+        run.exclusive: tables.campaigns[run.account_id, run.campaign_id].key
+        for run in runs
+        if run.exclusive is not None
+    }
+
+
+def _is_on_board(
+    tables: Tables, account_id: int, campaign: Campaign | None, contact: Contact | None
+) -> bool:
+    if campaign is None or campaign.board is None:
+        return True
+    board = tables.list_of(account_id, campaign.board)
+    if board is None or contact is None:
+        return False
+    return (account_id, contact.id, board.id) in tables.places
+
+
+def _add_history(
+    tables: Tables, row: RequestRow, campaign_id: int, contact_id: int, now: Instant
+) -> None:
+    """The runs that the contact has had in this campaign."""
+    keys = tables.runs_of.at((row.account_id, contact_id))
+    runs = [run for run in map(tables.runs.__getitem__, keys) if run.campaign_id == campaign_id]
+    row.runs = len(runs)
+    row.live = sum(run.status is RunStatus.LIVE for run in runs)
+    row.unreset = sum(run.reset_at is None for run in runs)
+    row.runs_today = sum(run.started_at > now - DAY for run in runs)
+    row.last_ended_at = max((r.ended_at for r in runs if r.ended_at is not None), default=None)
+    row.last_run_no = max((run.run_no for run in runs), default=0)
+
+
+def _start(
+    tables: Tables, one: Accept, now: Instant, started: list[DueKey], runs: dict[int, int]
+) -> None:
+    """Insert a run and its due step, unless a unique index forbids it."""
+    run = _run_of(tables, one, now)
+    lane = tables.lane_of(run.account_id, one.lane)
+    if _is_taken(tables, run):
+        return
+    tables.runs.add((run.account_id, run.id), run)
+    runs[one.request.id] = run.id
+    if one.end is not None:
+        return
+    step = DueStep(
+        account_id=run.account_id,
+        enrollment_id=run.id,
+        contact_id=run.contact_id,
+        cv_id=run.cv_id,
+        run_no=run.run_no,
+        due_at=one.due_at,
+        lane=lane,
+        step_no=one.step_no,
+        flags=FLAG_VARS if one.request.vars else 0,
+    )
+    tables.due.add((run.account_id, run.id), step)
+    started.append(DueKey(run.account_id, lane, one.due_at, run.id, run.cv_id))
+
+
+def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
+    request, end = one.request, one.end
+    run = Run(
+        account_id=request.account_id or 0,
+        campaign_id=request.campaign_id or 0,
+        id=tables.next_id("run"),
+        contact_id=request.contact_id or 0,
+        cv_id=one.cv_id,
+        run_no=request.last_run_no + 1,
+        started_at=one.started_at,
+        reentry=one.reentry,
+        exclusive=one.exclusive,
+        owner=one.owner,
+        source=request.source,
+        conversation_ref=request.conversation_ref,
+        vars=copy.deepcopy(request.vars) if request.vars else None,
+    )
+    if end is not None:
+        run.status = end.status
+        run.end_reason = end.reason
+        run.ended_at = max(now, one.started_at)
+        run.reentry = 1 if one.reentry == 1 else None
+        run.exclusive = None
+    return run
+
+
+def _is_taken(tables: Tables, run: Run) -> bool:
+    """Would a unique index of `run` refuse this row?"""
+    who = (run.account_id, run.contact_id)
+    return (
+        tables.run_numbers.has((*who, run.campaign_id, run.run_no))
+        or (
+            run.reentry is not None
+            and tables.run_reentry.has((run.account_id, run.campaign_id, run.contact_id))
+        )
+        or (run.exclusive is not None and tables.run_exclusive.has((*who, run.exclusive)))
+    )
+
+
+def _note(
+    tables: Tables,
+    runs: dict[int, int],
+    rejected: list[Reject],
+    decisions: Sequence[Decision],
+) -> None:
+    """Write the decisions into the requests, the journal and the idempotency keys."""
+    requests = {one.request.id: one.request for one in decisions}
+    for request_id, run_id in runs.items():
+        _decide(tables, requests[request_id], "accepted", None, run_id)
+    for one in rejected:
+        _decide(tables, one.request, "rejected", one.reason, one.enrollment_id or None)
+        if one.request.account_id:
+            detail: dict[str, object] = {"request_id": one.request.id, "reason": one.reason}
+            who = (one.request.account_id, None, one.request.contact_id)
+            tables.write_journal(*who, "rejected", detail)
+
+
+def _decide(
+    tables: Tables, request: RequestRow, status: str, reason: str | None, run: int | None
+) -> None:
+    tables.requests.change(
+        request.id,
+        status=status,
+        reject_reason=reason,
+        enrollment_id=run,
+        decided_at=tables.now(),
+    )
+    if request.idempotency_key and request.account_id and reason != "duplicate":
+        key = (request.account_id, request.idempotency_key)
+        if key not in tables.seen_requests:
+            row = SeenRequest(request_id=request.id, enrollment_id=run)
+            tables.seen_requests.add(key, row)

@@ -1,0 +1,122 @@
+"""What a change of a contact says to the inbox: the schema's triggers, in memory.
+
+Used by the doors and by the effects of steps alike, as the triggers are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from dripd.clock import Instant
+from dripd.errors import StoreError
+from dripd.store.memory_rows import ContactList, Mark, Suppression
+from dripd.store.memory_tables import Tables
+
+
+def add_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
+    key = (account_id, contact_id, tag)
+    if key not in tables.tags:
+        tables.tags.add(key, Mark(account_id=account_id, contact_id=contact_id, what=tag))
+        tables.tell(account_id, "tag_added", contact_id=contact_id, payload={"tag": tag})
+
+
+def remove_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
+    key = (account_id, contact_id, tag)
+    if key in tables.tags:
+        tables.tags.drop(key)
+        tables.tell(account_id, "tag_removed", contact_id=contact_id, payload={"tag": tag})
+
+
+def make_list(tables: Tables, account_id: int, key: str, kind: str = "bucket") -> int:
+    """The id of a list, made if it is not there."""
+    found = tables.list_of(account_id, key)
+    if found is not None:
+        return found.id
+    number = tables.next_id()
+    row = ContactList(account_id=account_id, id=number, key=key, kind=kind)
+    tables.lists.add((account_id, number), row)
+    return number
+
+
+def add_place(tables: Tables, account_id: int, contact_id: int, list_id: int) -> None:
+    key = (account_id, contact_id, list_id)
+    if key not in tables.places:
+        tables.places.add(key, Mark(account_id=account_id, contact_id=contact_id, what=list_id))
+        payload = {"list_id": list_id}
+        tables.tell(account_id, "list_added", contact_id=contact_id, payload=payload)
+
+
+def remove_place(tables: Tables, account_id: int, contact_id: int, list_id: int) -> None:
+    key = (account_id, contact_id, list_id)
+    if key in tables.places:
+        tables.places.drop(key)
+        payload = {"list_id": list_id}
+        tables.tell(account_id, "list_removed", contact_id=contact_id, payload=payload)
+
+
+def add_suppression(
+    tables: Tables,
+    account_id: int,
+    channel: str,
+    address: str,
+    *,
+    reason: str | None,
+    expires_at: Instant | None = None,
+) -> None:
+    """Nothing happens where the order stands already. Raises `StoreError` without an address."""
+    address = address.strip(" ")
+    if not address:
+        raise StoreError("a suppression needs an address")
+    key = (address.lower(), account_id, channel)
+    if key not in tables.suppressions:
+        row = Suppression(
+            account_id=account_id,
+            channel=channel,
+            address=address,
+            reason=reason,
+            expires_at=expires_at,
+        )
+        tables.suppressions.add(key, row)
+
+
+def change_contact(
+    tables: Tables,
+    account_id: int,
+    contact_id: int,
+    attrs: Mapping[str, object],
+    columns: Mapping[str, str | None],
+) -> None:
+    """Merge *attrs* (None clears) and set *columns*; tells `field_changed` key by key."""
+    contact = tables.contacts.get((account_id, contact_id))
+    if contact is None:
+        return
+    before = contact.attrs
+    after = merged(before, attrs)
+    tables.contacts.change((account_id, contact_id), attrs=after, **columns)
+    if contact.erased_at is not None:
+        return
+    for field in sorted(before.keys() | after.keys()):
+        if same_json(before.get(field), after.get(field)) and (field in before) == (
+            field in after
+        ):
+            continue
+        payload = {"field": field, "from": before.get(field), "to": after.get(field)}
+        tables.tell(account_id, "field_changed", contact_id=contact_id, payload=payload)
+
+
+def merged(before: Mapping[str, object], attrs: Mapping[str, object]) -> dict[str, object]:
+    """*before* with *attrs* merged into it; None clears a key."""
+    after = {**before, **copy.deepcopy(dict(attrs))}
+    return {key: value for key, value in after.items() if key not in attrs or value is not None}
+
+
+def same_json(one: object, other: object) -> bool:
+    """Are two JSON values equal as jsonb has it? `true` is no number, 1 is 1.0."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(one[k], other[k]) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return one == other

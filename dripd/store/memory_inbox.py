@@ -1,0 +1,373 @@
+"""The inbox in memory: the twin of `unit_inbox`, and the folding of reported usage."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from dripd.clock import Instant
+from dripd.store.memory_admit import new_request
+from dripd.store.memory_changes import add_suppression, change_contact
+from dripd.store.memory_record import end_run, notify
+from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import (
+    Digest,
+    Digested,
+    DueKey,
+    End,
+    EndRun,
+    EventRow,
+    InboxEffect,
+    MoveDue,
+    Refuse,
+    Request,
+    RunRow,
+    RunStatus,
+    Suppress,
+)
+
+CHANNELS = {1: "email", 2: "sms"}
+
+USAGE_MOST = 1000
+"""How many reports one pass folds."""
+
+
+def runs_to_lock(tables: Tables, account_id: int, n: int, interest: int) -> list[int]:
+    """The live runs whose rows a digest of this moment would lock."""
+    events = [tables.events[event_id] for event_id in _take(tables, account_id, n)]
+    contacts = {c for e in events for c in _contacts_of(tables, account_id, e, interest)}
+    return [run.id for run in _live_runs(tables, account_id, contacts)]
+
+
+def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: int) -> Digested:
+    """Take up to *n* events of *account_id* and apply what *decide* says."""
+    ids = _take(tables, account_id, n)
+    if not ids:
+        return Digested(taken=0)
+    now = tables.now()
+    rows = [tables.events[event_id] for event_id in ids]
+    seen = _seen(tables, account_id, rows)
+    events = [
+        _event(tables, row, account_id, interest, duplicate=row.id in seen) for row in rows
+    ]
+    contacts = {contact for event in events for contact in event.contact_ids}
+    runs = [_run_row(tables, run) for run in _live_runs(tables, account_id, contacts)]
+    runs.sort(key=lambda run: (run.lane, run.due_at, run.enrollment_id))
+    effects = decide([event for event in events if not event.duplicate], runs, now)
+    done = Digested(taken=len(ids), accounts={account_id})
+    _apply(tables, account_id, effects, runs, done)
+    _log(tables, events, effects)
+    return done
+
+
+def _take(tables: Tables, account_id: int, n: int) -> list[int]:
+    """Events that stop runs come first; account 0 stands for rows that name none."""
+    stops = [entry[0] for entry in islice(tables.stops_by_account.at(account_id), n)]
+    if stops:
+        return stops
+    rows = tables.events_by_account.at(account_id or None)
+    return [entry[0] for entry in islice(rows, n)]
+
+
+def _seen(tables: Tables, account_id: int, rows: Sequence[EventIn]) -> set[int]:
+    """Events whose dedup_key came before, here or earlier in this batch."""
+    seen = set()
+    for row in rows:
+        if row.dedup_key is None or not account_id:
+            continue
+        key = (account_id, row.dedup_key)
+        if key in tables.seen_events:
+            seen.add(row.id)
+        else:
+            tables.seen_events.add(key, True)
+    return seen
+
+
+def _event(
+    tables: Tables, row: EventIn, account_id: int, interest: int, *, duplicate: bool
+) -> EventRow:
+    payload = copy.deepcopy(row.payload) if isinstance(row.payload, dict) else {}
+    list_key = _list_key(tables, row, account_id)
+    if list_key is not None:
+        payload["list"] = list_key
+    contacts = tuple(_contacts_of(tables, account_id, row, interest))
+    sent = _sent(tables, row, account_id)
+    now = tables.now()
+    return EventRow(
+        id=row.id,
+        account_id=account_id,
+        kind=row.kind or "",
+        contact_ids=contacts,
+        enrollment_id=_enrollment_of(row),
+        step_key=sent.step_key,
+        campaign_id=sent.campaign_id,
+        conversation_ref=row.conversation_ref,
+        address=row.address or sent.to_address,
+        channel=CHANNELS.get(sent.channel),
+        occurred_at=now if row.occurred_at is None else min(row.occurred_at, now),
+        payload=payload,
+        duplicate=duplicate,
+        unresolved=_unresolved(row, account_id, interest, contacts),
+    )
+
+
+def _unresolved(
+    row: EventIn, account_id: int, interest: int, contacts: Sequence[int]
+) -> str | None:
+    if not account_id:
+        return "unknown_account"
+    if not row.kind_bit:
+        return "bad_request:kind"
+    if row.kind_bit & interest and not contacts:
+        return "unknown_contact"
+    return None
+
+
+def _list_key(tables: Tables, row: EventIn, account_id: int) -> str | None:
+    if row.kind not in {"list_added", "list_removed"} or not isinstance(row.payload, dict):
+        return None
+    number = row.payload.get("list_id")
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    found = tables.lists.get((account_id, round(number)))
+    return found.key if found is not None else None
+
+
+def _enrollment_of(row: EventIn) -> int | None:
+    """The run that the event names by a delivery."""
+    if row.delivery_id is None or row.subject is None or row.subject[0] != "run":
+        return None
+    return int(row.subject[1])
+
+
+def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -> Iterable[int]:
+    """Whom the event concerns: by id, else delivery, else conversation, else address."""
+    if not row.kind_bit & interest or not account_id:
+        return []
+    if row.contact_id is not None:
+        return [row.contact_id] if (account_id, row.contact_id) in tables.contacts else []
+    if row.delivery_id is not None:
+        run = tables.runs.get((account_id, _enrollment_of(row) or 0))
+        return [run.contact_id] if run is not None else []
+    if row.conversation_ref is not None:
+        keys = tables.run_conversation.at((account_id, row.conversation_ref))
+        return sorted({tables.runs[key].contact_id for key in keys})
+    if row.address is None:
+        return []
+    mail = tables.contact_emails.at((account_id, row.address.lower()))
+    phone = tables.contact_phones.at((account_id, row.address))
+    return sorted({contact_id for _, contact_id in (*mail, *phone)})
+
+
+class _Sent(NamedTuple):
+    """What the delivery was that an event names."""
+
+    step_key: str | None = None
+    campaign_id: int | None = None
+    channel: int = 0
+    to_address: str | None = None
+
+
+def _sent(tables: Tables, row: EventIn, account_id: int) -> _Sent:
+    enrollment_id = _enrollment_of(row)
+    if enrollment_id is None or row.delivery_id is None:
+        return _Sent()
+    seq = row.delivery_id.split("-")[1]
+    keys = tables.log_of.at((account_id, enrollment_id))
+    logged = [log for log in map(tables.step_log.__getitem__, keys) if str(log.row.seq) == seq]
+    if not logged:
+        return _Sent()
+    last = max(logged, key=lambda log: log.row.at)
+    version = tables.versions[last.cv_id]
+    step_key = version.steps[last.row.step_no][0]
+    return _Sent(step_key, version.campaign_id, last.row.channel, last.row.to_address)
+
+
+def _live_runs(tables: Tables, account_id: int, contacts: Iterable[int]) -> list[Run]:
+    return [
+        tables.runs[key]
+        for contact_id in sorted(contacts)
+        for key in tables.runs_of.at((account_id, contact_id))
+        if tables.runs[key].status is RunStatus.LIVE and key in tables.due
+    ]
+
+
+def _run_row(tables: Tables, run: Run) -> RunRow:
+    step = tables.due[run.account_id, run.id]
+    contact = tables.contacts.get((run.account_id, run.contact_id))
+    return RunRow(
+        account_id=run.account_id,
+        enrollment_id=run.id,
+        contact_id=run.contact_id,
+        campaign_id=run.campaign_id,
+        cv_id=run.cv_id,
+        run_no=run.run_no,
+        step_no=step.step_no,
+        seq=step.seq,
+        lane=step.lane,
+        due_at=step.due_at,
+        started_at=run.started_at,
+        leased=step.claim_id is not None,
+        hold_reason=run.hold_reason,
+        conversation_ref=run.conversation_ref,
+        timezone=contact.timezone if contact is not None else None,
+        soft_bounces=_soft_bounces(tables, run),
+    )
+
+
+def _soft_bounces(tables: Tables, run: Run) -> int:
+    logged = tables.logged_of.at((run.account_id, run.contact_id))
+    return sum(
+        _is_soft(event, run.started_at) for event in map(tables.event_log.__getitem__, logged)
+    )
+
+
+def _is_soft(event: EventLog, since: Instant) -> bool:
+    return (
+        event.kind == "bounce"
+        and isinstance(event.payload, dict)
+        and event.payload.get("type") == "soft"
+        and event.occurred_at is not None
+        and event.occurred_at >= since
+        and event.refused_reason is None
+    )
+
+
+def _apply(
+    tables: Tables,
+    account_id: int,
+    effects: Sequence[InboxEffect],
+    runs: Sequence[RunRow],
+    done: Digested,
+) -> None:
+    """Changes in one order: ends, resets, suppressions, then new requests."""
+    ends = [effect for effect in effects if isinstance(effect, EndRun)]
+    for end in ends:
+        _end(tables, account_id, end)
+    done.stopped = [end.enrollment_id for end in ends]
+    moves = {effect.enrollment_id: effect for effect in effects if isinstance(effect, MoveDue)}
+    before = {run.enrollment_id: run for run in runs}
+    for move in moves.values():
+        _move(tables, before.get(move.enrollment_id), move, done)
+    for effect in effects:
+        if isinstance(effect, Suppress):
+            add_suppression(
+                tables, account_id, effect.channel, effect.address, reason=effect.reason
+            )
+    for effect in effects:
+        if isinstance(effect, Request):
+            new_request(
+                tables, account_id, effect.campaign_key, effect.contact_id, effect.source
+            )
+            done.requested += 1
+
+
+def _end(tables: Tables, account_id: int, end: EndRun) -> None:
+    """A leased step is marked: its message may have left, and record will log it."""
+    key = (account_id, end.enrollment_id)
+    ended = end_run(tables, account_id, end.enrollment_id, End(end.status, end.reason))
+    row = tables.due.get(key)
+    if row is not None and row.claim_id is not None:
+        tables.due.change(key, attempt=-1)
+    elif row is not None:
+        tables.due.drop(key)
+    if not ended:
+        return
+    if end.set:
+        change_contact(tables, account_id, end.contact_id, end.set, {})
+    if end.notify is not None:
+        recipient, campaign = end.notify
+        payload: dict[str, object] = {"campaign": campaign, "reason": end.reason}
+        notify(tables, account_id, "ended", recipient, end.enrollment_id, payload)
+
+
+def _move(tables: Tables, before: RunRow | None, move: MoveDue, done: Digested) -> None:
+    """Reset on interaction: only while it waits."""
+    if before is None:
+        return
+    key = (before.account_id, move.enrollment_id)
+    row = tables.due.get(key)
+    if row is None or row.claim_id is not None or row.lane < 0:
+        return
+    detail: dict[str, object] = {
+        "old_due_ms": row.due_at,
+        "new_due_ms": move.due_at,
+        "event_id": move.event_id,
+    }
+    tables.due.change(key, due_at=move.due_at)
+    done.moved.append(
+        DueKey(row.account_id, row.lane, row.due_at, row.enrollment_id, row.cv_id)
+    )
+    tables.write_journal(
+        row.account_id, row.enrollment_id, row.contact_id, "delay_reset", detail
+    )
+
+
+def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffect]) -> None:
+    """Processed events leave the queue in the unit that applies them."""
+    refused = {one.event_id: one.reason for one in effects if isinstance(one, Refuse)}
+    for event in events:
+        if event.duplicate:
+            refused[event.id] = "duplicate"
+        elif event.unresolved:
+            refused.setdefault(event.id, event.unresolved)
+        row = tables.events.drop(event.id)
+        tables.event_log.add(
+            event.id,
+            EventLog(
+                id=event.id,
+                account_id=row.account_id,
+                contact_id=event.contact_ids[0] if event.contact_ids else None,
+                enrollment_id=event.enrollment_id,
+                kind=row.kind,
+                delivery_id=row.delivery_id,
+                conversation_ref=row.conversation_ref,
+                address=row.address,
+                dedup_key=row.dedup_key,
+                occurred_at=row.occurred_at,
+                payload=row.payload,
+                processed_at=tables.now(),
+                refused_reason=refused.get(event.id),
+            ),
+        )
+
+
+def days_to_lock(tables: Tables) -> list[int]:
+    """The accounts whose day rows the folding of this moment would lock."""
+    keys = {usage.account_key for usage in islice(tables.usage, USAGE_MOST)}
+    accounts = (tables.account_of(None, key) for key in keys)
+    return [account.id for account in accounts if account is not None]
+
+
+def fold_usage(tables: Tables) -> list[int]:
+    """Put what others reported into the day rows of this moment; returns their accounts.
+
+    What goes over the cap is journaled, never refused.
+    """
+    sums: dict[int, Counter[str]] = {}
+    for usage in list(islice(tables.usage, USAGE_MOST)):
+        tables.usage.drop(usage.id)
+        account = tables.account_of(None, usage.account_key)
+        if account is not None:
+            sums.setdefault(account.id, Counter())[usage.source] += usage.n
+    days = {account_id: tables.day_at(account_id, tables.now()) for account_id in sums}
+    for account_id, day in days.items():
+        if day is not None:
+            _fold(tables, day, sums[account_id])
+    return sorted(account_id for account_id, day in days.items() if day is not None)
+
+
+def _fold(tables: Tables, day: AccountDay, n: Counter[str]) -> None:
+    tables.days.change(
+        (day.account_id, day.local_date),
+        bulk=day.bulk + n["bulk"],
+        individual=day.individual + n["individual"],
+        internal=day.internal + n["internal"],
+    )
+    if n["bulk"] and day.used + day.bulk > day.cap:
+        detail: dict[str, object] = {"used": day.used, "bulk": day.bulk, "cap": day.cap}
+        tables.write_journal(day.account_id, None, None, "over_cap", detail)

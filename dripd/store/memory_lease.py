@@ -1,0 +1,214 @@
+"""The lease in memory: the same verdicts, in the same order, as the statements `lease`,
+`refusals` and `more_facts` give them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from dripd.clock import Instant
+from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import (
+    FLAG_VARS,
+    Leased,
+    LeaseGroup,
+    LeaseKey,
+    LeaseResult,
+    Needs,
+    Refusal,
+)
+
+READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
+
+KIND_MASK = (1 << 16) - 1
+
+
+def lease(
+    tables: Tables, incarnation: int, groups: Sequence[LeaseGroup], ahead_ms: int
+) -> LeaseResult:
+    """Take what *groups* name under a new claim, and say why of the rest."""
+    claim_id = tables.next_id("claim")
+    now = tables.now()
+    node = tables.nodes.get(incarnation)
+    alive = node is not None and not node.dead
+    claim = Claim(claim_id=claim_id, incarnation=incarnation, leased_at=now, n=0)
+    result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
+    missing: list[tuple[LeaseGroup, LeaseKey]] = []
+    for group in groups:
+        day = _open_day(tables, group, now) if alive else None
+        for key in group.keys:
+            leased = None
+            if day is not None:
+                leased = _grant(tables, group, key, day, claim, Instant(now + ahead_ms))
+            if leased is None:
+                missing.append((group, key))
+            else:
+                result.granted.append(leased)
+    if claim.n:
+        tables.claims.add(claim_id, claim)
+    result.refused = [
+        (group.account_id, key, _refusal(tables, group, key, now)) for group, key in missing
+    ]
+    return result
+
+
+def _today(tables: Tables, group: LeaseGroup, now: Instant) -> AccountDay | None:
+    day = tables.days.get((group.account_id, group.local_date))
+    return day if day is not None and day.starts_at <= now < day.ends_at else None
+
+
+def _open_day(tables: Tables, group: LeaseGroup, now: Instant) -> AccountDay | None:
+    """The day row where the account may lease at all."""
+    day = _today(tables, group, now)
+    if day is None or day.held or tables.locked_days[group.account_id]:
+        return None
+    return None if _has_stray_event(tables, group.account_id) else day
+
+
+def _grant(  # noqa: PLR0917 - the joins of one statement
+    tables: Tables,
+    group: LeaseGroup,
+    key: LeaseKey,
+    day: AccountDay,
+    claim: Claim,
+    until: Instant,
+) -> Leased | None:
+    row = _row_of(tables, group.account_id, key)
+    if row is None or row.claim_id is not None or tables.locked_rows[row.enrollment_id]:
+        return None
+    contact = tables.contacts.get((row.account_id, row.contact_id))
+    if contact is None or row.due_at > until or row.cv_id in day.paused:
+        return None
+    if _has_event(tables, row, contact, key.mask):
+        return None
+    suppressed = _suppressed(tables, contact, key.mask)
+    counted = bool(key.mask & Needs.COUNTED) and not suppressed
+    if counted and not day.remains:
+        return None
+    if counted:
+        tables.days.change((day.account_id, day.local_date), used=day.used + 1)
+    tables.due.change((row.account_id, row.enrollment_id), claim_id=claim.claim_id)
+    claim.n += 1
+    leased = leased_of(row, contact, claim, day.local_date)
+    leased.counted = counted
+    leased.suppressed = suppressed
+    _add_facts(tables, leased, contact, key.mask)
+    return leased
+
+
+def leased_of(row: DueStep, contact: Contact, claim: Claim, local_date: date) -> Leased:
+    """A step under *claim* with the facts that every step has, as if it had been counted."""
+    return Leased(
+        account_id=row.account_id,
+        lane=row.lane,
+        due_at=row.due_at,
+        enrollment_id=row.enrollment_id,
+        contact_id=row.contact_id,
+        cv_id=row.cv_id,
+        seq=row.seq,
+        step_no=row.step_no,
+        run_no=row.run_no,
+        attempt=row.attempt,
+        flags=row.flags,
+        claim_id=claim.claim_id,
+        leased_at=claim.leased_at,
+        counted=True,
+        local_date=local_date,
+        email=contact.email,
+        phone=contact.phone,
+        timezone=contact.timezone,
+        attrs=copy.deepcopy(contact.attrs),
+        owner=contact.owner,
+        service_owner=contact.service_owner,
+        external_id=contact.external_id,
+    )
+
+
+def _row_of(tables: Tables, account_id: int, key: LeaseKey) -> DueStep | None:
+    row = tables.due.get((account_id, key.enrollment_id))
+    return row if row is not None and (row.lane, row.due_at) == key[:2] else None
+
+
+def _has_stray_event(tables: Tables, account_id: int) -> bool:
+    """Is there an event of which only the inbox can tell whom it concerns?"""
+    return tables.events_by_subject.has((account_id, None))
+
+
+def _has_event(tables: Tables, row: DueStep, contact: Contact, mask: int) -> bool:
+    return any(
+        tables.events[event_id].kind_bit & mask & KIND_MASK
+        for subject in _subjects(row, contact)
+        for event_id in tables.events_by_subject.keys((row.account_id, subject))
+    )
+
+
+def _subjects(row: DueStep, contact: Contact) -> Iterator[tuple[str, int | str]]:
+    yield ("contact", row.contact_id)
+    yield ("run", row.enrollment_id)
+    for address in (contact.email, contact.phone):
+        if address is not None:
+            yield ("address", address.lower())
+
+
+def _suppressed(tables: Tables, contact: Contact, mask: int) -> bool:
+    if mask & Needs.EMAIL:
+        return tables.is_suppressed(contact.account_id, "email", contact.email)
+    if mask & Needs.SMS:
+        return tables.is_suppressed(contact.account_id, "sms", contact.phone)
+    return False
+
+
+def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> None:
+    """What the versions of some steps look at beyond the contact."""
+    if not mask & READS and not leased.flags & FLAG_VARS:
+        return
+    run = tables.runs[leased.account_id, leased.enrollment_id]
+    who = (leased.account_id, leased.contact_id)
+    leased.started_at = run.started_at
+    leased.vars = copy.deepcopy(run.vars or {})
+    company = tables.companies.get((leased.account_id, contact.company_id or 0))
+    if mask & Needs.COMPANY and company is not None:
+        leased.company = copy.deepcopy(company.attrs)
+    if mask & Needs.TAGS:
+        leased.tags = frozenset(key[2] for key in tables.tags_of.at(who))
+    if mask & Needs.LISTS:
+        lists = tables.places_of.at(who)
+        leased.lists = frozenset(tables.lists[key[0], key[2]].key for key in lists)
+    if mask & Needs.EVENTS:
+        leased.events = _events_of(tables, leased, run.started_at)
+
+
+def _events_of(tables: Tables, leased: Leased, since: Instant) -> frozenset[str]:
+    """Kinds that the contact did since the run began, but not to another run's message."""
+    logged = tables.logged_of.at((leased.account_id, leased.contact_id))
+    return frozenset(
+        event.kind
+        for event in map(tables.event_log.__getitem__, logged)
+        if event.kind is not None
+        and event.occurred_at is not None
+        and event.occurred_at >= since
+        and event.refused_reason is None
+        and event.enrollment_id in {None, leased.enrollment_id}
+    )
+
+
+def _refusal(tables: Tables, group: LeaseGroup, key: LeaseKey, now: Instant) -> Refusal:
+    """Why a key was not granted, judged after the lease."""
+    row = _row_of(tables, group.account_id, key)
+    if row is None or row.claim_id is not None:
+        return Refusal.GONE
+    day = _today(tables, group, now)
+    if day is None:
+        return Refusal.NO_DAY
+    if day.held or row.cv_id in day.paused:
+        return Refusal.HELD
+    contact = tables.contacts.get((row.account_id, row.contact_id))
+    if _has_stray_event(tables, row.account_id) or (
+        contact is not None and _has_event(tables, row, contact, key.mask)
+    ):
+        return Refusal.EVENT
+    if key.mask & Needs.COUNTED and not day.remains:
+        return Refusal.CAP
+    return Refusal.LOCKED

@@ -1,0 +1,132 @@
+"""Who is alive, and what the dead left, in memory: the twin of `unit_node`.
+
+Heartbeats are real time: trio's clock, which in a test may be virtual.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from itertools import islice
+
+from dripd.clock import DAY, Instant
+from dripd.store.memory_lease import leased_of
+from dripd.store.memory_record import notify
+from dripd.store.memory_rows import Claim, Node
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import Leased
+
+NO_DAY = date(1970, 1, 1)
+"""The local day of a claim whose account had none: nothing can be refunded there."""
+
+CLAIMS_MOST = 100
+"""How many claims one reaping takes over."""
+
+NUDGE_MS = 120_000
+"""How long a nudge is kept, in real time: every daemon has seen it by then."""
+
+
+def join(tables: Tables, incarnation: int, name: str, version: str) -> None:
+    node = Node(incarnation=incarnation, name=name, version=version, beat_at=tables.real_ms())
+    tables.nodes.add(incarnation, node)
+
+
+def beat(tables: Tables, incarnation: int, accounts: int, state: str) -> bool:
+    """False: this incarnation was declared dead, or is unknown."""
+    node = tables.nodes.get(incarnation)
+    if node is None or node.dead:
+        return False
+    tables.nodes.change(incarnation, beat_at=tables.real_ms(), accounts=accounts, state=state)
+    return True
+
+
+def acknowledge_clock(tables: Tables, incarnation: int, at: Instant) -> None:
+    if incarnation in tables.nodes:
+        tables.nodes.change(incarnation, clock_at=at)
+
+
+def leave(tables: Tables, incarnation: int) -> None:
+    if incarnation in tables.nodes:
+        tables.nodes.drop(incarnation)
+
+
+def reap(tables: Tables, incarnation: int, timeout_ms: int) -> int:
+    """Bury daemons whose heartbeat stopped and take one page of their claims over."""
+    late = tables.real_ms() - timeout_ms
+    for node in tables.nodes:
+        if not node.dead and node.incarnation != incarnation and node.beat_at < late:
+            tables.nodes.change(node.incarnation, dead=True, state="dead")
+    claims = [claim for claim in tables.claims if claim.incarnation != incarnation]
+    page = list(
+        islice((c for c in claims if not _is_alive(tables, c.incarnation)), CLAIMS_MOST)
+    )
+    for claim in page:
+        _adopt(tables, incarnation, claim)
+    return len(page)
+
+
+def _is_alive(tables: Tables, incarnation: int) -> bool:
+    node = tables.nodes.get(incarnation)
+    return node is not None and not node.dead
+
+
+def _adopt(tables: Tables, incarnation: int, claim: Claim) -> None:
+    """Claim anew: under the old id nothing can be changed any more."""
+    new_id = tables.next_id("claim")
+    for key in tables.due_by_claim.at(claim.claim_id):
+        tables.due.change(key, claim_id=new_id)
+    tables.claims.drop(claim.claim_id)
+    tables.claims.add(
+        new_id,
+        Claim(claim_id=new_id, incarnation=incarnation, leased_at=claim.leased_at, n=claim.n),
+    )
+
+
+def orphans(tables: Tables, incarnation: int, known: set[int]) -> list[Leased]:
+    """Steps under claims of *incarnation* that are not among *known*; empty claims go."""
+    found: list[Leased] = []
+    for claim in list(tables.claims):
+        if claim.incarnation != incarnation or claim.claim_id in known:
+            continue
+        keys = tables.due_by_claim.at(claim.claim_id)
+        if not keys:
+            tables.claims.drop(claim.claim_id)
+        found += [_orphan(tables, key, claim) for key in keys]
+    return found
+
+
+def _orphan(tables: Tables, key: tuple[int, int], claim: Claim) -> Leased:
+    row = tables.due[key]
+    day = tables.day_at(row.account_id, claim.leased_at)
+    contact = tables.contacts[row.account_id, row.contact_id]
+    leased = leased_of(row, contact, claim, NO_DAY if day is None else day.local_date)
+    leased.attempt = max(row.attempt, 0)
+    return leased
+
+
+def sweep(tables: Tables) -> None:
+    """Throw away what has served: old nudges, daemons long dead that own no claim."""
+    now_ms = tables.real_ms()
+    for nudge in list(tables.nudges):
+        if nudge.at < now_ms - NUDGE_MS:
+            tables.nudges.drop(nudge.id)
+    owners = {claim.incarnation for claim in tables.claims}
+    for node in list(tables.nodes):
+        if node.dead and node.beat_at < now_ms - DAY and node.incarnation not in owners:
+            tables.nodes.drop(node.incarnation)
+
+
+def remind(tables: Tables) -> None:
+    """Turn reminders whose instant has come into notifications."""
+    now = tables.now()
+    for task in tables.tasks:
+        if task.state == "open" and task.reminder_at is not None and task.reminder_at <= now:
+            tables.tasks.change((task.account_id, task.id), reminder_at=None)
+            notify(
+                tables,
+                task.account_id,
+                "task_due",
+                task.assignee,
+                task.enrollment_id,
+                {"title": task.title},
+                task_id=task.id,
+            )

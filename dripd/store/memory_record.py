@@ -1,0 +1,361 @@
+"""Recording in memory: the twin of `unit_record`, in the same order."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from dripd.campaigns.action import (
+    AddTag,
+    AddToList,
+    MakeTask,
+    MoveTo,
+    Note,
+    RemoveFromList,
+    RemoveTag,
+    UpdateCompany,
+    UpdateContact,
+)
+from dripd.store.memory_admit import decide_requests, new_request
+from dripd.store.memory_changes import (
+    add_place,
+    add_tag,
+    change_contact,
+    make_list,
+    merged,
+    remove_place,
+    remove_tag,
+)
+from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import (
+    CHANNEL_NO,
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    HELD_LANE,
+    Change,
+    Decide,
+    DueKey,
+    End,
+    LogRow,
+    LogState,
+    Next,
+    Recorded,
+    RunStatus,
+)
+from dripd.store.unit_admit import Losers
+
+
+@dataclass(slots=True)
+class _Unit:
+    tables: Tables
+    losers: Losers
+    decide: Decide
+    done: Recorded
+
+
+def record(
+    tables: Tables,
+    losers: Losers,
+    changes: Sequence[Change],
+    decide: Decide,
+    closed: Sequence[int],
+) -> Recorded:
+    """Write *changes*; *closed* are claims that have no step left after them."""
+    unit = _Unit(tables, losers, decide, Recorded(moved=[]))
+    applied: list[Change] = []
+    late: list[Change] = []
+    for change in sorted(changes, key=_lock_order):
+        (applied if _settle(unit, change) else late).append(change)
+    stopped = set(unit.done.stopped)
+    for change in applied:
+        for row in change.log:
+            _log(tables, change, row, stopped=change.leased.enrollment_id in stopped)
+    _refund(unit, applied)
+    _effects(unit, [c for c in applied if c.leased.enrollment_id not in stopped])
+    for change in late:
+        _keep_evidence(tables, change)
+        unit.done.late.append(change.leased.enrollment_id)
+    for claim_id in closed:
+        if claim_id in tables.claims:
+            tables.claims.drop(claim_id)
+    return unit.done
+
+
+def _lock_order(change: Change) -> tuple[int, int, int, int]:
+    leased = change.leased
+    return (leased.account_id, leased.lane, leased.due_at, leased.enrollment_id)
+
+
+def _settle(unit: _Unit, change: Change) -> bool:
+    """Move or end the row under its claim. False: the claim was lost."""
+    leased, tables = change.leased, unit.tables
+    key = (leased.account_id, leased.enrollment_id)
+    row = tables.due.get(key)
+    if row is None or (row.lane, row.due_at) != (leased.lane, leased.due_at):
+        return False
+    if row.claim_id != leased.claim_id:
+        return False
+    if row.attempt < 0:
+        tables.due.drop(key)
+        unit.done.stopped.append(leased.enrollment_id)
+    elif change.next is not None:
+        _move(unit, change, change.next)
+    else:
+        tables.due.drop(key)
+        if change.end is not None:
+            end_run(tables, leased.account_id, leased.enrollment_id, change.end)
+    return True
+
+
+def _move(unit: _Unit, change: Change, step: Next) -> None:
+    leased, tables = change.leased, unit.tables
+    key = (leased.account_id, leased.enrollment_id)
+    lane = HELD_LANE
+    if step.lane is not None:
+        lane = tables.lane_of(leased.account_id, step.lane)
+    tables.due.change(
+        key,
+        due_at=step.due_at,
+        lane=lane,
+        step_no=step.step_no,
+        seq=step.seq,
+        attempt=step.attempt,
+        flags=step.flags | (leased.flags & FLAG_VARS),
+        claim_id=None,
+    )
+    if step.lane is not None:
+        unit.done.moved.append(
+            DueKey(leased.account_id, lane, step.due_at, leased.enrollment_id, leased.cv_id)
+        )
+    if step.hold_reason is not None and tables.runs[key].status is RunStatus.LIVE:
+        tables.runs.change(key, hold_reason=step.hold_reason, release_at=step.release_at)
+
+
+def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:
+    """A live run reaches its end; what it kept busy is free. False: it had ended."""
+    key = (account_id, enrollment_id)
+    run = tables.runs.get(key)
+    if run is None or run.status is not RunStatus.LIVE:
+        return False
+    tables.runs.change(
+        key,
+        status=end.status,
+        end_reason=end.reason,
+        ended_at=tables.now(),
+        exclusive=None,
+        hold_reason=None,
+        release_at=None,
+        reentry=None if run.reentry == 2 else run.reentry,
+    )
+    return True
+
+
+def _log(tables: Tables, change: Change, row: LogRow, *, stopped: bool) -> None:
+    leased, row = change.leased, replace(row)
+    if stopped and row.state is LogState.AGAIN:  # it will not be tried again
+        ambiguous = leased.flags & FLAG_AMBIGUOUS
+        row.state = LogState.UNKNOWN if ambiguous else LogState.CANCELLED
+    tables.step_log.add(
+        tables.next_id(),
+        StepLog(
+            account_id=leased.account_id,
+            enrollment_id=leased.enrollment_id,
+            claim_id=leased.claim_id,
+            leased_at=leased.leased_at,
+            cv_id=leased.cv_id,
+            run_no=leased.run_no,
+            row=row,
+        ),
+    )
+
+
+def _refund(unit: _Unit, changes: list[Change]) -> None:
+    """Give back on the day of the lease, never below nothing; capped lanes open again."""
+    tables = unit.tables
+    back = Counter(
+        (change.leased.account_id, change.leased.local_date)
+        for change in changes
+        if change.refund and change.leased.counted
+    )
+    for key, n in back.items():
+        day = tables.days.get(key)
+        if day is not None:
+            tables.days.change(key, used=max(day.used - n, 0))
+    unit.done.refunded = {account_id for account_id, _ in back}
+    for park in list(tables.parks):
+        if park.reason == "cap" and park.account_id in unit.done.refunded:
+            tables.parks.drop((park.account_id, park.lane))
+
+
+def _keep_evidence(tables: Tables, change: Change) -> None:
+    leased = change.leased
+    for row in change.log:
+        if row.channel in (CHANNEL_NO["email"], CHANNEL_NO["sms"]):
+            tables.evidence.add(
+                tables.next_id(),
+                Evidence(
+                    at=tables.now(),
+                    account_id=leased.account_id,
+                    enrollment_id=leased.enrollment_id,
+                    claim_id=leased.claim_id,
+                    seq=row.seq,
+                    state=int(row.state),
+                    provider_id=row.provider_id,
+                    reason=row.reason,
+                ),
+            )
+
+
+def _effects(unit: _Unit, changes: list[Change]) -> None:
+    """In waves, as Postgres writes them: each contact's own in their order."""
+    waves = [
+        (change, [list(run) for _, run in groupby(change.effects, type)])
+        for change in changes
+        if change.effects
+    ]
+    for level in range(max((len(runs) for _, runs in waves), default=0)):
+        moves: list[tuple[Change, MoveTo]] = []
+        for change, runs in waves:
+            for effect in runs[level] if level < len(runs) else ():
+                if isinstance(effect, MoveTo):
+                    moves.append((change, effect))
+                else:
+                    WRITERS[type(effect)](unit.tables, change, effect)
+        if moves:
+            _move_to(unit, moves)
+    unit.done.told |= {change.leased.account_id for change, _ in waves}
+
+
+def _who(change: Change) -> tuple[int, int]:
+    return (change.leased.account_id, change.leased.contact_id)
+
+
+def _add_tag(tables: Tables, change: Change, effect: AddTag) -> None:
+    add_tag(tables, *_who(change), effect.tag)
+
+
+def _remove_tag(tables: Tables, change: Change, effect: RemoveTag) -> None:
+    remove_tag(tables, *_who(change), effect.tag)
+
+
+def _add_to_list(tables: Tables, change: Change, effect: AddToList) -> None:
+    account_id, contact_id = _who(change)
+    found = tables.list_of(account_id, effect.list_key)
+    if found is not None:
+        add_place(tables, account_id, contact_id, found.id)
+    elif effect.create:
+        add_place(
+            tables, account_id, contact_id, make_list(tables, account_id, effect.list_key)
+        )
+
+
+def _remove_from_list(tables: Tables, change: Change, effect: RemoveFromList) -> None:
+    account_id, contact_id = _who(change)
+    found = tables.list_of(account_id, effect.list_key)
+    if found is not None:
+        remove_place(tables, account_id, contact_id, found.id)
+
+
+def _update_contact(tables: Tables, change: Change, effect: UpdateContact) -> None:
+    change_contact(tables, *_who(change), effect.attrs, effect.columns)
+
+
+def _update_company(tables: Tables, change: Change, effect: UpdateCompany) -> None:
+    account_id, contact_id = _who(change)
+    contact = tables.contacts.get((account_id, contact_id))
+    key = (account_id, (contact.company_id or 0) if contact is not None else 0)
+    company = tables.companies.get(key)
+    if company is not None:
+        tables.companies.change(key, attrs=merged(company.attrs, effect.attrs))
+
+
+def _make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
+    """A task, once for its step, and the notification about it."""
+    leased = change.leased
+    step = (leased.account_id, leased.enrollment_id, effect.seq)
+    if step in tables.task_of_step:
+        return
+    payload = copy.deepcopy(dict(effect.payload))
+    task = Task(
+        account_id=leased.account_id,
+        id=tables.next_id(),
+        enrollment_id=leased.enrollment_id,
+        contact_id=leased.contact_id,
+        seq=effect.seq,
+        campaign_key=str(payload.pop("campaign", "")) or None,
+        step_key=effect.step_key,
+        kind=effect.kind,
+        title=effect.title,
+        assignee=effect.assignee,
+        due_at=effect.due_at,
+        reminder_at=effect.reminder_at,
+        payload=payload,
+    )
+    tables.task_of_step.add(step, task.id)
+    tables.tasks.add((leased.account_id, task.id), task)
+    if effect.recipient is not None:
+        notify(tables, task.account_id, "task_due", effect.recipient, task.enrollment_id,
+               {"title": task.title}, task_id=task.id)  # fmt: skip
+
+
+def notify(  # noqa: PLR0917 - the columns of one row
+    tables: Tables,
+    account_id: int,
+    kind: str,
+    recipient: str,
+    enrollment_id: int,
+    payload: dict[str, object],
+    *,
+    task_id: int | None = None,
+) -> None:
+    row = Notification(
+        account_id=account_id,
+        id=tables.next_id(),
+        kind=kind,
+        recipient=recipient,
+        enrollment_id=enrollment_id,
+        task_id=task_id,
+        payload=payload,
+        created_at=tables.now(),
+    )
+    tables.notifications.add((account_id, row.id), row)
+
+
+def _write_note(tables: Tables, change: Change, effect: Note) -> None:
+    leased = change.leased
+    detail = copy.deepcopy(dict(effect.detail))
+    tables.write_journal(
+        leased.account_id, leased.enrollment_id, leased.contact_id, effect.kind, detail
+    )
+
+
+WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
+    AddTag: _add_tag,
+    RemoveTag: _remove_tag,
+    AddToList: _add_to_list,
+    RemoveFromList: _remove_from_list,
+    UpdateContact: _update_contact,
+    UpdateCompany: _update_company,
+    MakeTask: _make_task,
+    Note: _write_note,
+}
+
+
+def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
+    """Begin the runs that moves lead to, decided like any request, in this unit."""
+    ids = []
+    for change, effect in moves:
+        if change.end is None or change.end.status is not RunStatus.REMOVED:
+            continue
+        account_id, contact_id = _who(change)
+        request = new_request(
+            unit.tables, account_id, effect.campaign_key, contact_id, change.end.reason
+        )
+        ids.append(request.id)
+    admitted = decide_requests(unit.tables, unit.losers, ids, unit.decide)
+    unit.done.started += admitted.started

@@ -1,0 +1,390 @@
+"""What stands in memory's tables? The rows, as the first migration has their columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from dripd.clock import Instant
+from dripd.store.protocol import LaneKey, LogRow, RunStatus
+
+NO_CAP = 2_147_483_647
+"""`account_day.cap` of an account whose plan has none."""
+
+KIND_BITS = {
+    "reply": 1,
+    "open": 2,
+    "click": 4,
+    "bounce": 8,
+    "unsubscribe": 16,
+    "complaint": 32,
+    "interaction": 64,
+    "form": 128,
+    "status_changed": 256,
+    "tag_added": 512,
+    "tag_removed": 1024,
+    "list_added": 2048,
+    "list_removed": 4096,
+    "contact_created": 8192,
+    "field_changed": 16384,
+    "contact_erased": 32768,
+}
+"""`event_in.kind_bit`; an unknown kind has none."""
+
+STOPS = 1 | 8 | 16 | 32 | 32768
+"""Kinds that stop runs: the inbox takes them first."""
+
+Subject = tuple[str, int | str] | None
+"""Whom an event concerns, as far as its row tells; None = only the inbox can tell."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    id: int
+    key: str
+    name: str | None
+    plan: str
+    timezone: str
+    send_window: object
+    rate: str | None
+    subscription_active: bool
+    status: str
+    postal_address: str | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == "active" and self.subscription_active
+
+
+@dataclass(slots=True, kw_only=True)
+class Contact:
+    account_id: int
+    id: int
+    external_id: str | None
+    email: str | None
+    phone: str | None
+    timezone: str | None
+    owner: str | None
+    service_owner: str | None
+    company_id: int | None
+    attrs: dict[str, object]
+    erased_at: Instant | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Company:
+    account_id: int
+    id: int
+    attrs: dict[str, object]
+
+
+@dataclass(slots=True, kw_only=True)
+class ContactList:
+    account_id: int
+    id: int
+    key: str
+    kind: str = "bucket"
+
+
+@dataclass(slots=True, kw_only=True)
+class Mark:
+    """A contact's tag (`what` a word) or place on a list (`what` its id)."""
+
+    account_id: int
+    contact_id: int
+    what: str | int
+
+
+@dataclass(slots=True, kw_only=True)
+class Suppression:
+    """`account_id` 0 = everywhere."""
+
+    account_id: int
+    channel: str
+    address: str
+    reason: str | None
+    expires_at: Instant | None
+
+
+@dataclass(slots=True, kw_only=True)
+class EnrollRequest:
+    id: int
+    account_id: int | None
+    account_key: str | None
+    campaign_key: str | None
+    contact_id: int | None
+    external_id: str | None
+    source: str | None
+    idempotency_key: str | None
+    requested_by: str | None
+    conversation_ref: str | None
+    vars: object
+    start_at: Instant | None
+    quote_id: str | None
+    inserted_at: Instant
+    status: str = "pending"
+    reject_reason: str | None = None
+    enrollment_id: int | None = None
+    decided_at: Instant | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class SeenRequest:
+    request_id: int
+    enrollment_id: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class EventIn:
+    id: int
+    account_id: int | None
+    contact_id: int | None
+    kind: str | None
+    delivery_id: str | None
+    conversation_ref: str | None
+    address: str | None
+    dedup_key: str | None
+    occurred_at: Instant | None
+    payload: object
+    kind_bit: int
+    subject: Subject
+
+
+@dataclass(slots=True, kw_only=True)
+class EventLog:
+    id: int
+    account_id: int | None
+    contact_id: int | None
+    enrollment_id: int | None
+    kind: str | None
+    delivery_id: str | None
+    conversation_ref: str | None
+    address: str | None
+    dedup_key: str | None
+    occurred_at: Instant | None
+    payload: object
+    processed_at: Instant
+    refused_reason: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Campaign:
+    account_id: int
+    id: int
+    key: str
+    name: str
+    status: str
+    live_cv_id: int | None
+    owner: str | None
+    board: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class CampaignVersion:
+    """`steps`: (key, kind) by step_no."""
+
+    account_id: int
+    id: int
+    campaign_id: int
+    campaign_key: str
+    version: int
+    definition: dict[str, object]
+    steps: list[tuple[str, str]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Trigger:
+    account_id: int
+    id: int
+    campaign_id: int
+    campaign_key: str
+    kind: str
+    match: dict[str, object]
+    origin: str
+    after_event_id: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    account_id: int
+    campaign_id: int
+    id: int
+    contact_id: int
+    cv_id: int
+    run_no: int
+    started_at: Instant
+    status: RunStatus = RunStatus.LIVE
+    ended_at: Instant | None = None
+    reset_at: Instant | None = None
+    release_at: Instant | None = None
+    reentry: int | None = None
+    end_reason: str | None = None
+    hold_reason: str | None = None
+    exclusive: str | None = None
+    owner: str | None = None
+    source: str | None = None
+    conversation_ref: str | None = None
+    vars: dict[str, object] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class DueStep:
+    account_id: int
+    enrollment_id: int
+    contact_id: int
+    cv_id: int
+    run_no: int
+    due_at: Instant
+    lane: int
+    step_no: int
+    seq: int = 1
+    claim_id: int | None = None
+    attempt: int = 0
+    flags: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountDay:
+    account_id: int
+    local_date: date
+    cap: int
+    starts_at: Instant
+    ends_at: Instant
+    used: int = 0
+    bulk: int = 0
+    individual: int = 0
+    internal: int = 0
+    held: bool = False
+    paused: frozenset[int] = frozenset()
+
+    @property
+    def remains(self) -> int:
+        return max(self.cap - self.used - self.bulk, 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Claim:
+    """One leased batch; which steps stand under it, the steps say."""
+
+    claim_id: int
+    incarnation: int
+    leased_at: Instant
+    n: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Lane:
+    account_id: int
+    lane: int
+    key: LaneKey
+
+
+@dataclass(slots=True, kw_only=True)
+class Park:
+    account_id: int
+    lane: int
+    reason: str
+    release_at: Instant | None
+
+
+@dataclass(slots=True, kw_only=True)
+class StepLog:
+    account_id: int
+    enrollment_id: int
+    claim_id: int
+    leased_at: Instant
+    cv_id: int
+    run_no: int
+    row: LogRow
+
+
+@dataclass(slots=True, kw_only=True)
+class JournalLine:
+    at: Instant
+    account_id: int
+    enrollment_id: int | None
+    contact_id: int | None
+    kind: str
+    detail: dict[str, object]
+    actor: str = "dripd"
+
+
+@dataclass(slots=True, kw_only=True)
+class Evidence:
+    at: Instant
+    account_id: int
+    enrollment_id: int
+    claim_id: int
+    seq: int
+    state: int
+    provider_id: str | None
+    reason: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    account_id: int
+    id: int
+    enrollment_id: int
+    contact_id: int
+    seq: int
+    campaign_key: str | None
+    step_key: str
+    kind: str
+    title: str
+    assignee: str
+    due_at: Instant | None
+    reminder_at: Instant | None
+    payload: dict[str, object]
+    state: str = "open"
+
+
+@dataclass(slots=True, kw_only=True)
+class Notification:
+    account_id: int
+    id: int
+    kind: str
+    recipient: str | None
+    enrollment_id: int | None
+    task_id: int | None
+    payload: dict[str, object]
+    created_at: Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class SinkRule:
+    id: int
+    recipient_like: str
+    answer: str
+    times: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """`beat_at` is real time in ms, the other instant the deployment's."""
+
+    incarnation: int
+    name: str
+    version: str
+    beat_at: int
+    clock_at: Instant | None = None
+    accounts: int = 0
+    state: str = "running"
+    dead: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Nudge:
+    """`at` is real time in ms."""
+
+    id: int
+    account_id: int
+    at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    id: int
+    account_key: str
+    source: str
+    n: int

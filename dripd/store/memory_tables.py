@@ -1,0 +1,373 @@
+"""Where does memory keep what Postgres keeps? Every table, its indexes, ids and the instant."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import date
+from itertools import count
+from typing import TypeVar
+
+from dripd.channels.base import SinkRow
+from dripd.clock import Clock, Instant
+from dripd.store.memory_rows import (
+    KIND_BITS,
+    STOPS,
+    Account,
+    AccountDay,
+    Campaign,
+    CampaignVersion,
+    Claim,
+    Company,
+    Contact,
+    ContactList,
+    DueStep,
+    EnrollRequest,
+    EventIn,
+    EventLog,
+    Evidence,
+    JournalLine,
+    Lane,
+    Mark,
+    Node,
+    Notification,
+    Nudge,
+    Park,
+    Run,
+    SeenRequest,
+    SinkRule,
+    StepLog,
+    Subject,
+    Suppression,
+    Task,
+    Trigger,
+    Usage,
+)
+from dripd.store.memory_table import Groups, Shelves, Table, UndoLog
+from dripd.store.protocol import LaneKey, SenderRow
+
+T = TypeVar("T")
+
+DELIVERY_ID = re.compile(r"^([0-9]{1,18})-[0-9]{1,9}$", re.ASCII)
+
+PLANS: dict[str, int | None] = {
+    "professional": 300,
+    "accelerator": 400,
+    "enterprise": 1000,
+    "unlimited": None,
+}
+
+Ids = tuple[int, int]
+"""(account, id): how every row of an account is known."""
+
+
+class Tables:
+    """The rows of one deployment. `real_ms` is real time: who is alive, when a nudge is old."""
+
+    def __init__(self, clock: Clock, real_ms: Callable[[], int]) -> None:
+        self.clock = clock
+        self.real_ms = real_ms
+        self.deployment = "memory"
+        self.undo = UndoLog()
+        self._ids = {
+            name: count(1) for name in ("account", "row", "run", "request", "event", "claim")
+        }
+        self.last_event_id = 0
+        self._make_doors()
+        self._make_campaigns()
+        self._make_hot()
+        self._make_rest()
+
+    def now(self) -> Instant:
+        return self.clock.now()
+
+    def next_id(self, name: str = "row") -> int:
+        """The next of a sequence; like Postgres's, it is not rolled back."""
+        return next(self._ids[name])
+
+    def transact(self, work: Callable[[], T], *, keep: bool = True) -> T:
+        """Do *work* as a whole or not at all; without *keep* it is rolled back after it."""
+        try:
+            result = work()
+        except BaseException:
+            self.undo.roll_back()
+            raise
+        if keep:
+            self.undo.forget()
+        else:
+            self.undo.roll_back()
+        return result
+
+    def _make_doors(self) -> None:
+        undo = self.undo
+        self.plans = dict(PLANS)
+        self.account_keys: Groups[int, Account] = Groups(lambda a: a.key)
+        self.accounts: Table[int, Account] = Table(undo, self.account_keys)
+        self.senders: Table[Ids, SenderRow] = Table(undo)
+        self.contact_emails: Groups[Ids, Contact] = Groups(_email_of)
+        self.contact_phones: Groups[Ids, Contact] = Groups(_phone_of)
+        self.contact_names: Groups[Ids, Contact] = Groups(_external_of)
+        self.contacts: Table[Ids, Contact] = Table(
+            undo, self.contact_emails, self.contact_phones, self.contact_names
+        )
+        self.companies: Table[Ids, Company] = Table(undo)
+        self.list_keys: Groups[Ids, ContactList] = Groups(lambda x: (x.account_id, x.key))
+        self.lists: Table[Ids, ContactList] = Table(undo, self.list_keys)
+        self.tags_of: Groups[tuple[int, int, str], Mark] = Groups(_marked)
+        self.tags: Table[tuple[int, int, str], Mark] = Table(undo, self.tags_of)
+        self.places_of: Groups[tuple[int, int, int], Mark] = Groups(_marked)
+        self.places: Table[tuple[int, int, int], Mark] = Table(undo, self.places_of)
+        self.suppressions: Table[tuple[str, int, str], Suppression] = Table(undo)
+        self.pending: Shelves[int, EnrollRequest] = Shelves(_pending)
+        self.requests: Table[int, EnrollRequest] = Table(undo, self.pending)
+        self.seen_requests: Table[tuple[int, str], SeenRequest] = Table(undo)
+        self.events_by_account: Shelves[int, EventIn] = Shelves(
+            lambda e: (e.account_id, (e.id,))
+        )
+        self.stops_by_account: Shelves[int, EventIn] = Shelves(_stopping)
+        self.events_by_subject: Groups[int, EventIn] = Groups(
+            lambda e: (e.account_id, e.subject)
+        )
+        self.events: Table[int, EventIn] = Table(
+            undo, self.events_by_account, self.stops_by_account, self.events_by_subject
+        )
+        self.logged_of: Groups[int, EventLog] = Groups(lambda e: (e.account_id, e.contact_id))
+        self.event_log: Table[int, EventLog] = Table(undo, self.logged_of)
+        self.seen_events: Table[tuple[int, str], bool] = Table(undo)
+        self.usage: Table[int, Usage] = Table(undo)
+        self.nudges: Table[int, Nudge] = Table(undo)
+
+    def _make_campaigns(self) -> None:
+        self.campaign_keys: Groups[Ids, Campaign] = Groups(lambda c: (c.account_id, c.key))
+        self.campaigns: Table[Ids, Campaign] = Table(self.undo, self.campaign_keys)
+        self.versions_of: Groups[int, CampaignVersion] = Groups(
+            lambda v: (v.account_id, v.campaign_id)
+        )
+        self.versions_in: Groups[int, CampaignVersion] = Groups(lambda v: v.account_id)
+        self.versions: Table[int, CampaignVersion] = Table(
+            self.undo, self.versions_of, self.versions_in
+        )
+        self.triggers: Table[Ids, Trigger] = Table(self.undo)
+
+    def _make_hot(self) -> None:
+        self.runs_of: Groups[Ids, Run] = Groups(lambda r: (r.account_id, r.contact_id))
+        self.run_numbers: Groups[Ids, Run] = Groups(
+            lambda r: (r.account_id, r.contact_id, r.campaign_id, r.run_no)
+        )
+        self.run_reentry: Groups[Ids, Run] = Groups(_reentry)
+        self.run_exclusive: Groups[Ids, Run] = Groups(_exclusive)
+        self.run_conversation: Groups[Ids, Run] = Groups(_conversation)
+        self.runs: Table[Ids, Run] = Table(
+            self.undo,
+            self.runs_of,
+            self.run_numbers,
+            self.run_reentry,
+            self.run_exclusive,
+            self.run_conversation,
+        )
+        self.due_by_lane: Shelves[Ids, DueStep] = Shelves(
+            lambda d: ((d.account_id, d.lane), (d.due_at, d.enrollment_id))
+        )
+        self.due_by_claim: Groups[Ids, DueStep] = Groups(lambda d: d.claim_id)
+        self.due: Table[Ids, DueStep] = Table(self.undo, self.due_by_lane, self.due_by_claim)
+        self.days_of: Groups[tuple[int, date], AccountDay] = Groups(lambda d: d.account_id)
+        self.days: Table[tuple[int, date], AccountDay] = Table(self.undo, self.days_of)
+        self.claims: Table[int, Claim] = Table(self.undo)
+        self.lane_keys: Groups[Ids, Lane] = Groups(lambda x: (x.account_id, x.key))
+        self.lanes_of: Groups[Ids, Lane] = Groups(lambda x: x.account_id)
+        self.lanes: Table[Ids, Lane] = Table(self.undo, self.lane_keys, self.lanes_of)
+        self.parks: Table[Ids, Park] = Table(self.undo)
+
+    def _make_rest(self) -> None:
+        undo = self.undo
+        self.log_of: Groups[int, StepLog] = Groups(lambda x: (x.account_id, x.enrollment_id))
+        self.step_log: Table[int, StepLog] = Table(undo, self.log_of)
+        self.journal: Table[int, JournalLine] = Table(undo)
+        self.evidence: Table[int, Evidence] = Table(undo)
+        self.tasks: Table[Ids, Task] = Table(undo)
+        self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self.notifications: Table[Ids, Notification] = Table(undo)
+        self.sink: Table[int, tuple[Instant, SinkRow]] = Table(undo)
+        self.sink_rules: Table[int, SinkRule] = Table(undo)
+        self.nodes: Table[int, Node] = Table(undo)
+        self.locked_rows: Counter[int] = Counter()
+        self.locked_days: Counter[int] = Counter()
+        self.locked_inboxes: Counter[int] = Counter()
+
+    def is_suppressed(self, account_id: int, channel: str, address: str | None) -> bool:
+        """Does a standing order, of this account or of all, forbid *address*?"""
+        if address is None:
+            return False
+        now = self.now()
+        rows = (
+            self.suppressions.get((address.lower(), account, channel))
+            for account in (account_id, 0)
+        )
+        return any(
+            row is not None and (row.expires_at is None or row.expires_at > now) for row in rows
+        )
+
+    def day_at(self, account_id: int, at: Instant) -> AccountDay | None:
+        """The account's day row that contains *at*."""
+        for key in self.days_of.at(account_id):
+            day = self.days[key]
+            if day.starts_at <= at < day.ends_at:
+                return day
+        return None
+
+    def account_of(self, account_id: int | None, key: str | None) -> Account | None:
+        """By id, else by key."""
+        if account_id is not None:
+            return self.accounts.get(account_id)
+        found = self.account_keys.at(key)
+        return self.accounts[found[0]] if found else None
+
+    def campaign_of(self, account_id: int, key: str | None) -> Campaign | None:
+        found = self.campaign_keys.at((account_id, key))
+        return self.campaigns[found[0]] if found else None
+
+    def list_of(self, account_id: int, key: str) -> ContactList | None:
+        found = self.list_keys.at((account_id, key))
+        return self.lists[found[0]] if found else None
+
+    def lane_of(self, account_id: int, key: LaneKey) -> int:
+        """The number of a lane, made if it is not there; never changed or reused."""
+        found = self.lane_keys.at((account_id, key))
+        if found:
+            return found[0][1]
+        known = self.lanes_of.at(account_id)
+        number = known[-1][1] + 1 if known else 0
+        self.lanes.add((account_id, number), Lane(account_id=account_id, lane=number, key=key))
+        return number
+
+    def tell(  # noqa: PLR0913 - the columns of one row
+        self,
+        account_id: int | None,
+        kind: str | None,
+        *,
+        contact_id: int | None = None,
+        payload: object = None,
+        delivery_id: str | None = None,
+        conversation_ref: str | None = None,
+        address: str | None = None,
+        dedup_key: str | None = None,
+        occurred_at: Instant | None = None,
+    ) -> int:
+        """Append a row to `event_in`; returns its id."""
+        self.last_event_id = event_id = self.next_id("event")
+        self.events.add(
+            event_id,
+            EventIn(
+                id=event_id,
+                account_id=account_id,
+                contact_id=contact_id,
+                kind=kind,
+                delivery_id=delivery_id,
+                conversation_ref=conversation_ref,
+                address=address,
+                dedup_key=dedup_key,
+                occurred_at=self.now() if occurred_at is None else occurred_at,
+                payload={} if payload is None else copy.deepcopy(payload),
+                kind_bit=KIND_BITS.get(kind or "", 0),
+                subject=subject_of(contact_id, delivery_id, address),
+            ),
+        )
+        return event_id
+
+    def write_journal(
+        self,
+        account_id: int,
+        enrollment_id: int | None,
+        contact_id: int | None,
+        kind: str,
+        detail: dict[str, object],
+    ) -> None:
+        line = JournalLine(
+            at=self.now(),
+            account_id=account_id,
+            enrollment_id=enrollment_id,
+            contact_id=contact_id,
+            kind=kind,
+            detail=detail,
+        )
+        self.journal.add(self.next_id(), line)
+
+    def nudge(self, account_id: int) -> None:
+        """Say to every daemon: look again at this account."""
+        number = self.next_id()
+        self.nudges.add(number, Nudge(id=number, account_id=account_id, at=self.real_ms()))
+
+    def refresh_gates(self, account_ids: Iterable[int]) -> None:
+        """Pause, resume, publish and close reach later leases through the day rows."""
+        now = self.now()
+        for account_id in set(account_ids):
+            account = self.accounts.get(account_id)
+            if account is None:
+                continue
+            paused = frozenset(
+                cv_id
+                for cv_id in self.versions_in.at(account_id)
+                if self.campaign_of_version(cv_id).status in {"paused", "inactive", "archived"}
+            )
+            for key in self.days_of.at(account_id):
+                if self.days[key].ends_at > now:
+                    self.days.change(key, held=not account.is_open, paused=paused)
+
+    def campaign_of_version(self, cv_id: int) -> Campaign:
+        version = self.versions[cv_id]
+        return self.campaigns[version.account_id, version.campaign_id]
+
+
+def subject_of(contact_id: int | None, delivery_id: str | None, address: str | None) -> Subject:
+    """Whom an event concerns, as the generated column `event_in.subject` says it."""
+    if contact_id is not None:
+        return ("contact", contact_id)
+    found = DELIVERY_ID.match(delivery_id or "")
+    if found:
+        return ("run", int(found[1]))
+    return None if address is None else ("address", address.lower())
+
+
+def _email_of(contact: Contact) -> tuple[int, str] | None:
+    return (contact.account_id, contact.email.lower()) if contact.email is not None else None
+
+
+def _phone_of(contact: Contact) -> tuple[int, str] | None:
+    return (contact.account_id, contact.phone) if contact.phone is not None else None
+
+
+def _external_of(contact: Contact) -> tuple[int, str] | None:
+    named = contact.external_id
+    return (contact.account_id, named) if named is not None else None
+
+
+def _marked(mark: Mark) -> Ids:
+    return (mark.account_id, mark.contact_id)
+
+
+def _pending(request: EnrollRequest) -> tuple[str, tuple[int]] | None:
+    return ("pending", (request.id,)) if request.status == "pending" else None
+
+
+def _stopping(event: EventIn) -> tuple[int | None, tuple[int]] | None:
+    return (event.account_id, (event.id,)) if event.kind_bit & STOPS else None
+
+
+def _reentry(run: Run) -> tuple[int, int, int] | None:
+    if run.reentry is None:
+        return None
+    return (run.account_id, run.campaign_id, run.contact_id)
+
+
+def _exclusive(run: Run) -> tuple[int, int, str] | None:
+    if run.exclusive is None:
+        return None
+    return (run.account_id, run.contact_id, run.exclusive)
+
+
+def _conversation(run: Run) -> tuple[int, str] | None:
+    if run.conversation_ref is None or run.status != 1:
+        return None
+    return (run.account_id, run.conversation_ref)
