@@ -1,0 +1,92 @@
+"""The deployment at the desk: its instant, its daemons, what is due and held, its audit."""
+
+from __future__ import annotations
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.clock import Instant, format_instant
+from dripd.errors import BadRequest, Conflict
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    page,
+    read_cursor,
+    read_duration,
+    read_instant,
+    read_now,
+    shown,
+)
+from dripd.store.statements import sql
+
+
+async def show_clock(conn: Conn) -> Result:
+    """The mode of the clock, `manual` or `system`, and the deployment's instant."""
+    manual = await conn.fetchval(sql("clock_is_manual"))
+    now = await read_now(conn)
+    return {"mode": "manual" if manual else "system", "now": format_instant(now)}
+
+
+async def aim_clock(conn: Conn, call: Call, args: p.ClockSet | p.ClockAdvance) -> Deed:
+    """Where the manual clock is to go, in `to`; the daemon takes it there afterwards.
+
+    Raises `Conflict` for a clock that is not manual, and for an instant that has passed.
+    """
+    if not await conn.fetchval(sql("clock_is_manual")):
+        raise Conflict(
+            "the clock is the machine's own", code="not_manual", hint="dripd run --clock manual"
+        )
+    now = await read_now(conn)
+    if isinstance(args, p.ClockAdvance):
+        to = Instant(now + read_duration(args.by, "by"))
+    else:
+        to = read_instant(args.to, "to")
+    if to < now:
+        raise Conflict(
+            f"it is {format_instant(now)} already", code="earlier", hint="time moves forward"
+        )
+    if to >= 4_733_510_400_000:
+        raise BadRequest("nothing is due after 2120", path="to")
+    return Deed(result={"changed": to > now, "to": to}, target=format_instant(to))
+
+
+async def list_nodes(conn: Conn) -> Result:
+    rows = await conn.fetch(sql("list_nodes"))
+    return {"items": [shown(row) for row in rows], "next": None}
+
+
+async def read_status(conn: Conn) -> Result:
+    """What SQL knows of `status`: daemons, what is due, what is held, what is unknown.
+
+    Counts stop at 1,000 for each lane, so that a backlog of millions costs nothing.
+    """
+    facts = await conn.fetchrow(sql("read_status"))
+    held: dict[str, int] = {}
+    for row in await conn.fetch(sql("count_held")):
+        held[row["reason"]] = held.get(row["reason"], 0) + row["n"]
+    nodes = [shown(row, "version", "claims") for row in await conn.fetch(sql("list_nodes"))]
+    return {
+        **await show_clock(conn),
+        "deployment": facts["id"],
+        "daemons": nodes,
+        "due_now": facts["due_now"],
+        "unknown": facts["unknown"],
+        "held": held,
+    }
+
+
+async def list_audit(conn: Conn, args: p.AuditList) -> Result:
+    """The audit, the latest first."""
+    (before,) = read_cursor(args.after, 2**63 - 1)
+    since = None if args.since is None else await _since(conn, args.since)
+    rows = await conn.fetch(
+        sql("list_audit"), args.who, args.method, args.target, since, before, args.limit + 1
+    )
+    return page(rows, args.limit, "id")
+
+
+async def _since(conn: Conn, text: str) -> Instant:
+    if text[:1].isdigit() and "-" not in text:
+        back = read_duration(text, "since")
+        return Instant(max(0, await read_now(conn) - back))
+    return read_instant(text, "since")

@@ -1,0 +1,40 @@
+"""Why does this run wait, and what has happened to this contact?
+
+The facts of `explain` are read here and judged by `dripd.daemon.control_explain`, which may
+open zones and holiday calendars.
+"""
+
+from __future__ import annotations
+
+from dripd.admin import params as p
+from dripd.errors import NotFound
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Result, Row, cursor_of, read_cursor, shown
+from dripd.store.desk_find import find_contact
+from dripd.store.statements import sql
+
+
+async def read_waits(conn: Conn, args: p.EnrollKey | p.ContactKey) -> list[Row]:
+    """The facts on which the waiting of a run (of every live run of a contact) is judged."""
+    if isinstance(args, p.EnrollKey):
+        rows = await conn.fetch(sql("read_waits"), None, None, args.enrollment)
+        if not rows:
+            raise NotFound(
+                f"there is no enrollment {args.enrollment}", hint="dripd enroll list"
+            )
+    else:
+        found = await find_contact(conn, args.contact, args.account)
+        rows = await conn.fetch(sql("read_waits"), found["account_id"], found["id"], None)
+    return [dict(row) for row in rows]
+
+
+async def read_timeline(conn: Conn, args: p.ContactTimeline) -> Result:
+    """What happened to the contact, oldest first."""
+    found = await find_contact(conn, args.contact, args.account)
+    (start,) = read_cursor(args.after, 0)
+    rows = await conn.fetch(
+        sql("read_timeline"), found["account_id"], found["id"], args.enrollment, start,
+        args.limit + 1,
+    )  # fmt: skip
+    following = cursor_of({"n": start + args.limit}, ("n",)) if rows[args.limit :] else None
+    return {"items": [shown(row) for row in rows[: args.limit]], "next": following}

@@ -1,0 +1,323 @@
+"""Campaign files at the desk: what the account knows, drafts, versions.
+
+Reading and judging a file takes long and is done elsewhere (`dripd.daemon.control_file`);
+what stands here runs under the campaign's row lock and only compares and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dripd.admin.messages import Call
+from dripd.campaigns.definition import Definition, Match
+from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.known import Known
+from dripd.campaigns.settings import parse_window
+from dripd.campaigns.window import WindowSpec
+from dripd.errors import Conflict, DefinitionError, DripdError
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Result, Row
+from dripd.store.desk_find import find_account, find_campaign, lock_campaign
+from dripd.store.desk_pick import Picked
+from dripd.store.desk_run import stop_rows
+from dripd.store.statements import sql
+
+Raw = Mapping[str, object]
+
+FIELD_ROUNDS = 60
+"""Looks at contacts for attrs keys not seen yet; each brings the keys of 200 contacts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """A campaign with its live definition and its draft; None where there is none."""
+
+    row: Row | None
+    live: Raw | None
+    draft: Raw | None
+    n_live: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A draft that has been judged: what becomes the next version, and how.
+
+    `raw` is the draft that was judged; another one in its place refuses, as `Outdated`.
+    `locked`: live runs forbid it. `warnings` are handed through to the reply.
+    """
+
+    key: str
+    account: str
+    raw: Raw
+    definition: Definition
+    inflight: Literal["pin", "terminate"]
+    locked: bool
+    activate: bool = False
+    warnings: Sequence[Result] = ()
+
+
+class Outdated(DripdError):
+    """The draft was replaced while it was judged; judge again."""
+
+    code = "outdated"
+
+
+async def read_known(conn: Conn, keys: Sequence[str]) -> dict[str, Known]:
+    """What the accounts *keys* have, for `validate`; an account that is not there is left out."""
+    found: dict[str, Known] = {}
+    for key in keys:
+        account = await conn.fetchrow(sql("find_account"), key)
+        if account is not None:
+            found[key] = await _known(conn, account)
+    return found
+
+
+async def _known(conn: Conn, account: Row) -> Known:
+    facts = await conn.fetchrow(sql("read_known"), account["id"])
+    features = facts["features"]
+    return Known(
+        fields=frozenset(await _fields(conn, account["id"])),
+        field_types=facts["fields"],
+        lists=facts["lists"],
+        senders=facts["senders"],
+        features=None if features is None else frozenset(features),
+        campaigns=facts["campaigns"],
+        postal_address=bool(account["postal_address"]),
+        window=_window(account["send_window"]),
+    )
+
+
+async def _fields(conn: Conn, account: int) -> set[str]:
+    """Every attrs key that a contact of the account carries, without reading them all twice."""
+    seen: set[str] = set()
+    for _ in range(FIELD_ROUNDS):
+        rows = await conn.fetch(sql("find_more_fields"), account, sorted(seen))
+        if not rows:
+            break
+        seen.update(row["key"] for row in rows)
+    return seen
+
+
+def _window(value: object) -> WindowSpec | None:
+    if not isinstance(value, Mapping):
+        return None
+    try:
+        found = parse_window(value)
+    except DefinitionError:
+        return None  # the account's own fault; the daemon says so
+    return None if found == "off" else found
+
+
+async def read_sides(conn: Conn, key: str, account: str | None, *, must: bool = True) -> Sides:
+    """The campaign *key* with both definitions. Raises `NotFound` unless *must* is false."""
+    if not must:
+        owner = None if account is None else await conn.fetchrow(sql("find_account"), account)
+        if owner is None or not await conn.fetch(sql("find_campaigns"), key, owner["id"]):
+            return Sides(row=None, live=None, draft=None, n_live=0)
+    row = await find_campaign(conn, key, account)
+    return await _sides(conn, row)
+
+
+async def _sides(conn: Conn, row: Row) -> Sides:
+    live = None
+    if row["live_cv_id"] is not None:
+        live = await conn.fetchval(
+            sql("read_definition"), row["account_id"], row["id"], row["live_version"]
+        )
+    return Sides(
+        row=dict(row), live=live, draft=row["draft"], n_live=await count_live(conn, row)
+    )
+
+
+async def count_live(conn: Conn, row: Row) -> int:
+    """The live runs of a campaign."""
+    return int(await conn.fetchval(sql("count_live_runs"), row["account_id"], row["id"]))
+
+
+async def store_drafts(
+    conn: Conn, call: Call, wanted: Sequence[tuple[Definition, Sequence[Result]]]
+) -> Deed:
+    """Store each definition as its campaign's draft, all of them; with the warnings of each."""
+    items: dict[int, Result] = {}
+    accounts: set[int] = set()
+    order = sorted(
+        range(len(wanted)), key=lambda i: (wanted[i][0].account, wanted[i][0].campaign)
+    )
+    for index in order:
+        definition, warnings = wanted[index]
+        account = await find_account(conn, definition.account)
+        accounts.add(account["id"])
+        stored = await _store(conn, call, account, definition)
+        items[index] = {"ok": True, **stored, "faults": [], "warnings": list(warnings)}
+    ordered = [items[index] for index in range(len(wanted))]
+    return Deed(
+        result={
+            "ok": True,
+            "changed": sum(bool(item["changed"]) for item in ordered),
+            "items": ordered,
+        },
+        accounts=tuple(sorted(accounts)),
+        target=", ".join(str(item["campaign"]) for item in ordered)[:200],
+    )
+
+
+async def _store(conn: Conn, call: Call, account: Row, definition: Definition) -> Result:
+    await conn.execute(sql("lock_key"), f"campaign {account['id']} {definition.campaign}")
+    known = await conn.fetch(sql("find_campaigns"), definition.campaign, account["id"])
+    if known:
+        row = await lock_campaign(conn, definition.campaign, account["key"])
+        sides = await _sides(conn, row)
+        draft, changed = next_draft(sides, definition.raw)
+        if changed:
+            await conn.execute(
+                sql("put_draft"), row["account_id"], row["id"], draft, definition.name,
+                definition.goal_text or None, definition.owner or row["owner"],
+                definition.board or None,
+            )  # fmt: skip
+        version = row["live_version"]
+    else:
+        draft, changed, version = definition.raw, True, None
+        await conn.execute(
+            sql("make_campaign"), account["id"], definition.campaign, definition.name,
+            definition.goal_text or None, definition.owner or call.actor,
+            definition.board or None, dict(definition.raw),
+        )  # fmt: skip
+    return {
+        "campaign": definition.campaign,
+        "account": account["key"],
+        "version": version,
+        "draft": draft is not None,
+        "changed": changed,
+    }
+
+
+def next_draft(sides: Sides, raw: Raw) -> tuple[Raw | None, bool]:
+    """The draft after *raw* is applied, and whether that changes anything.
+
+    What says the same as the live version needs no draft.
+    """
+    draft = None if raw == sides.live else dict(raw)
+    return draft, draft != sides.draft
+
+
+async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
+    """Make the draft the next version in one switch; see CONTRACT 3.4.
+
+    Raises `Outdated`, `Conflict` `active` and `confirm:N`.
+    """
+    row = await lock_campaign(conn, plan.key, plan.account)
+    sides = await _sides(conn, row)
+    if sides.draft is None or sides.draft != plan.raw:
+        raise Outdated("the draft was replaced meanwhile")
+    if sides.draft == sides.live:
+        await conn.execute(sql("drop_draft"), row["account_id"], row["id"])
+        return _published(plan, row, row["live_version"], 0, changed=False)
+    touched = sides.n_live if plan.inflight == "terminate" else 0
+    _refuse(call, plan, sides.n_live, touched)
+    version = await _switch(conn, call, plan, row)
+    if touched:
+        await _terminate(conn, call, row, version, touched)
+    kind = "pin" if plan.inflight == "pin" else "terminate"
+    return _published(plan, row, version, sides.n_live, changed=True, kind=kind)
+
+
+def _refuse(call: Call, plan: Publication, n_live: int, touched: int) -> None:
+    if plan.locked and n_live:
+        raise Conflict(
+            f"campaign {plan.key!r} is locked while it has live runs ({n_live})",
+            code="active",
+            hint=f"dripd campaign pause {plan.key}",
+        )
+    if touched and not call.yes and not call.dry_run:
+        raise Conflict(
+            f"{touched} live runs would be terminated", code=f"confirm:{touched}",
+            hint="repeat with --yes, or --inflight pin",
+        )  # fmt: skip
+
+
+async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> int:
+    """Insert the version and let the campaign point to it; its number."""
+    account, definition = row["account_id"], plan.definition
+    made = await conn.fetchrow(
+        sql("make_version"), account, row["id"], row["key"], dict(plan.raw), call.actor
+    )
+    steps = definition.steps
+    await conn.execute(
+        sql("make_version_steps"), account, made["id"], [step.key for step in steps],
+        [step.kind for step in steps], [step.name or None for step in steps],
+    )  # fmt: skip
+    await conn.execute(
+        sql("switch_version"), account, row["id"], made["version"], made["id"],
+        definition.name, definition.goal_text or None, definition.owner or row["owner"],
+        definition.board or None, plan.activate,
+    )  # fmt: skip
+    await _replace_triggers(conn, row, definition.triggers, call.actor)
+    detail = {"campaign": row["key"], "version": made["version"]}
+    await conn.execute(sql("note_campaign"), account, call.actor, "edited", detail)
+    if plan.activate:
+        await conn.execute(sql("note_campaign"), account, call.actor, "activated", detail)
+    return int(made["version"])
+
+
+async def _replace_triggers(
+    conn: Conn, row: Row, triggers: Sequence[Match], actor: str
+) -> None:
+    """Those of the file: one that stays the same keeps its place in time (forward only)."""
+    kinds = [trigger.kind for trigger in triggers]
+    matches = [dict(trigger.params) for trigger in triggers]
+    await conn.execute(sql("drop_file_triggers"), row["account_id"], row["id"], kinds, matches)
+    for kind, match in zip(kinds, matches, strict=True):
+        await conn.fetchrow(
+            sql("make_trigger"), row["account_id"], row["id"], row["key"], kind, match, "file",
+            actor,
+        )  # fmt: skip
+
+
+async def _terminate(conn: Conn, call: Call, row: Row, version: int, touched: int) -> None:
+    await end_all(conn, row, RunStatus.TERMINATED, "edited", call.actor)
+    await conn.execute(
+        sql("notify_editors"), row["account_id"], row["board"],
+        {
+            "actor": call.actor,
+            "count": touched,
+            "campaign": row["key"],
+            "version": version,
+        },
+    )  # fmt: skip
+
+
+async def end_all(conn: Conn, row: Row, status: RunStatus, reason: str, actor: str) -> int:
+    """End every live run of a campaign whose row is locked; how many."""
+    everyone = Picked(
+        account=row["account_id"], enrollments=None, contacts=None, campaigns=[row["id"]],
+        lists=None, tags=None, where=None, not_started=False, ended=False,
+    )  # fmt: skip
+    ended = 0
+    async for rows in everyone.chunks(conn):
+        ended += len(await stop_rows(conn, rows, status, reason, actor))
+    return ended
+
+
+def _published(
+    plan: Publication, row: Row, version: int, n_live: int, *, changed: bool, kind: str = "pin"
+) -> Deed:
+    inflight = {"pin": 0, "terminate": 0, "migrate": 0}
+    inflight[kind] = n_live
+    return Deed(
+        result={
+            "ok": True,
+            "campaign": row["key"],
+            "account": row["account_key"],
+            "version": version,
+            "draft": False,
+            "changed": changed,
+            "faults": [],
+            "warnings": list(plan.warnings),
+            "inflight": inflight,
+        },
+        accounts=(row["account_id"],),
+        target=row["key"],
+        detail={"version": version, "n": n_live, "inflight": kind},
+    )

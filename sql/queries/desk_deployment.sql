@@ -1,0 +1,62 @@
+-- name: clock_is_manual :one
+SELECT EXISTS (SELECT FROM dripd.clock) AS manual;
+
+-- name: list_nodes :many
+-- The daemons that have not been declared dead.
+SELECT n.name AS node, n.incarnation, n.version, n.state, n.beat_at AS heartbeat_at, n.accounts,
+    (SELECT count(*) FROM dripd.claim AS k WHERE k.incarnation = n.incarnation)::int4 AS claims
+FROM dripd.node AS n
+WHERE NOT n.dead
+ORDER BY n.started_at;
+
+-- name: read_status :one
+-- What is due and not held, up to 1,000 a lane, and what nobody knows the outcome of.
+SELECT d.id,
+    (SELECT count(*)
+        FROM dripd.lane AS l
+        CROSS JOIN LATERAL (
+            SELECT FROM dripd.due_step AS s
+            WHERE s.account_id = l.account_id AND s.lane = l.lane
+                AND s.due_at <= (SELECT dripd.now())
+            LIMIT 1000
+        ) AS due
+        WHERE NOT EXISTS (
+            SELECT FROM dripd.park AS k
+            WHERE k.account_id = l.account_id AND k.lane IN (l.lane, -1))
+    )::int4 AS due_now,
+    (SELECT count(*) FROM dripd.step_log WHERE state = 3)::int4 AS unknown
+FROM dripd.deployment AS d;
+
+-- name: count_held :many
+-- What is held: due steps of parked lanes, up to 1,000 a lane, and those held by themselves.
+SELECT k.reason, count(*)::int4 AS n
+FROM dripd.park AS k
+JOIN dripd.lane AS l ON l.account_id = k.account_id AND k.lane IN (l.lane, -1)
+CROSS JOIN LATERAL (
+    SELECT FROM dripd.due_step AS s
+    WHERE s.account_id = l.account_id AND s.lane = l.lane AND s.due_at <= (SELECT dripd.now())
+    LIMIT 1000
+) AS due
+GROUP BY k.reason
+UNION ALL
+SELECT r.hold_reason, count(*)::int4
+FROM dripd.account AS a
+JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
+JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
+WHERE r.hold_reason IS NOT NULL
+GROUP BY r.hold_reason;
+
+-- name: list_audit :many
+-- The audit, the latest first.
+--   $1 who  $2 method  $3 target  $4 since  $5 before (id)  $6 most; NULL = any
+SELECT u.id, u.at, u.node, u.uid, u."user", u.role, u.method, u.account_id, a.key AS account_key,
+    u.target, u.as_name, u.request_id, u.reason, u.detail, u.result
+FROM dripd.admin_audit AS u
+LEFT JOIN dripd.account AS a ON a.id = u.account_id
+WHERE ($1::text IS NULL OR $1::text IN (u."user", u.as_name))
+    AND ($2::text IS NULL OR u.method = $2::text)
+    AND ($3::text IS NULL OR u.target = $3::text)
+    AND ($4::timestamptz IS NULL OR u.at >= $4::timestamptz)
+    AND u.id < $5::int8
+ORDER BY u.id DESC
+LIMIT $6::int4;

@@ -1,0 +1,77 @@
+-- name: read_waits :many
+-- What a run waits for: of one enrollment, or every live run of a contact.
+--   $1 account     int4
+--   $2 contact     int8, NULL = any
+--   $3 enrollment  int8, NULL = any
+SELECT e.id AS enrollment_id, e.account_id, e.campaign_key, e.status, e.end_reason, e.step_key,
+    e.due_at, e.hold_reason, e.release_at, a.status AS account_status, a.subscription_active,
+    a.timezone, a.send_window, c.status AS campaign_status, r.hold_reason AS own_hold,
+    r.release_at AS own_release_at, d.step_no, d.lane, l.calendar, l.zone, l.channel,
+    (SELECT count(*) FROM dripd.version_step AS s
+        WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id)::int4 AS steps,
+    p.reason AS park_reason, p.release_at AS park_release_at,
+    y.cap - y.used - y.bulk AS cap_left, y.ends_at AS day_ends_at,
+    v.definition -> 'policy' ->> 'cap' AS cap_policy,
+    (SELECT dripd.now()) AS now_at
+FROM dripd.enrollment AS e
+JOIN dripd.account AS a ON a.id = e.account_id
+JOIN dripd.run AS r ON r.account_id = e.account_id AND r.id = e.id
+JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
+LEFT JOIN dripd.due_step AS d
+    ON d.account_id = r.account_id AND d.enrollment_id = r.id AND r.status = 1
+LEFT JOIN dripd.lane AS l ON l.account_id = d.account_id AND l.lane = d.lane
+LEFT JOIN LATERAL (
+    SELECT k.reason, k.release_at
+    FROM dripd.park AS k
+    WHERE k.account_id = d.account_id AND k.lane IN (d.lane, -1)
+    ORDER BY k.lane DESC
+    LIMIT 1
+) AS p ON d.lane >= 0
+LEFT JOIN dripd.account_day AS y
+    ON y.account_id = a.id
+    AND y.starts_at <= (SELECT dripd.now())
+    AND y.ends_at > (SELECT dripd.now())
+WHERE ($1::int4 IS NULL OR e.account_id = $1::int4)
+    AND ($2::int8 IS NULL OR (e.contact_id = $2::int8 AND r.status = 1))
+    AND ($3::int8 IS NULL OR e.id = $3::int8)
+ORDER BY e.id
+LIMIT 1000;
+
+-- name: read_timeline :many
+-- The journal of a contact's runs, and the events that came in about it, oldest first.
+--   $1 account     int4
+--   $2 contact     int8
+--   $3 enrollment  int8, NULL = all
+--   $4 offset      int4
+--   $5 most        int4
+WITH mine AS (
+    SELECT r.id, c.key AS campaign_key
+    FROM dripd.run AS r
+    JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+    WHERE r.account_id = $1::int4
+        AND r.contact_id = $2::int8
+        AND ($3::int8 IS NULL OR r.id = $3::int8)
+)
+SELECT t.at, t.kind, t.campaign_key, t.enrollment_id, t.step_key, t.detail
+FROM (
+    SELECT j.at, j.kind, mine.campaign_key, j.enrollment_id, j.detail ->> 'step_key' AS step_key,
+        j.detail, 1 AS rank
+    FROM dripd.journal AS j
+    JOIN mine ON mine.id = j.enrollment_id
+    WHERE j.account_id = $1::int4
+        AND j.enrollment_id = ANY (ARRAY(SELECT id FROM mine))
+    UNION ALL
+    SELECT e.occurred_at, 'event', NULL, e.enrollment_id, NULL,
+        jsonb_strip_nulls(jsonb_build_object('event', e.kind, 'id', e.id,
+            'delivery_id', e.delivery_id, 'refused', e.refused_reason)), 0
+    FROM dripd.event_log AS e
+    WHERE e.account_id = $1::int4
+        AND e.contact_id = $2::int8
+        AND ($3::int8 IS NULL OR e.enrollment_id = $3::int8)
+) AS t
+ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank,
+    array_position(ARRAY['accepted'], t.kind), coalesce((t.detail ->> 'seq')::int8, 2147483647),
+    t.kind
+OFFSET $4::int4
+LIMIT $5::int4;
