@@ -1,0 +1,381 @@
+"""How is this dripd set up? TOML, then the environment, then flags: one frozen `Config`.
+
+All faults are told at once, each with the path of its key. Secrets are references
+(`file:PATH`, `env:NAME`, `cred:NAME`) and become `Secret`s, which no dump shows; a secret
+written inline is a fault. The options themselves stand in `dripd.options`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket as sockets
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias, cast
+from urllib.parse import parse_qs, urlsplit
+
+from dripd.admin.place import socket_path, state_dir
+from dripd.admin.roles import Roster
+from dripd.channels.base import ProviderSettings, Secret
+from dripd.channels.registry import kinds
+from dripd.clock import Millis
+from dripd.errors import ConfigError, Fault
+from dripd.log import Format
+from dripd.options import PROVIDER, SECTIONS, Option, near
+
+ETC: Final = Path("/etc/dripd")
+SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
+REFERENCE: Final = re.compile(r"(file|env|cred):(.+)", re.DOTALL)
+
+Tree: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    """`[daemon]`; `node` is never empty."""
+
+    env: str
+    node: str
+    drain_timeout_ms: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """`[log]`."""
+
+    level: str
+    format: Format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """`[engine]`; `retention_days` 0 keeps everything."""
+
+    horizon_ms: Millis
+    batch: int
+    in_flight: int
+    lease_ahead_ms: Millis
+    coalesce_ms: Millis
+    poll_ms: Millis
+    admit_batch: int
+    send_timeout_ms: Millis
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One value as `config show` prints it: secrets as `***`."""
+
+    key: str
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a daemon needs to know; `dsn` None means the embedded Postgres of `state`."""
+
+    dsn: Secret | None
+    roster: Roster
+    daemon: DaemonConfig
+    log: LogConfig
+    engine: EngineConfig
+    net_allow: tuple[str, ...]
+    providers: Mapping[str, ProviderSettings]
+    state: Path
+    socket: Path
+    files: tuple[Path, ...]
+    shown: tuple[Shown, ...]
+
+
+def load(
+    file: Path | None = None, *, dsn: str | None = None, socket: str | None = None
+) -> Config:
+    """Read everything. Raises `ConfigError` with every fault.
+
+    Without *file*: `DRIPD_CONFIG`, else `/etc/dripd/dripd.toml` and `conf.d/*.toml` beside
+    it, as far as they exist.
+    """
+    reader = Reader()
+    files = tuple(config_files(file))
+    for path in files:
+        reader.add_file(path)
+    reader.add_environment(os.environ)
+    values = {name: reader.section(name, options) for name, options in SECTIONS.items()}
+    providers = reader.providers()
+    chosen = reader.dsn(values["postgres"]["dsn"], dsn)
+    reader.finish()
+    return assemble(
+        values,
+        providers=providers,
+        dsn=chosen,
+        socket=socket_path(socket, serving=True),
+        files=files,
+        shown=tuple(reader.shown),
+    )
+
+
+def config_files(file: Path | None) -> list[Path]:
+    if named := file or os.environ.get("DRIPD_CONFIG"):
+        return [Path(named)]
+    usual = [ETC / "dripd.toml", *sorted((ETC / "conf.d").glob("*.toml"))]
+    return [path for path in usual if path.is_file()]
+
+
+def assemble(
+    values: Mapping[str, Mapping[str, object]],
+    *,
+    providers: Mapping[str, ProviderSettings],
+    dsn: Secret | None,
+    socket: Path,
+    files: tuple[Path, ...],
+    shown: tuple[Shown, ...],
+) -> Config:
+    daemon, logging, engine = values["daemon"], values["log"], values["engine"]
+    roles = cast("Mapping[str, tuple[str, ...]]", values["admin.roles"])
+    spans = cast("Mapping[str, Millis]", {**engine, **daemon})
+    counts = cast("Mapping[str, int]", engine)
+    return Config(
+        dsn=dsn,
+        roster=Roster(**roles),
+        daemon=DaemonConfig(
+            env=str(daemon["env"]),
+            node=str(daemon["node"]) or sockets.gethostname(),
+            drain_timeout_ms=spans["drain_timeout"],
+        ),
+        log=LogConfig(level=str(logging["level"]), format=cast("Format", logging["format"])),
+        engine=EngineConfig(
+            horizon_ms=spans["horizon"],
+            batch=counts["batch"],
+            in_flight=counts["in_flight"],
+            lease_ahead_ms=spans["lease_ahead"],
+            coalesce_ms=spans["coalesce"],
+            poll_ms=spans["poll"],
+            admit_batch=counts["admit_batch"],
+            send_timeout_ms=spans["send_timeout"],
+            retention_days=counts["retention_days"],
+        ),
+        net_allow=cast("tuple[str, ...]", values["net"]["allow"]),
+        providers=providers,
+        state=state_dir(),
+        socket=socket,
+        files=files,
+        shown=shown,
+    )
+
+
+class Reader:
+    """The layers on top of each other, the faults found so far, and where values come from."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.shown: list[Shown] = []
+        self._tree: Tree = {}
+        self._origin: dict[str, str] = {}
+
+    def add_file(self, path: Path) -> None:
+        try:
+            tree = tomllib.loads(path.read_bytes().decode())
+        except OSError as error:
+            self._fault(str(path), f"cannot be read: {error.strerror}", "name another --config")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            self._fault(str(path), f"is no TOML: {error}", "see `dripd config schema`")
+        else:
+            self._merge(self._tree, tree, "", f"file:{path}")
+
+    def add_environment(self, environ: Mapping[str, str]) -> None:
+        """`DRIPD_SECTION__KEY=value` for every name that has a double underscore."""
+        for name, value in sorted(environ.items()):
+            *above, key = name.removeprefix("DRIPD_").lower().split("__")
+            if not name.startswith("DRIPD_") or not above:
+                continue
+            tree: Tree = {key: value}
+            for part in reversed(above):
+                tree = {part: tree}
+            self._merge(self._tree, tree, "", f"env:{name}")
+
+    def section(self, name: str, options: Mapping[str, Option]) -> dict[str, object]:
+        """The values of section *name*; a value with a fault is its default."""
+        found = self._take(name)
+        for key in found.keys() - options.keys():
+            self._unknown(f"{name}.{key}", key, options)
+        return {key: self._read(name, key, option, found) for key, option in options.items()}
+
+    def providers(self) -> dict[str, ProviderSettings]:
+        """`[provider.NAME]`, and the `sink` that is always there."""
+        tables = self._take("provider")
+        for extra in sorted(self._tree):
+            self._unknown(
+                extra, extra, {name.split(".")[0] for name in SECTIONS} | {"provider"}
+            )
+        found = {"sink": ProviderSettings(name="sink", kind="sink")}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                self._fault(f"provider.{name}", "must be a table", f"write [provider.{name}]")
+                continue
+            found[name] = self._provider(name, table)
+        return found
+
+    def dsn(self, configured: object, flag: str | None) -> Secret | None:
+        """`--dsn`, else `DRIPD_DSN`, else the configured one; None if there is none."""
+        origin = self._origin.get("postgres.dsn", "")
+        given = flag or os.environ.get("DRIPD_DSN")
+        if given:
+            origin = "flag:--dsn" if flag else "env:DRIPD_DSN"
+            self.shown = [s for s in self.shown if s.key != "postgres.dsn"]
+            self.shown.insert(0, Shown(key="postgres.dsn", value="***", origin=origin))
+            return Secret(given)
+        if not isinstance(configured, Secret):
+            return None
+        written = self._origin.get("postgres.dsn:inline") is not None
+        if written and origin.startswith("file:") and has_password(configured.reveal()):
+            hint = 'write the whole DSN to a file and dsn = "file:PATH", or set DRIPD_DSN'
+            self._fault("postgres.dsn", "holds a password inline", hint)
+        return configured or None
+
+    def finish(self) -> None:
+        """Raise `ConfigError` if anything was wrong."""
+        if self.faults:
+            first = self.faults[0]
+            more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+            raise ConfigError(
+                f"{first.path} {first.message}{more}",
+                faults=tuple(self.faults),
+                hint=first.hint,
+            )
+
+    def _merge(self, into: Tree, tree: Mapping[str, object], above: str, origin: str) -> None:
+        for key, value in tree.items():
+            path = f"{above}{key}"
+            beneath = into.get(key)
+            if isinstance(value, dict):
+                if not isinstance(beneath, dict):
+                    beneath = into[key] = {}
+                self._merge(beneath, value, f"{path}.", origin)
+            else:
+                into[key] = value
+                self._origin[path] = origin
+
+    def _take(self, name: str) -> Tree:
+        """Remove the table *name* from the tree; what is left at the end is unknown."""
+        *above, last = name.split(".")
+        tree: object = self._tree
+        for part in above:
+            tree = tree.get(part) if isinstance(tree, dict) else None
+        found = tree.pop(last, {}) if isinstance(tree, dict) else {}
+        if above and self._tree.get(above[0]) == {}:
+            del self._tree[above[0]]
+        if isinstance(found, dict):
+            return found
+        self._fault(name, "must be a table", f"write [{name}]")
+        return {}
+
+    def _read(self, section: str, key: str, option: Option, found: Tree) -> object:
+        path = f"{section}.{key}"
+        if key not in found:
+            self._show(path, option.default)
+            return option.default
+        try:
+            value = option.parse(found[key])
+        except ValueError as error:
+            self._fault(path, str(error), option.doc)
+            return option.default
+        if not option.reference:
+            self._show(path, value)
+            return value
+        self._show(path, "***")
+        return Secret(self._dereference(path, str(value)))
+
+    def _provider(self, name: str, table: Tree) -> ProviderSettings:
+        section = f"provider.{name}"
+        known = {key: table.pop(key) for key in PROVIDER if key in table}
+        read = {k: self._read(section, k, option, known) for k, option in PROVIDER.items()}
+        options, secrets = {}, {}
+        for key, value in table.items():
+            if SECRET_NAME.search(key):
+                secrets[key] = self._secret(f"{section}.{key}", value)
+                self._show(f"{section}.{key}", "***")
+            else:
+                options[key] = self._option(f"{section}.{key}", value)
+                self._show(f"{section}.{key}", value)
+        self._check_kind(section, str(read["kind"]), name)
+        numbers = cast("Mapping[str, int]", read)
+        return ProviderSettings(
+            name=name,
+            kind=str(read["kind"]),
+            base_url=str(read["base_url"]),
+            timeout_ms=Millis(numbers["timeout"]),
+            max_connections=numbers["max_connections"],
+            batch=numbers["batch"],
+            rate=str(read["rate"]),
+            options=options,
+            secrets=secrets,
+        )
+
+    def _check_kind(self, section: str, kind: str, name: str) -> None:
+        known = sorted(kinds())
+        if kind not in known:
+            message = f"{kind!r} is no adapter{near(kind, known)}" if kind else "is missing"
+            self._fault(f"{section}.kind", message, f"one of {', '.join(known)}")
+        elif name == "sink" and kind != "sink":
+            self._fault(f"{section}.kind", "the provider sink is of kind sink", "rename yours")
+
+    def _option(self, path: str, value: object) -> object:
+        """An adapter's own option; from the environment, read as TOML where it is any."""
+        if isinstance(value, str) and REFERENCE.fullmatch(value):
+            return self._dereference(path, value)
+        if isinstance(value, str) and self._origin.get(path, "").startswith("env:"):
+            try:
+                return tomllib.loads(f"v = {value}")["v"]
+            except tomllib.TOMLDecodeError:
+                return value
+        return value
+
+    def _secret(self, path: str, value: object) -> Secret:
+        if isinstance(value, str) and REFERENCE.fullmatch(value):
+            return Secret(self._dereference(path, value))
+        self._fault(
+            path, "is a secret written inline", 'write "file:PATH", "env:NAME" or "cred:NAME"'
+        )
+        return Secret("")
+
+    def _dereference(self, path: str, value: str) -> str:
+        """What *value* refers to; text that is no reference is itself."""
+        match = REFERENCE.fullmatch(value)
+        if match is None:
+            self._origin[f"{path}:inline"] = ""
+            return value
+        try:
+            return fetch(match[1], match[2])
+        except (OSError, KeyError, UnicodeDecodeError) as error:
+            self._fault(path, f"refers to {value}, which cannot be read: {error}", "")
+            return ""
+
+    def _unknown(self, path: str, key: str, options: Iterable[str]) -> None:
+        hint = near(key, options).removeprefix("; ") or f"known: {', '.join(sorted(options))}"
+        self._fault(path, "is unknown", hint, code="unknown_option")
+
+    def _fault(self, path: str, message: str, hint: str, *, code: str = "bad_value") -> None:
+        origin = self._origin.get(path)
+        where = f" ({origin})" if origin else ""
+        self.faults.append(Fault(code=code, path=path, message=message + where, hint=hint))
+
+    def _show(self, path: str, value: object) -> None:
+        origin = self._origin.get(path, "default")
+        self.shown.append(Shown(key=path, value=value, origin=origin))
+
+
+def fetch(how: str, what: str) -> str:
+    """The value behind a reference; raises `OSError` or `KeyError` where there is none."""
+    if how == "env":
+        return os.environ[what]
+    folder = os.environ["CREDENTIALS_DIRECTORY"] if how == "cred" else ""
+    return (Path(folder) / what).read_bytes().decode().rstrip("\r\n")
+
+
+def has_password(dsn: str) -> bool:
+    parts = urlsplit(dsn)
+    return bool(parts.password) or "password" in parse_qs(parts.query)

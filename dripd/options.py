@@ -1,0 +1,176 @@
+"""Which options are there? Every key of the configuration, with its bounds and its meaning.
+
+Checking, `config show` and the JSON schema all read the two tables here, so that none of
+them can know an option which the others do not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from dripd.admin.roles import Roster
+from dripd.clock import Millis
+from dripd.log import LEVELS
+from dripd.ratelimit.bucket import parse_rate
+
+UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+Parse: TypeAlias = Callable[[object], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One key: how its value is read (raising `ValueError`), its default, what it is for."""
+
+    parse: Parse
+    default: object
+    doc: str
+    schema: Mapping[str, object]
+    reference: bool = False
+
+
+def text(default: str, doc: str, *, reference: bool = False) -> Option:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or "\0" in value:
+            raise ValueError("must be a string")
+        return value
+
+    return Option(
+        parse=parse, default=default, doc=doc, schema={"type": "string"}, reference=reference
+    )
+
+
+def word(default: str, words: tuple[str, ...], doc: str) -> Option:
+    def parse(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(words)}{near(str(value), words)}")
+        return str(value)
+
+    return Option(parse=parse, default=default, doc=doc, schema={"enum": list(words)})
+
+
+def number(default: int, low: int, high: int, doc: str) -> Option:
+    """A whole number within [low, high]."""
+
+    def parse(value: object) -> int:
+        found = int(value) if isinstance(value, str) and value.isdecimal() else value
+        if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return found
+
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Option(parse=parse, default=default, doc=doc, schema=schema)
+
+
+def duration(default: int, low: int, high: int, doc: str) -> Option:
+    """Text such as `25s`, as milliseconds within [low, high]."""
+
+    def parse(value: object) -> Millis:
+        match = (
+            re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", value) if isinstance(value, str) else None
+        )
+        if match is None:
+            raise ValueError('must be a duration such as "25s" (ms, s, m, h, d)')
+        found = int(match[1]) * UNITS[match[2]]
+        if not low <= found <= high:
+            raise ValueError(f"must lie between {low} ms and {high} ms")
+        return Millis(found)
+
+    schema = {"type": "string", "pattern": r"^\d+(ms|s|m|h|d)$"}
+    return Option(parse=parse, default=Millis(default), doc=doc, schema=schema)
+
+
+def words(default: tuple[str, ...], doc: str) -> Option:
+    """A list of strings; in the environment, words with commas between."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        found = [w.strip() for w in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(found, list) or not all(isinstance(w, str) and w for w in found):
+            raise ValueError('must be a list of strings such as ["@dripd", "ann"]')
+        return tuple(found)
+
+    schema = {"type": "array", "items": {"type": "string"}}
+    return Option(parse=parse, default=default, doc=doc, schema=schema)
+
+
+def rate(doc: str) -> Option:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError('must be a rate such as "20/s"')
+        parse_rate(value)
+        return value
+
+    return Option(parse=parse, default="", doc=doc, schema={"type": "string"})
+
+
+SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
+    "postgres": {
+        "dsn": text("", "the database; empty: an embedded one", reference=True),
+    },
+    "admin.roles": {
+        "viewer": words(Roster().viewer, "users and @groups who may look"),
+        "member": words(Roster().member, "users and @groups who may act on what they own"),
+        "admin": words(Roster().admin, "users and @groups who may do everything"),
+    },
+    "daemon": {
+        "env": text("", "the deployment's name, shown to operators, such as prod-eu"),
+        "node": text("", "this daemon's name; empty: the host's"),
+        "drain_timeout": duration(25_000, 0, 600_000, "how long in-flight work may end"),
+    },
+    "log": {
+        "level": word("info", tuple(LEVELS), "what is written"),
+        "format": word("auto", ("auto", "json", "console"), "auto: console on a terminal"),
+    },
+    "net": {
+        "allow": words((), "networks and hosts, not public, that connectors may reach"),
+    },
+    "engine": {
+        "horizon": duration(60_000, 1_000, 3_600_000, "how far ahead the wheel is loaded"),
+        "batch": number(800, 1, 5_000, "most steps of one lease"),
+        "in_flight": number(8_000, 1, 100_000, "most leased and unanswered steps"),
+        "lease_ahead": duration(50, 0, 1_000, "how long before its due a step is leased"),
+        "coalesce": duration(20, 0, 1_000, "how long a lease waits for company"),
+        "poll": duration(1_000, 50, 60_000, "how often work is looked for without a nudge"),
+        "admit_batch": number(1_000, 1, 10_000, "most requests decided in one transaction"),
+        "send_timeout": duration(60_000, 1_000, 600_000, "total deadline of one send"),
+        "retention_days": number(0, 0, 36_500, "days until partitions go; 0: never"),
+    },
+}
+"""Every section with fixed keys; `[provider.NAME]` has `PROVIDER` and its kind's own."""
+
+PROVIDER: Final[Mapping[str, Option]] = {
+    "kind": text("", "the adapter: sink, smtp, sendgrid ..."),
+    "base_url": text("", "where the provider answers, instead of its usual address"),
+    "timeout": duration(30_000, 100, 600_000, "deadline of one request"),
+    "max_connections": number(8, 1, 1_000, "most connections at once"),
+    "batch": number(0, 0, 1_000, "messages a call; 0: as the adapter likes"),
+    "rate": rate("most messages a time, such as 20/s"),
+}
+
+
+def near(found: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known word is near *found*."""
+    close = difflib.get_close_matches(found, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def schema() -> dict[str, object]:
+    """The JSON Schema of a configuration file, for editors."""
+    top: dict[str, object] = {name: table_schema(o) for name, o in SECTIONS.items()}
+    roles = top.pop("admin.roles")
+    top["admin"] = closed({"roles": roles})
+    provider = {**table_schema(PROVIDER), "additionalProperties": True, "required": ["kind"]}
+    top["provider"] = {"type": "object", "additionalProperties": provider}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **closed(top)}
+
+
+def table_schema(options: Mapping[str, Option]) -> dict[str, object]:
+    return closed({k: {**o.schema, "description": o.doc} for k, o in options.items()})
+
+
+def closed(properties: Mapping[str, object]) -> dict[str, object]:
+    return {"type": "object", "properties": dict(properties), "additionalProperties": False}
