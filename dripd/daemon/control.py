@@ -1,0 +1,91 @@
+"""Who performs which admin method? Every one of `dripd.admin.catalogue.SPECS`, by name.
+
+A name that a client sends is looked up in this mapping and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dripd.admin.messages import Handler
+from dripd.daemon.control_campaign import CampaignControl
+from dripd.daemon.control_deployment import DeploymentControl
+from dripd.daemon.control_file import FileControl
+from dripd.daemon.control_room import Door, Hooks, Room
+from dripd.daemon.control_run import RunControl
+from dripd.store import desk_account, desk_contact, desk_list, desk_suppress, desk_work
+
+__all__ = ["Door", "Hooks", "handlers"]
+
+
+def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
+    """The handler of every method; `dripd.admin.catalogue.bind` takes them."""
+    room = Room(desk, hooks)
+    files = FileControl(room)
+    found: dict[str, Handler] = {
+        **_accounts(room),
+        **_contacts(room),
+        **_work(room),
+        **files.handlers(),
+        **CampaignControl(room, files).handlers(),
+        **RunControl(room).handlers(),
+        **DeploymentControl(room).handlers(),
+    }
+    return {name: room.guarded(handler) for name, handler in found.items()}
+
+
+def _accounts(room: Room) -> dict[str, Handler]:
+    return {
+        "account.set": room.changing(desk_account.set_account),
+        "account.list": room.reading(desk_account.list_accounts),
+        "account.show": room.reading(desk_account.show_account),
+        "account.pause": room.changing(desk_account.pause_account),
+        "account.resume": room.changing(desk_account.resume_account),
+        "sender.set": room.changing(desk_account.set_sender),
+        "sender.list": room.reading(desk_account.list_senders),
+        "sender.show": room.reading(desk_account.show_sender),
+        "sender.pause": room.changing(desk_account.pause_sender),
+        "sender.resume": room.changing(desk_account.resume_sender),
+        "operator.set": room.changing(desk_account.set_operator),
+        "operator.list": room.reading(desk_account.list_operators),
+        "operator.remove": room.changing(desk_account.remove_operator),
+    }
+
+
+def _contacts(room: Room) -> dict[str, Handler]:
+    return {
+        "list.set": room.changing(desk_list.set_list),
+        "list.list": room.reading(desk_list.list_lists),
+        "list.show": room.reading(desk_list.show_list),
+        "list.add": room.changing(desk_list.add_members),
+        "list.remove": room.changing(desk_list.remove_members),
+        "contact.add": room.changing(desk_contact.add_contact),
+        "contact.import": room.changing(desk_contact.import_contacts),
+        "contact.list": room.reading(desk_contact.list_contacts),
+        "contact.show": room.reading(desk_contact.show_contact),
+        "contact.update": room.changing(desk_contact.update_contact),
+        "contact.tag": room.changing(desk_contact.tag_contact),
+        "contact.untag": room.changing(desk_contact.untag_contact),
+        "contact.erase": room.changing(desk_contact.erase_contact),
+    }
+
+
+def _work(room: Room) -> dict[str, Handler]:
+    return {
+        "task.list": room.reading(desk_work.list_tasks),
+        "task.done": room.changing(desk_work.finish_task),
+        "task.cancel": room.changing(desk_work.cancel_task),
+        "task.assign": room.changing(desk_work.assign_task),
+        "notification.list": room.reading(desk_work.list_notifications),
+        "notification.read": room.changing(desk_work.read_notification),
+        "delivery.list": room.reading(desk_work.list_deliveries),
+        "delivery.show": room.reading(desk_work.show_delivery),
+        "dead.list": room.reading(desk_work.list_dead),
+        "dead.discard": room.changing(desk_work.discard_dead),
+        "suppress.add": room.changing(desk_suppress.add_suppressions),
+        "suppress.remove": room.changing(desk_suppress.remove_suppressions),
+        "suppress.check": room.reading(desk_suppress.check_suppression),
+        "suppress.import": room.changing(desk_suppress.import_suppressions),
+        "suppress.export": room.reading(desk_suppress.export_suppressions),
+        "event.add": room.changing(desk_suppress.add_event),
+    }

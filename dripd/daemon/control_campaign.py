@@ -1,0 +1,150 @@
+"""Campaigns over the socket: life-cycle, triggers, show, diff, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.campaigns.definition import Match
+from dripd.campaigns.parse import read
+from dripd.campaigns.reader import Section
+from dripd.campaigns.settings import read_match
+from dripd.daemon.control_diff import diff
+from dripd.daemon.control_file import FileControl
+from dripd.daemon.control_room import Room, away
+from dripd.daemon.control_text import show_policy, to_yaml
+from dripd.errors import BadRequest, Fault
+from dripd.store.desk_campaign import (
+    Turn,
+    Verb,
+    add_trigger,
+    list_campaigns,
+    list_triggers,
+    read_pair,
+    read_statistics,
+    remove_trigger,
+    show_campaign,
+    turn_campaign,
+)
+from dripd.store.desk_deed import Deed, Result
+from dripd.store.desk_file import Raw, read_sides
+
+
+class CampaignControl:
+    """The handlers of `campaign.*` (but those of files) and `list.trigger_*`."""
+
+    def __init__(self, room: Room, files: FileControl) -> None:
+        self._room = room
+        self._files = files
+
+    def handlers(self) -> Mapping[str, Handler]:
+        room = self._room
+        return {
+            "campaign.resume": self._turning("resume"),
+            "campaign.drain": self._turning("drain"),
+            "campaign.archive": self._turning("archive"),
+            "campaign.deactivate": self._turning("deactivate"),
+            "campaign.pause": self._turning("pause"),
+            "campaign.list": room.reading(list_campaigns),
+            "campaign.show": self.show,
+            "campaign.diff": self.diff,
+            "campaign.stats": room.reading(read_statistics),
+            "campaign.export": self.export,
+            "campaign.trigger_add": self._triggering(add_trigger),
+            "campaign.trigger_remove": self._triggering(remove_trigger),
+            "campaign.trigger_list": room.reading(list_triggers),
+            "list.trigger_add": self._triggering(add_trigger),
+            "list.trigger_remove": self._triggering(remove_trigger),
+        }
+
+    def _turning(self, verb: Verb) -> Handler:
+        async def handle(call: Call, args: p.CampaignKey | p.CampaignStop) -> Result:
+            mode = args.mode if isinstance(args, p.CampaignStop) else None
+            turn = await self._turn(verb, args, mode)
+            return await self._room.perform(turn_campaign, call, turn)
+
+        return handle
+
+    async def _turn(self, verb: Verb, args: p.CampaignKey, mode: str | None) -> Turn:
+        """The change with what the live version's policy says where the call does not."""
+        if verb == "pause" and mode == "drain":
+            raise BadRequest(
+                "a pause holds runs or removes them", code="unknown_option", path="mode",
+                hint="dripd campaign drain KEY",
+            )  # fmt: skip
+        sides = await self._room.desk.run(read_sides, args.key, args.account)
+        if sides.live is None or verb in {"drain", "archive"}:
+            return Turn(key=args.key, account=args.account, verb=verb)
+        policy = await self._files.policy(sides.live)
+        usual = policy.pause if verb == "pause" else policy.deactivate
+        return Turn(
+            key=args.key,
+            account=args.account,
+            verb=verb,
+            mode=mode or (usual if verb in {"pause", "deactivate"} else "hold"),
+            shift=verb == "resume" and policy.on_resume == "shift",
+        )
+
+    async def show(self, _call: Call, args: p.CampaignShow) -> Result:
+        found = await self._room.desk.run(show_campaign, args)
+        if args.policy and isinstance(found["definition"], Mapping):
+            found["policy"] = await away(_policy, found["definition"])
+        return found
+
+    async def diff(self, _call: Call, args: p.CampaignDiff) -> Result:
+        old, new = await self._room.desk.run(read_pair, args)
+        return {"campaign": args.key, "changes": diff(old, new)}
+
+    async def export(self, _call: Call, args: p.CampaignExport) -> Result:
+        found = await self._room.desk.run(show_campaign, args)
+        definition: Any = found["definition"] or {}
+        return {
+            "campaign": args.key,
+            "version": found["version"],
+            "definition": definition,
+            "text": await away(to_yaml, definition),
+        }
+
+    def _triggering(self, unit: Any) -> Handler:
+        async def handle(call: Call, args: p.CampaignTrigger | p.ListTrigger) -> Result:
+            return await self._room.perform(
+                _trigger, call, unit, args.campaign, args.account, match_of(args)
+            )
+
+        return handle
+
+
+async def _trigger(conn: Any, call: Call, unit: Any, *args: object) -> Deed:
+    found: Deed = await unit(conn, call, *args)
+    return found
+
+
+def _policy(raw: Raw) -> dict[str, object]:
+    definition, _ = read(raw)
+    return show_policy(definition.policy)
+
+
+def match_of(args: p.CampaignTrigger | p.ListTrigger) -> Match:
+    """The trigger that a command describes, read as a file's. Raises `BadRequest`."""
+    if isinstance(args, p.ListTrigger):
+        if args.on not in {"list_added", "list_removed"}:
+            raise BadRequest(
+                f"a list does not say {args.on!r}", path="on", hint="list_added or list_removed"
+            )
+        given: dict[str, object] = {"on": args.on, "list": args.list_key}
+    else:
+        given = {
+            "on": args.on, "list": args.list_key, "tag": args.tag, "field": args.field_,
+            "to": args.to, "from": args.from_, "board": args.board, "form": args.form,
+            "link": args.link, "step": args.step,
+        }  # fmt: skip
+    faults: list[Fault] = []
+    section = Section({k: v for k, v in given.items() if v is not None}, "", faults)
+    match = read_match(section)
+    section.finish()
+    if match is None or faults:
+        first = faults[0]
+        raise BadRequest(first.message, path=first.path, hint=first.hint)
+    return match

@@ -1,0 +1,92 @@
+"""The deployment over the socket: its clock, its daemons, its state, who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.clock import Instant
+from dripd.daemon.control_room import Room
+from dripd.errors import StoreError
+from dripd.store.connect import Conn
+from dripd.store.desk_account import read_operator, turn_all
+from dripd.store.desk_deed import Deed, Result
+from dripd.store.desk_deployment import (
+    aim_clock,
+    list_audit,
+    list_nodes,
+    read_status,
+    show_clock,
+)
+from dripd.store.desk_pick import confirm
+
+
+class DeploymentControl:
+    """The handlers of `clock.* daemon.* node.list audit.list`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "clock.show": self.clock,
+            "clock.set": self.set_clock,
+            "clock.advance": self.set_clock,
+            "daemon.pause": self.pause,
+            "daemon.resume": self.resume,
+            "daemon.status": self.status,
+            "daemon.ready": self.ready,
+            "daemon.whoami": self.whoami,
+            "node.list": self.nodes,
+            "audit.list": self._room.reading(list_audit),
+        }
+
+    async def clock(self, _call: Call, _args: p.Params) -> Result:
+        return await self._room.desk.run(show_clock)
+
+    async def set_clock(self, call: Call, args: p.ClockSet | p.ClockAdvance) -> Result:
+        """Take the manual clock there; answers when nothing more is due."""
+        aimed = await self._room.perform(aim_clock, call, args)
+        return dict(await self._room.hooks.clock_set(cast("Instant", aimed["to"])))
+
+    async def pause(self, call: Call, _args: p.Everything) -> Result:
+        return await self._room.perform(_turn_all, call, "paused")
+
+    async def resume(self, call: Call, _args: p.Everything) -> Result:
+        return await self._room.perform(_turn_all, call, "active")
+
+    async def status(self, _call: Call, _args: p.Params) -> Result:
+        """What the daemon knows, and what SQL knows where it answers."""
+        own = dict(self._room.hooks.status())
+        try:
+            facts = await self._room.desk.run(read_status)
+        except StoreError as error:
+            return {**own, "db": {"ok": False, "error": error.message}}
+        clock = {"mode": facts.pop("mode"), "now": facts.pop("now")}
+        return {**facts, "clock": clock, "db": {"ok": True, "error": None}, **own}
+
+    async def ready(self, _call: Call, _args: p.Params) -> Result:
+        return dict(self._room.hooks.ready())
+
+    async def whoami(self, call: Call, args: p.InAccount) -> Result:
+        operator = await self._room.desk.run(read_operator, call.actor, args.account)
+        return {
+            "uid": call.uid,
+            "user": call.user,
+            "role": str(call.role),
+            "why": call.why,
+            "as_name": call.as_name,
+            "operator": operator,
+        }
+
+    async def nodes(self, _call: Call, _args: p.Params) -> Result:
+        return await self._room.desk.run(list_nodes)
+
+
+async def _turn_all(conn: Conn, call: Call, status: str) -> Deed:
+    deed = await turn_all(conn, call, status)
+    if status == "paused":
+        confirm(call, len(deed.accounts), "accounts would be paused")
+    return deed

@@ -1,0 +1,122 @@
+"""Why does this run wait, and until when? The chain of gates before its next step.
+
+The order is that of FEATURES 6.1: due, pauses, single holds, window, cap, parking. A gate is
+in the chain while it is closed at the present instant, or will be when the step is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from datetime import date, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dripd.campaigns.settings import parse_window
+from dripd.campaigns.window import WindowSpec, build_window
+from dripd.clock import Instant, format_instant
+from dripd.errors import DefinitionError
+from dripd.scheduler.calendar import Window, next_open
+
+Holidays = Callable[[str], Container[date]]
+Gate = dict[str, object]
+NEVER = None
+"""A gate whose end nobody can tell: somebody must act."""
+
+
+def explain(row: Mapping[str, Any], holidays: Holidays) -> dict[str, object]:
+    """A row of `read_waits` as CONTRACT 8 shows it."""
+    now: Instant = row["now_at"]
+    chain = [
+        {"gate": gate, "until": _text(until), "detail": detail}
+        for gate, until, detail in _gates(row, now, holidays)
+    ]
+    return {
+        "enrollment_id": row["enrollment_id"],
+        "campaign_key": row["campaign_key"],
+        "status": row["status"],
+        "end_reason": row["end_reason"],
+        "step": _step(row),
+        "due_at": _text(row["due_at"]),
+        "hold_reason": row["hold_reason"],
+        "release_at": _text(row["release_at"]),
+        "chain": chain,
+        "ready_at": _text(_ready(row, now, holidays)),
+    }
+
+
+def _text(at: Instant | None) -> str | None:
+    return None if at is None else format_instant(at)
+
+
+def _step(row: Mapping[str, Any]) -> Gate | None:
+    if row["step_no"] is None:
+        return None
+    return {"key": row["step_key"], "index": row["step_no"] + 1, "of": row["steps"]}
+
+
+def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant | None:
+    """When every gate will have opened, as far as anybody can tell; None = nobody can."""
+    if row["due_at"] is None:
+        return None
+    untils = [until for _, until, _ in _gates(row, now, holidays)]
+    if any(until is NEVER for until in untils):
+        return None
+    return max([now, *(until for until in untils if until is not None)])
+
+
+Found = tuple[str, Instant | None, str]
+
+
+def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator[Found]:
+    if row["due_at"] is None:
+        return
+    if row["due_at"] > now:
+        yield "due", row["due_at"], "its delay has not passed"
+    yield from _pauses(row)
+    if row["own_hold"] is not None:
+        yield row["own_hold"], row["own_release_at"], "the step is held by itself"
+    due = max(now, row["due_at"])
+    yield from _window(row, due, holidays)
+    left, ends = row["cap_left"], row["day_ends_at"]
+    counted = row["channel"] == "email" and row["cap_policy"] != "none"
+    if counted and left is not None and left <= 0 and due < ends:
+        yield "cap", ends, "the account's day is spent"
+    if row["park_reason"] not in {None, "window", "cap"}:
+        yield row["park_reason"], row["park_release_at"], "its lane is parked"
+
+
+def _pauses(row: Mapping[str, Any]) -> Iterator[Found]:
+    if row["account_status"] != "active":
+        yield "account_paused", NEVER, f"the account is {row['account_status']}"
+    if not row["subscription_active"]:
+        yield "no_subscription", NEVER, "the account has no active subscription"
+    if row["campaign_status"] in {"paused", "inactive", "archived"}:
+        gate = "paused" if row["campaign_status"] == "paused" else "inactive"
+        yield gate, NEVER, f"the campaign is {row['campaign_status']}"
+
+
+def _window(row: Mapping[str, Any], due: Instant, holidays: Holidays) -> Iterator[Found]:
+    """The window of the lane, if it is closed when the step is due."""
+    if not row["calendar"]:
+        return
+    zone_name = row["timezone"] if row["zone"] == "account" else row["zone"]
+    try:
+        window = _calendar(row, holidays)
+        zone: tzinfo = ZoneInfo(zone_name)
+    except (DefinitionError, KeyError, ValueError, OSError) as error:
+        yield "window", NEVER, f"its window cannot be read: {error}"
+        return
+    opens = next_open(window, zone, due)
+    if opens is None:
+        yield "window", NEVER, "its window never opens"
+    elif opens > due:
+        yield "window", opens, f"closed until then in {zone_name}"
+
+
+def _calendar(row: Mapping[str, Any], holidays: Holidays) -> Window | None:
+    if row["calendar"] != "account":
+        return build_window(WindowSpec.from_text(row["calendar"]), holidays)
+    if row["send_window"] is None:
+        return None
+    spec = parse_window(row["send_window"])
+    return None if spec == "off" else build_window(spec, holidays)

@@ -1,0 +1,347 @@
+"""Campaign files over the socket: validate, plan, apply, publish, activate.
+
+A file is read and judged in a thread, against what the account has; what was judged is then
+stored under the campaign's row lock, and judged again if it was replaced meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.campaigns.definition import Definition, Policy
+from dripd.campaigns.parse import load_documents, read
+from dripd.campaigns.validate import Known, Report, check
+from dripd.daemon.control_diff import diff
+from dripd.daemon.control_room import Room, away, zone_names
+from dripd.errors import BadRequest, Conflict, DefinitionError, Fault
+from dripd.store.desk_campaign import Turn, turn_campaign
+from dripd.store.desk_deed import Result
+from dripd.store.desk_file import (
+    Outdated,
+    Publication,
+    Raw,
+    Sides,
+    next_draft,
+    publish,
+    read_known,
+    read_sides,
+    store_drafts,
+)
+from dripd.store.desk_find import find_account
+
+TRIES = 5
+"""Drafts that may be replaced under us before we say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One document of a call: what it says, and everything that is wrong with it."""
+
+    filename: str
+    campaign: str | None = None
+    account: str | None = None
+    definition: Definition | None = None
+    report: Report = field(default_factory=Report)
+
+
+class FileControl:
+    """The handlers of `campaign.validate plan apply publish activate`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "campaign.validate": self.validate,
+            "campaign.plan": self.plan,
+            "campaign.apply": self.apply,
+            "campaign.publish": self.publish,
+            "campaign.activate": self.activate,
+        }
+
+    async def validate(self, _call: Call, args: p.CampaignDocuments) -> Result:
+        """Every fault and warning of every document; settings that lack are faults here."""
+        judged = await self._judge(args.documents, args.account)
+        items = [await self._item(one) for one in judged]
+        return {"ok": all(item["ok"] for item in items), "items": items}
+
+    async def apply(self, call: Call, args: p.CampaignDocuments) -> Result:
+        """Store each document as a draft, all or none. Raises `DefinitionError`."""
+        judged = [
+            replace(one, report=one.report.as_draft())
+            for one in await self._judge(args.documents, args.account)
+        ]
+        judged = _refuse_twins(judged)
+        refuse_faults(judged)
+        for key in sorted({one.account for one in judged if one.account}):
+            await self._room.desk.run(find_account, key)
+        wanted = [(one.definition, shown_faults(one.report.warnings)) for one in judged]
+        return await self._room.perform(store_drafts, call, wanted)
+
+    async def plan(self, _call: Call, args: p.CampaignPlan) -> Result:
+        """What publishing would change; changes nothing."""
+        if (args.key is None) == (not args.documents):
+            raise BadRequest("name a campaign, or give one file", path="key")
+        if args.key is not None:
+            sides = await self._room.desk.run(read_sides, args.key, args.account)
+            new, key = sides.draft or sides.live, args.key
+        else:
+            sides, new, key = await self._plan_document(args)
+        policy = None if sides.live is None else await self.policy(sides.live)
+        mode = args.inflight or (policy.edit_inflight if policy else "pin")
+        changes = [] if new == sides.live else diff(sides.live, new)
+        n_live = sides.n_live if changes else 0
+        inflight = {"pin": 0, "terminate": 0, "migrate": 0, mode: n_live}
+        return {
+            "campaign": key,
+            "changes": changes,
+            "live": sides.n_live,
+            "inflight": inflight,
+            "confirm": mode != "pin" and n_live > 0,
+        }
+
+    async def _plan_document(self, args: p.CampaignPlan) -> tuple[Sides, Raw, str]:
+        judged = await self._judge(args.documents, args.account)
+        if len(judged) != 1:
+            raise BadRequest("the file holds several campaigns", path="documents")
+        one = replace(judged[0], report=judged[0].report.as_draft())
+        refuse_faults([one])
+        definition = cast("Definition", one.definition)
+        sides = await self._sides(one)
+        return sides, definition.raw, definition.campaign
+
+    async def publish(self, call: Call, args: p.CampaignPublish) -> Result:
+        """Make the draft the next version. Raises `DefinitionError`, `Conflict`."""
+        if args.inflight == "migrate" or args.map:
+            raise BadRequest(
+                "this version cannot migrate live runs yet", code="unknown_option",
+                path="inflight", hint="--inflight pin or terminate",
+            )  # fmt: skip
+        return await self._publish(call, args, activate=False)
+
+    async def activate(self, call: Call, args: p.CampaignKey) -> Result:
+        """Publish the draft where there is no version yet; then take enrollments."""
+        sides = await self._room.desk.run(read_sides, args.key, args.account)
+        row = sides.row or {}
+        if sides.live is None and sides.draft is not None and row["status"] == "draft":
+            wanted = p.CampaignPublish(key=args.key, account=args.account)
+            done = await self._publish(call, wanted, activate=True)
+            return {**done, "status": "active", "live": 0}
+        if sides.live is not None and row["status"] in {"draft", "inactive"}:
+            await self._refuse_lacking(args.key, str(row["account_key"]), sides.live)
+        turn = Turn(key=args.key, account=args.account, verb="activate")
+        turn = replace(turn, shift=await self.shifts(sides))
+        return await self._room.perform(turn_campaign, call, turn)
+
+    async def shifts(self, sides: Sides) -> bool:
+        """Does the live version ask that its steps keep what remained of their delay?"""
+        if sides.live is None:
+            return False
+        return (await self.policy(sides.live)).on_resume == "shift"
+
+    async def policy(self, raw: Raw) -> Policy:
+        """The policy of a stored definition."""
+        definition, _ = await away(read, raw)
+        return definition.policy
+
+    async def _publish(self, call: Call, args: p.CampaignPublish, *, activate: bool) -> Result:
+        for _ in range(TRIES):
+            sides = await self._room.desk.run(read_sides, args.key, args.account)
+            if sides.draft is None:
+                return _nothing(sides)
+            plan = await self._publication(args, sides, activate=activate)
+            try:
+                return await self._room.perform(publish, call, plan)
+            except Outdated:
+                continue
+        raise Conflict("the draft keeps being replaced", hint="publish when others have done")
+
+    async def _publication(
+        self, args: p.CampaignPublish, sides: Sides, *, activate: bool
+    ) -> Publication:
+        row, draft = sides.row or {}, cast("Raw", sides.draft)
+        account = str(row["account_key"])
+        definition, report = await self._check(draft, account)
+        if definition is None or not report.ok:
+            raise DefinitionError(
+                f"campaign {args.key!r} is not fit to run", faults=report.faults
+            )
+        policy = definition.policy if sides.live is None else await self.policy(sides.live)
+        mode = args.inflight or policy.edit_inflight
+        if mode == "migrate" and sides.n_live:
+            raise BadRequest(
+                "this version cannot migrate live runs yet", code="unknown_option",
+                path="inflight", hint="--inflight pin or terminate",
+            )  # fmt: skip
+        return Publication(
+            key=args.key,
+            account=account,
+            raw=draft,
+            definition=definition,
+            inflight="terminate" if mode == "terminate" else "pin",
+            locked=policy.edit_active == "locked",
+            activate=activate,
+            warnings=shown_faults(report.warnings),
+        )
+
+    async def _refuse_lacking(self, key: str, account: str, live: Raw) -> None:
+        _, report = await self._check(live, account)
+        if not report.ok:
+            raise DefinitionError(f"campaign {key!r} is not fit to run", faults=report.faults)
+
+    async def _check(self, raw: Raw, account: str) -> tuple[Definition | None, Report]:
+        known = await self._known([account])
+        own = _without(known.get(account), str(raw.get("campaign", "")))
+        return await away(_check, raw, own, account)
+
+    async def _known(self, accounts: Sequence[str]) -> dict[str, Known]:
+        found = await self._room.desk.run(read_known, accounts)
+        calendars = self._room.hooks.calendars
+        return {
+            key: replace(known, zones=zone_names(), calendars=calendars)
+            for key, known in found.items()
+        }
+
+    async def _judge(
+        self, documents: Sequence[p.Document], account: str | None
+    ) -> list[Judged]:
+        loaded = await away(_load, list(documents))
+        accounts = sorted({name for _, raw, _ in loaded if (name := _account(raw, account))})
+        known = await self._known(accounts)
+        return await away(_judge_all, loaded, known, account)
+
+    async def _sides(self, one: Judged) -> Sides:
+        return await self._room.desk.run(read_sides, one.campaign, one.account, must=False)
+
+    async def _item(self, one: Judged) -> Result:
+        """A document as `validate` shows it."""
+        empty = Sides(row=None, live=None, draft=None, n_live=0)
+        known = one.campaign and one.account
+        sides = await self._sides(one) if known else empty
+        changed = False
+        if one.definition is not None:
+            _, changed = next_draft(sides, one.definition.raw)
+        return {
+            "filename": one.filename,
+            "ok": one.report.ok,
+            "campaign": one.campaign,
+            "account": one.account,
+            "version": None if sides.row is None else sides.row["live_version"],
+            "draft": sides.draft is not None,
+            "changed": changed,
+            "faults": shown_faults(one.report.faults),
+            "warnings": shown_faults(one.report.warnings),
+        }
+
+
+def _nothing(sides: Sides) -> Result:
+    """The reply to publishing a campaign without a draft."""
+    row = sides.row or {}
+    if sides.live is None:
+        raise Conflict(
+            f"campaign {row['key']!r} has no draft", hint="dripd campaign apply FILE"
+        )
+    return {
+        "ok": True,
+        "campaign": row["key"],
+        "account": row["account_key"],
+        "version": row["live_version"],
+        "draft": False,
+        "changed": False,
+        "faults": [],
+        "warnings": [],
+        "inflight": {"pin": 0, "terminate": 0, "migrate": 0},
+    }
+
+
+Loaded = tuple[str, Raw, tuple[Fault, ...]]
+
+
+def _load(documents: list[p.Document]) -> list[Loaded]:
+    """Every document of every text; one that cannot be read stands with its faults."""
+    found: list[Loaded] = []
+    for document in documents:
+        try:
+            raws = load_documents(document.text, filename=document.filename)
+        except DefinitionError as error:
+            found.append((document.filename, {}, error.faults))
+        else:
+            found += [(document.filename, raw, ()) for raw in raws]
+    return found
+
+
+def _account(raw: Raw, account: str | None) -> str | None:
+    own = raw.get("account")
+    return own if isinstance(own, str) and "\x00" not in own else account
+
+
+def _judge_all(
+    loaded: Sequence[Loaded], known: Mapping[str, Known], account: str | None
+) -> list[Judged]:
+    return [_judge_one(one, known, account) for one in loaded]
+
+
+def _judge_one(one: Loaded, known: Mapping[str, Known], account: str | None) -> Judged:
+    filename, raw, unread = one
+    if unread:
+        return Judged(filename=filename, report=Report(faults=unread))
+    own, key = _account(raw, account), raw.get("campaign")
+    campaign = key if isinstance(key, str) else None
+    definition, report = _check(
+        raw, _without(known.get(own or ""), campaign or ""), account or ""
+    )
+    return Judged(
+        filename=filename, campaign=campaign, account=own, definition=definition, report=report
+    )
+
+
+def _check(raw: Raw, known: Known | None, account: str) -> tuple[Definition | None, Report]:
+    return check(raw, known, account=account)
+
+
+def _without(known: Known | None, campaign: str) -> Known | None:
+    """What the account has besides the campaign itself."""
+    if known is None or known.campaigns is None:
+        return known
+    others = {key: name for key, name in known.campaigns.items() if key != campaign}
+    return replace(known, campaigns=others)
+
+
+def _refuse_twins(judged: list[Judged]) -> list[Judged]:
+    """A campaign given twice in one call is at fault the second time."""
+    seen: set[tuple[str | None, str | None]] = set()
+    found = []
+    for one in judged:
+        if one.definition is not None and (one.account, one.campaign) in seen:
+            twin = Fault(
+                code="bad_value", path="campaign",
+                message=f"{one.campaign!r} is given twice in this call",
+            )  # fmt: skip
+            one = replace(one, report=Report(faults=(*one.report.faults, twin)))  # noqa: PLW2901 - the one that follows is the same document
+        seen.add((one.account, one.campaign))
+        found.append(one)
+    return found
+
+
+def refuse_faults(judged: Sequence[Judged]) -> None:
+    """Raise `DefinitionError` with every fault, each path under its file where they are several."""
+    faults = [
+        replace(fault, path=f"{one.filename}: {fault.path}" if len(judged) > 1 else fault.path)
+        for one in judged
+        for fault in one.report.faults
+    ]
+    if faults:
+        raise DefinitionError(
+            f"{len(faults)} fault(s); nothing is stored", faults=tuple(faults)
+        )
+
+
+def shown_faults(faults: Sequence[Fault]) -> list[Result]:
+    return [
+        {"code": one.code, "path": one.path, "message": one.message, "hint": one.hint}
+        for one in faults
+    ]

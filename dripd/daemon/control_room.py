@@ -1,0 +1,115 @@
+"""What do all handlers share? The desk, the daemon's hooks, and one way through each.
+
+A reading handler runs a unit and hands its answer on; a changing one runs it audited, ends a
+dry run, and wakes the daemon. Values that the database cannot hold are refused before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Any, Protocol, TypeVar
+from zoneinfo import available_timezones
+
+import trio
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.clock import Instant
+from dripd.store.desk_contact import refuse_unfit
+from dripd.store.desk_deed import DryRun, Result, Unit, perform
+from dripd.store.desk_run import Judge
+
+T = TypeVar("T")
+
+ROWS = (p.Import, p.EnrollImport, p.CampaignDocuments, p.CampaignPlan)
+"""Arguments whose rows and texts are judged one by one, with a fault for each."""
+
+
+KEYS = ("account", "campaign", "key")
+"""Arguments beside them that are looked up as they are."""
+
+
+class Door(Protocol):
+    """Runs a unit of work in a transaction of its own: `dripd.store.desk.Desk`."""
+
+    async def run(self, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the handlers ask of the daemon itself.
+
+    `status` and `ready` answer what it knows without the database. `kick` wakes its stages
+    after a change. `send_individual` sends one message and answers with its delivery.
+    `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
+    versions it is asked for. `holidays` opens a calendar by its name and raises `KeyError`
+    for an unknown one; `calendars` are the names, None = any.
+    """
+
+    node: str
+    status: Callable[[], Mapping[str, object]]
+    ready: Callable[[], Mapping[str, object]]
+    kick: Callable[[], None]
+    send_individual: Callable[..., Awaitable[Mapping[str, object]]]
+    clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
+    judge: Callable[[Sequence[int]], Awaitable[Judge]]
+    holidays: Callable[[str], Container[date]]
+    calendars: frozenset[str] | None = None
+
+
+class Room:
+    """Makes handlers of units; see the module."""
+
+    def __init__(self, desk: Door, hooks: Hooks) -> None:
+        self.desk = desk
+        self.hooks = hooks
+
+    def reading(self, unit: Callable[..., Awaitable[object]]) -> Handler:
+        """A handler that answers what `unit(conn, args)` does."""
+
+        async def handle(_call: Call, args: Any) -> object:
+            return await self.desk.run(unit, args)
+
+        return handle
+
+    def changing(self, unit: Unit) -> Handler:
+        """A handler that performs `unit(conn, call, args)`, audited."""
+
+        async def handle(call: Call, args: Any) -> object:
+            return await self.perform(unit, call, args)
+
+        return handle
+
+    def guarded(self, handler: Handler) -> Handler:
+        """*handler* for arguments that the database can hold. Raises `BadRequest`."""
+
+        async def handle(call: Call, args: Any) -> object:
+            whole = not isinstance(args, ROWS)
+            refuse_unfit(args if whole else [getattr(args, name, None) for name in KEYS])
+            refuse_unfit((call.reason, call.request_id, call.as_name))
+            return await handler(call, args)
+
+        return handle
+
+    async def perform(self, unit: Unit, call: Call, *args: object) -> Result:
+        """Perform a changing unit and wake the daemon; a dry run only says what would be."""
+        try:
+            result = await self.desk.run(perform, self.hooks.node, unit, call, *args)
+        except DryRun as dry:
+            return dry.result
+        self.hooks.kick()
+        return result
+
+
+async def away(work: Callable[..., T], *args: object) -> T:
+    """Run what takes long and needs nobody in a thread, so that no step waits for it."""
+    return await trio.to_thread.run_sync(work, *args)
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Every zone that this machine knows."""
+    return frozenset(available_timezones())

@@ -1,0 +1,142 @@
+"""Runs over the socket: ask for them and wait for the answer, explain, release, skip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import trio
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.daemon.control_explain import explain
+from dripd.daemon.control_room import Room
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Result
+from dripd.store.desk_explain import read_timeline, read_waits
+from dripd.store.desk_find import find_contact
+from dripd.store.desk_request import add_requests, import_requests, read_decisions
+from dripd.store.desk_run import (
+    list_runs,
+    move_runs,
+    release_runs,
+    reset_runs,
+    show_run,
+    skip_runs,
+    stop_runs,
+    waiting_versions,
+)
+from dripd.store.desk_work import dead_versions, retry_dead
+
+PATIENCE_S: Final = 5
+"""Real time that `enroll add` waits for decisions; what is undecided then is `pending`."""
+
+LOOK_S: Final = 0.02
+"""Between two looks at them: a hundredth of what a person notices, five of what admit takes."""
+
+
+class RunControl:
+    """The handlers of `enroll.*`, `contact.explain timeline send`, `dead.retry`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def handlers(self) -> Mapping[str, Handler]:
+        room = self._room
+        return {
+            "enroll.add": self.add,
+            "enroll.import": self.import_,
+            "enroll.list": room.reading(list_runs),
+            "enroll.show": room.reading(show_run),
+            "enroll.explain": self.explain,
+            "enroll.stop": room.changing(stop_runs),
+            "enroll.reset": room.changing(reset_runs),
+            "enroll.move": room.changing(move_runs),
+            "enroll.skip": self.skip,
+            "enroll.due_now": self.due_now,
+            "contact.explain": self.explain,
+            "contact.timeline": room.reading(read_timeline),
+            "contact.send": self.send,
+            "dead.retry": self.retry,
+        }
+
+    async def add(self, call: Call, args: p.EnrollAdd) -> Result:
+        return await self._decided(call, await self._room.perform(add_requests, call, args))
+
+    async def import_(self, call: Call, args: p.EnrollImport) -> Result:
+        return await self._decided(call, await self._room.perform(import_requests, call, args))
+
+    async def _decided(self, call: Call, result: Result) -> Result:
+        """*result* once its requests are decided, or after `PATIENCE_S`."""
+        items: Any = result["items"]
+        waiting = {item["request_id"]: item for item in items if "request_id" in item}
+        if call.dry_run:
+            return result
+        with trio.move_on_after(PATIENCE_S):
+            while waiting:
+                rows = await self._room.desk.run(read_decisions, list(waiting))
+                for one, row in rows.items():
+                    if row["status"] != "pending":
+                        _settle(waiting.pop(one), row)
+                if waiting:
+                    await trio.sleep(LOOK_S)  # noqa: TID251 - the decision is a row, it cannot wake us
+        result["changed"] = sum(item["ok"] is True for item in items)
+        return result
+
+    async def explain(self, _call: Call, args: p.EnrollKey | p.ContactKey) -> Result:
+        rows = await self._room.desk.run(read_waits, args)
+        return {"enrollments": [explain(row, self._room.hooks.holidays) for row in rows]}
+
+    async def skip(self, call: Call, args: p.Selection) -> Result:
+        cv_ids = await self._room.desk.run(waiting_versions, args)
+        judge = await self._room.hooks.judge(cv_ids)
+        return await self._room.perform(skip_runs, call, args, judge)
+
+    async def due_now(self, call: Call, args: p.Selection) -> Result:
+        cv_ids = await self._room.desk.run(waiting_versions, args)
+        judge = await self._room.hooks.judge(cv_ids)
+        return await self._room.perform(release_runs, call, args, judge)
+
+    async def retry(self, call: Call, args: p.DeadPick) -> Result:
+        cv_ids = await self._room.desk.run(dead_versions, args)
+        judge = await self._room.hooks.judge(cv_ids)
+        return await self._room.perform(retry_dead, call, args, judge)
+
+    async def send(self, call: Call, args: p.ContactSend) -> Result:
+        """One message by hand: first the audit row, then the message."""
+        found = await self._room.perform(_aim, call, args)
+        if call.dry_run:
+            return {"delivery_id": None, "warning": None}
+        sent = await self._room.hooks.send_individual(
+            account_id=found["account_id"],
+            contact_id=found["contact_id"],
+            channel=args.channel,
+            sender=args.sender,
+            subject=args.subject,
+            text=args.text,
+            html=args.html,
+            requested_by=call.actor,
+        )
+        return dict(sent)
+
+
+def _settle(item: dict[str, object], row: Mapping[str, Any]) -> None:
+    item |= {
+        "status": row["status"],
+        "reject_reason": row["reject_reason"],
+        "enrollment_id": row["enrollment_id"],
+        "ok": row["status"] == "accepted",
+    }
+    if row["status"] != "accepted":
+        item["code"] = row["reject_reason"]
+
+
+async def _aim(conn: Conn, _call: Call, args: p.ContactSend) -> Deed:
+    """Whom an individual message is for."""
+    row = await find_contact(conn, args.contact, args.account)
+    return Deed(
+        result={"account_id": row["account_id"], "contact_id": row["id"]},
+        accounts=(row["account_id"],),
+        target=f"contact {row['id']}",
+        detail={"channel": args.channel},
+    )
