@@ -12,7 +12,8 @@ from functools import cached_property
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.enrollment import LaneClass, LaneKey, Needs
-from dripd.campaigns.template import Template, compile_template
+from dripd.campaigns.template import Template, compile_template, normalise
+from dripd.campaigns.wording import COLUMNS, USUAL_FIELDS
 
 KIND_BITS: Mapping[str, int] = {
     "reply": 1,
@@ -46,11 +47,21 @@ CONDITION_NEEDS: Mapping[str, Needs] = {
 }
 
 
+STEP_NEEDS: Mapping[str, Needs] = {
+    "tag_add": Needs.TAGS,
+    "tag_remove": Needs.TAGS,
+    "list_add": Needs.LISTS,
+    "list_remove": Needs.LISTS,
+}
+
+
+CHANGED = KIND_BITS["status_changed"] | KIND_BITS["field_changed"]
+
+
 def kind_bit(kind: str) -> int:
-    """The bit of an event kind; a changed status and a changed field are one event."""
-    if kind == "status_changed":
-        return KIND_BITS["status_changed"] | KIND_BITS["field_changed"]
-    return KIND_BITS.get(kind, 0)
+    """The bits of an event kind; a changed status and a changed field are one event."""
+    bit = KIND_BITS.get(kind, 0)
+    return CHANGED if bit & CHANGED else bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +100,18 @@ class Version:
         self.definition = definition
         self.steps: tuple[Step, ...] = definition.steps
         self.contents = tuple(_compile(step) for step in self.steps)
-        self._masks = tuple(self._mask(no) for no in range(len(self.steps)))
         self._calendars = tuple(self._calendar(step) for step in self.steps)
+        self._masks = {channel: self._mask(channel) for channel in ("", "email", "sms")}
 
-    def mask(self, step_no: int) -> int:
-        """Event kinds that the lease of this step must not pass, and `Needs` above them."""
-        return self._masks[step_no]
+    def mask(self, channel: str) -> int:
+        """What the lease of a step in a lane of *channel* must know: the event kinds that it
+        must not pass, and `Needs` above them. The wheel does not carry the step, so the facts
+        are those that any step of that channel reads."""
+        return self._masks[channel]
+
+    def listens(self, kind: str) -> bool:
+        """Can an event of *kind* end or move a run of this version, or decide a `when`?"""
+        return bool(kind_bit(kind) & (self.stops_on | self.asks_of))
 
     @cached_property
     def stops_on(self) -> int:
@@ -110,6 +127,17 @@ class Version:
             bits |= KIND_BITS["list_removed"]
         if any(step.reset_on_interaction for step in self.steps):
             bits |= KIND_BITS["interaction"]
+        return bits
+
+    @cached_property
+    def asks_of(self) -> int:
+        """The kinds that conditions ask for, as in `'click' in events`."""
+        bits = 0
+        for step in self.steps:
+            if step.when is not None and "events" in step.when.needs:
+                for kind in KIND_BITS:
+                    named = f"'{kind}'" in step.when.text or f'"{kind}"' in step.when.text
+                    bits |= kind_bit(kind) if named else 0
         return bits
 
     @cached_property
@@ -142,6 +170,44 @@ class Version:
         """The zone in which this version reads times of day, "account" for the account's."""
         return self._zone(contact_zone, zones)
 
+    def _mask(self, channel: str) -> int:
+        bits = self.stops_on | self.asks_of
+        for no, step in enumerate(self.steps):
+            if (step.kind if step.is_message else "") == channel:
+                bits |= self._needs(no)
+        if channel == "email":
+            bits |= Needs.EMAIL
+            if self.definition.policy.cap == "plan":
+                bits |= Needs.COUNTED
+        return bits | (Needs.SMS if channel == "sms" else 0)
+
+    def _needs(self, step_no: int) -> int:
+        """The facts beyond the contact that a step reads, and the timing of the next one."""
+        step = self.steps[step_no]
+        bits = int(STEP_NEEDS.get(step.kind, 0))
+        if step.when is not None:
+            for need in step.when.needs:
+                bits |= CONDITION_NEEDS.get(need, 0)
+        asks = any(self._is_company(tag) for tag in self.contents[step_no].tags())
+        if asks or step.target == "company":
+            bits |= Needs.COMPANY
+        following = self.definition.next_index(step_no)
+        if following is not None and _counts_from_start(self.steps[following]):
+            bits |= Needs.START
+        return bits
+
+    def _is_company(self, tag: str) -> bool:
+        """May the company alone have a value for *tag*? Fields of contacts are not asked of it."""
+        scope, dot, _ = tag.partition(".")
+        if dot and scope in {"vars", "contact", "attrs", "company"}:
+            return scope == "company"
+        return tag not in self._contact_fields
+
+    @cached_property
+    def _contact_fields(self) -> frozenset[str]:
+        declared = frozenset(map(normalise, self.definition.fields))
+        return COLUMNS | USUAL_FIELDS | declared
+
     def _zone(self, contact_zone: str | None, zones: Container[str]) -> str:
         if self.definition.timezone == "contact":
             known = contact_zone is not None and contact_zone in zones
@@ -154,42 +220,9 @@ class Version:
             return window.to_text()
         return window or ""
 
-    def _mask(self, step_no: int) -> int:
-        step = self.steps[step_no]
-        bits = self.stops_on | Needs.START
-        for slot in self.contents[step_no].tags():
-            if slot.startswith("company"):
-                bits |= Needs.COMPANY
-        bits |= self._chain_needs(step_no)
-        if step.kind == "email":
-            bits |= Needs.EMAIL
-            if self.definition.policy.cap == "plan":
-                bits |= Needs.COUNTED
-        if step.kind == "sms":
-            bits |= Needs.SMS
-        return bits
 
-    def _chain_needs(self, step_no: int) -> int:
-        """Facts that this step, or internal ones performed in one pass with it, read."""
-        bits = 0
-        index: int | None = step_no
-        for _ in self.steps:
-            if index is None:
-                break
-            step = self.steps[index]
-            if step.when is not None:
-                for need in step.when.needs:
-                    bits |= CONDITION_NEEDS.get(need, 0)
-            if step.kind in {"tag_add", "tag_remove"}:
-                bits |= Needs.TAGS
-            if step.kind in {"list_add", "list_remove"}:
-                bits |= Needs.LISTS
-            if step.kind == "update" and step.target == "company":
-                bits |= Needs.COMPANY
-            if step.is_message and index != step_no:
-                break
-            index = self.definition.next_index(index)
-        return bits
+def _counts_from_start(step: Step) -> bool:
+    return step.timing.anchor == "after_start" or step.timing.day is not None
 
 
 def _compile(step: Step) -> Content:

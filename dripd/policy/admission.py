@@ -56,7 +56,7 @@ def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision
     return _accept(row, version, now, rooms)
 
 
-def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:  # noqa: C901 - a list of questions in a fixed order
+def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:
     if row.account_id is None:
         return "unknown_account"
     if row.duplicate_of is not None:

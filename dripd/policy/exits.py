@@ -20,6 +20,7 @@ from dripd.policy.inbox_rows import (
     InboxEffect,
     MoveDue,
     Refuse,
+    Release,
     Request,
     RunRow,
     Suppress,
@@ -67,6 +68,9 @@ def digest(
             if reset is not None:
                 run.due_at = reset.due_at
                 effects.append(reset)
+            if mends(event, run):
+                lane, _, _ = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
+                effects.append(Release(run.enrollment_id, lane))
         effects += _requests(event, rooms)
     return effects
 
@@ -159,6 +163,16 @@ def reset_of(
     )
     due = Instant(max(due, now))
     return None if due <= run.due_at else MoveDue(run.enrollment_id, due, event.id)
+
+
+MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
+"""Holds that a change of the contact may put right."""
+
+
+def mends(event: EventRow, run: RunRow) -> bool:
+    """May the event have put right what holds the run? It is then judged anew."""
+    held = run.hold_reason or ""
+    return event.kind in {"field_changed", "status_changed"} and held.startswith(MENDABLE)
 
 
 def _suppressions(event: EventRow) -> list[InboxEffect]:

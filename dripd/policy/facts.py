@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dripd.campaigns.enrollment import Leased
-from dripd.campaigns.template import make_lookup
+from dripd.campaigns.template import normalise
 
 COLUMNS = ("email", "phone", "timezone", "owner", "service_owner", "external_id")
+
+_COLUMNS = frozenset(COLUMNS)
 
 
 def contact_columns(leased: Leased) -> dict[str, object]:
@@ -16,13 +18,55 @@ def contact_columns(leased: Leased) -> dict[str, object]:
 
 
 def lookup(leased: Leased) -> Callable[[str], object | None]:
-    """Reads merge tags: `vars`, the contact's columns, attrs, `company.`."""
-    return make_lookup(
-        variables=leased.vars,
-        contact=contact_columns(leased),
-        attrs=leased.attrs,
-        company=leased.company,
-    )
+    """Reads merge tags: `vars`, the contact's columns, attrs, `company.`, in this order.
+
+    A value that is null or empty gives way to the next source; `attrs.x` and the like ask one
+    source only. Reads one name at a time: a message names few of the fields that there are.
+    """
+
+    def look(name: str) -> object | None:
+        scope, dot, key = name.partition(".")
+        if dot and scope in {"vars", "contact", "attrs", "company"}:
+            found = _column(leased, key) if scope == "contact" else None
+            return found if found is not None else _field(_source(leased, scope), key)
+        for found in (
+            _field(leased.vars, name),
+            _column(leased, name),
+            _field(leased.attrs, name),
+            _field(leased.company, name),
+        ):
+            if found is not None:
+                return found
+        return None
+
+    return look
+
+
+def _source(leased: Leased, scope: str) -> Mapping[str, object]:
+    match scope:
+        case "vars":
+            return leased.vars
+        case "attrs":
+            return leased.attrs
+        case "company":
+            return leased.company
+    return {}
+
+
+def _column(leased: Leased, name: str) -> object | None:
+    found = getattr(leased, name) if name in _COLUMNS else None
+    return None if found == "" else found
+
+
+def _field(source: Mapping[str, object], name: str) -> object | None:
+    """The value under *name*, else under a key that is written otherwise (`First Name`)."""
+    found = source.get(name)
+    if found is not None and found != "":
+        return found
+    for key, value in source.items():
+        if value is not None and value != "" and normalise(key) == name:
+            return value
+    return None
 
 
 def condition_facts(leased: Leased) -> Mapping[str, object]:
@@ -39,11 +83,29 @@ def condition_facts(leased: Leased) -> Mapping[str, object]:
 
 
 def address_of(leased: Leased, channel: str, field_map: Mapping[str, str]) -> str | None:
-    """Where the channel reaches the contact: its column, or what `field_map` names."""
+    """Where the channel reaches the contact: its column, or what `field_map` names.
+
+    Only text and whole numbers are addresses; None where there is nothing.
+    """
     name = "email" if channel == "email" else "phone"
     mapped = field_map.get(name, "")
     value: object = getattr(leased, name)
     if mapped.startswith("attrs."):
         value = leased.attrs.get(mapped.removeprefix("attrs."))
-    text = str(value).strip() if value is not None else ""
-    return text or None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value).strip() or None
+
+
+def is_address(text: str, channel: str) -> bool:
+    """Could *text* be an address of the channel at all? Providers judge the rest.
+
+    No spaces and no control characters, in a mail's address an `@` between two parts, in a
+    number a digit.
+    """
+    if not text.isprintable():
+        return False
+    if channel != "email":
+        return any(char.isdigit() for char in text)
+    name, at, host = text.rpartition("@")
+    return bool(name and at and host) and not any(char.isspace() for char in text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.enrollment import LaneKey, RunStatus
 from dripd.clock import Instant
 
 
@@ -79,6 +79,14 @@ class MoveDue:
 
 
 @dataclass(slots=True)
+class Release:
+    """What held this one run has been put right: its step is due now, in `lane`."""
+
+    enrollment_id: int
+    lane: LaneKey
+
+
+@dataclass(slots=True)
 class Suppress:
     channel: str
     address: str
@@ -100,4 +108,4 @@ class Refuse:
     reason: str
 
 
-InboxEffect: TypeAlias = EndRun | MoveDue | Suppress | Request | Refuse
+InboxEffect: TypeAlias = EndRun | MoveDue | Release | Suppress | Request | Refuse

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from dripd.campaigns.action import (
     AddTag,
@@ -54,7 +54,7 @@ class Ready:
     segments: int | None
 
 
-Verdict = Ready | Skipped | Held | Stopped | Rejected
+Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected
 
 
 def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Verdict:
@@ -158,7 +158,7 @@ def chain(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Chang
     """Perform the leased internal step, and those that follow without delay."""
     here = _Pass(leased, version, now, rooms, [], [], leased.seq)
     step_no = leased.step_no
-    for _ in range(CHAIN_MOST):
+    while True:
         end = _perform_one(here, step_no)
         here.seq += 1
         if isinstance(end, Held):
@@ -180,14 +180,14 @@ def chain(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Chang
             after.due_at > now
             or version.steps[after.step_no].is_message
             or here.told & version.stops_on
-            or after.lane != here_lane(here, step_no)
+            or after.lane != _lane_of(here, step_no)
+            or len(here.log) >= CHAIN_MOST
         ):
             return Change(leased=leased, log=here.log, next=after, effects=here.effects)
         step_no = after.step_no
-    return Change(leased=leased, log=here.log, next=after, effects=here.effects)
 
 
-def here_lane(here: _Pass, step_no: int) -> object:
+def _lane_of(here: _Pass, step_no: int) -> object:
     """The lane of the step just performed: a chain does not pass from one window to another."""
     lane, _, _ = step_times(
         here.rooms, here.version, step_no, here.leased.account_id, here.leased.timezone
@@ -213,9 +213,8 @@ def _perform_one(here: _Pass, step_no: int) -> End | Held | None:
     outcome = PERFORMERS[step.kind](here, step, step_no)
     if isinstance(outcome, Held):
         return outcome
-    reason, end = outcome
-    here.log.append(_log(here, step_no, LogState.DONE, reason))
-    return end
+    here.log.append(_log(here, step_no, LogState.DONE, outcome[0]))
+    return outcome[1]
 
 
 def _log(here: _Pass, step_no: int, state: LogState, reason: str | None) -> LogRow:
@@ -224,7 +223,7 @@ def _log(here: _Pass, step_no: int, state: LogState, reason: str | None) -> LogR
     )
 
 
-Outcome = tuple[str | None, End | None]
+Outcome: TypeAlias = tuple[str | None, End | None]
 NOTHING: Outcome = (None, None)
 NOOP: Outcome = ("noop", None)
 
@@ -385,7 +384,7 @@ def _move(here: _Pass, step: Step, step_no: int) -> Outcome:
     return None, End(RunStatus.REMOVED, f"moved:{step.campaign}")
 
 
-PERFORMERS: Mapping[str, Callable[[_Pass, Step, int], Any]] = {
+PERFORMERS: Mapping[str, Callable[[_Pass, Step, int], Outcome | Held]] = {
     "delay": _delay,
     "end": _end,
     "tag_add": _tag_add,

@@ -14,6 +14,22 @@ from dripd.campaigns.version import Version
 from dripd.scheduler.calendar import Window
 
 
+class MissingVersion(KeyError):
+    """A version that has not been loaded: load it, then decide again."""
+
+    def __init__(self, cv_id: int) -> None:
+        super().__init__(cv_id)
+        self.cv_id = cv_id
+
+
+class MissingAccount(KeyError):
+    """An account that has not been loaded."""
+
+    def __init__(self, account_id: int) -> None:
+        super().__init__(account_id)
+        self.account_id = account_id
+
+
 class Sender(Protocol):
     """An address or number that an account sends from."""
 
@@ -48,7 +64,7 @@ class Rooms(Protocol):
         """The sender of *address*; for "" one of the account's, the same for a contact always."""
 
     def version(self, cv_id: int) -> Version:
-        """A compiled version that was loaded. Raises `KeyError`."""
+        """A compiled version that was loaded. Raises `MissingVersion`."""
 
 
 def step_times(

@@ -126,7 +126,7 @@ async def _shift(conn: Conn, row: Row) -> None:
     since = await conn.fetchval(sql("paused_since"), row["account_id"], row["key"])
     if since is not None:
         await conn.execute(sql("shift_dues"), row["account_id"], row["id"], since)
-        await conn.execute(sql("nudge"), [row["account_id"]])
+        await conn.execute(sql("look_again"), [row["account_id"]])
 
 
 async def add_trigger(

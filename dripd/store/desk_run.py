@@ -211,7 +211,7 @@ async def release_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) 
     async for rows in picked.chunks(conn):
         for row, verdict in await release(conn, rows, judge, call.actor):
             tally.add(row, **verdict)
-    await conn.execute(sql("nudge"), sorted(tally.accounts))
+    await conn.execute(sql("look_again"), sorted(tally.accounts))
     return await tally.deed(conn, args, "enroll due-now")
 
 
@@ -273,7 +273,7 @@ async def skip_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> 
             change = judge.skipped(step[0], now)  # type: ignore[index]  # as above
             await _write_skip(conn, row, change)
             tally.add(row, changed=True)
-    await conn.execute(sql("nudge"), sorted(tally.accounts))
+    await conn.execute(sql("look_again"), sorted(tally.accounts))
     return await tally.deed(conn, args, "enroll skip")
 
 

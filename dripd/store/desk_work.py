@@ -152,7 +152,7 @@ async def retry_dead(conn: Conn, call: Call, args: p.DeadPick, judge: Judge) -> 
         {"enrollment_id": row["id"], "ok": True, **answer} for row, answer in answers
     ]
     changed = sum(answer["changed"] for _, answer in answers)
-    await conn.execute(sql("nudge"), _accounts(rows))
+    await conn.execute(sql("look_again"), _accounts(rows))
     return _dead_deed(args, rows, changed, items)
 
 

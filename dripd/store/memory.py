@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import trio
 
 from dripd.channels.base import SinkRow
-from dripd.clock import Clock, Instant
+from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreUnavailable
 from dripd.store import (
     memory_admit,
@@ -113,6 +113,12 @@ class MemoryStore(Doors, Views):
         `before`: the commit was never made, and the effect is absent; `after`: it is there.
         """
         self._losses.setdefault(unit_name, []).append(loss)
+
+    def silence(self, incarnation: int, for_ms: Millis) -> None:
+        """Its last heartbeat was *for_ms* of real time ago."""
+        node = self._tables.nodes[incarnation]
+        self._tables.nodes.change(incarnation, beat_at=node.beat_at - for_ms)
+        self._tables.undo.forget()
 
     @contextmanager
     def _locked(self, locks: Counter[int], ids: Iterable[int]) -> Iterator[None]:

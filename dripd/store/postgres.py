@@ -137,6 +137,13 @@ class PostgresStore:
         columns = [list(column) for column in zip(*lanes, strict=True)]
         return [DueKey(*row) for row in await self._read(_fetch, "load", *columns, horizon)]
 
+    async def next_heads(self, lanes: Sequence[tuple[int, int, Instant]]) -> list[Head]:
+        columns = [list(column) for column in zip(*lanes, strict=True)]
+        return [Head(*row) for row in await self._read(_fetch, "next_heads", *columns)]
+
+    async def nudge(self, accounts: Sequence[int]) -> None:
+        await self._read(_execute, "nudge", list(accounts))
+
     async def make_days(self, days: Sequence[DayRow]) -> None:
         await self._write(unit_directory.make_days, days)
 
@@ -183,7 +190,11 @@ class PostgresStore:
     async def digest(
         self, account_id: int, n: int, digest: Digest, interest: int
     ) -> Digested | None:
-        return await self._write(unit_inbox.digest, account_id, n, digest, interest)
+        done, lanes = await self._write(
+            unit_inbox.digest, self._book, account_id, n, digest, interest
+        )
+        self._book.keep(lanes)
+        return done
 
     async def fold_usage(self) -> list[int]:
         return await self._write(unit_directory.fold_usage)
@@ -202,11 +213,15 @@ class PostgresStore:
     async def leave(self, incarnation: int) -> None:
         await self._read(_execute, "leave_node", incarnation)
 
-    async def reap(self, incarnation: int, timeout_ms: int) -> int:
+    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
         return await self._write(unit_node.reap, incarnation, timeout_ms, new_claim_id)
 
-    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
-        found, empty = await self._read(unit_node.orphans, incarnation, set(known))
+    async def orphans(
+        self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
+    ) -> list[Leased]:
+        found, empty = await self._read(
+            unit_node.orphans, incarnation, set(known), set(adopted)
+        )
         if empty:
             await self._read(_execute, "drop_claims", empty)
         return found
@@ -224,6 +239,16 @@ class PostgresStore:
     async def write(self, rows: Sequence[SinkRow]) -> list[str]:
         """`SinkWriter`: on a connection of its own, committed before it answers."""
         return await self._write(unit_directory.sink, rows, pool=self._sink)
+
+    # individual sends
+
+    async def start_individual(self, *args: Any) -> tuple[int | None, str | None, bool]:
+        """(id, address, suppressed); id None: nothing was written. Raises as every unit."""
+        rows = await self._read(_fetch, "start_individual", *args)
+        return tuple(rows[0]) if rows else (None, None, False)
+
+    async def end_individual(self, *args: Any) -> None:
+        await self._read(_execute, "end_individual", *args)
 
     # the manual clock
 

@@ -39,6 +39,7 @@ from dripd.policy.inbox_rows import (
     InboxEffect,
     MoveDue,
     Refuse,
+    Release,
     Request,
     RunRow,
     Suppress,
@@ -85,6 +86,7 @@ __all__ = [
     "Refusal",
     "Refuse",
     "Reject",
+    "Release",
     "Request",
     "RequestRow",
     "RunRow",
@@ -329,6 +331,14 @@ class Store(Protocol):
         beyond (due, enrollment), at most n a lane, in due order."""
         ...
 
+    async def next_heads(self, lanes: Sequence[tuple[int, int, Instant]]) -> list[Head]:
+        """The first due of each (account, lane) after an instant; lanes without one are left out."""
+        ...
+
+    async def nudge(self, accounts: Sequence[int]) -> None:
+        """Tell every daemon to look again at *accounts*."""
+        ...
+
     async def make_days(self, days: Sequence[DayRow]) -> None: ...
     async def park(self, rows: Sequence[ParkRow]) -> None: ...
     async def unpark(self, lanes: Sequence[tuple[int, int]]) -> None: ...
@@ -363,14 +373,16 @@ class Store(Protocol):
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
     async def leave(self, incarnation: int) -> None: ...
-    async def reap(self, incarnation: int, timeout_ms: int) -> int:
+    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
         """Declare daemons dead whose heartbeat is older than *timeout_ms* of real time, and
-        take their claims over under new claim ids of *incarnation*. Returns the claims taken."""
+        take their claims over under new claim ids of *incarnation*. Returns the new claim ids."""
         ...
 
-    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
-        """Steps under claims of *incarnation* that are not among *known*: taken over, or
-        leased with an acknowledgement that was lost."""
+    async def orphans(
+        self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
+    ) -> list[Leased]:
+        """Steps under claims of *incarnation* that it *adopted*, or that are not *known* to it
+        although they are minutes old: their acknowledgement was lost."""
         ...
 
     async def sweep(self) -> None:

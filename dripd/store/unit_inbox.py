@@ -18,11 +18,13 @@ from dripd.policy.inbox_rows import (
     InboxEffect,
     MoveDue,
     Refuse,
+    Release,
     Request,
     RunRow,
     Suppress,
 )
 from dripd.store.connect import Conn, parse_object
+from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Digest, Digested
 from dripd.store.statements import sql
 
@@ -30,16 +32,16 @@ CHANNELS = {1: "email", 2: "sms"}
 
 
 async def digest(
-    conn: Conn, account_id: int, n: int, decide: Digest, interest: int
-) -> Digested | None:
+    conn: Conn, book: LaneBook, account_id: int, n: int, decide: Digest, interest: int
+) -> tuple[Digested | None, dict[Wanted, int]]:
     """Take up to *n* events of *account_id* and apply what *decide* says."""
     if not await conn.fetchval(sql("own_inbox"), account_id):
-        return None
+        return None, {}
     ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
     if not ids:
         ids = [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]
     if not ids:
-        return Digested(taken=0)
+        return Digested(taken=0), {}
     rows = await conn.fetch(sql("read_events"), account_id, ids, interest)
     now = await conn.fetchval("SELECT dripd.now()")
     seen = await _seen(conn, account_id, rows)
@@ -52,8 +54,9 @@ async def digest(
     effects = decide([event for event in events if not event.duplicate], runs, now)
     done = Digested(taken=len(ids), accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
+    lanes = await _release(conn, book, account_id, effects, done)
     await _log(conn, account_id, events, effects)
-    return done
+    return done, lanes
 
 
 async def _seen(conn: Conn, account_id: int, rows: Sequence[Any]) -> set[int]:
@@ -196,6 +199,22 @@ async def _move(
     ]
     if told:
         await conn.execute(sql("journal"), *map(list, zip(*told, strict=True)))
+
+
+async def _release(
+    conn: Conn, book: LaneBook, account_id: int, effects: Sequence[InboxEffect], done: Digested
+) -> dict[Wanted, int]:
+    """Runs whose hold was put right come up at once, in their lane."""
+    free = {one.enrollment_id: one.lane for one in effects if isinstance(one, Release)}
+    free = {e: lane for e, lane in free.items() if e not in done.stopped}
+    if not free:
+        return {}
+    lanes = await book.resolve(conn, {(account_id, lane) for lane in free.values()})
+    numbers = [lanes[account_id, lane] for lane in free.values()]
+    rows = await conn.fetch(sql("release_steps"), account_id, list(free), numbers)
+    await conn.execute(sql("release_runs"), account_id, [row["enrollment_id"] for row in rows])
+    done.moved += [DueKey(*row) for row in rows]
+    return lanes
 
 
 async def _log(

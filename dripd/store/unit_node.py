@@ -17,8 +17,8 @@ NO_DAY = date(1970, 1, 1)
 
 async def reap(
     conn: Conn, incarnation: int, timeout_ms: int, new_claim: Callable[[], int]
-) -> int:
-    """Bury daemons whose heartbeat stopped and take one page of their claims over.
+) -> list[int]:
+    """Bury daemons whose heartbeat stopped and take one page of their claims over: the new ids.
 
     The node rows are locked first: that waits for their leases in flight, and later ones
     find the row dead and grant nothing.
@@ -30,13 +30,12 @@ async def reap(
     if dead:
         await conn.execute(sql("bury"), dead)
     claims = await conn.fetch(sql("dead_claims"), incarnation)
-    for claim in claims:
-        await _adopt(conn, incarnation, claim, new_claim())
+    adopted = [await _adopt(conn, incarnation, claim, new_claim()) for claim in claims]
     await conn.execute(sql("lost_sends"))
-    return len(claims)
+    return adopted
 
 
-async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> None:
+async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> int:
     if claim["n"]:
         span = (claim["account_ids"], claim["due_lo"], claim["due_hi"])
         await conn.fetch(sql("adopt_steps"), claim["claim_id"], new_id, *span)
@@ -44,16 +43,22 @@ async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> None:
             sql("adopt_claim"), new_id, incarnation, claim["leased_at"], claim["n"], *span
         )
     await conn.execute(sql("drop_claims"), [claim["claim_id"]])
+    return new_id
 
 
 async def orphans(
-    conn: Conn, incarnation: int, known: set[int]
+    conn: Conn, incarnation: int, known: set[int], adopted: set[int]
 ) -> tuple[list[Leased], list[int]]:
-    """Steps under claims of *incarnation* that are not among *known*, and empty such claims."""
+    """Steps under claims of *incarnation* that nobody works on, and empty such claims.
+
+    That is what was *adopted*, and what is not *known* although it was leased long ago: its
+    acknowledgement was lost.
+    """
     found: list[Leased] = []
     empty: list[int] = []
     for claim in await conn.fetch(sql("own_claims"), incarnation):
-        if claim["claim_id"] in known:
+        forgotten = claim["old"] and claim["claim_id"] not in known
+        if not forgotten and claim["claim_id"] not in adopted:
             continue
         rows = await conn.fetch(
             sql("claimed_steps"),

@@ -704,19 +704,26 @@ AS $$
 BEGIN
     INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
     SELECT n.account_id, n.id, 'field_changed',
-        jsonb_build_object('field', k.key, 'from', o.attrs -> k.key, 'to', n.attrs -> k.key)
-    FROM fresh AS n
-    JOIN stale AS o ON o.account_id = n.account_id AND o.id = n.id
+        jsonb_build_object('field', k.key, 'from', o.v -> k.key, 'to', n.v -> k.key)
+    FROM (
+        SELECT account_id, id, attrs || jsonb_strip_nulls(jsonb_build_object(
+            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner)) AS v
+        FROM fresh
+        WHERE jsonb_typeof(attrs) = 'object' AND erased_at IS NULL
+    ) AS n
+    JOIN (
+        SELECT account_id, id, attrs || jsonb_strip_nulls(jsonb_build_object(
+            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner)) AS v
+        FROM stale
+        WHERE jsonb_typeof(attrs) = 'object'
+    ) AS o ON o.account_id = n.account_id AND o.id = n.id
     CROSS JOIN LATERAL (
-        SELECT jsonb_object_keys(n.attrs) AS key
+        SELECT jsonb_object_keys(n.v) AS key
         UNION
-        SELECT jsonb_object_keys(o.attrs)
+        SELECT jsonb_object_keys(o.v)
     ) AS k
-    WHERE n.attrs IS DISTINCT FROM o.attrs
-        AND jsonb_typeof(n.attrs) = 'object'
-        AND jsonb_typeof(o.attrs) = 'object'
-        AND n.erased_at IS NULL
-        AND (n.attrs -> k.key) IS DISTINCT FROM (o.attrs -> k.key);
+    WHERE n.v IS DISTINCT FROM o.v
+        AND (n.v -> k.key) IS DISTINCT FROM (o.v -> k.key);
     RETURN NULL;
 END
 $$;

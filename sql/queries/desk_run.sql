@@ -185,7 +185,7 @@ WHERE r.account_id = moved.account_id
     AND r.id = moved.enrollment_id
     AND r.hold_reason IS NOT NULL;
 
--- name: nudge :exec
+-- name: look_again :exec
 -- Let every daemon look again at these accounts.
 --   $1 accounts  int4[]
 INSERT INTO dripd.nudge (account_id)

@@ -30,3 +30,15 @@ CROSS JOIN LATERAL (
     ORDER BY d.due_at, d.enrollment_id
     LIMIT w.n
 ) AS x;
+
+-- name: next_heads :many
+-- The first due instant of lanes after what has been loaded of them.
+--   $1 accounts int[]  $2 lanes int2[]  $3 after due timestamptz[]
+SELECT w.a AS account_id, w.l AS lane, x.due_at
+FROM unnest($1::int4[], $2::int2[], $3::timestamptz[]) AS w (a, l, due)
+CROSS JOIN LATERAL (
+    SELECT d.due_at FROM dripd.due_step AS d
+    WHERE d.account_id = w.a AND d.lane = w.l AND d.due_at > w.due AND d.claim_id IS NULL
+    ORDER BY d.due_at
+    LIMIT 1
+) AS x;

@@ -160,3 +160,16 @@ FROM summed AS s
 WHERE ad.account_id = s.account_id
     AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now())
 RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk AS reported;
+
+-- name: release_steps :many
+-- What held runs by themselves has been put right: due now, in their lane again.
+--   $1 account int  $2 enrollments bigint[]  $3 lanes int2[]
+UPDATE dripd.due_step AS d SET lane = k.l, due_at = (SELECT dripd.now())
+FROM unnest($2::int8[], $3::int2[]) AS k (e, l)
+WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL AND d.lane = -1
+RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
+
+-- name: release_runs :exec
+--   $1 account int  $2 enrollments bigint[]
+UPDATE dripd.run SET hold_reason = NULL, release_at = NULL
+WHERE account_id = $1::int4 AND id = ANY ($2::int8[]);

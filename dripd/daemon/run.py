@@ -1,0 +1,325 @@
+"""The nursery tree: who does it. Read this first.
+
+`main` chooses the database and brings it to the schema, `serve` wires the stages to it and to
+the providers, and waits for signals. Stages are functions over one `Pipeline`; nothing below
+knows Postgres or sockets but through what is built here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import trio
+
+from dripd.admin import catalogue
+from dripd.admin.server import serve as serve_admin
+from dripd.admin.session import Info
+from dripd.campaigns.enrollment import Change, LaneKey, Leased
+from dripd.campaigns.event import Skipped
+from dripd.channels import registry
+from dripd.channels.base import Channel, ProviderSettings, Resources
+from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
+from dripd.config import Config
+from dripd.daemon import control
+from dripd.engine.admit import admit
+from dripd.engine.directory import Directory, open_holidays
+from dripd.engine.feed import feed
+from dripd.engine.individual import send_individual
+from dripd.engine.lease import lease
+from dripd.engine.look import Watch, look, look_once
+from dripd.engine.pipeline import Pipeline
+from dripd.engine.record import record, record_once
+from dripd.engine.send import queues, send
+from dripd.engine.settle import move_to
+from dripd.engine.sweep import sweep
+from dripd.errors import StoreError, StoreUnavailable
+from dripd.log import get
+from dripd.policy.advance import advance
+from dripd.store import embedded, migrate
+from dripd.store.bridge import Bridge
+from dripd.store.desk import Desk
+from dripd.store.postgres import PostgresStore
+
+FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
+"""Where a manual clock starts unless it is told otherwise."""
+
+BEAT_S = 2.0
+
+VERSION = "0.1.0"
+
+log = get("daemon")
+
+
+def choose_database(config: Config) -> str:
+    """The DSN in force: flag, environment or configuration, else the embedded Postgres.
+
+    Raises `StoreError` if there is none to be had.
+    """
+    return config.dsn.reveal() if config.dsn is not None else embedded.up(config.state)
+
+
+def main(config: Config, *, manual_clock: bool, at: Instant | None, processes: int = 1) -> int:
+    """Run the daemon in the foreground until it is told to stop. Returns the exit code.
+
+    Raises `DripdError` where it cannot start.
+    """
+    dsn = choose_database(config)
+    migrate.migrate(dsn)
+    trio.run(partial(serve, config, dsn, manual_clock=manual_clock, at=at))
+    return 0
+
+
+class Daemon:
+    """What belongs to one running daemon."""
+
+    def __init__(
+        self, config: Config, store: PostgresStore, clock: Clock, deployment: str
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.clock = clock
+        self.deployment = deployment
+        self.incarnation = int.from_bytes(os.urandom(8), "big") >> 2 | 1
+        manual = isinstance(clock, ManualClock)
+        ahead = 0 if manual else config.engine.lease_ahead_ms
+        self.directory = Directory(store)
+        self.pipe = Pipeline(
+            store, self.directory, clock, self.incarnation, lease_ahead_ms=ahead
+        )
+        self.channels = build_channels(config, store)
+        queues(self.pipe, self.channels)
+        self.mover = trio.Lock()
+        self.buried = trio.Event()
+
+    def status(self) -> Mapping[str, object]:
+        pipe = self.pipe
+        return {
+            "state": "draining" if pipe.draining else "running",
+            "version": VERSION,
+            "deployment": self.deployment,
+            "gateway": {"url": None},
+            "wheel": len(pipe.wheel),
+            "ready": len(pipe.ready),
+            "unsent": pipe.unsent,
+            "accounts": len(pipe.owned),
+            "counters": {
+                "leased": pipe.counters.leased,
+                "accepted": pipe.counters.accepted,
+                "recorded": pipe.counters.recorded,
+                "late": pipe.counters.late,
+                "regret": pipe.counters.regret,
+            },
+        }
+
+    def ready(self) -> Mapping[str, object]:
+        running = not self.pipe.draining
+        hint = "" if running else "it is being stopped"
+        check = {
+            "name": "running",
+            "ok": running,
+            "detail": self.config.daemon.node,
+            "hint": hint,
+        }
+        return {"ready": running, "checks": [check]}
+
+    def kick(self) -> None:
+        for stage in ("look", "admit", "feed", "lease"):
+            self.pipe.wake(stage)
+
+    async def clock_set(self, to: Instant) -> Mapping[str, object]:
+        async with self.mover:
+            visited = await move_to(self.pipe, self.store, to)
+        return {"mode": "manual", "now": format_instant(self.clock.now()), "visited": visited}
+
+    async def judge(self, cv_ids: Sequence[int]) -> DeskJudge:
+        await self.directory.refresh()
+        await self.directory.load_versions(cv_ids)
+        return DeskJudge(self.directory)
+
+    def hooks(self) -> control.Hooks:
+        return control.Hooks(
+            node=self.config.daemon.node,
+            status=self.status,
+            ready=self.ready,
+            kick=self.kick,
+            send_individual=partial(
+                send_individual, self.pipe, self.store, self.channels, self.deployment
+            ),
+            clock_set=self.clock_set,
+            judge=self.judge,
+            holidays=open_holidays,
+        )
+
+
+class DeskJudge:
+    """What the desk asks of the engine's rules; `store.desk_run.Judge`."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def skipped(self, leased: Leased, now: Instant) -> Change:
+        version = self._directory.version(leased.cv_id)
+        return advance(leased, version, Skipped(reason="cancelled"), now, self._directory)
+
+    def lane(self, leased: Leased) -> LaneKey:
+        version = self._directory.version(leased.cv_id)
+        return version.lane_key(leased.step_no, leased.timezone, self._directory.zones)
+
+
+def build_channels(config: Config, store: PostgresStore) -> dict[str, Channel]:
+    """One channel a provider of the configuration; `sink` is always there."""
+    resources = Resources(clock=SystemClock(), sink_writer=store)
+    providers = {"sink": ProviderSettings(name="sink", kind="sink"), **config.providers}
+    return {name: registry.build(settings, resources) for name, settings in providers.items()}
+
+
+async def serve(
+    config: Config,
+    dsn: str,
+    *,
+    manual_clock: bool,
+    at: Instant | None,
+    task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `started` hands out the daemon once it is ready."""
+    async with AsyncExitStack() as stack:
+        bridge = await stack.enter_async_context(Bridge())
+        store = PostgresStore(bridge, dsn)
+        stack.push_async_callback(_shielded, store.close)
+        await store.open()
+        desk = Desk(bridge, dsn)
+        stack.push_async_callback(_shielded, desk.close)
+        await desk.open()
+        clock = await start_clock(store, manual_clock=manual_clock, at=at)
+        deployment, _, _ = await store.clock_mode()
+        daemon = Daemon(config, store, clock, deployment)
+        await _live(daemon, desk, task_status)
+
+
+async def _shielded(close: object) -> None:
+    with trio.CancelScope(shield=True):
+        await close()  # type: ignore[operator]  # a coroutine function
+
+
+async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant | None) -> Clock:
+    """The deployment's clock. Raises `SchemaMismatch` if it was started on the other."""
+    if not manual_clock:
+        await store.choose_clock("real", None)
+        return SystemClock()
+    await store.choose_clock("manual", at if at is not None else FIRST_INSTANT)
+    _, _, stored = await store.clock_mode()
+    return ManualClock(stored if stored is not None else FIRST_INSTANT)
+
+
+async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]) -> None:
+    pipe, store, config = daemon.pipe, daemon.store, daemon.config
+    await store.join(daemon.incarnation, config.daemon.node, VERSION)
+    await look_once(pipe, daemon.clock, Watch())
+    methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
+    info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
+    try:
+        async with trio.open_nursery() as outer:
+            async with trio.open_nursery() as stages:
+                await outer.start(
+                    partial(
+                        serve_admin,
+                        config.socket,
+                        methods,
+                        identity=config.roster.identify,
+                        info=info,
+                    )
+                )
+                start_stages(daemon, stages, outer)
+                task_status.started(daemon)
+                log.info("daemon.started", incarnation=daemon.incarnation)
+                await wait_for_the_end(daemon)
+                log.info("daemon.draining", unsent=pipe.unsent)
+                await drain(daemon)
+                stages.cancel_scope.cancel()
+            outer.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(10):
+            await _leave(daemon)
+        log.info("daemon.stopped", accepted=pipe.counters.accepted)
+
+
+def start_stages(daemon: Daemon, stages: trio.Nursery, outer: trio.Nursery) -> None:
+    """Everything that runs for ever. Records outlive the stages that make them."""
+    pipe = daemon.pipe
+    stages.start_soon(look, pipe, daemon.clock)
+    stages.start_soon(admit, pipe)
+    stages.start_soon(feed, pipe)
+    stages.start_soon(sweep, pipe)
+    stages.start_soon(pulse, daemon)
+    for _ in range(2):
+        stages.start_soon(lease, pipe)
+        outer.start_soon(record, pipe)
+    for channel in daemon.channels.values():
+        for _ in range(channel.concurrency):
+            stages.start_soon(send, pipe, channel, daemon.deployment)
+
+
+async def wait_for_the_end(daemon: Daemon) -> None:
+    """SIGTERM and SIGINT end it, SIGHUP refreshes what is kept in memory."""
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until_buried, daemon, nursery.cancel_scope)
+        with trio.open_signal_receiver(*wanted) as signals:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    nursery.cancel_scope.cancel()
+                    return
+                daemon.kick()
+
+
+async def _until_buried(daemon: Daemon, scope: trio.CancelScope) -> None:
+    await daemon.buried.wait()
+    scope.cancel()
+
+
+async def drain(daemon: Daemon) -> None:
+    """No new leases; what is in flight ends and is recorded, within the grace time."""
+    pipe = daemon.pipe
+    pipe.draining = True
+    with trio.move_on_after(daemon.config.daemon.drain_timeout_ms / 1000):
+        while pipe.unsent > 0:
+            pipe.wake("done")
+            await trio.sleep(0.02)  # noqa: TID251 - waits for senders that poll their provider
+
+
+async def _leave(daemon: Daemon) -> None:
+    """Give back what never left, and say goodbye."""
+    while daemon.pipe.done:
+        await record_once(daemon.pipe)
+    for channel in daemon.channels.values():
+        await channel.aclose()
+    try:
+        await daemon.store.leave(daemon.incarnation)
+    except StoreError as error:
+        log.warning("store.lost", reason=error.code)
+
+
+async def pulse(daemon: Daemon) -> None:
+    """The heartbeat in real time, and one line of log a minute of work."""
+    before = 0
+    while True:
+        try:
+            alive = await daemon.store.beat(
+                daemon.incarnation, len(daemon.pipe.owned), str(daemon.status()["state"])
+            )
+        except StoreUnavailable as error:
+            log.warning("store.lost", reason=error.code)
+            alive = True
+        if not alive:
+            log.error("daemon.buried", incarnation=daemon.incarnation)
+            daemon.buried.set()
+            return
+        accepted = daemon.pipe.counters.accepted
+        if accepted != before:
+            log.info("pulse", accepted=accepted, unsent=daemon.pipe.unsent)
+            before = accepted
+        await trio.sleep(BEAT_S)  # noqa: TID251 - the heartbeat

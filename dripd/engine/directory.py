@@ -1,0 +1,232 @@
+"""What the daemon keeps in memory about accounts: the rooms that the judgement asks.
+
+A cache of SQL: read whole at start, in part after a nudge, again every half minute. Zones and
+holiday calendars are opened here, at the rim of the pure core.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, tzinfo
+from functools import cache
+from zlib import crc32
+
+import holidays
+
+from dripd.campaigns.definition import Match, WindowSpec, build_window
+from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.parse import parse, parse_window
+from dripd.campaigns.version import KIND_BITS, Version
+from dripd.clock import Instant
+from dripd.errors import DripdError
+from dripd.policy.rooms import MissingAccount, MissingVersion
+from dripd.ratelimit.bucket import Bucket, parse_rate
+from dripd.ratelimit.caps import NO_CAP
+from dripd.scheduler.calendar import Window, day_bounds, local_date
+from dripd.store.protocol import AccountRow, DayRow, SenderRow, Store, VersionRow
+
+DAYS_AHEAD = 2
+"""Day rows are made so far ahead: the lease itself never makes one."""
+
+ALL_KINDS = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedTrigger:
+    """A trigger as the inbox asks it."""
+
+    campaign_key: str
+    match: Match
+    after_event_id: int
+
+
+@cache
+def known_zones() -> frozenset[str]:
+    """Every IANA name; opening the list costs a walk over the tzdata package."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+@cache
+def open_zone(name: str) -> tzinfo:
+    """The zone *name*; one that does not exist reads as UTC (a contact may hold anything)."""
+    return zoneinfo.ZoneInfo(name if name in known_zones() else "UTC")
+
+
+@cache
+def open_holidays(name: str) -> Container[date]:
+    """The holiday calendar `DE-BE` (country and subdivision) or `DE`."""
+    country, _, part = name.partition("-")
+    calendar: Container[date] = holidays.country_holidays(country, subdiv=part or None)
+    return calendar
+
+
+@cache
+def open_window(text: str) -> Window | None:
+    """The window of a calendar text; "" is always open."""
+    return build_window(WindowSpec.from_text(text), open_holidays) if text else None
+
+
+class Account:
+    """One account as the engine sees it, with its zone, window and token bucket opened."""
+
+    def __init__(self, row: AccountRow) -> None:
+        self.row = row
+        self.zone = open_zone(row.timezone)
+        self.window = self._window(row)
+        self.bucket = Bucket(parse_rate(row.rate)) if row.rate else None
+        self.senders = {(sender.channel, sender.address): sender for sender in row.senders}
+        self.campaigns = {campaign.id: campaign for campaign in row.campaigns}
+        self.triggers = [
+            AttachedTrigger(
+                one.campaign_key, Match(kind=one.kind, params=one.match), one.after_event_id
+            )
+            for one in row.triggers
+        ]
+
+    @staticmethod
+    def _window(row: AccountRow) -> Window | None:
+        if row.send_window is None or row.send_window == "off":
+            return None
+        spec = parse_window(row.send_window)
+        return build_window(spec, open_holidays) if isinstance(spec, WindowSpec) else None
+
+    def is_running(self, campaign_id: int) -> bool:
+        """May steps of the campaign be performed, as far as is known here?"""
+        campaign = self.campaigns.get(campaign_id)
+        stopped = {"paused", "inactive", "archived"}
+        return self.is_open and (campaign is None or campaign.status not in stopped)
+
+    @property
+    def is_open(self) -> bool:
+        return self.row.status == "active" and self.row.subscription_active
+
+    def days(self, now: Instant) -> list[DayRow]:
+        """The day rows that should be there at *now*."""
+        today = local_date(self.zone, now)
+        cap = NO_CAP if self.row.cap is None else self.row.cap
+        dates = [date.fromordinal(today.toordinal() + n) for n in range(DAYS_AHEAD + 1)]
+        return [DayRow(self.row.id, day, cap, *day_bounds(self.zone, day)) for day in dates]
+
+
+class Directory:
+    """Accounts, versions and what follows from them. Implements `policy.rooms` in full."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.accounts: dict[int, Account] = {}
+        self.versions: dict[int, Version] = {}
+        self.broken: dict[int, str] = {}
+        """Versions that this dripd cannot read: cv_id to why."""
+
+    async def refresh(self, accounts: Sequence[int] | None = None) -> None:
+        """Read *accounts* (None = all) again; a bucket with an unchanged rate goes on."""
+        for row in await self._store.read_accounts(accounts):
+            before = self.accounts.get(row.id)
+            fresh = self._account(row)
+            if before is not None and before.row.rate == row.rate:
+                fresh.bucket = before.bucket
+            self.accounts[row.id] = fresh
+
+    @staticmethod
+    def _account(row: AccountRow) -> Account:
+        try:
+            return Account(row)
+        except (DripdError, ValueError, KeyError):
+            row.send_window = row.rate = None  # what SQL holds is unreadable: as if not given
+            return Account(row)
+
+    async def load_versions(self, cv_ids: Iterable[int]) -> None:
+        """Compile the versions that are not loaded yet."""
+        missing = [
+            cv for cv in set(cv_ids) if cv not in self.versions and cv not in self.broken
+        ]
+        if not missing:
+            return
+        for row in await self._store.read_versions(missing):
+            try:
+                self.versions[row.cv_id] = compile_version(row)
+            except DripdError as error:
+                self.broken[row.cv_id] = error.message
+        for cv in missing:
+            if cv not in self.versions:
+                self.broken.setdefault(cv, "the version does not exist")
+
+    # policy.rooms
+
+    @property
+    def zones(self) -> Container[str]:
+        return known_zones()
+
+    def account(self, account_id: int) -> Account:
+        found = self.accounts.get(account_id)
+        if found is None:
+            raise MissingAccount(account_id)
+        return found
+
+    def zone(self, account_id: int, name: str) -> tzinfo:
+        return self.account(account_id).zone if name == "account" else open_zone(name)
+
+    def window(self, account_id: int, calendar: str) -> Window | None:
+        if calendar == "account":
+            return self.account(account_id).window
+        return open_window(calendar)
+
+    def lane_window(self, account_id: int, lane: LaneKey) -> tuple[Window | None, tzinfo]:
+        """The window of a lane and the zone in which it is read."""
+        return self.window(account_id, lane.calendar), self.zone(account_id, lane.zone)
+
+    def sender(
+        self, account_id: int, channel: str, address: str, contact_id: int
+    ) -> SenderRow | None:
+        """The sender of *address*; for "" one of the account's, the same for a contact always."""
+        account = self.account(account_id)
+        if address:
+            found = account.senders.get((channel, address))
+            return found if found is not None and found.status == "active" else None
+        usable = sorted(
+            (
+                one
+                for one in account.row.senders
+                if one.channel == channel and one.status == "active"
+            ),
+            key=lambda one: crc32(f"{contact_id}:{one.id}".encode()),
+        )
+        return usable[0] if usable else None
+
+    def version(self, cv_id: int) -> Version:
+        found = self.versions.get(cv_id)
+        if found is None:
+            raise MissingVersion(cv_id)
+        return found
+
+    def account_status(self, account_id: int) -> tuple[str, bool]:
+        row = self.account(account_id).row
+        return row.status, row.subscription_active
+
+    def triggers(self, account_id: int) -> Sequence[AttachedTrigger]:
+        found = self.accounts.get(account_id)
+        return found.triggers if found is not None else ()
+
+    def interest(self, account_id: int) -> int:
+        """The kinds of event whose contacts the inbox looks up: a bulk import of contacts that
+        nothing listens to is only logged."""
+        bits = ALL_KINDS
+        kinds = {trigger.match.kind for trigger in self.triggers(account_id)}
+        if "contact_created" not in kinds:
+            bits &= ~KIND_BITS["contact_created"]
+        return bits
+
+
+def compile_version(row: VersionRow) -> Version:
+    """Raises `DefinitionError` if this dripd cannot read it."""
+    definition = parse(row.definition)
+    return Version(
+        cv_id=row.cv_id,
+        account_id=row.account_id,
+        campaign_id=row.campaign_id,
+        campaign_key=row.campaign_key,
+        owner=row.campaign_owner or definition.owner,
+        definition=definition,
+    )

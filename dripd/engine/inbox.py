@@ -1,0 +1,61 @@
+"""Events to ends, resets and requests: one account's at a time, stops first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from dripd.clock import Instant
+from dripd.engine.feed import insert
+from dripd.engine.pipeline import Pipeline
+from dripd.errors import StoreError
+from dripd.log import get
+from dripd.policy import exits
+from dripd.policy.inbox_rows import EventRow, InboxEffect, RunRow
+from dripd.policy.rooms import MissingAccount, MissingVersion
+from dripd.store.protocol import Digested
+
+INBOX_BATCH = 500
+
+log = get("inbox")
+
+
+async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
+    """Digest what stands in *accounts*, to the last event."""
+    for account in accounts:
+        while True:
+            done = await digest_once(pipe, account)
+            if done is None or done.taken == 0:
+                break
+
+
+async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
+    """One batch of an account's events; None: another daemon has it, or the database is away."""
+
+    def digest(
+        events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
+    ) -> list[InboxEffect]:
+        return exits.digest(events, runs, now, pipe.directory)
+
+    done = None
+    while done is None:
+        try:
+            done = await pipe.store.digest(
+                account, INBOX_BATCH, digest, pipe.directory.interest(account)
+            )
+            if done is None:
+                return None
+        except MissingVersion as missing:
+            await pipe.directory.load_versions([missing.cv_id])
+        except MissingAccount as missing:
+            await pipe.directory.refresh([missing.account_id])
+        except StoreError as error:
+            log.warning("inbox.delayed", reason=error.code)
+            await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
+            return None
+    pipe.stopped |= set(done.stopped)
+    insert(pipe, done.moved)
+    if done.requested:
+        pipe.wake("admit")
+    return done

@@ -1,0 +1,84 @@
+"""One message to one contact, asked for by a person: no campaign, no cap, no window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from dripd.campaigns.event import Accepted, Outcome, Unknown
+from dripd.campaigns.sms import segments
+from dripd.channels.base import Channel, Message
+from dripd.engine.pipeline import Pipeline
+from dripd.errors import Conflict, NotFound
+from dripd.store.postgres import PostgresStore
+
+DEADLINE_S = 60.0
+
+
+async def send_individual(  # noqa: PLR0913 - the words of one message
+    pipe: Pipeline,
+    store: PostgresStore,
+    channels: Mapping[str, Channel],
+    deployment: str,
+    *,
+    account_id: int,
+    contact_id: int,
+    channel: str,
+    sender: str | None,
+    subject: str,
+    text: str,
+    html: str,
+    requested_by: str,
+) -> Mapping[str, object]:
+    """Send it, and answer with its delivery id and the outcome.
+
+    Raises `NotFound` without a usable sender, `Conflict` where the contact has no address or
+    is suppressed, or the provider refused.
+    """
+    await pipe.directory.refresh([account_id])
+    found = pipe.directory.sender(account_id, channel, sender or "", contact_id)
+    if found is None or found.provider not in channels:
+        raise NotFound(
+            f"no usable {channel} sender", code="no_sender", hint="`dripd sender set` makes one"
+        )
+    number, address, suppressed = await store.start_individual(
+        account_id, contact_id, pipe.incarnation, found.id, channel, requested_by, subject
+    )
+    if number is None:
+        why = (
+            "suppressed" if suppressed else ("no_address" if channel == "email" else "no_phone")
+        )
+        raise Conflict(f"the contact cannot be reached: {why}", code=why)
+    outcomes: list[Outcome] = []
+    message = Message(
+        ref=None,
+        channel=channel,
+        account_id=account_id,
+        enrollment_id=None,
+        step_key="",
+        sender=found.address,
+        to=address or "",
+        subject=subject,
+        text=text,
+        html=html,
+        idempotency_key=f"dripd:{deployment}:i-{number}",
+    )
+    with trio.move_on_after(DEADLINE_S, shield=True):
+        await channels[found.provider].send(
+            [message], lambda _, outcome: outcomes.append(outcome)
+        )
+    outcome = outcomes[0] if outcomes else Unknown(reason="no_answer")
+    state, provider_id, reason = _state(outcome)
+    n = segments(text).n if channel == "sms" else None
+    with trio.CancelScope(shield=True):
+        await store.end_individual(account_id, number, state, provider_id, reason, n)
+    return {"delivery_id": f"i-{number}", "state": state, "reason": reason, "warning": None}
+
+
+def _state(outcome: Outcome) -> tuple[str, str | None, str | None]:
+    if isinstance(outcome, Accepted):
+        return "accepted", outcome.provider_id or None, None
+    if isinstance(outcome, Unknown):
+        return "unknown", None, outcome.reason
+    return "failed", None, outcome.reason

@@ -1,0 +1,185 @@
+"""Ready to leased: the permission to send, asked for a batch at a time.
+
+Two leases are in flight at most, and never share an account. What is not granted says why:
+locked or an event in the way is asked again soon, a spent cap parks its lanes until the next
+local day, the rest is dropped, for SQL tells of it again.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from dripd.clock import Instant
+from dripd.engine.feed import park, reset
+from dripd.engine.pipeline import BATCH, UNSENT_MOST, Pipeline
+from dripd.engine.send import dispatch
+from dripd.errors import StoreUnavailable
+from dripd.log import get
+from dripd.ratelimit.bucket import Wait
+from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
+from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
+
+AGAIN_S = 0.05
+"""Real seconds until a key that was in somebody's way is asked for again."""
+
+COALESCE_S = 0.005
+
+log = get("lease")
+
+
+async def lease(pipe: Pipeline) -> None:
+    """Lease what is ready, for ever."""
+    while True:
+        while len(pipe.ready) and pipe.unsent < UNSENT_MOST and not pipe.draining:
+            if not await lease_once(pipe):
+                break
+        await pipe.wait("lease", 0.2)
+        await trio.sleep(COALESCE_S if pipe.lease_ahead_ms else 0)  # noqa: TID251 - lets a batch fill
+
+
+async def lease_once(pipe: Pipeline) -> bool:
+    """One batch. False: nothing could be asked for now."""
+    picked = pipe.ready.pick(BATCH, pipe.busy)
+    if not picked:
+        return False
+    accounts = {account for account, _ in picked}
+    pipe.busy |= accounts
+    try:
+        groups, parks = _group(pipe, picked)
+        await park(pipe, parks)
+        if groups:
+            await _ask(pipe, groups)
+    finally:
+        pipe.busy -= accounts
+    pipe.wake("lease")
+    return True
+
+
+async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
+    try:
+        with trio.CancelScope(shield=True):
+            result = await pipe.store.lease(pipe.incarnation, groups, pipe.lease_ahead_ms)
+    except StoreUnavailable as error:
+        log.warning("store.lost", reason=error.code)
+        for group in groups:
+            for key in group.keys:
+                _tell_anew(pipe, group.account_id, key)
+        await trio.sleep(0.2)  # noqa: TID251 - the database is away: do not spin
+        return
+    if result.granted:
+        pipe.claims[result.claim_id] = len(result.granted)
+        pipe.unsent += len(result.granted)
+        pipe.counters.leased += len(result.granted)
+        await pipe.directory.load_versions({leased.cv_id for leased in result.granted})
+        dispatch(pipe, result.granted)
+    if result.refused:
+        await _on_refused(pipe, result.refused)
+
+
+def _group(
+    pipe: Pipeline, picked: list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
+) -> tuple[list[LeaseGroup], list[ParkRow]]:
+    """The groups to ask for, and the lanes that turn out to be closed."""
+    now = pipe.clock.now()
+    groups: list[LeaseGroup] = []
+    parks: dict[tuple[int, int], ParkRow] = {}
+    for account_id, entries in picked:
+        account = pipe.directory.accounts.get(account_id)
+        if account is None:
+            continue
+        keys: list[LeaseKey] = []
+        for lane, (due, enrollment, cv) in entries:
+            if (account_id, lane) in parks:
+                continue
+            closed = _closed(pipe, account_id, lane, Instant(max(now, due)))
+            if closed is not None:
+                parks[account_id, lane] = closed
+                continue
+            version = pipe.directory.versions.get(cv)
+            if version is None or not _has_token(pipe, account_id, lane, now, parks):
+                continue
+            mask = version.mask(pipe.lanes[account_id, lane].key.channel)
+            keys.append(LeaseKey(lane, due, enrollment, mask))
+        if keys:
+            groups.append(LeaseGroup(account_id, local_date(account.zone, now), keys))
+    groups.sort(key=lambda group: group.account_id)
+    return groups, list(parks.values())
+
+
+def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow | None:
+    """The park entry of a lane whose window is shut at *now*; None: it is open."""
+    state = pipe.lanes[account_id, lane]
+    window, zone = pipe.directory.lane_window(account_id, state.key)
+    if window is None or is_open(window, zone, now):
+        return None
+    reset(state, Instant(0))
+    return ParkRow(account_id, lane, "window", next_open(window, zone, now))
+
+
+def _has_token(
+    pipe: Pipeline,
+    account_id: int,
+    lane: int,
+    now: Instant,
+    parks: dict[tuple[int, int], ParkRow],
+) -> bool:
+    """Does the account's token bucket allow one more message now?"""
+    account = pipe.directory.accounts[account_id]
+    if account.bucket is None or not pipe.lanes[account_id, lane].key.channel:
+        return True
+    answer = account.bucket.take(1, now)
+    if isinstance(answer, Wait):
+        reset(pipe.lanes[account_id, lane], Instant(0))
+        parks[account_id, lane] = ParkRow(account_id, lane, "rate", Instant(now + answer.ms))
+        return False
+    return True
+
+
+async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal]]) -> None:
+    now = pipe.clock.now()
+    parks: list[ParkRow] = []
+    dayless: set[int] = set()
+    for account_id, key, why in refused:
+        _give_token_back(pipe, account_id, key.lane)
+        match why:
+            case Refusal.CAP:
+                parks.append(_until_tomorrow(pipe, account_id, key.lane, now))
+                reset(pipe.lanes[account_id, key.lane], Instant(0))
+            case Refusal.NO_DAY:
+                dayless.add(account_id)
+                reset(pipe.lanes[account_id, key.lane], Instant(0))
+            case Refusal.EVENT | Refusal.LOCKED | Refusal.SUPPRESSED:
+                pipe.wake("inbox")
+                pipe.wake("look")
+                _tell_anew(pipe, account_id, key)
+            case Refusal.HELD:
+                reset(pipe.lanes[account_id, key.lane], None)
+            case Refusal.GONE:
+                pass
+    if dayless:
+        await pipe.directory.refresh(sorted(dayless))
+        days = [day for a in dayless for day in pipe.directory.accounts[a].days(now)]
+        await pipe.store.make_days(days)
+    await park(pipe, list({(row.account_id, row.lane): row for row in parks}.values()))
+    pipe.wake("feed")
+
+
+def _tell_anew(pipe: Pipeline, account_id: int, key: LeaseKey) -> None:
+    """A moment later SQL tells of the key again, if it still stands."""
+    pipe.again.append((trio.current_time() + AGAIN_S, account_id, key.lane))
+
+
+def _give_token_back(pipe: Pipeline, account_id: int, lane: int) -> None:
+    account = pipe.directory.accounts.get(account_id)
+    if (
+        account is not None
+        and account.bucket is not None
+        and pipe.lanes[account_id, lane].key.channel
+    ):
+        account.bucket.refund(1)
+
+
+def _until_tomorrow(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow:
+    zone = pipe.directory.accounts[account_id].zone
+    _, ends_at = day_bounds(zone, local_date(zone, now))
+    return ParkRow(account_id, lane, "cap", ends_at)

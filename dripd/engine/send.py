@@ -1,0 +1,217 @@
+"""Leased to done: what a step is gets judged again, then it is performed or sent.
+
+Internal steps are performed at once, in chains. Messages wait in a queue of their provider;
+an idle sender pulls the next few, judges and renders them within milliseconds of the send,
+and hands them to its channel under one deadline. What the channel does not settle is unknown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+import trio
+
+from dripd.campaigns.enrollment import Change, Leased, Next
+from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, Unknown
+from dripd.channels.base import Channel, Message
+from dripd.clock import Instant
+from dripd.engine.pipeline import Pipeline
+from dripd.log import get
+from dripd.policy.advance import Sent, advance
+from dripd.policy.perform import Ready, chain, perform
+from dripd.scheduler.calendar import is_open
+
+DEADLINE_S = 60.0
+"""The most one call of a channel may take: then what it has not settled is unknown."""
+
+CHUNK_LEAST, CHUNK_MOST = 1, 32
+"""Messages an idle sender pulls, unless its channel takes batches."""
+
+log = get("send")
+
+
+def dispatch(pipe: Pipeline, granted: list[Leased]) -> None:
+    """Perform what is internal, and queue messages for the provider of their sender."""
+    now = pipe.clock.now()
+    for leased in granted:
+        version = pipe.directory.versions.get(leased.cv_id)
+        if version is None or leased.step_no >= len(version.steps):
+            _settle_unreadable(pipe, leased)
+            continue
+        step = version.steps[leased.step_no]
+        if not step.is_message:
+            _perform(pipe, leased, now)
+            continue
+        sender = pipe.directory.sender(
+            leased.account_id, step.kind, step.sender, leased.contact_id
+        )
+        provider = sender.provider if sender is not None else ""
+        if (
+            provider not in pipe.leased
+        ):  # no such provider here: its steps are held, with a reason
+            _settle(pipe, leased, Held(reason="no_sender"), now)
+            continue
+        pipe.leased[provider].append(leased)
+    for provider, queue in pipe.leased.items():
+        if queue:
+            pipe.arrived[provider].set()
+            pipe.arrived[provider] = trio.Event()
+
+
+def _perform(pipe: Pipeline, leased: Leased, now: Instant) -> None:
+    version = pipe.directory.versions[leased.cv_id]
+    try:
+        change = chain(leased, version, Instant(max(now, leased.due_at)), pipe.directory)
+    except Exception:
+        log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
+        _settle(pipe, leased, Held(reason="quarantined"), now)
+        return
+    pipe.settle(change)
+
+
+def _settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
+    """A version that this dripd cannot read: the run is held, nothing is lost."""
+
+    held = Next(
+        due_at=leased.due_at,
+        lane=None,
+        step_no=leased.step_no,
+        seq=leased.seq,
+        flags=leased.flags,
+        hold_reason="quarantined",
+    )
+    pipe.settle(Change(leased=leased, log=[], next=held, refund=True))
+
+
+def _settle(
+    pipe: Pipeline, leased: Leased, event: StepEvent, now: Instant, sent: Sent | None = None
+) -> None:
+    version = pipe.directory.versions[leased.cv_id]
+    pipe.settle(advance(leased, version, event, now, pipe.directory, sent))
+
+
+async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
+    """One sender of *channel*: pull, judge, send, for ever."""
+    queue, provider = pipe.leased[channel.name], channel.name
+    while True:
+        if not queue:
+            await pipe.arrived[provider].wait()
+            continue
+        batch = await _pull(pipe, queue, channel)
+        if batch:
+            await _call(pipe, channel, [_message(ready, deployment) for ready in batch])
+
+
+async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Ready]:
+    """The next messages that may leave now; the rest of what was pulled is settled."""
+    most = (
+        channel.batch
+        if channel.batch > CHUNK_MOST
+        else max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
+    )
+    batch: list[Ready] = []
+    while queue and len(batch) < most:
+        wait_ms = queue[0].due_at - pipe.clock.now()
+        if wait_ms > 0:
+            if batch:
+                break
+            await trio.sleep(wait_ms / 1000)  # noqa: TID251 - leased ahead of its instant: held until then
+            if not queue:
+                break
+        ready = judge(pipe, queue.popleft())
+        if ready is not None:
+            batch.append(ready)
+    return batch
+
+
+def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
+    """A message that may leave now, rendered; None: it has been settled otherwise."""
+    now = pipe.clock.now()
+    version = pipe.directory.versions[leased.cv_id]
+    if leased.enrollment_id in pipe.stopped:
+        _settle(pipe, leased, Deferred(reason="stopped", until=None), now)
+        return None
+    state = pipe.lanes.get((leased.account_id, leased.lane))
+    if state is not None:
+        window, zone = pipe.directory.lane_window(leased.account_id, state.key)
+        if window is not None and not is_open(window, zone, now):
+            _settle(pipe, leased, Deferred(reason="window", until=None), now)
+            return None
+    try:
+        verdict = perform(leased, version, now, pipe.directory)
+    except Exception:
+        log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
+        verdict = Held(reason="quarantined")
+    if isinstance(verdict, Ready):
+        return verdict
+    _settle(pipe, leased, verdict, now)
+    return None
+
+
+def _message(ready: Ready, deployment: str) -> Message:
+    leased, version = ready.leased, ready.version
+    step = version.steps[leased.step_no]
+    key = f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}"
+    return Message(
+        ref=ready,
+        channel=ready.channel,
+        account_id=leased.account_id,
+        enrollment_id=leased.enrollment_id,
+        step_key=step.key,
+        sender=ready.sender.address,
+        to=ready.to,
+        subject=ready.subject,
+        text=ready.text,
+        html=ready.html,
+        idempotency_key=key,
+    )
+
+
+async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> None:
+    """One call of a channel: each message gets exactly one outcome."""
+    settled: set[int] = set()
+    sent_at = pipe.clock.now()
+
+    def settle(message: Message, outcome: Outcome) -> None:
+        if id(message) in settled:
+            return
+        settled.add(id(message))
+        _answer(pipe, message, outcome, sent_at)
+
+    reason = "no_answer"
+    try:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + DEADLINE_S) as scope:
+            await channel.send(messages, settle)
+        if scope.cancelled_caught:
+            reason = "deadline"
+    except Exception:
+        log.exception("channel.failed", provider=channel.name, n=len(messages))
+        reason = "channel_failed"
+    finally:
+        for message in messages:
+            settle(message, Unknown(reason=reason))
+
+
+def _answer(pipe: Pipeline, message: Message, outcome: Outcome, sent_at: Instant) -> None:
+    ready = message.ref
+    assert isinstance(ready, Ready)
+    sent = Sent(
+        channel=ready.channel,
+        to=ready.to,
+        subject=ready.subject,
+        segments=ready.segments,
+        sender_id=ready.sender.id,
+        sent_at=sent_at,
+    )
+    pipe.counters.accepted += isinstance(outcome, Accepted)
+    pipe.counters.unknown += isinstance(outcome, Unknown)
+    pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped
+    _settle(pipe, ready.leased, outcome, pipe.clock.now(), sent)
+
+
+def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:
+    """A queue and an event for each provider."""
+    for name in channels:
+        pipe.leased[name] = deque()
+        pipe.arrived[name] = trio.Event()

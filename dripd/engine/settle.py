@@ -1,0 +1,64 @@
+"""Moving the manual clock: every instant at which something comes up is visited in order.
+
+Settled is a state of SQL, so that any number of daemons can share it; one mover at a time.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from dripd.clock import Instant
+from dripd.engine.pipeline import Pipeline
+from dripd.errors import Conflict, TimedOut
+from dripd.store.postgres import PostgresStore
+
+PATIENCE_S = 120.0
+"""Real time without any progress after which the mover gives up and says what is not settled."""
+
+
+async def settle(pipe: Pipeline, store: PostgresStore) -> None:
+    """Wait until nothing more is due at the present instant. Raises `TimedOut`."""
+    calm = 0
+    began = trio.current_time()
+    before = -1
+    while calm < 2:
+        for stage in ("look", "admit", "feed", "lease", "done"):
+            pipe.wake(stage)
+        unsettled = await store.unsettled()
+        calm = 0 if unsettled else calm + 1
+        progress = pipe.counters.leased + pipe.counters.recorded
+        if progress != before:
+            before, began = progress, trio.current_time()
+        if trio.current_time() - began > PATIENCE_S:
+            raise TimedOut(
+                f"not settled: {', '.join(unsettled)} wait",
+                hint="`dripd status` says what is held; `dripd logs` why nothing moves",
+            )
+        if unsettled:
+            await trio.sleep(0.01)  # noqa: TID251 - a poll of SQL in real time
+
+
+async def move_to(pipe: Pipeline, store: PostgresStore, until: Instant) -> int:
+    """Visit every instant up to *until*, settling at each. Returns how many were visited.
+
+    Raises `Conflict` for an earlier instant than the present.
+    """
+    if until < pipe.clock.now():
+        raise Conflict("the manual clock moves only forward", code="clock_back")
+    visited = 0
+    while True:
+        await settle(pipe, store)
+        upcoming = await store.next_instant()
+        target = until if upcoming is None else Instant(min(upcoming, until))
+        if target > pipe.clock.now():
+            await store.move_clock(target)
+            visited += 1
+        elif target >= until:
+            return visited
+        else:
+            await store.move_clock(Instant(pipe.clock.now()))
+        if target >= until:
+            await settle(pipe, store)
+            again = await store.next_instant()
+            if again is None or again > until:
+                return visited

@@ -1,0 +1,54 @@
+"""May a message leave at this moment? Asked about now, never about the due instant.
+
+The lease itself has checked what it reads under its locks: liveness, unprocessed events,
+suppression, pause, cap. What is left is the same for every step of a lane and a sender.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import TypeAlias
+
+from dripd.campaigns.event import Deferred
+from dripd.clock import Instant
+from dripd.policy.rooms import Sender
+from dripd.scheduler.calendar import Window, is_open, next_open
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Nothing forbids the message now."""
+
+
+CLEARED = Cleared()
+
+Gate: TypeAlias = Cleared | Deferred
+
+
+def judge(
+    now: Instant,
+    *,
+    window: Window | None,
+    zone: tzinfo,
+    account: tuple[str, bool],
+    sender: Sender | None,
+) -> Gate:
+    """Judge one message at *now*; *account* is (status, subscription active).
+
+    The order is fixed (FEATURES 6.1): account, subscription, sender, window. A deferral
+    lasts until `until`, which is later than *now*, or with None until somebody changes
+    something: a window that never opens, a pause.
+    """
+    status, subscribed = account
+    if status != "active":
+        return Deferred(reason="account_paused", until=None)
+    if not subscribed:
+        return Deferred(reason="no_subscription", until=None)
+    if sender is None:
+        return Deferred(reason="no_sender", until=None)
+    if sender.status != "active":
+        return Deferred(reason="paused", until=None)
+    if not is_open(window, zone, now):
+        return Deferred(reason="window", until=next_open(window, zone, now))
+    return CLEARED

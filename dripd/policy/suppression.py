@@ -1,0 +1,42 @@
+"""Which addresses are never to be reached again? What events forbid, and on which channel."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from dripd.policy.inbox_rows import EventRow, Suppress
+
+FORBIDDING = frozenset({"unsubscribe", "complaint"})
+"""Kinds that forbid the address whatever they say; a bounce does so if it is a hard one."""
+
+
+def channel_of(event: EventRow) -> str | None:
+    """`email` or `sms`: the delivery's channel, else that of the address; None = not known."""
+    if event.channel is not None:
+        return event.channel
+    if not event.address:
+        return None
+    return "email" if "@" in event.address else "sms"
+
+
+def forbids(event: EventRow) -> bool:
+    """Does *event* forbid an address? A bounce that names no type is a hard one."""
+    if event.kind == "bounce":
+        return event.payload.get("type", "hard") == "hard"
+    return event.kind in FORBIDDING
+
+
+def suppressions_of(event: EventRow) -> list[Suppress]:
+    """The address that *event* forbids from now on; none where it names no address."""
+    channel = channel_of(event)
+    if channel is None or not event.address or not forbids(event):
+        return []
+    return [Suppress(channel, event.address, event.kind)]
+
+
+def all_suppressed(
+    channels: Collection[str], *, email_suppressed: bool, phone_suppressed: bool
+) -> bool:
+    """Can none of *channels* reach the contact? False where no channel is used at all."""
+    suppressed = {"email": email_suppressed, "sms": phone_suppressed}
+    return bool(channels) and all(suppressed[channel] for channel in channels)

@@ -1,0 +1,35 @@
+-- name: start_individual :one
+-- An individual message: the row is committed before a byte leaves. Never counted, never windowed.
+--   $1 account int  $2 contact bigint  $3 incarnation bigint  $4 sender int  $5 channel text  $6 requested_by text
+--   $7 subject text
+-- returns the address, and whether it is suppressed: then nothing was written
+WITH person AS (
+    SELECT c.account_id, c.id, CASE $5::text WHEN 'sms' THEN c.phone ELSE c.email END AS address
+    FROM dripd.contact AS c
+    WHERE c.account_id = $1::int4 AND c.id = $2::int8
+), judged AS (
+    SELECT p.*, EXISTS (
+        SELECT FROM dripd.suppression AS s
+        WHERE s.address_h = hashtextextended(lower(p.address), 0) AND s.account_id IN (p.account_id, 0)
+            AND s.channel = $5::text AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS suppressed
+    FROM person AS p
+), made AS (
+    INSERT INTO dripd.individual_send (account_id, contact_id, incarnation, sender_id, channel, to_address, subject,
+        requested_by)
+    SELECT account_id, id, $3::int8, $4::int4, $5::text, address, $7::text, $6::text
+    FROM judged
+    WHERE address IS NOT NULL AND NOT suppressed
+    RETURNING id
+), told AS (
+    UPDATE dripd.account_day AS ad SET individual = ad.individual + 1
+    FROM made
+    WHERE ad.account_id = $1::int4 AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now())
+)
+SELECT (SELECT id FROM made) AS id, address, suppressed FROM judged;
+
+-- name: end_individual :exec
+--   $1 account int  $2 id bigint  $3 state text  $4 provider id text  $5 reason text  $6 segments int2
+UPDATE dripd.individual_send
+SET state = $3::text, provider_id = $4::text, reason = $5::text, segments = $6::int2, sent_at = leased_at,
+    accepted_at = CASE $3::text WHEN 'accepted' THEN (SELECT dripd.now()) END
+WHERE account_id = $1::int4 AND id = $2::int8;
