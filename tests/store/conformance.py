@@ -1,0 +1,25 @@
+"""What a store must do: one suite, run on every store by a class that gives it a `world`.
+
+Each unit of the protocol with its hard branches. A test module subclasses `Conformance` and
+has a fixture `world` (`tests.store.world.World`).
+"""
+
+from __future__ import annotations
+
+from tests.store.suite_admit import AdmitSuite, FeedSuite
+from tests.store.suite_inbox import InboxSuite, SinkSuite
+from tests.store.suite_lease import LeaseSuite, NodeSuite
+from tests.store.suite_record import EffectSuite, RecordSuite
+
+
+class Conformance(
+    AdmitSuite,
+    FeedSuite,
+    LeaseSuite,
+    NodeSuite,
+    RecordSuite,
+    EffectSuite,
+    InboxSuite,
+    SinkSuite,
+):
+    """Everything that the protocol promises."""

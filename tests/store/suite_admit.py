@@ -1,0 +1,405 @@
+"""Admission, feed and days: what every store does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from dripd.clock import DAY, HOUR, Instant
+from dripd.store.protocol import (
+    Decision,
+    End,
+    Head,
+    LaneKey,
+    Leave,
+    ParkRow,
+    RequestRow,
+    RunStatus,
+)
+from tests.store.world import (
+    NODE,
+    T0,
+    TODAY,
+    TOMORROW,
+    World,
+    campaign,
+    day_row,
+    open_scene,
+    reject_all,
+    start_all,
+)
+
+
+class Facts:
+    """A decision that keeps what it was asked and leaves all pending."""
+
+    def __init__(self) -> None:
+        self.rows: list[RequestRow] = []
+
+    def __call__(self, rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
+        self.rows += rows
+        return [Leave(row) for row in rows]
+
+
+@pytest.mark.trio
+class AdmitSuite:
+    async def test_requests_are_decided_oldest_first_and_start_runs(self, world: World) -> None:
+        scene = await open_scene(world)
+        contacts = [await scene.contact(name) for name in ("a", "b", "c")]
+        for contact in contacts:
+            await world.enroll("acme", "c", contact, source="sql")
+        done = await scene.admit(n=2)
+
+        assert (done.taken, done.decided, len(done.started)) == (2, 2, 2)
+        assert done.accounts == {scene.account}
+        rows = await world.enrollments()
+        assert [row["contact_id"] for row in rows] == contacts[:2]
+        assert {row["status"] for row in rows} == {"waiting"}
+        assert [row["status"] for row in await world.requests()] == [
+            "accepted",
+            "accepted",
+            "pending",
+        ]
+        assert {key.enrollment_id for key in done.started} == {row["id"] for row in rows}
+        assert [(d["seq"], d["step_no"], d["attempt"]) for d in await world.due_steps()] == [
+            (1, 0, 0)
+        ] * 2
+
+    async def test_facts_of_a_request_are_what_stands_in_the_tables(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await world.add_contact(
+            scene.account, external_id="ann", email="Ann@X.example", phone="+1", owner="bob"
+        )
+        await world.suppress(0, "email", "ann@x.EXAMPLE")
+        await world.enroll(
+            "acme", "c", "ann", vars={"n": 1}, start_at=Instant(T0 + HOUR), idempotency_key="k"
+        )
+        facts = Facts()
+        await scene.admit(facts)
+        row = facts.rows[0]
+
+        assert (row.account_id, row.campaign_id, row.cv_id) == (
+            scene.account,
+            scene.campaign,
+            scene.cv,
+        )
+        assert (row.contact_id, row.campaign_status, row.owner) == (contact, "active", "bob")
+        assert (row.email_suppressed, row.phone_suppressed) == (True, False)
+        assert (row.vars, row.vars_ok, row.start_at) == ({"n": 1}, True, T0 + HOUR)
+        assert (row.runs, row.live, row.last_run_no, row.duplicate_of) == (0, 0, 0, None)
+
+    async def test_what_a_request_names_wrongly_is_none(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        erased = await scene.contact("bob")
+        await world.erase_contact(scene.account, erased)
+        await world.enroll("nobody", "c", contact)
+        await world.enroll("acme", "x", contact)
+        await world.enroll("acme", "c", "zoe")
+        await world.enroll("acme", "c", erased, vars=[1])
+        await world.enroll(None, "c", contact)
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [(r.account_id, r.campaign_id, r.contact_id) for r in facts.rows] == [
+            (None, None, None),
+            (scene.account, None, contact),
+            (scene.account, scene.campaign, None),
+            (scene.account, scene.campaign, None),
+            (None, None, None),
+        ]
+        assert [r.vars_ok for r in facts.rows] == [True, True, True, False, True]
+
+    async def test_a_refusal_gives_its_reason_and_the_others_go_on(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.enroll("acme", "c", "zoe")
+        await world.enroll("acme", "c", await scene.contact())
+        done = await scene.admit()
+
+        assert (done.decided, len(done.started)) == (2, 1)
+        assert [(r["status"], r["reject_reason"]) for r in await world.requests()] == [
+            ("rejected", "unknown_contact"),
+            ("accepted", None),
+        ]
+        told = [line for line in await world.journal() if line["kind"] == "rejected"]
+        assert [line["detail"]["reason"] for line in told] == ["unknown_contact"]
+
+    async def test_what_is_left_stays_pending(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.enroll("acme", "c", await scene.contact())
+        done = await scene.admit(Facts())
+
+        assert (done.taken, done.decided) == (1, 0)
+        assert [row["status"] for row in await world.requests()] == ["pending"]
+        assert (await world.store.look([])).requests
+
+    async def test_a_decision_that_fails_changes_nothing(self, world: World) -> None:
+        def fail(_rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
+            raise ZeroDivisionError
+
+        scene = await open_scene(world)
+        await world.enroll("acme", "c", await scene.contact())
+        with pytest.raises(ZeroDivisionError):
+            await scene.admit(fail)
+
+        assert [row["status"] for row in await world.requests()] == ["pending"]
+        assert len((await scene.admit()).started) == 1
+
+    async def test_a_request_key_counts_once(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        for _ in range(2):
+            await world.enroll("acme", "c", contact, idempotency_key="k")
+        first = await scene.admit()
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert (first.taken, first.decided, len(first.started)) == (2, 1, 1)
+        assert [row.duplicate_of for row in facts.rows] == [first.started[0].enrollment_id]
+
+        await scene.admit(reject_all("duplicate"))
+        assert [row["status"] for row in await world.requests()] == ["accepted", "rejected"]
+
+    async def test_the_key_of_a_refused_request_counts_too(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact, idempotency_key="k")
+        await scene.admit(reject_all("not_active"))
+        await world.enroll("acme", "c", contact, idempotency_key="k")
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [row.duplicate_of for row in facts.rows] == [0]
+
+    async def test_who_loses_an_exclusive_key_is_decided_again(self, world: World) -> None:
+        """Both are allowed by the rules that saw neither run; the index judges."""
+        scene = await open_scene(world)
+        await world.add_campaign(scene.account, campaign("d"))
+        contact = await scene.contact()
+        for key in ("c", "d"):
+            await world.enroll("acme", key, contact)
+        greedy = start_all(scene.lane, exclusive="account")
+        first = await scene.admit(greedy)
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert len(first.started) == 1
+        assert [dict(row.busy) for row in facts.rows] == [{"account": "c"}]
+
+        await scene.admit(greedy)
+        assert [row["status"] for row in await world.requests()] == ["accepted", "pending"]
+        await scene.admit(greedy)
+        assert [(r["status"], r["reject_reason"]) for r in await world.requests()] == [
+            ("accepted", None),
+            ("rejected", "already_ran"),
+        ]
+
+    async def test_a_second_run_is_refused_by_the_reentry_index(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        for _ in range(2):
+            await world.enroll("acme", "c", contact)
+        done = await scene.admit(start_all(scene.lane, reentry=1))
+
+        assert len(done.started) == 1
+        facts = Facts()
+        await scene.admit(facts)
+        row = facts.rows[0]
+        assert (row.runs, row.live, row.unreset, row.runs_today) == (1, 1, 1, 1)
+        assert (row.last_run_no, row.last_ended_at) == (1, None)
+
+    async def test_runs_of_a_contact_are_numbered(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        for _ in range(2):
+            await world.enroll("acme", "c", contact)
+            await scene.admit()
+
+        assert [row["run_no"] for row in await world.enrollments()] == [1, 2]
+
+    async def test_a_run_without_a_step_ends_as_it_begins(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.enroll("acme", "c", await scene.contact())
+        end = End(RunStatus.COMPLETED, "completed")
+        done = await scene.admit(start_all(scene.lane, end=end, reentry=2, exclusive="account"))
+        row = (await world.enrollments())[0]
+
+        assert done.started == []
+        assert (row["status"], row["end_reason"], row["ended_at"]) == (
+            "completed",
+            "completed",
+            T0,
+        )
+        assert await world.due_steps() == []
+        facts = Facts()
+        await world.enroll("acme", "c", scene.contacts[0])
+        await scene.admit(facts)
+        assert (facts.rows[0].live, facts.rows[0].busy, facts.rows[0].last_ended_at) == (
+            0,
+            {},
+            T0,
+        )
+
+
+@pytest.mark.trio
+class FeedSuite:
+    async def test_heads_and_keys_come_lane_by_lane_in_due_order(self, world: World) -> None:
+        scene = await open_scene(world)
+        late = await scene.enroll(1, due_at=Instant(T0 + 2 * HOUR))
+        soon = await scene.enroll(3, due_at=Instant(T0 + HOUR))
+        lane = soon[0].lane
+        whole = (scene.account, lane, Instant(0), 0, 10)
+
+        assert await world.store.heads([scene.account]) == [
+            Head(scene.account, lane, Instant(T0 + HOUR))
+        ]
+        assert await world.store.load([whole], Instant(T0 + DAY)) == [*soon, *late]
+        assert await world.store.load([whole], Instant(T0 + HOUR)) == soon
+        after = (scene.account, lane, soon[0].due_at, soon[0].enrollment_id, 1)
+        assert await world.store.load([after], Instant(T0 + DAY)) == [soon[1]]
+
+    async def test_leased_steps_are_not_loaded(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        await scene.lease(keys[:1])
+        whole = (scene.account, keys[0].lane, Instant(0), 0, 10)
+
+        assert await world.store.load([whole], Instant(T0)) == keys[1:]
+        assert await world.store.heads([scene.account]) == [
+            Head(scene.account, keys[0].lane, T0)
+        ]
+        await scene.lease(keys[1:])
+        assert await world.store.heads([scene.account]) == []
+
+    async def test_lanes_have_one_number_for_ever(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        rows = await world.store.read_lanes([scene.account])
+
+        assert {key.lane for key in keys} == {rows[0].lane}
+        assert [row.key for row in rows] == [scene.lane]
+        assert await world.store.read_lanes(None) == rows
+        assert isinstance(rows[0].key, LaneKey)
+
+    async def test_parks_stand_until_they_are_taken_away(self, world: World) -> None:
+        scene = await open_scene(world)
+        key = (await scene.enroll(1))[0]
+        until = Instant(T0 + HOUR)
+        await world.store.park([ParkRow(scene.account, key.lane, "cap", None)])
+        await world.store.park([ParkRow(scene.account, key.lane, "window", until)])
+        row = await scene.run()
+
+        assert await world.store.read_parks(None) == [
+            ParkRow(scene.account, key.lane, "window", until)
+        ]
+        assert (row["status"], row["hold_reason"], row["release_at"]) == (
+            "held",
+            "window",
+            until,
+        )
+        await world.store.unpark([(scene.account, key.lane)])
+        assert await world.store.read_parks([scene.account]) == []
+        assert (await scene.run())["status"] == "waiting"
+
+    async def test_a_new_cap_opens_what_the_old_one_closed(self, world: World) -> None:
+        scene = await open_scene(world, cap=1)
+        keys = await scene.enroll(2)
+        await scene.lease(keys[:1])
+        await world.store.park([ParkRow(scene.account, keys[0].lane, "cap", None)])
+        await world.store.make_days([day_row(scene.account, cap=2)])
+
+        assert await world.store.read_parks(None) == []
+        assert len((await scene.lease(keys[1:])).granted) == 1
+        assert await scene.used() == 2
+
+    async def test_a_new_zone_carries_what_the_day_has_used(self, world: World) -> None:
+        scene = await open_scene(world, cap=3)
+        keys = await scene.enroll(4)
+        await world.store.make_days(
+            [
+                day_row(
+                    scene.account,
+                    local_date=TOMORROW,
+                    cap=3,
+                    starts_at=Instant(T0 + 12 * HOUR),
+                    ends_at=Instant(T0 + 36 * HOUR),
+                )
+            ]
+        )
+        await scene.lease(keys[:2])
+        moved = day_row(
+            scene.account,
+            local_date=TOMORROW,
+            cap=3,
+            starts_at=Instant(T0 - HOUR),
+            ends_at=Instant(T0 + 23 * HOUR),
+        )
+        await world.store.make_days([moved])
+        result = await scene.lease(keys[2:], day=TOMORROW)
+
+        assert len(result.granted) == 1
+        assert (await scene.lease(keys[2:], day=TODAY)).granted == []
+        assert await scene.used(TOMORROW) == 3
+
+    async def test_new_days_know_what_is_paused(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        await world.set_campaign(scene.account, scene.campaign, "paused")
+        start = T0 + 12 * HOUR
+        tomorrow = day_row(
+            scene.account,
+            local_date=TOMORROW,
+            starts_at=Instant(start),
+            ends_at=Instant(start + DAY),
+        )
+        await world.store.make_days([tomorrow])
+        await world.set_now(Instant(start))
+        refused = (await scene.lease(keys, day=TOMORROW)).refused
+
+        assert [str(why) for _, _, why in refused] == ["held"]
+
+    async def test_the_directory_says_what_the_doors_were_told(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.add_plan("small", 5)
+        await world.set_account(scene.account, plan="small", timezone="Europe/Berlin")
+        sender = await world.add_sender(scene.account, "us@x.example")
+        other = await world.add_account("other")
+        rows = {row.id: row for row in await world.store.read_accounts(None)}
+        acme = rows[scene.account]
+
+        assert set(rows) == {scene.account, other}
+        assert (acme.key, acme.cap, acme.timezone, acme.status) == (
+            "acme",
+            5,
+            "Europe/Berlin",
+            "active",
+        )
+        assert rows[other].cap is None
+        assert [(s.id, s.address, s.provider) for s in acme.senders] == [
+            (sender, "us@x.example", "sink")
+        ]
+        assert [(c.id, c.key, c.live_cv_id) for c in acme.campaigns] == [
+            (scene.campaign, "c", scene.cv)
+        ]
+        assert [row.id for row in await world.store.read_accounts([other])] == [other]
+        versions = await world.store.read_versions([scene.cv, 999])
+        assert [(v.cv_id, v.campaign_key, v.version) for v in versions] == [(scene.cv, "c", 1)]
+        assert versions[0].definition["campaign"] == "c"
+
+    async def test_look_says_what_is_new(self, world: World) -> None:
+        scene = await open_scene(world)
+        first = await world.store.look([])
+
+        assert (first.now, first.requests, first.events, first.usage) == (T0, False, [], False)
+        assert first.nodes == [(NODE, True)]
+        assert {account for _, account in first.nudges} == {scene.account}
+
+        seen = [number for number, _ in first.nudges]
+        await world.set_account(scene.account, rate="5/s")
+        await scene.contact()
+        await world.event(None, "reply")
+        await world.record_usage("acme", "bulk", 1)
+        second = await world.store.look(seen)
+        assert [account for _, account in second.nudges] == [scene.account]
+        assert (sorted(second.events), second.usage) == ([0, scene.account], True)

@@ -1,0 +1,427 @@
+"""The inbox and the sink: what every store does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from dripd.channels.base import SinkRow
+from dripd.clock import DAY, HOUR, Instant
+from dripd.errors import StoreError
+from dripd.store.protocol import (
+    EndRun,
+    EventRow,
+    InboxEffect,
+    MoveDue,
+    Refuse,
+    Request,
+    RunRow,
+    RunStatus,
+    Suppress,
+)
+from tests.store.world import (
+    EVERY_KIND,
+    LIST_ADDED,
+    REPLY,
+    T0,
+    Scene,
+    World,
+    ends,
+    open_scene,
+)
+
+
+class Seen:
+    """Keeps what the inbox was shown and answers with what it was given."""
+
+    def __init__(self, *effects: InboxEffect) -> None:
+        self.effects = list(effects)
+        self.events: list[EventRow] = []
+        self.runs: list[RunRow] = []
+
+    def __call__(
+        self, events: Sequence[EventRow], runs: Sequence[RunRow], _now: Instant
+    ) -> list[InboxEffect]:
+        self.events += events
+        self.runs += runs
+        return self.effects
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+def reply_ends(scene: Scene, at: int = 0, **columns: object) -> EndRun:
+    return EndRun(
+        scene.runs[at],
+        scene.contacts[at],
+        RunStatus.TERMINATED,
+        "reply",
+        **columns,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.trio
+class InboxSuite:
+    async def test_a_stop_deletes_what_is_not_leased(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(2)
+        event = await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+        done = await scene.digest(reply_ends(scene))
+        row = await scene.run()
+
+        assert (done.taken, done.stopped, done.accounts) == (
+            1,
+            [scene.runs[0]],
+            {scene.account},
+        )
+        assert (row["status"], row["end_reason"], row["ended_at"]) == (
+            "terminated",
+            "reply",
+            T0,
+        )
+        assert [d["enrollment_id"] for d in await world.due_steps()] == [scene.runs[1]]
+        assert await world.event_queue() == []
+        logged = (await world.event_log())[-1]
+        assert (logged["id"], logged["contact_id"], logged["refused_reason"]) == (
+            event,
+            scene.contacts[0],
+            None,
+        )
+
+    async def test_stops_come_before_all_else(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        for kind in ("open", "click", "unsubscribe", "reply"):
+            await world.event(scene.account, kind, contact_id=scene.contacts[0])
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert seen.kinds == ["unsubscribe", "reply", "open", "click"]
+        assert (await scene.digest()).taken == 0
+
+    async def test_at_most_so_many_events_are_taken(self, world: World) -> None:
+        scene = await open_scene(world)
+        for _ in range(3):
+            await world.event(scene.account, "open")
+        done = await world.store.digest(scene.account, 2, Seen(), EVERY_KIND)
+
+        assert done is not None
+        assert done.taken == 2
+        assert len(await world.event_queue()) == 1
+
+    async def test_the_inbox_is_shown_the_run_and_its_step(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1, conversation_ref="thread")
+        await world.event(
+            scene.account, "reply", conversation_ref="thread", payload={"auto": True}
+        )
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        event, run = seen.events[0], seen.runs[0]
+
+        assert event.contact_ids == (scene.contacts[0],)
+        assert (event.payload, event.occurred_at, event.unresolved) == (
+            {"auto": True},
+            T0,
+            None,
+        )
+        assert (run.enrollment_id, run.contact_id, run.campaign_id, run.cv_id) == (
+            scene.runs[0],
+            scene.contacts[0],
+            scene.campaign,
+            scene.cv,
+        )
+        assert (run.step_no, run.seq, run.due_at, run.started_at) == (0, 1, T0, T0)
+        assert (run.leased, run.hold_reason, run.conversation_ref) == (False, None, "thread")
+
+    async def test_a_delivery_says_whom_and_which_step_an_event_concerns(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(scene.goes_on(leased))
+        await world.event(scene.account, "click", delivery_id=f"{leased.enrollment_id}-1")
+        await world.event(scene.account, "click", delivery_id=f"{leased.enrollment_id}-9")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        first, second = seen.events
+
+        assert (first.contact_ids, first.enrollment_id) == (
+            (leased.contact_id,),
+            leased.enrollment_id,
+        )
+        assert (first.step_key, first.campaign_id) == ("one", scene.campaign)
+        assert (first.channel, first.address) == ("email", "p0@x.example")
+        assert (second.enrollment_id, second.step_key) == (leased.enrollment_id, None)
+
+    async def test_an_address_concerns_everybody_who_has_it(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        twin = await world.add_contact(scene.account, email="P0@X.example")
+        other = await world.add_account("other")
+        await world.add_contact(other, email="p0@x.example")
+        await scene.clear_events()
+        await world.event(scene.account, "bounce", address="p0@x.EXAMPLE")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert sorted(seen.events[0].contact_ids) == sorted([scene.contacts[0], twin])
+        assert [run.contact_id for run in seen.runs] == [scene.contacts[0]]
+
+    async def test_contacts_are_looked_up_only_for_kinds_of_interest(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        await world.event(scene.account, "open", contact_id=scene.contacts[0])
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, REPLY)
+
+        assert (seen.events[0].contact_ids, seen.events[0].unresolved) == ((), None)
+        assert seen.runs == []
+
+    async def test_events_that_cannot_be_placed_are_refused_with_a_word(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.event(scene.account, "reply", contact_id=987654)
+        await world.event(scene.account, "sneeze", address="a@x.example")
+        await world.event(scene.account, None)
+        await world.event(None, "reply", address="a@x.example")
+        await scene.clear_events()
+        stray = await world.store.digest(0, 100, Seen(), EVERY_KIND)
+        refused = [row["refused_reason"] for row in await world.event_log()]
+
+        assert stray is not None
+        assert stray.taken == 1
+        assert sorted(refused) == [
+            "bad_request:kind",
+            "bad_request:kind",
+            "unknown_account",
+            "unknown_contact",
+        ]
+
+    async def test_a_dedup_key_counts_once(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        for _ in range(2):
+            await world.event(
+                scene.account, "reply", contact_id=scene.contacts[0], dedup_key="k"
+            )
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        await world.event(scene.account, "reply", contact_id=scene.contacts[0], dedup_key="k")
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert len(seen.events) == 1
+        refused = [row["refused_reason"] for row in await world.event_log()][-3:]
+        assert sorted(refused, key=str) == [None, "duplicate", "duplicate"]
+
+    async def test_an_event_of_the_future_reads_as_now(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        for at in (T0 + DAY, T0 - DAY):
+            await world.event(
+                scene.account, "open", contact_id=scene.contacts[0], occurred_at=Instant(at)
+            )
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [event.occurred_at for event in seen.events] == [T0, T0 - DAY]
+
+    async def test_list_events_carry_the_key_of_the_list(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.list_add(scene.account, contact, "news")
+        await world.list_remove(scene.account, contact, "news")
+        await world.tag(scene.account, contact, "vip")
+        await world.tag(scene.account, contact, "vip")
+        await world.untag(scene.account, contact, "vip")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, LIST_ADDED)
+
+        assert seen.kinds == [
+            "contact_created",
+            "list_added",
+            "list_removed",
+            "tag_added",
+            "tag_removed",
+        ]
+        assert [e.payload.get("list", e.payload.get("tag")) for e in seen.events[1:]] == [
+            "news",
+            "news",
+            "vip",
+            "vip",
+        ]
+
+    async def test_changed_fields_are_told_one_by_one(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.set_attrs(scene.account, contact, first="ann", n=1)
+        await world.set_attrs(scene.account, contact, first="eve")
+        await world.erase_contact(scene.account, contact)
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert seen.kinds == [
+            "contact_erased",
+            "contact_created",
+            "field_changed",
+            "field_changed",
+        ]
+        assert [event.payload for event in seen.events[2:]] == [
+            {"field": "n", "from": None, "to": 1},
+            {"field": "first", "from": "ann", "to": "eve"},
+        ]
+
+    async def test_a_reset_moves_only_what_waits(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        await scene.lease(keys[1:])
+        await world.event(scene.account, "interaction", contact_id=scene.contacts[0])
+        later = Instant(T0 + HOUR)
+        seen = Seen(
+            MoveDue(scene.runs[0], later, 5),
+            MoveDue(scene.runs[1], later, 5),
+        )
+        done = await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert done is not None
+        assert [(key.enrollment_id, key.due_at) for key in done.moved] == [
+            (scene.runs[0], later)
+        ]
+        assert [d["due_at"] for d in await world.due_steps()] == [later, T0]
+        told = [line for line in await world.journal() if line["kind"] == "delay_reset"]
+        assert [line["detail"] for line in told] == [
+            {"old_due_ms": T0, "new_due_ms": later, "event_id": 5}
+        ]
+
+    async def test_effects_of_events_are_applied_with_them(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(2)
+        first = await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+        end = reply_ends(scene, set={"state": "replied", "first": None}, notify=("bob", "c"))
+        done = await scene.digest(
+            end,
+            Suppress("email", "p1@x.example", "unsubscribe"),
+            Suppress("email", "P1@x.example", "unsubscribe"),
+            Request("c", scene.contacts[1], "trigger:reply"),
+            Refuse(first, "noise"),
+        )
+        fields = {e["payload"]["field"]: e["payload"]["to"] for e in await world.event_queue()}
+
+        assert done.requested == 1
+        assert fields == {"state": "replied", "first": None}
+        assert [(n["kind"], n["recipient"], n["payload"]) for n in await world.notifications()]
+        request = (await world.requests())[-1]
+        assert (request["status"], request["source"]) == ("pending", "trigger:reply")
+        assert (await world.event_log())[-1]["refused_reason"] == "noise"
+        await scene.clear_events()
+        key = (await world.store.load([(scene.account, 0, Instant(0), 0, 9)], T0))[0]
+        assert (await scene.lease([key])).granted[0].suppressed
+
+    async def test_a_run_that_has_ended_is_not_ended_again(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(ends(leased))
+        await world.event(scene.account, "reply", contact_id=leased.contact_id)
+        await scene.digest(reply_ends(scene, set={"state": "x"}, notify=("bob", "c")))
+
+        assert (await scene.run())["end_reason"] == "completed"
+        assert await world.event_queue() == []
+        assert await world.notifications() == []
+
+    async def test_effects_that_fail_leave_the_events_in_the_queue(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+        with pytest.raises(StoreError):
+            await scene.digest(reply_ends(scene), Suppress("email", " ", "x"))
+
+        assert (await scene.run())["status"] == "waiting"
+        assert len(await world.event_queue()) == 1
+        assert len(await world.due_steps()) == 1
+
+    async def test_soft_bounces_of_the_run_are_counted(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        for kind in ("soft", "soft", "hard"):
+            await world.event(
+                scene.account, "bounce", contact_id=scene.contacts[0], payload={"type": kind}
+            )
+        await scene.digest()
+        await world.event(scene.account, "bounce", contact_id=scene.contacts[0])
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [run.soft_bounces for run in seen.runs] == [2]
+
+    async def test_an_inbox_has_one_worker_at_a_time(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.event(scene.account, "reply", contact_id=1)
+        async with world.lock_inbox(scene.account):
+            assert await scene.digest() is None
+
+        assert (await scene.digest()).taken == 1
+
+    async def test_a_stop_waits_for_a_locked_row(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+        finished = trio.Event()
+
+        async def read() -> None:
+            await scene.digest(reply_ends(scene))
+            finished.set()
+
+        async with trio.open_nursery() as nursery:
+            async with world.lock_rows(scene.runs):
+                nursery.start_soon(read)
+                await world.pause()
+                assert not finished.is_set()
+                assert await scene.digest() is None
+            await finished.wait()
+
+        assert (await scene.run())["status"] == "terminated"
+
+
+def message(to: str = "ann@x.example", account: int = 1) -> SinkRow:
+    return SinkRow(
+        account_id=account,
+        channel="email",
+        sender="us@x.example",
+        recipient=to,
+        subject="Hi",
+        body="Hello",
+        headers={"X-A": "1"},
+        idempotency_key="dripd:1",
+        enrollment_id=5,
+        step_key="one",
+    )
+
+
+@pytest.mark.trio
+class SinkSuite:
+    async def test_the_sink_keeps_what_it_is_given(self, world: World) -> None:
+        assert await world.store.write([message(), message("bob@x.example")]) == [
+            "accepted",
+            "accepted",
+        ]
+        rows = await world.sink_messages()
+        assert [row["recipient"] for row in rows] == ["ann@x.example", "bob@x.example"]
+        assert (rows[0]["headers"], rows[0]["received_at"]) == ({"X-A": "1"}, T0)
+        assert (rows[0]["enrollment_id"], rows[0]["step_key"]) == (5, "one")
+
+    async def test_the_sink_answers_as_its_rules_say(self, world: World) -> None:
+        await world.sink_rule("a_n@%", "temporary", times=2)
+        await world.sink_rule("%@x.example", "ambiguous", times=1)
+        answers = await world.store.write([message() for _ in range(4)])
+
+        assert answers == ["temporary", "temporary", "ambiguous", "accepted"]
+        assert len(await world.sink_messages()) == 2
+        assert await world.store.write([message()]) == ["accepted"]

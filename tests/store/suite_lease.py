@@ -1,0 +1,397 @@
+"""The lease, the daemons that take it, and what the dead leave: what every store does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dripd.clock import DAY, HOUR, Instant
+from dripd.errors import InDoubt
+from dripd.store.protocol import EndRun, LeaseResult, Needs, Refusal, RunStatus
+from tests.store.world import (
+    BOUNCE,
+    MAIL,
+    NODE,
+    REPLY,
+    T0,
+    TAG_ADDED,
+    TOMORROW,
+    World,
+    ends,
+    open_scene,
+)
+
+OTHER = 2002
+"""Another daemon."""
+
+
+def why(result: LeaseResult) -> list[Refusal]:
+    return [reason for _, _, reason in result.refused]
+
+
+@pytest.mark.trio
+class LeaseSuite:
+    async def test_a_lease_grants_the_step_with_its_facts(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        result = await scene.lease(keys)
+        leased = result.granted[0]
+
+        assert len(result.granted) == 2
+        assert result.refused == []
+        assert (leased.account_id, leased.lane, leased.due_at) == keys[0][:3]
+        assert (leased.enrollment_id, leased.cv_id) == keys[0][3:]
+        assert (leased.seq, leased.step_no, leased.run_no, leased.attempt) == (1, 0, 1, 0)
+        assert (leased.claim_id, leased.leased_at) == (result.claim_id, T0)
+        assert (leased.email, leased.attrs) == ("p0@x.example", {"first": "p0"})
+        assert (leased.counted, leased.suppressed, leased.external_id) == (True, False, "p0")
+        assert leased.started_at is None
+        assert await scene.used() == 2
+        assert (await scene.run())["status"] == "executing"
+        assert [row["state"] for row in await world.deliveries()] == ["leased", "leased"]
+
+    async def test_two_leases_never_share_a_step(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(3)
+        await world.store.join(OTHER, "other", "0")
+        first = await scene.lease(keys[:2])
+        second = await scene.lease(keys, incarnation=OTHER)
+
+        assert {x.enrollment_id for x in first.granted} == {k.enrollment_id for k in keys[:2]}
+        assert [x.enrollment_id for x in second.granted] == [keys[2].enrollment_id]
+        assert why(second) == [Refusal.GONE, Refusal.GONE]
+        assert await scene.used() == 3
+
+    async def test_the_cap_is_spent_exactly_and_internal_steps_go_on(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world, cap=2)
+        keys = await scene.enroll(4)
+        mails = await scene.lease(keys[:3])
+        internal = await scene.lease(keys[3:], mask=REPLY)
+
+        assert [x.enrollment_id for x in mails.granted] == [k.enrollment_id for k in keys[:2]]
+        assert why(mails) == [Refusal.CAP]
+        assert [x.counted for x in internal.granted] == [False]
+        assert await scene.used() == 2
+
+    async def test_reported_usage_is_taken_from_the_cap(self, world: World) -> None:
+        scene = await open_scene(world, cap=3)
+        keys = await scene.enroll(3)
+        await world.record_usage("acme", "bulk", 2)
+        await world.record_usage("acme", "internal", 7)
+
+        assert await world.store.fold_usage() == [scene.account]
+        result = await scene.lease(keys)
+        assert len(result.granted) == 1
+        assert why(result) == [Refusal.CAP, Refusal.CAP]
+        usage = {row["source"]: row["n"] for row in await world.cap_usage()}
+        assert usage == {"program": 1, "bulk": 2, "internal": 7}
+
+    async def test_usage_over_the_cap_is_journaled(self, world: World) -> None:
+        scene = await open_scene(world, cap=3)
+        await world.record_usage("acme", "bulk", 5)
+        await world.record_usage("nobody", "bulk", 5)
+        await world.store.fold_usage()
+        told = [line["detail"] for line in await world.journal() if line["kind"] == "over_cap"]
+
+        assert told == [{"used": 0, "bulk": 5, "cap": 3}]
+        assert not (await world.store.look([])).usage
+        assert scene.account
+
+    async def test_a_locked_step_costs_itself_only(self, world: World) -> None:
+        scene = await open_scene(world, cap=2)
+        keys = await scene.enroll(2)
+        async with world.lock_rows([keys[0].enrollment_id]):
+            result = await scene.lease(keys)
+
+        assert [x.enrollment_id for x in result.granted] == [keys[1].enrollment_id]
+        assert why(result) == [Refusal.LOCKED]
+        assert await scene.used() == 1
+        assert len((await scene.lease(keys[:1])).granted) == 1
+
+    async def test_a_locked_day_costs_its_account_only(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        async with world.lock_days([scene.account]):
+            result = await scene.lease(keys)
+
+        assert result.granted == []
+        assert why(result) == [Refusal.LOCKED, Refusal.LOCKED]
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            {"contact_id": "contact"},
+            {"delivery_id": "delivery"},
+            {"address": "P0@x.example"},
+            {"address": "+1"},
+        ],
+        ids=["contact", "delivery", "email", "phone"],
+    )
+    async def test_an_event_that_was_there_before_stops_the_lease(
+        self, world: World, names: dict[str, Any]
+    ) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        ids = {"contact": scene.contacts[0], "delivery": f"{keys[0].enrollment_id}-1"}
+        if names.get("address") == "+1":
+            contact = await world.add_contact(scene.account, phone="+1")
+            await world.enroll(scene.account, "c", contact)
+            keys = [*(await scene.admit()).started, keys[1]]
+            await scene.clear_events()
+        columns = {name: ids.get(value, value) for name, value in names.items()}
+        await world.event(scene.account, "reply", **columns)
+        result = await scene.lease(keys)
+
+        assert [x.enrollment_id for x in result.granted] == [keys[1].enrollment_id]
+        assert why(result) == [Refusal.EVENT]
+
+    async def test_kinds_that_the_version_does_not_stop_on_pass(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        await world.tag(scene.account, scene.contacts[0], "x")
+        await world.event(scene.account, "nonsense", contact_id=scene.contacts[0])
+
+        assert why(await scene.lease(keys, mask=MAIL | TAG_ADDED)) == [Refusal.EVENT]
+        assert len((await scene.lease(keys, mask=MAIL | BOUNCE)).granted) == 1
+
+    async def test_an_event_nobody_can_place_yet_blocks_its_account(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        other = await world.add_account("other")
+        await world.event(other, "reply", conversation_ref="t")
+        await world.event(None, "reply")
+        await world.event(scene.account, "click", conversation_ref="t")
+
+        assert why(await scene.lease(keys)) == [Refusal.EVENT]
+        await scene.clear_events()
+        assert len((await scene.lease(keys)).granted) == 1
+
+    async def test_a_suppressed_step_is_granted_as_such_and_takes_no_cap(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(4)
+        await world.suppress(scene.account, "email", " P0@X.example ")
+        await world.suppress(0, "email", "p1@x.example")
+        await world.suppress(scene.account, "sms", "p2@x.example")
+        await world.suppress(scene.account, "email", "p3@x.example", expires_at=T0)
+        granted = {x.enrollment_id: x for x in (await scene.lease(keys)).granted}
+
+        assert [granted[key.enrollment_id].suppressed for key in keys] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert [granted[key.enrollment_id].counted for key in keys] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+        assert await scene.used() == 2
+
+    async def test_a_day_that_is_missing_or_over_refuses(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+
+        assert why(await scene.lease(keys, day=TOMORROW)) == [Refusal.NO_DAY]
+        await world.set_now(Instant(T0 + 12 * HOUR))
+        assert why(await scene.lease(keys)) == [Refusal.NO_DAY]
+
+    async def test_gates_reach_every_later_lease(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        for shut, opened in (("paused", "active"), ("inactive", "active")):
+            await world.set_campaign(scene.account, scene.campaign, shut)
+            assert why(await scene.lease(keys)) == [Refusal.HELD]
+            assert (await scene.run())["hold_reason"] == shut
+            await world.set_campaign(scene.account, scene.campaign, opened)
+        for column, shut, word in (
+            ("status", "paused", "account_paused"),
+            ("subscription_active", False, "no_subscription"),
+        ):
+            await world.set_account(scene.account, **{column: shut})
+            assert why(await scene.lease(keys)) == [Refusal.HELD]
+            assert (await scene.run())["hold_reason"] == word
+            await world.set_account(scene.account, status="active", subscription_active=True)
+
+        assert len((await scene.lease(keys)).granted) == 1
+
+    async def test_nothing_is_leased_before_its_time(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1, due_at=Instant(T0 + 50))
+
+        assert why(await scene.lease(keys, ahead_ms=49)) == [Refusal.LOCKED]
+        assert len((await scene.lease(keys, ahead_ms=50)).granted) == 1
+
+    async def test_a_key_that_has_moved_is_gone(self, world: World) -> None:
+        scene = await open_scene(world)
+        key = (await scene.enroll(1))[0]
+        stale = [key._replace(due_at=Instant(T0 - 1)), key._replace(lane=key.lane + 1)]
+
+        assert why(await scene.lease(stale)) == [Refusal.GONE, Refusal.GONE]
+
+    async def test_only_what_the_version_needs_is_read(self, world: World) -> None:
+        scene = await open_scene(world)
+        company = await world.add_company(scene.account, {"size": 7})
+        contact = await world.add_contact(
+            scene.account, email="ann@x.example", company_id=company
+        )
+        await world.enroll(scene.account, "c", contact)
+        key = (await scene.admit()).started
+        await world.tag(scene.account, contact, "vip")
+        await world.list_add(scene.account, contact, "news")
+        await scene.clear_events()
+        everything = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
+        leased = (await scene.lease(key, mask=MAIL | everything)).granted[0]
+
+        assert leased.company == {"size": 7}
+        assert (leased.tags, leased.lists) == ({"vip"}, {"news"})
+        assert leased.events == {"contact_created", "tag_added", "list_added"}
+        assert leased.started_at == T0
+
+    async def test_vars_of_the_request_come_along(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1, vars={"deal": {"n": 1}})
+        leased = (await scene.lease(keys)).granted[0]
+
+        assert leased.vars == {"deal": {"n": 1}}
+        assert (leased.flags, leased.started_at) == (1, T0)
+
+    async def test_facts_are_copies(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        leased.attrs["first"] = "changed"
+        await scene.record(scene.tries_again(leased), closed=[leased.claim_id])
+        await world.set_now(Instant(T0 + HOUR))
+        row = (await world.due_steps())[0]
+        key = (
+            await world.store.load(
+                [(scene.account, row["lane"], Instant(0), 0, 1)], Instant(T0 + HOUR)
+            )
+        )[0]
+        again = (await scene.lease([key])).granted[0]
+
+        assert (again.attrs, again.attempt) == ({"first": "p0"}, 1)
+
+
+@pytest.mark.trio
+class NodeSuite:
+    async def test_a_daemon_that_is_dead_or_unknown_leases_nothing(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        await world.store.join(OTHER, "other", "0")
+        await world.silence(OTHER)
+        await world.store.reap(NODE, 10_000)
+
+        assert why(await scene.lease(keys, incarnation=OTHER)) == [Refusal.LOCKED]
+        assert why(await scene.lease(keys, incarnation=77)) == [Refusal.LOCKED]
+        assert not await world.store.beat(OTHER, 1, "running")
+        assert await world.store.beat(NODE, 1, "running")
+        assert not await world.store.beat(77, 1, "running")
+
+    async def test_only_who_is_silent_for_too_long_is_reaped(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await scene.lease(await scene.enroll(1), incarnation=OTHER)
+
+        assert await world.store.reap(NODE, 10_000) == 0
+        assert await world.store.orphans(NODE, []) == []
+        await world.silence(OTHER)
+        assert await world.store.beat(OTHER, 0, "running")
+        assert await world.store.reap(NODE, 10_000) == 0
+
+    async def test_steps_of_the_dead_are_claimed_anew(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        zombie = (await scene.take(incarnation=OTHER))[0]
+        await world.silence(OTHER)
+
+        assert await world.store.reap(NODE, 10_000) == 1
+        found = await world.store.orphans(NODE, [])
+        assert [(x.enrollment_id, x.leased_at, x.local_date) for x in found] == [
+            (zombie.enrollment_id, T0, zombie.local_date)
+        ]
+        assert found[0].claim_id != zombie.claim_id
+        assert await world.store.orphans(NODE, [found[0].claim_id]) == []
+
+        late = await scene.record(scene.goes_on(zombie), closed=[zombie.claim_id])
+        assert (late.late, late.moved) == ([zombie.enrollment_id], [])
+        assert [row["provider_id"] for row in await world.late_evidence()] == [
+            f"m{zombie.enrollment_id}"
+        ]
+        assert [row["state"] for row in await world.deliveries()] == ["leased"]
+
+        done = await scene.record(scene.goes_on(found[0]), closed=[found[0].claim_id])
+        assert [key.enrollment_id for key in done.moved] == [zombie.enrollment_id]
+        assert [row["state"] for row in await world.deliveries()] == ["accepted"]
+        assert await world.store.orphans(NODE, []) == []
+
+    async def test_claims_of_a_daemon_that_left_are_taken_over(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await scene.take(2, incarnation=OTHER)
+        await world.store.leave(OTHER)
+
+        assert await world.store.reap(NODE, 10_000) == 1
+        assert len(await world.store.orphans(NODE, [])) == 2
+        assert [number for number, _ in (await world.store.look([])).nodes] == [NODE]
+
+    async def test_a_lease_lost_before_its_commit_did_not_happen(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        world.fail_next("lease", "before")
+        with pytest.raises(InDoubt):
+            await scene.lease(keys)
+
+        assert await scene.used() == 0
+        assert await world.store.orphans(NODE, []) == []
+        assert len((await scene.lease(keys)).granted) == 2
+
+    async def test_a_lease_lost_after_its_commit_is_found_again(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        world.fail_next("lease", "after")
+        with pytest.raises(InDoubt):
+            await scene.lease(keys)
+
+        assert await scene.used() == 2
+        assert why(await scene.lease(keys)) == [Refusal.GONE, Refusal.GONE]
+        found = await world.store.orphans(NODE, [])
+        assert {x.enrollment_id for x in found} == {k.enrollment_id for k in keys}
+        done = await scene.record(*map(scene.tries_again, found), closed=[found[0].claim_id])
+        assert len(done.moved) == 2
+        assert await scene.used() == 0
+
+    async def test_the_stop_mark_does_not_show_in_what_is_taken_over(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+        await scene.digest(_stop(leased.enrollment_id, scene.contacts[0]))
+        found = await world.store.orphans(NODE, [])
+
+        assert [x.attempt for x in found] == [0]
+        done = await scene.record(ends(found[0]), closed=[found[0].claim_id])
+        assert done.stopped == [leased.enrollment_id]
+
+    async def test_what_has_served_is_swept_and_what_stands_is_not(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.take()
+        await world.store.acknowledge_clock(NODE, T0)
+        await world.store.sweep()
+        look = await world.store.look([])
+
+        assert look.nudges
+        assert look.nodes == [(NODE, True)]
+        assert len(await world.store.orphans(NODE, [])) == 1
+        assert look.now + DAY > T0
+
+
+def _stop(enrollment: int, contact: int) -> EndRun:
+    return EndRun(enrollment, contact, RunStatus.TERMINATED, "reply")

@@ -1,0 +1,499 @@
+"""Recording: what every store does with the outcomes of leased steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import trio
+
+from dripd.campaigns.action import (
+    AddTag,
+    AddToList,
+    MakeTask,
+    MoveTo,
+    Note,
+    RemoveFromList,
+    RemoveTag,
+    UpdateCompany,
+    UpdateContact,
+)
+from dripd.clock import DAY, HOUR, Instant
+from dripd.errors import InDoubt
+from dripd.store.protocol import (
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    HELD_LANE,
+    Change,
+    Decision,
+    End,
+    EndRun,
+    Leased,
+    LogRow,
+    LogState,
+    Needs,
+    Next,
+    ParkRow,
+    RequestRow,
+    RunStatus,
+)
+from tests.store.world import (
+    NODE,
+    T0,
+    TODAY,
+    TOMORROW,
+    Scene,
+    World,
+    campaign,
+    day_row,
+    ends,
+    open_scene,
+    reject_all,
+    start_all,
+)
+
+
+async def stop(scene: Scene, *leased: Leased, reason: str = "reply") -> None:
+    """A reply of each comes in and ends the run while its step is in flight."""
+    for one in leased:
+        await scene.world.event(scene.account, "reply", contact_id=one.contact_id)
+    done = await scene.digest(
+        *(
+            EndRun(one.enrollment_id, one.contact_id, RunStatus.TERMINATED, reason)
+            for one in leased
+        )
+    )
+
+    assert done.stopped == [one.enrollment_id for one in leased]
+
+
+@pytest.mark.trio
+class RecordSuite:
+    async def test_a_step_that_was_sent_leads_to_the_next(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        done = await scene.record(scene.goes_on(leased), closed=[leased.claim_id])
+        lanes = {row.key: row.lane for row in await world.store.read_lanes(None)}
+        delivery = (await world.deliveries())[0]
+        row = await scene.run()
+
+        assert [tuple(key) for key in done.moved] == [
+            (scene.account, lanes[scene.next_lane], T0 + DAY, leased.enrollment_id, scene.cv)
+        ]
+        assert (done.stopped, done.late, done.refunded, done.started) == ([], [], set(), [])
+        assert (row["status"], row["step_key"], row["due_at"]) == ("waiting", "two", T0 + DAY)
+        assert (delivery["id"], delivery["state"]) == (f"{leased.enrollment_id}-1", "accepted")
+        assert (delivery["step_key"], delivery["attempt"], delivery["run_no"]) == ("one", 1, 1)
+        assert (delivery["to_address"], delivery["leased_at"]) == ("p0@x.example", T0)
+        assert delivery["idempotency_key"].endswith(f":{leased.enrollment_id}:1:one")
+        assert (delivery["accepted_at"], delivery["provider"]) == (T0, None)
+        assert [(r["seq"], r["outcome"], r["kind"]) for r in await world.step_runs()] == [
+            (1, "done", "email")
+        ]
+        assert await scene.used() == 1
+        assert await world.store.orphans(NODE, []) == []
+
+    async def test_the_last_step_ends_the_run(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(ends(leased), closed=[leased.claim_id])
+        row = await scene.run()
+
+        assert (row["status"], row["end_reason"], row["ended_at"]) == (
+            "completed",
+            "completed",
+            T0,
+        )
+        assert (row["step_key"], row["due_at"]) == (None, None)
+        assert await world.due_steps() == []
+        kinds = sorted(line["kind"] for line in await world.journal())
+        assert kinds == ["accepted", "completed", "step_done"]
+
+    async def test_an_attempt_that_failed_gives_its_cap_back(self, world: World) -> None:
+        scene = await open_scene(world, cap=1)
+        leased = (await scene.take())[0]
+        await world.store.park([ParkRow(scene.account, leased.lane, "cap", None)])
+        await world.store.park([ParkRow(scene.account, 99, "window", None)])
+        done = await scene.record(scene.tries_again(leased), closed=[leased.claim_id])
+
+        assert await scene.used() == 0
+        assert done.refunded == {scene.account}
+        assert [park.reason for park in await world.store.read_parks(None)] == ["window"]
+        assert [(d["attempt"], d["seq"], d["leased"]) for d in await world.due_steps()] == [
+            (1, 1, False)
+        ]
+        assert await world.deliveries() == []
+        assert await world.step_runs() == []
+
+    async def test_nothing_is_refunded_that_was_not_counted(self, world: World) -> None:
+        scene = await open_scene(world)
+        counted = (await scene.take())[0]
+        free = (await scene.take(mask=Needs.START))[0]
+        done = await scene.record(scene.tries_again(free))
+
+        assert (done.refunded, await scene.used()) == (set(), 1)
+        assert counted.counted
+
+    async def test_a_refund_goes_to_the_day_of_the_lease(self, world: World) -> None:
+        scene = await open_scene(world)
+        old = (await scene.take())[0]
+        start = T0 + 12 * HOUR
+        await world.store.make_days(
+            [
+                day_row(
+                    scene.account,
+                    local_date=TOMORROW,
+                    starts_at=Instant(start),
+                    ends_at=Instant(start + DAY),
+                )
+            ]
+        )
+        await world.set_now(Instant(start))
+        new = await scene.enroll(1, due_at=Instant(start))
+        await scene.lease(new, day=TOMORROW)
+        await scene.record(scene.tries_again(old))
+
+        assert (await scene.used(TODAY), await scene.used(TOMORROW)) == (0, 1)
+
+    async def test_a_refund_never_goes_below_nothing(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = await scene.take(2)
+        await scene.record(scene.tries_again(leased[0]))
+        twice = [scene.tries_again(one) for one in leased]
+        done = await scene.record(*twice)
+
+        assert (done.late, await scene.used()) == ([leased[0].enrollment_id], 0)
+
+    async def test_a_hold_takes_the_row_out_of_the_lanes(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        until = Instant(T0 + DAY)
+        held = Next(
+            due_at=leased.due_at,
+            lane=None,
+            step_no=0,
+            seq=1,
+            hold_reason="missing_tag:first",
+            release_at=until,
+        )
+        done = await scene.record(Change(leased=leased, log=[], next=held, refund=True))
+        row = await scene.run()
+
+        assert done.moved == []
+        assert (row["status"], row["hold_reason"], row["release_at"]) == (
+            "held",
+            "missing_tag:first",
+            until,
+        )
+        assert [d["lane"] for d in await world.due_steps()] == [HELD_LANE]
+        assert await world.store.heads([scene.account]) == []
+
+    async def test_flags_of_vars_are_kept_and_ambiguity_is_set(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1, vars={"n": 1})
+        leased = (await scene.lease(keys)).granted[0]
+        change = scene.tries_again(leased)
+        assert change.next is not None
+        change.next.flags = FLAG_AMBIGUOUS
+        await scene.record(change)
+
+        assert [d["flags"] for d in await world.due_steps()] == [FLAG_VARS | FLAG_AMBIGUOUS]
+
+    async def test_a_chain_is_logged_step_by_step(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        chain = [
+            LogRow(seq=1, step_no=0, state=LogState.DONE, at=T0),
+            LogRow(seq=2, step_no=1, state=LogState.SKIPPED, at=T0, reason="condition_false"),
+        ]
+        step = Next(due_at=Instant(T0 + DAY), lane=scene.next_lane, step_no=2, seq=3)
+        await scene.record(Change(leased=leased, log=chain, next=step))
+
+        assert [
+            (r["step_key"], r["outcome"], r["reason"]) for r in await world.step_runs()
+        ] == [
+            ("one", "done", None),
+            ("two", "skipped", "condition_false"),
+        ]
+        assert await world.deliveries() == []
+
+    async def test_a_stop_while_leased_is_logged_and_ends(self, world: World) -> None:
+        """LEASE.md problem 7: the message left, so it has its delivery row."""
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await stop(scene, leased)
+        assert (await scene.run())["status"] == "terminated"
+        assert [d["attempt"] for d in await world.due_steps()] == [-1]
+        done = await scene.record(scene.goes_on(leased), closed=[leased.claim_id])
+        row = await scene.run()
+
+        assert (done.stopped, done.moved, done.late) == ([leased.enrollment_id], [], [])
+        assert (row["status"], row["end_reason"]) == ("terminated", "reply")
+        assert await world.due_steps() == []
+        assert [d["state"] for d in await world.deliveries()] == ["accepted"]
+
+    async def test_a_stop_before_the_retry_cancels_and_refunds(self, world: World) -> None:
+        scene = await open_scene(world)
+        plain, ambiguous = await scene.take(2)
+        await stop(scene, plain, ambiguous)
+        ambiguous.flags |= FLAG_AMBIGUOUS
+        done = await scene.record(scene.tries_again(plain), scene.tries_again(ambiguous))
+
+        assert sorted(done.stopped) == [plain.enrollment_id, ambiguous.enrollment_id]
+        states = {row["enrollment_id"]: row["state"] for row in await world.deliveries()}
+        assert states == {plain.enrollment_id: "cancelled", ambiguous.enrollment_id: "unknown"}
+        assert await scene.used() == 0
+
+    async def test_a_stop_wins_over_the_end_of_the_step(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await stop(scene, leased)
+        done = await scene.record(ends(leased, effects=[AddTag(tag="done")]))
+
+        assert done.stopped == [leased.enrollment_id]
+        assert ((await scene.run())["end_reason"], done.told) == ("reply", set())
+
+    async def test_the_same_outcome_twice_is_late_the_second_time(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(scene.goes_on(leased))
+        again = await scene.record(scene.goes_on(leased))
+
+        assert (again.late, again.moved) == ([leased.enrollment_id], [])
+        assert len(await world.deliveries()) == 1
+        assert [row["state"] for row in await world.late_evidence()] == [1]
+
+    async def test_late_internal_steps_leave_no_evidence(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        lost = replace(leased, claim_id=leased.claim_id + 2)
+        change = Change(
+            leased=lost,
+            log=[LogRow(seq=1, step_no=0, state=LogState.DONE, at=T0)],
+            end=End(RunStatus.COMPLETED, "completed"),
+            effects=[AddTag(tag="x")],
+        )
+        done = await scene.record(change)
+
+        assert done.late == [leased.enrollment_id]
+        assert await world.late_evidence() == []
+        assert await world.event_queue() == []
+        assert (await scene.run())["status"] == "executing"
+
+    async def test_a_record_waits_for_a_locked_row(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        finished = trio.Event()
+
+        async def write() -> None:
+            await scene.record(scene.goes_on(leased))
+            finished.set()
+
+        async with trio.open_nursery() as nursery:
+            async with world.lock_rows([leased.enrollment_id]):
+                nursery.start_soon(write)
+                await world.pause()
+                assert not finished.is_set()
+            await finished.wait()
+
+        assert (await scene.run())["status"] == "waiting"
+
+    @pytest.mark.parametrize("loss", ["before", "after"])
+    async def test_a_record_in_doubt_may_be_made_again(self, world: World, loss: str) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        world.fail_next("record", "before" if loss == "before" else "after")
+        with pytest.raises(InDoubt):
+            await scene.record(scene.goes_on(leased))
+        again = await scene.record(scene.goes_on(leased))
+
+        assert len(await world.deliveries()) == 1
+        assert (await scene.run())["step_key"] == "two"
+        assert again.late == ([] if loss == "before" else [leased.enrollment_id])
+
+    async def test_an_end_frees_what_the_run_kept_busy(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact)
+        greedy = start_all(scene.lane, reentry=2, exclusive="account")
+        keys = (await scene.admit(greedy)).started
+        await scene.clear_events()
+        leased = (await scene.lease(keys)).granted[0]
+        await scene.record(ends(leased))
+        await world.enroll("acme", "c", contact)
+
+        assert len((await scene.admit(greedy)).started) == 1
+        assert [row["run_no"] for row in await world.enrollments()] == [1, 2]
+
+    async def test_a_run_once_stays_run_once_after_its_end(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact)
+        once = start_all(scene.lane, reentry=1)
+        keys = (await scene.admit(once)).started
+        await scene.clear_events()
+        await scene.record(ends((await scene.lease(keys)).granted[0]))
+        await world.enroll("acme", "c", contact)
+
+        assert (await scene.admit(once)).started == []
+
+
+@pytest.mark.trio
+class EffectSuite:
+    async def test_effects_are_written_and_told(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        done = await scene.record(
+            ends(
+                leased,
+                effects=[
+                    AddTag(tag="a"),
+                    AddTag(tag="a"),
+                    RemoveTag(tag="none"),
+                    AddToList(list_key="gone"),
+                    AddToList(list_key="new", create=True),
+                    RemoveFromList(list_key="gone"),
+                    UpdateContact(attrs={"first": None, "n": 2}, columns={"owner": "eve"}),
+                ],
+            )
+        )
+        queue = [(e["kind"], e["payload"]) for e in await world.event_queue()]
+        lists = [payload.pop("list_id") for kind, payload in queue if kind == "list_added"]
+
+        assert done.told == {scene.account}
+        assert len(lists) == 1
+        assert sorted(queue, key=str) == sorted(
+            [
+                ("tag_added", {"tag": "a"}),
+                ("list_added", {}),
+                ("field_changed", {"field": "first", "from": "p0", "to": None}),
+                ("field_changed", {"field": "n", "from": None, "to": 2}),
+            ],
+            key=str,
+        )
+
+    async def test_effects_of_a_contact_keep_their_order(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        effects = [AddTag(tag="a"), RemoveTag(tag="a"), AddTag(tag="a")]
+        await scene.record(scene.goes_on(leased, effects=effects))
+
+        assert [row["kind"] for row in await world.event_queue()] == [
+            "tag_added",
+            "tag_removed",
+            "tag_added",
+        ]
+
+    async def test_a_company_is_changed_through_its_contact(self, world: World) -> None:
+        scene = await open_scene(world)
+        company = await world.add_company(scene.account, {"size": 7, "old": 1})
+        contact = await world.add_contact(scene.account, company_id=company)
+        await world.enroll("acme", "c", contact)
+        keys = (await scene.admit()).started
+        await scene.clear_events()
+        leased = (await scene.lease(keys)).granted[0]
+        change = scene.tries_again(leased)
+        change.effects = [UpdateCompany(attrs={"size": 8, "old": None})]
+        done = await scene.record(change)
+        await world.set_now(Instant(T0 + HOUR))
+        again = (await scene.lease(done.moved, mask=Needs.COMPANY)).granted[0]
+
+        assert again.company == {"size": 8}
+
+    async def test_a_task_is_made_once_with_its_notification(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        task = MakeTask(
+            seq=1,
+            step_key="one",
+            kind="custom_task",
+            title="Call",
+            assignee="bob",
+            due_at=Instant(T0 + DAY),
+            reminder_at=Instant(T0 + HOUR),
+            recipient="bob",
+            payload={"campaign": "c", "text": "soon"},
+        )
+        await scene.record(scene.goes_on(leased, effects=[task, task]))
+        rows = await world.tasks()
+
+        assert [(r["title"], r["assignee"], r["state"], r["step_key"]) for r in rows] == [
+            ("Call", "bob", "open", "one")
+        ]
+        assert (rows[0]["payload"], rows[0]["due_at"]) == ({"text": "soon"}, T0 + DAY)
+        told = [(n["kind"], n["recipient"], n["payload"]) for n in await world.notifications()]
+        assert told == [("task_due", "bob", {"title": "Call"})]
+
+        await world.store.remind()
+        assert len(await world.notifications()) == 1
+        await world.set_now(Instant(T0 + HOUR))
+        await world.store.remind()
+        await world.store.remind()
+        assert [n["task_id"] for n in await world.notifications()] == [rows[0]["id"]] * 2
+
+    async def test_a_note_stands_in_the_journal(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        note = Note(kind="held", detail={"reason": "x"})
+        await scene.record(scene.goes_on(leased, effects=[note]))
+        told = [line for line in await world.journal() if line["kind"] == "held"]
+
+        assert [(n["detail"], n["enrollment_id"], n["at"]) for n in told] == [
+            ({"reason": "x"}, leased.enrollment_id, T0)
+        ]
+
+    async def test_a_move_ends_here_and_starts_there_at_once(self, world: World) -> None:
+        """LEASE.md problem 17: the exclusive key is free when the target asks for it."""
+        scene = await open_scene(world)
+        await world.add_campaign(scene.account, campaign("d"))
+        await world.enroll("acme", "c", await scene.contact())
+        greedy = start_all(scene.lane, exclusive="account")
+        keys = (await scene.admit(greedy)).started
+        await scene.clear_events()
+        leased = (await scene.lease(keys)).granted[0]
+        done = await scene.record(move(leased, "d"), decide=greedy)
+        rows = await world.enrollments()
+
+        assert [(r["campaign_key"], r["status"], r["end_reason"]) for r in rows] == [
+            ("c", "removed", "moved:d"),
+            ("d", "waiting", None),
+        ]
+        assert [key.enrollment_id for key in done.started] == [rows[1]["id"]]
+        assert [(r["status"], r["source"]) for r in await world.requests()] == [
+            ("accepted", None),
+            ("accepted", "moved:d"),
+        ]
+
+    async def test_a_move_that_is_refused_ends_all_the_same(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        done = await scene.record(move(leased, "x"), decide=reject_all("unknown_campaign"))
+
+        assert done.started == []
+        assert (await scene.run())["end_reason"] == "moved:x"
+        assert (await world.requests())[-1]["reject_reason"] == "unknown_campaign"
+
+    async def test_a_record_whose_decision_fails_changes_nothing(self, world: World) -> None:
+        def fail(_rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
+            raise ZeroDivisionError
+
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        with pytest.raises(ZeroDivisionError):
+            await scene.record(move(leased, "d"), decide=fail)
+
+        assert (await scene.run())["status"] == "executing"
+        assert await world.step_runs() == []
+        done = await scene.record(scene.goes_on(leased))
+        assert len(done.moved) == 1
+
+
+def move(leased: Leased, target: str) -> Change:
+    """The step says: go over to the campaign *target*."""
+    return Change(
+        leased=leased,
+        log=[LogRow(seq=leased.seq, step_no=leased.step_no, state=LogState.DONE, at=T0)],
+        end=End(RunStatus.REMOVED, f"moved:{target}"),
+        effects=[MoveTo(campaign_key=target)],
+    )
