@@ -44,12 +44,19 @@ async def admit(
     if not taken:
         return Admitted(taken=0, decided=0, started=[]), {}
     first = _first_of_each_key(taken)
-    known = sorted({(row["account_id"], row["campaign_key"]) for row in first if row["account_id"]
-                    and row["campaign_key"]})
+    known = sorted(
+        {
+            (row["account_id"], row["campaign_key"])
+            for row in first
+            if row["account_id"] and row["campaign_key"]
+        }
+    )
     await conn.fetch(
         sql("share_campaigns"), [account for account, _ in known], [key for _, key in known]
     )
-    done, lanes = await decide_requests(conn, book, losers, [row["id"] for row in first], decide)
+    done, lanes = await decide_requests(
+        conn, book, losers, [row["id"] for row in first], decide
+    )
     done.taken = len(taken)
     return done, lanes
 
@@ -83,9 +90,11 @@ async def decide_requests(
     )
     started, runs = await _start(conn, accepted, lanes, now)
     rejected = [one for one in decisions if isinstance(one, Reject)]
-    for one in accepted:
-        if one.request.id not in runs and losers.lost(one.request.id):
-            rejected.append(Reject(one.request, "already_ran"))
+    rejected += [
+        Reject(one.request, "already_ran")
+        for one in accepted
+        if one.request.id not in runs and losers.lost(one.request.id)
+    ]
     await _note(conn, runs, rejected, decisions)
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
@@ -146,8 +155,12 @@ async def _start(
     if not accepted:
         return [], {}
     ids = [row["id"] for row in await conn.fetch(sql("next_run_ids"), len(accepted))]
-    columns = list(zip(*(_run_row(one, run, now) for one, run in zip(accepted, ids, strict=True)),
-                       strict=True))
+    columns = list(
+        zip(
+            *(_run_row(one, run, now) for one, run in zip(accepted, ids, strict=True)),
+            strict=True,
+        )
+    )
     won = {row["id"] for row in await conn.fetch(sql("start_runs"), *map(list, columns))}
     begun = [(one, run) for one, run in zip(accepted, ids, strict=True) if run in won]
     waiting = [(one, run) for one, run in begun if one.end is None]
@@ -204,7 +217,9 @@ async def _note(
 ) -> None:
     """Write the decisions into the requests, the journal and the idempotency keys."""
     requests = {one.request.id: one.request for one in decisions}
-    decided = [(request, "accepted", None, run) for request, run in runs.items()]
+    decided: list[tuple[int, str, str | None, int | None]] = [
+        (request, "accepted", None, run) for request, run in runs.items()
+    ]
     decided += [
         (one.request.id, "rejected", one.reason, one.enrollment_id or None) for one in rejected
     ]
@@ -219,8 +234,13 @@ async def _note(
     if keyed:
         await conn.execute(sql("see_requests"), *map(list, zip(*keyed, strict=True)))
     told = [
-        (one.request.account_id, None, one.request.contact_id, "rejected",
-         _dumps({"request_id": one.request.id, "reason": one.reason}))
+        (
+            one.request.account_id,
+            None,
+            one.request.contact_id,
+            "rejected",
+            _dumps({"request_id": one.request.id, "reason": one.reason}),
+        )
         for one in rejected
         if one.request.account_id
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from dripd.campaigns.enrollment import DueKey
+from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
@@ -49,8 +50,10 @@ async def digest(
     contacts = sorted({contact for event in events for contact in event.contact_ids})
     runs = []
     if contacts:
-        runs = [_run(row, account_id) for row in
-                await conn.fetch(sql("lock_runs"), account_id, contacts)]
+        runs = [
+            _run(row, account_id)
+            for row in await conn.fetch(sql("lock_runs"), account_id, contacts)
+        ]
     effects = decide([event for event in events if not event.duplicate], runs, now)
     done = Digested(taken=len(ids), accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
@@ -91,7 +94,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
-        occurred_at=now if occurred is None else min(occurred, now),
+        occurred_at=Instant(now if occurred is None else min(occurred, now)),
         payload=payload,
         duplicate=duplicate,
         unresolved=_unresolved(row, account_id, interest),
@@ -150,15 +153,19 @@ async def _apply(
     requests = [effect for effect in effects if isinstance(effect, Request)]
     if requests:
         asked = [(one.campaign_key, one.contact_id, one.source) for one in requests]
-        await conn.execute(sql("request_runs"), account_id, *map(list, zip(*asked, strict=True)))
+        await conn.execute(
+            sql("request_runs"), account_id, *map(list, zip(*asked, strict=True))
+        )
         done.requested = len(requests)
 
 
 async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) -> None:
     ids = [end.enrollment_id for end in ends]
     rows = [(account_id, end.enrollment_id, int(end.status), end.reason) for end in ends]
-    ended = {row["id"] for row in
-             await conn.fetch(sql("end_runs"), *map(list, zip(*rows, strict=True)))}
+    ended = {
+        row["id"]
+        for row in await conn.fetch(sql("end_runs"), *map(list, zip(*rows, strict=True)))
+    }
     await conn.execute(sql("mark_stopped"), account_id, ids)
     await conn.execute(sql("delete_stopped"), account_id, ids)
     done.stopped = ids
@@ -166,11 +173,21 @@ async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) 
         if end.set and end.enrollment_id in ended:
             kept = {key: value for key, value in end.set.items() if value is not None}
             cleared = [key for key, value in end.set.items() if value is None]
-            await conn.execute(sql("set_contact"), account_id, end.contact_id,
-                               orjson.dumps(kept).decode(), cleared, "{}")
+            await conn.execute(
+                sql("set_contact"),
+                account_id,
+                end.contact_id,
+                orjson.dumps(kept).decode(),
+                cleared,
+                "{}",
+            )
     told = [
-        (account_id, end.enrollment_id, end.notify[0],
-         orjson.dumps({"campaign": end.notify[1], "reason": end.reason}).decode())
+        (
+            account_id,
+            end.enrollment_id,
+            end.notify[0],
+            orjson.dumps({"campaign": end.notify[1], "reason": end.reason}).decode(),
+        )
         for end in ends
         if end.notify is not None and end.enrollment_id in ended
     ]
@@ -187,13 +204,25 @@ async def _move(
         sql("move_due"), account_id, list(latest), [move.due_at for move in latest.values()]
     )
     done.moved = [
-        DueKey(row["account_id"], row["lane"], row["due_at"], row["enrollment_id"], row["cv_id"])
+        DueKey(
+            row["account_id"], row["lane"], row["due_at"], row["enrollment_id"], row["cv_id"]
+        )
         for row in rows
     ]
     told = [
-        (account_id, move.enrollment_id, before[move.enrollment_id].contact_id, "delay_reset",
-         orjson.dumps({"old_due_ms": before[move.enrollment_id].due_at, "new_due_ms": move.due_at,
-                       "event_id": move.event_id}).decode())
+        (
+            account_id,
+            move.enrollment_id,
+            before[move.enrollment_id].contact_id,
+            "delay_reset",
+            orjson.dumps(
+                {
+                    "old_due_ms": before[move.enrollment_id].due_at,
+                    "new_due_ms": move.due_at,
+                    "event_id": move.event_id,
+                }
+            ).decode(),
+        )
         for move in moves
         if move.enrollment_id in {row["enrollment_id"] for row in rows}
     ]

@@ -39,8 +39,12 @@ async def lease(
         timedelta(milliseconds=ahead_ms),
     )
     result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
-    result.granted = [_leased(row, *keys[row["o"] - 1], claim_id) for row in rows]
-    await _add_facts(conn, result.granted, {row["o"]: keys[row["o"] - 1][1].mask for row in rows})
+    result.granted = [
+        _leased(row, keys[row["o"] - 1][0], keys[row["o"] - 1][1], claim_id) for row in rows
+    ]
+    await _add_facts(
+        conn, result.granted, {row["o"]: keys[row["o"] - 1][1].mask for row in rows}
+    )
     if len(rows) < len(keys):
         granted = {row["o"] for row in rows}
         missing = [pair for o, pair in enumerate(keys, 1) if o not in granted]

@@ -208,7 +208,10 @@ async def _refund(conn: Conn, changes: list[Change]) -> set[int]:
         return set()
     days = sorted(back)
     await conn.fetch(
-        sql("refund_caps"), [a for a, _ in days], [d for _, d in days], [back[day] for day in days]
+        sql("refund_caps"),
+        [a for a, _ in days],
+        [d for _, d in days],
+        [back[day] for day in days],
     )
     accounts = sorted({account for account, _ in days})
     await conn.fetch(sql("unpark_reason"), accounts, "cap")
