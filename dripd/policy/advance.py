@@ -36,9 +36,8 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant
-from dripd.policy.rooms import Rooms, step_times
+from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.scheduler.backoff import delay_ms, exhausted
-from dripd.scheduler.due import due_at
 
 COMPLETED = End(RunStatus.COMPLETED, "completed")
 
@@ -69,7 +68,11 @@ def advance(
     rooms: Rooms,
     sent: Sent | None = None,
 ) -> Change:
-    """The change that *event* makes at *now*. Dues are never before *now* (a give-back keeps its own)."""
+    """The change that *event* makes at *now*: exactly one of where it goes on and how it ends.
+
+    `attempt` counts the tries of a step, `seq` the steps behind the run. A due is never
+    before *now* and never beyond `FAR_FUTURE`; a step that is given back keeps its own.
+    """
     match event:
         case Accepted():
             row = _row(
@@ -93,13 +96,9 @@ def advance(
         case Rejected():
             return _unable(leased, version, event, now, rooms, sent)
         case Deferred():
-            due = event.until if event.reason == "frequency" and event.until else leased.due_at
-            return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+            return _give_back(leased, version, event, now, rooms)
         case Held():
-            change = _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
-            assert change.next is not None
-            change.next.lane, change.next.hold_reason = None, event.reason
-            return change
+            return _hold(leased, event.reason, attempt=leased.attempt)
         case Stopped():
             end = End(STATUS[event.status], event.reason)
             return Change(leased=leased, log=[], end=end, refund=True)
@@ -110,31 +109,44 @@ def advance(
 def next_due(
     version: Version, step_no: int, *, previous: Instant, leased: Leased, rooms: Rooms
 ) -> Instant:
-    """When the step *step_no* comes up after one that ended at *previous*."""
+    """When the step *step_no* comes up after one that ended at *previous*.
+
+    Never before *previous*; `FAR_FUTURE` where its calendar leaves no business day.
+    """
     _, zone, window = step_times(rooms, version, step_no, leased.account_id, leased.timezone)
     start = leased.started_at if leased.started_at is not None else previous
-    due = due_at(
-        version.steps[step_no].timing, previous=previous, start=start, zone=zone, window=window
-    )
-    return Instant(min(max(due, previous), FAR_FUTURE))
+    return due_of(version, step_no, previous, start, zone, window)
 
 
 def follow(
-    version: Version, step_no: int, now: Instant, leased: Leased, rooms: Rooms, seq: int
+    version: Version,
+    step_no: int,
+    now: Instant,
+    leased: Leased,
+    rooms: Rooms,
+    seq: int,
+    *,
+    sent: bool = False,
 ) -> Next | None:
-    """Where the run stands after the step *step_no*; None: there is no more."""
+    """Where the run stands after the step *step_no*; None: there is no more.
+
+    *sent*: that step was a message, and one right behind it keeps the policy's `min_gap`.
+    """
     following = version.definition.next_index(step_no)
     if following is None:
         return None
     lane, _, _ = step_times(rooms, version, following, leased.account_id, leased.timezone)
     due = next_due(version, following, previous=now, leased=leased, rooms=rooms)
+    if sent and version.steps[following].is_message:
+        due = max(due, _later(now, version.definition.policy.min_gap_ms))
     return Next(due_at=due, lane=lane, step_no=following, seq=seq)
 
 
 def _go_on(
     leased: Leased, version: Version, row: LogRow, now: Instant, rooms: Rooms, *, refund: bool
 ) -> Change:
-    step = follow(version, leased.step_no, now, leased, rooms, leased.seq + 1)
+    sent = row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+    step = follow(version, leased.step_no, now, leased, rooms, leased.seq + 1, sent=sent)
     end = COMPLETED if step is None else None
     return Change(leased=leased, log=[row], next=step, end=end, refund=refund)
 
@@ -155,6 +167,30 @@ def _stay(
     return Change(leased=leased, log=[], next=step, refund=True)
 
 
+def _give_back(
+    leased: Leased, version: Version, event: Deferred, now: Instant, rooms: Rooms
+) -> Change:
+    """What holds a whole lane leaves the due alone; what holds this contact moves it."""
+    due = leased.due_at
+    if event.reason == "frequency" and event.until is not None:
+        due = Instant(min(max(event.until, now), FAR_FUTURE))
+    return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+
+
+def _hold(leased: Leased, reason: str, *, attempt: int = 0, seq: int | None = None) -> Change:
+    """The same step, out of every lane until somebody puts right what *reason* says."""
+    step = Next(
+        due_at=leased.due_at,
+        lane=None,
+        step_no=leased.step_no,
+        seq=leased.seq if seq is None else seq,
+        attempt=attempt,
+        flags=leased.flags,
+        hold_reason=reason,
+    )
+    return Change(leased=leased, log=[], next=step, refund=True)
+
+
 def _again(
     leased: Leased,
     version: Version,
@@ -163,13 +199,14 @@ def _again(
     rooms: Rooms,
     sent: Sent | None,
 ) -> Change:
-    """Another try after a growing wait; after the last one the step is held `step_failed`."""
+    """Another try after a growing wait; after the last one the step is held `step_failed`.
+
+    That delivery has failed for good: who releases the step begins a new one, with its own seq.
+    """
     attempt = leased.attempt + 1
     if exhausted(attempt):
-        change = _stay(leased, version, rooms, due_at=leased.due_at, attempt=0)
-        assert change.next is not None
-        change.next.lane, change.next.hold_reason = None, "step_failed"
-        change.log = [_row(leased, LogState.AGAIN, now, sent, reason=event.reason)]
+        change = _hold(leased, "step_failed", seq=leased.seq + 1)
+        change.log = [_row(leased, LogState.FAILED, now, sent, reason=event.reason)]
         return change
     key = f"{leased.enrollment_id}:{leased.run_no}:{leased.step_no}"
     wait = max(delay_ms(attempt, key), event.after_ms or 0)

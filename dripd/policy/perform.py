@@ -7,6 +7,7 @@ step that makes an event its own version listens to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,6 +18,7 @@ from dripd.campaigns.action import (
     Effect,
     MakeTask,
     MoveTo,
+    Note,
     RemoveFromList,
     RemoveTag,
     UpdateCompany,
@@ -30,7 +32,7 @@ from dripd.campaigns.template import Missing, Template, Unrenderable, render
 from dripd.campaigns.version import KIND_BITS, Version
 from dripd.clock import Instant, format_instant
 from dripd.policy.advance import COMPLETED, follow
-from dripd.policy.facts import COLUMNS, address_of, condition_facts, lookup
+from dripd.policy.facts import COLUMNS, address_of, condition_facts, is_address, lookup
 from dripd.policy.rooms import Rooms, Sender, step_times
 
 CHAIN_MOST = 5_000
@@ -58,16 +60,20 @@ Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected
 
 
 def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Verdict:
-    """Judge and render a message step. Order: suppressed, condition, lateness, address, sender, content."""
+    """Judge and render a message step, in this order: its condition and its time, then
+    suppression, address, sender, content. What is not to be performed is not judged further.
+    """
     step = version.steps[leased.step_no]
-    if leased.suppressed:
-        return _suppressed(step)
     skipped = passed_over(step, leased, now)
     if skipped is not None:
         return skipped
+    if leased.suppressed:
+        return _suppressed(step)
     to = address_of(leased, step.kind, version.definition.field_map)
     if to is None:
         return _no_address(step)
+    if not is_address(to, step.kind):
+        return Rejected(reason="invalid_address")
     sender = rooms.sender(leased.account_id, step.kind, step.sender, leased.contact_id)
     if sender is None:
         return Held(reason="no_sender")
@@ -75,7 +81,7 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
 
 
 def _suppressed(step: Step) -> Stopped | Skipped:
-    if step.kind == "sms" and step.on_unable == "skip":
+    if step.on_unable == "skip":
         return Skipped(reason="suppressed")
     return Stopped(status="removed", reason="suppressed")
 
@@ -90,9 +96,12 @@ def _no_address(step: Step) -> Held | Skipped | Stopped:
 
 def passed_over(step: Step, leased: Leased, now: Instant) -> Skipped | None:
     """Is the step to be skipped: its condition false, its time over?"""
+    return _passed_over(step, leased, now - leased.due_at)
+
+
+def _passed_over(step: Step, leased: Leased, late: int) -> Skipped | None:
     if step.when is not None and not step.when(condition_facts(leased)):
         return Skipped(reason="condition_false")
-    late = now - leased.due_at
     if step.expires_after_ms is not None and late > step.expires_after_ms:
         return Skipped(reason="expired")
     lateness = step.max_lateness
@@ -198,21 +207,17 @@ def _lane_of(here: _Pass, step_no: int) -> object:
 def _perform_one(here: _Pass, step_no: int) -> End | Held | None:
     """Perform one internal step; an `End` where the run ends with it."""
     step = here.version.steps[step_no]
-    skipped = (
-        passed_over(step, here.leased, here.now)
-        if step_no == here.leased.step_no
-        else (
-            Skipped(reason="condition_false")
-            if step.when is not None and not step.when(condition_facts(here.leased))
-            else None
-        )
-    )
+    late = here.now - here.leased.due_at if step_no == here.leased.step_no else 0
+    skipped = _passed_over(step, here.leased, late)
     if skipped is not None:
         here.log.append(_log(here, step_no, LogState.SKIPPED, skipped.reason))
         return None
     outcome = PERFORMERS[step.kind](here, step, step_no)
     if isinstance(outcome, Held):
         return outcome
+    if isinstance(outcome, Skipped):
+        here.log.append(_log(here, step_no, LogState.SKIPPED, outcome.reason))
+        return None
     here.log.append(_log(here, step_no, LogState.DONE, outcome[0]))
     return outcome[1]
 
@@ -277,7 +282,11 @@ def _list_remove(here: _Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING if going else NOOP
 
 
-def _update(here: _Pass, step: Step, step_no: int) -> Outcome:
+SETTABLE = frozenset(COLUMNS) - {"external_id"}
+"""The columns of `contact` that a step may write."""
+
+
+def _update(here: _Pass, step: Step, step_no: int) -> Outcome | Skipped:
     """Typed operations, all or nothing; what changes nothing is no effect."""
     target = here.leased.attrs if step.target == "contact" else here.leased.company
     attrs: dict[str, object] = {}
@@ -285,11 +294,14 @@ def _update(here: _Pass, step: Step, step_no: int) -> Outcome:
     for op in step.ops:
         if not op.enabled:
             continue
-        if step.target == "contact" and op.field in COLUMNS:
-            value = operate(op, getattr(here.leased, op.field), here.now)
-            columns[op.field] = None if value is None else str(value)
-        else:
-            attrs[op.field] = operate(op, attrs.get(op.field, target.get(op.field)), here.now)
+        name = _field_name(op, step.target)
+        try:
+            if step.target == "contact" and name in COLUMNS:
+                columns[name] = _operate_column(op, name, columns, here)
+            else:
+                attrs[name] = operate(op, attrs.get(name, target.get(name)), here.now)
+        except ValueError:  # the value there takes no such change: nothing is changed at all
+            return Skipped(reason=f"unable:{name}")
     changed = {key: value for key, value in attrs.items() if target.get(key) != value}
     moved = {key: value for key, value in columns.items() if getattr(here.leased, key) != value}
     if not changed and not moved:
@@ -305,8 +317,28 @@ def _update(here: _Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING
 
 
+def _field_name(op: Op, target: str) -> str:
+    """The field without the scope that it may be written with."""
+    scope, dot, name = op.field.partition(".")
+    scopes = {"attrs", "contact"} if target == "contact" else {"attrs", "company"}
+    return name if dot and name and scope in scopes else op.field
+
+
+def _operate_column(
+    op: Op, name: str, columns: Mapping[str, str | None], here: _Pass
+) -> str | None:
+    if name not in SETTABLE:
+        raise ValueError(f"{name} names the contact and is not changed")
+    before = columns[name] if name in columns else getattr(here.leased, name)
+    value = operate(op, before, here.now)
+    return None if value is None else str(value)
+
+
 def operate(op: Op, value: object, now: Instant) -> object:
-    """The value that *op* makes of *value*; None where it is cleared."""
+    """The value that *op* makes of *value*; None where it is cleared.
+
+    Raises `ValueError` where *value* is no number and is to be incremented.
+    """
     match op.op:
         case "set":
             return op.value
@@ -316,12 +348,32 @@ def operate(op: Op, value: object, now: Instant) -> object:
             return format_instant(now)
         case "increment":
             by = op.value if isinstance(op.value, int | float) else 1
-            return (value if isinstance(value, int | float) else 0) + by
+            return _finite(_number(value) + by)
         case "add":
             held = _many(value)
             return held if op.value in held else [*held, op.value]
         case "remove":
             return [one for one in _many(value) if one != op.value]
+
+
+def _number(value: object) -> int | float:
+    """*value* as a number, 0 where there is none yet. Raises `ValueError`."""
+    match value:
+        case None | "":
+            return 0
+        case bool():
+            raise ValueError(f"{value} is no number")
+        case int() | float():
+            return value
+        case str():
+            return int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+    raise ValueError(f"{type(value).__name__} is no number")
+
+
+def _finite(number: int | float) -> int | float:
+    if not math.isfinite(number):
+        raise ValueError("endless numbers cannot be stored")
+    return number
 
 
 def _many(value: object) -> list[object]:
@@ -332,9 +384,15 @@ def _many(value: object) -> list[object]:
 
 def _task(here: _Pass, step: Step, step_no: int) -> Outcome | Held:
     """A task for a person, with a notification unless the campaign wants none."""
-    title = _title(here, here.version.contents[step_no].title)
+    content = here.version.contents[step_no]
+    title, text = _words(here, content.title), _words(here, content.text)
     if not isinstance(title, str):
         return _unrendered(title)
+    if not isinstance(text, str):
+        return _unrendered(text)
+    payload: dict[str, object] = {"campaign": here.version.campaign_key}
+    if text:
+        payload["text"] = text
     leased, definition = here.leased, here.version.definition
     due = Instant(here.now + (step.due_ms or 0))
     notify = definition.notify.task_due if step.notify is None else step.notify
@@ -352,13 +410,13 @@ def _task(here: _Pass, step: Step, step_no: int) -> Outcome | Held:
             due_at=due,
             reminder_at=None if step.reminder_ms is None else Instant(due - step.reminder_ms),
             recipient=recipient if notify else None,
-            payload={"campaign": here.version.campaign_key},
+            payload=payload,
         )
     )
     return NOTHING
 
 
-def _title(here: _Pass, template: Template) -> str | Missing | Unrenderable:
+def _words(here: _Pass, template: Template) -> str | Missing | Unrenderable:
     _, zone, _ = step_times(
         here.rooms,
         here.version,
@@ -371,12 +429,17 @@ def _title(here: _Pass, template: Template) -> str | Missing | Unrenderable:
 
 
 def _assignee(here: _Pass, step: Step) -> str:
+    """Who is to do it; where the contact names nobody, the campaign's owner, and it is noted."""
     named = {
         "contact.owner": here.leased.owner,
         "": here.leased.owner,
         "contact.service_owner": here.leased.service_owner,
     }
-    return named.get(step.assignee, step.assignee) or here.version.owner
+    found = named.get(step.assignee, step.assignee)
+    if not found and step.assignee:
+        detail = {"seq": here.seq, "wanted": step.assignee}
+        here.effects.append(Note(kind="assignee_missing", detail=detail))
+    return found or here.version.owner
 
 
 def _move(here: _Pass, step: Step, step_no: int) -> Outcome:
@@ -384,7 +447,7 @@ def _move(here: _Pass, step: Step, step_no: int) -> Outcome:
     return None, End(RunStatus.REMOVED, f"moved:{step.campaign}")
 
 
-PERFORMERS: Mapping[str, Callable[[_Pass, Step, int], Outcome | Held]] = {
+PERFORMERS: Mapping[str, Callable[[_Pass, Step, int], Outcome | Skipped | Held]] = {
     "delay": _delay,
     "end": _end,
     "tag_add": _tag_add,

@@ -11,7 +11,9 @@ from typing import Protocol
 
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import Version
+from dripd.clock import FAR_FUTURE, Instant
 from dripd.scheduler.calendar import Window
+from dripd.scheduler.due import due_at
 
 
 class MissingVersion(KeyError):
@@ -74,3 +76,23 @@ def step_times(
     lane = version.lane_key(step_no, contact_zone, rooms.zones)
     zone = rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
     return lane, zone, rooms.window(account_id, lane.calendar)
+
+
+def due_of(
+    version: Version,
+    step_no: int,
+    previous: Instant,
+    start: Instant,
+    zone: tzinfo,
+    window: Window | None,
+) -> Instant:
+    """When a step comes up: never before *previous*, never beyond `FAR_FUTURE`.
+
+    `FAR_FUTURE` itself where business days are counted and the holidays leave none.
+    """
+    timing = version.steps[step_no].timing
+    try:
+        due = due_at(timing, previous=previous, start=start, zone=zone, window=window)
+    except ValueError:  # said where the campaign is explained: it waits for another calendar
+        due = FAR_FUTURE
+    return Instant(min(max(due, previous), FAR_FUTURE))
