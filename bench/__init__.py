@@ -1,0 +1,1 @@
+"""Benchmarks: each module shows one figure, by `dripd bench run NAME`."""

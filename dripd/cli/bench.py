@@ -1,0 +1,76 @@
+"""`dripd bench`: what is said to be fast, shown on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from dripd.cli.output import print_json
+from dripd.config import load
+from dripd.errors import NotFound
+from dripd.log import configure
+from dripd.store import embedded, migrate
+
+ON_POSTGRES = ("engine",)
+ALONE = ("wheel", "bucket")
+
+FIGURES = ["n", "seconds", "per_s", "cpu_us_daemon", "cpu_us_postgres", "other_cpu", "p50_ms", "p99_ms", "rss_mb", "floor_per_s"]
+
+
+@click.group()
+def bench() -> None:
+    """Benchmarks."""
+
+
+@bench.command("run")
+@click.argument("name")
+@click.option("--n", type=int, help="How many; the benchmark's own number otherwise.")
+@click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
+    """Run the benchmark NAME: engine, wheel or bucket."""
+    configure(level="warning")
+    module = _module(name)
+    results = [_once(module, name, n) for _ in range(runs)]
+    best = max(results, key=lambda result: float(str(result["per_s"])))
+    answer: dict[str, object] = {"bench": name}
+    answer |= {figure: best.get(figure) for figure in FIGURES}
+    answer |= {"runs": results, "machine": f"{platform.machine()} x{os.cpu_count()}"}
+    if as_json:
+        print_json(answer)
+        return
+    for key, value in answer.items():
+        if value is not None and key != "runs":
+            click.echo(f"{key:16} {value}")
+
+
+def _module(name: str) -> ModuleType:
+    """The benchmark's module: `bench/` of the checkout."""
+    if name not in ON_POSTGRES + ALONE:
+        known = ", ".join(ON_POSTGRES + ALONE)
+        raise NotFound(f"there is no benchmark {name!r}", hint=f"one of {known}")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    return import_module(f"bench.{name}")
+
+
+def _once(module: ModuleType, name: str, n: int | None) -> dict[str, object]:
+    if name in ALONE:
+        found: dict[str, object] = module.run(n)
+        return found
+    with tempfile.TemporaryDirectory(prefix="dripd-bench-") as folder:
+        os.environ["DRIPD_STATE"] = folder
+        os.environ.pop("DRIPD_SOCKET", None)
+        dsn = embedded.up(Path(folder))
+        try:
+            migrate.migrate(dsn)
+            result: dict[str, object] = module.run(load(None), dsn, n)
+            return result
+        finally:
+            embedded.destroy(Path(folder))
