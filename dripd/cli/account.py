@@ -1,0 +1,156 @@
+"""`dripd account`, `dripd sender`, `dripd operator`."""
+
+from __future__ import annotations
+
+import click
+
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, paged, reading
+
+
+@click.group()
+def account() -> None:
+    """Tenants: their plan, zone, window and rate."""
+
+
+@account.command("set")
+@click.argument("key")
+@click.option("--name")
+@click.option("--plan", help="professional, accelerator, enterprise, unlimited, ...")
+@click.option("--timezone", help="IANA name.")
+@click.option("--window", metavar="YAML", help="{days, from, to, holidays}, or off.")
+@click.option("--rate", help='Such as "20/s" or "100/min burst 10".')
+@click.option("--subscription", type=click.Choice(["on", "off"]))
+@click.option("--postal-address")
+@click.option("--writer", help="The database role that may write its rows.")
+@changing
+def set_account(ask: Ask, subscription: str | None, **given: str | None) -> int:
+    """Make or change an account; what is not given stays."""
+    active = None if subscription is None else subscription == "on"
+    return ask.show("account.set", subscription=active, **given)
+
+
+@account.command("list")
+@click.option("--status", type=click.Choice(["active", "paused", "closed"]))
+@paged
+@reading
+def list_accounts(ask: Ask, **given: object) -> int:
+    """All accounts."""
+    columns = ("key", "name", "plan", "timezone", "status", "rate")
+    return ask.show("account.list", *columns, **given)
+
+
+@account.command("show")
+@click.argument("key")
+@reading
+def show_account(ask: Ask, key: str) -> int:
+    """One account, its cap today and what is held."""
+    return ask.show("account.show", key=key)
+
+
+@account.command("pause")
+@click.argument("key")
+@changing
+def pause_account(ask: Ask, key: str) -> int:
+    """Hold all that is due in an account."""
+    return ask.show("account.pause", key=key)
+
+
+@account.command("resume")
+@click.argument("key")
+@changing
+def resume_account(ask: Ask, key: str) -> int:
+    """Let an account go on."""
+    return ask.show("account.resume", key=key)
+
+
+@click.group()
+def sender() -> None:
+    """Addresses and numbers to send from."""
+
+
+@sender.command("set")
+@click.argument("address")
+@asking.account
+@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--provider", help="A [provider.NAME] of the configuration.")
+@click.option("--owner")
+@click.option("--shared", help="account, or names with commas between.")
+@click.option("--rate")
+@click.option("--daily-limit", type=click.IntRange(0), help="0 takes the limit away.")
+@changing
+def set_sender(ask: Ask, **given: object) -> int:
+    """Make or change a sender; what is not given stays."""
+    return ask.show("sender.set", **given)
+
+
+@sender.command("list")
+@asking.account
+@click.option("--channel", type=click.Choice(["email", "sms"]))
+@paged
+@reading
+def list_senders(ask: Ask, **given: object) -> int:
+    """The senders of an account, or of all."""
+    columns = ("account_key", "address", "channel", "provider", "owner", "rate", "status")
+    return ask.show("sender.list", *columns, **given)
+
+
+@sender.command("show")
+@click.argument("address")
+@asking.account
+@reading
+def show_sender(ask: Ask, **given: object) -> int:
+    """One sender."""
+    return ask.show("sender.show", **given)
+
+
+@sender.command("pause")
+@click.argument("address")
+@asking.account
+@changing
+def pause_sender(ask: Ask, **given: object) -> int:
+    """Send nothing more from an address."""
+    return ask.show("sender.pause", **given)
+
+
+@sender.command("resume")
+@click.argument("address")
+@asking.account
+@changing
+def resume_sender(ask: Ask, **given: object) -> int:
+    """Send from an address again."""
+    return ask.show("sender.resume", **given)
+
+
+@click.group()
+def operator() -> None:
+    """Who may act in an account."""
+
+
+@operator.command("set")
+@click.argument("name")
+@asking.account
+@click.option("--role", type=click.Choice(["admin", "member", "viewer"]))
+@click.option("--board", "boards", multiple=True, help="A list of kind board; repeatable.")
+@changing
+def set_operator(ask: Ask, **given: object) -> int:
+    """Make or change an operator."""
+    return ask.show("operator.set", **given)
+
+
+@operator.command("list")
+@asking.account
+@paged
+@reading
+def list_operators(ask: Ask, **given: object) -> int:
+    """The operators of an account, or of all."""
+    return ask.show("operator.list", **given)
+
+
+@operator.command("remove")
+@click.argument("name")
+@asking.account
+@changing
+def remove_operator(ask: Ask, **given: object) -> int:
+    """Take an operator out of an account."""
+    return ask.show("operator.remove", **given)

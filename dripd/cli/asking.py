@@ -1,0 +1,221 @@
+"""How does a command ask the daemon? The options that all share, and the calls they make.
+
+`reading` and `changing` decorate a command: they add `--json`, `--as`, `--socket` and
+`--timeout`, a changing one also `--yes`, `--reason` and `--dry-run`, and hand it an `Ask`.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+import click
+
+from dripd.admin.client import Client
+from dripd.admin.place import socket_path
+from dripd.cli.output import Row, print_items, print_json, print_record, rows_of
+
+Command: TypeAlias = Callable[..., int | None]
+"""A command returns its exit code; its parameters are named after its options."""
+
+CALL_SECONDS: Final = 30.0
+PARTLY_DONE: Final = 8
+FAILED: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One use of a command: where the daemon is, how to ask, how to show the answer.
+
+    `timeout` None waits for ever. A changing call is given a request_id, so that the daemon
+    performs it once.
+    """
+
+    socket: str | None
+    timeout: float | None
+    as_json: bool
+    as_name: str | None
+    yes: bool = False
+    reason: str = ""
+    dry_run: bool = False
+    changing: bool = False
+
+    def patient(self) -> Ask:
+        """The same, waiting for ever unless the user said how long."""
+        return replace(self, timeout=None) if self.timeout == CALL_SECONDS else self
+
+    def call(self, method: str, **params: object) -> dict[str, object]:
+        """The result of *method*; parameters that are None or empty are not sent."""
+        with self.connect() as client:
+            return self.use(client, method, **params)
+
+    def use(self, client: Client, method: str, **params: object) -> dict[str, object]:
+        """As `call`, on a connection that is open already."""
+        found = client.call(method, {**trim(params), **self.envelope()})
+        return found if isinstance(found, dict) else {"result": found}
+
+    def connect(self) -> Client:
+        return Client(socket_path(self.socket), timeout=self.timeout)
+
+    def envelope(self) -> dict[str, object]:
+        """What belongs to every call."""
+        outer: dict[str, object] = {"as": self.as_name} if self.as_name else {}
+        if self.changing:
+            outer["request_id"] = str(uuid.uuid4())
+        if self.reason:
+            outer["reason"] = self.reason
+        return outer | {k: True for k in ("yes", "dry_run") if getattr(self, k)}
+
+    def show(self, method: str, *columns: str, **params: object) -> int:
+        """Ask and print: a table of *columns* where the answer is a list, else a record."""
+        return self.answer(self.call(method, **params), columns)
+
+    def answer(self, result: Row, columns: Sequence[str] = ()) -> int:
+        """Print *result*; returns the exit code that it amounts to."""
+        if self.as_json:
+            print_json(result)
+        elif self.changing or "items" not in result:
+            self._print_change(result)
+        else:
+            print_items(rows_of(result["items"]), columns)
+            if result.get("next"):
+                click.echo(f"more: --after {result['next']}", err=True)
+        return exit_code(result)
+
+    def _print_change(self, result: Row) -> None:
+        if self.dry_run:
+            click.echo("dry run: nothing was changed", err=True)
+        print_record(result)
+
+
+def exit_code(result: Row) -> int:
+    """0; or 8 where only some of several things were done, 1 where none was."""
+    done = [bool(item["ok"]) for item in rows_of(result.get("items")) if "ok" in item]
+    if all(done):
+        return 0
+    return PARTLY_DONE if any(done) else FAILED
+
+
+def trim(params: Mapping[str, object]) -> dict[str, object]:
+    """Only what was given: no None, no empty tuple or mapping; tuples become lists."""
+    given = {k.rstrip("_"): v for k, v in params.items() if v is not None and v not in ((), {})}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+
+def reading(body: Command) -> Command:
+    """Make *body* a command that looks."""
+    return common(with_ask(body, changes=False))
+
+
+def changing(body: Command) -> Command:
+    """Make *body* a command that changes something."""
+    command = with_ask(body, changes=True)
+    for option in (
+        click.option("--yes", is_flag=True, help="Confirm what asks for confirmation."),
+        click.option("--reason", default="", help="Why; kept with what is done."),
+        click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing."),
+    ):
+        command = option(command)
+    return common(command)
+
+
+def common(command: Command) -> Command:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+        click.option("--as", "as_name", metavar="NAME", help="Act as an operator (admins)."),
+        click.option("--socket", help="The daemon's socket."),
+        click.option("--timeout", type=float, help="Seconds to wait for each answer."),
+    ):
+        command = option(command)
+    return command
+
+
+def with_ask(body: Command, *, changes: bool) -> Command:
+    @functools.wraps(body)
+    def command(**options: Any) -> int | None:
+        ask = Ask(
+            socket=options.pop("socket") or inherited("socket"),
+            timeout=options.pop("timeout") or inherited("timeout") or CALL_SECONDS,
+            as_json=options.pop("as_json"),
+            as_name=options.pop("as_name"),
+            yes=options.pop("yes", False),
+            reason=options.pop("reason", ""),
+            dry_run=options.pop("dry_run", False),
+            changing=changes,
+        )
+        return body(ask, **options)
+
+    return command
+
+
+def inherited(name: str) -> Any:
+    """The option *name* of `dripd` itself, given before the noun."""
+    return click.get_current_context().find_root().params.get(name)
+
+
+def account(command: Command) -> Command:
+    """`--account`: may be left out where the key is unique in the deployment."""
+    return click.option("--account", metavar="KEY", help="The account, where ambiguous.")(
+        command
+    )
+
+
+def paged(command: Command) -> Command:
+    """`--limit` and `--after`, the cursor that the page before ended with."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1, 1000), help="Most items (100)."),
+        click.option("--after", metavar="CURSOR", help="Go on after this page."),
+    ):
+        command = option(command)
+    return command
+
+
+def pages(ask: Ask, method: str, **params: object) -> Iterator[dict[str, object]]:
+    """Every page of a list, on one connection."""
+    after: object = None
+    with ask.connect() as client:
+        while True:
+            page = ask.use(client, method, after=after, limit=1000, **params)
+            yield page
+            after = page.get("next")
+            if after is None:
+                return
+
+
+def in_pieces(
+    ask: Ask, method: str, name: str, values: Sequence[object], **params: object
+) -> dict[str, object]:
+    """One change over many values, at most 500 a call; the answers become one.
+
+    Each piece is a call of its own: one that fails leaves those before it done.
+    """
+    changed, items, rest = 0, [], {}
+    with ask.connect() as client:
+        for piece in cut(values):
+            rest = ask.use(client, method, **{name: piece}, **params)
+            items += rows_of(rest.pop("items", []))
+            changed += number(rest.get("changed"))
+    return {**rest, "changed": changed, "items": items}
+
+
+def number(value: object) -> int:
+    """How many were changed: a count, or one for true."""
+    return int(value) if isinstance(value, int) else 0
+
+
+def cut(values: Sequence[object]) -> Iterator[list[object]]:
+    """*values* in pieces of at most 500 whose JSON stays well below the wire's limit."""
+    piece: list[object] = []
+    size = 0
+    for value in values:
+        weight = len(str(value)) * 2
+        if piece and (len(piece) >= 500 or size + weight > 500_000):
+            yield piece
+            piece, size = [], 0
+        piece.append(value)
+        size += weight
+    if piece:
+        yield piece

@@ -1,0 +1,336 @@
+"""`dripd campaign`: files, drafts, versions, and what state a campaign is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dripd.campaigns.document import load_documents
+from dripd.campaigns.validate import check
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, paged, reading
+from dripd.cli.output import (
+    Row,
+    fault_row,
+    print_faults,
+    print_json,
+    print_record,
+    rows_of,
+)
+from dripd.cli.rows import pairs, read_text
+from dripd.errors import DefinitionError, Fault, Unreachable
+
+INFLIGHT = click.Choice(["pin", "terminate", "migrate"])
+MODE = click.Choice(["hold", "drain", "remove_all"])
+CHANGES_FOUND = 10
+
+
+@click.group()
+def campaign() -> None:
+    """Sequences: files, drafts, versions, state."""
+
+
+@campaign.command("validate")
+@click.argument("files", nargs=-1, required=True)
+@asking.account
+@reading
+def validate(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
+    """Every fault and warning of campaign files; works without a daemon too."""
+    documents = read_documents(files)
+    try:
+        result = ask.call("campaign.validate", documents=documents, account=account)
+    except Unreachable:
+        items = [item for document in documents for item in judge(document, account)]
+        result = {"ok": all(item["ok"] for item in items), "items": items}
+    merged = merge(result)
+    if ask.as_json:
+        print_json(merged)
+    else:
+        print_judgement(merged)
+    return 0 if merged["ok"] else 1
+
+
+@campaign.command("apply")
+@click.argument("files", nargs=-1, required=True)
+@asking.account
+@changing
+def apply(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
+    """Store campaign files as drafts, all or none."""
+    try:
+        documents = read_documents(files)
+        result = ask.call("campaign.apply", documents=documents, account=account)
+    except DefinitionError as error:
+        if ask.as_json:
+            print_json(refused(error))
+        raise
+    merged = merge(result)
+    if ask.as_json:
+        print_json(merged)
+    else:
+        print_judgement(merged)
+    return 0
+
+
+@campaign.command("publish")
+@click.argument("key")
+@asking.account
+@click.option("--inflight", type=INFLIGHT, help="What becomes of live runs, this once.")
+@click.option("--map", "map_", multiple=True, metavar="OLD=NEW", help="Step keys.")
+@changing
+def publish(ask: Ask, map_: tuple[str, ...], **given: object) -> int:
+    """Make the draft the next version, in one atomic switch."""
+    try:
+        result = ask.call("campaign.publish", map=pairs(map_, path="--map"), **given)
+    except DefinitionError as error:
+        if ask.as_json:
+            print_json(refused(error))
+        raise
+    return ask.answer(result)
+
+
+@campaign.command("plan")
+@click.argument("key_or_file")
+@asking.account
+@click.option("--inflight", type=INFLIGHT)
+@reading
+def plan(ask: Ask, key_or_file: str, **given: object) -> int:
+    """What publishing would do; exit 10 if anything."""
+    if is_file(key_or_file):
+        given["documents"] = read_documents((key_or_file,))
+    else:
+        given["key"] = key_or_file
+    result = ask.call("campaign.plan", **given)
+    if ask.as_json:
+        print_json(result)
+    else:
+        print_plan(result)
+    return CHANGES_FOUND if result.get("changes") else 0
+
+
+@campaign.command("diff")
+@click.argument("key")
+@asking.account
+@click.option("--from", "from_", type=int, help="A version (the live one).")
+@click.option("--to", type=int, help="A version (the draft).")
+@reading
+def diff(ask: Ask, **given: object) -> int:
+    """What differs between two versions."""
+    result = ask.call("campaign.diff", **given)
+    if ask.as_json:
+        print_json(result)
+    else:
+        print_plan(result)
+    return 0
+
+
+@campaign.command("activate")
+@click.argument("key")
+@asking.account
+@changing
+def activate(ask: Ask, **given: object) -> int:
+    """Accept enrollments; publishes the draft if there is no version yet."""
+    return ask.show("campaign.activate", **given)
+
+
+@campaign.command("resume")
+@click.argument("key")
+@asking.account
+@changing
+def resume(ask: Ask, **given: object) -> int:
+    """Go on after a pause."""
+    return ask.show("campaign.resume", **given)
+
+
+@campaign.command("deactivate")
+@click.argument("key")
+@asking.account
+@click.option("--mode", type=MODE, help="What becomes of live runs, this once.")
+@changing
+def deactivate(ask: Ask, **given: object) -> int:
+    """Accept no enrollments; live runs as the policy says."""
+    return ask.show("campaign.deactivate", **given)
+
+
+@campaign.command("pause")
+@click.argument("key")
+@asking.account
+@click.option("--mode", type=MODE, help="What becomes of live runs, this once.")
+@changing
+def pause(ask: Ask, **given: object) -> int:
+    """Stop for a while; live runs as the policy says."""
+    return ask.show("campaign.pause", **given)
+
+
+@campaign.command("drain")
+@click.argument("key")
+@asking.account
+@changing
+def drain(ask: Ask, **given: object) -> int:
+    """Accept no enrollments, let live runs end."""
+    return ask.show("campaign.drain", **given)
+
+
+@campaign.command("archive")
+@click.argument("key")
+@asking.account
+@changing
+def archive(ask: Ask, **given: object) -> int:
+    """Put an ended campaign away."""
+    return ask.show("campaign.archive", **given)
+
+
+@campaign.command("list")
+@asking.account
+@click.option("--board")
+@click.option("--status")
+@paged
+@reading
+def list_campaigns(ask: Ask, **given: object) -> int:
+    """The campaigns of an account, or of all."""
+    shown = ("account_key", "key", "name", "status", "live_version", "has_draft", "owner")
+    return ask.show("campaign.list", *shown, **given)
+
+
+@campaign.command("show")
+@click.argument("key")
+@asking.account
+@click.option("--policy", is_flag=True, help="Every policy value and where it comes from.")
+@click.option("--version", type=int)
+@reading
+def show(ask: Ask, **given: object) -> int:
+    """One campaign: its file as an object, its state and triggers."""
+    return ask.show("campaign.show", **given)
+
+
+@campaign.command("stats")
+@click.argument("key")
+@asking.account
+@reading
+def stats(ask: Ask, **given: object) -> int:
+    """How many are in, through and out, and what each step did."""
+    return ask.show("campaign.stats", **given)
+
+
+@campaign.command("export")
+@click.argument("key")
+@asking.account
+@click.option("--version", type=int)
+@reading
+def export(ask: Ask, **given: object) -> int:
+    """The campaign as a file, in a stable order."""
+    result = ask.call("campaign.export", **given)
+    if ask.as_json:
+        print_json(result)
+    else:
+        click.echo(str(result.get("text", "")), nl=False)
+    return 0
+
+
+@campaign.group()
+def trigger() -> None:
+    """What enrolls contacts by itself."""
+
+
+def match(command: asking.Command) -> asking.Command:
+    for name in ("tag", "field", "to", "from", "board", "form", "link", "step"):
+        command = click.option(f"--{name}", f"{name}_")(command)
+    return click.option("--list", "list_", metavar="LIST")(command)
+
+
+@trigger.command("add")
+@click.argument("campaign")
+@asking.account
+@click.option("--on", required=True, metavar="KIND", help="Such as tag_added.")
+@match
+@changing
+def add_trigger(ask: Ask, **given: object) -> int:
+    """Enroll on events of KIND that match; no edit of the campaign."""
+    return ask.show("campaign.trigger_add", **given)
+
+
+@trigger.command("remove")
+@click.argument("campaign")
+@asking.account
+@click.option("--on", required=True, metavar="KIND")
+@match
+@changing
+def remove_trigger(ask: Ask, **given: object) -> int:
+    """Take a trigger away."""
+    return ask.show("campaign.trigger_remove", **given)
+
+
+@trigger.command("list")
+@click.argument("campaign")
+@asking.account
+@reading
+def list_triggers(ask: Ask, **given: object) -> int:
+    """The triggers of a campaign, also those of its file."""
+    return ask.show("campaign.trigger_list", **given)
+
+
+def is_file(text: str) -> bool:
+    return text == "-" or "/" in text or text.endswith((".yaml", ".yml", ".json"))
+
+
+def read_documents(files: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"filename": Path(file).name, "text": read_text(file)} for file in files]
+
+
+def judge(document: dict[str, str], account: str | None) -> list[dict[str, object]]:
+    """What can be said of a campaign file without a daemon, one answer a document in it."""
+    try:
+        found = load_documents(document["text"], filename=document["filename"])
+    except DefinitionError as error:
+        return [verdict(None, error.faults, ())]
+    judged = [(doc, check(doc, account=account or "")[1]) for doc in found]
+    return [verdict(doc.get("campaign"), r.faults, r.warnings) for doc, r in judged]
+
+
+def verdict(
+    key: object, faults: tuple[Fault, ...], warnings: tuple[Fault, ...]
+) -> dict[str, object]:
+    return {
+        "ok": not faults,
+        "campaign": key,
+        "version": None,
+        "draft": None,
+        "changed": None,
+        "faults": [fault_row(fault) for fault in faults],
+        "warnings": [fault_row(fault) for fault in warnings],
+    }
+
+
+def merge(result: Row) -> dict[str, object]:
+    """The answer for all documents: of one, its own; of several, all faults together."""
+    items = rows_of(result.get("items"))
+    if len(items) == 1:
+        return dict(items[0])
+    return {
+        "ok": all(item.get("ok") for item in items),
+        "changed": any(item.get("changed") for item in items),
+        "faults": [fault for item in items for fault in rows_of(item.get("faults"))],
+        "warnings": [fault for item in items for fault in rows_of(item.get("warnings"))],
+        "items": items,
+    }
+
+
+def refused(error: DefinitionError) -> dict[str, object]:
+    """The answer where faults refused everything; the error itself goes to stderr."""
+    found = [fault_row(fault) for fault in error.faults]
+    return {"ok": False, "changed": False, "faults": found, "warnings": []}
+
+
+def print_judgement(result: Row) -> None:
+    print_faults(rows_of(result.get("faults")), "")
+    print_faults(rows_of(result.get("warnings")), "warning: ")
+    for item in rows_of(result.get("items")) or [result]:
+        rest = {k: v for k, v in item.items() if k not in ("faults", "warnings")}
+        print_record(rest)
+
+
+def print_plan(result: Row) -> None:
+    for change in rows_of(result.get("changes")):
+        place = ".".join(str(change[k]) for k in ("step", "path") if change.get(k))
+        click.echo(f"{change.get('op')} {place}  {change.get('old')} -> {change.get('new')}")
+    print_record({k: v for k, v in result.items() if k != "changes"})

@@ -1,0 +1,84 @@
+"""`dripd delivery`, `dripd dead`."""
+
+from __future__ import annotations
+
+import click
+
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, paged, reading
+
+STATES = click.Choice(["leased", "accepted", "failed", "unknown", "cancelled"])
+
+
+@click.group()
+def delivery() -> None:
+    """Messages and what became of them."""
+
+
+@delivery.command("list")
+@asking.account
+@click.option("--state", type=STATES)
+@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--campaign")
+@click.option("--contact")
+@click.option("--enrollment", type=int)
+@paged
+@reading
+def list_deliveries(ask: Ask, **given: object) -> int:
+    """Deliveries, newest last."""
+    shown = (
+        "id",
+        "step_key",
+        "to_address",
+        "state",
+        "attempt",
+        "provider",
+        "reason",
+        "sent_at",
+    )
+    return ask.show("delivery.list", *shown, **given)
+
+
+@delivery.command("show")
+@click.argument("delivery_id", metavar="ID")
+@reading
+def show(ask: Ask, delivery_id: str) -> int:
+    """One delivery."""
+    return ask.show("delivery.show", id=delivery_id)
+
+
+@click.group()
+def dead() -> None:
+    """What failed for good."""
+
+
+@dead.command("list")
+@asking.account
+@click.option("--campaign")
+@paged
+@reading
+def list_dead(ask: Ask, **given: object) -> int:
+    """Groups of failures that have one cause."""
+    shown = ("group", "count", "first_at", "last_at", "code", "error", "retry")
+    return ask.show("dead.list", *shown, **given)
+
+
+def picked(command: asking.Command) -> asking.Command:
+    command = click.option("--enrollment", type=int, multiple=True, metavar="ENR")(command)
+    return click.argument("group", required=False)(asking.account(command))
+
+
+@dead.command("retry")
+@picked
+@changing
+def retry(ask: Ask, **given: object) -> int:
+    """Try a GROUP, or single runs of it, again."""
+    return ask.show("dead.retry", **given)
+
+
+@dead.command("discard")
+@picked
+@changing
+def discard(ask: Ask, **given: object) -> int:
+    """Give a GROUP, or single runs of it, up."""
+    return ask.show("dead.discard", **given)

@@ -1,0 +1,107 @@
+"""`dripd status ready whoami version pause resume node audit`: the deployment as a whole."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+
+import click
+
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, paged, reading
+from dripd.errors import DripdError
+
+
+@click.command()
+@reading
+def status(ask: Ask) -> int:
+    """How the deployment is."""
+    return ask.show("daemon.status")
+
+
+@click.command()
+@reading
+def ready(ask: Ask) -> int:
+    """Exit 0 if the daemon is ready for work, 1 if not, 5 if none answers."""
+    result = ask.call("daemon.ready")
+    ask.answer(result)
+    return 0 if result.get("ready") else 1
+
+
+@click.command()
+@asking.account
+@reading
+def whoami(ask: Ask, account: str | None) -> int:
+    """Who you are to the daemon, and why."""
+    return ask.show("daemon.whoami", account=account)
+
+
+@click.command()
+@reading
+def version(ask: Ask) -> int:
+    """The versions of this command and of the daemon, where one answers."""
+    try:
+        daemon: dict[str, object] | None = ask.call("daemon.version")
+    except DripdError:
+        daemon = None
+    return ask.answer({"version": own_version(), "daemon": daemon})
+
+
+def own_version() -> str:
+    """The version of the installed package, or `0+unknown` where it is not installed."""
+    try:
+        return installed("dripd")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, required=True, help="Say that you mean all.")
+@changing
+def pause(ask: Ask, all_: bool) -> int:
+    """Hold every account."""
+    return ask.show("daemon.pause", all=everything(all_))
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, required=True, help="Say that you mean all.")
+@changing
+def resume(ask: Ask, all_: bool) -> int:
+    """Let every account go on."""
+    return ask.show("daemon.resume", all=everything(all_))
+
+
+def everything(meant: bool) -> bool:
+    if not meant:
+        raise click.UsageError("this concerns every account; say so with --all")
+    return meant
+
+
+@click.group()
+def node() -> None:
+    """The daemons on this database."""
+
+
+@node.command("list")
+@reading
+def list_nodes(ask: Ask) -> int:
+    """Live and dead daemons, with their accounts and open claims."""
+    return ask.show("node.list")
+
+
+@click.group()
+def audit() -> None:
+    """Who did what."""
+
+
+@audit.command("list")
+@click.option("--who")
+@click.option("--method", "method_")
+@click.option("--target")
+@click.option("--since", metavar="T", help="An instant, or a duration back from now.")
+@paged
+@reading
+def list_audit(ask: Ask, method_: str | None, **given: object) -> int:
+    """Mutating calls, newest last."""
+    shown = ("at", "user", "role", "method", "target", "reason", "result")
+    return ask.show("audit.list", *shown, **{**given, "method_": method_})

@@ -1,0 +1,112 @@
+"""What can be commanded? The `dripd` command: nouns, then verbs.
+
+A command's module is loaded when it is used, so that asking the daemon a question loads
+neither an event loop nor a database driver. Errors end here: `[code] what, where`, what to do
+on the next line, and the exit code of CONTRACT.md section 4.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from dripd.cli.output import print_error
+from dripd.errors import BadRequest, DripdError
+
+COMMANDS: Final = {
+    "account": ("account:account", "Tenants: their plan, zone, window and rate."),
+    "audit": ("deployment:audit", "Who did what."),
+    "call": ("shell:call", "One raw call of the admin protocol."),
+    "campaign": ("campaign:campaign", "Sequences: files, drafts, versions, state."),
+    "clock": ("clock:clock", "The manual clock."),
+    "completion": ("shell:completion", "Completion for a shell."),
+    "config": ("config:config", "Check and show the configuration."),
+    "contact": ("contact:contact", "The people that campaigns reach."),
+    "bench": ("bench:bench", "What is said to be fast, shown on this machine."),
+    "db": ("db:db", "The embedded Postgres, and the schema."),
+    "demo": ("demo:demo", "The product, telling its own story."),
+    "dead": ("delivery:dead", "What failed for good."),
+    "delivery": ("delivery:delivery", "Messages and what became of them."),
+    "enroll": ("enroll:enroll", "Runs of contacts through campaigns."),
+    "event": ("suppress:event", "Something that a contact did."),
+    "list": ("lists:lists", "Named sets of contacts."),
+    "node": ("deployment:node", "The daemons on this database."),
+    "notification": ("task:notification", "What people were told."),
+    "operator": ("account:operator", "Who may act in an account."),
+    "pause": ("deployment:pause", "Hold every account."),
+    "ready": ("deployment:ready", "Exit 0 if the daemon is ready for work."),
+    "resume": ("deployment:resume", "Let every account go on."),
+    "run": ("daemon:run", "The daemon in the foreground."),
+    "sender": ("account:sender", "Addresses and numbers to send from."),
+    "status": ("deployment:status", "How the deployment is."),
+    "suppress": ("suppress:suppress", "Addresses never to be reached."),
+    "task": ("task:task", "What a person must do."),
+    "version": ("deployment:version", "Versions of this command and of the daemon."),
+    "whoami": ("deployment:whoami", "Who you are to the daemon, and why."),
+}
+"""Every command, with where it is and what it is for."""
+
+INTERRUPTED: Final = 130
+USAGE: Final = 2
+
+
+class Nouns(click.Group):
+    """A group that loads a command when it is asked for."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _colon, attribute = COMMANDS[name][0].partition(":")
+        found: click.Command = getattr(import_module(f"dripd.cli.{module}"), attribute)
+        return found
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--socket", help="The daemon's socket (DRIPD_SOCKET).")
+@click.option("--timeout", type=float, help="Seconds to wait for each answer (30).")
+def dripd(socket: str | None, timeout: float | None) -> None:
+    """Drip campaigns out of a Postgres database."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    as_json = "--json" in given
+    try:
+        code = dripd.main(given, prog_name="dripd", standalone_mode=False)
+        sys.stdout.flush()
+    except DripdError as error:
+        print_error(error, as_json=as_json)
+        return error.exit_code
+    except click.ClickException as error:
+        return refuse_usage(error, as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def refuse_usage(error: click.ClickException, *, as_json: bool) -> int:
+    if as_json:
+        print_error(BadRequest(error.format_message(), code="usage"), as_json=True)
+    else:
+        error.show()
+    return USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""`dripd suppress`, `dripd event`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import click
+
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, in_pieces, pages, reading
+from dripd.cli.output import Row, print_json, rows_of
+from dripd.cli.rows import read_object, read_rows
+
+COLUMNS = ("address", "channel", "reason", "expires_at", "account_key")
+CHANNEL = click.Choice(["email", "sms"])
+
+
+@click.group()
+def suppress() -> None:
+    """Addresses never to be reached."""
+
+
+@suppress.command("add")
+@click.argument("addresses", nargs=-1, required=True)
+@click.option("--account", metavar="KEY", help="Only there; by default everywhere.")
+@click.option("--channel", type=CHANNEL, help="By default as the address looks.")
+@click.option("--expires-at", metavar="T")
+@changing
+def add(ask: Ask, addresses: tuple[str, ...], **given: object) -> int:
+    """Never reach these addresses again; --reason says why."""
+    return ask.answer(in_pieces(ask, "suppress.add", "addresses", addresses, **given))
+
+
+@suppress.command("remove")
+@click.argument("addresses", nargs=-1, required=True)
+@click.option("--account", metavar="KEY", help="Only there; by default everywhere.")
+@click.option("--channel", type=CHANNEL)
+@changing
+def remove(ask: Ask, addresses: tuple[str, ...], **given: object) -> int:
+    """Allow these addresses again."""
+    return ask.answer(in_pieces(ask, "suppress.remove", "addresses", addresses, **given))
+
+
+@suppress.command("check")
+@click.argument("address")
+@asking.account
+@reading
+def check(ask: Ask, **given: object) -> int:
+    """Whether an address is suppressed, and where."""
+    return ask.show("suppress.check", **given)
+
+
+@suppress.command("import")
+@click.argument("file")
+@click.option("--account", metavar="KEY", help="Only there; by default everywhere.")
+@changing
+def import_(ask: Ask, file: str, account: str | None) -> int:
+    """Rows of address, channel, reason, expires_at from CSV, JSON or JSON lines."""
+    rows = read_rows(file)
+    return ask.answer(in_pieces(ask, "suppress.import", "rows", rows, account=account))
+
+
+@suppress.command("export")
+@asking.account
+@reading
+def export(ask: Ask, account: str | None) -> int:
+    """Every suppression, as CSV."""
+    found = (
+        item
+        for page in pages(ask, "suppress.export", account=account)
+        for item in rows_of(page.get("items"))
+    )
+    if ask.as_json:
+        print_json({"items": list(found), "next": None})
+        return 0
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(line(item) for item in found)
+    return 0
+
+
+def line(item: Row) -> list[object]:
+    return [item.get(name) if item.get(name) is not None else "" for name in COLUMNS]
+
+
+@click.group()
+def event() -> None:
+    """Something that a contact did."""
+
+
+@event.command("add")
+@click.argument("kind")
+@asking.account
+@click.option("--contact")
+@click.option("--delivery", metavar="ID")
+@click.option("--conversation-ref")
+@click.option("--address")
+@click.option("--payload", metavar="JSON")
+@click.option("--at", metavar="T", help="When it happened (now).")
+@click.option("--dedup-key", help="A second one with it has no effect.")
+@changing
+def add_event(ask: Ask, payload: str | None, **given: object) -> int:
+    """Tell dripd of a reply, bounce, unsubscribe, click ..."""
+    found = read_object(payload, path="--payload")
+    return ask.show("event.add", payload=found, **given)

@@ -1,0 +1,78 @@
+"""`dripd task`, `dripd notification`."""
+
+from __future__ import annotations
+
+import click
+
+from dripd.cli import asking
+from dripd.cli.asking import Ask, changing, paged, reading
+
+
+@click.group()
+def task() -> None:
+    """What a person must do."""
+
+
+@task.command("list")
+@asking.account
+@click.option("--kind")
+@click.option("--assignee")
+@click.option("--campaign")
+@click.option("--state", type=click.Choice(["open", "done", "cancelled"]))
+@paged
+@reading
+def list_tasks(ask: Ask, **given: object) -> int:
+    """Tasks, by their id."""
+    shown = ("id", "kind", "title", "assignee", "due_at", "state", "campaign_key")
+    return ask.show("task.list", *shown, **given)
+
+
+@task.command("done")
+@click.argument("task_id", metavar="ID", type=int)
+@click.option("--text")
+@changing
+def done(ask: Ask, task_id: int, text: str | None) -> int:
+    """Close a task as done."""
+    return ask.show("task.done", id=task_id, text=text)
+
+
+@task.command("cancel")
+@click.argument("task_id", metavar="ID", type=int)
+@changing
+def cancel(ask: Ask, task_id: int) -> int:
+    """Close a task undone."""
+    return ask.show("task.cancel", id=task_id)
+
+
+@task.command("assign")
+@click.argument("task_id", metavar="ID", type=int)
+@click.option("--to", required=True)
+@changing
+def assign(ask: Ask, task_id: int, to: str) -> int:
+    """Give a task to somebody else."""
+    return ask.show("task.assign", id=task_id, to=to)
+
+
+@click.group()
+def notification() -> None:
+    """What people were told."""
+
+
+@notification.command("list")
+@asking.account
+@click.option("--recipient")
+@click.option("--unread", is_flag=True)
+@paged
+@reading
+def list_notifications(ask: Ask, **given: object) -> int:
+    """Notifications, by their id."""
+    shown = ("id", "kind", "recipient", "enrollment_id", "task_id", "created_at", "read_at")
+    return ask.show("notification.list", *shown, **given)
+
+
+@notification.command("read")
+@click.argument("notification_id", metavar="ID", type=int)
+@changing
+def read(ask: Ask, notification_id: int) -> int:
+    """Mark a notification as read."""
+    return ask.show("notification.read", id=notification_id)
