@@ -1,7 +1,10 @@
 """May this contact begin this campaign now? Every refusal has a stable word.
 
-The order of the questions is the order of the words in CONTRACT.md section 7: who and what
-there is, then what the account allows, then what the contact already does.
+The questions in their order, the first refusal counts: is there an account, was the key
+seen before, is there the campaign, the contact; can the request be read; may the campaign,
+the account, its plan; is the contact on the board; what does the version require, who can
+be reached, who could send; does the contact run here or did it ever, is it busy elsewhere,
+how often and how soon may it run again.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from dripd.campaigns.enrollment import LaneClass, LaneKey
 from dripd.campaigns.version import Version
 from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
-from dripd.policy.rooms import Rooms, step_times
-from dripd.scheduler.due import due_at
+from dripd.policy.advance import COMPLETED
+from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.suppression import all_suppressed
 
 REENTRY_ONCE = 1
 REENTRY_AFTER_END = 2
@@ -87,8 +92,9 @@ def _lacking(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | 
         if not (row.phone if need == "phone" else row.email):
             return f"missing:{need}"
     channels = version.message_channels
-    suppressed = {"email": row.email_suppressed, "sms": row.phone_suppressed}
-    if channels and all(suppressed[channel] for channel in channels):
+    if all_suppressed(
+        channels, email_suppressed=row.email_suppressed, phone_suppressed=row.phone_suppressed
+    ):
         return "suppressed"
     account, contact = row.account_id or 0, row.contact_id or 0
     if "sms" in channels and rooms.sender(account, "sms", "", contact) is None:
@@ -101,20 +107,21 @@ def _lacking(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | 
 def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
     """What the contact already does; "" = its turn comes later."""
     policy = version.definition.policy
-    scope = policy.exclusivity.scope
-    if scope != "none" and scope in row.busy:
-        return "" if policy.exclusivity.on_busy == "queue" else f"already_in:{row.busy[scope]}"
-    reentry = policy.reentry
-    if row.live and reentry.mode != "always":
+    scope, reentry = policy.exclusivity.scope, policy.reentry
+    if row.live and reentry.mode == "once":
         return f"already_in:{row.campaign_key}"
     if reentry.mode == "once" and row.unreset:
         return "already_ran"
+    if scope != "none" and scope in row.busy:
+        return "" if policy.exclusivity.on_busy == "queue" else f"already_in:{row.busy[scope]}"
+    if row.live and reentry.mode != "always":
+        return f"already_in:{row.campaign_key}"
     if reentry.max_runs is not None and row.runs >= reentry.max_runs:
         return "max_runs"
     if row.runs_today >= reentry.max_runs_per_day:
         return "max_runs"
-    ended = row.last_ended_at
-    if ended is not None and reentry.min_gap_ms and now - ended < reentry.min_gap_ms:
+    ended, start = row.last_ended_at, max(now, row.start_at or 0)
+    if ended is not None and reentry.min_gap_ms and start - ended < reentry.min_gap_ms:
         return "min_gap"
     return None
 
@@ -125,15 +132,17 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
     scope = policy.exclusivity.scope
     modes = {"once": REENTRY_ONCE, "after_end": REENTRY_AFTER_END}
     account = row.account_id or 0
-    lane, zone, window = step_times(rooms, version, 0, account, row.timezone)
-    timing = version.steps[0].timing
-    due = due_at(timing, previous=start, start=start, zone=zone, window=window)
+    due, lane = start, LaneKey(version.campaign_id, LaneClass.INTERNAL, "", "", "account")
+    if version.steps:
+        lane, zone, window = step_times(rooms, version, 0, account, row.timezone)
+        due = due_of(version.steps[0].timing, start, start, zone, window)
     return Accept(
         request=row,
         cv_id=version.cv_id,
         started_at=start,
-        due_at=Instant(min(max(due, start), FAR_FUTURE)),
+        due_at=due,
         lane=lane,
+        end=None if version.steps else COMPLETED,
         reentry=modes.get(policy.reentry.mode),
         exclusive=None if scope == "none" else scope,
         owner=row.requested_by or row.owner or version.owner,

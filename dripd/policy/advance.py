@@ -115,7 +115,7 @@ def next_due(
     """
     _, zone, window = step_times(rooms, version, step_no, leased.account_id, leased.timezone)
     start = leased.started_at if leased.started_at is not None else previous
-    return due_of(version, step_no, previous, start, zone, window)
+    return due_of(version.steps[step_no].timing, previous, start, zone, window)
 
 
 def follow(

@@ -7,7 +7,9 @@ that carry it, one with only a contact or address every live run of that contact
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dripd.campaigns.definition import ExitRule, Match
@@ -23,10 +25,10 @@ from dripd.policy.inbox_rows import (
     Release,
     Request,
     RunRow,
-    Suppress,
 )
-from dripd.policy.rooms import Rooms, step_times
-from dripd.scheduler.due import due_at
+from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
+from dripd.scheduler.due import Delay
 
 
 class Trigger(Protocol):
@@ -43,126 +45,203 @@ class InboxRooms(Rooms, Protocol):
         """The triggers of the account's campaigns."""
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What a pass over the events of one account has come to so far."""
+
+    rooms: InboxRooms
+    now: Instant
+    runs: Mapping[int, list[RunRow]]
+    homes: Mapping[int, int]
+    """Live enrollment to its campaign."""
+    effects: list[InboxEffect] = field(default_factory=list)
+    over: set[int] = field(default_factory=set)
+    dues: dict[int, Instant] = field(default_factory=dict)
+    soft: Counter[int] = field(default_factory=Counter)
+
+
 def digest(
     events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant, rooms: InboxRooms
 ) -> list[InboxEffect]:
-    """The effects of *events* on *runs*, in the order in which they are applied."""
-    effects: list[InboxEffect] = []
-    over: set[int] = set()
+    """The effects of *events* on *runs*, event by event, each in the order above.
+
+    An event sees what those before it in the batch did: a run that ended is over, a due that
+    moved stands where it was moved to. Neither argument is changed.
+    """
+    by_contact: dict[int, list[RunRow]] = {}
+    for run in runs:
+        by_contact.setdefault(run.contact_id, []).append(run)
+    homes = {run.enrollment_id: run.campaign_id for run in runs}
+    batch = _Batch(rooms, now, by_contact, homes)
     for event in events:
         if event.unresolved is not None:
-            effects.append(Refuse(event.id, event.unresolved))
+            batch.effects.append(Refuse(event.id, event.unresolved))
             continue
-        effects += _suppressions(event)
-        concerned = [
-            run for run in runs if run.enrollment_id not in over and concerns(event, run)
-        ]
-        for run in concerned:
-            version = rooms.version(run.cv_id)
-            end = end_of(event, run, version)
-            if end is not None:
-                over.add(run.enrollment_id)
-                effects.append(end)
-                continue
-            reset = reset_of(event, run, version, now, rooms)
-            if reset is not None:
-                run.due_at = reset.due_at
-                effects.append(reset)
-            if mends(event, run):
-                lane, _, _ = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
-                effects.append(Release(run.enrollment_id, lane))
-        effects += _requests(event, rooms)
-    return effects
+        batch.effects += suppressions_of(event)
+        for run in concerned(event, batch.runs):
+            if run.enrollment_id not in batch.over:
+                _apply(event, run, batch)
+        batch.effects += _requests(event, rooms)
+    return batch.effects
 
 
-def concerns(event: EventRow, run: RunRow) -> bool:
-    """Is the run one of those that the event is about (whatever rule may want it)?"""
-    if run.contact_id not in event.contact_ids:
-        return False
-    if event.conversation_ref is not None and event.enrollment_id is None:
-        return run.conversation_ref == event.conversation_ref
-    return True
+def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
+    """What the event does to one live run: an end, else a reset, else a release."""
+    version, rooms = batch.rooms.version(run.cv_id), batch.rooms
+    if event.kind == "bounce" and event.payload.get("type") == "soft":
+        batch.soft[run.enrollment_id] += 1
+    softs = run.soft_bounces + batch.soft[run.enrollment_id]
+    home = event.campaign_id or batch.homes.get(event.enrollment_id or 0)
+    end = end_of(event, run, version, softs=softs, campaign_id=home) or _left_list(
+        event, run, version, rooms
+    )
+    if end is not None:
+        batch.over.add(run.enrollment_id)
+        batch.effects.append(end)
+        return
+    due_at = batch.dues.get(run.enrollment_id, run.due_at)
+    reset = reset_of(event, run, version, batch.now, rooms, due_at=due_at)
+    if reset is not None:
+        batch.dues[run.enrollment_id] = reset.due_at
+        batch.effects.append(reset)
+    if mends(event, run):
+        lane, _, _ = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
+        batch.effects.append(Release(run.enrollment_id, lane))
 
 
-def end_of(event: EventRow, run: RunRow, version: Version) -> EndRun | None:
-    """How the run ends by the event, if it does."""
+def concerned(event: EventRow, runs: Mapping[int, list[RunRow]]) -> Iterator[RunRow]:
+    """The live runs that the event is about, whatever rule may want it.
+
+    Those of its contacts; where some of a contact's carry its conversation, only these.
+    """
+    for contact_id in event.contact_ids:
+        mine = runs.get(contact_id, [])
+        talking = [run for run in mine if _carries(run, event)]
+        yield from talking or mine
+
+
+def _carries(run: RunRow, event: EventRow) -> bool:
+    ref = event.conversation_ref
+    return ref is not None and event.enrollment_id is None and run.conversation_ref == ref
+
+
+def end_of(
+    event: EventRow,
+    run: RunRow,
+    version: Version,
+    *,
+    softs: int = 0,
+    campaign_id: int | None = None,
+) -> EndRun | None:
+    """How the run ends by the event, if it does: erased, by a rule, by consent, by the goal.
+
+    *softs*: soft bounces since the run began, this one among them. *campaign_id*: that of the
+    delivery which the event names, None where it names none.
+    """
     if event.kind == "contact_erased":
-        return EndRun(run.enrollment_id, run.contact_id, RunStatus.REMOVED, "contact_erased")
-    if event.kind in {"unsubscribe", "complaint"}:
-        channels = version.message_channels
-        if event.channel is None or not channels or event.channel in channels:
-            return EndRun(run.enrollment_id, run.contact_id, RunStatus.REMOVED, event.kind)
+        return _end(run, RunStatus.REMOVED, "contact_erased")
+    seen = _Seen(event, version, softs, campaign_id in {None, run.campaign_id})
     for rule in version.definition.exit_rules:
-        if rule.enabled and _fits(rule.match, event, run, version, scope=rule.scope):
-            return _by_rule(rule, event, run, version)
+        if rule.enabled and (seen.ours or rule.scope == "any") and seen.fits(rule.match):
+            return _by_rule(rule, run, version)
+    if event.kind in FORBIDDING and channel_of(event) in {None, *version.message_channels}:
+        return _end(run, RunStatus.REMOVED, event.kind)
     goal = version.definition.goal
-    if goal is not None and _fits(goal, event, run, version, scope="any"):
-        return EndRun(
-            run.enrollment_id, run.contact_id, RunStatus.COMPLETED, f"goal:{goal.goal_word()}"
+    if goal is not None and seen.ours and seen.fits(goal):
+        return _end(run, RunStatus.COMPLETED, f"goal:{goal.goal_word()}")
+    return None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """An event as the rules of one version see it."""
+
+    event: EventRow
+    version: Version
+    softs: int
+    ours: bool
+    """It names no delivery of another campaign."""
+
+    def fits(self, match: Match) -> bool:
+        """Does *match* want the event? Enough soft bounces are a hard one."""
+        payload = self.event.payload
+        policy = self.version.definition.policy
+        soft = self.event.kind == "bounce" and payload.get("type") == "soft"
+        if soft and "type" not in match.params and self.softs >= policy.soft_bounces:
+            payload = {**payload, "type": "hard"}
+        return match.matches(
+            self.event.kind,
+            payload,
+            step_key=self.event.step_key,
+            lists=self.event.lists,
+            machine_opens=policy.machine_opens == "count",
         )
-    return _left_list(event, run, version)
 
 
-def _by_rule(rule: ExitRule, event: EventRow, run: RunRow, version: Version) -> EndRun:
-    definition = version.definition
-    notify = None
-    told = rule.notify or (definition.notify.ended and event.kind in {"reply", "open"})
-    if told:
-        notify = (version.owner, version.campaign_key)
-    return EndRun(
-        run.enrollment_id, run.contact_id, RunStatus.REMOVED, event.kind, rule.set, notify
-    )
+def _end(run: RunRow, status: RunStatus, reason: str) -> EndRun:
+    return EndRun(run.enrollment_id, run.contact_id, status, reason)
 
 
-def _fits(match: Match, event: EventRow, run: RunRow, version: Version, *, scope: str) -> bool:
-    """Does *match* want the event? Scope `campaign`: one that names a delivery names ours."""
-    about_other = event.campaign_id is not None and event.campaign_id != run.campaign_id
-    if about_other and scope == "campaign":
-        return False
-    policy = version.definition.policy
-    payload = event.payload
-    if event.kind == "bounce" and payload.get("type") == "soft":
-        if run.soft_bounces + 1 < policy.soft_bounces:
-            return False
-        payload = {**payload, "type": "hard"}
-    return match.matches(
-        event.kind,
-        payload,
-        step_key=event.step_key,
-        machine_opens=policy.machine_opens == "count",
-    )
+def _by_rule(rule: ExitRule, run: RunRow, version: Version) -> EndRun:
+    """Removed by a rule, with what it sets; engagement is told where the campaign asks for it."""
+    notify, kind = version.definition.notify, rule.match.kind
+    end = _end(run, RunStatus.REMOVED, kind)
+    end.set = rule.set
+    if rule.notify or (notify.ended and kind in {"reply", "open"}):
+        person = run.attrs.get(notify.field) if notify.field else None
+        end.notify = (str(person or version.owner), version.campaign_key)
+    return end
 
 
-def _left_list(event: EventRow, run: RunRow, version: Version) -> EndRun | None:
-    definition = version.definition
+def _left_list(
+    event: EventRow, run: RunRow, version: Version, rooms: InboxRooms
+) -> EndRun | None:
+    """Leaving a list that is attached as trigger, by the file or by a command, ends the run."""
+    if event.kind != "list_removed" or version.definition.policy.on_list_leave != "remove":
+        return None
     left = event.payload.get("list")
-    if event.kind != "list_removed" or definition.policy.on_list_leave != "remove":
+    attached: set[object] = {*version.definition.attached_lists()}
+    attached |= {
+        trigger.match.params.get("list")
+        for trigger in rooms.triggers(run.account_id)
+        if trigger.campaign_key == version.campaign_key and trigger.match.kind == "list_added"
+    }
+    if left is None or left not in attached:
         return None
-    if left not in definition.attached_lists():
-        return None
-    reason = f"left_list:{left}"
-    return EndRun(run.enrollment_id, run.contact_id, RunStatus.REMOVED, reason)
+    return _end(run, RunStatus.REMOVED, f"left_list:{left}")
 
 
 def reset_of(
-    event: EventRow, run: RunRow, version: Version, now: Instant, rooms: Rooms
+    event: EventRow,
+    run: RunRow,
+    version: Version,
+    now: Instant,
+    rooms: Rooms,
+    *,
+    due_at: Instant,
 ) -> MoveDue | None:
     """Reset on interaction: the full delay again, for the step waited on, while it waits.
 
-    A late-logged event counts from when it occurred, and never moves a due into the past.
+    *due_at* is where the step stands: once that is past it is no longer waiting. The delay
+    counts from when the event occurred; a late-logged one never shortens the wait, and a
+    delay of 0 or a day number has nothing to restart.
     """
     step = version.steps[run.step_no]
-    if event.kind not in {"interaction", "reply"} or event.payload.get("auto") is True:
+    if not step.reset_on_interaction or event.kind not in {"interaction", "reply"}:
         return None
-    waiting = not run.leased and run.lane != HELD_LANE and run.due_at > now
-    if not step.reset_on_interaction or not waiting:
+    if (
+        run.leased
+        or run.lane == HELD_LANE
+        or due_at <= now
+        or event.payload.get("auto") is True
+    ):
+        return None
+    timing = replace(step.timing, anchor="after_previous")
+    if timing.day is not None or timing.delay == Delay():
         return None
     _, zone, window = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
-    due = due_at(
-        step.timing, previous=event.occurred_at, start=run.started_at, zone=zone, window=window
-    )
-    due = Instant(max(due, now))
-    return None if due <= run.due_at else MoveDue(run.enrollment_id, due, event.id)
+    again = due_of(timing, event.occurred_at, run.started_at, zone, window)
+    return None if again <= due_at else MoveDue(run.enrollment_id, again, event.id)
 
 
 MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
@@ -175,24 +254,15 @@ def mends(event: EventRow, run: RunRow) -> bool:
     return event.kind in {"field_changed", "status_changed"} and held.startswith(MENDABLE)
 
 
-def _suppressions(event: EventRow) -> list[InboxEffect]:
-    """A hard bounce, an unsubscribe and a complaint forbid the address from now on."""
-    hard = event.kind == "bounce" and event.payload.get("type", "hard") == "hard"
-    if not hard and event.kind not in {"unsubscribe", "complaint"}:
-        return []
-    if not event.address:
-        return []
-    channel = event.channel or ("email" if "@" in event.address else "sms")
-    return [Suppress(channel, event.address, event.kind)]
-
-
 def _requests(event: EventRow, rooms: InboxRooms) -> list[InboxEffect]:
     """Triggers that the event fires; what happened before one was attached fires nothing."""
     return [
         Request(trigger.campaign_key, contact, f"trigger:{trigger.match.kind}")
         for trigger in rooms.triggers(event.account_id)
         if event.id > trigger.after_event_id
-        and trigger.match.matches(event.kind, event.payload, step_key=event.step_key)
+        and trigger.match.matches(
+            event.kind, event.payload, step_key=event.step_key, lists=event.lists
+        )
         for contact in event.contact_ids
     ]
 
@@ -201,7 +271,7 @@ def interest(triggers: Sequence[Trigger], versions: Sequence[Version]) -> int:
     """The kinds that anything in the account listens to: others are only logged."""
     bits = 0
     for version in versions:
-        bits |= version.stops_on
+        bits |= version.stops_on | version.asks_of
     for trigger in triggers:
         bits |= kind_bit(trigger.match.kind)
     return bits

@@ -30,6 +30,8 @@ class EventRow:
     duplicate: bool = False
     unresolved: str | None = None
     """Why nobody could be found for it, as a word."""
+    lists: frozenset[str] = frozenset()
+    """The contact's lists, read for `contact_created` (a trigger may ask for a board)."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class RunRow:
     conversation_ref: str | None
     timezone: str | None
     soft_bounces: int = 0
+    attrs: Mapping[str, object] = field(default_factory=dict)
+    """Of the contact, read for the person whom an end is told to."""
 
 
 @dataclass(slots=True)

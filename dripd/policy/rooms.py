@@ -13,7 +13,7 @@ from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.scheduler.calendar import Window
-from dripd.scheduler.due import due_at
+from dripd.scheduler.due import Timing, due_at
 
 
 class MissingVersion(KeyError):
@@ -79,8 +79,7 @@ def step_times(
 
 
 def due_of(
-    version: Version,
-    step_no: int,
+    timing: Timing,
     previous: Instant,
     start: Instant,
     zone: tzinfo,
@@ -90,7 +89,6 @@ def due_of(
 
     `FAR_FUTURE` itself where business days are counted and the holidays leave none.
     """
-    timing = version.steps[step_no].timing
     try:
         due = due_at(timing, previous=previous, start=start, zone=zone, window=window)
     except ValueError:  # said where the campaign is explained: it waits for another calendar
