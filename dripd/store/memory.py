@@ -120,6 +120,13 @@ class MemoryStore(Doors, Views):
         self._tables.nodes.change(incarnation, beat_at=node.beat_at - for_ms)
         self._tables.undo.forget()
 
+    def age_claims(self, by_ms: Millis) -> None:
+        """Every claim was made *by_ms* of real time earlier than it was."""
+        for claim in self._tables.claims:
+            claimed_at = claim.claimed_at - by_ms
+            self._tables.claims.change(claim.claim_id, claimed_at=claimed_at)
+        self._tables.undo.forget()
+
     @contextmanager
     def _locked(self, locks: Counter[int], ids: Iterable[int]) -> Iterator[None]:
         held = list(ids)
@@ -211,6 +218,18 @@ class MemoryStore(Doors, Views):
             "load", lambda: memory_directory.load(self._tables, lanes, horizon)
         )
 
+    async def next_heads(self, lanes: Sequence[tuple[int, int, Instant]]) -> list[Head]:
+        return await self._unit(
+            "next_heads", lambda: memory_directory.next_heads(self._tables, lanes)
+        )
+
+    async def nudge(self, accounts: Sequence[int]) -> None:
+        def tell() -> None:
+            for account_id in accounts:
+                self._tables.nudge(account_id)
+
+        await self._unit("nudge", tell)
+
     async def make_days(self, days: Sequence[DayRow]) -> None:
         accounts = {day.account_id for day in days}
         await self._unit(
@@ -287,15 +306,17 @@ class MemoryStore(Doors, Views):
     async def leave(self, incarnation: int) -> None:
         await self._unit("leave", lambda: memory_nodes.leave(self._tables, incarnation))
 
-    async def reap(self, incarnation: int, timeout_ms: int) -> int:
+    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
         return await self._unit(
             "reap", lambda: memory_nodes.reap(self._tables, incarnation, timeout_ms)
         )
 
-    async def orphans(self, incarnation: int, known: Sequence[int]) -> list[Leased]:
-        taken = set(known)
+    async def orphans(
+        self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
+    ) -> list[Leased]:
         return await self._unit(
-            "orphans", lambda: memory_nodes.orphans(self._tables, incarnation, taken)
+            "orphans",
+            lambda: memory_nodes.orphans(self._tables, incarnation, set(known), set(adopted)),
         )
 
     async def sweep(self) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 from dripd.clock import Instant
 from dripd.errors import StoreError
-from dripd.store.memory_rows import ContactList, Mark, Suppression
+from dripd.store.memory_rows import Contact, ContactList, Mark, Suppression
 from dripd.store.memory_tables import Tables
+
+FIELD_COLUMNS = ("email", "phone", "timezone", "owner")
 
 
 def add_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
@@ -91,18 +93,28 @@ def change_contact(
     contact = tables.contacts.get((account_id, contact_id))
     if contact is None:
         return
-    before = contact.attrs
-    after = merged(before, attrs)
+    before = _told_of(contact)
+    after = merged(contact.attrs, attrs)
     tables.contacts.change((account_id, contact_id), attrs=after, **columns)
-    if contact.erased_at is not None:
-        return
+    if contact.erased_at is None:
+        _tell_changes(tables, contact, before)
+
+
+def _told_of(contact: Contact) -> dict[str, object]:
+    """What `field_changed` watches: attrs, with the columns that stand for fields."""
+    columns = {name: getattr(contact, name) for name in FIELD_COLUMNS}
+    return contact.attrs | {name: value for name, value in columns.items() if value is not None}
+
+
+def _tell_changes(tables: Tables, contact: Contact, before: dict[str, object]) -> None:
+    after = _told_of(contact)
     for field in sorted(before.keys() | after.keys()):
-        if same_json(before.get(field), after.get(field)) and (field in before) == (
-            field in after
-        ):
+        stands = field in before and field in after
+        if stands and same_json(before[field], after[field]):
             continue
         payload = {"field": field, "from": before.get(field), "to": after.get(field)}
-        tables.tell(account_id, "field_changed", contact_id=contact_id, payload=payload)
+        who = contact.account_id
+        tables.tell(who, "field_changed", contact_id=contact.id, payload=payload)
 
 
 def merged(before: Mapping[str, object], attrs: Mapping[str, object]) -> dict[str, object]:

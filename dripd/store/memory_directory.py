@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from dripd.channels.base import SinkRow
-from dripd.clock import Instant
+from dripd.clock import FAR_FUTURE, Instant
 from dripd.ratelimit.caps import carried
 from dripd.store.memory_rows import Account, AccountDay, Park, SinkRule
 from dripd.store.memory_tables import Tables
@@ -29,6 +29,8 @@ from dripd.store.unit_directory import NODE_TIMEOUT_MS, like
 EVENT_ACCOUNTS_MOST = 500
 
 NUDGES_MOST = 5000
+
+LAST_ID = (1 << 63) - 1
 
 
 def look(tables: Tables, seen: Collection[int], *, manual: bool) -> Look:
@@ -154,6 +156,16 @@ def load(
         found += islice(
             _due_keys(tables, (account_id, lane), (due_at, enrollment_id), horizon), n
         )
+    return found
+
+
+def next_heads(tables: Tables, lanes: Sequence[tuple[int, int, Instant]]) -> list[Head]:
+    """The first unleased due instant of lanes after what has been loaded of them."""
+    found = []
+    for account_id, lane, due_at in lanes:
+        after = (due_at, LAST_ID)
+        rows = _due_keys(tables, (account_id, lane), after, FAR_FUTURE)
+        found += [Head(account_id, lane, key.due_at) for key in islice(rows, 1)]
     return found
 
 

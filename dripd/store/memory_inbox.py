@@ -15,6 +15,7 @@ from dripd.store.memory_record import end_run, notify
 from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (
+    HELD_LANE,
     Digest,
     Digested,
     DueKey,
@@ -24,6 +25,7 @@ from dripd.store.protocol import (
     InboxEffect,
     MoveDue,
     Refuse,
+    Release,
     Request,
     RunRow,
     RunStatus,
@@ -60,6 +62,9 @@ def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: in
     effects = decide([event for event in events if not event.duplicate], runs, now)
     done = Digested(taken=len(ids), accounts={account_id})
     _apply(tables, account_id, effects, runs, done)
+    for effect in effects:
+        if isinstance(effect, Release) and effect.enrollment_id not in done.stopped:
+            _release(tables, account_id, effect, done)
     _log(tables, events, effects)
     return done
 
@@ -305,6 +310,18 @@ def _move(tables: Tables, before: RunRow | None, move: MoveDue, done: Digested) 
     tables.write_journal(
         row.account_id, row.enrollment_id, row.contact_id, "delay_reset", detail
     )
+
+
+def _release(tables: Tables, account_id: int, release: Release, done: Digested) -> None:
+    """A run whose hold was put right comes up at once, in its lane."""
+    key = (account_id, release.enrollment_id)
+    number = tables.lane_of(account_id, release.lane)
+    row = tables.due.get(key)
+    if row is None or row.claim_id is not None or row.lane != HELD_LANE:
+        return
+    tables.due.change(key, lane=number, due_at=tables.now())
+    tables.runs.change(key, hold_reason=None, release_at=None)
+    done.moved.append(DueKey(account_id, number, row.due_at, row.enrollment_id, row.cv_id))
 
 
 def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffect]) -> None:

@@ -33,7 +33,13 @@ def lease(
     now = tables.now()
     node = tables.nodes.get(incarnation)
     alive = node is not None and not node.dead
-    claim = Claim(claim_id=claim_id, incarnation=incarnation, leased_at=now, n=0)
+    claim = Claim(
+        claim_id=claim_id,
+        incarnation=incarnation,
+        leased_at=now,
+        claimed_at=tables.real_ms(),
+        n=0,
+    )
     result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
     missing: list[tuple[LeaseGroup, LeaseKey]] = []
     for group in groups:
@@ -67,7 +73,7 @@ def _open_day(tables: Tables, group: LeaseGroup, now: Instant) -> AccountDay | N
     return None if _has_stray_event(tables, group.account_id) else day
 
 
-def _grant(  # noqa: PLR0917 - the joins of one statement
+def _grant(
     tables: Tables,
     group: LeaseGroup,
     key: LeaseKey,

@@ -5,6 +5,7 @@ Heartbeats are real time: trio's clock, which in a test may be virtual.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from itertools import islice
 
@@ -20,6 +21,9 @@ NO_DAY = date(1970, 1, 1)
 
 CLAIMS_MOST = 100
 """How many claims one reaping takes over."""
+
+FORGOTTEN_MS = 120_000
+"""After so much real time a claim that its daemon does not know is one it never heard of."""
 
 NUDGE_MS = 120_000
 """How long a nudge is kept, in real time: every daemon has seen it by then."""
@@ -49,8 +53,8 @@ def leave(tables: Tables, incarnation: int) -> None:
         tables.nodes.drop(incarnation)
 
 
-def reap(tables: Tables, incarnation: int, timeout_ms: int) -> int:
-    """Bury daemons whose heartbeat stopped and take one page of their claims over."""
+def reap(tables: Tables, incarnation: int, timeout_ms: int) -> list[int]:
+    """Bury daemons whose heartbeat stopped and take one page of their claims over: the new ids."""
     late = tables.real_ms() - timeout_ms
     for node in tables.nodes:
         if not node.dead and node.incarnation != incarnation and node.beat_at < late:
@@ -59,9 +63,7 @@ def reap(tables: Tables, incarnation: int, timeout_ms: int) -> int:
     page = list(
         islice((c for c in claims if not _is_alive(tables, c.incarnation)), CLAIMS_MOST)
     )
-    for claim in page:
-        _adopt(tables, incarnation, claim)
-    return len(page)
+    return [_adopt(tables, incarnation, claim) for claim in page]
 
 
 def _is_alive(tables: Tables, incarnation: int) -> bool:
@@ -69,23 +71,31 @@ def _is_alive(tables: Tables, incarnation: int) -> bool:
     return node is not None and not node.dead
 
 
-def _adopt(tables: Tables, incarnation: int, claim: Claim) -> None:
+def _adopt(tables: Tables, incarnation: int, claim: Claim) -> int:
     """Claim anew: under the old id nothing can be changed any more."""
     new_id = tables.next_id("claim")
     for key in tables.due_by_claim.at(claim.claim_id):
         tables.due.change(key, claim_id=new_id)
     tables.claims.drop(claim.claim_id)
-    tables.claims.add(
-        new_id,
-        Claim(claim_id=new_id, incarnation=incarnation, leased_at=claim.leased_at, n=claim.n),
+    adopted = replace(
+        claim, claim_id=new_id, incarnation=incarnation, claimed_at=tables.real_ms()
     )
+    tables.claims.add(new_id, adopted)
+    return new_id
 
 
-def orphans(tables: Tables, incarnation: int, known: set[int]) -> list[Leased]:
-    """Steps under claims of *incarnation* that are not among *known*; empty claims go."""
+def orphans(
+    tables: Tables, incarnation: int, known: set[int], adopted: set[int]
+) -> list[Leased]:
+    """Steps under claims of *incarnation* that nobody works on; empty such claims go.
+
+    That is what was *adopted*, and what is not *known* although it was leased long ago.
+    """
     found: list[Leased] = []
+    old = tables.real_ms() - FORGOTTEN_MS
     for claim in list(tables.claims):
-        if claim.incarnation != incarnation or claim.claim_id in known:
+        forgotten = claim.claimed_at < old and claim.claim_id not in known
+        if claim.incarnation != incarnation or not (forgotten or claim.claim_id in adopted):
             continue
         keys = tables.due_by_claim.at(claim.claim_id)
         if not keys:

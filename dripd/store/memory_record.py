@@ -303,7 +303,7 @@ def _make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
                {"title": task.title}, task_id=task.id)  # fmt: skip
 
 
-def notify(  # noqa: PLR0917 - the columns of one row
+def notify(
     tables: Tables,
     account_id: int,
     kind: str,

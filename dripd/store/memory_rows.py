@@ -11,26 +11,6 @@ from dripd.store.protocol import LaneKey, LogRow, RunStatus
 NO_CAP = 2_147_483_647
 """`account_day.cap` of an account whose plan has none."""
 
-KIND_BITS = {
-    "reply": 1,
-    "open": 2,
-    "click": 4,
-    "bounce": 8,
-    "unsubscribe": 16,
-    "complaint": 32,
-    "interaction": 64,
-    "form": 128,
-    "status_changed": 256,
-    "tag_added": 512,
-    "tag_removed": 1024,
-    "list_added": 2048,
-    "list_removed": 4096,
-    "contact_created": 8192,
-    "field_changed": 16384,
-    "contact_erased": 32768,
-}
-"""`event_in.kind_bit`; an unknown kind has none."""
-
 STOPS = 1 | 8 | 16 | 32 | 32768
 """Kinds that stop runs: the inbox takes them first."""
 
@@ -264,11 +244,12 @@ class AccountDay:
 
 @dataclass(slots=True, kw_only=True)
 class Claim:
-    """One leased batch; which steps stand under it, the steps say."""
+    """One leased batch; which steps stand under it, they say. `claimed_at` is real time in ms."""
 
     claim_id: int
     incarnation: int
     leased_at: Instant
+    claimed_at: int
     n: int
 
 

@@ -10,10 +10,10 @@ from datetime import date
 from itertools import count
 from typing import TypeVar
 
+from dripd.campaigns.version import KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant
 from dripd.store.memory_rows import (
-    KIND_BITS,
     STOPS,
     Account,
     AccountDay,

@@ -259,6 +259,21 @@ class FeedSuite:
         after = (scene.account, lane, soon[0].due_at, soon[0].enrollment_id, 1)
         assert await world.store.load([after], Instant(T0 + DAY)) == [soon[1]]
 
+    async def test_heads_after_what_was_loaded(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        later = await scene.enroll(2, due_at=Instant(T0 + HOUR))
+        lane = keys[0].lane
+
+        async def heads(after: int) -> list[Head]:
+            return await world.store.next_heads([(scene.account, lane, Instant(after))])
+
+        assert await heads(T0) == [Head(scene.account, lane, Instant(T0 + HOUR))]
+        assert await heads(T0 - 1) == [Head(scene.account, lane, T0)]
+        assert await heads(T0 + HOUR) == []
+        await scene.lease(later, ahead_ms=HOUR)
+        assert await heads(T0) == []
+
     async def test_leased_steps_are_not_loaded(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(2)
@@ -403,3 +418,7 @@ class FeedSuite:
         second = await world.store.look(seen)
         assert [account for _, account in second.nudges] == [scene.account]
         assert (sorted(second.events), second.usage) == ([0, scene.account], True)
+
+        await world.store.nudge([scene.account, 77])
+        told = [account for _, account in (await world.store.look(seen)).nudges]
+        assert told == [scene.account, scene.account, 77]

@@ -11,11 +11,14 @@ from dripd.channels.base import SinkRow
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import StoreError
 from dripd.store.protocol import (
+    Change,
     EndRun,
     EventRow,
     InboxEffect,
     MoveDue,
+    Next,
     Refuse,
+    Release,
     Request,
     RunRow,
     RunStatus,
@@ -263,6 +266,7 @@ class InboxSuite:
         contact = await scene.contact()
         await world.set_attrs(scene.account, contact, first="ann", n=1)
         await world.set_attrs(scene.account, contact, first="eve")
+        await world.set_email(scene.account, contact, "eve@x.example")
         await world.erase_contact(scene.account, contact)
         seen = Seen()
         await world.store.digest(scene.account, 100, seen, EVERY_KIND)
@@ -273,10 +277,12 @@ class InboxSuite:
             "contact_created",
             "field_changed",
             "field_changed",
+            "field_changed",
         ]
         assert [event.payload for event in seen.events[2:]] == [
             {"field": "n", "from": None, "to": 1},
             {"field": "first", "from": "ann", "to": "eve"},
+            {"field": "email", "from": "ann@x.example", "to": "eve@x.example"},
         ]
 
     async def test_a_reset_moves_only_what_waits(self, world: World) -> None:
@@ -300,6 +306,23 @@ class InboxSuite:
         assert [line["detail"] for line in told] == [
             {"old_due_ms": T0, "new_due_ms": later, "event_id": 5}
         ]
+
+    async def test_a_release_brings_up_what_was_held(self, world: World) -> None:
+        scene = await open_scene(world)
+        held, waiting = await scene.take(2)
+        step = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x")
+        await scene.record(Change(leased=held, log=[], next=step), scene.tries_again(waiting))
+        await world.set_now(Instant(T0 + 5))
+        await world.event(scene.account, "field_changed", contact_id=held.contact_id)
+        done = await scene.digest(*(Release(run, scene.lane) for run in scene.runs))
+        lanes = {row.key: row.lane for row in await world.store.read_lanes(None)}
+        row = await scene.run()
+
+        assert [tuple(key) for key in done.moved] == [
+            (scene.account, lanes[scene.lane], T0 + 5, held.enrollment_id, scene.cv)
+        ]
+        assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
+        assert (await scene.run(1))["due_at"] == T0 + HOUR
 
     async def test_effects_of_events_are_applied_with_them(self, world: World) -> None:
         scene = await open_scene(world)

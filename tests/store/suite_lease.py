@@ -299,11 +299,11 @@ class NodeSuite:
         await world.store.join(OTHER, "other", "0")
         await scene.lease(await scene.enroll(1), incarnation=OTHER)
 
-        assert await world.store.reap(NODE, 10_000) == 0
-        assert await world.store.orphans(NODE, []) == []
+        assert await world.store.reap(NODE, 10_000) == []
+        assert await world.store.orphans(NODE, [], []) == []
         await world.silence(OTHER)
         assert await world.store.beat(OTHER, 0, "running")
-        assert await world.store.reap(NODE, 10_000) == 0
+        assert await world.store.reap(NODE, 10_000) == []
 
     async def test_steps_of_the_dead_are_claimed_anew(self, world: World) -> None:
         scene = await open_scene(world)
@@ -311,13 +311,14 @@ class NodeSuite:
         zombie = (await scene.take(incarnation=OTHER))[0]
         await world.silence(OTHER)
 
-        assert await world.store.reap(NODE, 10_000) == 1
-        found = await world.store.orphans(NODE, [])
+        adopted = await world.store.reap(NODE, 10_000)
+        assert len(adopted) == 1
+        assert await world.store.orphans(NODE, [], []) == []
+        found = await world.store.orphans(NODE, adopted, adopted)
         assert [(x.enrollment_id, x.leased_at, x.local_date) for x in found] == [
             (zombie.enrollment_id, T0, zombie.local_date)
         ]
-        assert found[0].claim_id != zombie.claim_id
-        assert await world.store.orphans(NODE, [found[0].claim_id]) == []
+        assert [found[0].claim_id] == adopted != [zombie.claim_id]
 
         late = await scene.record(scene.goes_on(zombie), closed=[zombie.claim_id])
         assert (late.late, late.moved) == ([zombie.enrollment_id], [])
@@ -329,7 +330,7 @@ class NodeSuite:
         done = await scene.record(scene.goes_on(found[0]), closed=[found[0].claim_id])
         assert [key.enrollment_id for key in done.moved] == [zombie.enrollment_id]
         assert [row["state"] for row in await world.deliveries()] == ["accepted"]
-        assert await world.store.orphans(NODE, []) == []
+        assert await world.store.orphans(NODE, [], adopted) == []
 
     async def test_claims_of_a_daemon_that_left_are_taken_over(self, world: World) -> None:
         scene = await open_scene(world)
@@ -337,8 +338,8 @@ class NodeSuite:
         await scene.take(2, incarnation=OTHER)
         await world.store.leave(OTHER)
 
-        assert await world.store.reap(NODE, 10_000) == 1
-        assert len(await world.store.orphans(NODE, [])) == 2
+        adopted = await world.store.reap(NODE, 10_000)
+        assert len(await world.store.orphans(NODE, [], adopted)) == 2
         assert [number for number, _ in (await world.store.look([])).nodes] == [NODE]
 
     async def test_a_lease_lost_before_its_commit_did_not_happen(self, world: World) -> None:
@@ -349,7 +350,8 @@ class NodeSuite:
             await scene.lease(keys)
 
         assert await scene.used() == 0
-        assert await world.store.orphans(NODE, []) == []
+        await world.age_claims()
+        assert await world.store.orphans(NODE, [], []) == []
         assert len((await scene.lease(keys)).granted) == 2
 
     async def test_a_lease_lost_after_its_commit_is_found_again(self, world: World) -> None:
@@ -361,7 +363,10 @@ class NodeSuite:
 
         assert await scene.used() == 2
         assert why(await scene.lease(keys)) == [Refusal.GONE, Refusal.GONE]
-        found = await world.store.orphans(NODE, [])
+        assert await world.store.orphans(NODE, [], []) == []
+        await world.age_claims()
+        found = await world.store.orphans(NODE, [], [])
+        assert await world.store.orphans(NODE, [found[0].claim_id], []) == []
         assert {x.enrollment_id for x in found} == {k.enrollment_id for k in keys}
         done = await scene.record(*map(scene.tries_again, found), closed=[found[0].claim_id])
         assert len(done.moved) == 2
@@ -374,7 +379,7 @@ class NodeSuite:
         leased = (await scene.take())[0]
         await world.event(scene.account, "reply", contact_id=scene.contacts[0])
         await scene.digest(_stop(leased.enrollment_id, scene.contacts[0]))
-        found = await world.store.orphans(NODE, [])
+        found = await world.store.orphans(NODE, [], [leased.claim_id])
 
         assert [x.attempt for x in found] == [0]
         done = await scene.record(ends(found[0]), closed=[found[0].claim_id])
@@ -382,14 +387,14 @@ class NodeSuite:
 
     async def test_what_has_served_is_swept_and_what_stands_is_not(self, world: World) -> None:
         scene = await open_scene(world)
-        await scene.take()
+        leased = (await scene.take())[0]
         await world.store.acknowledge_clock(NODE, T0)
         await world.store.sweep()
         look = await world.store.look([])
 
         assert look.nudges
         assert look.nodes == [(NODE, True)]
-        assert len(await world.store.orphans(NODE, [])) == 1
+        assert len(await world.store.orphans(NODE, [], [leased.claim_id])) == 1
         assert look.now + DAY > T0
 
 

@@ -92,7 +92,7 @@ class RecordSuite:
             (1, "done", "email")
         ]
         assert await scene.used() == 1
-        assert await world.store.orphans(NODE, []) == []
+        assert await world.store.orphans(NODE, [], [leased.claim_id]) == []
 
     async def test_the_last_step_ends_the_run(self, world: World) -> None:
         scene = await open_scene(world)
@@ -369,6 +369,7 @@ class EffectSuite:
                 ("list_added", {}),
                 ("field_changed", {"field": "first", "from": "p0", "to": None}),
                 ("field_changed", {"field": "n", "from": None, "to": 2}),
+                ("field_changed", {"field": "owner", "from": None, "to": "eve"}),
             ],
             key=str,
         )

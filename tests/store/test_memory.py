@@ -55,6 +55,9 @@ class MemoryWorld(World):
     async def set_attrs(self, account: int, contact: int, **attrs: object) -> None:
         self.store.set_attrs(account, contact, **attrs)
 
+    async def set_email(self, account: int, contact: int, email: str) -> None:
+        self.store.set_contact(account, contact, email=email)
+
     async def erase_contact(self, account: int, contact: int) -> None:
         self.store.erase_contact(account, contact)
 
@@ -158,6 +161,9 @@ class MemoryWorld(World):
 
     async def silence(self, incarnation: int) -> None:
         self.store.silence(incarnation, HOUR)
+
+    async def age_claims(self) -> None:
+        self.store.age_claims(HOUR)
 
 
 @trio_fixture

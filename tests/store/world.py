@@ -83,6 +83,8 @@ class World(ABC):
     @abstractmethod
     async def set_attrs(self, account: int, contact: int, **attrs: object) -> None: ...
     @abstractmethod
+    async def set_email(self, account: int, contact: int, email: str) -> None: ...
+    @abstractmethod
     async def erase_contact(self, account: int, contact: int) -> None: ...
     @abstractmethod
     async def tag(self, account: int, contact: int, tag: str) -> None: ...
@@ -155,6 +157,10 @@ class World(ABC):
     @abstractmethod
     async def silence(self, incarnation: int) -> None:
         """Its last heartbeat was an hour ago."""
+
+    @abstractmethod
+    async def age_claims(self) -> None:
+        """Every claim was made an hour ago."""
 
 
 def never(_rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
