@@ -103,7 +103,7 @@ def _window(row: Mapping[str, Any], due: Instant, holidays: Holidays) -> Iterato
     try:
         window = _calendar(row, holidays)
         zone: tzinfo = ZoneInfo(zone_name)
-    except (DefinitionError, KeyError, ValueError, OSError) as error:
+    except (DefinitionError, KeyError, ValueError, OSError, NotImplementedError) as error:
         yield "window", NEVER, f"its window cannot be read: {error}"
         return
     opens = next_open(window, zone, due)

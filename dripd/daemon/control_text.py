@@ -34,7 +34,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else '"' if not value or _READ_AS_OTHER.match(value) else None
+    odd = any(not char.isprintable() and char != "\n" for char in value)
+    if odd or not value or _READ_AS_OTHER.match(value):
+        style: str | None = '"'
+    else:
+        style = "|" if "\n" in value else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
@@ -33,6 +33,13 @@ SHOWN = 1000
 
 OTHERS_DECIDE = ("approval", "task")
 """Holds that a person's decision releases, and nothing else."""
+
+MOVING = "its step is being performed, or it has ended"
+
+UNREADABLE = "its version cannot be read by this dripd"
+
+Waiting: TypeAlias = tuple[Leased, str | None]
+"""A step that waits, as facts for a `Judge`, with the reason of its own hold."""
 
 
 class Judge(Protocol):
@@ -219,38 +226,35 @@ async def release(
     conn: Conn, rows: Sequence[Row], judge: Judge, actor: str
 ) -> list[tuple[Row, dict[str, Any]]]:
     """Make the waiting steps of *rows* due now; per row what became of it."""
-    now, book = await read_now(conn), LaneBook()
+    now = await read_now(conn)
     waiting = await _waiting(conn, rows, now)
-    answers: list[tuple[Row, dict[str, Any]]] = []
-    freed: list[Row] = []
-    for row in rows:
-        step = waiting.get(row["id"])
-        if refused := _refusal(step):
-            answers.append((row, refused))
-            continue
-        leased, hold = step  # type: ignore[misc]  # _refusal spoke for None
-        if leased.lane != HELD_LANE and leased.due_at <= now:
-            answers.append((row, {"changed": False}))
-            continue
-        lane = leased.lane
-        if lane == HELD_LANE:
-            wanted = (leased.account_id, judge.lane(leased))
-            lane = (await book.resolve(conn, [wanted]))[wanted]
-        await conn.execute(
-            sql("release_step"), leased.account_id, leased.enrollment_id, lane, now
-        )
-        freed.append(row)
-        answers.append((row, {"changed": True, "hold_reason": hold}))
+    answers = [
+        (row, await _release_one(conn, waiting.get(row["id"]), judge, now)) for row in rows
+    ]
+    freed = [row for row, answer in answers if answer["changed"]]
     await note(conn, freed, actor, "released", {})
     return answers
 
 
-def _refusal(step: tuple[Leased, str | None] | None) -> dict[str, Any] | None:
+async def _release_one(
+    conn: Conn, step: Waiting | None, judge: Judge, now: Instant
+) -> dict[str, Any]:
     if step is None:
-        return _no("its step is being performed, or it has ended")
-    if step[1] in OTHERS_DECIDE:
-        return _no(f"it waits for a decision: {step[1]}")
-    return None
+        return _no(MOVING)
+    leased, hold = step
+    if hold in OTHERS_DECIDE:
+        return _no(f"it waits for a decision: {hold}")
+    lane = leased.lane
+    if lane != HELD_LANE and leased.due_at <= now:
+        return {"changed": False}
+    if lane == HELD_LANE:
+        try:
+            wanted = (leased.account_id, judge.lane(leased))
+        except KeyError:
+            return _no(UNREADABLE)
+        lane = (await LaneBook().resolve(conn, [wanted]))[wanted]
+    await conn.execute(sql("release_step"), leased.account_id, leased.enrollment_id, lane, now)
+    return {"changed": True, "hold_reason": hold}
 
 
 def _no(message: str) -> dict[str, Any]:
@@ -266,20 +270,28 @@ async def skip_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> 
         now = await read_now(conn)
         waiting = await _waiting(conn, rows, now)
         for row in rows:
-            step = waiting.get(row["id"])
-            if refused := _refusal(step):
-                tally.add(row, **refused)
-                continue
-            change = judge.skipped(step[0], now)  # type: ignore[index]  # as above
-            await _write_skip(conn, row, change)
-            tally.add(row, changed=True)
+            tally.add(row, **await _skip_one(conn, row, waiting.get(row["id"]), judge, now))
     await conn.execute(sql("look_again"), sorted(tally.accounts))
     return await tally.deed(conn, args, "enroll skip")
 
 
-async def _waiting(
-    conn: Conn, rows: Sequence[Row], now: Instant
-) -> dict[int, tuple[Leased, str | None]]:
+async def _skip_one(
+    conn: Conn, row: Row, step: Waiting | None, judge: Judge, now: Instant
+) -> dict[str, Any]:
+    if step is None:
+        return _no(MOVING)
+    leased, hold = step
+    if hold in OTHERS_DECIDE:
+        return _no(f"it waits for a decision: {hold}")
+    try:
+        change = judge.skipped(leased, now)
+    except KeyError:
+        return _no(UNREADABLE)
+    await _write_skip(conn, row, change)
+    return {"changed": True}
+
+
+async def _waiting(conn: Conn, rows: Sequence[Row], now: Instant) -> dict[int, Waiting]:
     """The waiting steps of *rows*, locked, as facts for a `Judge`, with their holds."""
     found = await conn.fetch(
         sql("lock_waiting"), [row["account_id"] for row in rows], [row["id"] for row in rows]

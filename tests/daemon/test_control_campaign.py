@@ -9,7 +9,7 @@ import trio
 
 from dripd.campaigns.parse import load_documents
 from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound
-from tests.support.control import WELCOME, Control, open_control
+from tests.support.control import START, WELCOME, Control, open_control
 
 pytestmark = pytest.mark.trio
 
@@ -188,6 +188,25 @@ async def test_publish_that_ends_runs_asks_ends_and_tells(pg_dsn: str) -> None:
         assert {row["recipient"] for row in told} == {"ann", "bob"}
         assert told[0]["payload"]["count"] == 2
         assert await control.one("SELECT count(*) FROM dripd.due_step") == 0
+
+
+async def test_publish_ends_a_run_that_an_open_admit_starts(pg_dsn: str) -> None:
+    """LEASE.md problem 20: the run is started under the old version, and committed later."""
+    async with open_control(pg_dsn) as control:
+        await published(control, ENDING, "c1")
+        await control.apply(ENDING.replace("3d", "5d"))
+        query = START
+        for n, value in enumerate(("c1", "welcome", "0", "1 hour"), start=1):
+            query = query.replace(f"${n}::", f"'{value}'::")
+        query = query.replace("$5::", "NULL::").replace("$6::", "NULL::")
+        async with trio.open_nursery() as nursery:
+            share = "DO $$ BEGIN PERFORM 1 FROM dripd.campaign FOR SHARE; END $$; "
+            await nursery.start(control.hold, share + query)
+            done = await control.do("campaign.publish", key="welcome", yes=True)
+
+        assert done["inflight"]["terminate"] == 1
+        stats = await control.do("campaign.stats", key="welcome")
+        assert (stats["enrolled"], stats["active"], stats["terminated"]) == (1, 0, 1)
 
 
 async def test_pinned_runs_stay_on_their_version(pg_dsn: str) -> None:

@@ -55,27 +55,13 @@ async def test_stop_waits_for_a_record_and_sees_what_it_left(pg_dsn: str) -> Non
     async with open_control(pg_dsn) as control:
         await control.furnish("c1")
         run = await control.start("c1", claim=7)
-        locked, go = trio.Event(), trio.Event()
-
-        async def give_back() -> None:
-            async def unit(conn: object) -> None:
-                await conn.execute(  # type: ignore[attr-defined]  # asyncpg has no types
-                    "UPDATE dripd.due_step SET claim_id = NULL, seq = 2, step_no = 1,"
-                    " due_at = due_at + interval '1 day'"
-                )
-                control.desk._bridge.to_trio(locked.set)
-                import asyncio
-
-                await asyncio.sleep(0.1)
-
-            await control.desk.run(unit)
-            go.set()
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(give_back)
-            await locked.wait()
+            await nursery.start(
+                control.hold,
+                "UPDATE dripd.due_step SET claim_id = NULL, seq = 2, step_no = 1,"
+                " due_at = due_at + interval '1 day'",
+            )
             await control.do("enroll.stop", enrollment=[run])
-            assert go.is_set()
 
         assert await statuses(control, [run]) == [("terminated", "stopped")]
         assert await control.one("SELECT count(*) FROM dripd.due_step") == 0

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
+
 from dripd.admin.catalogue import bind
 from dripd.admin.messages import Call, Table, decode, split
 from dripd.admin.roles import Role
@@ -67,6 +69,7 @@ class Control:
 
     table: Table
     desk: Desk
+    bridge: Bridge
     seen: dict[str, list[Any]] = field(default_factory=dict)
 
     async def do(self, method: str, /, **params: Any) -> Any:
@@ -90,6 +93,21 @@ class Control:
             lambda conn: conn.fetch(query, *args)
         )
         return found
+
+    async def hold(
+        self, query: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """A transaction of somebody else's that has done *query*, and commits a moment later."""
+
+        def started() -> None:
+            task_status.started()
+
+        async def unit(conn: Any) -> None:
+            await conn.execute(query)
+            self.bridge.to_trio(started)
+            await conn.execute("SELECT pg_sleep(0.1)")
+
+        await self.desk.run(unit)
 
     async def apply(self, text: str = WELCOME, **more: Any) -> Any:
         documents = [{"filename": "a.yaml", "text": text}]
@@ -163,6 +181,6 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         desk = Desk(bridge, dsn)
         await desk.open()
         try:
-            yield Control(bind(handlers(desk, hooks=hooks)), desk, seen)
+            yield Control(bind(handlers(desk, hooks=hooks)), desk, bridge, seen)
         finally:
             await desk.close()
