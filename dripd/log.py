@@ -28,7 +28,6 @@ EVENTS: Final[dict[str, str]] = {
     "admin.refused": "a call or a connection was refused for want of a role",
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",
     "config.loaded": "a configuration was read and is in force",
-    "config.refused": "a new configuration has faults; the old one stays in force",
     "daemon.buried": "other daemons had declared this one dead; it stops and must start anew",
     "daemon.draining": "no new leases; what is in flight may end",
     "daemon.started": "the daemon is ready",
@@ -36,7 +35,6 @@ EVENTS: Final[dict[str, str]] = {
     "inbox.delayed": "events could not be digested now; they wait",
     "lease.swept": "the leases of a dead daemon were taken back",
     "library.logged": "a library wrote to the standard logging",
-    "migration.applied": "a migration was applied",
     "pulse": "once a second: what was done, and how late",
     "record.refused": "the database refused a batch of results; it is tried in halves",
     "step.failed": "a step broke on its own data and was quarantined",
@@ -118,14 +116,11 @@ class Forward(logging.Handler):
     """Leads what libraries write to the standard logging into ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = get("library")
-        write = log.error if record.levelno >= logging.ERROR else log.warning
-        write(
-            "library.logged",
-            logger=record.name,
-            message=record.getMessage(),
-            exc_info=record.exc_info,
-        )
+        log, keys = get("library"), {"logger": record.name, "message": record.getMessage()}
+        if record.levelno >= logging.ERROR:
+            log.error("library.logged", exc_info=record.exc_info, **keys)
+        else:
+            log.warning("library.logged", exc_info=record.exc_info, **keys)
 
 
 def configure(
@@ -190,6 +185,12 @@ def set_level(level: str) -> None:
 
 
 def get(stage: str) -> Logger:
-    """A logger that says which stage writes."""
+    """A logger that says which stage writes; before `configure`, to whatever stderr is then."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=processors("json", sys.stderr),
+            wrapper_class=Logger,
+            logger_factory=lambda *_: LineWriter(sys.stderr),
+        )
     logger: Logger = structlog.get_logger(stage=stage)
     return logger

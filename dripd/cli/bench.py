@@ -21,7 +21,18 @@ from dripd.store import embedded, migrate
 ON_POSTGRES = ("engine",)
 ALONE = ("wheel", "bucket")
 
-FIGURES = ["n", "seconds", "per_s", "cpu_us_daemon", "cpu_us_postgres", "other_cpu", "p50_ms", "p99_ms", "rss_mb", "floor_per_s"]
+FIGURES = [
+    "n",
+    "seconds",
+    "per_s",
+    "cpu_us_daemon",
+    "cpu_us_postgres",
+    "other_cpu",
+    "p50_ms",
+    "p99_ms",
+    "rss_mb",
+    "floor_per_s",
+]
 
 
 @click.group()

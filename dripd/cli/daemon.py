@@ -37,6 +37,7 @@ def run(
     start = instant(at or FIRST) if manual else None
     config = load(file, dsn=dsn, socket=socket)
     log.configure(level=config.log.level, form=config.log.format)
+    log.get("daemon").info("config.loaded", files=[str(path) for path in config.files])
     return main(config, manual_clock=manual, at=start, processes=processes)
 
 

@@ -1,0 +1,99 @@
+"""Commands that work without a daemon: config, and campaign validate."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dripd.cli.main import main
+
+GOOD = """
+campaign: welcome
+account: acme
+name: Welcome
+sender: sales@acme.test
+steps:
+  - {key: hello, do: email, subject: Hi, text: Hello}
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DRIPD_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("DRIPD_SOCKET", raising=False)
+    monkeypatch.delenv("DRIPD_DSN", raising=False)
+
+
+def test_a_good_file_is_valid_without_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.yaml").write_text(GOOD)
+
+    assert main(["campaign", "validate", str(tmp_path / "w.yaml"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["campaign"], found["faults"]) == (True, "welcome", [])
+
+
+def test_every_fault_of_a_file_is_told_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.replace("do: email", "do: emial").replace("name:", "nmae:")
+    (tmp_path / "w.yaml").write_text(text)
+
+    assert main(["campaign", "validate", str(tmp_path / "w.yaml"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    codes = {fault["code"] for fault in found["faults"]}
+    assert {"unknown_kind", "unknown_option", "name_required"} <= codes
+    assert main(["campaign", "validate", str(tmp_path / "w.yaml")]) == 1
+    assert "[unknown_kind] steps[0]" in capsys.readouterr().out
+
+
+def test_text_that_is_no_yaml_is_a_fault_not_a_crash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.yaml").write_text("a: [1\nb: {")
+
+    assert main(["campaign", "validate", str(tmp_path / "w.yaml"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["faults"]
+
+
+def test_config_check_tells_all_faults_and_exits_78(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "d.toml"
+    file.write_text("[engine]\nbatch = 0\nhorizn = 1\n")
+
+    assert main(["config", "check", str(file)]) == 78
+    err = capsys.readouterr().err
+    assert "[bad_value] engine.batch" in err
+    assert "[unknown_option] engine.horizn" in err
+    assert main(["config", "check", str(file), "--json"]) == 78
+    assert len(json.loads(capsys.readouterr().err)["error"]["faults"]) == 2
+
+
+def test_config_show_and_schema_are_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "d.toml"
+    file.write_text("[engine]\nbatch = 7\n")
+
+    assert main(["config", "show", str(file), "--json"]) == 0
+    items = {i["key"]: i["value"] for i in json.loads(capsys.readouterr().out)["items"]}
+    assert items["engine.batch"] == 7
+    assert main(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["type"] == "object"
+
+
+@pytest.mark.slow
+def test_asking_the_daemon_loads_neither_event_loop_nor_driver() -> None:
+    script = (
+        "import sys; from dripd.cli.main import main; main(['status']);"
+        "print([m for m in ('trio', 'asyncio', 'asyncpg', 'httpx') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+
+    assert done.stdout.decode().strip() == "[]"
