@@ -273,7 +273,8 @@ class Session:
         started = trio.current_time()
         try:
             result = await method.handler(call, params)
-            line = wire.dump(mask(result) if call.role is Role.VIEWER else result)
+            shown = mask(result) if call.role is Role.VIEWER else result
+            line = wire.dump(wire.portable(shown))
             check_size(line)
         except Exception as error:  # the wall between a handler and the daemon
             return self._failed(call, error), 256

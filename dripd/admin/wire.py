@@ -47,8 +47,10 @@ MAX_LINE: Final = 1024 * 1024
 MAX_DEPTH: Final = 16
 """Most arrays and objects inside each other, the message itself counted."""
 
-MAX_NUMBER: Final = 2**53
+MAX_NUMBER: Final = 2**53 - 1
 """Numbers beyond it in either direction are refused: not every peer can hold them."""
+
+DUMP: Final = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -286,10 +288,22 @@ def shape(message: Message) -> dict[str, object]:
             assert_never(message)
 
 
+def portable(value: object) -> object:
+    """*value* with every whole number beyond 2^53 as text: what a result may carry."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) > MAX_NUMBER else value
+
+
 def dump(value: object) -> bytes:
-    """Compact JSON; a `Decimal` becomes a string, an aware datetime RFC 3339 with a `Z`."""
+    """Compact JSON; a `Decimal` becomes a string, an aware datetime RFC 3339 with a `Z`.
+
+    Raises `OwnWireError` for what JSON cannot carry, whole numbers beyond 2^53 among it.
+    """
     try:
-        return orjson.dumps(value, default=plain, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, default=plain, option=DUMP)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise OwnWireError(f"a value cannot be sent: {error}", code="internal") from error
 

@@ -80,7 +80,7 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | tuple):
         return safe(json.dumps(value, ensure_ascii=False))
     return safe(str(value))
 

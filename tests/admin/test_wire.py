@@ -162,10 +162,17 @@ def test_an_unknown_subclass_goes_as_its_base() -> None:
     assert type(found) is NotFound
 
 
-@pytest.mark.parametrize("value", [object(), "\ud800", {1: 2}, 2**70])
+@pytest.mark.parametrize("value", [object(), "\ud800", {1: 2}, 2**53, 2**70])
 def test_what_json_cannot_carry_is_our_own_fault(value: object) -> None:
     with pytest.raises(OwnWireError):
         wire.encode(wire.Reply(id=1, result=value))
+
+
+def test_a_number_beyond_2_53_in_a_result_becomes_text() -> None:
+    assert wire.portable({"a": [2**53 - 1, 2**62, True], "b": (-(2**60),)}) == {
+        "a": [2**53 - 1, "4611686018427387904", True],
+        "b": ["-1152921504606846976"],
+    }
 
 
 def test_an_answer_longer_than_a_line_is_not_sent() -> None:
