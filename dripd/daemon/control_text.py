@@ -23,7 +23,7 @@ INNER = (
 )  # fmt: skip
 """What stands first in every mapping below; the rest follows by the alphabet."""
 
-_READ_AS_OTHER = re.compile(r"[-+.0-9~]|(?:true|false|null)\Z", re.IGNORECASE)
+_READ_AS_OTHER = re.compile(r"[-+]?[0-9.][-+0-9.eE]*|~|true|false|null", re.IGNORECASE)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -35,7 +35,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     odd = any(not char.isprintable() and char != "\n" for char in value)
-    if odd or not value or _READ_AS_OTHER.match(value):
+    if odd or not value or _READ_AS_OTHER.fullmatch(value):
         style: str | None = '"'
     else:
         style = "|" if "\n" in value else None

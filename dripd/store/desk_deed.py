@@ -11,6 +11,7 @@ import base64
 import binascii
 import difflib
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,6 +24,9 @@ from dripd.errors import BadRequest, DripdError, NotPermitted
 from dripd.scheduler.due import parse_delay
 from dripd.store.connect import Conn
 from dripd.store.statements import sql
+
+MOST_INTEGER = 2**53 - 1
+"""Beyond it readers of JSON disagree; the wire refuses it."""
 
 Row: TypeAlias = Mapping[str, Any]
 Result: TypeAlias = dict[str, object]
@@ -119,7 +123,19 @@ def _shown(name: str, value: object) -> object:
         return format_instant(Instant(value))
     if isinstance(value, date):
         return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+    return str(value) if isinstance(value, Decimal) else _plain(value)
+
+
+def _plain(value: object) -> object:
+    """JSON that every reader reads alike: numbers beyond 2**53, and endless ones, as text."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    large = isinstance(value, int) and abs(value) > MOST_INTEGER
+    return str(value) if large else value
 
 
 def page(rows: Sequence[Row], limit: int, *keys: str, without: Sequence[str] = ()) -> Result:

@@ -185,9 +185,15 @@ async def test_status_merges_what_daemon_and_database_know(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("c1", "c2", "c3")
         await control.start("c1", lane=-1, hold="step_failed")
+        await control.rows(
+            "INSERT INTO dripd.node (incarnation, name) VALUES ($1, 'n1')", 2**62
+        )
         status = await control.do("daemon.status")
 
         assert status["state"] == "running"
+        assert [(one["node"], one["incarnation"]) for one in status["daemons"]] == [
+            ("n1", str(2**62))
+        ]
         assert status["db"] == {"ok": True, "error": None}
         assert status["held"] == {"step_failed": 1}
         assert (status["due_now"], status["unknown"]) == (0, 0)

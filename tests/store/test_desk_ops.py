@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,16 @@ def test_absurd_durations_are_refused(text: str) -> None:
 def test_what_cannot_be_stored_is_refused(value: object) -> None:
     with pytest.raises(BadRequest):
         refuse_unfit({"field": value})
+
+
+def test_numbers_that_json_readers_spoil_are_shown_as_text() -> None:
+    row = {"id": 5, "attrs": {"big": 2**60, "list": [2**53 - 1, -(2**53)], "inf": math.inf}}
+
+    assert shown(row)["attrs"] == {
+        "big": str(2**60),
+        "list": [2**53 - 1, str(-(2**53))],
+        "inf": "inf",
+    }
 
 
 def test_instants_are_shown_as_text_by_their_name() -> None:
