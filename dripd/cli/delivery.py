@@ -25,7 +25,7 @@ def delivery() -> None:
 @paged
 @reading
 def list_deliveries(ask: Ask, **given: object) -> int:
-    """Deliveries, newest last."""
+    """Deliveries, newest first."""
     shown = (
         "id",
         "step_key",

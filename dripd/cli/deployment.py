@@ -102,6 +102,6 @@ def audit() -> None:
 @paged
 @reading
 def list_audit(ask: Ask, method_: str | None, **given: object) -> int:
-    """Mutating calls, newest last."""
+    """Mutating calls, newest first."""
     shown = ("at", "user", "role", "method", "target", "reason", "result")
     return ask.show("audit.list", *shown, **{**given, "method_": method_})
