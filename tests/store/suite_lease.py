@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
@@ -75,6 +76,27 @@ class LeaseSuite:
         assert why(mails) == [Refusal.CAP]
         assert [x.counted for x in internal.granted] == [False]
         assert await scene.used() == 2
+
+    async def test_many_daemons_spend_a_cap_exactly(self, world: World) -> None:
+        scene = await open_scene(world, cap=7)
+        keys = await scene.enroll(12)
+        granted: list[int] = []
+
+        async def spend(incarnation: int) -> None:
+            await world.store.join(incarnation, "node", "0")
+            left = keys
+            while left:
+                result = await scene.lease(left[:3], incarnation=incarnation)
+                granted.extend(leased.enrollment_id for leased in result.granted)
+                again = {k.enrollment_id for _, k, r in result.refused if r is Refusal.LOCKED}
+                left = left[3:] + [key for key in left[:3] if key.enrollment_id in again]
+
+        async with trio.open_nursery() as nursery:
+            for incarnation in (11, 12, 13, 14):
+                nursery.start_soon(spend, incarnation)
+
+        assert len(granted) == len(set(granted)) == 7
+        assert await scene.used() == 7
 
     async def test_reported_usage_is_taken_from_the_cap(self, world: World) -> None:
         scene = await open_scene(world, cap=3)
