@@ -100,6 +100,17 @@ def address(text: str) -> str:
     return f"{local}@{ascii_domain}"
 
 
+def check_header(name: str, value: str) -> None:
+    """Refuse what `build` would refuse: for adapters whose provider writes the mail.
+
+    Raises `Unsendable`. `Subject` may be checked as well; other names of ours are refused.
+    """
+    if name != "Subject":
+        _name(name)
+    if BREAKS.search(value):
+        raise Unsendable(f"a line break in header {name}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Skeleton:
     """A mail with `%b` for the headers of the contact and for each body."""

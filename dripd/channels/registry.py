@@ -20,7 +20,9 @@ GROUP: Final = "dripd.channels"
 """The entry points by which a third party adds a kind: `kind = "package.module:factory"`."""
 
 KINDS: Final = {
+    "sendgrid": "dripd.channels.sendgrid:create",
     "sink": "dripd.channels.sink:create",
+    "smtp": "dripd.channels.smtp:create",
 }
 """The built-in kinds, each with its `Factory`. No third party can take one of these names."""
 

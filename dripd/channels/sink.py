@@ -21,8 +21,8 @@ from dripd.channels.base import (
     SinkRow,
     SinkWriter,
 )
+from dripd.channels.options import expect_only, flag, refusal
 from dripd.clock import Millis
-from dripd.errors import ConfigError, Fault
 
 BATCH: Final = 500
 CONCURRENCY: Final = 2
@@ -76,22 +76,14 @@ def create(settings: ProviderSettings, resources: Resources) -> Channel:
     Raises `ConfigError` for a `record` that is no boolean, or that asks for a writer that
     this process does not have.
     """
-    record = settings.options.get("record", True)
-    if not isinstance(record, bool):
-        raise _refuse(settings, "must be true or false", "leave it out to record")
+    expect_only(settings, options=("record",))
+    record = flag(settings, "record", default=True)
     if record and resources.sink_writer is None:
-        raise _refuse(
-            settings, "needs a database to record into", "set record = false to count"
-        )
+        hint = "set record = false to count"
+        raise refusal(settings, "record", "needs a database to record into", hint)
     writer = resources.sink_writer if record else None
     concurrency = min(settings.max_connections, CONCURRENCY)
     return SinkChannel(settings.name, writer, settings.batch or BATCH, concurrency)
-
-
-def _refuse(settings: ProviderSettings, what: str, hint: str) -> ConfigError:
-    path = f"provider.{settings.name}.record"
-    fault = Fault(code="bad_value", path=path, message=what, hint=hint)
-    return ConfigError(f"{path} {what}", faults=(fault,), hint=hint)
 
 
 def _row(message: Message) -> SinkRow:

@@ -30,10 +30,8 @@ import trio
 
 from dripd.campaigns.event import Outcome, Rejected, Retryable, Unknown
 from dripd.channels.answer import Answer
+from dripd.channels.wire import LOST, RECEIVE_BYTES, CountingStream
 from dripd.clock import Millis
-
-RECEIVE_BYTES: Final = 16_384
-"""Larger buffers are mapped and unmapped at every call: twice the CPU (PERFORMANCE.md C)."""
 
 KEEPALIVE_MS: Final = Millis(4_000)
 """Idle time after which a connection is not trusted: common servers close after 5 s."""
@@ -45,8 +43,6 @@ FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that we write ourselves, since a body is always sent whole."""
 
 Origin: TypeAlias = tuple[str, str, int]
-
-LOST: Final = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError)
 
 
 def unsent(request: httpx.Request) -> bool:
@@ -161,7 +157,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         try:
             with trio.move_on_after(limit_s):
                 stream = await trio.open_tcp_stream(origin[1], origin[2])
-                wire = await self._dress(_CountingStream(stream.socket), origin)
+                wire = await self._dress(CountingStream(stream.socket), origin)
         except (OSError, UnicodeError, *LOST) as error:
             raise httpx.ConnectError(f"cannot connect: {error}", request=request) from error
         finally:
@@ -172,7 +168,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         self._open.add(wire)
         return wire
 
-    async def _dress(self, socket: _CountingStream, origin: Origin) -> _Wire:
+    async def _dress(self, socket: CountingStream, origin: Origin) -> _Wire:
         scheme, host, _ = origin
         if scheme != "https":
             return _Wire(socket, socket, origin)
@@ -234,53 +230,11 @@ class _Wire:
 
     __slots__ = ("origin", "socket", "stream", "until")
 
-    def __init__(
-        self, socket: _CountingStream, stream: trio.abc.Stream, origin: Origin
-    ) -> None:
+    def __init__(self, socket: CountingStream, stream: trio.abc.Stream, origin: Origin) -> None:
         self.socket = socket
         self.stream = stream
         self.origin = origin
         self.until = math.inf
-
-
-class _CountingStream(trio.abc.Stream):
-    """A socket that counts what left it: under TLS nothing else can tell."""
-
-    def __init__(self, socket: trio.socket.SocketType) -> None:
-        self._socket = socket
-        self.n_sent = 0
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        left = memoryview(data)
-        try:
-            while left:
-                n = await self._socket.send(left)
-                self.n_sent += n
-                left = left[n:]
-        except OSError as error:
-            raise trio.BrokenResourceError("cannot write") from error
-
-    async def wait_send_all_might_not_block(self) -> None:
-        try:
-            await self._socket.wait_writable()
-        except OSError as error:
-            raise trio.BrokenResourceError("cannot write") from error
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            return await self._socket.recv(max_bytes or RECEIVE_BYTES)
-        except OSError as error:
-            raise trio.BrokenResourceError("cannot read") from error
-
-    async def aclose(self) -> None:
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def is_readable(self) -> bool:
-        return self._socket.is_readable()
 
 
 def _origin(url: httpx.URL) -> Origin:

@@ -1,0 +1,63 @@
+"""What does a provider's section say? Typed reading of its options, with faults that lead there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from dripd.channels.base import ProviderSettings
+from dripd.errors import ConfigError, Fault
+
+
+def expect_only(
+    settings: ProviderSettings, *, options: Collection[str] = (), secrets: Collection[str] = ()
+) -> None:
+    """Raise `ConfigError` with a fault for every key that the kind does not know."""
+    known = (*options, *secrets)
+    unknown = [
+        *(key for key in settings.options if key not in options),
+        *(key for key in settings.secrets if key not in secrets),
+    ]
+    faults = tuple(
+        Fault(
+            code="unknown_option",
+            path=f"provider.{settings.name}.{key}",
+            message=f"kind {settings.kind} has no option {key!r}",
+            hint=_nearest(key, known),
+        )
+        for key in unknown
+    )
+    if faults:
+        raise ConfigError(f"{faults[0].path}: {faults[0].message}", faults=faults)
+
+
+def flag(settings: ProviderSettings, key: str, *, default: bool) -> bool:
+    """The boolean option *key*; raises `ConfigError` for anything else."""
+    value = settings.options.get(key, default)
+    if not isinstance(value, bool):
+        raise refusal(settings, key, "must be true or false", "write it without quotes")
+    return value
+
+
+def text(settings: ProviderSettings, key: str, default: str = "") -> str:
+    """The option *key* as printable ASCII; raises `ConfigError` for anything else."""
+    value = settings.options.get(key, default)
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise refusal(settings, key, "must be a text in ASCII", "write it in quotes")
+    return value
+
+
+def refusal(settings: ProviderSettings, key: str, message: str, hint: str = "") -> ConfigError:
+    """The error for one bad key of a provider's section."""
+    path = f"provider.{settings.name}.{key}"
+    fault = Fault(code="bad_value", path=path, message=message, hint=hint)
+    return ConfigError(f"{path} {message}", faults=(fault,), hint=hint)
+
+
+def _nearest(key: str, known: Collection[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"it knows {', '.join(sorted(known)) or 'none'}"
+    )
