@@ -1,0 +1,1 @@
+"""Stories: what FEATURES.md promises, checked from outside on a real daemon."""
