@@ -78,8 +78,8 @@ def test_conditions_read_tags_lists_events_and_vars() -> None:
     }
 
     assert isinstance(judged(step, **facts), Ready)
-    for name in facts:
-        assert judged(step, **{**facts, name: type(facts[name])()}) == Skipped(
+    for name, value in facts.items():
+        assert judged(step, **{**facts, name: type(value)()}) == Skipped(
             reason="condition_false"
         )
 
