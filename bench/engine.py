@@ -26,8 +26,9 @@ ACCOUNTS = 1_000
 
 DEFINITION = {
     "campaign": "bench",
-    "account": "a1",
+    "account": "a@@",
     "name": "Bench",
+    "sender": "s@a@@.test",
     "steps": [
         {
             "key": "hello",
@@ -49,7 +50,7 @@ INSERT INTO dripd.contact (account_id, id, external_id, email, attrs)
 INSERT INTO dripd.campaign (account_id, id, key, name, status, live_version, live_cv_id)
     SELECT n, n, 'bench', 'Bench', 'active', 1, n FROM generate_series(1, {accounts}) AS n;
 INSERT INTO dripd.campaign_version (account_id, id, campaign_id, campaign_key, version, definition)
-    SELECT n, n, n, 'bench', 1, '{definition}' FROM generate_series(1, {accounts}) AS n;
+    SELECT n, n, n, 'bench', 1, replace('{definition}', '@@', n::text)::jsonb FROM generate_series(1, {accounts}) AS n;
 INSERT INTO dripd.version_step SELECT n, n, 0, 'hello', 'email', '' FROM generate_series(1, {accounts}) AS n;
 INSERT INTO dripd.lane SELECT n, 0, n, 1, 'email', 'account', 'account' FROM generate_series(1, {accounts}) AS n;
 INSERT INTO dripd.run (account_id, campaign_id, id, contact_id, started_at, cv_id, run_no, reentry)
@@ -105,7 +106,7 @@ def busy_cpu_s() -> float:
 def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
     """One drain of *n* steps (default 50,000) on the fresh database of *dsn*."""
     wanted = n or 50_000
-    definition = json.dumps({**DEFINITION, "sender": ""})
+    definition = json.dumps(DEFINITION)
     text = SEED.format(accounts=ACCOUNTS, n=wanted, definition=definition)
     asyncio.run(_execute(dsn, text))
     asyncio.run(_execute(dsn, "VACUUM ANALYZE"))
@@ -116,13 +117,13 @@ async def _measure(config: Config, dsn: str, n: int) -> dict[str, object]:
     config.providers["counting"] = ProviderSettings(  # type: ignore[index]  # made for this run
         name="counting", kind="sink", options={"record": False}
     )
-    pids = await trio.to_thread.run_sync(asyncio.run, _postmaster(dsn))
+    pids = await trio.to_thread.run_sync(postmaster_of, dsn)
     began = time.perf_counter()
     cpu, pg, busy = time.process_time(), postgres_cpu_s(pids), busy_cpu_s()
     async with trio.open_nursery() as nursery:
         daemon = await nursery.start(partial(serve, config, dsn, manual_clock=False, at=None))
         with trio.fail_after(300):
-            while daemon.pipe.counters.accepted < n or daemon.pipe.unsent:
+            while daemon.pipe.counters.accepted < n or daemon.pipe.unsent:  # noqa: ASYNC110 - it looks from outside
                 await trio.sleep(0.01)
         seconds = time.perf_counter() - began
         cpu, pg = time.process_time() - cpu, postgres_cpu_s(pids) - pg
@@ -144,12 +145,18 @@ async def _measure(config: Config, dsn: str, n: int) -> dict[str, object]:
     }
 
 
-async def _postmaster(dsn: str) -> int:
+def postmaster_of(dsn: str) -> int:
     """The process id of the postmaster: the parent of our backend."""
+    return asyncio.run(_postmaster(dsn))
+
+
+async def _postmaster(dsn: str) -> int:
     conn = await asyncpg.connect(dsn)
     try:
-        backend = await conn.fetchval("SELECT pg_backend_pid()")
-        fields = Path(f"/proc/{backend}/stat").read_text().rsplit(")", 1)[1].split()
-        return int(fields[1])
+        return parent_of(await conn.fetchval("SELECT pg_backend_pid()"))
     finally:
         await conn.close()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

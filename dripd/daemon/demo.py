@@ -6,12 +6,10 @@ socket, one real daemon on an embedded Postgres with the manual clock.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-import asyncpg
 import trio
 
 from dripd.admin.client import Client
@@ -19,6 +17,8 @@ from dripd.clock import DAY, Instant, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon.run import Daemon, serve
 from dripd.store import embedded, migrate
+from dripd.store.bridge import Bridge
+from dripd.store.desk import Desk
 
 START = parse_instant("2026-03-02T06:00:00Z")
 """A Monday morning."""
@@ -26,6 +26,9 @@ START = parse_instant("2026-03-02T06:00:00Z")
 DAYS = 12
 
 Say = Callable[[str], None]
+
+Sql = Callable[..., Awaitable[list[Any]]]
+"""One statement, as another system would send it."""
 
 ACCOUNTS = (
     ("acme", "professional", "UTC", 420),
@@ -67,59 +70,38 @@ steps:
 async def play(config: Config, say: Say, *, endless: bool) -> None:
     """Tell the story; *endless*: go on day by day until cancelled."""
     dsn = await trio.to_thread.run_sync(embedded.up, config.state)
-    await trio.to_thread.run_sync(_fresh, dsn)
-    async with trio.open_nursery() as nursery:
+    await trio.to_thread.run_sync(migrate.migrate, dsn)
+    async with Bridge() as bridge, trio.open_nursery() as nursery:
+        desk = Desk(bridge, dsn)
+        await desk.open()
+        other = partial(desk.run, _fetch)
         daemon: Daemon = await nursery.start(
             partial(serve, config, dsn, manual_clock=True, at=START)
         )
-        await _set_up(config, dsn, say)
+        await _set_up(config, other, say)
         day = 0
         while endless or day < DAYS:
             day += 1
-            await _live_a_day(daemon, dsn, day, say)
-        await _sum_up(dsn, say)
+            await _live_a_day(daemon, other, day, say)
+        await _sum_up(other, say)
+        await desk.close()
         nursery.cancel_scope.cancel()
 
 
-def _fresh(dsn: str) -> None:
-    """The demo begins anew each time: its database is its own."""
-    asyncio.run(_drop(dsn))
-    migrate.migrate(dsn)
+async def _fetch(conn: Any, statement: str, *args: Any) -> list[Any]:
+    found: list[Any] = await conn.fetch(statement, *args)
+    return found
 
 
-async def _drop(dsn: str) -> None:
-    conn = await asyncpg.connect(dsn)
-    try:
-        await conn.execute("DROP SCHEMA IF EXISTS dripd CASCADE")
-    finally:
-        await conn.close()
-
-
-async def _sql(dsn: str, statement: str, *args: Any) -> list[Any]:
-    """One statement as another system would send it."""
-
-    async def cross() -> list[Any]:
-        conn = await asyncpg.connect(dsn)
-        try:
-            found: list[Any] = await conn.fetch(statement, *args)
-            return found
-        finally:
-            await conn.close()
-
-    return await trio.to_thread.run_sync(asyncio.run, cross())
-
-
-async def _set_up(config: Config, dsn: str, say: Say) -> None:
+async def _set_up(config: Config, other: Sql, say: Say) -> None:
     for key, plan, zone, n in ACCOUNTS:
-        await _sql(
-            dsn,
+        await other(
             "INSERT INTO dripd.account (key, name, plan, timezone) VALUES ($1, initcap($1), $2, $3)",
             key,
             plan,
             zone,
         )
-        await _sql(
-            dsn,
+        await other(
             """INSERT INTO dripd.sender (account_id, address, channel)
                SELECT id, address, channel FROM dripd.account
                CROSS JOIN (VALUES ('hello@' || $1 || '.test', 'email'), ('+1555000' || length($1), 'sms'))
@@ -127,8 +109,7 @@ async def _set_up(config: Config, dsn: str, say: Say) -> None:
                WHERE key = $1""",
             key,
         )
-        await _sql(
-            dsn,
+        await other(
             """INSERT INTO dripd.contact (account_id, external_id, email, phone, attrs)
                SELECT id, 'c' || n, 'c' || n || '@' || $1 || '.test', '+4930' || lpad(n::text, 6, '0'),
                    jsonb_build_object('first_name', (ARRAY['Ann','Ben','Cem','Dora','Eve'])[1 + n % 5])
@@ -136,8 +117,7 @@ async def _set_up(config: Config, dsn: str, say: Say) -> None:
             key,
             n,
         )
-        await _sql(
-            dsn,
+        await other(
             "INSERT INTO dripd.contact_list (account_id, key) SELECT id, 'trial' FROM dripd.account WHERE key = $1",
             key,
         )
@@ -147,8 +127,7 @@ async def _set_up(config: Config, dsn: str, say: Say) -> None:
         ]
         await trio.to_thread.run_sync(_apply, config, key, documents)
         say(f"{key}: {n} contacts, plan {plan}, zone {zone}, campaigns welcome and reminder")
-    await _sql(
-        dsn,
+    await other(
         """INSERT INTO dripd.suppression (account_id, channel, address, reason)
            SELECT id, 'email', 'c7@acme.test', 'asked us to' FROM dripd.account WHERE key = 'acme'""",
     )
@@ -161,38 +140,33 @@ def _apply(config: Config, account: str, documents: Sequence[dict[str, str]]) ->
             client.call("campaign.activate", {"key": key, "account": account, "yes": True})
 
 
-async def _live_a_day(daemon: Daemon, dsn: str, day: int, say: Say) -> None:
+async def _live_a_day(daemon: Daemon, other: Sql, day: int, say: Say) -> None:
     """What other systems write in a day, then the day passes."""
     if day == 1:
-        await _sql(
-            dsn,
+        await other(
             """INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id)
                SELECT account_id, 'welcome', id FROM dripd.contact""",
         )
-    await _sql(
-        dsn,
+    await other(
         """INSERT INTO dripd.list_member (account_id, list_id, contact_id)
            SELECT l.account_id, l.id, c.id FROM dripd.contact_list AS l
            JOIN dripd.contact AS c ON c.account_id = l.account_id AND c.id % 17 = $1 % 17
            ON CONFLICT DO NOTHING""",
         day,
     )
-    await _sql(
-        dsn,
+    await other(
         """INSERT INTO dripd.event_in (account_id, delivery_id, kind)
            SELECT account_id, id, CASE WHEN enrollment_id % 31 = 0 THEN 'bounce' ELSE 'reply' END
            FROM dripd.delivery WHERE enrollment_id % 9 = $1 % 9 AND state = 'accepted' AND channel = 'email'""",
         day,
     )
     if day == 4:
-        await _sql(
-            dsn,
+        await other(
             """INSERT INTO dripd.contact_tag (account_id, contact_id, tag)
                SELECT account_id, id, 'booked' FROM dripd.contact WHERE id % 23 = 0 ON CONFLICT DO NOTHING""",
         )
     await daemon.clock_set(Instant(daemon.clock.now() + DAY))
-    rows = await _sql(
-        dsn,
+    rows = await other(
         """SELECT a.key, count(m.*) FILTER (WHERE m.received_at > dripd.now() - interval '1 day') AS today,
                count(m.*) AS sent
            FROM dripd.account AS a LEFT JOIN dripd.sink_message AS m ON m.account_id = a.id
@@ -202,19 +176,17 @@ async def _live_a_day(daemon: Daemon, dsn: str, day: int, say: Say) -> None:
     say(f"day {day:2}  {format_instant(daemon.clock.now())}  sent: {counts}")
 
 
-async def _sum_up(dsn: str, say: Say) -> None:
+async def _sum_up(other: Sql, say: Say) -> None:
     say("")
     say("What was sent, and when the cap of 300 a day held acme back:")
-    for row in await _sql(
-        dsn,
+    for row in await other(
         """SELECT a.key, local_date::text AS day, n FROM dripd.cap_usage AS u
            JOIN dripd.account AS a ON a.id = u.account_id
            WHERE source = 'program' AND n > 0 ORDER BY 1, 2""",
     ):
         say(f"  {row['key']:5} {row['day']}  {row['n']:4} emails")
     say("How the runs ended, and why:")
-    for row in await _sql(
-        dsn,
+    for row in await other(
         """SELECT a.key, e.campaign_key, e.status, coalesce(e.end_reason, e.hold_reason, 'not due yet') AS why,
                count(*) AS n
            FROM dripd.enrollment AS e JOIN dripd.account AS a ON a.id = e.account_id
@@ -223,10 +195,9 @@ async def _sum_up(dsn: str, say: Say) -> None:
         say(
             f"  {row['key']:5} {row['campaign_key']:9} {row['status']:10} {row['n']:4}  {row['why']}"
         )
-    for row in await _sql(
-        dsn,
+    for row in await other(
         "SELECT reject_reason, count(*) AS n FROM dripd.enroll_request WHERE status = 'rejected' GROUP BY 1",
     ):
         say(f"  refused at the door: {row['n']} ({row['reject_reason']})")
-    tasks = await _sql(dsn, "SELECT count(*) AS n FROM dripd.task")
+    tasks = await other("SELECT count(*) AS n FROM dripd.task")
     say(f"  tasks made for people: {tasks[0]['n']}")

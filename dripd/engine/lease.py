@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import trio
 
+from dripd.campaigns.version import ALWAYS
 from dripd.clock import Instant
 from dripd.engine.feed import park, reset
 from dripd.engine.pipeline import BATCH, UNSENT_MOST, Pipeline
@@ -95,10 +96,13 @@ def _group(
             if closed is not None:
                 parks[account_id, lane] = closed
                 continue
-            version = pipe.directory.versions.get(cv)
-            if version is None or not _has_token(pipe, account_id, lane, now, parks):
+            if not _has_token(pipe, account_id, lane, now, parks):
                 continue
-            mask = version.mask(pipe.lanes[account_id, lane].key.channel)
+            version = pipe.directory.versions.get(cv)
+            channel = pipe.lanes[account_id, lane].key.channel
+            mask = (
+                ALWAYS if version is None else version.mask(channel)
+            )  # unreadable: to be held
             keys.append(LeaseKey(lane, due, enrollment, mask))
         if keys:
             groups.append(LeaseGroup(account_id, local_date(account.zone, now), keys))

@@ -45,6 +45,17 @@ async def move_to(pipe: Pipeline, store: PostgresStore, until: Instant) -> int:
     """
     if until < pipe.clock.now():
         raise Conflict("the manual clock moves only forward", code="clock_back")
+    let_go = await store.own_clock()
+    if let_go is None:
+        raise Conflict("somebody else moves the clock", code="clock_busy", hint="wait for them")
+    try:
+        return await _visit(pipe, store, until)
+    finally:
+        with trio.CancelScope(shield=True):
+            await let_go()
+
+
+async def _visit(pipe: Pipeline, store: PostgresStore, until: Instant) -> int:
     visited = 0
     while True:
         await settle(pipe, store)

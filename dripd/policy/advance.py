@@ -106,18 +106,6 @@ def advance(
             assert_never(event)
 
 
-def next_due(
-    version: Version, step_no: int, *, previous: Instant, leased: Leased, rooms: Rooms
-) -> Instant:
-    """When the step *step_no* comes up after one that ended at *previous*.
-
-    Never before *previous*; `FAR_FUTURE` where its calendar leaves no business day.
-    """
-    _, zone, window = step_times(rooms, version, step_no, leased.account_id, leased.timezone)
-    start = leased.started_at if leased.started_at is not None else previous
-    return due_of(version.steps[step_no].timing, previous, start, zone, window)
-
-
 def follow(
     version: Version,
     step_no: int,
@@ -135,8 +123,11 @@ def follow(
     following = version.definition.next_index(step_no)
     if following is None:
         return None
-    lane, _, _ = step_times(rooms, version, following, leased.account_id, leased.timezone)
-    due = next_due(version, following, previous=now, leased=leased, rooms=rooms)
+    lane, zone, window = step_times(
+        rooms, version, following, leased.account_id, leased.timezone
+    )
+    start = leased.started_at if leased.started_at is not None else now
+    due = due_of(version.steps[following].timing, now, start, zone, window)
     if sent and version.steps[following].is_message:
         due = max(due, _later(now, version.definition.policy.min_gap_ms))
     return Next(due_at=due, lane=lane, step_no=following, seq=seq)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from dripd.campaigns.enrollment import Change, DueKey, Leased
@@ -48,7 +49,8 @@ T = TypeVar("T")
 HOT_CONNECTIONS = 6
 """Two leases, two records, and what admit, inbox and feed need beside them."""
 
-SINK_CONNECTIONS = 2
+SINK_CONNECTIONS = 3
+"""Two for the sink, one for who moves the clock."""
 
 
 def new_claim_id() -> int:
@@ -86,7 +88,9 @@ class PostgresStore:
 
         return await self._bridge.run(cross)
 
-    async def _write(self, unit: Callable[..., Awaitable[T]], *args: Any, pool: Any = None) -> T:
+    async def _write(
+        self, unit: Callable[..., Awaitable[T]], *args: Any, pool: Any = None
+    ) -> T:
         """A unit of work in one transaction."""
 
         async def cross() -> T:
@@ -142,7 +146,7 @@ class PostgresStore:
         return [Head(*row) for row in await self._read(_fetch, "next_heads", *columns)]
 
     async def nudge(self, accounts: Sequence[int]) -> None:
-        await self._read(_execute, "nudge", list(accounts))
+        await self._read(_execute, "look_again", list(accounts))
 
     async def make_days(self, days: Sequence[DayRow]) -> None:
         await self._write(unit_directory.make_days, days)
@@ -272,6 +276,23 @@ class PostgresStore:
             )
         if at is not None:
             await self._read(_execute, "start_clock", at)
+
+    async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
+        """Become the one mover of the clock; None: somebody is. Call the answer to let go."""
+
+        async def take() -> Any:
+            conn = await self._sink.acquire(timeout=10)
+            if await conn.fetchval(sql("lock_clock")):
+                return conn
+            await self._sink.release(conn)
+            return None
+
+        async def give(conn: Any) -> None:
+            await conn.fetchval(sql("unlock_clock"))
+            await self._sink.release(conn)
+
+        conn = await self._bridge.run(take)
+        return None if conn is None else partial(self._bridge.run, give, conn)
 
     async def move_clock(self, at: Instant) -> bool:
         """Forward only: False if the clock is already later."""

@@ -34,7 +34,8 @@ async def look(conn: Conn, seen: Sequence[int]) -> Look:
         now=row["now"],
         manual=row["manual"],
         requests=row["requests"],
-        events=[account for account in row["events"] if account] + ([0] if row["stray"] else []),
+        events=[account for account in row["events"] if account]
+        + ([0] if row["stray"] else []),
         usage=row["usage"],
         nudges=list(zip(row["nudges"], row["nudged"], strict=True)),
         nodes=[(node["incarnation"], node["alive"]) for node in nodes],
@@ -134,8 +135,10 @@ async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
     """
     standing = await conn.fetch(sql("lock_days"), account)
     bounds = {day.local_date: (day.starts_at, day.ends_at) for day in wanted}
-    if all(bounds.get(row["local_date"], span := (row["starts_at"], row["ends_at"])) == span
-           for row in standing):
+    if all(
+        bounds.get(row["local_date"], span := (row["starts_at"], row["ends_at"])) == span
+        for row in standing
+    ):
         return
     now = await conn.fetchval("SELECT dripd.now()")
     current = next((row for row in standing if row["starts_at"] <= now), None)
@@ -149,13 +152,27 @@ async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
     if not same:
         await conn.execute(sql("end_day"), account, current["local_date"], now)
     await conn.execute(
-        sql("rezone_day"), account, today.local_date, today.cap,
-        today.starts_at if same else now, today.ends_at, used, current["bulk"],
+        sql("rezone_day"),
+        account,
+        today.local_date,
+        today.cap,
+        today.starts_at if same else now,
+        today.ends_at,
+        used,
+        current["bulk"],
     )
     for day in wanted:
         if day.local_date != today.local_date:
-            await conn.execute(sql("rezone_day"), account, day.local_date, day.cap,
-                               day.starts_at, day.ends_at, 0, 0)
+            await conn.execute(
+                sql("rezone_day"),
+                account,
+                day.local_date,
+                day.cap,
+                day.starts_at,
+                day.ends_at,
+                0,
+                0,
+            )
 
 
 async def sink(conn: Conn, rows: Sequence[SinkRow]) -> list[str]:
@@ -170,9 +187,16 @@ async def sink(conn: Conn, rows: Sequence[SinkRow]) -> list[str]:
         await conn.execute(sql("spend_rules"), list(spent), list(spent.values()))
     kept = [
         (
-            row.account_id, row.channel, _clean(row.sender), _clean(row.recipient),
-            _clean(row.subject), _clean(row.body), orjson.dumps(row.headers).decode(),
-            row.idempotency_key, row.enrollment_id, row.step_key,
+            row.account_id,
+            row.channel,
+            _clean(row.sender),
+            _clean(row.recipient),
+            _clean(row.subject),
+            _clean(row.body),
+            orjson.dumps(row.headers).decode(),
+            row.idempotency_key,
+            row.enrollment_id,
+            row.step_key,
         )
         for row, answer in zip(rows, answers, strict=True)
         if answer in {"accepted", "ambiguous"}
@@ -201,7 +225,9 @@ def like(pattern: str, text: str) -> bool:
     parts = re.split(r"(\\.|%|_)", pattern, flags=re.DOTALL)
     words = {"%": ".*", "_": "."}
     regex = "".join(
-        words.get(part, re.escape(part[1:] if part.startswith("\\") and len(part) > 1 else part))
+        words.get(
+            part, re.escape(part[1:] if part.startswith("\\") and len(part) > 1 else part)
+        )
         for part in parts
     )
     return re.fullmatch(regex, text, re.DOTALL) is not None
@@ -211,8 +237,15 @@ async def fold_usage(conn: Conn) -> list[int]:
     """Fold what others reported into the day rows; over the cap is journaled, never refused."""
     rows = await conn.fetch(sql("fold_usage"), 1000)
     over = [
-        (row["account_id"], None, None, "over_cap",
-         orjson.dumps({"used": row["used"], "bulk": row["bulk"], "cap": row["cap"]}).decode())
+        (
+            row["account_id"],
+            None,
+            None,
+            "over_cap",
+            orjson.dumps(
+                {"used": row["used"], "bulk": row["bulk"], "cap": row["cap"]}
+            ).decode(),
+        )
         for row in rows
         if row["reported"] and row["used"] + row["bulk"] > row["cap"]
     ]

@@ -29,27 +29,30 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
         WHEN e.delivery_id LIKE 'i-%' THEN ARRAY(SELECT i.contact_id FROM dripd.individual_send AS i
             WHERE i.account_id = $1::int4 AND e.delivery_id = 'i-' || i.id)
         WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
-            WHERE r.account_id = $1::int4 AND r.id = -e.subject)
+            WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
         WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
             WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
         WHEN e.address IS NOT NULL THEN ARRAY(
             SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND lower(c.email) = lower(e.address)
             UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
         ELSE '{}' END AS contact_ids,
-    CASE WHEN e.delivery_id IS NOT NULL AND e.subject < 0 THEN -e.subject END AS enrollment_id,
+    n.enrollment_id,
     d.step_key, d.campaign_id, d.channel, d.to_address,
     CASE WHEN e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
         WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key
 FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)
 JOIN dripd.event_in AS e ON e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = w.id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN e.delivery_id ~ '^[0-9]{1,18}-[0-9]{1,9}$'
+        THEN split_part(e.delivery_id, '-', 1)::int8 END AS enrollment_id
+) AS n
 LEFT JOIN LATERAL (
     SELECT s.key AS step_key, v.campaign_id, l.channel, l.to_address
     FROM dripd.step_log AS l
     JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
     JOIN dripd.campaign_version AS v ON v.account_id = l.account_id AND v.id = l.cv_id
-    WHERE e.delivery_id IS NOT NULL AND e.subject < 0
-        AND l.account_id = $1::int4 AND l.enrollment_id = -e.subject
+    WHERE l.account_id = $1::int4 AND l.enrollment_id = n.enrollment_id
         AND l.seq::text = split_part(e.delivery_id, '-', 2)
     ORDER BY l.at DESC
     LIMIT 1

@@ -3,7 +3,7 @@
 --   $1 seen  bigint[]  nudges that this daemon has taken in
 -- locks: nothing
 WITH RECURSIVE told AS (
-    (SELECT coalesce(account_id, 0) AS account_id FROM dripd.event_in ORDER BY account_id NULLS LAST LIMIT 1)
+    (SELECT coalesce(e.account_id, 0) AS account_id FROM dripd.event_in AS e ORDER BY e.account_id NULLS LAST LIMIT 1)
     UNION ALL
     SELECT (SELECT coalesce(e.account_id, 0) FROM dripd.event_in AS e
             WHERE e.account_id > told.account_id ORDER BY e.account_id LIMIT 1)

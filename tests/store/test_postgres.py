@@ -341,20 +341,6 @@ async def world(pg_dsn: str) -> AsyncIterator[PostgresWorld]:
 class TestPostgresStore(Conformance):
     """The suite itself."""
 
-    @pytest.mark.trio
-    @pytest.mark.xfail(
-        strict=True, reason="look.sql orders by its own coalesced column: 0 comes first"
-    )
-    async def test_events_of_no_account_hide_nobody_elses(self, world: World) -> None:
-        await super().test_events_of_no_account_hide_nobody_elses(world)
-
-    @pytest.mark.trio
-    @pytest.mark.xfail(
-        strict=True, reason="PostgresStore.nudge names a statement that is not there"
-    )
-    async def test_a_nudge_reaches_every_daemon_once(self, world: World) -> None:
-        await super().test_a_nudge_reaches_every_daemon_once(world)
-
 
 @pytest.mark.trio
 async def test_a_lease_that_commits_late_dies_of_its_tombstone(world: PostgresWorld) -> None:
