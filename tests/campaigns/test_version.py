@@ -115,7 +115,8 @@ def test_the_start_is_read_where_the_next_step_counts_from_it() -> None:
 def test_mail_counts_against_the_plan_and_texts_do_not() -> None:
     both = make_version(email(), sms())
     free = make_version(email(), policy={"cap": "none"})
-    urgent = make_version(email(), **{"class": "transactional"})
+    klass: dict[str, Any] = {"class": "transactional"}
+    urgent = make_version(email(), **klass)
 
     assert both.mask("email") & (Needs.COUNTED | Needs.EMAIL) == Needs.COUNTED | Needs.EMAIL
     assert both.mask("sms") & (Needs.COUNTED | Needs.SMS) == Needs.SMS

@@ -85,7 +85,7 @@ def test_conditions_read_tags_lists_events_and_vars() -> None:
 
 
 def test_a_step_that_comes_too_late_is_skipped() -> None:
-    late = {"due_at": Instant(NOW - HOUR)}
+    late: dict[str, Any] = {"due_at": Instant(NOW - HOUR)}
 
     assert judged(email(expires_after="59m"), **late) == Skipped(reason="expired")
     assert isinstance(judged(email(expires_after="1h"), **late), Ready)
