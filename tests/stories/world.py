@@ -74,7 +74,8 @@ class World:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         until = time.monotonic() + STARTUP_S
         while not self._answers():
-            assert self.process.poll() is None and time.monotonic() < until, self.log()
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < until, self.log()
             time.sleep(0.02)
 
     def _answers(self) -> bool:
