@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.stories.crowd import contacts, enroll_all, more_daemons
@@ -120,3 +122,28 @@ def test_a_stop_ends_the_chosen_runs_only(world: World) -> None:
     second = world.column("SELECT recipient FROM dripd.sink_message WHERE subject = 'Two'")
     assert len(second) == 7
     assert not {f"{who}@acme.x.test" for who in chosen} & set(second)
+
+
+@pytest.mark.feature("Q20")
+def test_a_stop_that_races_the_sending_leaves_no_message_half_sent(world: World) -> None:
+    begin(world, 300)
+    world.at("2026-01-08T08:59:59Z")
+    mover = threading.Thread(target=world.at, args=("2026-01-08T09:00:00Z",))
+    mover.start()
+    world.call("enroll.stop", account="acme", campaign=["chase"], yes=True)
+    mover.join()
+    world.at("2026-01-20T00:00:00Z")
+    ends = world.sql("SELECT status, end_reason, count(*) FROM dripd.enrollment GROUP BY 1, 2")
+    assert [tuple(row) for row in ends] == [("terminated", "stopped", 300)]
+    received = world.column(
+        "SELECT enrollment_id || step_key FROM dripd.sink_message WHERE step_key <> 'one'"
+    )
+    assert len(received) == len(set(received))
+    told = world.column(
+        """SELECT enrollment_id || step_key FROM dripd.delivery
+           WHERE step_key <> 'one' AND state = 'accepted'"""
+    )
+    assert sorted(told) == sorted(received)
+    assert "three" not in {row["step_key"] for row in world.sent()}
+    states = world.column("SELECT DISTINCT state FROM dripd.delivery")
+    assert set(states) <= {"accepted", "cancelled"}
