@@ -18,7 +18,7 @@ from dripd.errors import NotFound
 from dripd.log import configure
 from dripd.store import embedded, migrate
 
-ON_POSTGRES = ("engine",)
+ON_POSTGRES = ("engine", "lateness", "admit")
 ALONE = ("wheel", "bucket")
 
 FIGURES = [
@@ -46,7 +46,7 @@ def bench() -> None:
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
-    """Run the benchmark NAME: engine, wheel or bucket."""
+    """Run the benchmark NAME: engine, lateness, admit, wheel or bucket."""
     configure(level="warning")
     module = _module(name)
     results = [_once(module, name, n) for _ in range(runs)]

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from types import MappingProxyType
 
 import trio
 
@@ -77,7 +78,12 @@ class Daemon:
     """What belongs to one running daemon."""
 
     def __init__(
-        self, config: Config, store: PostgresStore, clock: Clock, deployment: str
+        self,
+        config: Config,
+        store: PostgresStore,
+        clock: Clock,
+        deployment: str,
+        channels: Mapping[str, Channel],
     ) -> None:
         self.config = config
         self.store = store
@@ -90,7 +96,7 @@ class Daemon:
         self.pipe = Pipeline(
             store, self.directory, clock, self.incarnation, lease_ahead_ms=ahead
         )
-        self.channels = build_channels(config, store)
+        self.channels = {**build_channels(config, store), **channels}
         queues(self.pipe, self.channels)
         self.mover = trio.Lock()
         self.buried = trio.Event()
@@ -183,9 +189,13 @@ async def serve(
     *,
     manual_clock: bool,
     at: Instant | None,
+    channels: Mapping[str, Channel] = MappingProxyType({}),
     task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `started` hands out the daemon once it is ready."""
+    """Serve until SIGTERM or SIGINT; `started` hands out the daemon once it is ready.
+
+    *channels* stand in for, or beside, those of the configuration.
+    """
     async with AsyncExitStack() as stack:
         bridge = await stack.enter_async_context(Bridge())
         store = PostgresStore(bridge, dsn)
@@ -196,7 +206,7 @@ async def serve(
         await desk.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
-        daemon = Daemon(config, store, clock, deployment)
+        daemon = Daemon(config, store, clock, deployment, channels)
         await _live(daemon, desk, task_status)
 
 

@@ -117,8 +117,7 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
             if batch:
                 break
             await trio.sleep(wait_ms / 1000)  # noqa: TID251 - leased ahead of its instant: held until then
-            if not queue:
-                break
+            continue  # meanwhile another sender may have taken it: look again
         ready = judge(pipe, queue.popleft())
         if ready is not None:
             batch.append(ready)
