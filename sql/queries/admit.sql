@@ -23,6 +23,7 @@ FOR SHARE OF c;
 -- name: request_facts :many
 -- What must be known to decide requests.
 --   $1 requests bigint[]  in the order in which they are to be decided
+-- OFFSET 0: one probe a contact, also without statistics; as a plain join all of an account's may be tried
 SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status AS campaign_status,
     c.live_cv_id AS cv_id, k.id AS contact_id, q.source, q.idempotency_key, q.requested_by, q.conversation_ref,
     q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, k.email, k.phone, k.timezone,
@@ -48,10 +49,14 @@ JOIN dripd.enroll_request AS q ON q.id = w.id AND q.status = 'pending'
 LEFT JOIN dripd.account AS a
     ON a.id = coalesce(q.account_id, (SELECT x.id FROM dripd.account AS x WHERE x.key = q.account_key))
 LEFT JOIN dripd.campaign AS c ON c.account_id = a.id AND c.key = q.campaign_key
-LEFT JOIN dripd.contact AS k
-    ON k.account_id = a.id AND k.erased_at IS NULL
-    AND k.id = coalesce(q.contact_id,
-        (SELECT x.id FROM dripd.contact AS x WHERE x.account_id = a.id AND x.external_id = q.external_id))
+LEFT JOIN LATERAL (
+    SELECT y.id, y.email, y.phone, y.timezone, y.owner
+    FROM dripd.contact AS y
+    WHERE y.account_id = a.id AND y.erased_at IS NULL
+        AND y.id = coalesce(q.contact_id,
+            (SELECT x.id FROM dripd.contact AS x WHERE x.account_id = a.id AND x.external_id = q.external_id))
+    OFFSET 0
+) AS k ON true
 LEFT JOIN dripd.request_seen AS seen
     ON seen.account_id = a.id AND seen.key_h = hashtextextended(q.idempotency_key, 0)
 LEFT JOIN LATERAL (

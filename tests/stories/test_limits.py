@@ -80,7 +80,6 @@ def check_one_day(world: World) -> None:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.feature("C49")
 def test_each_plan_sends_its_cap_in_a_day_and_never_more(world: World) -> None:
     fill(world, 1200)
