@@ -18,7 +18,18 @@ from dripd.store.protocol import Digested
 
 INBOX_BATCH = 500
 
+PER_MESSAGE = frozenset({"reply", "open", "click", "bounce", "unsubscribe", "complaint"})
+"""Kinds that come by the thousand and answer a run: no fresh look at triggers for them."""
+
 log = get("inbox")
+
+
+class Unread(Exception):
+    """Events up to `newest` came after triggers were last read: read them before deciding."""
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(newest)
+        self.newest = newest
 
 
 async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
@@ -31,11 +42,19 @@ async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
 
 
 async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
-    """One batch of an account's events; None: another daemon has it, or the database is away."""
+    """One batch of an account's events; None: another daemon has it, or the database is away.
+
+    A trigger attached just before an event must fire on it, so triggers are read after the
+    events have been seen.
+    """
+    fresh_to = 0
 
     def digest(
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
     ) -> list[InboxEffect]:
+        newest = max((one.id for one in events if one.kind not in PER_MESSAGE), default=0)
+        if newest > fresh_to:
+            raise Unread(newest)
         return exits.digest(events, runs, now, pipe.directory)
 
     done = None
@@ -46,6 +65,9 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
             )
             if done is None:
                 return None
+        except Unread as unread:
+            fresh_to = unread.newest
+            await pipe.directory.refresh([account])
         except MissingVersion as missing:
             await pipe.directory.load_versions([missing.cv_id])
         except MissingAccount as missing:
