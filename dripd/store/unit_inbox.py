@@ -96,6 +96,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
         occurred_at=Instant(now if occurred is None else min(occurred, now)),
         payload=payload,
+        lists=frozenset(row["lists"] or ()),
         duplicate=duplicate,
         unresolved=_unresolved(row, account_id, interest),
     )
@@ -129,6 +130,7 @@ def _run(row: Any, account_id: int) -> RunRow:
         conversation_ref=row["conversation_ref"],
         timezone=row["timezone"],
         soft_bounces=row["soft_bounces"],
+        attrs=parse_object(row["attrs"]),
     )
 
 

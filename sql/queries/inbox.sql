@@ -38,6 +38,10 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
         ELSE '{}' END AS contact_ids,
     n.enrollment_id,
     d.step_key, d.campaign_id, d.channel, d.to_address,
+    CASE WHEN e.kind = 'contact_created' AND e.kind_bit & $3::int4 <> 0 THEN ARRAY(
+        SELECT l.key FROM dripd.list_member AS m
+        JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
+        WHERE m.account_id = $1::int4 AND m.contact_id = e.contact_id) END AS lists,
     CASE WHEN e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
         WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key
@@ -77,13 +81,14 @@ SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS 
 -- locks: due_step rows, in the order of their key
 SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
     r.conversation_ref, d.step_no, d.seq, d.lane, d.due_at, d.claim_id IS NOT NULL AS leased,
-    (SELECT k.timezone FROM dripd.contact AS k WHERE k.account_id = r.account_id AND k.id = r.contact_id) AS timezone,
+    p.timezone, p.attrs::text AS attrs,
     (SELECT count(*) FROM dripd.event_log AS e
         WHERE e.account_id = r.account_id AND e.contact_id = r.contact_id AND e.kind = 'bounce'
             AND e.payload ->> 'type' = 'soft' AND e.occurred_at >= r.started_at
             AND e.refused_reason IS NULL)::int4 AS soft_bounces
 FROM dripd.run AS r
 JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+LEFT JOIN dripd.contact AS p ON p.account_id = r.account_id AND p.id = r.contact_id
 WHERE r.account_id = $1::int4 AND r.contact_id = ANY ($2::int8[]) AND r.status = 1
 ORDER BY d.account_id, d.lane, d.due_at, d.enrollment_id
 FOR UPDATE OF d;
