@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from dripd.clock import Clock, ManualClock
-from dripd.engine.feed import learn
+from dripd.clock import Clock, Instant, ManualClock
+from dripd.engine.feed import learn, reset
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
@@ -51,6 +51,7 @@ async def look_once(pipe: Pipeline, clock: Clock, watch: Watch) -> None:
     if trio.current_time() - watch.learnt_at > RELEARN_S:
         watch.learnt_at = trio.current_time()
         await pipe.directory.refresh()
+        own(pipe, watch)
         await make_days(pipe, None)
         await learn(pipe, None)
     await _mind_nudges(pipe, seen, watch)
@@ -94,13 +95,24 @@ async def _mind_nudges(pipe: Pipeline, seen: Look, watch: Watch) -> None:
 
 
 def own(pipe: Pipeline, watch: Watch) -> None:
-    """The accounts that are this daemon's to serve, as the live daemons stand now."""
+    """The accounts that are this daemon's to serve, as the live daemons stand now.
+
+    What is gained is told anew by SQL: keys that fired while it was somebody else's were
+    dropped. What is lost is dropped.
+    """
     alive = sorted(watch.alive)
-    pipe.owned = {
+    owned = {
         account
         for account in pipe.directory.accounts
         if len(alive) < 2 or owner_of(account, alive) == pipe.incarnation
     }
+    for account in pipe.owned - owned:
+        pipe.ready.drop_account(account)
+    gained = owned - pipe.owned
+    pipe.owned = owned
+    for (account, _), state in pipe.lanes.items() if gained else ():
+        if account in gained:
+            reset(state, Instant(0))
 
 
 async def make_days(pipe: Pipeline, accounts: list[int] | None) -> None:
