@@ -19,14 +19,12 @@ FIRST = "2026-01-01T00:00:00Z"
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML (/etc/dripd).")
 @click.option("--dsn", help="The database (DRIPD_DSN); by default an embedded one.")
 @click.option("--socket", help="Where to listen (DRIPD_SOCKET).")
-@click.option("--processes", type=click.IntRange(1, 64), default=1)
 @click.option("--clock", type=click.Choice(["system", "manual"]), default="system")
 @click.option("--at", metavar="INSTANT", help=f"Where a manual clock starts ({FIRST}).")
 def run(
     file: Path | None,
     dsn: str | None,
     socket: str | None,
-    processes: int,
     clock: str,
     at: str | None,
 ) -> int:
@@ -38,7 +36,7 @@ def run(
     config = load(file, dsn=dsn, socket=socket)
     log.configure(level=config.log.level, form=config.log.format)
     log.get("daemon").info("config.loaded", files=[str(path) for path in config.files])
-    return main(config, manual_clock=manual, at=start, processes=processes)
+    return main(config, manual_clock=manual, at=start)
 
 
 def instant(text: str) -> Instant:

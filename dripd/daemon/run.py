@@ -27,7 +27,7 @@ from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant
 from dripd.config import Config
 from dripd.daemon import control
 from dripd.engine.admit import admit
-from dripd.engine.directory import Directory, open_holidays
+from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.feed import feed
 from dripd.engine.individual import send_individual
 from dripd.engine.lease import lease
@@ -63,7 +63,7 @@ def choose_database(config: Config) -> str:
     return config.dsn.reveal() if config.dsn is not None else embedded.up(config.state)
 
 
-def main(config: Config, *, manual_clock: bool, at: Instant | None, processes: int = 1) -> int:
+def main(config: Config, *, manual_clock: bool, at: Instant | None) -> int:
     """Run the daemon in the foreground until it is told to stop. Returns the exit code.
 
     Raises `DripdError` where it cannot start.
@@ -158,6 +158,7 @@ class Daemon:
             clock_set=self.clock_set,
             judge=self.judge,
             holidays=open_holidays,
+            calendars=known_calendars(),
         )
 
 

@@ -55,17 +55,32 @@ def open_zone(name: str) -> tzinfo:
 
 
 @cache
+def known_calendars() -> frozenset[str]:
+    """The holiday calendars that may be named: `DE`, and by subdivision `DE-BE`."""
+    listed = holidays.list_supported_countries()
+    parts = {f"{country}-{part}" for country, inside in listed.items() for part in inside}
+    return frozenset(listed) | parts
+
+
+@cache
 def open_holidays(name: str) -> Container[date]:
-    """The holiday calendar `DE-BE` (country and subdivision) or `DE`."""
+    """A holiday calendar. Raises `KeyError` for one that is not there."""
+    if name not in known_calendars():
+        raise KeyError(name)
     country, _, part = name.partition("-")
     calendar: Container[date] = holidays.country_holidays(country, subdiv=part or None)
     return calendar
 
 
+def holidays_or_none(name: str) -> Container[date]:
+    """As `open_holidays`; one that this machine lacks closes no day and stops no daemon."""
+    return open_holidays(name) if name in known_calendars() else frozenset()
+
+
 @cache
 def open_window(text: str) -> Window | None:
     """The window of a calendar text; "" is always open."""
-    return build_window(WindowSpec.from_text(text), open_holidays) if text else None
+    return build_window(WindowSpec.from_text(text), holidays_or_none) if text else None
 
 
 class Account:
@@ -90,7 +105,7 @@ class Account:
         if row.send_window is None or row.send_window == "off":
             return None
         spec = parse_window(row.send_window)
-        return build_window(spec, open_holidays) if isinstance(spec, WindowSpec) else None
+        return build_window(spec, holidays_or_none) if isinstance(spec, WindowSpec) else None
 
     def is_running(self, campaign_id: int) -> bool:
         """May steps of the campaign be performed, as far as is known here?"""

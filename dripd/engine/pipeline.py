@@ -8,7 +8,6 @@ recorded) is the whole back-pressure: the lease stops at its limit.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -96,7 +95,6 @@ class Pipeline:
         self.signals = Signals()
         self.counters = Counters()
         self.draining = False
-        self.on_change: Callable[[], None] = lambda: None
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

@@ -12,7 +12,6 @@ from typing import assert_never
 
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
-    FLAG_AMBIGUOUS,
     Change,
     End,
     Leased,
@@ -252,8 +251,3 @@ def _row(
         row.to_address = sent.to
         row.subject = sent.subject
     return row
-
-
-def is_ambiguous(leased: Leased) -> bool:
-    """Had an earlier attempt of this step an unknown outcome?"""
-    return bool(leased.flags & FLAG_AMBIGUOUS)
