@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import trio
 
+from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import Deferred, StepEvent, Unknown
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
-from dripd.store.protocol import Leased
 
 SWEEP_S = 2.0
 NODE_TIMEOUT_MS = 10_000

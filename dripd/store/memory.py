@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 import trio
 
+from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreUnavailable
@@ -35,15 +36,12 @@ from dripd.store.memory_views import Views
 from dripd.store.protocol import (
     AccountRow,
     Admitted,
-    Change,
     DayRow,
     Decide,
     Digest,
     Digested,
-    DueKey,
     Head,
     LaneRow,
-    Leased,
     LeaseGroup,
     LeaseResult,
     Look,

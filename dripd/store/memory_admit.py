@@ -6,7 +6,9 @@ import copy
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
 from dripd.clock import DAY, Instant
+from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
 from dripd.store.memory_rows import (
     Account,
     Campaign,
@@ -17,17 +19,7 @@ from dripd.store.memory_rows import (
     SeenRequest,
 )
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import (
-    FLAG_VARS,
-    Accept,
-    Admitted,
-    Decide,
-    Decision,
-    DueKey,
-    Reject,
-    RequestRow,
-    RunStatus,
-)
+from dripd.store.protocol import Admitted, Decide
 from dripd.store.unit_admit import Losers
 
 

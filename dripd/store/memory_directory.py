@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dripd.campaigns.enrollment import DueKey
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.ratelimit.caps import carried
@@ -16,7 +17,6 @@ from dripd.store.protocol import (
     AccountRow,
     CampaignRow,
     DayRow,
-    DueKey,
     Head,
     LaneRow,
     Look,

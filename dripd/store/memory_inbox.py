@@ -8,18 +8,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from dripd.campaigns.enrollment import HELD_LANE, DueKey, End, RunStatus
 from dripd.clock import Instant
-from dripd.store.memory_admit import new_request
-from dripd.store.memory_changes import add_suppression, change_contact
-from dripd.store.memory_record import end_run, notify
-from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
-from dripd.store.memory_tables import Tables
-from dripd.store.protocol import (
-    HELD_LANE,
-    Digest,
-    Digested,
-    DueKey,
-    End,
+from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
@@ -28,9 +19,14 @@ from dripd.store.protocol import (
     Release,
     Request,
     RunRow,
-    RunStatus,
     Suppress,
 )
+from dripd.store.memory_admit import new_request
+from dripd.store.memory_changes import add_suppression, change_contact
+from dripd.store.memory_record import end_run, notify
+from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import Digest, Digested
 
 CHANNELS = {1: "email", 2: "sms"}
 

@@ -7,18 +7,11 @@ import copy
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+from dripd.campaigns.enrollment import FLAG_VARS, Leased, Needs
 from dripd.clock import Instant
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import (
-    FLAG_VARS,
-    Leased,
-    LeaseGroup,
-    LeaseKey,
-    LeaseResult,
-    Needs,
-    Refusal,
-)
+from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 
 READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
 

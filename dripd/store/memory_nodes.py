@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import date
 from itertools import islice
 
+from dripd.campaigns.enrollment import Leased
 from dripd.clock import DAY, Instant
 from dripd.store.memory_lease import leased_of
 from dripd.store.memory_record import notify
 from dripd.store.memory_rows import Claim, Node
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import Leased
 
 NO_DAY = date(1970, 1, 1)
 """The local day of a claim whose account had none: nothing can be refunded there."""

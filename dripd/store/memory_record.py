@@ -20,6 +20,19 @@ from dripd.campaigns.action import (
     UpdateCompany,
     UpdateContact,
 )
+from dripd.campaigns.enrollment import (
+    CHANNEL_NO,
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    HELD_LANE,
+    Change,
+    DueKey,
+    End,
+    LogRow,
+    LogState,
+    Next,
+    RunStatus,
+)
 from dripd.store.memory_admit import decide_requests, new_request
 from dripd.store.memory_changes import (
     add_place,
@@ -32,21 +45,7 @@ from dripd.store.memory_changes import (
 )
 from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import (
-    CHANNEL_NO,
-    FLAG_AMBIGUOUS,
-    FLAG_VARS,
-    HELD_LANE,
-    Change,
-    Decide,
-    DueKey,
-    End,
-    LogRow,
-    LogState,
-    Next,
-    Recorded,
-    RunStatus,
-)
+from dripd.store.protocol import Decide, Recorded
 from dripd.store.unit_admit import Losers
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from dripd.campaigns.enrollment import LaneKey, LogRow, RunStatus
 from dripd.clock import Instant
-from dripd.store.protocol import LaneKey, LogRow, RunStatus
 
 NO_CAP = 2_147_483_647
 """`account_day.cap` of an account whose plan has none."""

@@ -10,6 +10,7 @@ from datetime import date
 from itertools import count
 from typing import TypeVar
 
+from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant
@@ -46,7 +47,7 @@ from dripd.store.memory_rows import (
     Usage,
 )
 from dripd.store.memory_table import Groups, Shelves, Table, UndoLog
-from dripd.store.protocol import LaneKey, SenderRow
+from dripd.store.protocol import SenderRow
 
 T = TypeVar("T")
 

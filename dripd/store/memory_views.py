@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from dripd.campaigns.enrollment import CHANNEL_NO, LogState, RunStatus
 from dripd.clock import Instant
 from dripd.store.memory_rows import Claim, DueStep, Run, StepLog
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import CHANNEL_NO, WHOLE_ACCOUNT, LogState, RunStatus
+from dripd.store.protocol import WHOLE_ACCOUNT
 
 ViewRow: TypeAlias = dict[str, Any]
 

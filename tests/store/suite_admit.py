@@ -7,17 +7,10 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from dripd.campaigns.enrollment import End, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, Instant
-from dripd.store.protocol import (
-    Decision,
-    End,
-    Head,
-    LaneKey,
-    Leave,
-    ParkRow,
-    RequestRow,
-    RunStatus,
-)
+from dripd.policy.admission_rows import Decision, Leave, RequestRow
+from dripd.store.protocol import Head, ParkRow
 from tests.store.world import (
     NODE,
     T0,

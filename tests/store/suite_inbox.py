@@ -7,21 +7,19 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from dripd.campaigns.enrollment import Change, Next, RunStatus
 from dripd.channels.base import SinkRow
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import StoreError
-from dripd.store.protocol import (
-    Change,
+from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
     MoveDue,
-    Next,
     Refuse,
     Release,
     Request,
     RunRow,
-    RunStatus,
     Suppress,
 )
 from tests.store.world import (

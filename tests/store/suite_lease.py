@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import trio
 
+from dripd.campaigns.enrollment import Needs, RunStatus
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
-from dripd.store.protocol import EndRun, LeaseResult, Needs, Refusal, RunStatus
+from dripd.policy.inbox_rows import EndRun
+from dripd.store.protocol import LeaseResult, Refusal
 from tests.store.world import (
     BOUNCE,
     MAIL,

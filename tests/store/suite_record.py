@@ -19,25 +19,24 @@ from dripd.campaigns.action import (
     UpdateCompany,
     UpdateContact,
 )
-from dripd.clock import DAY, HOUR, Instant
-from dripd.errors import InDoubt
-from dripd.store.protocol import (
+from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
     FLAG_VARS,
     HELD_LANE,
     Change,
-    Decision,
     End,
-    EndRun,
     Leased,
     LogRow,
     LogState,
     Needs,
     Next,
-    ParkRow,
-    RequestRow,
     RunStatus,
 )
+from dripd.clock import DAY, HOUR, Instant
+from dripd.errors import InDoubt
+from dripd.policy.admission_rows import Decision, RequestRow
+from dripd.policy.inbox_rows import EndRun
+from dripd.store.protocol import ParkRow
 from tests.store.world import (
     NODE,
     T0,

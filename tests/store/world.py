@@ -13,30 +13,29 @@ from datetime import date
 from typing import Any, Literal
 
 from dripd.campaigns.definition import Definition, Match, Step
-from dripd.clock import DAY, HOUR, Instant, parse_instant
-from dripd.store.protocol import (
-    Accept,
-    Admitted,
+from dripd.campaigns.enrollment import (
     Change,
-    DayRow,
-    Decide,
-    Decision,
     DueKey,
     End,
     LaneClass,
     LaneKey,
     Leased,
-    LeaseGroup,
-    LeaseKey,
-    LeaseResult,
     LogRow,
     LogState,
     Needs,
     Next,
-    Recorded,
-    Reject,
-    RequestRow,
     RunStatus,
+)
+from dripd.clock import DAY, HOUR, Instant, parse_instant
+from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
+from dripd.store.protocol import (
+    Admitted,
+    DayRow,
+    Decide,
+    LeaseGroup,
+    LeaseKey,
+    LeaseResult,
+    Recorded,
     Store,
 )
 
