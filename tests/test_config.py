@@ -220,3 +220,23 @@ def test_the_socket_is_chosen_in_the_order_of_the_contract(
     assert socket_path(serving=True) == Path("/run/dripd/dripd.sock")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_dir() == tmp_path / "dripd"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"DRIPD_STATE": "/srv/one"}, Path("/srv/one")),
+        ({"XDG_STATE_HOME": "/srv/state"}, Path("/srv/state/dripd")),
+        ({"XDG_STATE_HOME": "not/absolute"}, Path("/srv/home/.local/state/dripd")),
+        ({}, Path("/srv/home/.local/state/dripd")),
+    ],
+)
+def test_state_directory_follows_the_environment(
+    given: dict[str, str], found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DRIPD_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/srv/home", **given}.items():
+        monkeypatch.setenv(name, value)
+
+    assert found == state_dir()

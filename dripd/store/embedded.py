@@ -100,15 +100,6 @@ class Status:
     user: str = ""
 
 
-def default_state() -> Path:
-    """`DRIPD_STATE`, else the user's state directory of the XDG rules."""
-    if named := os.environ.get("DRIPD_STATE"):
-        return Path(named)
-    base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
-    return root / "dripd"
-
-
 def up(state: Path) -> str:
     """Make sure that the server of *state* runs and has its database; answer its DSN.
 

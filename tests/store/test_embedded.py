@@ -472,23 +472,3 @@ def test_data_of_another_version_is_not_touched(running: Path) -> None:
     finally:
         version.write_text(kept)
     embedded.up(running)
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"DRIPD_STATE": "/srv/one"}, Path("/srv/one")),
-        ({"XDG_STATE_HOME": "/srv/state"}, Path("/srv/state/dripd")),
-        ({"XDG_STATE_HOME": "not/absolute"}, Path("/srv/home/.local/state/dripd")),
-        ({}, Path("/srv/home/.local/state/dripd")),
-    ],
-)
-def test_state_directory_follows_the_environment(
-    given: dict[str, str], found: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("DRIPD_STATE", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/srv/home", **given}.items():
-        monkeypatch.setenv(name, value)
-
-    assert found == embedded.default_state()
