@@ -22,6 +22,15 @@ MAX_RETRY_AFTER_MS: Final = Millis(6 * 3_600_000)
 """A provider's wish for patience is clamped to six hours."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that goes with a mail; `media_type` such as `application/pdf`."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
 @dataclass(slots=True, kw_only=True)
 class Message:
     """One message to one recipient, rendered; made a thousand times a second, hence mutable.
@@ -31,6 +40,7 @@ class Message:
     (List-Unsubscribe, Reply-To ...), never one that a field here gives.
     `idempotency_key` is the same for every attempt of the same delivery; `message_id` is the
     mail's Message-ID with its angle brackets, or empty to have it made from the key.
+    `attachments` are for mail alone.
     """
 
     ref: object
@@ -46,17 +56,38 @@ class Message:
     headers: dict[str, str] = field(default_factory=dict)
     idempotency_key: str
     message_id: str = ""
+    attachments: tuple[Attachment, ...] = ()
 
 
 Settle: TypeAlias = Callable[[Message, Outcome], None]
 """Takes the outcome of one message; must not raise, must not wait."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeats:
+    """What a provider does with a second request that carries a key it has seen.
+
+    `key_ms`: how long it remembers a key and answers for the first request; 0: it honours
+    none, and a message of unknown outcome must not be sent again. `sticks_5xx`: a stored
+    failure is the answer to every repeat, so that repeating tells nothing.
+    `compares_payload`: a repeat with another body is refused, so that it must be frozen.
+    """
+
+    key_ms: Millis = Millis(0)
+    sticks_5xx: bool = False
+    compares_payload: bool = False
+
+
+NO_REPEATS: Final = Repeats()
+"""The provider honours no idempotency key."""
+
+
 class Channel(Protocol):
     """One provider, ready to take messages.
 
     `kinds` says which of `email` and `sms` it carries, `batch` the most messages that one
-    call of `send` takes, `concurrency` the most calls that may be under way at once.
+    call of `send` takes, `concurrency` the most calls that may be under way at once,
+    `repeats` what becomes of a message that is sent again under its key.
     """
 
     @property
@@ -70,6 +101,9 @@ class Channel(Protocol):
 
     @property
     def concurrency(self) -> int: ...
+
+    @property
+    def repeats(self) -> Repeats: ...
 
     async def send(self, messages: Sequence[Message], settle: Settle) -> None:
         """Send *messages*, at least 1 and at most `batch` of them, and settle each.

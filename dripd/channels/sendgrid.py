@@ -16,6 +16,7 @@ import orjson
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import (
     EMAIL,
+    NO_REPEATS,
     Channel,
     Message,
     ProviderSettings,
@@ -50,6 +51,7 @@ class SendgridChannel:
     """
 
     kinds: Final = frozenset({EMAIL})
+    repeats: Final = NO_REPEATS
 
     def __init__(
         self,

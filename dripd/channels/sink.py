@@ -12,6 +12,7 @@ from typing import Final
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import (
     EMAIL,
+    NO_REPEATS,
     SMS,
     Channel,
     Message,
@@ -36,6 +37,7 @@ class SinkChannel:
     """Carries mail and texts to `writer`; None counts only."""
 
     kinds: Final = frozenset({EMAIL, SMS})
+    repeats: Final = NO_REPEATS
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ import trio
 from dripd.campaigns.event import Outcome, Rejected, Retryable
 from dripd.channels.base import (
     EMAIL,
+    NO_REPEATS,
     Channel,
     Message,
     ProviderSettings,
@@ -68,6 +69,7 @@ class SmtpChannel:
     """
 
     kinds: Final = frozenset({EMAIL})
+    repeats: Final = NO_REPEATS
 
     def __init__(
         self,

@@ -102,6 +102,7 @@ class ChannelContract:
             assert "email" in bench.channel.kinds
             assert bench.channel.batch >= 1
             assert bench.channel.concurrency >= 1
+            assert bench.channel.repeats.key_ms >= 0
 
     @pytest.mark.parametrize("fate", list(FATES))
     async def test_each_answer_has_its_outcome(self, fate: str) -> None:

@@ -12,8 +12,11 @@ from dripd.errors import ConfigError
 RESOURCES = Resources(clock=SystemClock())
 
 ADAPTER = """
+from dripd.channels.base import NO_REPEATS
+
 class Pigeon:
     name, kinds, batch, concurrency = "it", frozenset({"sms"}), 1, 1
+    repeats = NO_REPEATS
     async def send(self, messages, settle): ...
     async def aclose(self): ...
 
