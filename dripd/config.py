@@ -22,6 +22,7 @@ from dripd.admin.roles import Roster
 from dripd.channels.base import ProviderSettings, Secret
 from dripd.channels.registry import kinds
 from dripd.clock import Millis
+from dripd.engine.tuning import Tuning
 from dripd.errors import ConfigError, Fault
 from dripd.log import Format
 from dripd.options import PROVIDER, SECTIONS, Option, near
@@ -51,21 +52,6 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """`[engine]`; `retention_days` 0 keeps everything."""
-
-    horizon_ms: Millis
-    batch: int
-    in_flight: int
-    lease_ahead_ms: Millis
-    coalesce_ms: Millis
-    poll_ms: Millis
-    admit_batch: int
-    send_timeout_ms: Millis
-    retention_days: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """One value as `config show` prints it: secrets as `***`."""
 
@@ -82,7 +68,7 @@ class Config:
     roster: Roster
     daemon: DaemonConfig
     log: LogConfig
-    engine: EngineConfig
+    engine: Tuning
     net_allow: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     state: Path
@@ -147,7 +133,7 @@ def assemble(
             drain_timeout_ms=spans["drain_timeout"],
         ),
         log=LogConfig(level=str(logging["level"]), format=cast("Format", logging["format"])),
-        engine=EngineConfig(
+        engine=Tuning(
             horizon_ms=spans["horizon"],
             batch=counts["batch"],
             in_flight=counts["in_flight"],

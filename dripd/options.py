@@ -14,8 +14,11 @@ from typing import Final, TypeAlias
 
 from dripd.admin.roles import Roster
 from dripd.clock import Millis
+from dripd.engine.tuning import Tuning
 from dripd.log import LEVELS
 from dripd.ratelimit.bucket import parse_rate
+
+ENGINE: Final = Tuning()
 
 UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -129,15 +132,27 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),
     },
     "engine": {
-        "horizon": duration(60_000, 1_000, 3_600_000, "how far ahead the wheel is loaded"),
-        "batch": number(800, 1, 5_000, "most steps of one lease"),
-        "in_flight": number(8_000, 1, 100_000, "most leased and unanswered steps"),
-        "lease_ahead": duration(50, 0, 1_000, "how long before its due a step is leased"),
-        "coalesce": duration(20, 0, 1_000, "how long a lease waits for company"),
-        "poll": duration(1_000, 50, 60_000, "how often work is looked for without a nudge"),
-        "admit_batch": number(1_000, 1, 10_000, "most requests decided in one transaction"),
-        "send_timeout": duration(60_000, 1_000, 600_000, "total deadline of one send"),
-        "retention_days": number(0, 0, 36_500, "days until partitions go; 0: never"),
+        "horizon": duration(
+            ENGINE.horizon_ms, 1_000, 3_600_000, "how far ahead the wheel is loaded"
+        ),
+        "batch": number(ENGINE.batch, 1, 5_000, "most steps of one lease or record"),
+        "in_flight": number(ENGINE.in_flight, 1, 100_000, "most leased and unanswered steps"),
+        "lease_ahead": duration(
+            ENGINE.lease_ahead_ms, 0, 1_000, "how long before its due a step is leased"
+        ),
+        "coalesce": duration(
+            ENGINE.coalesce_ms, 0, 1_000, "how long a quiet lease waits for company"
+        ),
+        "poll": duration(ENGINE.poll_ms, 10, 60_000, "how often new work is looked for"),
+        "admit_batch": number(
+            ENGINE.admit_batch, 1, 10_000, "most requests decided in one transaction"
+        ),
+        "send_timeout": duration(
+            ENGINE.send_timeout_ms, 1_000, 600_000, "most time one call of a channel may take"
+        ),
+        "retention_days": number(
+            ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"
+        ),
     },
 }
 """Every section with fixed keys; `[provider.NAME]` has `PROVIDER` and its kind's own."""

@@ -91,11 +91,9 @@ class Daemon:
         self.deployment = deployment
         self.incarnation = int.from_bytes(os.urandom(8), "big") >> 2 | 1
         manual = isinstance(clock, ManualClock)
-        ahead = 0 if manual else config.engine.lease_ahead_ms
+        tuning = config.engine.without_time() if manual else config.engine
         self.directory = Directory(store)
-        self.pipe = Pipeline(
-            store, self.directory, clock, self.incarnation, lease_ahead_ms=ahead
-        )
+        self.pipe = Pipeline(store, self.directory, clock, self.incarnation, tuning)
         self.channels = {**build_channels(config, store), **channels}
         queues(self.pipe, self.channels)
         self.mover = trio.Lock()

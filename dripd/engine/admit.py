@@ -16,8 +16,6 @@ from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Admitted, Decide
 
-ADMIT_BATCH = 1_000
-
 log = get("admit")
 
 
@@ -45,7 +43,7 @@ async def admit_once(pipe: Pipeline) -> Admitted | None:
     done = None
     while done is None:
         try:
-            done = await pipe.store.admit(ADMIT_BATCH, decider(pipe))
+            done = await pipe.store.admit(pipe.tuning.admit_batch, decider(pipe))
         except MissingVersion as missing:
             await pipe.directory.load_versions([missing.cv_id])
             if missing.cv_id in pipe.directory.broken:

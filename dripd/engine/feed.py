@@ -18,9 +18,6 @@ from dripd.clock import Instant
 from dripd.engine.pipeline import LaneState, Pipeline
 from dripd.store.protocol import WHOLE_ACCOUNT, ParkRow
 
-HORIZON_MS = 30_000
-"""How far ahead of now the wheel is loaded."""
-
 LANE_MOST = 400
 """Ready keys of one lane held in memory: the backlog stays in SQL."""
 
@@ -51,14 +48,14 @@ def wait_s(pipe: Pipeline) -> float:
     upcoming = pipe.wheel.next_at()
     if upcoming is None:
         return IDLE_S
-    wait_ms = upcoming - pipe.lease_ahead_ms - pipe.clock.now()
+    wait_ms = upcoming - pipe.tuning.lease_ahead_ms - pipe.clock.now()
     return min(max(wait_ms / 1000, 0.001), IDLE_S)
 
 
 def fire(pipe: Pipeline) -> None:
     """Move what the wheel gives up to ready."""
     now = pipe.clock.now()
-    fired = pipe.wheel.turn(Instant(now + pipe.lease_ahead_ms))
+    fired = pipe.wheel.turn(Instant(now + pipe.tuning.lease_ahead_ms))
     for at in range(0, len(fired), 4):
         due, enrollment, place, cv = fired[at : at + 4]
         make_ready(pipe, DueKey(place >> 16, place & 0xFFFF, Instant(due), enrollment, cv))
@@ -83,7 +80,7 @@ def make_ready(pipe: Pipeline, key: DueKey) -> None:
 
 def insert(pipe: Pipeline, keys: Iterable[DueKey]) -> None:
     """Due steps that this daemon has just written or heard of."""
-    horizon = pipe.clock.now() + HORIZON_MS
+    horizon = pipe.clock.now() + pipe.tuning.horizon_ms
     records: array[int] = array("q")
     for key in keys:
         state = pipe.lanes.get((key.account_id, key.lane))
@@ -109,7 +106,7 @@ def is_parked(pipe: Pipeline, account: int, lane: int) -> bool:
 async def load_near(pipe: Pipeline) -> bool:
     """Load lanes whose next due lies within the horizon. True: there may be more at once."""
     now = pipe.clock.now()
-    horizon = Instant(now + HORIZON_MS)
+    horizon = Instant(now + pipe.tuning.horizon_ms)
     wanted = [
         (account, lane, *state.cursor, LANE_MOST)
         for (account, lane), state in pipe.lanes.items()

@@ -13,8 +13,6 @@ from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, NotFound
 from dripd.store.postgres import PostgresStore
 
-DEADLINE_S = 60.0
-
 
 async def send_individual(  # noqa: PLR0913 - the words of one message
     pipe: Pipeline,
@@ -64,7 +62,7 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
         html=html,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
-    with trio.move_on_after(DEADLINE_S, shield=True):
+    with trio.move_on_after(pipe.tuning.send_timeout_ms / 1000, shield=True):
         await channels[found.provider].send(
             [message], lambda _, outcome: outcomes.append(outcome)
         )

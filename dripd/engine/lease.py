@@ -12,7 +12,7 @@ import trio
 from dripd.campaigns.version import ALWAYS
 from dripd.clock import Instant
 from dripd.engine.feed import park, reset
-from dripd.engine.pipeline import BATCH, UNSENT_MOST, Pipeline
+from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import dispatch
 from dripd.errors import StoreUnavailable
 from dripd.log import get
@@ -23,24 +23,31 @@ from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
 
-COALESCE_S = 0.005
-
 log = get("lease")
 
 
 async def lease(pipe: Pipeline) -> None:
     """Lease what is ready, for ever."""
     while True:
-        while len(pipe.ready) and pipe.unsent < UNSENT_MOST and not pipe.draining:
+        while len(pipe.ready) and not pipe.draining:
             if not await lease_once(pipe):
                 break
         await pipe.wait("lease", 0.2)
-        await trio.sleep(COALESCE_S if pipe.lease_ahead_ms else 0)  # noqa: TID251 - lets a batch fill
+        await _coalesce(pipe)
+
+
+async def _coalesce(pipe: Pipeline) -> None:
+    """Let a batch fill; one that is full, or a manual clock, waits for nothing."""
+    if len(pipe.ready) < pipe.tuning.batch:
+        await trio.sleep(pipe.tuning.coalesce_s)  # noqa: TID251 - a batch fills meanwhile
 
 
 async def lease_once(pipe: Pipeline) -> bool:
     """One batch. False: nothing could be asked for now."""
-    picked = pipe.ready.pick(BATCH, pipe.busy)
+    most = min(pipe.tuning.batch, pipe.room)
+    if 2 * most < min(pipe.tuning.batch, pipe.tuning.in_flight):
+        return False  # under full load many small leases would cost more than they save
+    picked = pipe.ready.pick(most, pipe.busy)
     if not picked:
         return False
     accounts = {account for account, _ in picked}
@@ -57,9 +64,13 @@ async def lease_once(pipe: Pipeline) -> bool:
 
 
 async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
+    asked = sum(len(group.keys) for group in groups)
+    pipe.asked += asked
     try:
         with trio.CancelScope(shield=True):
-            result = await pipe.store.lease(pipe.incarnation, groups, pipe.lease_ahead_ms)
+            result = await pipe.store.lease(
+                pipe.incarnation, groups, pipe.tuning.lease_ahead_ms
+            )
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)
         for group in groups:
@@ -67,6 +78,8 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
                 _tell_anew(pipe, group.account_id, key)
         await trio.sleep(0.2)  # noqa: TID251 - the database is away: do not spin
         return
+    finally:
+        pipe.asked -= asked
     if result.granted:
         pipe.claims[result.claim_id] = len(result.granted)
         pipe.unsent += len(result.granted)

@@ -13,8 +13,6 @@ from dripd.errors import StoreError
 from dripd.log import get
 from dripd.store.protocol import Look
 
-LOOK_S = 0.05
-
 RELEARN_S = 30.0
 """The poll behind every nudge: whatever was missed is found by then."""
 
@@ -41,7 +39,7 @@ async def look(pipe: Pipeline, clock: Clock) -> None:
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(0.5)  # noqa: TID251 - the database is away
-        await pipe.wait("look", LOOK_S)
+        await pipe.wait("look", pipe.tuning.poll_ms / 1000)
 
 
 async def look_once(pipe: Pipeline, clock: Clock, watch: Watch) -> None:

@@ -15,15 +15,10 @@ import trio
 from dripd.campaigns.enrollment import Change, LaneKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
+from dripd.engine.tuning import Tuning
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
 from dripd.store.protocol import Store
-
-BATCH = 500
-"""Keys a lease, changes a record: PERFORMANCE.md E5."""
-
-UNSENT_MOST = 2_000
-"""Leased and unanswered steps: about 75 ms of the rate on two cores."""
 
 
 @dataclass(slots=True)
@@ -69,14 +64,13 @@ class Pipeline:
         directory: Directory,
         clock: Clock,
         incarnation: int,
-        *,
-        lease_ahead_ms: int = 50,
+        tuning: Tuning,
     ) -> None:
         self.store = store
         self.directory = directory
         self.clock = clock
         self.incarnation = incarnation
-        self.lease_ahead_ms = lease_ahead_ms
+        self.tuning = tuning
         self.wheel = Wheel(clock.now(), width=4)
         self.ready: Ready[tuple[Instant, int, int]] = Ready()
         self.lanes: dict[tuple[int, int], LaneState] = {}
@@ -91,6 +85,8 @@ class Pipeline:
         self.claims: dict[int, int] = {}
         self.stopped: set[int] = set()
         self.unsent = 0
+        self.asked = 0
+        """Keys of leases that are not answered yet."""
         self.asked_accounts: set[int] = set()
         self.signals = Signals()
         self.counters = Counters()
@@ -107,15 +103,21 @@ class Pipeline:
             await event.wait()
         setattr(self.signals, name, trio.Event())
 
+    @property
+    def room(self) -> int:
+        """How many steps may still be leased: what is in flight is the whole back-pressure."""
+        return self.tuning.in_flight - self.unsent - self.asked
+
     def settle(self, change: Change) -> None:
         """A leased step has its answer."""
         self.done.append(change)
-        if len(self.done) >= BATCH or len(self.done) == 1:
+        if len(self.done) >= self.tuning.batch or len(self.done) == 1:
             self.wake("done")
 
     def take_done(self) -> tuple[list[Change], list[int]]:
         """Up to a batch of answers, and the claims of which they are the last steps."""
-        batch, self.done = self.done[:BATCH], self.done[BATCH:]
+        most = self.tuning.batch
+        batch, self.done = self.done[:most], self.done[most:]
         closed = []
         for change in batch:
             claim = change.leased.claim_id

@@ -7,7 +7,7 @@ import trio
 from dripd.campaigns.enrollment import Change
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes
-from dripd.engine.pipeline import BATCH, Pipeline
+from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
@@ -22,9 +22,9 @@ log = get("record")
 async def record(pipe: Pipeline) -> None:
     """Write what is done, for ever."""
     while True:
-        if len(pipe.done) < BATCH:
+        if len(pipe.done) < pipe.tuning.batch:
             await pipe.wait("done", 0.2)
-            if pipe.done and pipe.lease_ahead_ms:
+            if pipe.done and pipe.tuning.lease_ahead_ms:
                 await trio.sleep(LINGER_S)  # noqa: TID251 - lets a batch fill
         while pipe.done:
             await record_once(pipe)

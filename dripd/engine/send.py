@@ -22,9 +22,6 @@ from dripd.policy.advance import Sent, advance
 from dripd.policy.perform import Ready, chain, perform
 from dripd.scheduler.calendar import is_open
 
-DEADLINE_S = 60.0
-"""The most one call of a channel may take: then what it has not settled is unknown."""
-
 CHUNK_LEAST, CHUNK_MOST = 1, 32
 """Messages an idle sender pulls, unless its channel takes batches."""
 
@@ -180,7 +177,8 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
 
     reason = "no_answer"
     try:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + DEADLINE_S) as scope:
+        deadline = trio.current_time() + pipe.tuning.send_timeout_ms / 1000
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:
             await channel.send(messages, settle)
         if scope.cancelled_caught:
             reason = "deadline"

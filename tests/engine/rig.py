@@ -1,0 +1,142 @@
+"""The stages of one daemon over a `MemoryStore`, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.parse import parse
+from dripd.channels.base import Message, Settle
+from dripd.channels.sink import SinkChannel
+from dripd.clock import Instant, parse_instant
+from dripd.engine.admit import admit
+from dripd.engine.directory import Directory
+from dripd.engine.feed import feed
+from dripd.engine.lease import lease
+from dripd.engine.look import Watch, look, look_once
+from dripd.engine.pipeline import Pipeline
+from dripd.engine.record import record
+from dripd.engine.send import queues, send
+from dripd.engine.tuning import Tuning
+from dripd.policy.admission_rows import Decision, RequestRow
+from dripd.store.memory import MemoryStore
+from dripd.store.protocol import Admitted, Decide, LeaseGroup, LeaseResult, Look
+
+T0 = parse_instant("2026-01-05T12:00:00Z")
+
+HELLO: dict[str, object] = {"key": "hello", "do": "email", "subject": "Hi", "text": "Hello"}
+
+
+class VirtualClock:
+    """The deployment's instant runs with trio's clock, from `T0` on."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
+
+    def now(self) -> Instant:
+        return Instant(T0 + round((trio.current_time() - self._began) * 1000))
+
+
+class NotingStore(MemoryStore):
+    """Notes what it is asked for."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.leases: list[tuple[float, int, int]] = []
+        """(real second, keys asked for, lease-ahead)."""
+        self.loads: list[tuple[list[tuple[int, int]], Instant]] = []
+        self.looks: list[float] = []
+        self.admits: list[int] = []
+        self.told: list[int] = []
+        """Accounts whose lanes were read."""
+
+    async def look(self, seen_nudges: Sequence[int]) -> Look:
+        self.looks.append(trio.current_time())
+        return await super().look(seen_nudges)
+
+    async def admit(self, n: int, decide: Decide) -> Admitted:
+        def counted(rows: Sequence[RequestRow], now: Instant) -> list[Decision]:
+            self.admits.append(len(rows))
+            return decide(rows, now)
+
+        return await super().admit(n, counted)
+
+    async def load(
+        self, lanes: Sequence[tuple[int, int, Instant, int, int]], horizon: Instant
+    ) -> list[DueKey]:
+        self.loads.append(([(account, lane) for account, lane, *_ in lanes], horizon))
+        return await super().load(lanes, horizon)
+
+    async def lease(
+        self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
+    ) -> LeaseResult:
+        keys = sum(len(group.keys) for group in groups)
+        self.leases.append((trio.current_time(), keys, lease_ahead_ms))
+        return await super().lease(incarnation, groups, lease_ahead_ms)
+
+
+class SlowSink(SinkChannel):
+    """Answers after *wait_s*, and notes when each message came."""
+
+    def __init__(self, wait_s: float = 0.0, *, batch: int = 500, concurrency: int = 2) -> None:
+        super().__init__("sink", None, batch, concurrency)
+        self.wait_s = wait_s
+        self.came: list[tuple[float, int]] = []
+
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        self.came += [(trio.current_time(), message.enrollment_id or 0) for message in messages]
+        await trio.sleep(self.wait_s)
+        await super().send(messages, settle)
+
+
+class Rig:
+    """A daemon without a database, a socket or a real second."""
+
+    def __init__(self, tuning: Tuning, sink: SlowSink) -> None:
+        self.clock = VirtualClock()
+        self.store = NotingStore(self.clock)
+        self.sink = sink
+        self.pipe = Pipeline(self.store, Directory(self.store), self.clock, 1001, tuning)
+        queues(self.pipe, {"sink": sink})
+        self._contacts = 0
+
+    def account(self, key: str, *, step: dict[str, object] | None = None, **how: str) -> int:
+        """An account with a sender and an active campaign of one email."""
+        account = self.store.add_account(key, **how)  # type: ignore[arg-type]  # words only
+        self.store.add_sender(account, f"s@{key}.test")
+        document = {
+            "campaign": "c",
+            "account": key,
+            "name": "c",
+            "sender": f"s@{key}.test",
+            "steps": [step or HELLO],
+        }
+        self.store.add_campaign(account, parse(document))
+        return account
+
+    def enroll(self, account: int, n: int) -> None:
+        """*n* new contacts ask to run through the account's campaign."""
+        for _ in range(n):
+            self._contacts += 1
+            contact = self.store.add_contact(account, email=f"p{self._contacts}@x.test")
+            self.store.enroll(account, "c", contact)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """All stages run inside."""
+        pipe = self.pipe
+        await self.store.join(pipe.incarnation, "rig", "0")
+        await look_once(pipe, self.clock, Watch())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look, pipe, self.clock)
+            nursery.start_soon(admit, pipe)
+            nursery.start_soon(feed, pipe)
+            for _ in range(2):
+                nursery.start_soon(lease, pipe)
+                nursery.start_soon(record, pipe)
+                nursery.start_soon(send, pipe, self.sink, "test")
+            yield
+            nursery.cancel_scope.cancel()
