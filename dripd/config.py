@@ -52,6 +52,15 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """`[gateway]`; `listen` "" is no gateway, `secret` None the key of the state directory."""
+
+    listen: str
+    public_url: str
+    secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """One value as `config show` prints it: secrets as `***`."""
 
@@ -69,6 +78,7 @@ class Config:
     daemon: DaemonConfig
     log: LogConfig
     engine: Tuning
+    gateway: GatewayConfig
     net_allow: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     state: Path
@@ -121,6 +131,8 @@ def assemble(
     shown: tuple[Shown, ...],
 ) -> Config:
     daemon, logging, engine = values["daemon"], values["log"], values["engine"]
+    gateway = values["gateway"]
+    signing = gateway["secret"]
     roles = cast("Mapping[str, tuple[str, ...]]", values["admin.roles"])
     spans = cast("Mapping[str, Millis]", {**engine, **daemon})
     counts = cast("Mapping[str, int]", engine)
@@ -143,6 +155,11 @@ def assemble(
             admit_batch=counts["admit_batch"],
             send_timeout_ms=spans["send_timeout"],
             retention_days=counts["retention_days"],
+        ),
+        gateway=GatewayConfig(
+            listen=str(gateway["listen"]),
+            public_url=str(gateway["public_url"]),
+            secret=signing if isinstance(signing, Secret) and signing else None,
         ),
         net_allow=cast("tuple[str, ...]", values["net"]["allow"]),
         providers=providers,
@@ -273,6 +290,8 @@ class Reader:
             self._show(path, value)
             return value
         self._show(path, "***")
+        if option.secret:
+            return self._secret(path, value)
         return Secret(self._dereference(path, str(value)))
 
     def _provider(self, name: str, table: Tree) -> ProviderSettings:

@@ -32,6 +32,8 @@ EVENTS: Final[dict[str, str]] = {
     "daemon.draining": "no new leases; what is in flight may end",
     "daemon.started": "the daemon is ready",
     "daemon.stopped": "the daemon has ended",
+    "gateway.failed": "a request met a fault of ours and was answered 500",
+    "gateway.listening": "HTTP is answered, and where",
     "inbox.delayed": "events could not be digested now; they wait",
     "lease.swept": "the leases of a dead daemon were taken back",
     "library.logged": "a library wrote to the standard logging",

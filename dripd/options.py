@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from dripd.admin.roles import Roster
 from dripd.clock import Millis
@@ -34,6 +35,8 @@ class Option:
     doc: str
     schema: Mapping[str, object]
     reference: bool = False
+    secret: bool = False
+    """Only a reference is taken; a value written inline is a fault."""
 
 
 def text(default: str, doc: str, *, reference: bool = False) -> Option:
@@ -45,6 +48,39 @@ def text(default: str, doc: str, *, reference: bool = False) -> Option:
     return Option(
         parse=parse, default=default, doc=doc, schema={"type": "string"}, reference=reference
     )
+
+
+def secret(doc: str) -> Option:
+    """A reference to a secret, or nothing."""
+    return replace(text("", doc, reference=True), secret=True)
+
+
+def place(default: str, doc: str) -> Option:
+    """`HOST:PORT`, or "" for none."""
+
+    def parse(value: object) -> str:
+        match = re.fullmatch(r"(\S+):(\d{1,5})", value) if isinstance(value, str) else None
+        if value != "" and (match is None or int(match[2]) > 65_535):
+            raise ValueError('must be HOST:PORT such as "127.0.0.1:8025", or ""')
+        return str(value)
+
+    return Option(parse=parse, default=default, doc=doc, schema={"type": "string"})
+
+
+def url(doc: str) -> Option:
+    """An http(s) address without a slash at its end, or "" for none."""
+
+    def parse(value: object) -> str:
+        parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
+        if parts is None or (
+            value and (parts.scheme not in {"http", "https"} or not parts.hostname)
+        ):
+            raise ValueError('must be an address such as "https://mail.example.com"')
+        if parts.query or parts.fragment or parts.username or " " in str(value):
+            raise ValueError("must have no query, fragment, user or space")
+        return str(value).rstrip("/")
+
+    return Option(parse=parse, default="", doc=doc, schema={"type": "string"})
 
 
 def word(default: str, words: tuple[str, ...], doc: str) -> Option:
@@ -127,6 +163,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
     "log": {
         "level": word("info", tuple(LEVELS), "what is written"),
         "format": word("auto", ("auto", "json", "console"), "auto: console on a terminal"),
+    },
+    "gateway": {
+        "listen": place(
+            "127.0.0.1:0", "where HTTP is answered; port 0: a free one; empty: nowhere"
+        ),
+        "public_url": url("the address at which recipients and providers reach the gateway"),
+        "secret": secret("signs links; empty: a key kept in the state directory"),
     },
     "net": {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),

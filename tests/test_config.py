@@ -240,3 +240,32 @@ def test_state_directory_follows_the_environment(
         monkeypatch.setenv(name, value)
 
     assert found == state_dir()
+
+
+def test_the_gateway_listens_on_this_machine_unless_told(tmp_path: Path) -> None:
+    config = read(tmp_path, "")
+
+    assert (config.gateway.listen, config.gateway.public_url) == ("127.0.0.1:0", "")
+    assert config.gateway.secret is None
+
+
+def test_the_gateways_options_are_checked(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        """
+        [gateway]
+        listen = "8025"
+        public_url = "mail.example.com"
+        secret = "inline"
+        """,
+    )
+
+    assert set(found) == {"gateway.listen", "gateway.public_url", "gateway.secret"}
+    assert "HOST:PORT" in found["gateway.listen"]
+    assert "written inline" in found["gateway.secret"]
+
+
+def test_a_public_url_loses_its_last_slash(tmp_path: Path) -> None:
+    config = read(tmp_path, '[gateway]\npublic_url = "https://mail.example.com/drip/"')
+
+    assert config.gateway.public_url == "https://mail.example.com/drip"

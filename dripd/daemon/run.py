@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 
 import trio
+from starlette.routing import BaseRoute
 
 from dripd.admin import catalogue
 from dripd.admin.server import serve as serve_admin
@@ -38,6 +39,7 @@ from dripd.engine.send import queues, send
 from dripd.engine.settle import move_to
 from dripd.engine.sweep import sweep
 from dripd.errors import StoreError, StoreUnavailable
+from dripd.gateway import app as gateway
 from dripd.log import get
 from dripd.policy.advance import advance
 from dripd.store import embedded, migrate
@@ -84,11 +86,13 @@ class Daemon:
         clock: Clock,
         deployment: str,
         channels: Mapping[str, Channel],
+        site: gateway.Site | None = None,
     ) -> None:
         self.config = config
         self.store = store
         self.clock = clock
         self.deployment = deployment
+        self.site = site
         self.incarnation = int.from_bytes(os.urandom(8), "big") >> 2 | 1
         manual = isinstance(clock, ManualClock)
         tuning = config.engine.without_time() if manual else config.engine
@@ -105,7 +109,10 @@ class Daemon:
             "state": "draining" if pipe.draining else "running",
             "version": VERSION,
             "deployment": self.deployment,
-            "gateway": {"url": None},
+            "gateway": {
+                "url": None if self.site is None else self.site.url,
+                "public_url": self.config.gateway.public_url or None,
+            },
             "wheel": len(pipe.wheel),
             "ready": len(pipe.ready),
             "unsent": pipe.unsent,
@@ -205,7 +212,10 @@ async def serve(
         await desk.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
-        daemon = Daemon(config, store, clock, deployment, channels)
+        site = gateway.open_site(config.gateway.listen)
+        if site is not None:
+            stack.callback(site.close)
+        daemon = Daemon(config, store, clock, deployment, channels, site)
         await _live(daemon, desk, task_status)
 
 
@@ -243,6 +253,7 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                     )
                 )
                 start_stages(daemon, stages, outer)
+                await start_gateway(daemon, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
                 await wait_for_the_end(daemon)
@@ -270,6 +281,18 @@ def start_stages(daemon: Daemon, stages: trio.Nursery, outer: trio.Nursery) -> N
     for channel in daemon.channels.values():
         for _ in range(channel.concurrency):
             stages.start_soon(send, pipe, channel, daemon.deployment)
+
+
+async def start_gateway(daemon: Daemon, outer: trio.Nursery) -> None:
+    """Answer HTTP, where an address is configured, for as long as events can be kept."""
+    if daemon.site is not None:
+        await outer.start(gateway.serve, daemon.site, gateway_routes(daemon))
+        log.info("gateway.listening", url=daemon.site.url)
+
+
+def gateway_routes(daemon: Daemon) -> list[BaseRoute]:
+    """What the gateway answers."""
+    return []
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:
