@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from typing import IO, Any, Final, Literal
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Final, Literal, TypeAlias
 
 import orjson
 import structlog
@@ -75,6 +76,54 @@ class Threshold:
 
 
 THRESHOLD: Final = Threshold()
+
+
+KEPT: Final = 2_000
+"""Lines that `dripd logs tail` can look back: about a megabyte."""
+
+
+Line: TypeAlias = dict[str, object]
+
+
+class Ring:
+    """The last lines, numbered from 1 in the order of writing, as the JSON rendering has them.
+
+    A processor that hands its line on unchanged. Readers in other threads see whole lines.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._lines: deque[tuple[int, Line]] = deque(maxlen=most)
+        self._n = 0
+
+    def __call__(self, logger: WrappedLogger, name: str, keys: EventDict) -> EventDict:
+        line = structlog.processors.format_exc_info(logger, name, dict(keys))
+        self._n += 1
+        self._lines.append((self._n, dict(line)))
+        return keys
+
+    def since(
+        self, after: int | None, most: int, wanted: Callable[[Line], bool] = bool
+    ) -> tuple[list[Line], int, int]:
+        """The *wanted* lines behind number *after*, where to go on, and how many are lost.
+
+        At most *most* of them: the first ones, but the newest for None. Each carries its
+        number as `seq`. Lost are those behind *after* that had made room for later ones.
+        """
+        lines, end = list(self._lines), self._n
+        found = [
+            (seq, line)
+            for seq, line in lines
+            if (after is None or seq > after) and wanted(line)
+        ]
+        chosen = found[-most:] if after is None else found[:most]
+        whole = after is None or len(found) <= most
+        first = lines[0][0] if lines else end + 1
+        lost = 0 if after is None else max(0, first - 1 - after)
+        return [{"seq": n, **line} for n, line in chosen], end if whole else chosen[-1][0], lost
+
+
+RING: Final = Ring()
+"""The lines of this process."""
 
 
 class Logger(structlog.BoundLoggerBase):
@@ -148,7 +197,7 @@ def configure(
 
 def processors(form: Format, out: IO[str]) -> list[Processor]:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
-    first: list[Processor] = [structlog.processors.add_log_level, stamp]
+    first: list[Processor] = [structlog.processors.add_log_level, stamp, RING]
     if form == "console" or (form == "auto" and out.isatty()):
         return [*first, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=out.isatty())]
     prefixed = in_journal(out)
@@ -184,6 +233,11 @@ def set_level(level: str) -> None:
     if level not in LEVELS:
         raise ConfigError(f"log level {level!r} is unknown", hint=f"one of {', '.join(LEVELS)}")
     THRESHOLD.at = LEVELS[level]
+
+
+def level() -> str:
+    """From which level on lines are written."""
+    return next(name for name, number in LEVELS.items() if number == THRESHOLD.at)
 
 
 def get(stage: str) -> Logger:

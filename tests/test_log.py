@@ -71,6 +71,23 @@ def test_what_libraries_log_comes_out_as_ours(out: io.StringIO) -> None:
     )
 
 
+def test_the_last_lines_are_kept_with_their_numbers(out: io.StringIO) -> None:
+    ring = log.Ring(3)
+    for n in range(5):
+        ring(None, "info", {"event": "pulse", "level": "info", "n": n})
+
+    assert ([3, 4, 5], 5, 0) == seqs(ring.since(None, 10))
+    assert ([3, 4], 4, 2) == seqs(ring.since(0, 2))
+    assert ([5], 5, 0) == seqs(ring.since(4, 2))
+    assert ([], 5, 0) == seqs(ring.since(5, 2))
+    assert ([4], 5, 0) == seqs(ring.since(None, 9, lambda line: line["n"] == 3))
+
+
+def seqs(found: tuple[list[log.Line], int, int]) -> tuple[list[object], int, int]:
+    items, after, lost = found
+    return [line["seq"] for line in items], after, lost
+
+
 def test_people_get_text(out: io.StringIO) -> None:
     log.configure(form="console", stream=out)
     log.get("lease").info("lease.taken", n=3)

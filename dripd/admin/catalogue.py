@@ -31,6 +31,8 @@ ACCOUNTS: Final = (
     changing("sender.set", p.SenderSet, Role.ADMIN),
     reading("sender.list", p.SenderList),
     reading("sender.show", p.SenderKey),
+    changing("sender.limit", p.SenderLimit, Role.ADMIN),
+    changing("sender.test", p.SenderTest, Role.ADMIN, dry_run=False),
     changing("sender.pause", p.SenderKey, Role.ADMIN),
     changing("sender.resume", p.SenderKey, Role.ADMIN),
     changing("operator.set", p.OperatorSet, Role.ADMIN),
@@ -119,6 +121,8 @@ DEPLOYMENT: Final = (
     reading("daemon.status"),
     reading("daemon.ready"),
     reading("daemon.whoami", p.InAccount),
+    reading("logs.tail", p.LogsTail),
+    changing("logs.level", p.LogsLevel, Role.ADMIN),
     reading("node.list"),
     reading("audit.list", p.AuditList),
 )

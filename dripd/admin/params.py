@@ -15,6 +15,7 @@ from msgspec import Meta, field
 
 Channel: TypeAlias = Literal["email", "sms"]
 Inflight: TypeAlias = Literal["pin", "terminate", "migrate"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 ListKind: TypeAlias = Literal["bucket", "selection", "project", "board"]
 Page: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -82,6 +83,16 @@ class SenderSet(SenderKey, frozen=True, kw_only=True):
     shared: str | None = None
     rate: str | None = None
     daily_limit: Annotated[int, Meta(ge=0)] | None = None
+
+
+class SenderLimit(SenderKey, frozen=True, kw_only=True):
+    """`daily_limit` 0 takes the limit away."""
+
+    daily_limit: Annotated[int, Meta(ge=0)]
+
+
+class SenderTest(SenderKey, frozen=True, kw_only=True):
+    to: Key
 
 
 class SenderList(Listing, frozen=True, kw_only=True):
@@ -390,3 +401,21 @@ class AuditList(Params, frozen=True, kw_only=True):
     since: str | None = None
     limit: Page = 100
     after: str | None = None
+
+
+class LogsTail(Params, frozen=True, kw_only=True):
+    """`after` is a line's number: 0 = from the oldest that is kept, None = the newest lines.
+
+    `level` is the least that is wanted, `event` the beginning of the event's name.
+    """
+
+    after: Annotated[int, Meta(ge=0)] | None = None
+    level: LogLevel | None = None
+    event: str = ""
+    limit: Page = 100
+
+
+class LogsLevel(Params, frozen=True, kw_only=True):
+    """`level=None` only asks."""
+
+    level: LogLevel | None = None

@@ -84,6 +84,28 @@ def set_sender(ask: Ask, **given: object) -> int:
     return ask.show("sender.set", **given)
 
 
+@sender.command("limit")
+@click.argument("address")
+@click.argument("daily_limit", metavar="N", type=click.IntRange(0))
+@asking.account
+@changing
+def limit_sender(ask: Ask, **given: object) -> int:
+    """Let at most N messages a local day leave from an address; 0 takes the limit away."""
+    return ask.show("sender.limit", **given)
+
+
+@sender.command("test")
+@click.argument("address")
+@click.option("--to", required=True, help="Where the test message goes: yours.")
+@asking.account
+@changing
+def try_sender(ask: Ask, **given: object) -> int:
+    """Send one test message, and say what the provider answered."""
+    result = ask.call("sender.test", **given)
+    ask.answer(result)
+    return 0 if result.get("state", "accepted") == "accepted" else asking.FAILED
+
+
 @sender.command("list")
 @asking.account
 @click.option("--channel", type=click.Choice(["email", "sms"]))

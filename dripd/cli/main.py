@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "enroll": ("enroll:enroll", "Runs of contacts through campaigns."),
     "event": ("suppress:event", "Something that a contact did."),
     "list": ("lists:lists", "Named sets of contacts."),
+    "logs": ("logs:logs", "The daemon's own log."),
     "node": ("deployment:node", "The daemons on this database."),
     "notification": ("task:notification", "What people were told."),
     "operator": ("account:operator", "Who may act in an account."),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dripd.admin.messages import Handler
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_campaign import CampaignControl
 from dripd.daemon.control_deployment import DeploymentControl
 from dripd.daemon.control_file import FileControl
 from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
 from dripd.store import desk_account, desk_contact, desk_list, desk_suppress, desk_work
+from dripd.store.desk_deed import Result
 
 __all__ = ["Door", "Hooks", "handlers"]
 
@@ -44,12 +46,22 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "sender.set": room.changing(desk_account.set_sender),
         "sender.list": room.reading(desk_account.list_senders),
         "sender.show": room.reading(desk_account.show_sender),
+        "sender.limit": room.changing(desk_account.limit_sender),
+        "sender.test": _test_sender(room),
         "sender.pause": room.changing(desk_account.pause_sender),
         "sender.resume": room.changing(desk_account.resume_sender),
         "operator.set": room.changing(desk_account.set_operator),
         "operator.list": room.reading(desk_account.list_operators),
         "operator.remove": room.changing(desk_account.remove_operator),
     }
+
+
+def _test_sender(room: Room) -> Handler:
+    async def handle(call: Call, args: p.SenderTest) -> Result:
+        aimed = await room.perform(desk_account.aim_test, call, args)
+        return dict(await room.hooks.send_test(sender=aimed["sender"], to=args.to))
+
+    return handle
 
 
 def _contacts(room: Room) -> dict[str, Handler]:

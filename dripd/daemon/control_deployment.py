@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+from dripd import log
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import Instant
@@ -24,7 +25,7 @@ from dripd.store.desk_pick import confirm
 
 
 class DeploymentControl:
-    """The handlers of `clock.* daemon.* node.list audit.list`."""
+    """The handlers of `clock.* daemon.* logs.* node.* audit.*`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -39,6 +40,8 @@ class DeploymentControl:
             "daemon.status": self.status,
             "daemon.ready": self.ready,
             "daemon.whoami": self.whoami,
+            "logs.tail": self.tail,
+            "logs.level": self.level,
             "node.list": self.nodes,
             "audit.list": self._room.reading(list_audit),
         }
@@ -81,8 +84,36 @@ class DeploymentControl:
             "operator": operator,
         }
 
+    async def tail(self, _call: Call, args: p.LogsTail) -> Result:
+        """The daemon's own last lines; `next` is where the next call goes on, at the end too."""
+        least = log.LEVELS[args.level or "debug"]
+
+        def wanted(line: log.Line) -> bool:
+            heavy = log.LEVELS[str(line["level"])] >= least
+            return heavy and str(line["event"]).startswith(args.event)
+
+        items, after, lost = log.RING.since(args.after, args.limit, wanted)
+        return {"items": items, "next": str(after), "lost": lost}
+
+    async def level(self, call: Call, args: p.LogsLevel) -> Result:
+        before = log.level()
+        if args.level is None:
+            return {"changed": False, "level": before}
+        result = await self._room.perform(_turn_log, call, before, args.level)
+        if not call.dry_run:
+            log.set_level(args.level)
+        return result
+
     async def nodes(self, _call: Call, _args: p.Params) -> Result:
         return await self._room.desk.run(list_nodes)
+
+
+async def _turn_log(_conn: Conn, _call: Call, before: str, wanted: str) -> Deed:
+    return Deed(
+        result={"changed": wanted != before, "level": wanted, "before": before},
+        target="log",
+        detail={"level": wanted},
+    )
 
 
 async def _turn_all(conn: Conn, call: Call, status: str) -> Deed:

@@ -43,7 +43,8 @@ class Hooks:
     """What the handlers ask of the daemon itself.
 
     `status` and `ready` answer what it knows without the database. `kick` wakes its stages
-    after a change. `send_individual` sends one message and answers with its delivery.
+    after a change. `send_individual` sends one message and answers with its delivery,
+    `send_test` tries a sender.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `holidays` opens a calendar by its name and raises `KeyError`
     for an unknown one; `calendars` are the names, None = any.
@@ -54,6 +55,7 @@ class Hooks:
     ready: Callable[[], Mapping[str, object]]
     kick: Callable[[], None]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
+    send_test: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     holidays: Callable[[str], Container[date]]

@@ -30,7 +30,7 @@ from dripd.daemon import control
 from dripd.engine.admit import admit
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.feed import feed
-from dripd.engine.individual import send_individual
+from dripd.engine.individual import send_individual, send_test
 from dripd.engine.lease import lease
 from dripd.engine.look import Watch, look, look_once
 from dripd.engine.pipeline import Pipeline
@@ -160,6 +160,7 @@ class Daemon:
             send_individual=partial(
                 send_individual, self.pipe, self.store, self.channels, self.deployment
             ),
+            send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,
             judge=self.judge,
             holidays=open_holidays,

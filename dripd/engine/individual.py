@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
+from typing import Any
 
 import trio
 
@@ -48,7 +50,6 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
             "suppressed" if suppressed else ("no_address" if channel == "email" else "no_phone")
         )
         raise Conflict(f"the contact cannot be reached: {why}", code=why)
-    outcomes: list[Outcome] = []
     message = Message(
         ref=None,
         channel=channel,
@@ -62,16 +63,60 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
         html=html,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
-    with trio.move_on_after(pipe.tuning.send_timeout_ms / 1000, shield=True):
-        await channels[found.provider].send(
-            [message], lambda _, outcome: outcomes.append(outcome)
-        )
-    outcome = outcomes[0] if outcomes else Unknown(reason="no_answer")
+    outcome = await _sole_outcome(
+        channels[found.provider], message, pipe.tuning.send_timeout_ms
+    )
     state, provider_id, reason = _state(outcome)
     n = segments(text).n if channel == "sms" else None
     with trio.CancelScope(shield=True):
         await store.end_individual(account_id, number, state, provider_id, reason, n)
     return {"delivery_id": f"i-{number}", "state": state, "reason": reason, "warning": None}
+
+
+async def send_test(
+    pipe: Pipeline,
+    channels: Mapping[str, Channel],
+    deployment: str,
+    *,
+    sender: Mapping[str, Any],
+    to: str,
+) -> Mapping[str, object]:
+    """One message to *to* from a row of `dripd.sender`, and what its provider said.
+
+    It stands in no delivery and counts against no cap. Raises `Conflict` where the daemon has
+    no such provider.
+    """
+    if sender["provider"] not in channels:
+        raise Conflict(
+            f"this daemon has no provider {sender['provider']!r}",
+            code="no_provider",
+            hint=f"[provider.{sender['provider']}] in its configuration, then restart it",
+        )
+    message = Message(
+        ref=None,
+        channel=sender["channel"],
+        account_id=sender["account_id"],
+        enrollment_id=None,
+        step_key="",
+        sender=sender["address"],
+        to=to,
+        subject="A test by dripd",
+        text="This is a test message: dripd can send from here.",
+        html="",
+        idempotency_key=f"dripd:{deployment}:test-{uuid.uuid4()}",
+    )
+    outcome = await _sole_outcome(
+        channels[sender["provider"]], message, pipe.tuning.send_timeout_ms
+    )
+    state, provider_id, reason = _state(outcome)
+    return {"state": state, "provider_id": provider_id, "reason": reason}
+
+
+async def _sole_outcome(channel: Channel, message: Message, most_ms: int) -> Outcome:
+    outcomes: list[Outcome] = []
+    with trio.move_on_after(most_ms / 1000, shield=True):
+        await channel.send([message], lambda _, outcome: outcomes.append(outcome))
+    return outcomes[0] if outcomes else Unknown(reason="no_answer")
 
 
 def _state(outcome: Outcome) -> tuple[str, str | None, str | None]:

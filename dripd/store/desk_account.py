@@ -226,6 +226,26 @@ async def show_sender(conn: Conn, args: p.SenderKey) -> Result:
     return shown(await find_sender(conn, args.address, args.account))
 
 
+async def limit_sender(conn: Conn, call: Call, args: p.SenderLimit) -> Deed:
+    """Change the daily limit of a sender that is there. Raises `NotFound`."""
+    row = await find_sender(conn, args.address, args.account)
+    change = p.SenderSet(
+        address=args.address,
+        account=row["account_key"],
+        channel=row["channel"],
+        daily_limit=args.daily_limit,
+    )
+    return await set_sender(conn, call, change)
+
+
+async def aim_test(conn: Conn, _call: Call, args: p.SenderTest) -> Deed:
+    """The sender that is to be tried, in `sender`; the audit row, ahead of the message."""
+    row = await find_sender(conn, args.address, args.account)
+    return Deed(
+        result={"sender": dict(row)}, accounts=(row["account_id"],), target=args.address
+    )
+
+
 async def pause_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
     return await _turn_sender(conn, args, "paused")
 

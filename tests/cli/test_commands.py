@@ -57,6 +57,8 @@ LINES = [
     ),
     ("sender list --channel sms", "sender.list", {"channel": "sms", "limit": 100}),
     ("sender show a@b.c", "sender.show", {"address": "a@b.c"}),
+    ("sender limit a@b.c 7", "sender.limit", {"address": "a@b.c", "daily_limit": 7}),
+    ("sender test a@b.c --to me@b.c", "sender.test", {"address": "a@b.c", "to": "me@b.c"}),
     ("sender pause a@b.c", "sender.pause", {"address": "a@b.c"}),
     ("sender resume a@b.c", "sender.resume", {"address": "a@b.c"}),
     (
@@ -283,6 +285,12 @@ LINES = [
     ("resume --all", "daemon.resume", {"all": True}),
     ("status", "daemon.status", {}),
     ("whoami --account acme", "daemon.whoami", {"account": "acme"}),
+    (
+        "logs tail --level warning --event admin --after 3",
+        "logs.tail",
+        {"level": "warning", "event": "admin", "after": 3, "limit": 100},
+    ),
+    ("logs level debug", "logs.level", {"level": "debug"}),
     ("node list", "node.list", {}),
     (
         "audit list --who ann --since 1d --method campaign.pause --target w",

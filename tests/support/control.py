@@ -173,6 +173,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         ready=lambda: {"ready": True, "checks": []},
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
+        send_test=send,
         clock_set=set_clock,
         judge=judge,
         holidays=lambda _name: frozenset(),

@@ -1,0 +1,243 @@
+"""The commands of the contract, walked one by one against a real daemon.
+
+A row is a line, its exit code, and the keys that its JSON must have; of a list, those of an
+item. Rows run in their order, on one daemon and one database.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from dripd.cli.main import main
+from tests.stories.world import World
+from tests.support.postgres import Databases
+
+WELCOME = """
+campaign: welcome
+account: acme
+name: Welcome
+sender: hello@acme.test
+steps:
+  - {key: hello, do: email, subject: "Hi {First Name}", text: Hello}
+  - {key: call, do: custom_task, title: Call, assignee: ann}
+  - {key: nudge, do: email, delay: 3d, subject: Still there?, text: We are.}
+"""
+
+RUN = (
+    "id account_id campaign_key version contact_id run_no status end_reason step_key due_at"
+    " hold_reason release_at started_at ended_at reset_at owner conversation_ref"
+)
+STEP = "enrollment_id seq step_key kind outcome reason started_at finished_at"
+DELIVERY = (
+    "id account_id enrollment_id step_key run_no channel sender_id to_address idempotency_key"
+    " state attempt provider provider_id segments subject leased_at sent_at accepted_at reason"
+)
+TASK = (
+    "id account_id enrollment_id step_key kind title assignee due_at state payload closed_by"
+    " closed_at campaign_key category reminder_at"
+)
+ACCOUNT = (
+    "key name plan timezone send_window rate subscription_active status postal_address writer"
+)
+
+Row = tuple[str, int, str]
+
+ROWS: list[Row] = [
+    ("version", 0, "version daemon"),
+    ("whoami", 0, "uid user role why operator"),
+    ("ready", 0, "ready checks"),
+    ("status", 0, "state version deployment clock db daemons due_now held unknown gateway"),
+    ("clock show", 0, "mode now"),
+    ("clock set 2026-01-05T09:00:00Z", 0, "now"),
+    ("clock set 2025-01-01T00:00:00Z", 6, ""),
+    ("account set beta --name Beta --plan professional --timezone Europe/Oslo", 0, "changed"),
+    ('account set beta --window \'{days: [mon], from: "09:00", to: "17:00"}\'', 0, ""),
+    ("account set beta --rate 20/s --subscription off --postal-address Street", 0, ""),
+    ("account set beta --timezone Europe/Olso", 2, ""),
+    ("account list", 0, ACCOUNT),
+    ("account show beta", 0, f"{ACCOUNT} balance cap holds"),
+    ("account show nobody", 3, ""),
+    ("account pause beta --reason test", 0, "changed"),
+    ("account resume beta", 0, "changed"),
+    (
+        "sender set sales@beta.test --account beta --channel email --provider sink"
+        " --owner ann --shared account --rate 5/s --daily-limit 9",
+        0,
+        "changed",
+    ),
+    (
+        "sender list",
+        0,
+        "id account_id address channel provider owner shared rate daily_limit status",
+    ),
+    ("sender show sales@beta.test", 0, "address provider"),
+    ("sender pause sales@beta.test", 0, "changed"),
+    ("sender resume sales@beta.test", 0, "changed"),
+    ("sender limit sales@beta.test 4", 0, "changed"),
+    ("sender limit nobody@beta.test 4", 3, ""),
+    ("sender test sales@beta.test --to me@x.test", 0, "state reason"),
+    ("operator set ann --account beta --role member --board leads", 0, "changed"),
+    ("operator list", 0, "account_id name role boards"),
+    ("operator remove ann --account beta", 0, "changed"),
+    ("list set vip --account acme --kind bucket", 0, "changed"),
+    (
+        "contact add c1 --account acme --email c1@x.test --phone +4930123 --attr tier=gold --attr first_name=Ann",
+        0,
+        "",
+    ),
+    (
+        'contact add c2 --account acme --email c2@x.test --tag hot --attrs \'{"first_name": "Bo"}\'',
+        0,
+        "changed",
+    ),
+    ("list add vip c1 c2 --account acme", 0, "changed items"),
+    ("list remove vip c2 --account acme", 0, "changed items"),
+    ("list show vip --account acme", 0, "contact_id external_id added_at"),
+    ("list list --account acme", 0, "account_id key kind is_static"),
+    ("contact list --account acme --where \"attrs.tier == 'gold'\"", 0, "id external_id email"),
+    ("contact show c1", 0, "external_id email phone timezone owner service_owner attrs tags"),
+    ("contact update c1 --op 'city set Oslo'", 0, "changed"),
+    ("contact tag c1 warm", 0, "changed"),
+    ("contact untag c1 warm", 0, "changed"),
+    ("contact import {c.csv} --account acme", 0, "changed items"),
+    (
+        "campaign validate {welcome.yaml}",
+        0,
+        "ok campaign version draft changed faults warnings",
+    ),
+    ("campaign plan {welcome.yaml}", 10, "changes live inflight confirm"),
+    ("campaign apply {welcome.yaml}", 0, "ok campaign version draft changed faults warnings"),
+    (
+        "campaign publish welcome --yes",
+        0,
+        "ok campaign version changed faults warnings inflight",
+    ),
+    ("campaign plan welcome", 0, "changes live inflight confirm"),
+    ("campaign activate welcome", 0, "changed"),
+    ("campaign list", 0, "account_id key name status live_version has_draft owner board"),
+    (
+        "campaign show welcome --policy",
+        0,
+        "definition status live_version has_draft triggers policy",
+    ),
+    ("campaign export welcome", 0, ""),
+    ("campaign diff welcome", 0, ""),
+    ("campaign trigger add welcome --on list_added --list vip", 0, "changed"),
+    ("list trigger remove vip welcome", 0, "changed"),
+    ("enroll add welcome c1 --key k1", 0, "items"),
+    ("enroll add welcome nobody", 1, "items"),
+    ("enroll add welcome c2 nobody", 8, "items"),
+    ("enroll add nothing c1", 3, ""),
+    ("enroll import welcome {e.csv}", 0, "items"),
+    ("clock advance 1h", 0, "now"),
+    ("enroll list --campaign welcome", 0, RUN),
+    ("enroll show 1", 0, f"{RUN} steps"),
+    ("enroll show 999999", 3, ""),
+    ("enroll explain 1", 0, "enrollments"),
+    ("contact explain c1", 0, "enrollments"),
+    ("contact timeline c1", 0, "at kind campaign_key enrollment_id step_key detail"),
+    (
+        "campaign stats welcome",
+        0,
+        "enrolled active completed removed terminated goal sent goal_text steps",
+    ),
+    ("delivery list", 0, DELIVERY),
+    ("delivery show 1-1", 0, DELIVERY),
+    ("delivery show 9-9", 3, ""),
+    ("task list --kind custom --assignee ann", 0, TASK),
+    ("task assign 1 --to bob", 0, "changed"),
+    ("task done 1 --text ok", 0, "changed"),
+    ("task cancel 2", 0, "changed"),
+    ("notification list", 0, ""),
+    ("enroll reset --enrollment 1", 0, "changed items"),
+    ("enroll due-now --contact c2", 0, "changed items"),
+    ("enroll skip --contact c1", 0, "changed items"),
+    ("enroll stop --contact c1 --contact c2 --dry-run", 0, "changed items"),
+    ("enroll stop --campaign welcome --yes", 0, "changed items"),
+    ("dead list", 0, ""),
+    ("suppress add x@x.test --reason asked", 0, "changed items"),
+    ("suppress check x@x.test", 0, "suppressed entries"),
+    ("suppress import {s.csv}", 0, "changed items"),
+    ("suppress export", 0, "channel address reason expires_at"),
+    ("suppress remove x@x.test --yes", 0, "changed items"),
+    ("event add reply --contact c1 --dedup-key d1", 0, ""),
+    ("contact send c1 --subject Hi --text Hello", 0, ""),
+    ("campaign pause welcome --yes --reason test", 0, "changed"),
+    ("campaign resume welcome", 0, "changed"),
+    ("campaign deactivate welcome --yes", 0, "changed"),
+    ("campaign archive welcome --yes", 0, "changed"),
+    ("pause --all --dry-run --yes", 0, ""),
+    ("pause --all", 6, ""),
+    ("pause --all --yes --reason test", 0, "changed"),
+    ("resume --all", 0, "changed"),
+    ("contact erase c2 --yes", 0, "changed"),
+    ("logs level", 0, "level"),
+    ("logs level debug", 0, "level before changed"),
+    ("logs level info", 0, "level before changed"),
+    ("logs tail --limit 5", 0, "seq ts level event"),
+    ("node list", 0, "node incarnation heartbeat_at accounts"),
+    ("audit list --since 1d", 0, "id at node uid user role method target reason result"),
+    ("call daemon.status", 0, "state"),
+    ("call no.such", 1, ""),
+    ("account nonsense", 2, ""),
+]
+
+FILES = {
+    "welcome.yaml": WELCOME,
+    "c.csv": "external_id,email,tags,city\nc3,c3@x.test,hot;new,Oslo\nc4,c4@x.test,,\n",
+    "e.csv": "external_id,size\nc3,3\nc4,4\n",
+    "s.csv": "address,channel,reason\na@x.test,email,asked\n+4912,sms,asked\n",
+}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A short path: a socket's has 107 bytes at most."""
+    with TemporaryDirectory(prefix="dripd-") as folder:
+        for name, text in FILES.items():
+            (Path(folder) / name).write_text(text)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def world(pg_databases: Databases, place: Path) -> Iterator[World]:
+    with pg_databases.fresh() as dsn, World(dsn, place) as world:
+        yield world
+
+
+@pytest.mark.parametrize(("line", "code", "keys"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_command_of_the_contract(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    code: int,
+    keys: str,
+) -> None:
+    monkeypatch.setenv("DRIPD_SOCKET", str(world.socket))
+    words = shlex.split(line)
+    for name in FILES:
+        words = [word.replace(f"{{{name}}}", str(world.state / name)) for word in words]
+
+    found = main([*words, "--json"])
+
+    out, err = capsys.readouterr()
+    assert code == found, err
+    if not out:
+        failure = json.loads(err)
+        assert failure["schema"] == 1
+        assert failure["error"].keys() >= {"code", "message", "path", "hint", "faults"}
+        return
+    answer = json.loads(out)
+    assert answer["schema"] == 1
+    wanted = set(keys.split())
+    if "items" in answer and wanted - set(answer):
+        assert "next" in answer
+        answer = answer["items"][0]
+    assert set() == wanted - set(answer)
