@@ -27,17 +27,13 @@ from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control
-from dripd.engine.admit import admit
+from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
-from dripd.engine.feed import feed
 from dripd.engine.individual import send_individual, send_test
-from dripd.engine.lease import lease
-from dripd.engine.look import Watch, look, look_once
+from dripd.engine.look import Watch, look_once
 from dripd.engine.pipeline import Pipeline
-from dripd.engine.record import record, record_once
-from dripd.engine.send import queues, send
+from dripd.engine.record import record_once
 from dripd.engine.settle import move_to
-from dripd.engine.sweep import sweep
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.gateway import app as gateway
 from dripd.log import get
@@ -99,7 +95,6 @@ class Daemon:
         self.directory = Directory(store)
         self.pipe = Pipeline(store, self.directory, clock, self.incarnation, tuning)
         self.channels = {**build_channels(config, store), **channels}
-        queues(self.pipe, self.channels)
         self.mover = trio.Lock()
         self.buried = trio.Event()
 
@@ -143,7 +138,7 @@ class Daemon:
 
     async def clock_set(self, to: Instant) -> Mapping[str, object]:
         async with self.mover:
-            visited = await move_to(self.pipe, self.store, to)
+            visited = await move_to(self.pipe, to)
         return {"mode": "manual", "now": format_instant(self.clock.now()), "visited": visited}
 
     async def judge(self, cv_ids: Sequence[int]) -> DeskJudge:
@@ -157,9 +152,7 @@ class Daemon:
             status=self.status,
             ready=self.ready,
             kick=self.kick,
-            send_individual=partial(
-                send_individual, self.pipe, self.store, self.channels, self.deployment
-            ),
+            send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,
             judge=self.judge,
@@ -238,7 +231,7 @@ async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant |
 async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
-    await look_once(pipe, daemon.clock, Watch())
+    await look_once(pipe, Watch())
     methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
     try:
@@ -253,7 +246,14 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                         info=info,
                     )
                 )
-                start_stages(daemon, stages, outer)
+                stages_of.start(
+                    pipe,
+                    daemon.channels,
+                    daemon.deployment,
+                    stages=stages,
+                    recorders=outer,
+                )
+                stages.start_soon(pulse, daemon)
                 await start_gateway(daemon, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
@@ -266,22 +266,6 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
         with trio.CancelScope(shield=True), trio.move_on_after(10):
             await _leave(daemon)
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
-
-
-def start_stages(daemon: Daemon, stages: trio.Nursery, outer: trio.Nursery) -> None:
-    """Everything that runs for ever. Records outlive the stages that make them."""
-    pipe = daemon.pipe
-    stages.start_soon(look, pipe, daemon.clock)
-    stages.start_soon(admit, pipe)
-    stages.start_soon(feed, pipe)
-    stages.start_soon(sweep, pipe)
-    stages.start_soon(pulse, daemon)
-    for _ in range(2):
-        stages.start_soon(lease, pipe)
-        outer.start_soon(record, pipe)
-    for channel in daemon.channels.values():
-        for _ in range(channel.concurrency):
-            stages.start_soon(send, pipe, channel, daemon.deployment)
 
 
 async def start_gateway(daemon: Daemon, outer: trio.Nursery) -> None:

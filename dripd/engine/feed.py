@@ -16,6 +16,7 @@ import trio
 from dripd.campaigns.enrollment import DueKey, LaneClass
 from dripd.clock import Instant
 from dripd.engine.pipeline import LaneState, Pipeline
+from dripd.errors import StoreError
 from dripd.store.protocol import WHOLE_ACCOUNT, ParkRow
 
 LANE_MOST = 400
@@ -123,7 +124,12 @@ async def load_near(pipe: Pipeline) -> bool:
         pipe.lanes[
             account, lane
         ].loaded_to = horizon  # what is inserted meanwhile comes by itself
-    keys = await pipe.store.load(wanted, horizon)
+    try:
+        keys = await pipe.store.load(wanted, horizon)
+    except StoreError:
+        for account, lane, *_ in wanted:
+            reset(pipe.lanes[account, lane], Instant(0))
+        raise
     await pipe.directory.load_versions({key.cv_id for key in keys})
     await _take_in(pipe, wanted, keys, horizon)
     return len(wanted) == LANES_A_LOAD

@@ -13,12 +13,11 @@ from dripd.campaigns.sms import segments
 from dripd.channels.base import Channel, Message
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, NotFound
-from dripd.store.postgres import PostgresStore
+from dripd.store.protocol import IndividualEnd, IndividualSend
 
 
 async def send_individual(  # noqa: PLR0913 - the words of one message
     pipe: Pipeline,
-    store: PostgresStore,
     channels: Mapping[str, Channel],
     deployment: str,
     *,
@@ -42,9 +41,16 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
         raise NotFound(
             f"no usable {channel} sender", code="no_sender", hint="`dripd sender set` makes one"
         )
-    number, address, suppressed = await store.start_individual(
-        account_id, contact_id, pipe.incarnation, found.id, channel, requested_by, subject
+    wish = IndividualSend(
+        account_id=account_id,
+        contact_id=contact_id,
+        incarnation=pipe.incarnation,
+        sender_id=found.id,
+        channel=channel,
+        requested_by=requested_by,
+        subject=subject,
     )
+    number, address, suppressed = await pipe.store.start_individual(wish)
     if number is None:
         why = (
             "suppressed" if suppressed else ("no_address" if channel == "email" else "no_phone")
@@ -69,7 +75,16 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
     state, provider_id, reason = _state(outcome)
     n = segments(text).n if channel == "sms" else None
     with trio.CancelScope(shield=True):
-        await store.end_individual(account_id, number, state, provider_id, reason, n)
+        await pipe.store.end_individual(
+            IndividualEnd(
+                account_id=account_id,
+                id=number,
+                state=state,
+                provider_id=provider_id,
+                reason=reason,
+                segments=n,
+            )
+        )
     return {"delivery_id": f"i-{number}", "state": state, "reason": reason, "warning": None}
 
 

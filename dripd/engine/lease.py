@@ -14,16 +14,13 @@ from dripd.clock import Instant
 from dripd.engine.feed import park, reset
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import dispatch
-from dripd.errors import StoreUnavailable
-from dripd.log import get
+from dripd.errors import StoreError
 from dripd.ratelimit.bucket import Wait
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
 from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
 
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
-
-log = get("lease")
 
 
 async def lease(pipe: Pipeline) -> None:
@@ -57,6 +54,11 @@ async def lease_once(pipe: Pipeline) -> bool:
         await park(pipe, parks)
         if groups:
             await _ask(pipe, groups)
+    except StoreError:
+        for account, entries in picked:
+            for lane in {lane for lane, _ in entries}:
+                _tell_anew(pipe, account, lane)
+        raise
     finally:
         pipe.busy -= accounts
     pipe.wake("lease")
@@ -71,13 +73,6 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
             result = await pipe.store.lease(
                 pipe.incarnation, groups, pipe.tuning.lease_ahead_ms
             )
-    except StoreUnavailable as error:
-        log.warning("store.lost", reason=error.code)
-        for group in groups:
-            for key in group.keys:
-                _tell_anew(pipe, group.account_id, key)
-        await trio.sleep(0.2)  # noqa: TID251 - the database is away: do not spin
-        return
     finally:
         pipe.asked -= asked
     if result.granted:
@@ -168,7 +163,7 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
             case Refusal.EVENT | Refusal.LOCKED | Refusal.SUPPRESSED:
                 pipe.wake("inbox")
                 pipe.wake("look")
-                _tell_anew(pipe, account_id, key)
+                _tell_anew(pipe, account_id, key.lane)
             case Refusal.HELD:
                 reset(pipe.lanes[account_id, key.lane], None)
             case Refusal.GONE:
@@ -181,9 +176,9 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
     pipe.wake("feed")
 
 
-def _tell_anew(pipe: Pipeline, account_id: int, key: LeaseKey) -> None:
-    """A moment later SQL tells of the key again, if it still stands."""
-    pipe.again.append((trio.current_time() + AGAIN_S, account_id, key.lane))
+def _tell_anew(pipe: Pipeline, account_id: int, lane: int) -> None:
+    """A moment later SQL tells again of what still stands in the lane."""
+    pipe.again.append((trio.current_time() + AGAIN_S, account_id, lane))
 
 
 def _give_token_back(pipe: Pipeline, account_id: int, lane: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from dripd.clock import Clock, Instant, ManualClock
+from dripd.clock import Instant, ManualClock
 from dripd.engine.feed import learn, reset
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
@@ -30,19 +30,19 @@ class Watch:
         self.learnt_at = -1e9
 
 
-async def look(pipe: Pipeline, clock: Clock) -> None:
+async def look(pipe: Pipeline) -> None:
     """Look, for ever."""
     watch = Watch()
     while True:
         try:
-            await look_once(pipe, clock, watch)
+            await look_once(pipe, watch)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(0.5)  # noqa: TID251 - the database is away
         await pipe.wait("look", pipe.tuning.poll_ms / 1000)
 
 
-async def look_once(pipe: Pipeline, clock: Clock, watch: Watch) -> None:
+async def look_once(pipe: Pipeline, watch: Watch) -> None:
     """One look, and what follows from it."""
     seen = await pipe.store.look(list(watch.seen))
     await _mind_nodes(pipe, seen, watch)
@@ -59,6 +59,7 @@ async def look_once(pipe: Pipeline, clock: Clock, watch: Watch) -> None:
         pipe.wake("admit")
     if seen.events:
         await inbox(pipe, seen.events)
+    clock = pipe.clock
     if seen.manual and isinstance(clock, ManualClock) and seen.now > clock.now():
         clock.set(seen.now)
         await make_days(pipe, None)

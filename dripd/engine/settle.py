@@ -10,13 +10,12 @@ import trio
 from dripd.clock import Instant
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, TimedOut
-from dripd.store.postgres import PostgresStore
 
 PATIENCE_S = 120.0
 """Real time without any progress after which the mover gives up and says what is not settled."""
 
 
-async def settle(pipe: Pipeline, store: PostgresStore) -> None:
+async def settle(pipe: Pipeline) -> None:
     """Wait until nothing more is due at the present instant. Raises `TimedOut`."""
     calm = 0
     began = trio.current_time()
@@ -24,7 +23,7 @@ async def settle(pipe: Pipeline, store: PostgresStore) -> None:
     while calm < 2:
         for stage in ("look", "admit", "feed", "lease", "done"):
             pipe.wake(stage)
-        unsettled = await store.unsettled()
+        unsettled = await pipe.store.unsettled()
         calm = 0 if unsettled else calm + 1
         progress = pipe.counters.leased + pipe.counters.recorded
         if progress != before:
@@ -38,38 +37,38 @@ async def settle(pipe: Pipeline, store: PostgresStore) -> None:
             await trio.sleep(0.01)  # noqa: TID251 - a poll of SQL in real time
 
 
-async def move_to(pipe: Pipeline, store: PostgresStore, until: Instant) -> int:
+async def move_to(pipe: Pipeline, until: Instant) -> int:
     """Visit every instant up to *until*, settling at each. Returns how many were visited.
 
     Raises `Conflict` for an earlier instant than the present.
     """
     if until < pipe.clock.now():
         raise Conflict("the manual clock moves only forward", code="clock_back")
-    let_go = await store.own_clock()
+    let_go = await pipe.store.own_clock()
     if let_go is None:
         raise Conflict("somebody else moves the clock", code="clock_busy", hint="wait for them")
     try:
-        return await _visit(pipe, store, until)
+        return await _visit(pipe, until)
     finally:
         with trio.CancelScope(shield=True):
             await let_go()
 
 
-async def _visit(pipe: Pipeline, store: PostgresStore, until: Instant) -> int:
+async def _visit(pipe: Pipeline, until: Instant) -> int:
     visited = 0
     while True:
-        await settle(pipe, store)
-        upcoming = await store.next_instant()
+        await settle(pipe)
+        upcoming = await pipe.store.next_instant()
         target = until if upcoming is None else Instant(min(upcoming, until))
         if target > pipe.clock.now():
-            await store.move_clock(target)
+            await pipe.store.move_clock(target)
             visited += 1
         elif target >= until:
             return visited
         else:
-            await store.move_clock(Instant(pipe.clock.now()))
+            await pipe.store.move_clock(Instant(pipe.clock.now()))
         if target >= until:
-            await settle(pipe, store)
-            again = await store.next_instant()
+            await settle(pipe)
+            again = await pipe.store.next_instant()
             if again is None or again > until:
                 return visited

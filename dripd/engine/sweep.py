@@ -38,6 +38,7 @@ async def sweep_once(pipe: Pipeline) -> int:
         adopted = await pipe.store.reap(pipe.incarnation, NODE_TIMEOUT_MS)
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
         await pipe.store.sweep()
+        await pipe.store.remind()
     if not orphans:
         return 0
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})

@@ -12,7 +12,7 @@ trio's. Doors and views are those of `memory_doors` and `memory_views`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -24,8 +24,10 @@ from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreUnavailable
 from dripd.store import (
     memory_admit,
+    memory_clock,
     memory_directory,
     memory_inbox,
+    memory_individual,
     memory_lease,
     memory_nodes,
     memory_record,
@@ -41,6 +43,9 @@ from dripd.store.protocol import (
     Digest,
     Digested,
     Head,
+    IndividualEnd,
+    IndividualSend,
+    IndividualStart,
     LaneRow,
     LeaseGroup,
     LeaseResult,
@@ -73,6 +78,7 @@ class MemoryStore(Doors, Views):
     def __init__(self, clock: Clock, *, manual: bool = False) -> None:
         super().__init__(Tables(clock, _read_trio_clock))
         self._manual = manual
+        self._moving = False
         self._losers = Losers()
         self._losses: dict[str, list[Loss]] = {}
         self._released: trio.Event | None = None
@@ -322,6 +328,33 @@ class MemoryStore(Doors, Views):
 
     async def remind(self) -> None:
         await self._unit("remind", lambda: memory_nodes.remind(self._tables))
+
+    async def start_individual(self, wish: IndividualSend) -> IndividualStart:
+        return await self._unit(
+            "start_individual", lambda: memory_individual.start(self._tables, wish)
+        )
+
+    async def end_individual(self, end: IndividualEnd) -> None:
+        await self._unit("end_individual", lambda: memory_individual.end(self._tables, end))
+
+    async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
+        async def let_go() -> None:
+            self._moving = False
+
+        def take() -> bool:
+            mine, self._moving = not self._moving, True
+            return mine
+
+        return let_go if await self._unit("own_clock", take) else None
+
+    async def move_clock(self, at: Instant) -> bool:
+        return await self._unit("move_clock", lambda: memory_clock.move(self._tables, at))
+
+    async def next_instant(self) -> Instant | None:
+        return await self._unit("next_instant", lambda: memory_clock.next_instant(self._tables))
+
+    async def unsettled(self) -> list[str]:
+        return await self._unit("unsettled", lambda: memory_clock.unsettled(self._tables))
 
     async def write(self, rows: Sequence[SinkRow]) -> list[str]:
         """`SinkWriter`: committed before it answers."""

@@ -11,6 +11,7 @@ from itertools import islice
 
 from dripd.campaigns.enrollment import Leased
 from dripd.clock import DAY, Instant
+from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
 from dripd.store.memory_record import notify
 from dripd.store.memory_rows import Claim, Node
@@ -63,6 +64,7 @@ def reap(tables: Tables, incarnation: int, timeout_ms: int) -> list[int]:
     page = list(
         islice((c for c in claims if not _is_alive(tables, c.incarnation)), CLAIMS_MOST)
     )
+    forget_lost(tables)
     return [_adopt(tables, incarnation, claim) for claim in page]
 
 

@@ -333,6 +333,25 @@ class Notification:
 
 
 @dataclass(slots=True, kw_only=True)
+class Individual:
+    account_id: int
+    id: int
+    contact_id: int
+    incarnation: int
+    sender_id: int
+    channel: str
+    to_address: str
+    subject: str
+    leased_at: Instant
+    state: str = "leased"
+    provider_id: str | None = None
+    segments: int | None = None
+    reason: str | None = None
+    sent_at: Instant | None = None
+    accepted_at: Instant | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class SinkRule:
     id: int
     recipient_like: str

@@ -29,6 +29,7 @@ from dripd.store.memory_rows import (
     EventIn,
     EventLog,
     Evidence,
+    Individual,
     JournalLine,
     Lane,
     Mark,
@@ -190,6 +191,7 @@ class Tables:
         self.tasks: Table[Ids, Task] = Table(undo)
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
         self.notifications: Table[Ids, Notification] = Table(undo)
+        self.individuals: Table[Ids, Individual] = Table(undo)
         self.sink: Table[int, tuple[Instant, SinkRow]] = Table(undo)
         self.sink_rules: Table[int, SinkRule] = Table(undo)
         self.nodes: Table[int, Node] = Table(undo)

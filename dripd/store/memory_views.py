@@ -37,7 +37,8 @@ class Views:
 
     def deliveries(self) -> list[ViewRow]:
         """`dripd.delivery`: what was attempted, in that order, then what is in flight."""
-        return [*_attempted(self._tables), *_in_flight(self._tables)]
+        tables = self._tables
+        return [*_attempted(tables), *_in_flight(tables), *_individual(tables)]
 
     def step_runs(self) -> list[ViewRow]:
         """`dripd.step_run`, in the order in which they were recorded."""
@@ -322,6 +323,24 @@ def _leased(tables: Tables, row: DueStep, claim: Claim) -> ViewRow:
         "accepted_at": None,
         "reason": None,
     }
+
+
+def _individual(tables: Tables) -> Iterator[ViewRow]:
+    columns = (
+        "account_id", "channel", "sender_id", "to_address", "state", "provider_id", "segments",
+        "subject", "leased_at", "sent_at", "accepted_at", "reason",
+    )  # fmt: skip
+    for row in tables.individuals:
+        sender = tables.senders.get((row.account_id, row.sender_id))
+        yield {name: getattr(row, name) for name in columns} | {
+            "id": f"i-{row.id}",
+            "enrollment_id": None,
+            "step_key": None,
+            "run_no": None,
+            "idempotency_key": f"dripd:{tables.deployment}:i-{row.id}",
+            "attempt": 1,
+            "provider": sender.provider if sender is not None else None,
+        }
 
 
 def _key(tables: Tables, enrollment_id: int, run_no: int, step_key: str) -> str:

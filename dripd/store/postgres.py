@@ -34,6 +34,9 @@ from dripd.store.protocol import (
     Digest,
     Digested,
     Head,
+    IndividualEnd,
+    IndividualSend,
+    IndividualStart,
     LaneRow,
     LeaseGroup,
     LeaseResult,
@@ -246,13 +249,31 @@ class PostgresStore:
 
     # individual sends
 
-    async def start_individual(self, *args: Any) -> tuple[int | None, str | None, bool]:
-        """(id, address, suppressed); id None: nothing was written. Raises as every unit."""
-        rows = await self._read(_fetch, "start_individual", *args)
-        return tuple(rows[0]) if rows else (None, None, False)
+    async def start_individual(self, wish: IndividualSend) -> IndividualStart:
+        rows = await self._read(
+            _fetch,
+            "start_individual",
+            wish.account_id,
+            wish.contact_id,
+            wish.incarnation,
+            wish.sender_id,
+            wish.channel,
+            wish.requested_by,
+            wish.subject,
+        )
+        return IndividualStart(*rows[0]) if rows else IndividualStart(None, None, False)
 
-    async def end_individual(self, *args: Any) -> None:
-        await self._read(_execute, "end_individual", *args)
+    async def end_individual(self, end: IndividualEnd) -> None:
+        await self._read(
+            _execute,
+            "end_individual",
+            end.account_id,
+            end.id,
+            end.state,
+            end.provider_id,
+            end.reason,
+            end.segments,
+        )
 
     # the manual clock
 
@@ -278,7 +299,7 @@ class PostgresStore:
             await self._read(_execute, "start_clock", at)
 
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
-        """Become the one mover of the clock; None: somebody is. Call the answer to let go."""
+        """As the protocol says, by an advisory lock of a connection of its own."""
 
         async def take() -> Any:
             conn = await self._sink.acquire(timeout=10)
@@ -295,7 +316,6 @@ class PostgresStore:
         return None if conn is None else partial(self._bridge.run, give, conn)
 
     async def move_clock(self, at: Instant) -> bool:
-        """Forward only: False if the clock is already later."""
         return bool(await self._read(_fetch, "move_clock", at))
 
     async def next_instant(self) -> Instant | None:
@@ -303,7 +323,6 @@ class PostgresStore:
         return rows[0][0] if rows else None
 
     async def unsettled(self) -> list[str]:
-        """The words for what keeps the present instant from being settled; [] = settled."""
         rows = await self._read(_fetch, "unsettled")
         return [word for word, true in rows[0].items() if true]
 

@@ -7,7 +7,7 @@ exist a million times are slotted and mutable; values are frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -232,6 +232,42 @@ class Look:
     """(incarnation, alive)"""
 
 
+# --- individual sends ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndividualSend:
+    """One message that a person asked for; `incarnation` is the daemon that sends it."""
+
+    account_id: int
+    contact_id: int
+    incarnation: int
+    sender_id: int
+    channel: str
+    requested_by: str
+    subject: str
+
+
+class IndividualStart(NamedTuple):
+    """`id` None: nothing was written, for there is no `address`, or it is `suppressed`."""
+
+    id: int | None
+    address: str | None
+    suppressed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndividualEnd:
+    """What came of it: `state` is a word of `dripd.delivery`."""
+
+    account_id: int
+    id: int
+    state: str
+    provider_id: str | None
+    reason: str | None
+    segments: int | None
+
+
 Decide = Callable[[Sequence[RequestRow], Instant], list[Decision]]
 Digest = Callable[[Sequence[EventRow], Sequence[RunRow], Instant], list[InboxEffect]]
 
@@ -320,6 +356,30 @@ class Store(Protocol):
 
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""
+        ...
+
+    # individual sends
+    async def start_individual(self, wish: IndividualSend) -> IndividualStart:
+        """Written and counted before a byte leaves."""
+        ...
+
+    async def end_individual(self, end: IndividualEnd) -> None: ...
+
+    # the manual clock
+    async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
+        """Become the one mover of the clock; None: somebody is. Call the answer to let go."""
+        ...
+
+    async def move_clock(self, at: Instant) -> bool:
+        """Forward only: False if the clock is already later."""
+        ...
+
+    async def next_instant(self) -> Instant | None:
+        """The next instant after the present one at which anything comes up."""
+        ...
+
+    async def unsettled(self) -> list[str]:
+        """The words for what keeps the present instant from being settled; [] = settled."""
         ...
 
     # the built-in sink (`channels.base.SinkWriter`), on a connection of its own

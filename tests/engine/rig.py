@@ -12,14 +12,10 @@ from dripd.campaigns.parse import parse
 from dripd.channels.base import Message, Settle
 from dripd.channels.sink import SinkChannel
 from dripd.clock import Instant, parse_instant
-from dripd.engine.admit import admit
+from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory
-from dripd.engine.feed import feed
-from dripd.engine.lease import lease
-from dripd.engine.look import Watch, look, look_once
+from dripd.engine.look import Watch, look_once
 from dripd.engine.pipeline import Pipeline
-from dripd.engine.record import record
-from dripd.engine.send import queues, send
 from dripd.engine.tuning import Tuning
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.store.memory import MemoryStore
@@ -100,7 +96,6 @@ class Rig:
         self.store = NotingStore(self.clock)
         self.sink = sink
         self.pipe = Pipeline(self.store, Directory(self.store), self.clock, 1001, tuning)
-        queues(self.pipe, {"sink": sink})
         self._contacts = 0
 
     def account(self, key: str, *, step: dict[str, object] | None = None, **how: str) -> int:
@@ -129,14 +124,10 @@ class Rig:
         """All stages run inside."""
         pipe = self.pipe
         await self.store.join(pipe.incarnation, "rig", "0")
-        await look_once(pipe, self.clock, Watch())
+        await look_once(pipe, Watch())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(look, pipe, self.clock)
-            nursery.start_soon(admit, pipe)
-            nursery.start_soon(feed, pipe)
-            for _ in range(2):
-                nursery.start_soon(lease, pipe)
-                nursery.start_soon(record, pipe)
-                nursery.start_soon(send, pipe, self.sink, "test")
+            stages_of.start(
+                pipe, {"sink": self.sink}, "test", stages=nursery, recorders=nursery
+            )
             yield
             nursery.cancel_scope.cancel()

@@ -7,6 +7,7 @@ has a fixture `world` (`tests.store.world.World`).
 from __future__ import annotations
 
 from tests.store.suite_admit import AdmitSuite, FeedSuite
+from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
 from tests.store.suite_record import EffectSuite, RecordSuite
@@ -21,5 +22,7 @@ class Conformance(
     EffectSuite,
     InboxSuite,
     SinkSuite,
+    ClockSuite,
+    IndividualSuite,
 ):
     """Everything that the protocol promises."""

@@ -1,0 +1,60 @@
+"""Messages that a person asked for, in memory: the twin of `individual.sql`."""
+
+from __future__ import annotations
+
+from dripd.store.memory_rows import Individual
+from dripd.store.memory_tables import Tables
+from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart
+
+
+def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
+    """The row stands before a byte leaves; never counted against the cap, never windowed."""
+    contact = tables.contacts.get((wish.account_id, wish.contact_id))
+    if contact is None:
+        return IndividualStart(None, None, False)
+    address = contact.phone if wish.channel == "sms" else contact.email
+    suppressed = tables.is_suppressed(wish.account_id, wish.channel, address)
+    if address is None or suppressed:
+        return IndividualStart(None, address, suppressed)
+    number = tables.next_id()
+    row = Individual(
+        account_id=wish.account_id,
+        id=number,
+        contact_id=wish.contact_id,
+        incarnation=wish.incarnation,
+        sender_id=wish.sender_id,
+        channel=wish.channel,
+        to_address=address,
+        subject=wish.subject,
+        leased_at=tables.now(),
+    )
+    tables.individuals.add((wish.account_id, number), row)
+    day = tables.day_at(wish.account_id, tables.now())
+    if day is not None:
+        key = (day.account_id, day.local_date)
+        tables.days.change(key, individual=day.individual + 1)
+    return IndividualStart(number, address, False)
+
+
+def end(tables: Tables, end: IndividualEnd) -> None:
+    """What came of it."""
+    row = tables.individuals[end.account_id, end.id]
+    tables.individuals.change(
+        (end.account_id, end.id),
+        state=end.state,
+        provider_id=end.provider_id,
+        reason=end.reason,
+        segments=end.segments,
+        sent_at=row.leased_at,
+        accepted_at=tables.now() if end.state == "accepted" else None,
+    )
+
+
+def forget_lost(tables: Tables) -> None:
+    """Messages whose daemon died: nobody knows whether they left."""
+    for row in tables.individuals:
+        node = tables.nodes.get(row.incarnation)
+        if row.state == "leased" and (node is None or node.dead):
+            tables.individuals.change(
+                (row.account_id, row.id), state="unknown", reason="daemon_died"
+            )

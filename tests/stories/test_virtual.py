@@ -1,0 +1,158 @@
+"""Whole campaigns in virtual time, several daemons, with the faults that only memory can play."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from trio.testing import MockClock
+
+from dripd.clock import DAY, MINUTE, Millis, parse_instant
+from tests.stories.virtual import virtual
+
+EMAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
+
+ONE = {"key": "one", **EMAIL}
+TWO = {"key": "two", "delay": "3d", **EMAIL}
+THREE = {"key": "three", "delay": "4d", **EMAIL}
+
+pytestmark = pytest.mark.trio
+
+
+async def test_a_week_of_mail_is_sent_once_each(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, TWO, THREE)
+        world.enroll(*(f"c{n}" for n in range(40)))
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert 120 == len(world.received()) == len(set(world.received()))
+        assert {"completed": 40} == world.ends()
+
+
+async def test_friday_evening_enrollment_waits_for_monday_nine_local(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        window = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}
+        world.campaign(ONE, window=window, timezone="America/New_York")
+        await world.advance_to("2026-01-09T23:00:00Z")  # Friday, 18:00 in New York
+        world.enroll("ann")
+
+        await world.advance_to("2026-01-12T13:59:59Z")
+        assert [] == world.received()
+        held = world.store.enrollments()[0]
+        assert ("held", "window") == (held["status"], held["hold_reason"])
+
+        await world.advance_to("2026-01-12T14:00:00Z")
+        assert [("ann@x.test", "one")] == world.received()
+
+
+async def test_two_daemons_never_send_one_step_twice(autojump_clock: MockClock) -> None:
+    async with virtual(daemons=2) as world:
+        world.campaign(ONE, TWO, THREE)
+        world.enroll(*(f"c{n}" for n in range(100)))
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert 300 == len(world.received()) == len(set(world.received()))
+
+
+async def test_daily_cap_holds_with_four_daemons(autojump_clock: MockClock) -> None:
+    async with virtual(daemons=4) as world:
+        world.store.add_plan("small", 30)
+        world.store.set_account(world.acme, plan="small")
+        world.campaign(ONE)
+        world.enroll(*(f"c{n}" for n in range(70)))
+
+        await world.advance_to("2026-01-08T09:00:00Z")
+
+        rows = {r["local_date"]: r["n"] for r in world.store.cap_usage() if r["n"]}
+        assert {date(2026, 1, 5): 30, date(2026, 1, 6): 30, date(2026, 1, 7): 10} == rows
+        assert 70 == len(set(world.received())) == len(world.received())
+
+
+async def test_reply_between_lease_and_send_stops_the_run(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, TWO)
+        world.sink.close()
+        world.enroll("ann")
+        await world.sink.waiting.wait()  # leased, and with its provider
+
+        world.store.event(world.acme, "reply", address="ann@x.test")
+        await world.wait_until(lambda: world.ends() == {"reply": 1})
+        world.sink.open.set()
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert [("ann@x.test", "one")] == world.received()  # on the wire: not to be recalled
+        assert ["accepted"] == [row["state"] for row in world.store.deliveries()]
+
+
+@pytest.mark.parametrize("loss", ["before", "after"])
+@pytest.mark.parametrize("unit", ["admit", "lease", "record", "digest", "load", "park"])
+async def test_a_lost_acknowledgement_neither_loses_nor_doubles(
+    unit: str, loss: str, autojump_clock: MockClock
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, TWO)
+        world.store.fail_next(unit, loss)  # type: ignore[arg-type]  # one of its two words
+        world.enroll(*(f"c{n}" for n in range(10)))
+        await world.pass_by(1)
+        world.store.age_claims(Millis(10 * MINUTE))  # a lease that nobody knows is found again
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert len(world.received()) == len(set(world.received()))
+        assert {"completed": 10} == world.ends()
+        in_doubt = [row for row in world.store.deliveries() if row["state"] == "unknown"]
+        assert 20 == len(world.received()) + len(in_doubt)
+        assert not in_doubt or (unit, loss) == ("lease", "after")
+
+
+async def test_steps_locked_by_somebody_else_wait_alone(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign({"key": "in", "do": "delay", "delay": "1h"}, ONE)
+        world.enroll("ann", "bob")
+        await world.advance_to("2026-01-05T09:30:00Z")
+        ann = world.store.enrollments()[0]["id"]
+
+        with world.store.lock_rows([ann]):
+            await world.store.move_clock(parse_instant("2026-01-05T10:00:00Z"))
+            await world.pass_by(5)
+
+            assert [("bob@x.test", "one")] == world.received()
+
+        await world.advance_to("2026-01-05T11:00:00Z")
+        assert [("bob@x.test", "one"), ("ann@x.test", "one")] == world.received()
+
+
+async def test_messages_of_a_daemon_that_died_are_unknown(autojump_clock: MockClock) -> None:
+    async with virtual(daemons=2) as world:
+        world.campaign(ONE, TWO)
+        world.sink.close()
+        world.enroll("ann")
+        await world.sink.waiting.wait()
+        holder = next(one for one in world.engines if one.pipe.unsent)
+        await holder.cut()
+        world.sink.open.set()
+        world.store.silence(holder.pipe.incarnation, Millis(DAY))
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert {"one": "unknown", "two": "accepted"} == {
+            row["step_key"]: row["state"] for row in world.store.deliveries()
+        }
+        assert {"completed": 1} == world.ends()
+
+
+async def test_the_database_away_for_a_while_loses_nothing(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, TWO)
+        world.enroll(*(f"c{n}" for n in range(20)))
+        world.store.away = True
+        await world.pass_by(60)
+        world.store.away = False
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert 40 == len(world.received()) == len(set(world.received()))
