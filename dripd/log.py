@@ -30,6 +30,8 @@ EVENTS: Final[dict[str, str]] = {
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",
     "config.loaded": "a configuration was read and is in force",
     "daemon.buried": "other daemons had declared this one dead; it stops and must start anew",
+    "daemon.drained": "an operator drained this daemon: it leases nothing more",
+    "daemon.undrained": "an operator put this daemon back to work",
     "daemon.draining": "no new leases; what is in flight may end",
     "daemon.started": "the daemon is ready",
     "daemon.stopped": "the daemon has ended",

@@ -42,7 +42,8 @@ CREATE TABLE dripd.node (
     accounts int4 NOT NULL DEFAULT 0,
     state text NOT NULL DEFAULT 'starting',
     dead boolean NOT NULL DEFAULT false,
-    version text NOT NULL DEFAULT ''
+    version text NOT NULL DEFAULT '',
+    drain boolean NOT NULL DEFAULT false                     -- asked for by an operator
 ) WITH (fillfactor = 10);
 
 CREATE SEQUENCE dripd.claim_id;

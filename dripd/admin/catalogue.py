@@ -124,6 +124,9 @@ DEPLOYMENT: Final = (
     reading("logs.tail", p.LogsTail),
     changing("logs.level", p.LogsLevel, Role.ADMIN),
     reading("node.list"),
+    changing("node.drain", p.NodeKey, Role.ADMIN),
+    changing("node.undrain", p.NodeKey, Role.ADMIN),
+    reading("node.trace"),
     reading("audit.list", p.AuditList),
 )
 

@@ -403,6 +403,12 @@ class AuditList(Params, frozen=True, kw_only=True):
     after: str | None = None
 
 
+class NodeKey(Params, frozen=True, kw_only=True):
+    """A daemon's name, or its incarnation; of several with one name all are meant."""
+
+    node: Key
+
+
 class LogsTail(Params, frozen=True, kw_only=True):
     """`after` is a line's number: 0 = from the oldest that is kept, None = the newest lines.
 

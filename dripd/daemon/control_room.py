@@ -43,7 +43,7 @@ class Hooks:
     """What the handlers ask of the daemon itself.
 
     `status` and `ready` answer what it knows without the database. `kick` wakes its stages
-    after a change. `send_individual` sends one message and answers with its delivery,
+    after a change, `trace` tells what they do. `send_individual` sends one message and answers with its delivery,
     `send_test` tries a sender.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `holidays` opens a calendar by its name and raises `KeyError`
@@ -54,6 +54,7 @@ class Hooks:
     status: Callable[[], Mapping[str, object]]
     ready: Callable[[], Mapping[str, object]]
     kick: Callable[[], None]
+    trace: Callable[[], Mapping[str, object]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]

@@ -27,6 +27,7 @@ from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control
+from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.individual import send_individual, send_test
@@ -101,7 +102,7 @@ class Daemon:
     def status(self) -> Mapping[str, object]:
         pipe = self.pipe
         return {
-            "state": "draining" if pipe.draining else "running",
+            "state": "draining" if pipe.draining or pipe.drained else "running",
             "version": VERSION,
             "deployment": self.deployment,
             "gateway": {
@@ -122,13 +123,13 @@ class Daemon:
         }
 
     def ready(self) -> Mapping[str, object]:
-        running = not self.pipe.draining
-        hint = "" if running else "it is being stopped"
+        running = not (self.pipe.draining or self.pipe.drained)
+        hint = "it is being stopped" if self.pipe.draining else "dripd node undrain"
         check = {
             "name": "running",
             "ok": running,
             "detail": self.config.daemon.node,
-            "hint": hint,
+            "hint": "" if running else hint,
         }
         return {"ready": running, "checks": [check]}
 
@@ -152,6 +153,7 @@ class Daemon:
             status=self.status,
             ready=self.ready,
             kick=self.kick,
+            trace=partial(trace, self.pipe, self.config.daemon.node),
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,

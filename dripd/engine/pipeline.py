@@ -91,6 +91,9 @@ class Pipeline:
         self.signals = Signals()
         self.counters = Counters()
         self.draining = False
+        """It is being stopped: nothing more is admitted or leased."""
+        self.drained = False
+        """An operator asked that it lease nothing more; it serves everything else."""
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

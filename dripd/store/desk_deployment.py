@@ -5,7 +5,7 @@ from __future__ import annotations
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
-from dripd.errors import BadRequest, Conflict
+from dripd.errors import BadRequest, Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
@@ -48,6 +48,25 @@ async def aim_clock(conn: Conn, call: Call, args: p.ClockSet | p.ClockAdvance) -
     if to >= 4_733_510_400_000:
         raise BadRequest("nothing is due after 2120", path="to")
     return Deed(result={"changed": to > now, "to": to}, target=format_instant(to))
+
+
+async def drain_node(conn: Conn, _call: Call, args: p.NodeKey) -> Deed:
+    """Let a daemon lease nothing more, until it is undrained or restarted."""
+    return await _turn_node(conn, args.node, drain=True)
+
+
+async def undrain_node(conn: Conn, _call: Call, args: p.NodeKey) -> Deed:
+    """Put a daemon back to work."""
+    return await _turn_node(conn, args.node, drain=False)
+
+
+async def _turn_node(conn: Conn, node: str, *, drain: bool) -> Deed:
+    rows = await conn.fetch(sql("drain_nodes"), node, drain)
+    if not rows:
+        raise NotFound(f"there is no daemon {node!r}", path="node", hint="dripd node list")
+    changed = any(row["was"] != drain for row in rows)
+    names = [{"node": row["node"], "incarnation": row["incarnation"]} for row in rows]
+    return Deed(result={"changed": changed, "nodes": names}, target=f"node {node}")
 
 
 async def list_nodes(conn: Conn) -> Result:

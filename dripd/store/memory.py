@@ -124,6 +124,11 @@ class MemoryStore(Doors, Views):
         self._tables.nodes.change(incarnation, beat_at=node.beat_at - for_ms)
         self._tables.undo.forget()
 
+    def drain(self, incarnation: int) -> None:
+        """An operator drains it."""
+        self._tables.nodes.change(incarnation, drain=True)
+        self._tables.undo.forget()
+
     def age_claims(self, by_ms: Millis) -> None:
         """Every claim was made *by_ms* of real time earlier than it was."""
         for claim in self._tables.claims:

@@ -371,6 +371,7 @@ class Node:
     accounts: int = 0
     state: str = "running"
     dead: bool = False
+    drain: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -230,6 +230,8 @@ class Look:
     nudges: list[tuple[int, int]]
     nodes: list[tuple[int, bool]]
     """(incarnation, alive)"""
+    drained: set[int]
+    """Incarnations that an operator asked to lease nothing more."""
 
 
 # --- individual sends ------------------------------------------------------------------------

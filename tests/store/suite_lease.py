@@ -318,6 +318,16 @@ class NodeSuite:
         assert await world.store.beat(NODE, 1, "running")
         assert not await world.store.beat(77, 1, "running")
 
+    async def test_who_is_drained_is_told_so_and_is_still_alive(self, world: World) -> None:
+        await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await world.drain(OTHER)
+
+        seen = await world.store.look([])
+        assert seen.drained == {OTHER}
+        assert (OTHER, True) in seen.nodes
+        assert await world.store.beat(OTHER, 1, "draining")
+
     async def test_only_who_is_silent_for_too_long_is_reaped(self, world: World) -> None:
         scene = await open_scene(world)
         await world.store.join(OTHER, "other", "0")

@@ -162,6 +162,9 @@ class MemoryWorld(World):
     async def silence(self, incarnation: int) -> None:
         self.store.silence(incarnation, HOUR)
 
+    async def drain(self, incarnation: int) -> None:
+        self.store.drain(incarnation)
+
     async def age_claims(self) -> None:
         self.store.age_claims(HOUR)
 

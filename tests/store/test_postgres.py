@@ -324,6 +324,9 @@ class PostgresWorld(World):
             incarnation,
         )
 
+    async def drain(self, incarnation: int) -> None:
+        await self.run("UPDATE dripd.node SET drain = true WHERE incarnation = $1", incarnation)
+
     async def age_claims(self) -> None:
         await self.run("UPDATE dripd.claim SET claimed_at = claimed_at - interval '1 hour'")
 

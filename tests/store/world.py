@@ -158,6 +158,10 @@ class World(ABC):
         """Its last heartbeat was an hour ago."""
 
     @abstractmethod
+    async def drain(self, incarnation: int) -> None:
+        """An operator drains it."""
+
+    @abstractmethod
     async def age_claims(self) -> None:
         """Every claim was made an hour ago."""
 

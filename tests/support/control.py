@@ -171,6 +171,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         node="here",
         status=lambda: {"state": "running", "version": "0"},
         ready=lambda: {"ready": True, "checks": []},
+        trace=lambda: {"tasks": []},
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
         send_test=send,
