@@ -79,7 +79,6 @@ class Threshold:
 
 THRESHOLD: Final = Threshold()
 
-
 KEPT: Final = 2_000
 """Lines that `dripd logs tail` can look back: about a megabyte."""
 
@@ -102,6 +101,11 @@ class Ring:
         self._n += 1
         self._lines.append((self._n, dict(line)))
         return keys
+
+    @property
+    def n(self) -> int:
+        """How many lines were written so far."""
+        return self._n
 
     def since(
         self, after: int | None, most: int, wanted: Callable[[Line], bool] = bool

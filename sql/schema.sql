@@ -43,7 +43,8 @@ CREATE TABLE dripd.node (
     state text NOT NULL DEFAULT 'starting',
     dead boolean NOT NULL DEFAULT false,
     version text NOT NULL DEFAULT '',
-    drain boolean NOT NULL DEFAULT false                     -- asked for by an operator
+    drain boolean NOT NULL DEFAULT false,                    -- asked for by an operator
+    figures jsonb NOT NULL DEFAULT '{}'                      -- what the daemon says of itself, with each beat
 ) WITH (fillfactor = 10);
 
 CREATE SEQUENCE dripd.claim_id;
@@ -599,6 +600,7 @@ CREATE TABLE dripd.task (
     CONSTRAINT a_state_is_known CHECK (state IN ('open', 'done', 'cancelled'))
 );
 CREATE INDEX task_by_id ON dripd.task (id);
+CREATE INDEX task_open ON dripd.task (id) WHERE state = 'open';
 
 CREATE FUNCTION dripd.task_closed() RETURNS trigger
 LANGUAGE plpgsql
@@ -626,6 +628,7 @@ CREATE TABLE dripd.notification (
     read_at timestamptz(3),
     PRIMARY KEY (account_id, id)
 );
+CREATE INDEX notification_unread ON dripd.notification (id) WHERE read_at IS NULL;
 
 CREATE TABLE dripd.admin_audit (
     id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -643,6 +646,7 @@ CREATE TABLE dripd.admin_audit (
     detail jsonb NOT NULL DEFAULT '{}',
     result text NOT NULL
 );
+CREATE UNIQUE INDEX audit_request ON dripd.admin_audit (uid, request_id) WHERE request_id IS NOT NULL;
 CREATE TRIGGER audit_is_insert_only BEFORE UPDATE OR DELETE ON dripd.admin_audit
     FOR EACH ROW EXECUTE FUNCTION dripd.refuse_change();
 

@@ -425,3 +425,41 @@ class LogsLevel(Params, frozen=True, kw_only=True):
     """`level=None` only asks."""
 
     level: LogLevel | None = None
+
+
+class Overview(Params, frozen=True, kw_only=True):
+    """`brief` leaves the history of the figures out."""
+
+    brief: bool = False
+
+
+class ViewOpen(Params, frozen=True, kw_only=True):
+    """Keep the answer of the reading method `of` up to date, at most `hz` times a second."""
+
+    of: Key
+    params: dict[str, object] = {}
+    hz: float = 1.0
+
+
+class TailOpen(Params, frozen=True, kw_only=True):
+    """What happens from now on, and the last `past` things before; `wanted`: column to value."""
+
+    of: Key
+    wanted: dict[str, object] = {}
+    past: Annotated[int, Meta(ge=0, le=500)] = 200
+    hz: float = 4.0
+
+
+class Subscribed(Params, frozen=True, kw_only=True):
+    sub: Id
+
+
+class Pace(Subscribed, frozen=True, kw_only=True):
+    hz: float
+
+
+class PlanMake(Params, frozen=True, kw_only=True):
+    """The changing method that is planned, with its own arguments."""
+
+    method: Key
+    params: dict[str, object] = {}

@@ -42,7 +42,8 @@ class Door(Protocol):
 class Hooks:
     """What the handlers ask of the daemon itself.
 
-    `status` and `ready` answer what it knows without the database. `kick` wakes its stages
+    `status` and `ready` answer what it knows without the database, `figures` how it is doing
+    (with `state`, `env` and `history`). `kick` wakes its stages
     after a change, `trace` tells what they do. `send_individual` sends one message and answers with its delivery,
     `send_test` tries a sender.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
@@ -53,6 +54,7 @@ class Hooks:
     node: str
     status: Callable[[], Mapping[str, object]]
     ready: Callable[[], Mapping[str, object]]
+    figures: Callable[[], Mapping[str, object]]
     kick: Callable[[], None]
     trace: Callable[[], Mapping[str, object]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]

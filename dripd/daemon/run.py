@@ -27,6 +27,8 @@ from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control
+from dripd.daemon.figures import SECOND_S, Figures
+from dripd.daemon.tails import sources
 from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
@@ -48,6 +50,9 @@ FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 """Where a manual clock starts unless it is told otherwise."""
 
 BEAT_S = 2.0
+
+VIEW_PATIENCE = "2s"
+"""How long the database may take for a view: what takes longer must be asked for once."""
 
 VERSION = "0.1.0"
 
@@ -96,6 +101,7 @@ class Daemon:
         self.directory = Directory(store)
         self.pipe = Pipeline(store, self.directory, clock, self.incarnation, tuning)
         self.channels = {**build_channels(config, store), **channels}
+        self.figures = Figures(self.pipe)
         self.mover = trio.Lock()
         self.buried = trio.Event()
 
@@ -121,6 +127,11 @@ class Daemon:
                 "regret": pipe.counters.regret,
             },
         }
+
+    def at_a_glance(self) -> Mapping[str, object]:
+        state, env = self.status()["state"], self.config.daemon.env
+        history = list(self.figures.history)[-60:]
+        return {"state": state, "env": env, **self.figures.shown(), "history": history}
 
     def ready(self) -> Mapping[str, object]:
         running = not (self.pipe.draining or self.pipe.drained)
@@ -152,6 +163,7 @@ class Daemon:
             node=self.config.daemon.node,
             status=self.status,
             ready=self.ready,
+            figures=self.at_a_glance,
             kick=self.kick,
             trace=partial(trace, self.pipe, self.config.daemon.node),
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
@@ -206,13 +218,16 @@ async def serve(
         desk = Desk(bridge, dsn)
         stack.push_async_callback(_shielded, desk.close)
         await desk.open()
+        looks = Desk(bridge, dsn, size=1, statement_timeout=VIEW_PATIENCE)
+        stack.push_async_callback(_shielded, looks.close)
+        await looks.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
         site = gateway.open_site(config.gateway.listen)
         if site is not None:
             stack.callback(site.close)
         daemon = Daemon(config, store, clock, deployment, channels, site)
-        await _live(daemon, desk, task_status)
+        await _live(daemon, desk, looks, task_status)
 
 
 async def _shielded(close: object) -> None:
@@ -230,11 +245,14 @@ async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant |
     return ManualClock(stored if stored is not None else FIRST_INSTANT)
 
 
-async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]) -> None:
+async def _live(
+    daemon: Daemon, desk: Desk, looks: Desk, task_status: trio.TaskStatus[Daemon]
+) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await look_once(pipe, Watch())
     methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
+    views = catalogue.bind(control.handlers(looks, hooks=daemon.hooks()))
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
     try:
         async with trio.open_nursery() as outer:
@@ -246,6 +264,8 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                         methods,
                         identity=config.roster.identify,
                         info=info,
+                        views=views,
+                        sources=sources(pipe),
                     )
                 )
                 stages_of.start(
@@ -256,6 +276,7 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                     recorders=outer,
                 )
                 stages.start_soon(pulse, daemon)
+                stages.start_soon(observe, daemon)
                 await start_gateway(daemon, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
@@ -322,13 +343,23 @@ async def _leave(daemon: Daemon) -> None:
         log.warning("store.lost", reason=error.code)
 
 
+async def observe(daemon: Daemon) -> None:
+    """The daemon's own figures, once a second of real time."""
+    while True:
+        daemon.figures.sample()
+        await trio.sleep(SECOND_S)  # noqa: TID251 - a rate is something a second
+
+
 async def pulse(daemon: Daemon) -> None:
     """The heartbeat in real time, and one line of log a minute of work."""
     before = 0
     while True:
         try:
             alive = await daemon.store.beat(
-                daemon.incarnation, len(daemon.pipe.owned), str(daemon.status()["state"])
+                daemon.incarnation,
+                len(daemon.pipe.owned),
+                str(daemon.status()["state"]),
+                daemon.figures.shown(),
             )
         except StoreUnavailable as error:
             log.warning("store.lost", reason=error.code)

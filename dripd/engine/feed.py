@@ -245,7 +245,12 @@ def open_lanes(pipe: Pipeline, places: Iterable[tuple[int, int]]) -> None:
         pipe.parked.pop((account, lane), None)
         for place, state in pipe.lanes.items() if lane == WHOLE_ACCOUNT else ():
             if place[0] == account:
-                reset(state, Instant(0))
+                _open(pipe, state)
         if lane != WHOLE_ACCOUNT and (account, lane) in pipe.lanes:
-            reset(pipe.lanes[account, lane], Instant(0))
+            _open(pipe, pipe.lanes[account, lane])
     pipe.wake("feed")
+
+
+def _open(pipe: Pipeline, state: LaneState) -> None:
+    reset(state, Instant(0))
+    state.opened_at = pipe.clock.now()

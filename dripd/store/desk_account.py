@@ -158,7 +158,8 @@ async def _turn_account(conn: Conn, call: Call, args: p.AccountKey, status: str)
     row = await find_account(conn, args.key)
     turned = await conn.fetch(sql("turn_accounts"), [row["id"]], status, call.actor)
     result: Result = {"changed": bool(turned), "key": args.key, "status": status}
-    return Deed(result=result, accounts=(row["id"],), target=args.key)
+    before = {"status": row["status"]}
+    return Deed(result=result, accounts=(row["id"],), target=args.key, before=before)
 
 
 async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
@@ -167,7 +168,9 @@ async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
     ids = [row["id"] for row in rows]
     turned = await conn.fetch(sql("turn_accounts"), ids, status, call.actor)
     changed = tuple(row["id"] for row in turned)
-    return Deed(result={"changed": len(changed)}, accounts=changed, target="every account")
+    return Deed(
+        result={"changed": len(changed)}, accounts=changed, target="every account", ids=changed
+    )
 
 
 async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
@@ -258,7 +261,12 @@ async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
     row = await find_sender(conn, args.address, args.account)
     done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
     result = {"changed": not done.endswith(" 0"), **shown(row), "status": status}
-    return Deed(result=result, accounts=(row["account_id"],), target=args.address)
+    return Deed(
+        result=result,
+        accounts=(row["account_id"],),
+        target=args.address,
+        before={"status": row["status"]},
+    )
 
 
 async def set_operator(conn: Conn, call: Call, args: p.OperatorSet) -> Deed:

@@ -83,7 +83,10 @@ async def read_status(conn: Conn) -> Result:
     held: dict[str, int] = {}
     for row in await conn.fetch(sql("count_held")):
         held[row["reason"]] = held.get(row["reason"], 0) + row["n"]
-    nodes = [shown(row, "version", "claims") for row in await conn.fetch(sql("list_nodes"))]
+    nodes = [
+        shown(row, "version", "claims", "figures", "silent_s")
+        for row in await conn.fetch(sql("list_nodes"))
+    ]
     return {
         **await show_clock(conn),
         "deployment": facts["id"],

@@ -12,7 +12,7 @@ trio's. Doors and views are those of `memory_doors` and `memory_views`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -301,9 +301,12 @@ class MemoryStore(Doors, Views):
             "join", lambda: memory_nodes.join(self._tables, incarnation, name, version)
         )
 
-    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+    async def beat(
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    ) -> bool:
         return await self._unit(
-            "beat", lambda: memory_nodes.beat(self._tables, incarnation, accounts, state)
+            "beat",
+            lambda: memory_nodes.beat(self._tables, incarnation, accounts, state, figures),
         )
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:

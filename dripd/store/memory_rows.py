@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from dripd.campaigns.enrollment import LaneKey, LogRow, RunStatus
@@ -372,6 +372,7 @@ class Node:
     state: str = "running"
     dead: bool = False
     drain: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

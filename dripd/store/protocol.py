@@ -334,8 +334,10 @@ class Store(Protocol):
 
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...
-    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
-        """False: this incarnation was declared dead; it must stop and start anew."""
+    async def beat(
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    ) -> bool:
+        """`figures`: how this daemon is doing, for those who look on. False: this incarnation was declared dead; it must stop and start anew."""
         ...
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...

@@ -75,12 +75,14 @@ class Control:
     async def do(self, method: str, /, **params: Any) -> Any:
         """Call *method*; `user` and `role_` say as whom. A `_` behind a name is dropped."""
         user, role = params.pop("user", "root"), params.pop("role_", Role.ADMIN)
+        promise = params.pop("promise", None)
         envelope, own = split({key.removesuffix("_"): v for key, v in params.items()})
         found = self.table[method]
         call = Call(
             method=method, uid=0, pid=1, user=user, role=role, why="a test",
             as_name=envelope.as_name, request_id=envelope.request_id, reason=envelope.reason,
-            dry_run=envelope.dry_run, yes=envelope.yes,
+            dry_run=envelope.dry_run, yes=envelope.yes, expect=envelope.expect,
+            promise=promise,
         )  # fmt: skip
         return await found.handler(call, decode(found.spec.params, own))
 
@@ -172,6 +174,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         status=lambda: {"state": "running", "version": "0"},
         ready=lambda: {"ready": True, "checks": []},
         trace=lambda: {"tasks": []},
+        figures=lambda: {"state": "running", "env": "test", "sent_per_s": 1.5, "history": []},
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
         send_test=send,
