@@ -51,7 +51,8 @@ class AccountKey(Params, frozen=True, kw_only=True):
 
 
 class AccountSet(Params, frozen=True, kw_only=True):
-    """`window` is YAML or JSON text of a window, or `off`; what is None stays as it is."""
+    """`window` is YAML or JSON text of a window, or `off`; what is None stays as it is, and so
+    does the price of a channel that is not in `prices`."""
 
     key: Key
     name: str | None = None
@@ -62,6 +63,11 @@ class AccountSet(Params, frozen=True, kw_only=True):
     postal_address: str | None = None
     subscription: bool | None = None
     writer: str | None = None
+    prices: dict[Channel, str] = {}
+
+
+class AccountDeposit(AccountKey, frozen=True, kw_only=True):
+    amount: Key
 
 
 class AccountList(Params, frozen=True, kw_only=True):
@@ -236,6 +242,10 @@ class CampaignExport(CampaignKey, frozen=True, kw_only=True):
     version: Id | None = None
 
 
+class CampaignQuote(CampaignKey, frozen=True, kw_only=True):
+    contact: Key
+
+
 class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
     campaign: Key
 
@@ -255,12 +265,17 @@ class CampaignTrigger(InAccount, frozen=True, kw_only=True):
 
 
 class EnrollAdd(InAccount, frozen=True, kw_only=True):
-    """`contacts`, or `backfill`: the members of a list. `key` is the idempotency key."""
+    """`contacts`, or `backfill`: the members of a list. `key` is the idempotency key.
+
+    `quote` is the id of a quote for the one contact.
+    """
 
     campaign: Key
     contacts: Upto = []
     backfill: Key | None = None
     key: str | None = None
+    quote: Key | None = None
+    conversation_ref: Key | None = None
     start_at: str | None = None
     source: str = "cli"
     vars: dict[str, object] = {}

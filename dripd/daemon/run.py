@@ -40,6 +40,8 @@ from dripd.engine.settle import move_to
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.gateway import app as gateway
 from dripd.log import get
+from dripd.policy.admission import Rehearsal, rehearse
+from dripd.policy.admission_rows import RequestRow
 from dripd.policy.advance import advance
 from dripd.store import embedded, migrate
 from dripd.store.bridge import Bridge
@@ -158,6 +160,11 @@ class Daemon:
         await self.directory.load_versions(cv_ids)
         return DeskJudge(self.directory)
 
+    async def rehearse(self, row: RequestRow, now: Instant) -> Rehearsal:
+        await self.directory.refresh([row.account_id or 0])
+        await self.directory.load_versions([row.cv_id or 0])
+        return rehearse(row, now, self.directory)
+
     def hooks(self) -> control.Hooks:
         return control.Hooks(
             node=self.config.daemon.node,
@@ -170,6 +177,7 @@ class Daemon:
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,
             judge=self.judge,
+            rehearse=self.rehearse,
             holidays=open_holidays,
             calendars=known_calendars(),
         )

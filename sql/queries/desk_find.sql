@@ -30,7 +30,7 @@ LIMIT 1;
 -- The account of a key.
 --   $1 key  text
 SELECT id, key, name, plan, timezone, send_window, rate, subscription_active, status,
-    postal_address, writer::text AS writer, created_at
+    postal_address, writer::text AS writer, prices, created_at
 FROM dripd.account
 WHERE key = $1::text;
 

@@ -22,6 +22,8 @@ from dripd.campaigns.enrollment import (
 )
 from dripd.clock import Instant, format_instant
 from dripd.daemon.control import Hooks, handlers
+from dripd.policy.admission import Rehearsal
+from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
 
@@ -166,6 +168,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         seen["clock"].append(to)
         return {"mode": "manual", "now": format_instant(to), "visited": 0}
 
+    async def rehearse(_row: RequestRow, _now: Instant) -> Rehearsal:
+        return Rehearsal(None, [])
+
     async def judge(_cv_ids: Sequence[int]) -> PlainJudge:
         return PlainJudge()
 
@@ -180,6 +185,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         send_test=send,
         clock_set=set_clock,
         judge=judge,
+        rehearse=rehearse,
         holidays=lambda _name: frozenset(),
     )
     async with Bridge() as bridge:
