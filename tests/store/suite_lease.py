@@ -326,7 +326,7 @@ class NodeSuite:
         seen = await world.store.look([])
         assert seen.drained == {OTHER}
         assert (OTHER, True) in seen.nodes
-        assert await world.store.beat(OTHER, 1, "draining")
+        assert await world.store.beat(OTHER, 1, "draining", {})
 
     async def test_only_who_is_silent_for_too_long_is_reaped(self, world: World) -> None:
         scene = await open_scene(world)
@@ -423,7 +423,7 @@ class NodeSuite:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
         await world.store.acknowledge_clock(NODE, T0)
-        await world.store.sweep()
+        await world.store.sweep(0)
         look = await world.store.look([])
 
         assert look.nudges
