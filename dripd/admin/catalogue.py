@@ -12,12 +12,8 @@ from dripd.admin.messages import Handler, Method, Spec
 from dripd.admin.roles import Role
 
 
-def reading(
-    name: str, params: type[msgspec.Struct] = p.Params, *, view: str | None = None
-) -> Spec:
-    """*view*: the columns that its items are known by, "" for a record, None for no view."""
-    key = None if view is None else tuple(view.split())
-    return Spec(name=name, params=params, role=Role.VIEWER, view=key)
+def reading(name: str, params: type[msgspec.Struct] = p.Params) -> Spec:
+    return Spec(name=name, params=params, role=Role.VIEWER)
 
 
 def changing(
@@ -28,26 +24,25 @@ def changing(
 
 ACCOUNTS: Final = (
     changing("account.set", p.AccountSet, Role.ADMIN),
-    reading("account.list", p.AccountList, view="id"),
-    reading("account.show", p.AccountKey, view=""),
-    changing("account.deposit", p.AccountDeposit, Role.ADMIN),
+    reading("account.list", p.AccountList),
+    reading("account.show", p.AccountKey),
     changing("account.pause", p.AccountKey, Role.ADMIN),
     changing("account.resume", p.AccountKey, Role.ADMIN),
     changing("sender.set", p.SenderSet, Role.ADMIN),
-    reading("sender.list", p.SenderList, view="account_id id"),
+    reading("sender.list", p.SenderList),
     reading("sender.show", p.SenderKey),
     changing("sender.limit", p.SenderLimit, Role.ADMIN),
     changing("sender.test", p.SenderTest, Role.ADMIN, dry_run=False),
     changing("sender.pause", p.SenderKey, Role.ADMIN),
     changing("sender.resume", p.SenderKey, Role.ADMIN),
     changing("operator.set", p.OperatorSet, Role.ADMIN),
-    reading("operator.list", p.Listing, view="account_id name"),
+    reading("operator.list", p.Listing),
     changing("operator.remove", p.OperatorKey, Role.ADMIN),
 )
 
 CONTACTS: Final = (
     changing("list.set", p.ListSet),
-    reading("list.list", p.ListList, view="account_id id"),
+    reading("list.list", p.ListList),
     reading("list.show", p.ListShow),
     changing("list.add", p.ListMembers),
     changing("list.remove", p.ListMembers),
@@ -55,10 +50,10 @@ CONTACTS: Final = (
     changing("list.trigger_remove", p.ListTrigger),
     changing("contact.add", p.ContactAdd),
     changing("contact.import", p.Import),
-    reading("contact.list", p.ContactList, view="id"),
-    reading("contact.show", p.ContactKey, view=""),
+    reading("contact.list", p.ContactList),
+    reading("contact.show", p.ContactKey),
     reading("contact.timeline", p.ContactTimeline),
-    reading("contact.explain", p.ContactKey, view=""),
+    reading("contact.explain", p.ContactKey),
     changing("contact.update", p.ContactUpdate),
     changing("contact.tag", p.ContactTag),
     changing("contact.untag", p.ContactTag),
@@ -77,12 +72,11 @@ CAMPAIGNS: Final = (
     changing("campaign.archive", p.CampaignKey),
     changing("campaign.deactivate", p.CampaignStop),
     changing("campaign.pause", p.CampaignStop),
-    reading("campaign.list", p.CampaignList, view="account_id key"),
-    reading("campaign.show", p.CampaignShow, view=""),
+    reading("campaign.list", p.CampaignList),
+    reading("campaign.show", p.CampaignShow),
     reading("campaign.diff", p.CampaignDiff),
-    reading("campaign.stats", p.CampaignKey, view=""),
+    reading("campaign.stats", p.CampaignKey),
     reading("campaign.export", p.CampaignExport),
-    reading("campaign.quote", p.CampaignQuote),
     changing("campaign.trigger_add", p.CampaignTrigger),
     changing("campaign.trigger_remove", p.CampaignTrigger),
     reading("campaign.trigger_list", p.CampaignTriggerList),
@@ -91,30 +85,30 @@ CAMPAIGNS: Final = (
 RUNS: Final = (
     changing("enroll.add", p.EnrollAdd),
     changing("enroll.import", p.EnrollImport),
-    reading("enroll.list", p.EnrollList, view="id"),
-    reading("enroll.show", p.EnrollKey, view=""),
-    reading("enroll.explain", p.EnrollKey, view=""),
+    reading("enroll.list", p.EnrollList),
+    reading("enroll.show", p.EnrollKey),
+    reading("enroll.explain", p.EnrollKey),
     changing("enroll.stop", p.EnrollStop),
     changing("enroll.reset", p.Selection),
     changing("enroll.move", p.EnrollMove),
     changing("enroll.skip", p.Selection),
     changing("enroll.due_now", p.Selection),
-    reading("task.list", p.TaskList, view="id"),
+    reading("task.list", p.TaskList),
     changing("task.done", p.TaskDone),
     changing("task.cancel", p.TaskKey),
     changing("task.assign", p.TaskAssign),
-    reading("notification.list", p.NotificationList, view="id"),
+    reading("notification.list", p.NotificationList),
     changing("notification.read", p.TaskKey, dry_run=False),
-    reading("delivery.list", p.DeliveryList, view="id"),
-    reading("delivery.show", p.DeliveryKey, view=""),
-    reading("dead.list", p.DeadList, view="group"),
+    reading("delivery.list", p.DeliveryList),
+    reading("delivery.show", p.DeliveryKey),
+    reading("dead.list", p.DeadList),
     changing("dead.retry", p.DeadPick),
     changing("dead.discard", p.DeadPick),
     changing("suppress.add", p.SuppressAdd),
     changing("suppress.remove", p.Suppress, Role.ADMIN),
     reading("suppress.check", p.SuppressCheck),
     changing("suppress.import", p.Import),
-    reading("suppress.export", p.Listing, view="account_id channel address"),
+    reading("suppress.export", p.Listing),
     changing("event.add", p.EventAdd),
 )
 
@@ -124,17 +118,13 @@ DEPLOYMENT: Final = (
     changing("clock.advance", p.ClockAdvance, Role.ADMIN, dry_run=False),
     changing("daemon.pause", p.Everything, Role.ADMIN),
     changing("daemon.resume", p.Everything, Role.ADMIN),
-    reading("daemon.status", view=""),
-    reading("daemon.overview", p.Overview, view=""),
+    reading("daemon.status"),
     reading("daemon.ready"),
     reading("daemon.whoami", p.InAccount),
     reading("logs.tail", p.LogsTail),
     changing("logs.level", p.LogsLevel, Role.ADMIN),
-    changing("node.drain", p.NodeKey, Role.ADMIN),
-    changing("node.undrain", p.NodeKey, Role.ADMIN),
-    reading("node.trace"),
-    reading("node.list", view="incarnation"),
-    reading("audit.list", p.AuditList, view="id"),
+    reading("node.list"),
+    reading("audit.list", p.AuditList),
 )
 
 SPECS: Final[Mapping[str, Spec]] = {

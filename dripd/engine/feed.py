@@ -245,12 +245,7 @@ def open_lanes(pipe: Pipeline, places: Iterable[tuple[int, int]]) -> None:
         pipe.parked.pop((account, lane), None)
         for place, state in pipe.lanes.items() if lane == WHOLE_ACCOUNT else ():
             if place[0] == account:
-                _open(pipe, state)
+                reset(state, Instant(0))
         if lane != WHOLE_ACCOUNT and (account, lane) in pipe.lanes:
-            _open(pipe, pipe.lanes[account, lane])
+            reset(pipe.lanes[account, lane], Instant(0))
     pipe.wake("feed")
-
-
-def _open(pipe: Pipeline, state: LaneState) -> None:
-    reset(state, Instant(0))
-    state.opened_at = pipe.clock.now()

@@ -26,7 +26,7 @@ AGAIN_S = 0.05
 async def lease(pipe: Pipeline) -> None:
     """Lease what is ready, for ever."""
     while True:
-        while len(pipe.ready) and not (pipe.draining or pipe.drained):
+        while len(pipe.ready) and not pipe.draining:
             if not await lease_once(pipe):
                 break
         await pipe.wait("lease", 0.2)

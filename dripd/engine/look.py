@@ -70,13 +70,8 @@ async def look_once(pipe: Pipeline, watch: Watch) -> None:
 
 
 async def _mind_nodes(pipe: Pipeline, seen: Look, watch: Watch) -> None:
-    """Daemons that are alive and not drained divide the accounts among themselves."""
-    if pipe.drained != (pipe.incarnation in seen.drained):
-        pipe.drained = not pipe.drained
-        log.info("daemon.drained" if pipe.drained else "daemon.undrained", unsent=pipe.unsent)
-        pipe.wake("lease")
-    at_work = {node for node, is_alive in seen.nodes if is_alive} - seen.drained
-    alive = frozenset(at_work | {pipe.incarnation})
+    """Live daemons divide the accounts among themselves."""
+    alive = frozenset(node for node, is_alive in seen.nodes if is_alive) | {pipe.incarnation}
     if alive == watch.alive:
         return
     watch.alive = alive

@@ -16,8 +16,6 @@ from dripd.campaigns.enrollment import Change, LaneKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
 from dripd.engine.tuning import Tuning
-from dripd.policy.inbox_rows import EventRow
-from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
 from dripd.store.protocol import Store
@@ -37,16 +35,12 @@ class Counters:
 
 @dataclass(slots=True)
 class LaneState:
-    """What of a lane has been loaded. `next_at`: the first due that may not be in memory.
-
-    `opened_at`: when it was last un-parked; how late its steps are counts from there.
-    """
+    """What of a lane has been loaded. `next_at`: the first due that may not be in memory."""
 
     key: LaneKey
     next_at: Instant | None = None
     cursor: tuple[Instant, int] = (Instant(0), 0)
     loaded_to: Instant = Instant(0)
-    opened_at: Instant = Instant(0)
 
 
 @dataclass(slots=True)
@@ -59,14 +53,6 @@ class Signals:
     feed: trio.Event = field(default_factory=trio.Event)
     lease: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
-
-
-@dataclass(slots=True)
-class Lately:
-    """What was recorded and what was digested lately, for those who look on."""
-
-    recorded: Ring[Change] = field(default_factory=Ring)
-    heard: Ring[EventRow] = field(default_factory=Ring)
 
 
 class Pipeline:
@@ -104,11 +90,7 @@ class Pipeline:
         self.asked_accounts: set[int] = set()
         self.signals = Signals()
         self.counters = Counters()
-        self.lately = Lately()
         self.draining = False
-        """It is being stopped: nothing more is admitted or leased."""
-        self.drained = False
-        """An operator asked that it lease nothing more; it serves everything else."""
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

@@ -64,7 +64,6 @@ async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None
 
 def _forget(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
     pipe.unsent -= len(batch)
-    pipe.lately.recorded.extend(batch, len(batch))
     for claim in closed:
         pipe.claims.pop(claim, None)
     pipe.wake("lease")

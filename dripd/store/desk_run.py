@@ -122,7 +122,6 @@ class _Tally:
             accounts=tuple(sorted(self.accounts)),
             target=what,
             detail={"n": self.changed},
-            ids=self.seen,
         )
 
 

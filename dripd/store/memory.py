@@ -12,7 +12,7 @@ trio's. Doors and views are those of `memory_doors` and `memory_views`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -122,11 +122,6 @@ class MemoryStore(Doors, Views):
         """Its last heartbeat was *for_ms* of real time ago."""
         node = self._tables.nodes[incarnation]
         self._tables.nodes.change(incarnation, beat_at=node.beat_at - for_ms)
-        self._tables.undo.forget()
-
-    def drain(self, incarnation: int) -> None:
-        """An operator drains it."""
-        self._tables.nodes.change(incarnation, drain=True)
         self._tables.undo.forget()
 
     def age_claims(self, by_ms: Millis) -> None:
@@ -301,12 +296,9 @@ class MemoryStore(Doors, Views):
             "join", lambda: memory_nodes.join(self._tables, incarnation, name, version)
         )
 
-    async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
-    ) -> bool:
+    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
         return await self._unit(
-            "beat",
-            lambda: memory_nodes.beat(self._tables, incarnation, accounts, state, figures),
+            "beat", lambda: memory_nodes.beat(self._tables, incarnation, accounts, state)
         )
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
@@ -331,7 +323,7 @@ class MemoryStore(Doors, Views):
             lambda: memory_nodes.orphans(self._tables, incarnation, set(known), set(adopted)),
         )
 
-    async def sweep(self, retention_days: int) -> None:
+    async def sweep(self) -> None:
         await self._unit("sweep", lambda: memory_nodes.sweep(self._tables))
 
     async def remind(self) -> None:

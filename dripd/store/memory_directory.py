@@ -46,7 +46,6 @@ def look(tables: Tables, seen: Collection[int], *, manual: bool) -> Look:
         events=told[:EVENT_ACCOUNTS_MOST] + stray,
         usage=bool(tables.usage),
         nudges=list(islice(fresh, NUDGES_MOST)),
-        drained={node.incarnation for node in tables.nodes if node.drain},
         nodes=[
             (node.incarnation, now_ms - node.beat_at < NODE_TIMEOUT_MS)
             for node in tables.nodes

@@ -7,11 +7,9 @@ the loss of an acknowledgement into knowledge where that can be had (a lease's t
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
-
-import orjson
 
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
@@ -53,9 +51,6 @@ T = TypeVar("T")
 
 HOT_CONNECTIONS = 6
 """Two leases, two records, and what admit, inbox and feed need beside them."""
-
-MONTHS_AHEAD = 3
-"""Partitions that stand before they are needed, the present month among them."""
 
 SINK_CONNECTIONS = 3
 """Two for the sink, one for who moves the clock."""
@@ -216,11 +211,8 @@ class PostgresStore:
     async def join(self, incarnation: int, name: str, version: str) -> None:
         await self._read(_execute, "join_node", incarnation, name, version)
 
-    async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
-    ) -> bool:
-        said = orjson.dumps(figures).decode()
-        return bool(await self._read(_fetch, "beat", incarnation, accounts, state, said))
+    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+        return bool(await self._read(_fetch, "beat", incarnation, accounts, state))
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
         await self._read(_execute, "acknowledge_clock", incarnation, at)
@@ -241,8 +233,9 @@ class PostgresStore:
             await self._read(_execute, "drop_claims", empty)
         return found
 
-    async def sweep(self, retention_days: int) -> None:
-        await self._read(_sweep, retention_days)
+    async def sweep(self) -> None:
+        """Throw away what has served: nudges, nodes long dead; make time partitions."""
+        await self._read(_sweep)
 
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""
@@ -304,7 +297,6 @@ class PostgresStore:
             )
         if at is not None:
             await self._read(_execute, "start_clock", at)
-        await self._read(_fetch, "make_partitions", None, MONTHS_AHEAD)
 
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
         """As the protocol says, by an advisory lock of a connection of its own."""
@@ -324,7 +316,6 @@ class PostgresStore:
         return None if conn is None else partial(self._bridge.run, give, conn)
 
     async def move_clock(self, at: Instant) -> bool:
-        await self._read(_fetch, "make_partitions", at, 1)
         return bool(await self._read(_fetch, "move_clock", at))
 
     async def next_instant(self) -> Instant | None:
@@ -349,9 +340,6 @@ async def _close(pool: Any) -> None:
     pool.terminate()
 
 
-async def _sweep(conn: Conn, retention_days: int) -> None:
+async def _sweep(conn: Conn) -> None:
     for name in ("sweep_nudges", "sweep_nodes"):
         await conn.execute(sql(name))
-    await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
-    if retention_days:
-        await conn.fetchval(sql("drop_partitions"), retention_days)

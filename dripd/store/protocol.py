@@ -230,8 +230,6 @@ class Look:
     nudges: list[tuple[int, int]]
     nodes: list[tuple[int, bool]]
     """(incarnation, alive)"""
-    drained: set[int]
-    """Incarnations that an operator asked to lease nothing more."""
 
 
 # --- individual sends ------------------------------------------------------------------------
@@ -334,10 +332,8 @@ class Store(Protocol):
 
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...
-    async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
-    ) -> bool:
-        """`figures`: how this daemon is doing, for those who look on. False: this incarnation was declared dead; it must stop and start anew."""
+    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+        """False: this incarnation was declared dead; it must stop and start anew."""
         ...
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
@@ -354,11 +350,8 @@ class Store(Protocol):
         although they are minutes old: their acknowledgement was lost."""
         ...
 
-    async def sweep(self, retention_days: int) -> None:
-        """Throw away what has served; what only grows is kept *retention_days*, 0 = for ever.
-
-        Postgres keeps it by the month, made ahead and dropped as a whole; memory keeps all.
-        """
+    async def sweep(self) -> None:
+        """Throw away what has served."""
         ...
 
     async def remind(self) -> None:

@@ -39,7 +39,6 @@ async def look(conn: Conn, seen: Sequence[int]) -> Look:
         usage=row["usage"],
         nudges=list(zip(row["nudges"], row["nudged"], strict=True)),
         nodes=[(node["incarnation"], node["alive"]) for node in nodes],
-        drained={node["incarnation"] for node in nodes if node["drain"]},
     )
 
 

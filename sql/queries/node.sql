@@ -3,10 +3,9 @@
 INSERT INTO dripd.node (incarnation, name, version, state) VALUES ($1::int8, $2::text, $3::text, 'running');
 
 -- name: beat :one
--- Still alive, in real time, and how it goes. No row: somebody declared us dead.
---   $1 incarnation bigint  $2 accounts int  $3 state text  $4 figures JSON text
-UPDATE dripd.node
-SET beat_at = clock_timestamp(), accounts = $2::int4, state = $3::text, figures = $4::text::jsonb
+-- Still alive, in real time. No row: somebody declared us dead.
+--   $1 incarnation bigint  $2 accounts int  $3 state text
+UPDATE dripd.node SET beat_at = clock_timestamp(), accounts = $2::int4, state = $3::text
 WHERE incarnation = $1::int8 AND NOT dead
 RETURNING incarnation;
 
@@ -87,16 +86,6 @@ DELETE FROM dripd.nudge WHERE at < clock_timestamp() - interval '2 minutes';
 DELETE FROM dripd.node AS n
 WHERE n.dead AND n.beat_at < clock_timestamp() - interval '1 day'
     AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = n.incarnation);
-
--- name: make_partitions :one
--- Months of the tables that only grow, from the present one on.
---   $1 from timestamptz, NULL = now  $2 months int
-SELECT dripd.make_partitions(coalesce($1::timestamptz, (SELECT dripd.now())), $2::int4) AS made;
-
--- name: drop_partitions :one
--- Months that ended longer ago than they are kept.
---   $1 days int
-SELECT dripd.drop_partitions((SELECT dripd.now()) - make_interval(days => $1::int4)) AS dropped;
 
 -- name: lost_sends :exec
 -- Individual messages whose daemon died: nobody knows whether they left.

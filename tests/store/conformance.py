@@ -10,7 +10,6 @@ from tests.store.suite_admit import AdmitSuite, FeedSuite
 from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
-from tests.store.suite_money import MoneySuite
 from tests.store.suite_record import EffectSuite, RecordSuite
 
 
@@ -21,7 +20,6 @@ class Conformance(
     NodeSuite,
     RecordSuite,
     EffectSuite,
-    MoneySuite,
     InboxSuite,
     SinkSuite,
     ClockSuite,

@@ -104,7 +104,7 @@ class Virtual:
         alive = True
         while alive:
             with suppress(StoreUnavailable):
-                alive = await self.store.beat(incarnation, 0, "running", {})
+                alive = await self.store.beat(incarnation, 0, "running")
             await self.pass_by(BEAT_S)
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
