@@ -147,11 +147,13 @@ def assemble(
         log=LogConfig(level=str(logging["level"]), format=cast("Format", logging["format"])),
         engine=Tuning(
             horizon_ms=spans["horizon"],
+            keys=counts["keys"],
             batch=counts["batch"],
             in_flight=counts["in_flight"],
             lease_ahead_ms=spans["lease_ahead"],
             coalesce_ms=spans["coalesce"],
             poll_ms=spans["poll"],
+            relearn_ms=spans["relearn"],
             admit_batch=counts["admit_batch"],
             send_timeout_ms=spans["send_timeout"],
             retention_days=counts["retention_days"],

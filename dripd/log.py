@@ -30,12 +30,12 @@ EVENTS: Final[dict[str, str]] = {
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",
     "config.loaded": "a configuration was read and is in force",
     "daemon.buried": "other daemons had declared this one dead; it stops and must start anew",
+    "daemon.drained": "an operator drained this daemon: it leases nothing more",
+    "daemon.undrained": "an operator put this daemon back to work",
     "daemon.draining": "no new leases; what is in flight may end",
     "daemon.started": "the daemon is ready",
     "daemon.stopped": "the daemon has ended",
-    "event.lost": "an open or a click could not be kept; its reader was served all the same",
     "gateway.failed": "a request met a fault of ours and was answered 500",
-    "gateway.private": "no public_url: links work on this machine alone, mail leaves without",
     "gateway.listening": "HTTP is answered, and where",
     "inbox.delayed": "events could not be digested now; they wait",
     "lease.swept": "the leases of a dead daemon were taken back",
@@ -79,7 +79,6 @@ class Threshold:
 
 THRESHOLD: Final = Threshold()
 
-
 KEPT: Final = 2_000
 """Lines that `dripd logs tail` can look back: about a megabyte."""
 
@@ -102,6 +101,11 @@ class Ring:
         self._n += 1
         self._lines.append((self._n, dict(line)))
         return keys
+
+    @property
+    def n(self) -> int:
+        """How many lines were written so far."""
+        return self._n
 
     def since(
         self, after: int | None, most: int, wanted: Callable[[Line], bool] = bool

@@ -178,6 +178,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         "horizon": duration(
             ENGINE.horizon_ms, 1_000, 3_600_000, "how far ahead the wheel is loaded"
         ),
+        "keys": number(
+            ENGINE.keys, 1_000, 10_000_000, "keys in memory up to which lanes are filled"
+        ),
         "batch": number(ENGINE.batch, 1, 5_000, "most steps of one lease or record"),
         "in_flight": number(ENGINE.in_flight, 1, 100_000, "most leased and unanswered steps"),
         "lease_ahead": duration(
@@ -187,6 +190,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             ENGINE.coalesce_ms, 0, 1_000, "how long a quiet lease waits for company"
         ),
         "poll": duration(ENGINE.poll_ms, 10, 60_000, "how often new work is looked for"),
+        "relearn": duration(
+            ENGINE.relearn_ms, 1_000, 3_600_000, "within what time each account is read anew"
+        ),
         "admit_batch": number(
             ENGINE.admit_batch, 1, 10_000, "most requests decided in one transaction"
         ),

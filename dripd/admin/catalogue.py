@@ -12,8 +12,12 @@ from dripd.admin.messages import Handler, Method, Spec
 from dripd.admin.roles import Role
 
 
-def reading(name: str, params: type[msgspec.Struct] = p.Params) -> Spec:
-    return Spec(name=name, params=params, role=Role.VIEWER)
+def reading(
+    name: str, params: type[msgspec.Struct] = p.Params, *, view: str | None = None
+) -> Spec:
+    """*view*: the columns that its items are known by, "" for a record, None for no view."""
+    key = None if view is None else tuple(view.split())
+    return Spec(name=name, params=params, role=Role.VIEWER, view=key)
 
 
 def changing(
@@ -24,25 +28,26 @@ def changing(
 
 ACCOUNTS: Final = (
     changing("account.set", p.AccountSet, Role.ADMIN),
-    reading("account.list", p.AccountList),
-    reading("account.show", p.AccountKey),
+    reading("account.list", p.AccountList, view="id"),
+    reading("account.show", p.AccountKey, view=""),
+    changing("account.deposit", p.AccountDeposit, Role.ADMIN),
     changing("account.pause", p.AccountKey, Role.ADMIN),
     changing("account.resume", p.AccountKey, Role.ADMIN),
     changing("sender.set", p.SenderSet, Role.ADMIN),
-    reading("sender.list", p.SenderList),
+    reading("sender.list", p.SenderList, view="account_id id"),
     reading("sender.show", p.SenderKey),
     changing("sender.limit", p.SenderLimit, Role.ADMIN),
     changing("sender.test", p.SenderTest, Role.ADMIN, dry_run=False),
     changing("sender.pause", p.SenderKey, Role.ADMIN),
     changing("sender.resume", p.SenderKey, Role.ADMIN),
     changing("operator.set", p.OperatorSet, Role.ADMIN),
-    reading("operator.list", p.Listing),
+    reading("operator.list", p.Listing, view="account_id name"),
     changing("operator.remove", p.OperatorKey, Role.ADMIN),
 )
 
 CONTACTS: Final = (
     changing("list.set", p.ListSet),
-    reading("list.list", p.ListList),
+    reading("list.list", p.ListList, view="account_id id"),
     reading("list.show", p.ListShow),
     changing("list.add", p.ListMembers),
     changing("list.remove", p.ListMembers),
@@ -50,10 +55,10 @@ CONTACTS: Final = (
     changing("list.trigger_remove", p.ListTrigger),
     changing("contact.add", p.ContactAdd),
     changing("contact.import", p.Import),
-    reading("contact.list", p.ContactList),
-    reading("contact.show", p.ContactKey),
+    reading("contact.list", p.ContactList, view="id"),
+    reading("contact.show", p.ContactKey, view=""),
     reading("contact.timeline", p.ContactTimeline),
-    reading("contact.explain", p.ContactKey),
+    reading("contact.explain", p.ContactKey, view=""),
     changing("contact.update", p.ContactUpdate),
     changing("contact.tag", p.ContactTag),
     changing("contact.untag", p.ContactTag),
@@ -72,11 +77,12 @@ CAMPAIGNS: Final = (
     changing("campaign.archive", p.CampaignKey),
     changing("campaign.deactivate", p.CampaignStop),
     changing("campaign.pause", p.CampaignStop),
-    reading("campaign.list", p.CampaignList),
-    reading("campaign.show", p.CampaignShow),
+    reading("campaign.list", p.CampaignList, view="account_id key"),
+    reading("campaign.show", p.CampaignShow, view=""),
     reading("campaign.diff", p.CampaignDiff),
-    reading("campaign.stats", p.CampaignKey),
+    reading("campaign.stats", p.CampaignKey, view=""),
     reading("campaign.export", p.CampaignExport),
+    reading("campaign.quote", p.CampaignQuote),
     changing("campaign.trigger_add", p.CampaignTrigger),
     changing("campaign.trigger_remove", p.CampaignTrigger),
     reading("campaign.trigger_list", p.CampaignTriggerList),
@@ -85,30 +91,30 @@ CAMPAIGNS: Final = (
 RUNS: Final = (
     changing("enroll.add", p.EnrollAdd),
     changing("enroll.import", p.EnrollImport),
-    reading("enroll.list", p.EnrollList),
-    reading("enroll.show", p.EnrollKey),
-    reading("enroll.explain", p.EnrollKey),
+    reading("enroll.list", p.EnrollList, view="id"),
+    reading("enroll.show", p.EnrollKey, view=""),
+    reading("enroll.explain", p.EnrollKey, view=""),
     changing("enroll.stop", p.EnrollStop),
     changing("enroll.reset", p.Selection),
     changing("enroll.move", p.EnrollMove),
     changing("enroll.skip", p.Selection),
     changing("enroll.due_now", p.Selection),
-    reading("task.list", p.TaskList),
+    reading("task.list", p.TaskList, view="id"),
     changing("task.done", p.TaskDone),
     changing("task.cancel", p.TaskKey),
     changing("task.assign", p.TaskAssign),
-    reading("notification.list", p.NotificationList),
+    reading("notification.list", p.NotificationList, view="id"),
     changing("notification.read", p.TaskKey, dry_run=False),
-    reading("delivery.list", p.DeliveryList),
-    reading("delivery.show", p.DeliveryKey),
-    reading("dead.list", p.DeadList),
+    reading("delivery.list", p.DeliveryList, view="id"),
+    reading("delivery.show", p.DeliveryKey, view=""),
+    reading("dead.list", p.DeadList, view="group"),
     changing("dead.retry", p.DeadPick),
     changing("dead.discard", p.DeadPick),
     changing("suppress.add", p.SuppressAdd),
     changing("suppress.remove", p.Suppress, Role.ADMIN),
     reading("suppress.check", p.SuppressCheck),
     changing("suppress.import", p.Import),
-    reading("suppress.export", p.Listing),
+    reading("suppress.export", p.Listing, view="account_id channel address"),
     changing("event.add", p.EventAdd),
 )
 
@@ -118,13 +124,17 @@ DEPLOYMENT: Final = (
     changing("clock.advance", p.ClockAdvance, Role.ADMIN, dry_run=False),
     changing("daemon.pause", p.Everything, Role.ADMIN),
     changing("daemon.resume", p.Everything, Role.ADMIN),
-    reading("daemon.status"),
+    reading("daemon.status", view=""),
+    reading("daemon.overview", p.Overview, view=""),
     reading("daemon.ready"),
     reading("daemon.whoami", p.InAccount),
     reading("logs.tail", p.LogsTail),
     changing("logs.level", p.LogsLevel, Role.ADMIN),
-    reading("node.list"),
-    reading("audit.list", p.AuditList),
+    changing("node.drain", p.NodeKey, Role.ADMIN),
+    changing("node.undrain", p.NodeKey, Role.ADMIN),
+    reading("node.trace"),
+    reading("node.list", view="incarnation"),
+    reading("audit.list", p.AuditList, view="id"),
 )
 
 SPECS: Final[Mapping[str, Spec]] = {

@@ -8,8 +8,9 @@ ever looked up anywhere else.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,8 +18,21 @@ import msgspec
 from dripd.admin.roles import Role
 from dripd.errors import BadRequest
 
-ENVELOPE: Final = ("request_id", "reason", "dry_run", "yes", "as")
+ENVELOPE: Final = ("request_id", "reason", "dry_run", "yes", "as", "expect", "plan_id")
 """Keys of `params` that belong to every call and to no method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What a plan said would be touched: how many things, and the digest of which."""
+
+    n: int
+    digest: str
+
+
+def digest(ids: Iterable[int | str]) -> str:
+    """One word for a set of things, whatever their order."""
+    return sha256("\n".join(sorted(map(str, ids))).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +40,8 @@ class Call:
     """Who calls what, and how it is meant.
 
     `request_id` makes a repeated mutating call have one effect; `dry_run` forbids any effect;
-    `yes` confirms; `as_name` is the operator for whom an admin acts.
+    `yes` confirms; `as_name` is the operator for whom an admin acts. `expect` says what must
+    still stand before the change, `promise` what exactly it may touch: else nothing is done.
     """
 
     method: str
@@ -40,6 +55,8 @@ class Call:
     reason: str = ""
     dry_run: bool = False
     yes: bool = False
+    expect: Mapping[str, object] | None = None
+    promise: Promise | None = None
 
     @property
     def actor(self) -> str:
@@ -57,13 +74,18 @@ different structs has no narrower type.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a method takes, from which role on it may be called, whether it changes anything."""
+    """What a method takes, from which role on it may be called, whether it changes anything.
+
+    `view`: its answer can be kept up to date; its items are known by these columns, a record
+    has none (an empty tuple). None: it is only asked once.
+    """
 
     name: str
     params: type[msgspec.Struct]
     role: Role
     mutating: bool = False
     dry_run: bool = False
+    view: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +107,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dry_run: bool = False
     yes: bool = False
     as_name: str | None = msgspec.field(default=None, name="as")
+    expect: dict[str, object] | None = None
+    plan_id: str | None = None
 
 
 def split(params: Mapping[str, object]) -> tuple[Envelope, dict[str, object]]:

@@ -51,7 +51,8 @@ class AccountKey(Params, frozen=True, kw_only=True):
 
 
 class AccountSet(Params, frozen=True, kw_only=True):
-    """`window` is YAML or JSON text of a window, or `off`; what is None stays as it is."""
+    """`window` is YAML or JSON text of a window, or `off`; what is None stays as it is, and so
+    does the price of a channel that is not in `prices`."""
 
     key: Key
     name: str | None = None
@@ -62,6 +63,11 @@ class AccountSet(Params, frozen=True, kw_only=True):
     postal_address: str | None = None
     subscription: bool | None = None
     writer: str | None = None
+    prices: dict[Channel, str] = {}
+
+
+class AccountDeposit(AccountKey, frozen=True, kw_only=True):
+    amount: Key
 
 
 class AccountList(Params, frozen=True, kw_only=True):
@@ -236,6 +242,10 @@ class CampaignExport(CampaignKey, frozen=True, kw_only=True):
     version: Id | None = None
 
 
+class CampaignQuote(CampaignKey, frozen=True, kw_only=True):
+    contact: Key
+
+
 class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
     campaign: Key
 
@@ -255,12 +265,17 @@ class CampaignTrigger(InAccount, frozen=True, kw_only=True):
 
 
 class EnrollAdd(InAccount, frozen=True, kw_only=True):
-    """`contacts`, or `backfill`: the members of a list. `key` is the idempotency key."""
+    """`contacts`, or `backfill`: the members of a list. `key` is the idempotency key.
+
+    `quote` is the id of a quote for the one contact.
+    """
 
     campaign: Key
     contacts: Upto = []
     backfill: Key | None = None
     key: str | None = None
+    quote: Key | None = None
+    conversation_ref: Key | None = None
     start_at: str | None = None
     source: str = "cli"
     vars: dict[str, object] = {}
@@ -403,6 +418,12 @@ class AuditList(Params, frozen=True, kw_only=True):
     after: str | None = None
 
 
+class NodeKey(Params, frozen=True, kw_only=True):
+    """A daemon's name, or its incarnation; of several with one name all are meant."""
+
+    node: Key
+
+
 class LogsTail(Params, frozen=True, kw_only=True):
     """`after` is a line's number: 0 = from the oldest that is kept, None = the newest lines.
 
@@ -419,3 +440,41 @@ class LogsLevel(Params, frozen=True, kw_only=True):
     """`level=None` only asks."""
 
     level: LogLevel | None = None
+
+
+class Overview(Params, frozen=True, kw_only=True):
+    """`brief` leaves the history of the figures out."""
+
+    brief: bool = False
+
+
+class ViewOpen(Params, frozen=True, kw_only=True):
+    """Keep the answer of the reading method `of` up to date, at most `hz` times a second."""
+
+    of: Key
+    params: dict[str, object] = {}
+    hz: float = 1.0
+
+
+class TailOpen(Params, frozen=True, kw_only=True):
+    """What happens from now on, and the last `past` things before; `wanted`: column to value."""
+
+    of: Key
+    wanted: dict[str, object] = {}
+    past: Annotated[int, Meta(ge=0, le=500)] = 200
+    hz: float = 4.0
+
+
+class Subscribed(Params, frozen=True, kw_only=True):
+    sub: Id
+
+
+class Pace(Subscribed, frozen=True, kw_only=True):
+    hz: float
+
+
+class PlanMake(Params, frozen=True, kw_only=True):
+    """The changing method that is planned, with its own arguments."""
+
+    method: Key
+    params: dict[str, object] = {}

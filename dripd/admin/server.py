@@ -12,11 +12,12 @@ import os
 import socket
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -25,6 +26,7 @@ from dripd.admin import params, roles, wire
 from dripd.admin.messages import Call, Method, Spec, Table
 from dripd.admin.roles import Options, Peer, Role
 from dripd.admin.session import House, Info, Session, farewell
+from dripd.admin.tail import Source
 from dripd.errors import ConfigError, Conflict
 
 MOST_CONNECTIONS: Final = 16
@@ -45,9 +47,14 @@ async def serve(
     *,
     identity: Identity,
     info: Info,
+    views: Table = MappingProxyType({}),
+    sources: Mapping[str, Source[Any]] = MappingProxyType({}),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls on *path* until cancelled; `started()` once connections are taken.
+
+    *views* perform reading methods for views, where that is not as for calls (another, shorter
+    patience with the database); *sources* are what tails read.
 
     Raises `ConfigError` if the path cannot be used, `Conflict` (code `socket_in_use`) if
     another daemon holds it.
@@ -57,8 +64,9 @@ async def serve(
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
         async with trio.open_nursery() as nursery:
             house = House(
-                methods=with_own(methods, info), info=info, log=logger, errands=nursery
-            )
+                methods=with_own(methods, info), info=info, log=logger, errands=nursery,
+                views=views, sources=sources,
+            )  # fmt: skip
             door = partial(admit, Counter(), identity, house)
             await nursery.start(
                 partial(trio.serve_listeners, handler_nursery=nursery), door, [listener]

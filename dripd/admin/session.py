@@ -10,17 +10,22 @@ a handler raises leaves this file: it becomes an answer, and an error in the log
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import trio
 
 from dripd.admin import wire
+from dripd.admin.live import Live, Looks
 from dripd.admin.mask import mask
-from dripd.admin.messages import Call, Method, Table, decode, split
+from dripd.admin.messages import Call, Envelope, Method, Table, decode, split
+from dripd.admin.own import OWN, Own
+from dripd.admin.plans import Plans
 from dripd.admin.replies import Answer, Replies
 from dripd.admin.roles import Peer, Role
+from dripd.admin.tail import Source
 from dripd.errors import (
     BadRequest,
     Busy,
@@ -36,6 +41,9 @@ HELLO_SECONDS: Final = 2
 SEND_SECONDS: Final = 5
 PING_SECONDS: Final = 15
 MOST_CALLS: Final = 4
+CALLS_A_SECOND: Final = 50
+"""Of one user, over all of its connections; twice as many in a burst."""
+
 CHUNK: Final = 65536
 
 
@@ -56,7 +64,20 @@ class House:
     info: Info
     log: Logger
     errands: trio.Nursery
+    views: Table = field(default_factory=dict)
+    sources: Mapping[str, Source[Any]] = field(default_factory=dict)
     replies: Replies = field(default_factory=Replies)
+    plans: Plans = field(default_factory=Plans)
+    looks: Looks = field(default_factory=Looks)
+    paces: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def may_call(self, uid: int) -> bool:
+        """Whether *uid* has a call left of its rate; takes it."""
+        now = trio.current_time()
+        left, at = self.paces.get(uid, (2.0 * CALLS_A_SECOND, now))
+        left = min(2.0 * CALLS_A_SECOND, left + (now - at) * CALLS_A_SECOND)
+        self.paces[uid] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
 
 
 class Session:
@@ -71,6 +92,8 @@ class Session:
         self._calls: dict[wire.MessageId, trio.CancelScope] = {}
         self._greeted = False
         self._over = trio.CancelScope()
+        live = Live(house.looks, house.sources, self._notify)
+        self._own = Own(live, house.plans, house.views, self._judge)
 
     async def run(self) -> None:
         """Serve until the peer hangs up, breaks the protocol or does not read."""
@@ -79,6 +102,7 @@ class Session:
                 await self._send(self._hello())
                 nursery.start_soon(self._expect_greeting)
                 nursery.start_soon(self._ping)
+                nursery.start_soon(self._own.live.pump)
                 await self._read(nursery)
             nursery.cancel_scope.cancel()
 
@@ -87,6 +111,7 @@ class Session:
         allowed = [
             name for name, m in self._house.methods.items() if peer.role.covers(m.spec.role)
         ]
+        viewable = [name for name in allowed if self._house.methods[name].spec.view is not None]
         return wire.Notice(
             method="hello",
             params={
@@ -98,8 +123,10 @@ class Session:
                 "role": peer.role,
                 "user": peer.user,
                 "uid": peer.uid,
-                "methods": allowed,
-                "features": [],
+                "methods": [*allowed, *OWN],
+                "views": viewable,
+                "features": ["view", "tail", "plan"],
+                "tails": sorted(self._house.sources),
                 "limits": {"line": wire.MAX_LINE, "calls": MOST_CALLS},
             },
         )
@@ -174,7 +201,12 @@ class Session:
             await self._send(wire.Reply(id=request.id, result={}))
             return
         try:
-            call, method, params = self._admit(request)
+            self._admit_call(request)
+            if request.method in OWN:
+                self._calls[request.id] = trio.CancelScope()
+                nursery.start_soon(self._serve_own, request)
+                return
+            call, method, params = self._judge(request.method, request.params)
         except DripdError as error:
             await self._send(wire.pack_error(request.id, error))
             return
@@ -182,22 +214,32 @@ class Session:
         home = self._house.errands if method.spec.mutating else nursery
         home.start_soon(self._serve, request, call, method, params)
 
-    def _admit(self, request: wire.Request) -> tuple[Call, Method, object]:
-        """Everything that can be judged before a handler runs, in a fixed order."""
+    def _admit_call(self, request: wire.Request) -> None:
+        """What is judged of every call, before its method and arguments are."""
         if request.id in self._calls:
             raise BadRequest(f"id {request.id!r} is in use", hint="give each call its own id")
         if len(self._calls) >= MOST_CALLS:
             raise Busy(f"{MOST_CALLS} calls run already", hint="wait for an answer")
-        method = self._method(request.method)
+        if not self._house.may_call(self._peer.uid):
+            raise Busy(f"more than {CALLS_A_SECOND} calls a second", hint="ask less often")
+
+    def _judge(self, name: str, given: Mapping[str, object]) -> tuple[Call, Method, object]:
+        method = self._method(name)
         self._permit(method)
-        envelope, rest = split(request.params)
+        envelope, rest = split(given)
         if envelope.as_name is not None and self._peer.role is not Role.ADMIN:
             raise NotPermitted("only admins of the socket may act as somebody else", path="as")
         if envelope.dry_run and not method.spec.dry_run and method.spec.mutating:
-            raise BadRequest(f"{request.method} cannot be tried dry", path="dry_run")
-        peer = self._peer
-        call = Call(
-            method=request.method,
+            raise BadRequest(f"{name} cannot be tried dry", path="dry_run")
+        return self._call(name, envelope, rest), method, decode(method.spec.params, rest)
+
+    def _call(self, name: str, envelope: Envelope, rest: Mapping[str, object]) -> Call:
+        peer, promise = self._peer, None
+        if envelope.plan_id is not None and not envelope.dry_run:
+            asked = wire.dump([name, rest])
+            promise = self._house.plans.redeem(envelope.plan_id, peer.uid, name, asked)
+        return Call(
+            method=name,
             uid=peer.uid,
             pid=peer.pid,
             user=peer.user,
@@ -207,9 +249,10 @@ class Session:
             request_id=envelope.request_id,
             reason=envelope.reason,
             dry_run=envelope.dry_run,
-            yes=envelope.yes,
+            yes=envelope.yes or promise is not None,
+            expect=envelope.expect,
+            promise=promise,
         )
-        return call, method, decode(method.spec.params, rest)
 
     def _method(self, name: str) -> Method:
         found = self._house.methods.get(name)
@@ -230,6 +273,20 @@ class Session:
             f"{spec.name} needs the role {spec.role}, {peer.user} has {peer.role}",
             hint=f"{peer.why}; ask an admin, or see `dripd whoami`",
         )
+
+    async def _serve_own(self, request: wire.Request) -> None:
+        answer: object = TimedOut(f"{request.method} was cancelled", code="cancelled")
+        try:
+            with self._calls[request.id]:
+                answer = await self._own.answer(request.method, request.params)
+        except Exception as error:  # the wall between a handler and the daemon
+            answer = self._failed(self._call(request.method, Envelope(), {}), error)
+        finally:
+            del self._calls[request.id]
+        if isinstance(answer, DripdError):
+            await self._send(wire.pack_error(request.id, answer))
+        else:
+            await self._send(wire.Reply(id=request.id, result=answer))
 
     async def _serve(
         self, request: wire.Request, call: Call, method: Method, params: object
@@ -278,6 +335,8 @@ class Session:
             check_size(line)
         except Exception as error:  # the wall between a handler and the daemon
             return self._failed(call, error), 256
+        if method.spec.mutating and not call.dry_run:
+            self._house.looks.stir()
         if method.spec.mutating:
             self._house.log.info(
                 "admin.called",
@@ -304,6 +363,9 @@ class Session:
             code="internal",
             hint=f"search the daemon's log for {log_id}",
         )
+
+    async def _notify(self, method: str, params: Mapping[str, object]) -> None:
+        await self._send(wire.Notice(method=method, params=dict(params)))
 
     async def _bye(self, reason: str, message: str) -> None:
         self._house.log.info("admin.dropped", reason=reason, uid=self._peer.uid)

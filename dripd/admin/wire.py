@@ -61,6 +61,7 @@ FAILED: Final = -32000
 DENIED: Final = -32001
 NOT_FOUND: Final = -32002
 CONFLICT: Final = -32003
+PLAN: Final = -32004
 BUSY: Final = -32005
 TIMED_OUT: Final = -32006
 
@@ -332,8 +333,14 @@ def pack_error(call_id: MessageId | None, error: DripdError) -> Failure:
         "hint": error.hint,
         "faults": faults,
     }
-    code = UNKNOWN_METHOD if error.code == "unknown_method" else KINDS[kind][1]
-    return Failure(id=call_id, code=code, message=error.message, data=data)
+    return Failure(id=call_id, code=number_of(error, kind), message=error.message, data=data)
+
+
+def number_of(error: DripdError, kind: str) -> int:
+    """The JSON-RPC code: by what went wrong where that has one of its own, else by the class."""
+    if error.code == "unknown_method":
+        return UNKNOWN_METHOD
+    return PLAN if error.code.startswith("plan_") else KINDS[kind][1]
 
 
 def unpack_error(failure: Failure) -> DripdError:

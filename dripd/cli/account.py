@@ -6,6 +6,7 @@ import click
 
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
+from dripd.cli.rows import pairs
 
 
 @click.group()
@@ -23,11 +24,29 @@ def account() -> None:
 @click.option("--subscription", type=click.Choice(["on", "off"]))
 @click.option("--postal-address")
 @click.option("--writer", help="The database role that may write its rows.")
+@click.option(
+    "--price",
+    multiple=True,
+    metavar="CHANNEL=AMOUNT",
+    help="Such as sms=0.01, per segment, or email=0, per message; repeatable.",
+)
 @changing
-def set_account(ask: Ask, subscription: str | None, **given: str | None) -> int:
+def set_account(
+    ask: Ask, subscription: str | None, price: tuple[str, ...], **given: str | None
+) -> int:
     """Make or change an account; what is not given stays."""
     active = None if subscription is None else subscription == "on"
-    return ask.show("account.set", subscription=active, **given)
+    prices = pairs(price, path="--price")
+    return ask.show("account.set", subscription=active, prices=prices, **given)
+
+
+@account.command("deposit")
+@click.argument("key")
+@click.argument("amount")
+@changing
+def deposit(ask: Ask, key: str, amount: str) -> int:
+    """Put money into an account; charges draw on it."""
+    return ask.show("account.deposit", key=key, amount=amount)
 
 
 @account.command("list")

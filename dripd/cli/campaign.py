@@ -212,6 +212,24 @@ def stats(ask: Ask, **given: object) -> int:
     return ask.show("campaign.stats", **given)
 
 
+@campaign.command("quote")
+@click.argument("key")
+@asking.account
+@click.option("--contact", required=True)
+@reading
+def quote(ask: Ask, **given: object) -> int:
+    """What it would cost a contact to run, and when each message would leave."""
+    result = ask.call("campaign.quote", **given)
+    if ask.as_json:
+        print_json(result)
+        return 0
+    for one in rows_of(result.get("messages")):
+        parts = (one.get("at"), one.get("step_key"), one.get("channel"), one.get("price"))
+        click.echo("  ".join(str(part) for part in parts))
+    print_record({k: v for k, v in result.items() if k != "messages"})
+    return 0
+
+
 @campaign.command("export")
 @click.argument("key")
 @asking.account

@@ -9,6 +9,7 @@ import click
 
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
+from dripd.cli.output import rows_of, safe
 from dripd.errors import DripdError
 
 
@@ -87,6 +88,36 @@ def node() -> None:
 def list_nodes(ask: Ask) -> int:
     """Live and dead daemons, with their accounts and open claims."""
     return ask.show("node.list")
+
+
+@node.command("drain")
+@click.argument("node", metavar="NAME")
+@changing
+def drain(ask: Ask, node: str) -> int:
+    """Let a daemon lease nothing more; the others serve its accounts meanwhile."""
+    return ask.show("node.drain", node=node)
+
+
+@node.command("undrain")
+@click.argument("node", metavar="NAME")
+@changing
+def undrain(ask: Ask, node: str) -> int:
+    """Put a daemon back to work."""
+    return ask.show("node.undrain", node=node)
+
+
+@node.command("trace")
+@reading
+def trace(ask: Ask) -> int:
+    """What the tasks of the daemon that answers are doing."""
+    found = ask.call("node.trace")
+    if ask.as_json:
+        return ask.answer(found)
+    for task in rows_of(found.pop("tasks", [])):
+        click.echo(
+            f"{'  ' * int(str(task['depth']))}{safe(str(task['name']))}  {safe(str(task['at']))}"
+        )
+    return ask.answer(found)
 
 
 @click.group()

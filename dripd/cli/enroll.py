@@ -38,6 +38,8 @@ def selection(command: Command) -> Command:
 @asking.account
 @click.option("--backfill", metavar="LIST", help="The members of a list instead.")
 @click.option("--key", help="Idempotency key.")
+@click.option("--quote", metavar="ID", help="Refused if it costs another amount by now.")
+@click.option("--conversation-ref", help="Replies in that conversation stop the run.")
 @click.option("--start-at", metavar="T")
 @click.option("--source")
 @click.option("--vars", "vars_", metavar="JSON")

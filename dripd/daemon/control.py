@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_campaign import CampaignControl
+from dripd.daemon.control_console import ConsoleControl
 from dripd.daemon.control_deployment import DeploymentControl
 from dripd.daemon.control_file import FileControl
+from dripd.daemon.control_quote import QuoteControl
 from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
 from dripd.store import desk_account, desk_contact, desk_list, desk_suppress, desk_work
@@ -30,8 +32,10 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
         **_work(room),
         **files.handlers(),
         **CampaignControl(room, files).handlers(),
+        **QuoteControl(room).handlers(),
         **RunControl(room).handlers(),
         **DeploymentControl(room).handlers(),
+        **ConsoleControl(room).handlers(),
     }
     return {name: room.guarded(handler) for name, handler in found.items()}
 
@@ -41,6 +45,7 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "account.set": room.changing(desk_account.set_account),
         "account.list": room.reading(desk_account.list_accounts),
         "account.show": room.reading(desk_account.show_account),
+        "account.deposit": room.changing(desk_account.deposit),
         "account.pause": room.changing(desk_account.pause_account),
         "account.resume": room.changing(desk_account.resume_account),
         "sender.set": room.changing(desk_account.set_sender),

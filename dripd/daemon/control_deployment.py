@@ -16,10 +16,12 @@ from dripd.store.desk_account import read_operator, turn_all
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_deployment import (
     aim_clock,
+    drain_node,
     list_audit,
     list_nodes,
     read_status,
     show_clock,
+    undrain_node,
 )
 from dripd.store.desk_pick import confirm
 
@@ -43,6 +45,9 @@ class DeploymentControl:
             "logs.tail": self.tail,
             "logs.level": self.level,
             "node.list": self.nodes,
+            "node.drain": self._room.changing(drain_node),
+            "node.undrain": self._room.changing(undrain_node),
+            "node.trace": self.trace,
             "audit.list": self._room.reading(list_audit),
         }
 
@@ -106,6 +111,10 @@ class DeploymentControl:
 
     async def nodes(self, _call: Call, _args: p.Params) -> Result:
         return await self._room.desk.run(list_nodes)
+
+    async def trace(self, _call: Call, _args: p.Params) -> Result:
+        """What this daemon's tasks are doing, and how full its wheel and queues are."""
+        return dict(self._room.hooks.trace())
 
 
 async def _turn_log(_conn: Conn, _call: Call, before: str, wanted: str) -> Deed:

@@ -18,6 +18,8 @@ import trio
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import Instant
+from dripd.policy.admission import Rehearsal
+from dripd.policy.admission_rows import RequestRow
 from dripd.store.desk_contact import refuse_unfit
 from dripd.store.desk_deed import DryRun, Result, Unit, perform
 from dripd.store.desk_run import Judge
@@ -42,22 +44,26 @@ class Door(Protocol):
 class Hooks:
     """What the handlers ask of the daemon itself.
 
-    `status` and `ready` answer what it knows without the database. `kick` wakes its stages
-    after a change. `send_individual` sends one message and answers with its delivery,
+    `status` and `ready` answer what it knows without the database, `figures` how it is doing
+    (with `state`, `env` and `history`). `kick` wakes its stages
+    after a change, `trace` tells what they do. `send_individual` sends one message and answers with its delivery,
     `send_test` tries a sender.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
-    versions it is asked for. `holidays` opens a calendar by its name and raises `KeyError`
+    versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
     for an unknown one; `calendars` are the names, None = any.
     """
 
     node: str
     status: Callable[[], Mapping[str, object]]
     ready: Callable[[], Mapping[str, object]]
+    figures: Callable[[], Mapping[str, object]]
     kick: Callable[[], None]
+    trace: Callable[[], Mapping[str, object]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
+    rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
     holidays: Callable[[str], Container[date]]
     calendars: frozenset[str] | None = None
 

@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 
 import trio
+from starlette.routing import BaseRoute
 
 from dripd.admin import catalogue
 from dripd.admin.server import serve as serve_admin
@@ -25,18 +26,22 @@ from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
-from dripd.daemon import control, front
+from dripd.daemon import control
+from dripd.daemon.figures import SECOND_S, Figures
+from dripd.daemon.tails import sources
+from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.individual import send_individual, send_test
-from dripd.engine.look import Watch, look_once
+from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
 from dripd.engine.settle import move_to
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.gateway import app as gateway
-from dripd.gateway.key import load_key
 from dripd.log import get
+from dripd.policy.admission import Rehearsal, rehearse
+from dripd.policy.admission_rows import RequestRow
 from dripd.policy.advance import advance
 from dripd.store import embedded, migrate
 from dripd.store.bridge import Bridge
@@ -47,6 +52,9 @@ FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 """Where a manual clock starts unless it is told otherwise."""
 
 BEAT_S = 2.0
+
+VIEW_PATIENCE = "2s"
+"""How long the database may take for a view: what takes longer must be asked for once."""
 
 VERSION = "0.1.0"
 
@@ -93,18 +101,16 @@ class Daemon:
         manual = isinstance(clock, ManualClock)
         tuning = config.engine.without_time() if manual else config.engine
         self.directory = Directory(store)
-        self.key = load_key(config.gateway.secret, config.state)
-        self.directory.public, self.directory.local = front.links(config, site, self.key)
-        self.directory.sinks = front.sinks(config)
         self.pipe = Pipeline(store, self.directory, clock, self.incarnation, tuning)
         self.channels = {**build_channels(config, store), **channels}
+        self.figures = Figures(self.pipe)
         self.mover = trio.Lock()
         self.buried = trio.Event()
 
     def status(self) -> Mapping[str, object]:
         pipe = self.pipe
         return {
-            "state": "draining" if pipe.draining else "running",
+            "state": "draining" if pipe.draining or pipe.drained else "running",
             "version": VERSION,
             "deployment": self.deployment,
             "gateway": {
@@ -124,14 +130,19 @@ class Daemon:
             },
         }
 
+    def at_a_glance(self) -> Mapping[str, object]:
+        state, env = self.status()["state"], self.config.daemon.env
+        history = list(self.figures.history)[-60:]
+        return {"state": state, "env": env, **self.figures.shown(), "history": history}
+
     def ready(self) -> Mapping[str, object]:
-        running = not self.pipe.draining
-        hint = "" if running else "it is being stopped"
+        running = not (self.pipe.draining or self.pipe.drained)
+        hint = "it is being stopped" if self.pipe.draining else "dripd node undrain"
         check = {
             "name": "running",
             "ok": running,
             "detail": self.config.daemon.node,
-            "hint": hint,
+            "hint": "" if running else hint,
         }
         return {"ready": running, "checks": [check]}
 
@@ -149,16 +160,24 @@ class Daemon:
         await self.directory.load_versions(cv_ids)
         return DeskJudge(self.directory)
 
+    async def rehearse(self, row: RequestRow, now: Instant) -> Rehearsal:
+        await self.directory.refresh([row.account_id or 0])
+        await self.directory.load_versions([row.cv_id or 0])
+        return rehearse(row, now, self.directory)
+
     def hooks(self) -> control.Hooks:
         return control.Hooks(
             node=self.config.daemon.node,
             status=self.status,
             ready=self.ready,
+            figures=self.at_a_glance,
             kick=self.kick,
+            trace=partial(trace, self.pipe, self.config.daemon.node),
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,
             judge=self.judge,
+            rehearse=self.rehearse,
             holidays=open_holidays,
             calendars=known_calendars(),
         )
@@ -207,13 +226,16 @@ async def serve(
         desk = Desk(bridge, dsn)
         stack.push_async_callback(_shielded, desk.close)
         await desk.open()
+        looks = Desk(bridge, dsn, size=1, statement_timeout=VIEW_PATIENCE)
+        stack.push_async_callback(_shielded, looks.close)
+        await looks.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
         site = gateway.open_site(config.gateway.listen)
         if site is not None:
             stack.callback(site.close)
         daemon = Daemon(config, store, clock, deployment, channels, site)
-        await _live(daemon, desk, task_status)
+        await _live(daemon, desk, looks, task_status)
 
 
 async def _shielded(close: object) -> None:
@@ -231,11 +253,14 @@ async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant |
     return ManualClock(stored if stored is not None else FIRST_INSTANT)
 
 
-async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]) -> None:
+async def _live(
+    daemon: Daemon, desk: Desk, looks: Desk, task_status: trio.TaskStatus[Daemon]
+) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
-    await look_once(pipe, Watch())
+    await learn_all(pipe)
     methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
+    views = catalogue.bind(control.handlers(looks, hooks=daemon.hooks()))
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
     try:
         async with trio.open_nursery() as outer:
@@ -247,6 +272,8 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                         methods,
                         identity=config.roster.identify,
                         info=info,
+                        views=views,
+                        sources=sources(pipe),
                     )
                 )
                 stages_of.start(
@@ -257,7 +284,8 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
                     recorders=outer,
                 )
                 stages.start_soon(pulse, daemon)
-                await front.open_front(daemon, desk, outer)
+                stages.start_soon(observe, daemon)
+                await start_gateway(daemon, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
                 await wait_for_the_end(daemon)
@@ -269,6 +297,18 @@ async def _live(daemon: Daemon, desk: Desk, task_status: trio.TaskStatus[Daemon]
         with trio.CancelScope(shield=True), trio.move_on_after(10):
             await _leave(daemon)
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
+
+
+async def start_gateway(daemon: Daemon, outer: trio.Nursery) -> None:
+    """Answer HTTP, where an address is configured, for as long as events can be kept."""
+    if daemon.site is not None:
+        await outer.start(gateway.serve, daemon.site, gateway_routes(daemon))
+        log.info("gateway.listening", url=daemon.site.url)
+
+
+def gateway_routes(daemon: Daemon) -> list[BaseRoute]:
+    """What the gateway answers."""
+    return []
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:
@@ -311,13 +351,23 @@ async def _leave(daemon: Daemon) -> None:
         log.warning("store.lost", reason=error.code)
 
 
+async def observe(daemon: Daemon) -> None:
+    """The daemon's own figures, once a second of real time."""
+    while True:
+        daemon.figures.sample()
+        await trio.sleep(SECOND_S)  # noqa: TID251 - a rate is something a second
+
+
 async def pulse(daemon: Daemon) -> None:
     """The heartbeat in real time, and one line of log a minute of work."""
     before = 0
     while True:
         try:
             alive = await daemon.store.beat(
-                daemon.incarnation, len(daemon.pipe.owned), str(daemon.status()["state"])
+                daemon.incarnation,
+                len(daemon.pipe.owned),
+                str(daemon.status()["state"]),
+                daemon.figures.shown(),
             )
         except StoreUnavailable as error:
             log.warning("store.lost", reason=error.code)

@@ -3,7 +3,7 @@
 The wheel is a cache; SQL is the truth. Per lane it is known up to which instant everything
 has been loaded. What is inserted before that instant goes into the wheel at once, what lies
 beyond it is found by the next load. A key that is loaded twice is leased once: the second
-lease finds it gone.
+lease finds it gone. A pass costs by what comes up, however much there is (`engine.lanes`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import trio
 
 from dripd.campaigns.enrollment import DueKey, LaneClass
 from dripd.clock import Instant
-from dripd.engine.pipeline import LaneState, Pipeline
+from dripd.engine.lanes import Lane
+from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
-from dripd.store.protocol import WHOLE_ACCOUNT, ParkRow
+from dripd.store.protocol import ParkRow
 
-LANE_MOST = 400
-"""Ready keys of one lane held in memory: the backlog stays in SQL."""
+LANE_LEAST, LANE_MOST = 25, 2_000
+"""Keys of one lane that are loaded at a time: its share of `[engine] keys`, at least a turn
+of the fair share, at most some batches. The backlog stays in SQL."""
 
-LANES_A_LOAD = 500
+LOAD_LANES, LOAD_KEYS = 200, 5_000
+"""Lanes and keys of one load: 10 ms of work, between which sends go on."""
 
 IDLE_S = 1.0
 
@@ -44,208 +47,205 @@ async def turn(pipe: Pipeline) -> None:
 
 def wait_s(pipe: Pipeline) -> float:
     """Real seconds until something can come up; a manual clock is waited for, not slept out."""
+    now, wait_ms = pipe.clock.now(), IDLE_S * 1000
+    fires, loads = pipe.wheel.next_at(), pipe.lanes.next_load()
+    opens = pipe.lanes.next_release()
+    if fires is not None:
+        wait_ms = min(wait_ms, fires - pipe.tuning.lease_ahead_ms - now)
+    if loads is not None:
+        wait_ms = min(wait_ms, loads - pipe.tuning.horizon_ms // 2 - now)
+    if opens is not None:
+        wait_ms = min(wait_ms, opens - now)
     if pipe.again:
-        return 0.05
-    upcoming = pipe.wheel.next_at()
-    if upcoming is None:
-        return IDLE_S
-    wait_ms = upcoming - pipe.tuning.lease_ahead_ms - pipe.clock.now()
-    return min(max(wait_ms / 1000, 0.001), IDLE_S)
+        wait_ms = min(wait_ms, 50)
+    return max(wait_ms / 1000, 0.001)
 
 
 def fire(pipe: Pipeline) -> None:
-    """Move what the wheel gives up to ready."""
+    """Move what the wheel gives up, and what was in somebody's way, to ready."""
     now = pipe.clock.now()
     fired = pipe.wheel.turn(Instant(now + pipe.tuning.lease_ahead_ms))
     for at in range(0, len(fired), 4):
         due, enrollment, place, cv = fired[at : at + 4]
-        make_ready(pipe, DueKey(place >> 16, place & 0xFFFF, Instant(due), enrollment, cv))
+        account, lane = place >> 16, place & 0xFFFF
+        pipe.lanes.at(account, lane).waiting -= 1
+        make_ready(pipe, DueKey(account, lane, Instant(due), enrollment, cv))
     real = trio.current_time()
     while pipe.again and pipe.again[0][0] <= real:
-        _, account, lane = pipe.again.popleft()
-        reset(pipe.lanes[account, lane], Instant(0))
+        make_ready(pipe, pipe.again.popleft()[1])
     if len(pipe.ready):
         pipe.wake("lease")
 
 
 def make_ready(pipe: Pipeline, key: DueKey) -> None:
     """A due key enters its lane's queue, unless the lane is not to be served."""
-    place = (key.account_id, key.lane)
-    state = pipe.lanes.get(place)
-    if state is None or key.account_id not in pipe.owned or is_parked(pipe, *place):
+    account, lane = key.account_id, key.lane
+    if account not in pipe.owned or pipe.lanes.is_parked(account, lane):
         return
-    urgent = state.key.kind != LaneClass.FIRST
+    urgent = pipe.lanes.at(account, lane).key.kind != LaneClass.FIRST
     entry = (key.due_at, key.enrollment_id, key.cv_id)
-    pipe.ready.add(key.account_id, key.lane, key.due_at, entry, urgent=urgent)
+    pipe.ready.add(account, lane, key.due_at, entry, urgent=urgent)
 
 
 def insert(pipe: Pipeline, keys: Iterable[DueKey]) -> None:
     """Due steps that this daemon has just written or heard of."""
     horizon = pipe.clock.now() + pipe.tuning.horizon_ms
-    records: array[int] = array("q")
+    near: list[DueKey] = []
     for key in keys:
-        state = pipe.lanes.get((key.account_id, key.lane))
+        state = pipe.lanes.get(key.account_id, key.lane)
         if state is None:
-            pipe.asked_accounts.add(key.account_id)
-            continue
-        if key.due_at <= state.loaded_to and key.due_at <= horizon:
-            place = key.account_id << 16 | key.lane
-            records.extend((key.due_at, key.enrollment_id, place, key.cv_id))
-        elif state.next_at is None or key.due_at < state.next_at:
-            state.next_at = key.due_at
-            if (key.due_at, key.enrollment_id) <= state.cursor:
-                state.cursor = (Instant(key.due_at - 1), 0)
-    if records:
-        pipe.wheel.insert_many(records)
+            pipe.watch.asked.add(key.account_id)
+        elif key.due_at <= state.loaded_to and key.due_at <= horizon:
+            near.append(key)
+        else:
+            pipe.lanes.expect(key.account_id, key.lane, key.due_at)
+    _into_wheel(pipe, near)
     pipe.wake("feed")
 
 
-def is_parked(pipe: Pipeline, account: int, lane: int) -> bool:
-    return (account, lane) in pipe.parked or (account, WHOLE_ACCOUNT) in pipe.parked
+def _into_wheel(pipe: Pipeline, keys: Sequence[DueKey]) -> None:
+    records: array[int] = array("q")
+    for account, lane, due, enrollment, cv in keys:
+        pipe.lanes.at(account, lane).waiting += 1
+        records.extend((due, enrollment, account << 16 | lane, cv))
+    if records:
+        pipe.wheel.insert_many(records)
 
 
 async def load_near(pipe: Pipeline) -> bool:
-    """Load lanes whose next due lies within the horizon. True: there may be more at once."""
+    """Load lanes whose next due lies within the horizon. True: there may be more at once.
+
+    A load begins when the first of them has come to half of it, so that they go together.
+    """
     now = pipe.clock.now()
-    horizon = Instant(now + pipe.tuning.horizon_ms)
-    wanted = [
-        (account, lane, *state.cursor, LANE_MOST)
-        for (account, lane), state in pipe.lanes.items()
-        if state.next_at is not None
-        and state.next_at <= horizon
-        and account in pipe.owned
-        and not is_parked(pipe, account, lane)
-        and pipe.ready.count(account, lane) < LANE_MOST // 4
-        and _is_running(pipe, account, state)
-    ][:LANES_A_LOAD]
-    if not wanted:
+    first = pipe.lanes.next_load()
+    if first is None or first > now + pipe.tuning.horizon_ms // 2:
         return False
-    for account, lane, *_ in wanted:
-        pipe.lanes[
-            account, lane
-        ].loaded_to = horizon  # what is inserted meanwhile comes by itself
+    horizon = Instant(now + pipe.tuning.horizon_ms)
+    chosen = _choose(pipe, horizon)
+    if not chosen:
+        return False
+    room = pipe.tuning.keys - len(pipe.wheel) - len(pipe.ready)
+    share = min(LANE_MOST, room // len(chosen), LOAD_KEYS // len(chosen))
+    most = max(LANE_LEAST, share)
+    wanted = []
+    for account, lane, state in chosen:
+        state.loaded_to = horizon  # what is inserted meanwhile comes by itself
+        wanted.append((account, lane, *state.cursor, most))
     try:
         keys = await pipe.store.load(wanted, horizon)
+        await pipe.directory.load_versions({key.cv_id for key in keys})
+        _into_wheel(pipe, keys)
+        await _go_on(pipe, wanted, keys, horizon)
     except StoreError:
-        for account, lane, *_ in wanted:
-            reset(pipe.lanes[account, lane], Instant(0))
+        for account, lane, _ in chosen:
+            pipe.lanes.reset(account, lane, Instant(0))
         raise
-    await pipe.directory.load_versions({key.cv_id for key in keys})
-    await _take_in(pipe, wanted, keys, horizon)
-    return len(wanted) == LANES_A_LOAD
+    return True
 
 
-def _is_running(pipe: Pipeline, account: int, state: LaneState) -> bool:
+def _choose(pipe: Pipeline, horizon: Instant) -> list[tuple[int, int, Lane]]:
+    """The lanes to load now. What is parked, paused or not ours is told anew when it opens."""
+    chosen: list[tuple[int, int, Lane]] = []
+    for account, lane, state, at in pipe.lanes.coming(horizon):
+        if account not in pipe.owned or pipe.lanes.is_parked(account, lane):
+            continue
+        if not _is_running(pipe, account, state):
+            continue
+        if _has_enough(pipe, account, lane, state):
+            pipe.lanes.is_full(account, lane, at)
+            continue
+        chosen.append((account, lane, state))
+        if len(chosen) == LOAD_LANES:
+            break
+    return chosen
+
+
+def _is_running(pipe: Pipeline, account: int, state: Lane) -> bool:
     found = pipe.directory.accounts.get(account)
     return found is not None and found.is_running(state.key.campaign_id)
 
 
-async def _take_in(
+def _has_enough(pipe: Pipeline, account: int, lane: int, state: Lane) -> bool:
+    held = state.waiting + pipe.ready.count(account, lane)
+    is_crowded = len(pipe.wheel) + len(pipe.ready) >= pipe.tuning.keys
+    return held >= (LANE_LEAST if is_crowded else LANE_MOST // 2)
+
+
+async def _go_on(
     pipe: Pipeline,
     wanted: Sequence[tuple[int, int, Instant, int, int]],
-    keys: list[DueKey],
+    keys: Sequence[DueKey],
     horizon: Instant,
 ) -> None:
-    """Put loaded keys into the wheel; lanes that gave all they have are asked for the next head."""
+    """Where the next load of each lane begins; lanes that gave all they have are asked for it."""
     counts: dict[tuple[int, int], int] = {}
-    records: array[int] = array("q")
+    last: dict[tuple[int, int], DueKey] = {}
     for key in keys:
         place = (key.account_id, key.lane)
         counts[place] = counts.get(place, 0) + 1
-        state = pipe.lanes[place]
-        state.cursor = (key.due_at, key.enrollment_id)
-        records.extend(
-            (key.due_at, key.enrollment_id, key.account_id << 16 | key.lane, key.cv_id)
-        )
-    if records:
-        pipe.wheel.insert_many(records)
+        last[place] = key
     emptied = []
-    for account, lane, *_ in wanted:
-        state = pipe.lanes[account, lane]
-        if counts.get((account, lane), 0) == LANE_MOST:
-            state.next_at = state.loaded_to = state.cursor[0]
+    for account, lane, *_, most in wanted:
+        state = pipe.lanes.at(account, lane)
+        found = last.get((account, lane))
+        if found is not None:
+            state.cursor = (found.due_at, found.enrollment_id)
+        if found is not None and counts[account, lane] == most:
+            state.loaded_to = found.due_at
+            pipe.lanes.expect(account, lane, found.due_at)
         else:
-            state.next_at = None
             emptied.append((account, lane, horizon))
     if emptied:
         for head in await pipe.store.next_heads(emptied):
-            state = pipe.lanes[head.account_id, head.lane]
-            if state.next_at is None or head.due_at < state.next_at:
-                state.next_at = head.due_at
+            pipe.lanes.expect(head.account_id, head.lane, head.due_at)
 
 
-async def learn(pipe: Pipeline, accounts: Sequence[int] | None) -> None:
-    """Read lanes, parks and heads of *accounts* (None = all) again."""
+async def learn(pipe: Pipeline, accounts: Sequence[int]) -> None:
+    """Read lanes, parks and heads of *accounts* again."""
     for row in await pipe.store.read_lanes(accounts):
-        place = (row.account_id, row.lane)
-        if place not in pipe.lanes:
-            pipe.lanes[place] = LaneState(row.key)
-    known = set(accounts) if accounts is not None else None
-    parked = {
-        (p.account_id, p.lane): (p.reason, p.release_at)
-        for p in await pipe.store.read_parks(accounts)
-    }
-    for place in list(pipe.parked):
-        if (known is None or place[0] in known) and place not in parked:
-            del pipe.parked[place]
-    pipe.parked.update(parked)
-    await _take_heads(pipe, sorted(pipe.owned if known is None else pipe.owned & known))
+        pipe.lanes.know(row.account_id, row.lane, row.key)
+    pipe.lanes.keep_parks(accounts, await pipe.store.read_parks(accounts))
+    await _take_heads(pipe, sorted(pipe.owned.intersection(accounts)))
     pipe.wake("feed")
 
 
 async def _take_heads(pipe: Pipeline, accounts: list[int]) -> None:
-    """A lane's true head; one before what was loaded, with nothing ready, was missed."""
-    for head in await pipe.store.heads(accounts):
-        state = pipe.lanes.get((head.account_id, head.lane))
+    """A lane's true head; one before what was loaded, but not in memory, was missed."""
+    for account, lane, due, enrollment in await pipe.store.heads(accounts):
+        state = pipe.lanes.get(account, lane)
         if state is None:
             continue
-        if head.due_at > state.loaded_to:
-            if state.next_at is None or head.due_at < state.next_at:
-                state.next_at = head.due_at
-        elif not pipe.ready.count(head.account_id, head.lane):
-            reset(state, head.due_at)
-
-
-def reset(state: LaneState, next_at: Instant | None) -> None:
-    """Forget what was loaded of a lane: SQL will tell again, from *next_at* on."""
-    state.cursor = (Instant(0), 0)
-    state.loaded_to = Instant(0)
-    state.next_at = next_at
+        if due > state.loaded_to:
+            pipe.lanes.expect(account, lane, due)
+        elif not pipe.ready.count(account, lane) and not pipe.wheel.holds(due, enrollment):
+            pipe.lanes.reset(account, lane, due)
 
 
 async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     """Hold lanes without touching their rows: one row of `park` each."""
-    fresh = [row for row in rows if not is_parked(pipe, row.account_id, row.lane)]
+    fresh = [row for row in rows if not pipe.lanes.is_parked(row.account_id, row.lane)]
     for row in fresh:
-        pipe.parked[row.account_id, row.lane] = (row.reason, row.release_at)
+        pipe.lanes.park(row)
         pipe.ready.park(row.account_id, row.lane)
     if fresh:
         await pipe.store.park(fresh)
         for row in fresh:
-            pipe.ready.unpark(row.account_id, row.lane)  # `parked` keeps it out from here on
+            pipe.ready.unpark(row.account_id, row.lane)  # `lanes` keeps it out from here on
         pipe.wake("feed")
 
 
 async def unpark_due(pipe: Pipeline) -> None:
     """Open what waited for an instant that has come."""
-    now = pipe.clock.now()
-    free = [
-        place
-        for place, (_, release_at) in pipe.parked.items()
-        if release_at is not None and release_at <= now and place[0] in pipe.owned
-    ]
+    released = pipe.lanes.released(pipe.clock.now())
+    free = [place for place in released if place[0] in pipe.owned]
     if free:
         await pipe.store.unpark(free)
-        open_lanes(pipe, free)
+    open_lanes(pipe, released)  # another daemon's, too: when it is gained, SQL tells of it
 
 
 def open_lanes(pipe: Pipeline, places: Iterable[tuple[int, int]]) -> None:
     """Lanes are served again, from SQL."""
     for account, lane in places:
-        pipe.parked.pop((account, lane), None)
-        for place, state in pipe.lanes.items() if lane == WHOLE_ACCOUNT else ():
-            if place[0] == account:
-                reset(state, Instant(0))
-        if lane != WHOLE_ACCOUNT and (account, lane) in pipe.lanes:
-            reset(pipe.lanes[account, lane], Instant(0))
-    pipe.wake("feed")
+        pipe.lanes.unpark(account, lane, pipe.clock.now())
+        pipe.wake("feed")

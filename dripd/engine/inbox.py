@@ -48,6 +48,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
     events have been seen.
     """
     fresh_to = 0
+    heard: list[EventRow] = []
 
     def digest(
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
@@ -55,6 +56,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         newest = max((one.id for one in events if one.kind not in PER_MESSAGE), default=0)
         if newest > fresh_to:
             raise Unread(newest)
+        heard[:] = events
         return exits.digest(events, runs, now, pipe.directory)
 
     done = None
@@ -76,6 +78,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
             log.warning("inbox.delayed", reason=error.code)
             await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
             return None
+    pipe.lately.heard.extend(heard, len(heard))
     pipe.stopped |= set(done.stopped)
     insert(pipe, done.moved)
     if done.requested:

@@ -7,11 +7,15 @@ local day, the rest is dropped, for SQL tells of it again.
 
 from __future__ import annotations
 
+from collections.abc import Set
+from typing import TypeAlias
+
 import trio
 
+from dripd.campaigns.enrollment import DueKey
 from dripd.campaigns.version import ALWAYS
 from dripd.clock import Instant
-from dripd.engine.feed import park, reset
+from dripd.engine.feed import park
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import dispatch
 from dripd.errors import StoreError
@@ -22,11 +26,14 @@ from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
 
+Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
+"""Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
+
 
 async def lease(pipe: Pipeline) -> None:
     """Lease what is ready, for ever."""
     while True:
-        while len(pipe.ready) and not pipe.draining:
+        while len(pipe.ready) and not (pipe.draining or pipe.drained):
             if not await lease_once(pipe):
                 break
         await pipe.wait("lease", 0.2)
@@ -49,15 +56,17 @@ async def lease_once(pipe: Pipeline) -> bool:
         return False
     accounts = {account for account, _ in picked}
     pipe.busy |= accounts
+    for account in accounts:
+        pipe.lanes.served(account)
+    pipe.wake("feed")
     try:
         groups, parks = _group(pipe, picked)
         await park(pipe, parks)
         if groups:
-            await _ask(pipe, groups)
+            await _ask(pipe, groups, picked)
     except StoreError:
-        for account, entries in picked:
-            for lane in {lane for lane, _ in entries}:
-                _tell_anew(pipe, account, lane)
+        in_hand = {enrollment for _, entries in picked for _, (_, enrollment, _) in entries}
+        _ask_again(pipe, picked, in_hand)
         raise
     finally:
         pipe.busy -= accounts
@@ -65,7 +74,7 @@ async def lease_once(pipe: Pipeline) -> bool:
     return True
 
 
-async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
+async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None:
     asked = sum(len(group.keys) for group in groups)
     pipe.asked += asked
     try:
@@ -82,12 +91,11 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup]) -> None:
         await pipe.directory.load_versions({leased.cv_id for leased in result.granted})
         dispatch(pipe, result.granted)
     if result.refused:
-        await _on_refused(pipe, result.refused)
+        in_the_way = await _on_refused(pipe, result.refused)
+        _ask_again(pipe, picked, in_the_way)
 
 
-def _group(
-    pipe: Pipeline, picked: list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
-) -> tuple[list[LeaseGroup], list[ParkRow]]:
+def _group(pipe: Pipeline, picked: Picked) -> tuple[list[LeaseGroup], list[ParkRow]]:
     """The groups to ask for, and the lanes that turn out to be closed."""
     now = pipe.clock.now()
     groups: list[LeaseGroup] = []
@@ -107,7 +115,7 @@ def _group(
             if not _has_token(pipe, account_id, lane, now, parks):
                 continue
             version = pipe.directory.versions.get(cv)
-            channel = pipe.lanes[account_id, lane].key.channel
+            channel = pipe.lanes.at(account_id, lane).key.channel
             mask = (
                 ALWAYS if version is None else version.mask(channel)
             )  # unreadable: to be held
@@ -120,11 +128,11 @@ def _group(
 
 def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow | None:
     """The park entry of a lane whose window is shut at *now*; None: it is open."""
-    state = pipe.lanes[account_id, lane]
-    window, zone = pipe.directory.lane_window(account_id, state.key)
+    key = pipe.lanes.at(account_id, lane).key
+    window, zone = pipe.directory.lane_window(account_id, key)
     if window is None or is_open(window, zone, now):
         return None
-    reset(state, Instant(0))
+    pipe.lanes.reset(account_id, lane, Instant(0))
     return ParkRow(account_id, lane, "window", next_open(window, zone, now))
 
 
@@ -137,35 +145,37 @@ def _has_token(
 ) -> bool:
     """Does the account's token bucket allow one more message now?"""
     account = pipe.directory.accounts[account_id]
-    if account.bucket is None or not pipe.lanes[account_id, lane].key.channel:
+    if account.bucket is None or not pipe.lanes.at(account_id, lane).key.channel:
         return True
     answer = account.bucket.take(1, now)
     if isinstance(answer, Wait):
-        reset(pipe.lanes[account_id, lane], Instant(0))
+        pipe.lanes.reset(account_id, lane, Instant(0))
         parks[account_id, lane] = ParkRow(account_id, lane, "rate", Instant(now + answer.ms))
         return False
     return True
 
 
-async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal]]) -> None:
+async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal]]) -> set[int]:
+    """What each refusal asks for; returns the enrollments that had something in their way."""
     now = pipe.clock.now()
     parks: list[ParkRow] = []
     dayless: set[int] = set()
+    in_the_way: set[int] = set()
     for account_id, key, why in refused:
         _give_token_back(pipe, account_id, key.lane)
         match why:
             case Refusal.CAP:
                 parks.append(_until_tomorrow(pipe, account_id, key.lane, now))
-                reset(pipe.lanes[account_id, key.lane], Instant(0))
+                pipe.lanes.reset(account_id, key.lane, Instant(0))
             case Refusal.NO_DAY:
                 dayless.add(account_id)
-                reset(pipe.lanes[account_id, key.lane], Instant(0))
+                pipe.lanes.reset(account_id, key.lane, Instant(0))
             case Refusal.EVENT | Refusal.LOCKED | Refusal.SUPPRESSED:
                 pipe.wake("inbox")
                 pipe.wake("look")
-                _tell_anew(pipe, account_id, key.lane)
+                in_the_way.add(key.enrollment_id)
             case Refusal.HELD:
-                reset(pipe.lanes[account_id, key.lane], None)
+                pipe.lanes.reset(account_id, key.lane, None)
             case Refusal.GONE:
                 pass
     if dayless:
@@ -174,11 +184,17 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
         await pipe.store.make_days(days)
     await park(pipe, list({(row.account_id, row.lane): row for row in parks}.values()))
     pipe.wake("feed")
+    return in_the_way
 
 
-def _tell_anew(pipe: Pipeline, account_id: int, lane: int) -> None:
-    """A moment later SQL tells again of what still stands in the lane."""
-    pipe.again.append((trio.current_time() + AGAIN_S, account_id, lane))
+def _ask_again(pipe: Pipeline, picked: Picked, enrollments: Set[int]) -> None:
+    """A moment later these are asked for once more; what is gone by then is dropped."""
+    at = trio.current_time() + AGAIN_S
+    for account_id, entries in picked:
+        for lane, (due, enrollment, cv) in entries:
+            if enrollment in enrollments:
+                pipe.again.append((at, DueKey(account_id, lane, due, enrollment, cv)))
+    pipe.wake("feed")
 
 
 def _give_token_back(pipe: Pipeline, account_id: int, lane: int) -> None:
@@ -186,7 +202,7 @@ def _give_token_back(pipe: Pipeline, account_id: int, lane: int) -> None:
     if (
         account is not None
         and account.bucket is not None
-        and pipe.lanes[account_id, lane].key.channel
+        and pipe.lanes.at(account_id, lane).key.channel
     ):
         account.bucket.refund(1)
 

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence, Set
+
 import trio
 
-from dripd.clock import Instant, ManualClock
-from dripd.engine.feed import learn, reset
+from dripd.clock import ManualClock
+from dripd.engine.directory import DAYS_AHEAD
+from dripd.engine.feed import learn
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.store.protocol import Look
+from dripd.store.protocol import DayRow, Look
 
-RELEARN_S = 30.0
-"""The poll behind every nudge: whatever was missed is found by then."""
+SLICE = 200
+"""Accounts read anew at a time: some 10 ms of work, between which sends go on."""
 
 NUDGES_KEPT = 20_000
+
+DAYS_A_CALL = 1_000 * (DAYS_AHEAD + 1)
+"""Day rows of one call, those of an account together."""
 
 log = get("look")
 
 
-class Watch:
-    """What the last looks have seen."""
-
-    def __init__(self) -> None:
-        self.seen: dict[int, None] = {}
-        self.alive: frozenset[int] = frozenset()
-        self.learnt_at = -1e9
-
-
 async def look(pipe: Pipeline) -> None:
     """Look, for ever."""
-    watch = Watch()
     while True:
         try:
-            await look_once(pipe, watch)
+            await look_once(pipe)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(0.5)  # noqa: TID251 - the database is away
         await pipe.wait("look", pipe.tuning.poll_ms / 1000)
 
 
-async def look_once(pipe: Pipeline, watch: Watch) -> None:
+async def learn_all(pipe: Pipeline) -> None:
+    """What a daemon must know before it begins: the other daemons, and one whole round."""
+    await look_once(pipe)
+    while pipe.watch.learnt_to:
+        await _learn_slice(pipe)
+
+
+async def look_once(pipe: Pipeline) -> None:
     """One look, and what follows from it."""
-    seen = await pipe.store.look(list(watch.seen))
-    await _mind_nodes(pipe, seen, watch)
-    if trio.current_time() - watch.learnt_at > RELEARN_S:
-        watch.learnt_at = trio.current_time()
-        await pipe.directory.refresh()
-        own(pipe, watch)
-        await make_days(pipe, None)
-        await learn(pipe, None)
-    await _mind_nudges(pipe, seen, watch)
+    seen = await pipe.store.look(list(pipe.watch.seen))
+    _mind_nodes(pipe, seen)
+    _mind_nudges(pipe, seen)
+    await _learn_asked(pipe)
+    if trio.current_time() > pipe.watch.next_slice_at:
+        await _learn_slice(pipe)
     if seen.usage:
         await _fold(pipe)
     if seen.requests:
@@ -62,69 +62,103 @@ async def look_once(pipe: Pipeline, watch: Watch) -> None:
     clock = pipe.clock
     if seen.manual and isinstance(clock, ManualClock) and seen.now > clock.now():
         clock.set(seen.now)
-        await make_days(pipe, None)
+        await make_days(pipe, list(pipe.directory.accounts))
         pipe.wake("feed")
     if seen.manual:
         await pipe.store.remind()
         await pipe.store.acknowledge_clock(pipe.incarnation, clock.now())
 
 
-async def _mind_nodes(pipe: Pipeline, seen: Look, watch: Watch) -> None:
-    """Live daemons divide the accounts among themselves."""
-    alive = frozenset(node for node, is_alive in seen.nodes if is_alive) | {pipe.incarnation}
-    if alive == watch.alive:
-        return
-    watch.alive = alive
-    watch.learnt_at = -1e9
+async def _learn_slice(pipe: Pipeline) -> None:
+    """Go on with the round in which every account is read anew, at the pace of the round."""
+    watch = pipe.watch
+    ids = await pipe.store.account_ids(watch.learnt_to, SLICE)
+    await _learn_anew(pipe, ids)
+    watch.learnt_to = ids[-1] if len(ids) == SLICE else 0
+    slices = max(1, len(pipe.directory.accounts) // SLICE)
+    watch.next_slice_at = trio.current_time() + pipe.tuning.relearn_ms / 1000 / slices
 
 
-async def _mind_nudges(pipe: Pipeline, seen: Look, watch: Watch) -> None:
-    accounts = {account for _, account in seen.nudges} | pipe.asked_accounts
-    for nudge, _ in seen.nudges:
-        watch.seen[nudge] = None
-    while len(watch.seen) > NUDGES_KEPT:
-        del watch.seen[next(iter(watch.seen))]
-    pipe.asked_accounts = set()
-    if accounts:
-        await pipe.directory.refresh(sorted(accounts))
-        await make_days(pipe, sorted(accounts))
-    own(pipe, watch)
-    if accounts:
-        await learn(pipe, sorted(accounts))
+async def _learn_anew(pipe: Pipeline, accounts: Sequence[int]) -> None:
+    """Read accounts again, with their days, lanes, parks and heads."""
+    await pipe.directory.refresh(accounts)
+    own(pipe, accounts, pipe.watch.alive)
+    await make_days(pipe, accounts)
+    await learn(pipe, accounts)
 
 
-def own(pipe: Pipeline, watch: Watch) -> None:
-    """The accounts that are this daemon's to serve, as the live daemons stand now.
+def _mind_nodes(pipe: Pipeline, seen: Look) -> None:
+    """Daemons that are alive and not drained divide the accounts; what is gained is read anew."""
+    if pipe.drained != (pipe.incarnation in seen.drained):
+        pipe.drained = not pipe.drained
+        log.info("daemon.drained" if pipe.drained else "daemon.undrained", unsent=pipe.unsent)
+        pipe.wake("lease")
+    at_work = {node for node, is_alive in seen.nodes if is_alive} - seen.drained
+    alive = frozenset(at_work | {pipe.incarnation})
+    if alive != pipe.watch.alive:
+        pipe.watch.alive = alive
+        pipe.watch.asked.update(own(pipe, list(pipe.directory.accounts), alive))
+
+
+def _mind_nudges(pipe: Pipeline, seen: Look) -> None:
+    known = pipe.watch.seen
+    for nudge, account in seen.nudges:
+        known[nudge] = None
+        pipe.watch.asked.add(account)
+    while len(known) > NUDGES_KEPT:
+        del known[next(iter(known))]
+
+
+async def _learn_asked(pipe: Pipeline) -> None:
+    asked = sorted(pipe.watch.asked)
+    for at in range(0, len(asked), SLICE):
+        some = asked[at : at + SLICE]
+        pipe.watch.asked.difference_update(some)  # asked for meanwhile: once more
+        try:
+            await _learn_anew(pipe, some)
+        except StoreError:
+            pipe.watch.asked.update(some)
+            raise
+
+
+def own(pipe: Pipeline, accounts: Iterable[int], alive: Set[int]) -> list[int]:
+    """Which of *accounts* are this daemon's to serve, as the live daemons stand; returns those gained.
 
     What is gained is told anew by SQL: keys that fired while it was somebody else's were
     dropped. What is lost is dropped.
     """
-    alive = sorted(watch.alive)
-    owned = {
-        account
-        for account in pipe.directory.accounts
-        if len(alive) < 2 or owner_of(account, alive) == pipe.incarnation
-    }
-    for account in pipe.owned - owned:
-        pipe.ready.drop_account(account)
-    gained = owned - pipe.owned
-    pipe.owned = owned
-    for (account, _), state in pipe.lanes.items() if gained else ():
-        if account in gained:
-            reset(state, Instant(0))
+    nodes = sorted(alive)
+    gained = []
+    for account in accounts:
+        is_ours = len(nodes) < 2 or owner_of(account, nodes) == pipe.incarnation
+        if is_ours == (account in pipe.owned) or account not in pipe.directory.accounts:
+            continue
+        if is_ours:
+            pipe.owned.add(account)
+            pipe.lanes.reset_account(account, None)
+            gained.append(account)
+        else:
+            pipe.owned.discard(account)
+            pipe.ready.drop_account(account)
+    return gained
 
 
-async def make_days(pipe: Pipeline, accounts: list[int] | None) -> None:
-    """Day rows for today and the days ahead."""
+async def make_days(pipe: Pipeline, accounts: Sequence[int]) -> None:
+    """Day rows for today and the days ahead, of the accounts whose days are not made yet."""
     now = pipe.clock.now()
-    chosen = (
-        pipe.directory.accounts
-        if accounts is None
-        else [a for a in accounts if a in pipe.directory.accounts]
-    )
-    days = [day for a in chosen for day in pipe.directory.accounts[a].days(now)]
-    for at in range(0, len(days), 3000):
-        await pipe.store.make_days(days[at : at + 3000])
+    days: list[DayRow] = []
+    for account in accounts:
+        found = pipe.directory.accounts.get(account)
+        wanted = [] if found is None else found.days(now)
+        if wanted and pipe.watch.days.get(account) != wanted[0]:
+            days += wanted
+    for at in range(0, len(days), DAYS_A_CALL):
+        some = days[at : at + DAYS_A_CALL]
+        await pipe.store.make_days(some)
+        for day in reversed(some):
+            pipe.watch.days[day.account_id] = (
+                day  # the first of an account stands for the others
+            )
 
 
 async def _fold(pipe: Pipeline) -> None:

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 import trio
 
-from dripd.campaigns.enrollment import Change, LaneKey, Leased
+from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
+from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
+from dripd.policy.inbox_rows import EventRow
+from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
-from dripd.store.protocol import Store
+from dripd.store.protocol import DayRow, Store
 
 
 @dataclass(slots=True)
@@ -33,14 +36,20 @@ class Counters:
     late: int = 0
 
 
-@dataclass(slots=True)
-class LaneState:
-    """What of a lane has been loaded. `next_at`: the first due that may not be in memory."""
+class Watch:
+    """What the last looks have seen."""
 
-    key: LaneKey
-    next_at: Instant | None = None
-    cursor: tuple[Instant, int] = (Instant(0), 0)
-    loaded_to: Instant = Instant(0)
+    def __init__(self) -> None:
+        self.seen: dict[int, None] = {}
+        """Nudges that were taken in."""
+        self.alive: frozenset[int] = frozenset()
+        self.learnt_to = 0
+        """The accounts up to this id have been read in this round."""
+        self.next_slice_at = -1e9
+        self.asked: set[int] = set()
+        """Accounts to be read anew with the next look."""
+        self.days: dict[int, DayRow] = {}
+        """Today's row of each account, as it was last made."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,14 @@ class Signals:
     feed: trio.Event = field(default_factory=trio.Event)
     lease: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(slots=True)
+class Lately:
+    """What was recorded and what was digested lately, for those who look on."""
+
+    recorded: Ring[Change] = field(default_factory=Ring)
+    heard: Ring[EventRow] = field(default_factory=Ring)
 
 
 class Pipeline:
@@ -73,12 +90,11 @@ class Pipeline:
         self.tuning = tuning
         self.wheel = Wheel(clock.now(), width=4)
         self.ready: Ready[tuple[Instant, int, int]] = Ready()
-        self.lanes: dict[tuple[int, int], LaneState] = {}
-        self.parked: dict[tuple[int, int], tuple[str, Instant | None]] = {}
+        self.lanes = Lanes()
         self.owned: set[int] = set()
         self.busy: set[int] = set()
-        self.again: deque[tuple[float, int, int]] = deque()
-        """Lanes in which something was in the way: (real instant, account, lane)."""
+        self.again: deque[tuple[float, DueKey]] = deque()
+        """Keys that had something in their way, with the real instant to try again."""
         self.leased: dict[str, deque[Leased]] = {}
         self.arrived: dict[str, trio.Event] = {}
         self.done: list[Change] = []
@@ -87,10 +103,14 @@ class Pipeline:
         self.unsent = 0
         self.asked = 0
         """Keys of leases that are not answered yet."""
-        self.asked_accounts: set[int] = set()
+        self.watch = Watch()
         self.signals = Signals()
         self.counters = Counters()
+        self.lately = Lately()
         self.draining = False
+        """It is being stopped: nothing more is admitted or leased."""
+        self.drained = False
+        """An operator asked that it lease nothing more; it serves everything else."""
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

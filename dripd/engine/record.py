@@ -64,6 +64,7 @@ async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None
 
 def _forget(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
     pipe.unsent -= len(batch)
+    pipe.lately.recorded.extend(batch, len(batch))
     for claim in closed:
         pipe.claims.pop(claim, None)
     pipe.wake("lease")
@@ -75,12 +76,8 @@ async def _go_on(pipe: Pipeline, done: Recorded) -> None:
     pipe.counters.late += len(done.late)
     pipe.stopped -= set(done.stopped)
     if done.refunded:
-        spent = [
-            place
-            for place, (reason, _) in pipe.parked.items()
-            if reason == "cap" and place[0] in done.refunded
-        ]
-        open_lanes(pipe, spent)
+        for account in done.refunded:
+            open_lanes(pipe, pipe.lanes.parked_for(account, "cap"))
     keys = done.moved + done.started
     insert(pipe, keys)
     foreign = {key.account_id for key in keys} - pipe.owned

@@ -128,7 +128,7 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     if leased.enrollment_id in pipe.stopped:
         _settle(pipe, leased, Deferred(reason="stopped", until=None), now)
         return None
-    state = pipe.lanes.get((leased.account_id, leased.lane))
+    state = pipe.lanes.get(leased.account_id, leased.lane)
     if state is not None:
         window, zone = pipe.directory.lane_window(leased.account_id, state.key)
         if window is not None and not is_open(window, zone, now):
@@ -160,19 +160,8 @@ def _message(ready: Ready, deployment: str) -> Message:
         subject=ready.subject,
         text=ready.text,
         html=ready.html,
-        headers=_headers(ready),
         idempotency_key=key,
     )
-
-
-def _headers(ready: Ready) -> dict[str, str]:
-    """One-click unsubscribing as RFC 8058 has it: one https address, and that a POST suffices."""
-    if not ready.unsubscribe:
-        return {}
-    return {
-        "List-Unsubscribe": f"<{ready.unsubscribe}>",
-        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-    }
 
 
 async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> None:

@@ -18,6 +18,10 @@ class Tuning:
     """How far ahead of now the wheel is loaded: a sweep over the lanes that come near costs
     by the lane, so seconds are enough, and what is loaded is memory."""
 
+    keys: int = 100_000
+    """Keys in the wheel and ready up to which lanes are filled: 300 bytes each. Every lane
+    that comes up gets some all the same, else it could not have its turn."""
+
     batch: int = 500
     """Keys of a lease, changes of a record: from 100 to 500 the database does a fifth less for
     each step, beyond it only the wait grows."""
@@ -37,6 +41,9 @@ class Tuning:
     poll_ms: Millis = Millis(50)
     """How often new work is looked for. One statement of index probes; what others insert is
     seen within this time."""
+
+    relearn_ms: Millis = Millis(30_000)
+    """Within this time every account is read anew, some at a time: the poll behind each nudge."""
 
     admit_batch: int = 1_000
     """Requests decided in one transaction."""

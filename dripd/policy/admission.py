@@ -4,24 +4,33 @@ The questions in their order, the first refusal counts: is there an account, was
 seen before, is there the campaign, the contact; can the request be read; may the campaign,
 the account, its plan; is the contact on the board; what does the version require, who can
 be reached, who could send; does the contact run here or did it ever, is it busy elsewhere,
-how often and how soon may it run again.
+how often and how soon may it run again; is what was quoted still the price. Whether the
+account can afford it is decided last, by its balance, where the run is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple, Protocol
 
-from dripd.campaigns.enrollment import LaneClass, LaneKey
+from dripd.billing.ledger import paid, total
+from dripd.billing.price import read_prices
+from dripd.campaigns.enrollment import LaneClass, LaneKey, Leased
 from dripd.campaigns.version import Version
 from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
 from dripd.policy.advance import COMPLETED
+from dripd.policy.foresee import Foreseen, foresee, priced
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import all_suppressed
 
 REENTRY_ONCE = 1
 REENTRY_AFTER_END = 2
+
+NO_DATE = date.min
+"""Stands where a step is only played through: no day is counted."""
 
 LATEST_START = Instant(FAR_FUTURE - 3650 * DAY)
 
@@ -58,7 +67,24 @@ def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision
         return Leave(row)
     if reason is not None:
         return Reject(row, reason)
-    return _accept(row, version, now, rooms)
+    return _charged(_accept(row, version, now, rooms), version, rooms)
+
+
+class Rehearsal(NamedTuple):
+    """What a request would come to: why it would be refused, and what its run would send."""
+
+    reason: str | None
+    messages: list[Foreseen]
+
+
+def rehearse(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Rehearsal:
+    """Play a request through without deciding it; `row.cv_id` is known."""
+    decision = decide_one(row, now, rooms)
+    assert row.cv_id is not None
+    version = rooms.version(row.cv_id)
+    one = _accept(row, version, now, rooms)
+    messages = foresee(first_step(one), version, rooms) if one.end is None else []
+    return Rehearsal(decision.reason if isinstance(decision, Reject) else None, messages)
 
 
 def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:
@@ -146,4 +172,72 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
         reentry=modes.get(policy.reentry.mode),
         exclusive=None if scope == "none" else scope,
         owner=row.requested_by or row.owner or version.owner,
+    )
+
+
+def _charged(one: Accept, version: Version, rooms: AdmissionRooms) -> Accept | Reject:
+    """*one* with what it costs; refused where that is not what its quote promised."""
+    policy, row = version.definition.policy, one.request
+    upfront = policy.billing == "upfront"
+    if not upfront and row.quote_id is None:
+        if policy.billing == "per_send":
+            one.paid = paid((), policy.refund_on)
+        return one
+    messages = foresee(first_step(one), version, rooms) if one.end is None else []
+    bill = priced(messages, read_prices(row.prices))
+    if row.quote_id is not None and not _is_quoted(row, total(bill)):
+        return Reject(row, "quote_stale")
+    if upfront:
+        one.charge = total(bill)
+        one.paid = paid(bill, policy.refund_on)
+        if policy.freeze == "at_enroll":
+            one.frozen = frozen(messages)
+    return one
+
+
+def _is_quoted(row: RequestRow, amount: Decimal) -> bool:
+    quote = row.quote
+    return quote is not None and quote == (row.campaign_id, row.contact_id, amount)
+
+
+def frozen(messages: Sequence[Foreseen]) -> dict[str, object]:
+    """The texts that were charged: they leave as they were, whatever becomes of the contact."""
+    return {
+        one.step_key: {"subject": one.subject, "text": one.text, "html": one.html}
+        for one in messages
+        if one.held is None
+    }
+
+
+def first_step(one: Accept) -> Leased:
+    """The first step of a run that is being accepted, on the facts of its request."""
+    row = one.request
+    return Leased(
+        account_id=row.account_id or 0,
+        lane=0,
+        due_at=one.due_at,
+        enrollment_id=0,
+        contact_id=row.contact_id or 0,
+        cv_id=one.cv_id,
+        seq=1,
+        step_no=one.step_no,
+        run_no=row.last_run_no + 1,
+        attempt=0,
+        flags=0,
+        claim_id=0,
+        leased_at=one.started_at,
+        counted=False,
+        local_date=NO_DATE,
+        email=row.email,
+        phone=row.phone,
+        timezone=row.timezone,
+        attrs=row.attrs,
+        owner=row.owner,
+        service_owner=row.service_owner,
+        external_id=row.contact_external_id,
+        started_at=one.started_at,
+        vars=row.vars or {},
+        company=row.company,
+        tags=row.tags,
+        lists=row.lists,
     )

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from decimal import Decimal
+from typing import NamedTuple, TypeAlias
 
+from dripd.billing.price import FREE
 from dripd.campaigns.enrollment import End, LaneKey
 from dripd.clock import Instant
+
+
+class Quote(NamedTuple):
+    """What `campaign quote` promised, as far as it must still hold."""
+
+    campaign_id: int
+    contact_id: int
+    total: Decimal
 
 
 @dataclass(slots=True)
@@ -53,6 +63,14 @@ class RequestRow:
     last_run_no: int = 0
     duplicate_of: int | None = None
     """Enrollment of the first request with this idempotency key, 0 where that was refused."""
+    prices: Mapping[str, object] = field(default_factory=dict)
+    """The account's price list. Where it is empty nothing is charged, and what follows unread."""
+    quote: Quote | None = None
+    service_owner: str | None = None
+    contact_external_id: str | None = None
+    company: dict[str, object] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -70,6 +88,12 @@ class Accept:
     owner: str | None = None
     end: End | None = None
     """Where the version has no step to perform: the run ends as it begins."""
+    charge: Decimal = FREE
+    """What the run costs now; the balance decides whether it begins."""
+    paid: Mapping[str, object] | None = None
+    """What each message of it was charged; None where the version charges nothing."""
+    frozen: Mapping[str, object] | None = None
+    """The texts as they stood when they were charged, under `freeze: at_enroll`."""
 
 
 @dataclass(slots=True)

@@ -102,6 +102,17 @@ class Wheel:
         self._deal(self._sorted(records))
         self._n += n
 
+    def holds(self, due: Instant, identity: int) -> bool:
+        """Whether a record of *identity* due at *due* stands in the wheel. Costs as `cancel`."""
+        if due <= self._now and self._find(self._overdue, due, identity) is not None:
+            return True
+        tick = -(-due // self._tick_ms)
+        if tick <= self._tick:
+            return False
+        level, slot = self._whereabouts(tick)
+        held = self._levels[level].get(slot)
+        return held is not None and self._find(held, due, identity) is not None
+
     def cancel(self, due: Instant, identity: int) -> bool:
         """Take out one record of *identity* due at *due*; whether there was one.
 
@@ -210,8 +221,8 @@ class Wheel:
         self._occupied[level] &= ~(1 << slot)
         return self._levels[level].pop(slot)
 
-    def _remove(self, held: array[int], due: int, identity: int) -> bool:
-        """Swap a record of *held* with its last one, and drop it."""
+    def _find(self, held: array[int], due: int, identity: int) -> int | None:
+        """Which record of *held* it is."""
         width = self._width
         identities = held[1::width]
         found = 0
@@ -219,10 +230,17 @@ class Wheel:
             try:
                 found = identities.index(identity, found)
             except ValueError:
-                return False
+                return None
             if held[found * width] == due:
-                break
+                return found
             found += 1
+
+    def _remove(self, held: array[int], due: int, identity: int) -> bool:
+        """Swap a record of *held* with its last one, and drop it."""
+        found = self._find(held, due, identity)
+        if found is None:
+            return False
+        width = self._width
         held[found * width : (found + 1) * width] = held[-width:]
         del held[-width:]
         self._n -= 1

@@ -105,7 +105,12 @@ async def _keep(_conn: Conn) -> None:
 
 
 async def make_pool(
-    dsn: str, size: int, *, desk: bool = False, command_timeout_s: float = 30
+    dsn: str,
+    size: int,
+    *,
+    desk: bool = False,
+    command_timeout_s: float = 30,
+    statement_timeout: str = "30s",
 ) -> Any:
     """A pool of *size* held connections to the database of *dsn*."""
     with_rim = translated()
@@ -121,6 +126,7 @@ async def make_pool(
             server_settings={
                 "application_name": "dripd",
                 **(DESK_SETTINGS if desk else HOT_SETTINGS),
+                "statement_timeout": statement_timeout,
             },
             max_inactive_connection_lifetime=0,
         )

@@ -19,14 +19,17 @@ class Desk:
     On these connections timestamptz is `Instant` and jsonb a Python object.
     """
 
-    def __init__(self, bridge: Bridge, dsn: str, *, size: int = 2) -> None:
+    def __init__(
+        self, bridge: Bridge, dsn: str, *, size: int = 2, statement_timeout: str = "30s"
+    ) -> None:
         self._bridge = bridge
         self._dsn = dsn
         self._size = size
+        self._patience = statement_timeout
         self._pool: Any = None
 
     async def open(self) -> None:
-        self._pool = await self._bridge.run(_open, self._dsn, self._size)
+        self._pool = await self._bridge.run(_open, self._dsn, self._size, self._patience)
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -52,5 +55,5 @@ class Desk:
             return await unit(conn, *args, **kwargs)
 
 
-async def _open(dsn: str, size: int) -> Any:
-    return await make_pool(dsn, size, desk=True)
+async def _open(dsn: str, size: int, patience: str) -> Any:
+    return await make_pool(dsn, size, desk=True, statement_timeout=patience)

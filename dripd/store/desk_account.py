@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
+from dripd.billing.price import read_price
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
 from dripd.errors import BadRequest, NotFound
@@ -32,7 +33,7 @@ async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
     """Make or change an account; what is None stays as it is."""
     await conn.execute(sql("lock_key"), f"account {args.key}")
     old = await conn.fetchrow(sql("find_account"), args.key)
-    given = await _account_values(conn, args)
+    given = await _account_values(conn, args, old["prices"] if old is not None else {})
     wanted = {**_account_defaults(args.key), **dict(old or {}), **given}
     changed = old is None or any(wanted[name] != old[name] for name in wanted)
     row = old
@@ -41,6 +42,7 @@ async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
             sql("put_account"), wanted["key"], wanted["name"], wanted["plan"],
             wanted["timezone"], wanted["send_window"], wanted["rate"],
             wanted["subscription_active"], wanted["postal_address"], wanted["writer"],
+            wanted["prices"],
         )  # fmt: skip
     result = {"changed": changed, "created": old is None, **shown(row)}
     return Deed(result=result, accounts=(row["id"],), target=args.key)
@@ -57,11 +59,17 @@ def _account_defaults(key: str) -> dict[str, object]:
         "subscription_active": True,
         "postal_address": None,
         "writer": None,
+        "prices": {},
     }
 
 
-async def _account_values(conn: Conn, args: p.AccountSet) -> dict[str, object]:
+async def _account_values(
+    conn: Conn, args: p.AccountSet, prices: Mapping[str, object]
+) -> dict[str, object]:
     found: dict[str, object] = {}
+    if args.prices:
+        given = {str(channel): _price(text) for channel, text in args.prices.items()}
+        found["prices"] = {**prices, **given}
     if args.plan is not None:
         found["plan"] = await _plan(conn, args.plan)
     if args.timezone is not None:
@@ -76,6 +84,14 @@ async def _account_values(conn: Conn, args: p.AccountSet) -> dict[str, object]:
         if (value := getattr(args, name)) is not None:
             found[name] = value.strip() or None
     return found
+
+
+def _price(text: str) -> str:
+    """A price as it is stored. Raises `BadRequest`."""
+    try:
+        return str(read_price(text))
+    except ValueError as error:
+        raise BadRequest(str(error), path="prices", hint="--price sms=0.01") from error
 
 
 async def _plan(conn: Conn, key: str) -> str:
@@ -132,7 +148,25 @@ async def show_account(conn: Conn, args: p.AccountKey) -> Result:
     row = await find_account(conn, args.key)
     day = await conn.fetchrow(sql("read_cap"), row["id"])
     holds = [shown(hold) for hold in await conn.fetch(sql("count_holds"), row["id"])]
-    return {**shown(row), "balance": "0", "cap": _cap(day), "holds": holds}
+    balance = await conn.fetchval(sql("read_balance"), row["id"])
+    return {**shown(row), "balance": str(balance), "cap": _cap(day), "holds": holds}
+
+
+async def deposit(conn: Conn, call: Call, args: p.AccountDeposit) -> Deed:
+    """Money comes in; charges draw on it."""
+    row = await find_account(conn, args.key)
+    try:
+        amount = read_price(args.amount)
+    except ValueError as error:
+        raise BadRequest(str(error), path="amount", hint="such as 25.00") from error
+    if not amount:
+        raise BadRequest("nothing is no deposit", path="amount", hint="such as 25.00")
+    balance = await conn.fetchval(sql("deposit"), row["id"], amount)
+    result: Result = {
+        "changed": True, "key": args.key, "amount": str(amount), "balance": str(balance)
+    }  # fmt: skip
+    detail = {"amount": str(amount)}
+    return Deed(result=result, accounts=(row["id"],), target=args.key, detail=detail)
 
 
 def _cap(day: Row) -> Result:
@@ -158,7 +192,8 @@ async def _turn_account(conn: Conn, call: Call, args: p.AccountKey, status: str)
     row = await find_account(conn, args.key)
     turned = await conn.fetch(sql("turn_accounts"), [row["id"]], status, call.actor)
     result: Result = {"changed": bool(turned), "key": args.key, "status": status}
-    return Deed(result=result, accounts=(row["id"],), target=args.key)
+    before = {"status": row["status"]}
+    return Deed(result=result, accounts=(row["id"],), target=args.key, before=before)
 
 
 async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
@@ -167,7 +202,9 @@ async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
     ids = [row["id"] for row in rows]
     turned = await conn.fetch(sql("turn_accounts"), ids, status, call.actor)
     changed = tuple(row["id"] for row in turned)
-    return Deed(result={"changed": len(changed)}, accounts=changed, target="every account")
+    return Deed(
+        result={"changed": len(changed)}, accounts=changed, target="every account", ids=changed
+    )
 
 
 async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
@@ -258,7 +295,12 @@ async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
     row = await find_sender(conn, args.address, args.account)
     done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
     result = {"changed": not done.endswith(" 0"), **shown(row), "status": status}
-    return Deed(result=result, accounts=(row["account_id"],), target=args.address)
+    return Deed(
+        result=result,
+        accounts=(row["account_id"],),
+        target=args.address,
+        before={"status": row["status"]},
+    )
 
 
 async def set_operator(conn: Conn, call: Call, args: p.OperatorSet) -> Deed:

@@ -92,6 +92,7 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
         accounts=(row["account_id"],),
         target=row["key"],
         detail={"verb": turn.verb, "mode": turn.mode, "removed": removed},
+        before={"status": row["status"]},
     )
 
 

@@ -12,15 +12,15 @@ import binascii
 import difflib
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from dripd.admin.messages import Call
+from dripd.admin.messages import Call, digest
 from dripd.clock import Instant, Millis, format_instant, parse_instant
-from dripd.errors import BadRequest, DripdError, NotPermitted
+from dripd.errors import BadRequest, Conflict, DripdError, NotPermitted
 from dripd.scheduler.due import parse_delay
 from dripd.store.connect import Conn
 from dripd.store.statements import sql
@@ -36,13 +36,17 @@ Result: TypeAlias = dict[str, object]
 class Deed:
     """What a changing unit did: its reply, in which accounts, to what.
 
-    `detail` holds ids, words and numbers only: it stays when a contact is erased.
+    `detail` holds ids, words and numbers only: it stays when a contact is erased. `ids` are
+    the things it touched, where they are many: what a plan is held to. `before` is how what
+    it changed stood until then: what `expect` is held to.
     """
 
     result: Result
     accounts: tuple[int, ...] = ()
     target: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
+    ids: Collection[int | str] | None = None
+    before: Mapping[str, object] = field(default_factory=dict)
 
 
 class DryRun(DripdError):
@@ -61,10 +65,12 @@ Unit: TypeAlias = Callable[..., Awaitable[Deed]]
 async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) -> Result:
     """Run *unit*, audited, for *call* on the daemon *node*.
 
-    Raises `NotPermitted` if the actor is a viewer of an account that was changed, `DryRun` at
-    the end of a dry run; both roll back.
+    Raises `NotPermitted` if the actor is a viewer of an account that was changed, `Conflict`
+    if something else stood there than was expected or planned, `DryRun` at the end of a dry
+    run; all roll back.
     """
     deed = await unit(conn, call, *args)
+    refuse_surprise(call, deed)
     await refuse_viewer(conn, call, deed.accounts)
     await audit(
         conn,
@@ -76,8 +82,41 @@ async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) 
         result="changed" if deed.result.get("changed", True) else "unchanged",
     )
     if call.dry_run:
-        raise DryRun(deed.result)
+        n, found = touched(deed)
+        raise DryRun({**deed.result, "set": {"n": n, "digest": found}})
     return deed.result
+
+
+def touched(deed: Deed) -> tuple[int, str]:
+    """How many things a deed touched, and the digest of which."""
+    if deed.ids is not None:
+        return len(deed.ids), digest(deed.ids)
+    changed = deed.result.get("changed", True)
+    n = int(changed) if isinstance(changed, int) else 1
+    return n, digest([deed.target, n])
+
+
+def refuse_surprise(call: Call, deed: Deed) -> None:
+    """Raise `Conflict` unless *deed* is what the caller had seen before."""
+    for name, wanted in (call.expect or {}).items():
+        if name not in deed.before:
+            known = ", ".join(deed.before) or "nothing"
+            raise BadRequest(f"{call.method} cannot expect {name!r}", path=f"expect.{name}",
+                hint=f"it can expect: {known}")  # fmt: skip
+        if (found := _plain(deed.before[name])) != wanted:
+            raise Conflict(
+                f"{name} is {found!r} by now, not {wanted!r}; nothing was changed",
+                code="expect", path=f"expect.{name}", hint="look again, then decide",
+            )  # fmt: skip
+    if call.promise is None:
+        return
+    n, found_digest = touched(deed)
+    if (n, found_digest) != (call.promise.n, call.promise.digest):
+        raise Conflict(
+            f"changed: was {call.promise.n}, now {n}; nothing was done",
+            code="plan_changed",
+            hint="make a new plan and look at it",
+        )
 
 
 async def refuse_viewer(conn: Conn, call: Call, accounts: Sequence[int]) -> None:
@@ -100,12 +139,21 @@ async def audit(
     detail: Mapping[str, object] | None = None,
     result: str = "changed",
 ) -> None:
-    """Write the row of `admin_audit` for *call*: no row, no effect."""
-    await conn.execute(
+    """Write the row of `admin_audit` for *call*: no row, no effect.
+
+    Raises `Conflict` if this user's `request_id` has had its effect already, on whatever daemon.
+    """
+    found = await conn.fetchval(
         sql("write_audit"), node, call.uid, call.user, str(call.role), call.method, account_id,
         target or None, call.as_name, call.request_id, call.reason or None, dict(detail or {}),
         result,
     )  # fmt: skip
+    if found is None:
+        raise Conflict(
+            f"request {call.request_id} was carried out before; nothing is done twice",
+            code="done_before",
+            hint="dripd audit list shows when",
+        )
 
 
 async def read_now(conn: Conn) -> Instant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
-from dripd.errors import BadRequest, Conflict
+from dripd.errors import BadRequest, Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
@@ -50,6 +50,25 @@ async def aim_clock(conn: Conn, call: Call, args: p.ClockSet | p.ClockAdvance) -
     return Deed(result={"changed": to > now, "to": to}, target=format_instant(to))
 
 
+async def drain_node(conn: Conn, _call: Call, args: p.NodeKey) -> Deed:
+    """Let a daemon lease nothing more, until it is undrained or restarted."""
+    return await _turn_node(conn, args.node, drain=True)
+
+
+async def undrain_node(conn: Conn, _call: Call, args: p.NodeKey) -> Deed:
+    """Put a daemon back to work."""
+    return await _turn_node(conn, args.node, drain=False)
+
+
+async def _turn_node(conn: Conn, node: str, *, drain: bool) -> Deed:
+    rows = await conn.fetch(sql("drain_nodes"), node, drain)
+    if not rows:
+        raise NotFound(f"there is no daemon {node!r}", path="node", hint="dripd node list")
+    changed = any(row["was"] != drain for row in rows)
+    names = [{"node": row["node"], "incarnation": row["incarnation"]} for row in rows]
+    return Deed(result={"changed": changed, "nodes": names}, target=f"node {node}")
+
+
 async def list_nodes(conn: Conn) -> Result:
     rows = await conn.fetch(sql("list_nodes"))
     return {"items": [shown(row) for row in rows], "next": None}
@@ -64,7 +83,10 @@ async def read_status(conn: Conn) -> Result:
     held: dict[str, int] = {}
     for row in await conn.fetch(sql("count_held")):
         held[row["reason"]] = held.get(row["reason"], 0) + row["n"]
-    nodes = [shown(row, "version", "claims") for row in await conn.fetch(sql("list_nodes"))]
+    nodes = [
+        shown(row, "version", "claims", "figures", "silent_s")
+        for row in await conn.fetch(sql("list_nodes"))
+    ]
     return {
         **await show_clock(conn),
         "deployment": facts["id"],

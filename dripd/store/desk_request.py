@@ -44,6 +44,8 @@ async def add_requests(conn: Conn, call: Call, args: p.EnrollAdd) -> Deed:
     """Insert a pending request for each contact, or for each member of `backfill`."""
     if bool(args.contacts) == (args.backfill is not None):
         raise BadRequest("name contacts, or --backfill LIST", path="contacts")
+    if args.quote is not None and len(args.contacts) != 1:
+        raise BadRequest("a quote is for one contact", path="quote")
     campaign = await find_campaign(conn, args.campaign, args.account)
     start = None if args.start_at is None else read_instant(args.start_at, "start_at")
     if args.backfill is not None:
@@ -58,7 +60,9 @@ async def add_requests(conn: Conn, call: Call, args: p.EnrollAdd) -> Deed:
         )
         for contact in args.contacts
     ]
-    items = await _insert(conn, call, campaign, wishes, args.source)
+    items = await _insert(
+        conn, call, campaign, wishes, args.source, args.quote, args.conversation_ref
+    )
     return _deed(campaign, items)
 
 
@@ -92,7 +96,13 @@ def _wish(row: Mapping[str, object]) -> Wish:
 
 
 async def _insert(
-    conn: Conn, call: Call, campaign: Row, wishes: Sequence[Wish], source: str
+    conn: Conn,
+    call: Call,
+    campaign: Row,
+    wishes: Sequence[Wish],
+    source: str,
+    quote: str | None = None,
+    conversation_ref: str | None = None,
 ) -> list[Result]:
     numbers = [contact_number(wish.contact) for wish in wishes]
     rows = await conn.fetch(
@@ -100,7 +110,7 @@ async def _insert(
         numbers,
         [w.contact if n is None else None for w, n in zip(wishes, numbers, strict=True)],
         [w.start_at for w in wishes], [w.key for w in wishes],
-        [dict(w.vars) or None for w in wishes],
+        [dict(w.vars) or None for w in wishes], quote, conversation_ref,
     )  # fmt: skip
     return [
         {

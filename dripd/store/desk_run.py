@@ -122,6 +122,7 @@ class _Tally:
             accounts=tuple(sorted(self.accounts)),
             target=what,
             detail={"n": self.changed},
+            ids=self.seen,
         )
 
 

@@ -196,4 +196,5 @@ def _dead_deed(
         accounts=tuple(_accounts(rows)),
         target=args.group or "enrollments",
         detail={"n": changed},
+        ids=[row["id"] for row in rows],
     )

@@ -12,7 +12,7 @@ trio's. Doors and views are those of `memory_doors` and `memory_views`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -124,6 +124,11 @@ class MemoryStore(Doors, Views):
         self._tables.nodes.change(incarnation, beat_at=node.beat_at - for_ms)
         self._tables.undo.forget()
 
+    def drain(self, incarnation: int) -> None:
+        """An operator drains it."""
+        self._tables.nodes.change(incarnation, drain=True)
+        self._tables.undo.forget()
+
     def age_claims(self, by_ms: Millis) -> None:
         """Every claim was made *by_ms* of real time earlier than it was."""
         for claim in self._tables.claims:
@@ -185,6 +190,11 @@ class MemoryStore(Doors, Views):
         seen, manual = set(seen_nudges), self._manual
         return await self._unit(
             "look", lambda: memory_directory.look(self._tables, seen, manual=manual)
+        )
+
+    async def account_ids(self, after: int, n: int) -> list[int]:
+        return await self._unit(
+            "account_ids", lambda: memory_directory.account_ids(self._tables, after, n)
         )
 
     async def read_accounts(self, accounts: Sequence[int] | None) -> list[AccountRow]:
@@ -296,9 +306,12 @@ class MemoryStore(Doors, Views):
             "join", lambda: memory_nodes.join(self._tables, incarnation, name, version)
         )
 
-    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
+    async def beat(
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    ) -> bool:
         return await self._unit(
-            "beat", lambda: memory_nodes.beat(self._tables, incarnation, accounts, state)
+            "beat",
+            lambda: memory_nodes.beat(self._tables, incarnation, accounts, state, figures),
         )
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:

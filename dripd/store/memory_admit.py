@@ -9,6 +9,7 @@ from itertools import islice
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
 from dripd.clock import DAY, Instant
 from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
+from dripd.store.memory_money import charge
 from dripd.store.memory_rows import (
     Account,
     Campaign,
@@ -80,15 +81,21 @@ def decide_requests(
     now = tables.now()
     decisions = decide([_facts(tables, tables.requests[one], now) for one in ids], now)
     accepted = sorted((one for one in decisions if isinstance(one, Accept)), key=_order)
-    started: list[DueKey] = []
-    runs: dict[int, int] = {}
-    for one in accepted:
-        _start(tables, one, now, started, runs)
+    begun = [(one, run) for one in accepted if (run := _begin(tables, one, now)) is not None]
+    short = charge(tables, begun) if any(one.charge for one, _ in begun) else set()
+    started = [
+        key
+        for one, run in begun
+        if run not in short and (key := _start(tables, one, run)) is not None
+    ]
+    runs = {one.request.id: run for one, run in begun if run not in short}
     rejected = [one for one in decisions if isinstance(one, Reject)]
+    rejected += [Reject(o.request, "insufficient_balance") for o, run in begun if run in short]
+    won = {one.request.id for one, _ in begun}
     rejected += [
         Reject(one.request, "already_ran")
         for one in accepted
-        if one.request.id not in runs and losers.lost(one.request.id)
+        if one.request.id not in won and losers.lost(one.request.id)
     ]
     _note(tables, runs, rejected, decisions)
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
@@ -148,6 +155,9 @@ def _add_account_facts(
         row.cv_id = campaign.live_cv_id
     if contact is not None:
         _add_contact_facts(tables, contact, row)
+        if account.prices:
+            _add_paying_facts(tables, account, contact, row)
+    row.quote = tables.quotes.get((account.id, request.quote_id or ""))
     row.on_board = _is_on_board(tables, account.id, campaign, contact)
     if campaign is not None and contact is not None:
         _add_history(tables, row, campaign.id, contact.id, now)
@@ -183,6 +193,22 @@ def _add_contact_facts(tables: Tables, contact: Contact, row: RequestRow) -> Non
     }
 
 
+def _add_paying_facts(
+    tables: Tables, account: Account, contact: Contact, row: RequestRow
+) -> None:
+    """What decides which messages will be sent, for accounts that pay for them."""
+    who = (account.id, contact.id)
+    company = tables.companies.get((account.id, contact.company_id or 0))
+    row.prices = dict(account.prices)
+    row.attrs = copy.deepcopy(contact.attrs)
+    row.service_owner = contact.service_owner
+    row.contact_external_id = contact.external_id
+    row.company = copy.deepcopy(company.attrs) if company is not None else {}
+    row.tags = frozenset(str(tables.tags[key].what) for key in tables.tags_of.at(who))
+    lists = (tables.places[key].what for key in tables.places_of.at(who))
+    row.lists = frozenset(tables.lists[account.id, int(one)].key for one in lists)
+
+
 def _is_on_board(
     tables: Tables, account_id: int, campaign: Campaign | None, contact: Contact | None
 ) -> bool:
@@ -208,18 +234,22 @@ def _add_history(
     row.last_run_no = max((run.run_no for run in runs), default=0)
 
 
-def _start(
-    tables: Tables, one: Accept, now: Instant, started: list[DueKey], runs: dict[int, int]
-) -> None:
-    """Insert a run and its due step, unless a unique index forbids it."""
+def _begin(tables: Tables, one: Accept, now: Instant) -> int | None:
+    """Insert a run; None where a unique index forbids it."""
     run = _run_of(tables, one, now)
-    lane = tables.lane_of(run.account_id, one.lane)
+    tables.lane_of(run.account_id, one.lane)
     if _is_taken(tables, run):
-        return
+        return None
     tables.runs.add((run.account_id, run.id), run)
-    runs[one.request.id] = run.id
+    return run.id
+
+
+def _start(tables: Tables, one: Accept, run_id: int) -> DueKey | None:
+    """The due step of a run that has begun; None where it has ended already."""
     if one.end is not None:
-        return
+        return None
+    run = tables.runs[one.request.account_id or 0, run_id]
+    lane = tables.lane_of(run.account_id, one.lane)
     step = DueStep(
         account_id=run.account_id,
         enrollment_id=run.id,
@@ -232,7 +262,7 @@ def _start(
         flags=FLAG_VARS if one.request.vars else 0,
     )
     tables.due.add((run.account_id, run.id), step)
-    started.append(DueKey(run.account_id, lane, one.due_at, run.id, run.cv_id))
+    return DueKey(run.account_id, lane, one.due_at, run.id, run.cv_id)
 
 
 def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
@@ -251,6 +281,8 @@ def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
         source=request.source,
         conversation_ref=request.conversation_ref,
         vars=copy.deepcopy(request.vars) if request.vars else None,
+        paid=copy.deepcopy(dict(one.paid)) if one.paid is not None else None,
+        frozen=copy.deepcopy(dict(one.frozen)) if one.frozen is not None else None,
     )
     if end is not None:
         run.status = end.status

@@ -46,12 +46,18 @@ def look(tables: Tables, seen: Collection[int], *, manual: bool) -> Look:
         events=told[:EVENT_ACCOUNTS_MOST] + stray,
         usage=bool(tables.usage),
         nudges=list(islice(fresh, NUDGES_MOST)),
+        drained={node.incarnation for node in tables.nodes if node.drain},
         nodes=[
             (node.incarnation, now_ms - node.beat_at < NODE_TIMEOUT_MS)
             for node in tables.nodes
             if not node.dead
         ],
     )
+
+
+def account_ids(tables: Tables, after: int, n: int) -> list[int]:
+    """The next *n* accounts by id."""
+    return sorted(account.id for account in tables.accounts if account.id > after)[:n]
 
 
 def read_accounts(tables: Tables, wanted: Sequence[int] | None) -> list[AccountRow]:
@@ -142,7 +148,7 @@ def heads(tables: Tables, accounts: Sequence[int]) -> list[Head]:
         for key in tables.lanes_of.at(account_id):
             for due_at, enrollment_id in tables.due_by_lane.at(key):
                 if tables.due[account_id, enrollment_id].claim_id is None:
-                    found.append(Head(account_id, key[1], due_at))
+                    found.append(Head(account_id, key[1], due_at, enrollment_id))
                     break
     return found
 
@@ -165,7 +171,9 @@ def next_heads(tables: Tables, lanes: Sequence[tuple[int, int, Instant]]) -> lis
     for account_id, lane, due_at in lanes:
         after = (due_at, LAST_ID)
         rows = _due_keys(tables, (account_id, lane), after, FAR_FUTURE)
-        found += [Head(account_id, lane, key.due_at) for key in islice(rows, 1)]
+        found += [
+            Head(account_id, lane, key.due_at, key.enrollment_id) for key in islice(rows, 1)
+        ]
     return found
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import NamedTuple
 
 from dripd.campaigns.definition import Definition
 from dripd.clock import Instant
 from dripd.errors import StoreError
+from dripd.policy.admission_rows import Quote
 from dripd.store.memory_changes import (
     add_place,
     add_suppression,
@@ -22,6 +24,7 @@ from dripd.store.memory_changes import (
     remove_place,
     remove_tag,
 )
+from dripd.store.memory_money import write
 from dripd.store.memory_rows import (
     Account,
     Campaign,
@@ -101,6 +104,18 @@ class Doors:
         self._tables.nudge(account_id)
         if account.is_open != before:
             self._tables.refresh_gates([account_id])
+        self._commit()
+
+    def set_prices(self, account_id: int, **prices: str) -> None:
+        """The price of each channel, such as `sms="0.01"`."""
+        self.set_account(account_id, prices=dict(prices))
+
+    def deposit(self, account_id: int, amount: str) -> None:
+        write(self._tables, account_id, "deposit", Decimal(amount))
+        self._commit()
+
+    def add_quote(self, account_id: int, quote_id: str, quote: Quote) -> None:
+        self._tables.quotes.add((account_id, quote_id), quote)
         self._commit()
 
     def add_sender(

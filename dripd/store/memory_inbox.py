@@ -23,6 +23,7 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import add_suppression, change_contact
+from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import end_run, notify
 from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
 from dripd.store.memory_tables import Tables
@@ -278,6 +279,7 @@ def _end(tables: Tables, account_id: int, end: EndRun) -> None:
         tables.due.drop(key)
     if not ended:
         return
+    refund_unsent(tables, account_id, end.enrollment_id)
     if end.set:
         change_contact(tables, account_id, end.contact_id, end.set, {})
     if end.notify is not None:

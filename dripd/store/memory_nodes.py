@@ -5,6 +5,7 @@ Heartbeats are real time: trio's clock, which in a test may be virtual.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from itertools import islice
@@ -35,12 +36,20 @@ def join(tables: Tables, incarnation: int, name: str, version: str) -> None:
     tables.nodes.add(incarnation, node)
 
 
-def beat(tables: Tables, incarnation: int, accounts: int, state: str) -> bool:
+def beat(
+    tables: Tables, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+) -> bool:
     """False: this incarnation was declared dead, or is unknown."""
     node = tables.nodes.get(incarnation)
     if node is None or node.dead:
         return False
-    tables.nodes.change(incarnation, beat_at=tables.real_ms(), accounts=accounts, state=state)
+    tables.nodes.change(
+        incarnation,
+        beat_at=tables.real_ms(),
+        accounts=accounts,
+        state=state,
+        figures=dict(figures),
+    )
     return True
 
 

@@ -43,6 +43,7 @@ from dripd.store.memory_changes import (
     remove_place,
     remove_tag,
 )
+from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import Decide, Recorded
@@ -74,6 +75,9 @@ def record(
     for change in applied:
         for row in change.log:
             _log(tables, change, row, stopped=change.leased.enrollment_id in stopped)
+    for change in applied:
+        if change.end is not None or change.leased.enrollment_id in stopped:
+            refund_unsent(tables, change.leased.account_id, change.leased.enrollment_id)
     _refund(unit, applied)
     _effects(unit, [c for c in applied if c.leased.enrollment_id not in stopped])
     for change in late:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 
 from dripd.campaigns.enrollment import LaneKey, LogRow, RunStatus
 from dripd.clock import Instant
@@ -30,6 +31,7 @@ class Account:
     subscription_active: bool
     status: str
     postal_address: str | None
+    prices: dict[str, object] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -205,6 +207,30 @@ class Run:
     source: str | None = None
     conversation_ref: str | None = None
     vars: dict[str, object] | None = None
+    paid: dict[str, object] | None = None
+    frozen: dict[str, object] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerLine:
+    """Money that came, was charged or went back; never changed."""
+
+    id: int
+    account_id: int
+    kind: str
+    amount: Decimal
+    at: Instant
+    enrollment_id: int | None = None
+    step_key: str | None = None
+    delivery_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter:
+    account_id: int
+    kind: str
+    period: str
+    n: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -371,6 +397,8 @@ class Node:
     accounts: int = 0
     state: str = "running"
     dead: bool = False
+    drain: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

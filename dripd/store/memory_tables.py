@@ -14,6 +14,7 @@ from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant
+from dripd.policy.admission_rows import Quote
 from dripd.store.memory_rows import (
     STOPS,
     Account,
@@ -32,7 +33,9 @@ from dripd.store.memory_rows import (
     Individual,
     JournalLine,
     Lane,
+    LedgerLine,
     Mark,
+    Meter,
     Node,
     Notification,
     Nudge,
@@ -187,6 +190,12 @@ class Tables:
         self.log_of: Groups[int, StepLog] = Groups(lambda x: (x.account_id, x.enrollment_id))
         self.step_log: Table[int, StepLog] = Table(undo, self.log_of)
         self.journal: Table[int, JournalLine] = Table(undo)
+        self.ledger_of: Groups[int, LedgerLine] = Groups(
+            lambda x: (x.account_id, x.enrollment_id)
+        )
+        self.ledger: Table[int, LedgerLine] = Table(undo, self.ledger_of)
+        self.meters: Table[tuple[int, str, str], Meter] = Table(undo)
+        self.quotes: Table[tuple[int, str], Quote] = Table(undo)
         self.evidence: Table[int, Evidence] = Table(undo)
         self.tasks: Table[Ids, Task] = Table(undo)
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)

@@ -176,6 +176,21 @@ class Views:
         ]
 
     @property
+    def ledger(self) -> list[ViewRow]:
+        return [
+            {
+                "account_id": line.account_id,
+                "kind": line.kind,
+                "amount": line.amount,
+                "enrollment_id": line.enrollment_id,
+                "step_key": line.step_key,
+                "delivery_id": line.delivery_id,
+                "at": line.at,
+            }
+            for line in self._tables.ledger
+        ]
+
+    @property
     def sink_messages(self) -> list[ViewRow]:
         """What the built-in sink received, in that order."""
         return [

@@ -7,9 +7,11 @@ the loss of an acknowledgement into knowledge where that can be had (a lease's t
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
+
+import orjson
 
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
@@ -111,6 +113,9 @@ class PostgresStore:
 
     # directory
 
+    async def account_ids(self, after: int, n: int) -> list[int]:
+        return [row["id"] for row in await self._read(_fetch, "account_ids", after, n)]
+
     async def read_accounts(self, accounts: Sequence[int] | None) -> list[AccountRow]:
         return await self._read(unit_directory.read_accounts, accounts)
 
@@ -211,8 +216,11 @@ class PostgresStore:
     async def join(self, incarnation: int, name: str, version: str) -> None:
         await self._read(_execute, "join_node", incarnation, name, version)
 
-    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
-        return bool(await self._read(_fetch, "beat", incarnation, accounts, state))
+    async def beat(
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    ) -> bool:
+        said = orjson.dumps(figures).decode()
+        return bool(await self._read(_fetch, "beat", incarnation, accounts, state, said))
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
         await self._read(_execute, "acknowledge_clock", incarnation, at)

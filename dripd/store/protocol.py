@@ -207,11 +207,12 @@ class DayRow:
 
 
 class Head(NamedTuple):
-    """The first due instant of a lane that stands after `after`."""
+    """The first step of a lane, or the first after an instant, that nobody has leased."""
 
     account_id: int
     lane: int
     due_at: Instant
+    enrollment_id: int
 
 
 @dataclass(slots=True)
@@ -230,6 +231,8 @@ class Look:
     nudges: list[tuple[int, int]]
     nodes: list[tuple[int, bool]]
     """(incarnation, alive)"""
+    drained: set[int]
+    """Incarnations that an operator asked to lease nothing more."""
 
 
 # --- individual sends ------------------------------------------------------------------------
@@ -279,6 +282,10 @@ class Store(Protocol):
     async def look(self, seen_nudges: Sequence[int]) -> Look: ...
 
     # directory
+    async def account_ids(self, after: int, n: int) -> list[int]:
+        """The next *n* accounts by id."""
+        ...
+
     async def read_accounts(self, accounts: Sequence[int] | None) -> list[AccountRow]: ...
     async def read_versions(self, cv_ids: Sequence[int]) -> list[VersionRow]: ...
     async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]: ...
@@ -332,8 +339,10 @@ class Store(Protocol):
 
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...
-    async def beat(self, incarnation: int, accounts: int, state: str) -> bool:
-        """False: this incarnation was declared dead; it must stop and start anew."""
+    async def beat(
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    ) -> bool:
+        """`figures`: how this daemon is doing, for those who look on. False: this incarnation was declared dead; it must stop and start anew."""
         ...
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...

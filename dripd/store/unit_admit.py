@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from dripd.billing.ledger import unaffordable
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
-from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
+from dripd.policy.admission_rows import Accept, Decision, Quote, Reject, RequestRow
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Admitted, Decide
@@ -80,7 +81,7 @@ async def decide_requests(
 ) -> tuple[Admitted, dict[Wanted, int]]:
     """Decide the requests *ids*, whose rows the caller has locked, and write what was decided."""
     now = await conn.fetchval("SELECT dripd.now()")
-    rows = [_request(row) for row in await conn.fetch(sql("request_facts"), ids)]
+    rows = await read_requests(conn, ids)
     decisions = decide(rows, now)
     accepted = sorted(
         (one for one in decisions if isinstance(one, Accept)), key=_order_of_locks
@@ -88,17 +89,24 @@ async def decide_requests(
     lanes = await book.resolve(
         conn, {(one.request.account_id, one.lane) for one in accepted if one.request.account_id}
     )
-    started, runs = await _start(conn, accepted, lanes, now)
+    started, runs, broke = await _start(conn, accepted, lanes, now)
     rejected = [one for one in decisions if isinstance(one, Reject)]
+    rejected += [Reject(one.request, "insufficient_balance") for one in broke]
+    begun = runs.keys() | {one.request.id for one in broke}
     rejected += [
         Reject(one.request, "already_ran")
         for one in accepted
-        if one.request.id not in runs and losers.lost(one.request.id)
+        if one.request.id not in begun and losers.lost(one.request.id)
     ]
     await _note(conn, runs, rejected, decisions)
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done, lanes
+
+
+async def read_requests(conn: Conn, ids: Sequence[int]) -> list[RequestRow]:
+    """Pending requests with what must be known to decide them, in the order of *ids*."""
+    return [_request(row) for row in await conn.fetch(sql("request_facts"), ids)]
 
 
 def _order_of_locks(one: Accept) -> tuple[int, str, int, int]:
@@ -113,6 +121,33 @@ def _order_of_locks(one: Accept) -> tuple[int, str, int, int]:
 
 
 def _request(row: Any) -> RequestRow:
+    request = _asked(row)
+    if row["facts"] is not None:
+        _add_paying_facts(request, row)
+    if row["quoted_total"] is not None:
+        request.quote = Quote(
+            row["quoted_campaign"], row["quoted_contact"], row["quoted_total"]
+        )
+    return request
+
+
+def _add_paying_facts(request: RequestRow, row: Any) -> None:
+    """What decides which messages will be sent, for accounts that pay for them."""
+    facts: dict[str, Any] = parse_object(row["facts"])
+    request.prices = facts["prices"]
+    request.service_owner = facts["service_owner"]
+    request.contact_external_id = facts["external_id"]
+    request.attrs = _object(facts["attrs"])
+    request.company = _object(facts["company"])
+    request.tags = frozenset(facts["tags"])
+    request.lists = frozenset(facts["lists"])
+
+
+def _object(value: Any) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _asked(row: Any) -> RequestRow:
     duplicate = row["duplicate_of"] if row["duplicate_of"] is not None else 0
     return RequestRow(
         id=row["id"],
@@ -150,10 +185,11 @@ def _request(row: Any) -> RequestRow:
 
 async def _start(
     conn: Conn, accepted: list[Accept], lanes: dict[Wanted, int], now: int
-) -> tuple[list[DueKey], dict[int, int]]:
-    """Insert runs and their due steps. Returns the keys, and request id to run id."""
+) -> tuple[list[DueKey], dict[int, int], list[Accept]]:
+    """Insert runs and their due steps. Returns the keys, request id to run id, and those that
+    the balance does not cover."""
     if not accepted:
-        return [], {}
+        return [], {}, []
     ids = [row["id"] for row in await conn.fetch(sql("next_run_ids"), len(accepted))]
     columns = list(
         zip(
@@ -163,12 +199,42 @@ async def _start(
     )
     won = {row["id"] for row in await conn.fetch(sql("start_runs"), *map(list, columns))}
     begun = [(one, run) for one, run in zip(accepted, ids, strict=True) if run in won]
+    broke: list[Accept] = []
+    if any(one.charge for one, _ in begun):
+        broke = await _charge(conn, begun)
+        short = {one.request.id for one in broke}
+        begun = [(one, run) for one, run in begun if one.request.id not in short]
     waiting = [(one, run) for one, run in begun if one.end is None]
     steps = [_step_row(one, run, lanes) for one, run in waiting]
     if steps:
         await conn.execute(sql("start_steps"), *map(list, zip(*steps, strict=True)))
     keys = [DueKey(row[0], row[6], row[5], row[1], row[3]) for row in steps]
-    return keys, {one.request.id: run for one, run in begun}
+    return keys, {one.request.id: run for one, run in begun}, broke
+
+
+async def _charge(conn: Conn, begun: list[tuple[Accept, int]]) -> list[Accept]:
+    """Charge what the runs cost, oldest request first; whose account is short has not begun.
+
+    The balances are locked after the runs are written, as a refund at an end does it.
+    """
+    asked = sorted((one.request.id, run, one) for one, run in begun if one.charge)
+    accounts = sorted({one.request.account_id or 0 for _, _, one in asked})
+    purses = await conn.fetch(sql("lock_purses"), accounts)
+    refused = unaffordable(
+        {row["account_id"]: row["balance"] for row in purses},
+        [(run, one.request.account_id or 0, one.charge) for _, run, one in asked],
+    )
+    if refused:
+        gone = [(one.request.account_id, run) for _, run, one in asked if run in refused]
+        await conn.execute(sql("unstart_runs"), *map(list, zip(*gone, strict=True)))
+    charged = [
+        (one.request.account_id, run, one.charge, one.started_at)
+        for _, run, one in asked
+        if run not in refused
+    ]
+    if charged:
+        await conn.execute(sql("charge_runs"), *map(list, zip(*charged, strict=True)))
+    return [one for _, run, one in asked if run in refused]
 
 
 def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
@@ -190,6 +256,8 @@ def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
         RunStatus.LIVE if end is None else end.status,
         None if end is None else max(now, one.started_at),
         None if end is None else end.reason,
+        None if one.paid is None else _dumps(one.paid),
+        None if one.frozen is None else _dumps(one.frozen),
     )
 
 

@@ -39,6 +39,7 @@ async def look(conn: Conn, seen: Sequence[int]) -> Look:
         usage=row["usage"],
         nudges=list(zip(row["nudges"], row["nudged"], strict=True)),
         nodes=[(node["incarnation"], node["alive"]) for node in nodes],
+        drained={node["incarnation"] for node in nodes if node["drain"]},
     )
 
 
@@ -102,11 +103,16 @@ async def read_versions(conn: Conn, cv_ids: Sequence[int]) -> list[VersionRow]:
 async def make_days(conn: Conn, days: Sequence[DayRow]) -> None:
     """Day rows that are missing; a new cap, and a new zone, of rows that are there."""
     ordered = sorted(days, key=lambda day: (day.account_id, day.local_date))
-    by_account: dict[int, list[DayRow]] = {}
-    for day in ordered:
-        by_account.setdefault(day.account_id, []).append(day)
-    for account, wanted in by_account.items():
-        await _rezone(conn, account, wanted)
+    odd = await conn.fetch(
+        sql("odd_days"),
+        [day.account_id for day in ordered],
+        [day.local_date for day in ordered],
+        [day.starts_at for day in ordered],
+        [day.ends_at for day in ordered],
+    )
+    for row in odd:
+        wanted = [day for day in ordered if day.account_id == row["account_id"]]
+        await _rezone(conn, row["account_id"], wanted)
     made = await conn.fetch(
         sql("make_days"),
         [day.account_id for day in ordered],

@@ -74,6 +74,8 @@ async def record(
     done.stopped = [e for e, attempt in gone.items() if attempt < 0]
     applied = [c for c in ordered if c.leased.enrollment_id in moved or _is_gone(c, gone)]
     await _log(conn, applied, set(done.stopped))
+    if done.stopped:
+        await _give_back(conn, applied, set(done.stopped))
     done.refunded = await _refund(conn, applied)
     await _end_runs(conn, [c for c in ending if gone.get(c.leased.enrollment_id, -1) >= 0])
     await _hold(conn, [c for c in moving if c.leased.enrollment_id in moved])
@@ -216,6 +218,16 @@ async def _refund(conn: Conn, changes: list[Change]) -> set[int]:
     accounts = sorted({account for account, _ in days})
     await conn.fetch(sql("unpark_reason"), accounts, "cap")
     return set(accounts)
+
+
+async def _give_back(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
+    """Money for messages that were in flight when their run was stopped, and did not leave."""
+    gone = [change.leased for change in changes if change.leased.enrollment_id in stopped]
+    await conn.execute(
+        sql("refund_stopped"),
+        [leased.account_id for leased in gone],
+        [leased.enrollment_id for leased in gone],
+    )
 
 
 async def _end_runs(conn: Conn, changes: list[Change]) -> None:

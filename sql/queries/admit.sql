@@ -43,6 +43,15 @@ SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status A
         JOIN dripd.campaign AS b ON b.account_id = r.account_id AND b.id = r.campaign_id
         WHERE r.account_id = a.id AND r.contact_id = k.id AND r.exclusive IS NOT NULL) AS busy,
     h.runs, h.live, h.unreset, h.runs_today, h.last_ended_at, h.last_run_no,
+    CASE WHEN a.prices <> '{}' AND k.id IS NOT NULL THEN jsonb_build_object(
+        'prices', a.prices, 'attrs', k.attrs, 'external_id', k.external_id, 'service_owner', k.service_owner,
+        'company', (SELECT co.attrs FROM dripd.company AS co
+            WHERE co.account_id = a.id AND co.id = k.company_id),
+        'tags', ARRAY(SELECT t.tag FROM dripd.contact_tag AS t WHERE t.account_id = a.id AND t.contact_id = k.id),
+        'lists', ARRAY(SELECT l.key FROM dripd.list_member AS m
+            JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
+            WHERE m.account_id = a.id AND m.contact_id = k.id))::text END AS facts,
+    u.campaign_id AS quoted_campaign, u.contact_id AS quoted_contact, u.total AS quoted_total,
     seen.enrollment_id AS duplicate_of, seen.request_id AS first_request
 FROM unnest($1::int8[]) WITH ORDINALITY AS w (id, o)
 JOIN dripd.enroll_request AS q ON q.id = w.id AND q.status = 'pending'
@@ -50,13 +59,14 @@ LEFT JOIN dripd.account AS a
     ON a.id = coalesce(q.account_id, (SELECT x.id FROM dripd.account AS x WHERE x.key = q.account_key))
 LEFT JOIN dripd.campaign AS c ON c.account_id = a.id AND c.key = q.campaign_key
 LEFT JOIN LATERAL (
-    SELECT y.id, y.email, y.phone, y.timezone, y.owner
+    SELECT y.id, y.email, y.phone, y.timezone, y.owner, y.service_owner, y.external_id, y.company_id, y.attrs
     FROM dripd.contact AS y
     WHERE y.account_id = a.id AND y.erased_at IS NULL
         AND y.id = coalesce(q.contact_id,
             (SELECT x.id FROM dripd.contact AS x WHERE x.account_id = a.id AND x.external_id = q.external_id))
     OFFSET 0
 ) AS k ON true
+LEFT JOIN dripd.quote AS u ON u.account_id = a.id AND u.id = q.quote_id
 LEFT JOIN dripd.request_seen AS seen
     ON seen.account_id = a.id AND seen.key_h = hashtextextended(q.idempotency_key, 0)
 LEFT JOIN LATERAL (
@@ -79,11 +89,13 @@ SELECT nextval('dripd.run_id') AS id FROM generate_series(1, $1::int4);
 -- Runs begin; the unique indexes judge, and who loses does not come back.
 --   parallel arrays, in the order of the columns, sorted by account, exclusive, campaign, contact
 INSERT INTO dripd.run (account_id, id, campaign_id, contact_id, cv_id, run_no, started_at, reentry, exclusive, owner,
-    source, conversation_ref, vars, status, ended_at, end_reason)
-SELECT a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars::jsonb, status, ended, why
+    source, conversation_ref, vars, status, ended_at, end_reason, paid, frozen)
+SELECT a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars::jsonb, status, ended, why,
+    paid::jsonb, frozen::jsonb
 FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::int4[], $6::int4[], $7::timestamptz[], $8::int2[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int2[], $15::timestamptz[], $16::text[])
-    AS n (a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars, status, ended, why)
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int2[], $15::timestamptz[], $16::text[],
+    $17::text[], $18::text[])
+    AS n (a, id, c, k, cv, run_no, at, reentry, exclusive, owner, source, ref, vars, status, ended, why, paid, frozen)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -94,6 +106,30 @@ RETURNING id;
 INSERT INTO dripd.due_step (account_id, enrollment_id, contact_id, cv_id, run_no, due_at, lane, step_no, flags)
 SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int2[], $6::timestamptz[], $7::int2[],
     $8::int2[], $9::int2[]);
+
+-- name: lock_purses :many
+-- The balances that charges are decided on.
+--   $1 accounts int[]  sorted
+-- locks: purse rows, sorted
+SELECT account_id, balance
+FROM dripd.purse
+WHERE account_id = ANY ($1::int4[])
+ORDER BY account_id
+FOR UPDATE;
+
+-- name: unstart_runs :exec
+-- Runs of this transaction that the balance does not cover.
+--   $1 accounts int[]  $2 runs bigint[]
+DELETE FROM dripd.run AS r
+USING unnest($1::int4[], $2::int8[]) AS k (a, id)
+WHERE r.account_id = k.a AND r.id = k.id;
+
+-- name: charge_runs :exec
+-- What runs cost, charged as they begin; the balances follow by themselves.
+--   $1 accounts int[]  $2 runs bigint[]  $3 amounts numeric[]  $4 at timestamptz[]
+INSERT INTO dripd.ledger (account_id, kind, amount, enrollment_id, at)
+SELECT a, 'charge', amount, run, at
+FROM unnest($1::int4[], $2::int8[], $3::numeric[], $4::timestamptz[]) AS k (a, run, amount, at);
 
 -- name: decide_requests :exec
 --   $1 requests bigint[]  $2 status text[]  $3 reasons text[]  $4 enrollments bigint[]

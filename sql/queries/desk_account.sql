@@ -13,11 +13,11 @@ ORDER BY key;
 -- name: put_account :one
 -- Make an account, or give it these values.
 --   $1 key  $2 name  $3 plan  $4 timezone  $5 window  $6 rate  $7 subscription
---   $8 postal address  $9 writer
+--   $8 postal address  $9 writer  $10 prices
 INSERT INTO dripd.account AS a (key, name, plan, timezone, send_window, rate,
-    subscription_active, postal_address, writer)
+    subscription_active, postal_address, writer, prices)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::jsonb, $6::text, $7::boolean, $8::text,
-    $9::text::name)
+    $9::text::name, $10::jsonb)
 ON CONFLICT (key) DO UPDATE
 SET name = excluded.name,
     plan = excluded.plan,
@@ -26,9 +26,10 @@ SET name = excluded.name,
     rate = excluded.rate,
     subscription_active = excluded.subscription_active,
     postal_address = excluded.postal_address,
-    writer = excluded.writer
+    writer = excluded.writer,
+    prices = excluded.prices
 RETURNING id, key, name, plan, timezone, send_window, rate, subscription_active, status,
-    postal_address, writer::text AS writer, created_at;
+    postal_address, writer::text AS writer, prices, created_at;
 
 -- name: list_accounts :many
 -- Accounts in the order in which they were made.
@@ -36,7 +37,7 @@ RETURNING id, key, name, plan, timezone, send_window, rate, subscription_active,
 --   $2 after   int8, an id
 --   $3 most    int4
 SELECT id, key, name, plan, timezone, send_window, rate, subscription_active, status,
-    postal_address, writer::text AS writer, created_at
+    postal_address, writer::text AS writer, prices, created_at
 FROM dripd.account
 WHERE ($1::text IS NULL OR status = $1::text)
     AND id > $2::int8

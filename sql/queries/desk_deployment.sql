@@ -3,11 +3,28 @@ SELECT EXISTS (SELECT FROM dripd.clock) AS manual;
 
 -- name: list_nodes :many
 -- The daemons that have not been declared dead; incarnations as text, JSON has no int8.
-SELECT n.name AS node, n.incarnation::text AS incarnation, n.version, n.state, n.beat_at AS heartbeat_at, n.accounts,
+SELECT n.name AS node, n.incarnation::text AS incarnation, n.version, n.state, n.drain, n.beat_at AS heartbeat_at, n.accounts,
+    n.started_at, extract(epoch FROM clock_timestamp() - n.beat_at)::float8 AS silent_s, n.figures,
     (SELECT count(*) FROM dripd.claim AS k WHERE k.incarnation = n.incarnation)::int4 AS claims
 FROM dripd.node AS n
 WHERE NOT n.dead
 ORDER BY n.started_at;
+
+-- name: drain_nodes :many
+-- Let daemons of a name, or of an incarnation as text, lease nothing more, or go on.
+--   $1 node  $2 drain
+-- locks: their node rows, for update
+UPDATE dripd.node AS n
+SET drain = $2::bool
+FROM (
+    SELECT incarnation, drain
+    FROM dripd.node
+    WHERE NOT dead AND $1::text IN (name, incarnation::text)
+    ORDER BY incarnation
+    FOR UPDATE
+) AS old
+WHERE n.incarnation = old.incarnation
+RETURNING n.name AS node, n.incarnation::text AS incarnation, old.drain AS was;
 
 -- name: read_status :one
 -- What is due and not held, up to 1,000 a lane, and what nobody knows the outcome of.

@@ -1,7 +1,7 @@
 -- name: add_requests :many
 -- Ask for runs; one id each, in the order given.
 --   $1 account  $2 campaign  $3 source  $4 actor  $5 contact ids  $6 external ids
---   $7 start instants  $8 idempotency keys  $9 vars, one each
+--   $7 start instants  $8 idempotency keys  $9 vars, one each  $10 quote  $11 conversation
 WITH wished AS (
     SELECT nextval('dripd.enroll_request_id') AS id, c, x, s, k, v, n
     FROM unnest($5::int8[], $6::text[], $7::timestamptz[], $8::text[], $9::jsonb[])
@@ -9,8 +9,8 @@ WITH wished AS (
     ORDER BY n
 ), made AS (
     INSERT INTO dripd.enroll_request (id, account_id, campaign_key, contact_id, external_id,
-        source, idempotency_key, requested_by, vars, start_at)
-    SELECT id, $1::int4, $2::text, c, x, $3::text, k, $4::text, v, s
+        source, idempotency_key, requested_by, vars, start_at, quote_id, conversation_ref)
+    SELECT id, $1::int4, $2::text, c, x, $3::text, k, $4::text, v, s, $10::text, $11::text
     FROM wished
 )
 SELECT id

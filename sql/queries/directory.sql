@@ -1,3 +1,8 @@
+-- name: account_ids :many
+-- The next accounts by id, for a reader that goes round.
+--   $1 after  int  $2 how many  int
+SELECT id FROM dripd.account WHERE id > $1::int4 ORDER BY id LIMIT $2::int4;
+
 -- name: read_accounts :many
 -- Accounts with the cap of their plan.
 --   $1 accounts  int[]  which, NULL = all
@@ -100,6 +105,15 @@ FROM unnest($1::int4[], $2::date[], $3::int4[], $4::timestamptz[], $5::timestamp
 ORDER BY k.a, k.d
 ON CONFLICT DO NOTHING
 RETURNING account_id;
+
+-- name: odd_days :many
+-- Accounts of which a day row that is not over has other bounds than it should: their zone has changed.
+--   $1 accounts int[]  $2 dates date[]  $3 starts timestamptz[]  $4 ends timestamptz[]
+SELECT DISTINCT ad.account_id
+FROM unnest($1::int4[], $2::date[], $3::timestamptz[], $4::timestamptz[]) AS k (a, d, s, e)
+JOIN dripd.account_day AS ad ON ad.account_id = k.a AND ad.local_date = k.d
+WHERE ad.ends_at > (SELECT dripd.now()) AND (ad.starts_at <> k.s OR ad.ends_at <> k.e)
+ORDER BY ad.account_id;
 
 -- name: refresh_gates :exec
 --   $1 accounts int[]

@@ -1,14 +1,14 @@
 -- name: heads :many
--- The first unleased due instant of every lane of these accounts.
+-- The first unleased step of every lane of these accounts.
 --   $1 accounts  int[]
 -- hot: one probe of due_step's primary key a lane
-SELECT l.account_id, l.lane, d.due_at
+SELECT l.account_id, l.lane, d.due_at, d.enrollment_id
 FROM dripd.lane AS l
 CROSS JOIN LATERAL (
-    SELECT s.due_at
+    SELECT s.due_at, s.enrollment_id
     FROM dripd.due_step AS s
     WHERE s.account_id = l.account_id AND s.lane = l.lane AND s.claim_id IS NULL
-    ORDER BY s.due_at
+    ORDER BY s.due_at, s.enrollment_id
     LIMIT 1
 ) AS d
 WHERE l.account_id = ANY ($1::int4[]);
@@ -32,13 +32,13 @@ CROSS JOIN LATERAL (
 ) AS x;
 
 -- name: next_heads :many
--- The first due instant of lanes after what has been loaded of them.
+-- The first unleased step of lanes after what has been loaded of them.
 --   $1 accounts int[]  $2 lanes int2[]  $3 after due timestamptz[]
-SELECT w.a AS account_id, w.l AS lane, x.due_at
+SELECT w.a AS account_id, w.l AS lane, x.due_at, x.enrollment_id
 FROM unnest($1::int4[], $2::int2[], $3::timestamptz[]) AS w (a, l, due)
 CROSS JOIN LATERAL (
-    SELECT d.due_at FROM dripd.due_step AS d
+    SELECT d.due_at, d.enrollment_id FROM dripd.due_step AS d
     WHERE d.account_id = w.a AND d.lane = w.l AND d.due_at > w.due AND d.claim_id IS NULL
-    ORDER BY d.due_at
+    ORDER BY d.due_at, d.enrollment_id
     LIMIT 1
 ) AS x;

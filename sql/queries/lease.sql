@@ -19,7 +19,7 @@ WITH alive AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM dripd.event_in AS ev WHERE ev.account_id + 0 = z.a AND ev.subject = 0 OFFSET 0)
     FOR NO KEY UPDATE OF ad SKIP LOCKED
 ), open AS MATERIALIZED (
-    SELECT d.ctid AS t, q.a, q.remains, q.local_date, o, d.due_at, d.contact_id, d.cv_id, d.seq, d.step_no, d.run_no,
+    SELECT d.t, q.a, q.remains, q.local_date, o, d.due_at, d.contact_id, d.cv_id, d.seq, d.step_no, d.run_no,
         d.attempt, d.flags, c.email, c.phone, c.timezone, c.attrs, c.owner, c.service_owner, c.external_id,
         CASE WHEN ($8::int4[])[o] & 12582912 <> 0 THEN EXISTS (
             SELECT FROM dripd.suppression AS s
@@ -32,12 +32,22 @@ WITH alive AS MATERIALIZED (
         ) ELSE false END AS suppressed
     FROM day AS q
     CROSS JOIN LATERAL generate_series(q.lo, q.hi) AS o
-    JOIN dripd.due_step AS d
-        ON d.account_id = q.a AND d.lane = ($5::int2[])[o] AND d.due_at = ($6::timestamptz[])[o]
-        AND d.enrollment_id = ($7::int8[])[o] AND d.claim_id IS NULL
-    JOIN dripd.contact AS c ON c.account_id = d.account_id AND c.id = d.contact_id
-    WHERE d.due_at <= (SELECT dripd.now()) + $11::interval
-        AND (q.paused IS NULL OR d.cv_id <> ALL (q.paused))
+    CROSS JOIN LATERAL (  -- locks: so the planner can neither pull it up nor scan due_step for the keys
+        SELECT s.ctid AS t, s.account_id, s.due_at, s.enrollment_id, s.contact_id, s.cv_id, s.seq, s.step_no, s.run_no,
+            s.attempt, s.flags
+        FROM dripd.due_step AS s
+        WHERE s.account_id = q.a AND s.lane = ($5::int2[])[o] AND s.due_at = ($6::timestamptz[])[o]
+            AND s.enrollment_id = ($7::int8[])[o] AND s.claim_id IS NULL
+            AND (q.paused IS NULL OR s.cv_id <> ALL (q.paused))
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS d
+    CROSS JOIN LATERAL (
+        SELECT p.email, p.phone, p.timezone, p.attrs, p.owner, p.service_owner, p.external_id
+        FROM dripd.contact AS p
+        WHERE p.account_id = d.account_id AND p.id = d.contact_id
+        OFFSET 0
+    ) AS c
+    WHERE ($6::timestamptz[])[o] <= (SELECT dripd.now()) + $11::interval
         AND NOT EXISTS (
             SELECT FROM dripd.event_in AS ev
             WHERE ev.account_id + 0 = d.account_id
@@ -46,7 +56,6 @@ WITH alive AS MATERIALIZED (
                 AND ev.kind_bit & ($8::int4[])[o] <> 0
             OFFSET 0
         )
-    FOR NO KEY UPDATE OF d SKIP LOCKED
 ), ranked AS (
     SELECT *, ($8::int4[])[o] & 2097152 <> 0 AND NOT suppressed AS counted FROM open
 ), numbered AS (

@@ -22,6 +22,7 @@ SELECT (SELECT dripd.now()) AS now,
 
 -- name: read_nodes :many
 -- Who is there: the incarnations not declared dead.
-SELECT incarnation, clock_timestamp() - beat_at < make_interval(secs => $1::int4 / 1000.0) AS alive
+SELECT incarnation, drain,
+    clock_timestamp() - beat_at < make_interval(secs => $1::int4 / 1000.0) AS alive
 FROM dripd.node
 WHERE NOT dead;

@@ -3,9 +3,10 @@
 INSERT INTO dripd.node (incarnation, name, version, state) VALUES ($1::int8, $2::text, $3::text, 'running');
 
 -- name: beat :one
--- Still alive, in real time. No row: somebody declared us dead.
---   $1 incarnation bigint  $2 accounts int  $3 state text
-UPDATE dripd.node SET beat_at = clock_timestamp(), accounts = $2::int4, state = $3::text
+-- Still alive, in real time, and how it goes. No row: somebody declared us dead.
+--   $1 incarnation bigint  $2 accounts int  $3 state text  $4 figures JSON text
+UPDATE dripd.node
+SET beat_at = clock_timestamp(), accounts = $2::int4, state = $3::text, figures = $4::text::jsonb
 WHERE incarnation = $1::int8 AND NOT dead
 RETURNING incarnation;
 

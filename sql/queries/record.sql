@@ -53,6 +53,13 @@ FROM unnest($1::int4[], $2::int8[], $3::int2[], $4::text[]) AS k (a, e, s, why)
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1
 RETURNING r.id;
 
+-- name: refund_stopped :exec
+-- Runs that were stopped while a message was in flight: now it is known whether it left.
+--   $1 accounts int[]  $2 enrollments bigint[]
+SELECT dripd.refund_unsent(a, e)
+FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
+ORDER BY a, e;
+
 -- name: hold_runs :exec
 -- Runs that wait by themselves, with the reason.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 reasons text[]  $4 release timestamptz[]

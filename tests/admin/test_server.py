@@ -140,7 +140,8 @@ async def test_the_daemon_greets_first_and_says_who_you_are(path: Path) -> None:
 
     assert hello["role"] == "viewer"
     assert hello["env"] == "test"
-    assert hello["methods"] == ["t.read", "t.fail", "t.wait", "t.fill", "daemon.version"]
+    own = ["plan.make", "tail.close", "tail.open", "view.close", "view.open", "view.pace"]
+    assert hello["methods"] == ["t.read", "t.fail", "t.wait", "t.fill", "daemon.version", *own]
 
 
 async def test_socket_and_directory_are_closed_to_others_and_removed_at_the_end(

@@ -292,6 +292,9 @@ LINES = [
     ),
     ("logs level debug", "logs.level", {"level": "debug"}),
     ("node list", "node.list", {}),
+    ("node drain n1", "node.drain", {"node": "n1"}),
+    ("node undrain n1", "node.undrain", {"node": "n1"}),
+    ("node trace", "node.trace", {}),
     (
         "audit list --who ann --since 1d --method campaign.pause --target w",
         "audit.list",

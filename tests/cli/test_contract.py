@@ -182,6 +182,8 @@ ROWS: list[Row] = [
     ("logs level info", 0, "level before changed"),
     ("logs tail --limit 5", 0, "seq ts level event"),
     ("node list", 0, "node incarnation heartbeat_at accounts"),
+    ("node drain nowhere", 3, ""),
+    ("node trace", 0, "node tasks wheel ready unsent"),
     ("audit list --since 1d", 0, "id at node uid user role method target reason result"),
     ("call daemon.status", 0, "state"),
     ("call no.such", 1, ""),

@@ -13,13 +13,14 @@ from dripd.channels.base import Message, Settle
 from dripd.channels.sink import SinkChannel
 from dripd.clock import Instant, parse_instant
 from dripd.engine import stages as stages_of
+from dripd.engine.admit import decider
 from dripd.engine.directory import Directory
-from dripd.engine.look import Watch, look_once
+from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.store.memory import MemoryStore
-from dripd.store.protocol import Admitted, Decide, LeaseGroup, LeaseResult, Look
+from dripd.store.protocol import Admitted, Decide, LaneRow, LeaseGroup, LeaseResult, Look
 
 T0 = parse_instant("2026-01-05T12:00:00Z")
 
@@ -48,6 +49,12 @@ class NotingStore(MemoryStore):
         self.admits: list[int] = []
         self.told: list[int] = []
         """Accounts whose lanes were read."""
+        self.told_at_once: list[int] = []
+
+    async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
+        self.told += accounts or ()
+        self.told_at_once.append(len(accounts or ()))
+        return await super().read_lanes(accounts)
 
     async def look(self, seen_nudges: Sequence[int]) -> Look:
         self.looks.append(trio.current_time())
@@ -119,12 +126,16 @@ class Rig:
             contact = self.store.add_contact(account, email=f"p{self._contacts}@x.test")
             self.store.enroll(account, "c", contact)
 
+    async def admit_unheard(self) -> None:
+        """Requests are decided by somebody who tells nobody."""
+        await self.store.admit(100, decider(self.pipe))
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """All stages run inside."""
         pipe = self.pipe
         await self.store.join(pipe.incarnation, "rig", "0")
-        await look_once(pipe, Watch())
+        await learn_all(pipe)
         async with trio.open_nursery() as nursery:
             stages_of.start(
                 pipe, {"sink": self.sink}, "test", stages=nursery, recorders=nursery

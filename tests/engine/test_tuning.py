@@ -81,7 +81,7 @@ async def test_horizon_bounds_what_is_loaded(autojump_clock: trio.testing.MockCl
     async with rig.running():
         await trio.sleep(10)
         assert len(rig.pipe.wheel) == 0
-        await trio.sleep(6)
+        await trio.sleep(8)
         assert len(rig.pipe.wheel) == 3
     assert all(to <= rig.clock.now() + 5_000 for _, to in rig.store.loads)
 

@@ -74,7 +74,10 @@ def test_cancelled_record_does_not_fire() -> None:
     due = Instant(START + 5000)
     wheel.insert_many(flat([(due, i, 0, 0) for i in range(5)]))
 
+    assert wheel.holds(due, 1)
+    assert not wheel.holds(Instant(due + 1), 1)
     assert wheel.cancel(due, 1)
+    assert not wheel.holds(due, 1)
     assert not wheel.cancel(due, 1)
     assert not wheel.cancel(Instant(due + 1), 2)
     assert not wheel.cancel(Instant(due + DAY), 2)

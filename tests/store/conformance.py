@@ -10,6 +10,7 @@ from tests.store.suite_admit import AdmitSuite, FeedSuite
 from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
+from tests.store.suite_money import MoneySuite
 from tests.store.suite_record import EffectSuite, RecordSuite
 
 
@@ -20,6 +21,7 @@ class Conformance(
     NodeSuite,
     RecordSuite,
     EffectSuite,
+    MoneySuite,
     InboxSuite,
     SinkSuite,
     ClockSuite,

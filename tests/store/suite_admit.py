@@ -262,12 +262,19 @@ class FeedSuite:
         whole = (scene.account, lane, Instant(0), 0, 10)
 
         assert await world.store.heads([scene.account]) == [
-            Head(scene.account, lane, Instant(T0 + HOUR))
+            Head(scene.account, lane, Instant(T0 + HOUR), soon[0].enrollment_id)
         ]
         assert await world.store.load([whole], Instant(T0 + DAY)) == [*soon, *late]
         assert await world.store.load([whole], Instant(T0 + HOUR)) == soon
         after = (scene.account, lane, soon[0].due_at, soon[0].enrollment_id, 1)
         assert await world.store.load([after], Instant(T0 + DAY)) == [soon[1]]
+
+    async def test_accounts_come_round_by_id(self, world: World) -> None:
+        ids = sorted([await world.add_account(key) for key in ("a", "b", "c")])
+
+        assert await world.store.account_ids(0, 2) == ids[:2]
+        assert await world.store.account_ids(ids[1], 2) == ids[2:]
+        assert await world.store.account_ids(ids[2], 2) == []
 
     async def test_heads_after_what_was_loaded(self, world: World) -> None:
         scene = await open_scene(world)
@@ -278,8 +285,9 @@ class FeedSuite:
         async def heads(after: int) -> list[Head]:
             return await world.store.next_heads([(scene.account, lane, Instant(after))])
 
-        assert await heads(T0) == [Head(scene.account, lane, Instant(T0 + HOUR))]
-        assert await heads(T0 - 1) == [Head(scene.account, lane, T0)]
+        soon, late = keys[0].enrollment_id, later[0].enrollment_id
+        assert await heads(T0) == [Head(scene.account, lane, Instant(T0 + HOUR), late)]
+        assert await heads(T0 - 1) == [Head(scene.account, lane, T0, soon)]
         assert await heads(T0 + HOUR) == []
         await scene.lease(later, ahead_ms=HOUR)
         assert await heads(T0) == []
@@ -292,7 +300,7 @@ class FeedSuite:
 
         assert await world.store.load([whole], Instant(T0)) == keys[1:]
         assert await world.store.heads([scene.account]) == [
-            Head(scene.account, keys[0].lane, T0)
+            Head(scene.account, keys[0].lane, T0, keys[1].enrollment_id)
         ]
         await scene.lease(keys[1:])
         assert await world.store.heads([scene.account]) == []

@@ -314,9 +314,19 @@ class NodeSuite:
 
         assert why(await scene.lease(keys, incarnation=OTHER)) == [Refusal.LOCKED]
         assert why(await scene.lease(keys, incarnation=77)) == [Refusal.LOCKED]
-        assert not await world.store.beat(OTHER, 1, "running")
-        assert await world.store.beat(NODE, 1, "running")
-        assert not await world.store.beat(77, 1, "running")
+        assert not await world.store.beat(OTHER, 1, "running", {})
+        assert await world.store.beat(NODE, 1, "running", {})
+        assert not await world.store.beat(77, 1, "running", {})
+
+    async def test_who_is_drained_is_told_so_and_is_still_alive(self, world: World) -> None:
+        await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await world.drain(OTHER)
+
+        seen = await world.store.look([])
+        assert seen.drained == {OTHER}
+        assert (OTHER, True) in seen.nodes
+        assert await world.store.beat(OTHER, 1, "draining", {})
 
     async def test_only_who_is_silent_for_too_long_is_reaped(self, world: World) -> None:
         scene = await open_scene(world)
@@ -326,7 +336,7 @@ class NodeSuite:
         assert await world.store.reap(NODE, 10_000) == []
         assert await world.store.orphans(NODE, [], []) == []
         await world.silence(OTHER)
-        assert await world.store.beat(OTHER, 0, "running")
+        assert await world.store.beat(OTHER, 0, "running", {})
         assert await world.store.reap(NODE, 10_000) == []
 
     async def test_steps_of_the_dead_are_claimed_anew(self, world: World) -> None:

@@ -99,6 +99,9 @@ class MemoryWorld(World):
     async def record_usage(self, account_key: str, source: str, n: int) -> None:
         self.store.record_usage(account_key, source, n)
 
+    async def deposit(self, account: int, amount: str) -> None:
+        self.store.deposit(account, amount)
+
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None:
         self.store.sink_rule(like, answer, times=times)
 
@@ -141,6 +144,9 @@ class MemoryWorld(World):
     async def late_evidence(self) -> list[Row]:
         return self.store.late_evidence()
 
+    async def ledger(self) -> list[Row]:
+        return self.store.ledger
+
     @asynccontextmanager
     async def lock_rows(self, enrollments: Sequence[int]) -> AsyncIterator[None]:
         with self.store.lock_rows(enrollments):
@@ -161,6 +167,9 @@ class MemoryWorld(World):
 
     async def silence(self, incarnation: int) -> None:
         self.store.silence(incarnation, HOUR)
+
+    async def drain(self, incarnation: int) -> None:
+        self.store.drain(incarnation)
 
     async def age_claims(self) -> None:
         self.store.age_claims(HOUR)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import asyncpg
@@ -241,6 +242,10 @@ class PostgresWorld(World):
     async def record_usage(self, account_key: str, source: str, n: int) -> None:
         await self.insert("usage_in", {"account_key": account_key, "source": source, "n": n})
 
+    async def deposit(self, account: int, amount: str) -> None:
+        columns = {"account_id": account, "kind": "deposit", "amount": Decimal(amount)}
+        await self.insert("ledger", columns)
+
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None:
         columns = {"recipient_like": like, "answer": answer, "times": times}
         await self.insert("sink_rule", columns)
@@ -283,6 +288,9 @@ class PostgresWorld(World):
             "SELECT *, claim_id IS NOT NULL AS leased FROM dripd.due_step ORDER BY enrollment_id"
         )
 
+    async def ledger(self) -> list[Row]:
+        return await self.run("SELECT * FROM dripd.ledger ORDER BY id")
+
     async def late_evidence(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.late_evidence ORDER BY id")
 
@@ -323,6 +331,9 @@ class PostgresWorld(World):
             "UPDATE dripd.node SET beat_at = beat_at - interval '1 hour' WHERE incarnation = $1",
             incarnation,
         )
+
+    async def drain(self, incarnation: int) -> None:
+        await self.run("UPDATE dripd.node SET drain = true WHERE incarnation = $1", incarnation)
 
     async def age_claims(self) -> None:
         await self.run("UPDATE dripd.claim SET claimed_at = claimed_at - interval '1 hour'")

@@ -114,6 +114,8 @@ class World(ABC):
     @abstractmethod
     async def record_usage(self, account_key: str, source: str, n: int) -> None: ...
     @abstractmethod
+    async def deposit(self, account: int, amount: str) -> None: ...
+    @abstractmethod
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None: ...
 
     # views
@@ -144,6 +146,9 @@ class World(ABC):
     @abstractmethod
     async def late_evidence(self) -> list[Row]: ...
 
+    @abstractmethod
+    async def ledger(self) -> list[Row]: ...
+
     # plays
     @abstractmethod
     def lock_rows(self, enrollments: Sequence[int]) -> AbstractAsyncContextManager[None]: ...
@@ -156,6 +161,10 @@ class World(ABC):
     @abstractmethod
     async def silence(self, incarnation: int) -> None:
         """Its last heartbeat was an hour ago."""
+
+    @abstractmethod
+    async def drain(self, incarnation: int) -> None:
+        """An operator drains it."""
 
     @abstractmethod
     async def age_claims(self) -> None:
@@ -241,6 +250,13 @@ class Scene:
         self.runs += [key.enrollment_id for key in started]
         await self.clear_events()
         return started
+
+    async def keys(self) -> list[DueKey]:
+        """The due steps as they stand."""
+        return [
+            DueKey(row["account_id"], row["lane"], row["due_at"], row["enrollment_id"], self.cv)
+            for row in await self.world.due_steps()
+        ]
 
     async def clear_events(self) -> None:
         while (await self.digest()).taken:

@@ -20,7 +20,7 @@ from dripd.channels.sink import SinkChannel
 from dripd.clock import Instant, ManualClock, parse_instant
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory
-from dripd.engine.look import Watch, look_once
+from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.settle import move_to
 from dripd.engine.tuning import Tuning
@@ -86,7 +86,7 @@ class Virtual:
         )  # fmt: skip
         engine = Engine(pipe)
         await self.store.join(number, f"node-{number}", "0")
-        await look_once(pipe, Watch())
+        await learn_all(pipe)
         self.engines.append(engine)
         self._nursery.start_soon(self._run, engine, {"sink": self.sink})
         return engine
@@ -104,7 +104,7 @@ class Virtual:
         alive = True
         while alive:
             with suppress(StoreUnavailable):
-                alive = await self.store.beat(incarnation, 0, "running")
+                alive = await self.store.beat(incarnation, 0, "running", {})
             await self.pass_by(BEAT_S)
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:

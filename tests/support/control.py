@@ -22,6 +22,8 @@ from dripd.campaigns.enrollment import (
 )
 from dripd.clock import Instant, format_instant
 from dripd.daemon.control import Hooks, handlers
+from dripd.policy.admission import Rehearsal
+from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
 
@@ -75,12 +77,14 @@ class Control:
     async def do(self, method: str, /, **params: Any) -> Any:
         """Call *method*; `user` and `role_` say as whom. A `_` behind a name is dropped."""
         user, role = params.pop("user", "root"), params.pop("role_", Role.ADMIN)
+        promise = params.pop("promise", None)
         envelope, own = split({key.removesuffix("_"): v for key, v in params.items()})
         found = self.table[method]
         call = Call(
             method=method, uid=0, pid=1, user=user, role=role, why="a test",
             as_name=envelope.as_name, request_id=envelope.request_id, reason=envelope.reason,
-            dry_run=envelope.dry_run, yes=envelope.yes,
+            dry_run=envelope.dry_run, yes=envelope.yes, expect=envelope.expect,
+            promise=promise,
         )  # fmt: skip
         return await found.handler(call, decode(found.spec.params, own))
 
@@ -164,6 +168,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         seen["clock"].append(to)
         return {"mode": "manual", "now": format_instant(to), "visited": 0}
 
+    async def rehearse(_row: RequestRow, _now: Instant) -> Rehearsal:
+        return Rehearsal(None, [])
+
     async def judge(_cv_ids: Sequence[int]) -> PlainJudge:
         return PlainJudge()
 
@@ -171,11 +178,14 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         node="here",
         status=lambda: {"state": "running", "version": "0"},
         ready=lambda: {"ready": True, "checks": []},
+        trace=lambda: {"tasks": []},
+        figures=lambda: {"state": "running", "env": "test", "sent_per_s": 1.5, "history": []},
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
         send_test=send,
         clock_set=set_clock,
         judge=judge,
+        rehearse=rehearse,
         holidays=lambda _name: frozenset(),
     )
     async with Bridge() as bridge:

@@ -1,0 +1,66 @@
+"""Who pays for what? The charge of a run, what of it is given back, and who can afford it.
+
+A run under `billing: upfront` is charged once, when it is accepted; what each message of it
+was charged stays with the run, so that an early end gives back exactly what was not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from dripd.billing.price import FREE, Priced
+
+END_WORDS: Mapping[str, str] = {"pause": "paused", "stop": "stopped"}
+"""Words of `refund_on` that are written otherwise in `end_reason`."""
+
+ALWAYS_REFUNDED = "reply"
+
+
+def total(messages: Iterable[Priced]) -> Decimal:
+    """The sum of what *messages* cost."""
+    return sum((one.amount for one in messages), FREE)
+
+
+def paid(messages: Iterable[Priced], refund_on: Sequence[str] | None) -> dict[str, object]:
+    """What a run keeps of its charge: the amount of each message, and when it is given back.
+
+    `refund_on` None: at whatever end. A reply gives back always.
+    """
+    return {
+        "refund_on": None if refund_on is None else refund_words(refund_on),
+        "messages": {one.step_key: _entry(one) for one in messages},
+    }
+
+
+def _entry(one: Priced) -> dict[str, object]:
+    return {"amount": str(one.amount), "segments": one.segments}
+
+
+def refund_words(refund_on: Sequence[str]) -> list[str]:
+    """The end reasons, as they are stored, that give back what was not sent."""
+    return sorted({ALWAYS_REFUNDED, *(END_WORDS.get(word, word) for word in refund_on)})
+
+
+def is_refunded(reason: str, refund_on: object) -> bool:
+    """Does an end for *reason* give back? `goal:tag:T` is named by `goal` too."""
+    if not isinstance(refund_on, list):
+        return True
+    return reason in refund_on or reason.partition(":")[0] in refund_on
+
+
+def unaffordable(
+    balances: Mapping[int, Decimal], asked: Iterable[tuple[int, int, Decimal]]
+) -> set[int]:
+    """Which of *asked* (what, account, amount), in their order, the balances do not cover.
+
+    One that is too dear leaves what there is to those behind it.
+    """
+    left = dict(balances)
+    refused: set[int] = set()
+    for what, account, amount in asked:
+        if amount > left.get(account, FREE):
+            refused.add(what)
+        else:
+            left[account] = left.get(account, FREE) - amount
+    return refused

@@ -1,0 +1,117 @@
+"""What does the console ask beyond lists? The overview: headline figures, holds, alerts.
+
+Figures of this daemon are fresh at every look; what SQL knows is read at most once in two
+seconds and at most a twentieth of the time, however many consoles look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import trio
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.clock import format_instant
+from dripd.daemon.control_room import Room
+from dripd.errors import StoreError
+from dripd.store.desk_console import read_glance
+from dripd.store.desk_deed import Result
+
+GLANCE_S: Final = 2.0
+"""Between two looks into SQL."""
+
+SHARE: Final = 20
+"""And at least so many times as long as the last one took."""
+
+SILENT_S: Final = 10.0
+"""A heartbeat older than this is an alert: five beats were missed."""
+
+LATE_MS: Final = 5_000
+"""A lag beyond this is an alert."""
+
+
+class ConsoleControl:
+    """The handler of `daemon.overview`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._glance: Result = {}
+        self._read_at = -GLANCE_S
+        self._took = 0.0
+        self._reading = trio.Lock()
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"daemon.overview": self.overview}
+
+    async def overview(self, _call: Call, args: p.Overview) -> Result:
+        """The deployment at a glance; without its history if `brief`."""
+        own = dict(self._room.hooks.figures())
+        error = await self._look()
+        glance: Any = self._glance
+        history = own.pop("history", [])
+        found: Result = {
+            "state": own.pop("state", ""),
+            "env": own.pop("env", ""),
+            "node": self._room.hooks.node,
+            "figures": own,
+            "db": {"ok": error is None, "error": error},
+            "alerts": alerts(own, glance, error),
+            **{name: value for name, value in glance.items() if name != "as_of_at"},
+        }
+        if "as_of_at" in glance:
+            found["as_of"] = format_instant(glance["as_of_at"])
+        if not args.brief:
+            found["history"] = history
+        return found
+
+    async def _look(self) -> str | None:
+        """Read SQL if it is time to; what went wrong, if something did."""
+        async with self._reading:
+            now = trio.current_time()
+            if now - self._read_at < max(GLANCE_S, self._took * SHARE):
+                return None
+            try:
+                self._glance = await self._room.desk.run(read_glance)
+            except StoreError as error:
+                return error.message
+            finally:
+                self._read_at = trio.current_time()
+                self._took = self._read_at - now
+        return None
+
+
+def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) -> list[Result]:
+    """What somebody should look at, the worst first: level, what, where, detail, screen."""
+    found: list[Result] = []
+    if db is not None:
+        found.append(_alert("!!", "database away", "", db, "logs"))
+    for node in glance.get("nodes", []):
+        if node["silent_s"] > SILENT_S:
+            silence = f"no heartbeat for {node['silent_s']:.0f} s"
+            found.append(_alert("!!", "node silent", node["node"], silence, "nodes"))
+    if own.get("lag_ms", 0) > LATE_MS:
+        late = f"p99 {own['lag_ms'] / 1000:.1f} s late"
+        found.append(_alert("!", "steps are late", "", late, "nodes"))
+    found += _held(glance.get("holding", []))
+    return sorted(found, key=lambda one: str(one["level"]) != "!!")
+
+
+def _held(holding: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Holds that do not open by themselves."""
+    return [
+        _alert(
+            "!!" if row["reason"] in {"breaker", "quarantined"} else "!",
+            row["reason"],
+            "/".join(filter(None, (row["account_key"], row["campaign_key"]))),
+            f"{row['count']}{'+' if row['more'] else ''} held",
+            "failures" if row["reason"] in {"step_failed", "quarantined"} else "enrollments",
+        )
+        for row in holding
+        if row["reason"] in {"breaker", "quarantined", "step_failed", "no_sender", "balance"}
+    ][:10]
+
+
+def _alert(level: str, what: str, where: str, detail: str, screen: str) -> Result:
+    return {"level": level, "what": what, "where": where, "detail": detail, "screen": screen}

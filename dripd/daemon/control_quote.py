@@ -1,0 +1,52 @@
+"""What would it cost, and how long would it last? `campaign quote` over the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.billing.ledger import total
+from dripd.billing.price import read_prices
+from dripd.clock import format_instant
+from dripd.daemon.control_room import Room
+from dripd.policy.foresee import priced
+from dripd.store.desk_deed import Result
+from dripd.store.desk_quote import keep_quote, read_asked
+
+
+class QuoteControl:
+    """The handler of `campaign.quote`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"campaign.quote": self.quote}
+
+    async def quote(self, _call: Call, args: p.CampaignQuote) -> Result:
+        """Every message that the contact would get, its price and its moment, and the sum."""
+        row, now = await self._room.desk.run(read_asked, args)
+        found = await self._room.hooks.rehearse(row, now)
+        bill = priced(found.messages, read_prices(row.prices))
+        quote_id = await self._room.desk.run(keep_quote, row, total(bill))
+        messages = [
+            {
+                "step_key": one.step_key,
+                "channel": one.channel,
+                "segments": one.segments,
+                "price": str(cost.amount),
+                "at": format_instant(one.at),
+                "hold_reason": one.held,
+            }
+            for one, cost in zip(found.messages, bill, strict=True)
+        ]
+        return {
+            "quote_id": quote_id,
+            "campaign": args.key,
+            "contact": args.contact,
+            "total": str(total(bill)),
+            "ends_at": messages[-1]["at"] if messages else None,
+            "messages": messages,
+            "reject_reason": found.reason,
+        }

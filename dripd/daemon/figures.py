@@ -1,0 +1,109 @@
+"""How is this daemon doing? Headline figures, once a second, and the last ten minutes of them.
+
+They come from what the stages count anyway; nothing is paid per step. Each daemon writes its
+own into its node row with its heartbeat, so that any daemon can show all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from dripd.campaigns.enrollment import Leased
+from dripd.clock import Instant
+from dripd.engine.pipeline import Pipeline
+
+SECOND_S: Final = 1.0
+MEAN_OVER: Final = 10
+"""Seconds that a rate is the mean of."""
+
+HISTORY: Final = 600
+"""Seconds of figures that are kept: what a console opened during an incident can show."""
+
+SAMPLED: Final = 200
+"""Most steps of a second whose lag is looked at."""
+
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Figures:
+    """Samples of the counters, and what follows from them."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._pipe = pipe
+        self._counts: deque[tuple[float, int, int, float]] = deque(maxlen=MEAN_OVER + 1)
+        self._lags: deque[list[int]] = deque(maxlen=60)
+        self._seen = 0
+        self.history: deque[dict[str, float | int]] = deque(maxlen=HISTORY)
+
+    def sample(self) -> None:
+        """Take one sample; called once a second."""
+        pipe, spent = self._pipe, resource.getrusage(resource.RUSAGE_SELF)
+        counters = pipe.counters
+        cpu = spent.ru_utime + spent.ru_stime
+        self._counts.append((trio.current_time(), counters.accepted, counters.recorded, cpu))
+        self._lags.append(self._fresh_lags())
+        shown = self.shown()
+        self.history.append(
+            {name: shown[name] for name in ("sent_per_s", "lag_ms", "unsent", "ready")}
+        )
+
+    def shown(self) -> dict[str, float | int]:
+        """The figures as they stand."""
+        pipe = self._pipe
+        sent, recorded, busy = self._rates()
+        return {
+            "sent_per_s": sent,
+            "steps_per_s": recorded,
+            "lag_ms": self._lag(0.99),
+            "lag_p50_ms": self._lag(0.50),
+            "unsent": pipe.unsent,
+            "ready": len(pipe.ready),
+            "wheel": len(pipe.wheel),
+            "parked": pipe.lanes.n_parked,
+            "accepted": pipe.counters.accepted,
+            "late": pipe.counters.late,
+            "cpu_percent": busy,
+            "rss_mb": resident_mb(),
+        }
+
+    def _rates(self) -> tuple[float, float, int]:
+        if len(self._counts) < 2:
+            return 0.0, 0.0, 0
+        first, last = self._counts[0], self._counts[-1]
+        span = max(0.001, last[0] - first[0])
+        sent, steps, cpu = (last[n] - first[n] for n in (1, 2, 3))
+        return round(sent / span, 1), round(steps / span, 1), round(100 * cpu / span)
+
+    def _fresh_lags(self) -> list[int]:
+        """How late steps recorded since the last sample were leased, in ms.
+
+        Counted from their due, or from the opening of the lane that held them.
+        """
+        ring = self._pipe.lately.recorded
+        changes, _ = ring.since(self._seen, SAMPLED)
+        self._seen = ring.n
+        return [self._late(change.leased) for change in changes]
+
+    def _late(self, leased: Leased) -> int:
+        lane = self._pipe.lanes.get(leased.account_id, leased.lane)
+        opened = Instant(0) if lane is None else lane.opened_at
+        return max(0, leased.leased_at - max(leased.due_at, opened))
+
+    def _lag(self, share: float) -> int:
+        lags = sorted(lag for second in self._lags for lag in second)
+        return lags[min(len(lags) - 1, int(len(lags) * share))] if lags else 0
+
+
+def resident_mb() -> int:
+    """Memory of this process in MB; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * PAGE // 1_000_000

@@ -1,0 +1,93 @@
+-- name: size_due :one
+-- How large due_step is: rows as the planner last knew them, and pages as they are.
+SELECT greatest(reltuples, 0)::int8 AS rows,
+    (pg_relation_size(oid) / current_setting('block_size')::int8)::int8 AS pages
+FROM pg_class
+WHERE oid = 'dripd.due_step'::regclass;
+
+-- name: sample_due :many
+-- What comes up when, from a sample of pages: slots -2 held by itself, -1 due, 0..59 the second,
+-- 100..159 the minute, 1000..1047 the hour from now, 9999 later.
+--   $1 percent  float4, of the pages
+SELECT CASE
+        WHEN lane = -1 THEN -2
+        WHEN s <= 0 THEN -1
+        WHEN s < 60 THEN floor(s)
+        WHEN s < 3600 THEN 100 + floor(s / 60)
+        WHEN s < 172800 THEN 1000 + floor(s / 3600)
+        ELSE 9999
+    END::int4 AS slot,
+    count(*)::int8 AS n
+FROM (
+    SELECT lane, extract(epoch FROM due_at - (SELECT dripd.now()))::float8 AS s
+    FROM dripd.due_step TABLESAMPLE SYSTEM ($1::float4)
+) AS sampled
+GROUP BY 1;
+
+-- name: list_holding :many
+-- What holds back what is due, by reason, account and campaign: at most 1,001 a lane are
+-- counted, and 200 lanes looked at; those held by themselves at most 1,001 an account.
+WITH held AS (
+    SELECT l.account_id, l.lane, a.key AS account_key, c.key AS campaign_key, k.release_at, k.at,
+        CASE
+            WHEN a.status <> 'active' THEN 'account_paused'
+            WHEN NOT a.subscription_active THEN 'no_subscription'
+            WHEN c.status = 'paused' THEN 'paused'
+            WHEN c.status IN ('inactive', 'archived') THEN 'inactive'
+            ELSE k.reason
+        END AS reason
+    FROM dripd.lane AS l
+    JOIN dripd.account AS a ON a.id = l.account_id
+    JOIN dripd.campaign AS c ON c.account_id = l.account_id AND c.id = l.campaign_id
+    LEFT JOIN LATERAL (
+        SELECT p.reason, p.release_at, p.at
+        FROM dripd.park AS p
+        WHERE p.account_id = l.account_id AND p.lane IN (l.lane, -1)
+        ORDER BY p.lane
+        LIMIT 1
+    ) AS k ON true
+    WHERE k.reason IS NOT NULL
+        OR a.status <> 'active'
+        OR NOT a.subscription_active
+        OR c.status IN ('paused', 'inactive', 'archived')
+    LIMIT 200
+), counted AS (
+    SELECT h.reason, h.account_key, h.campaign_key, h.at, h.release_at, due.n
+    FROM held AS h
+    CROSS JOIN LATERAL (
+        SELECT count(*)::int4 AS n
+        FROM (
+            SELECT FROM dripd.due_step AS s
+            WHERE s.account_id = h.account_id AND s.lane = h.lane
+                AND s.due_at <= (SELECT dripd.now())
+            LIMIT 1001
+        ) AS bounded
+    ) AS due
+    UNION ALL
+    SELECT r.hold_reason, a.key, c.key, s.due_at, r.release_at, 1
+    FROM dripd.account AS a
+    CROSS JOIN LATERAL (
+        SELECT d.enrollment_id, d.due_at
+        FROM dripd.due_step AS d
+        WHERE d.account_id = a.id AND d.lane = -1
+        LIMIT 1001
+    ) AS s
+    JOIN dripd.run AS r ON r.account_id = a.id AND r.id = s.enrollment_id
+    JOIN dripd.campaign AS c ON c.account_id = a.id AND c.id = r.campaign_id
+    WHERE r.hold_reason IS NOT NULL
+)
+SELECT reason, account_key, campaign_key, sum(n)::int4 AS count, max(n) > 1000 AS more,
+    min(at) AS since_at, min(release_at) AS release_at
+FROM counted
+WHERE n > 0
+GROUP BY reason, account_key, campaign_key
+ORDER BY 4 DESC, 1, 2, 3
+LIMIT 100;
+
+-- name: count_inbox :one
+-- What waits for a person, up to 1,001 of each kind.
+SELECT
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind = 'approval' LIMIT 1001) AS t)::int4 AS approvals,
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind <> 'approval' LIMIT 1001) AS t)::int4 AS tasks,
+    (SELECT count(*) FROM (SELECT FROM dripd.notification WHERE read_at IS NULL LIMIT 1001) AS n)::int4 AS unread,
+    (SELECT min(created_at) FROM dripd.task WHERE state = 'open' AND kind = 'approval') AS oldest_approval_at;

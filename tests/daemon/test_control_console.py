@@ -1,0 +1,108 @@
+"""What a console sees at a glance, and what an action is held to."""
+
+from __future__ import annotations
+
+import pytest
+
+from dripd.admin.messages import Promise
+from dripd.daemon.control_console import alerts
+from dripd.errors import BadRequest, Conflict
+from dripd.store.desk_console import spread
+from tests.support.control import open_control
+
+pytestmark = pytest.mark.trio
+
+LANE = """
+INSERT INTO dripd.lane (account_id, lane, campaign_id, class, channel, calendar, zone)
+SELECT account_id, 0, id, 1, 'email', '', 'account' FROM dripd.campaign RETURNING lane
+"""
+
+
+async def test_the_overview_says_what_is_due_and_what_holds_it(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b", "c")
+        await control.start("a", due_in="-1 minute")
+        await control.start("b", due_in="30 minutes")
+        await control.start("c", lane=-1, hold="step_failed")
+        await control.do("account.pause", key="acme")
+        await control.one(LANE)
+        found = await control.do("daemon.overview", brief=True)
+
+    due = found["due"]
+    assert (due["active"], due["overdue"], due["held"], due["percent"]) == (3, 1, 1, 100)
+    assert sum(due["minutes"]) == 1
+    assert {row["reason"]: row["count"] for row in found["holding"]} == {
+        "account_paused": 1,
+        "step_failed": 1,
+    }
+    assert found["figures"]["sent_per_s"] == 1.5
+    assert "history" not in found
+    assert [one["what"] for one in found["alerts"]] == ["step_failed"]
+
+
+async def test_a_sample_is_scaled_to_the_whole() -> None:
+    found = spread({-2: 1, -1: 2, 5: 1, 107: 2, 1003: 4, 9999: 1}, 10.0)
+
+    assert (found["held"], found["overdue"], found["active"]) == (10, 20, 110)
+    assert found["seconds"][5] == 10  # type: ignore[index]  # series are lists
+    assert found["minutes"][0] == 10  # type: ignore[index]
+    assert found["hours"][0] == 30  # type: ignore[index]
+    assert sum(found["hours"]) == 70  # type: ignore[call-overload]
+
+
+async def test_alerts_come_the_worst_first() -> None:
+    glance = {
+        "nodes": [{"node": "n2", "silent_s": 31.0}],
+        "holding": [
+            {"reason": "no_sender", "account_key": "a", "campaign_key": "c", "count": 9, "more": False},
+            {"reason": "window", "account_key": "a", "campaign_key": "c", "count": 9, "more": False},
+        ],
+    }  # fmt: skip
+
+    found = alerts({"lag_ms": 9_000}, glance, "gone")
+
+    assert [one["level"] for one in found] == ["!!", "!!", "!", "!"]
+    assert [one["what"] for one in found] == [
+        "database away", "node silent", "steps are late", "no_sender",
+    ]  # fmt: skip
+
+
+async def test_undo_is_refused_once_somebody_else_has_changed_it(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        await control.do("account.pause", key="acme", expect={"status": "active"})
+        await control.do("account.resume", key="acme", expect={"status": "paused"})
+        with pytest.raises(Conflict, match="status is 'active'"):
+            await control.do("account.resume", key="acme", expect={"status": "paused"})
+        with pytest.raises(BadRequest, match="cannot expect"):
+            await control.do("account.pause", key="acme", expect={"color": "red"})
+
+        assert (await control.do("account.show", key="acme"))["status"] == "active"
+
+
+async def test_an_action_touches_exactly_what_was_planned(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b")
+        for contact in ("a", "b"):
+            await control.start(contact)
+        dry = await control.do("enroll.stop", campaign=["welcome"], dry_run=True)
+        held_to = Promise(n=dry["set"]["n"], digest=dry["set"]["digest"])
+        await control.do("contact.add", external_id="c", email="c@x.test")
+        await control.start("c")
+        with pytest.raises(Conflict, match="changed: was 2, now 3"):
+            await control.do("enroll.stop", campaign=["welcome"], yes=True, promise=held_to)
+        live = await control.one("SELECT count(*) FROM dripd.run WHERE status = 1")
+
+        assert (held_to.n, live) == (2, 3)
+
+
+async def test_a_request_has_its_effect_once_on_whatever_daemon(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as first:
+        await first.do("account.set", key="acme")
+        await first.do("account.pause", key="acme", request_id="r1")
+        await first.do("account.resume", key="acme", request_id="r2")
+    async with open_control(pg_dsn) as second:
+        with pytest.raises(Conflict, match="r1 was carried out before"):
+            await second.do("account.pause", key="acme", request_id="r1")
+
+        assert (await second.do("account.show", key="acme"))["status"] == "active"

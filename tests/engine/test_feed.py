@@ -1,0 +1,76 @@
+"""A pass costs by what comes up, and nothing that comes up is missed."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from dripd.clock import Millis
+from dripd.engine.tuning import Tuning
+from tests.engine.rig import HELLO, Rig, SlowSink
+
+pytestmark = pytest.mark.trio
+
+
+async def test_lanes_that_are_not_near_are_not_loaded(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    for n in range(300):
+        rig.enroll(rig.account(f"a{n}", step={**HELLO, "delay": "9d"}), 1)
+    near = rig.account("near", step={**HELLO, "delay": "10s"})
+    rig.enroll(near, 3)
+    async with rig.running():
+        await trio.sleep(60)
+
+    assert rig.sink.count == 3
+    assert {account for lanes, _ in rig.store.loads for account, _ in lanes} == {near}
+
+
+async def test_a_lane_is_loaded_in_parts_and_none_is_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(keys=1_000, in_flight=50, batch=50), SlowSink())
+    accounts = [rig.account(f"a{n}") for n in range(4)]
+    for account in accounts:
+        rig.enroll(account, 700)
+    most = 0
+    async with rig.running():
+        while rig.sink.count < 2_800:
+            most = max(most, len(rig.pipe.ready) + len(rig.pipe.wheel))
+            await trio.sleep(0.01)
+            assert trio.current_time() < 600
+
+    assert len({enrollment for _, enrollment in rig.sink.came}) == 2_800
+    assert most <= 2_000
+
+
+async def test_every_account_is_read_anew_within_a_round(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(relearn_ms=Millis(10_000)), SlowSink())
+    accounts = [rig.account(f"a{n}") for n in range(500)]
+    async with rig.running():
+        assert set(rig.pipe.directory.accounts) == set(accounts)
+        rig.store.told.clear()
+        await trio.sleep(16)
+
+    assert set(rig.store.told) == set(accounts)
+    assert max(rig.store.told_at_once) == 200
+
+
+async def test_a_step_that_nobody_told_of_is_found_by_the_round(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(relearn_ms=Millis(10_000)), SlowSink())
+    account = rig.account("acme")
+    rig.enroll(account, 1)
+    async with rig.running():
+        await trio.sleep(5.52)  # between two looks
+        rig.enroll(account, 1)
+        await rig.admit_unheard()
+        await trio.sleep(1)
+        assert rig.sink.count == 1
+        await trio.sleep(11)
+        assert rig.sink.count == 2

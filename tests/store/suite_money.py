@@ -1,0 +1,131 @@
+"""Money: what every store charges as runs begin, and gives back as they end."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from dripd.billing.ledger import paid
+from dripd.billing.price import Priced
+from dripd.campaigns.enrollment import LogState, RunStatus
+from dripd.policy.inbox_rows import EndRun
+from tests.store.suite_record import stop
+from tests.store.world import Row, Scene, World, ends, open_scene, sent, start_all
+
+CENT = Decimal("0.01")
+
+THREE = [Priced(key, "email", None, CENT) for key in ("one", "two", "three")]
+
+
+async def begin(world: World, n: int = 1, *, deposit: str = "1", **columns: Any) -> Scene:
+    """*n* runs that were charged a cent for each of three mails."""
+    scene = await open_scene(world)
+    await world.deposit(scene.account, deposit)
+    given = {"charge": 3 * CENT, "paid": paid(THREE, None), **columns}
+    for _ in range(n):
+        contact = await scene.contact(f"p{len(scene.contacts)}")
+        await world.enroll(scene.account, "c", contact)
+    done = await scene.admit(start_all(scene.lane, **given))
+    scene.runs = sorted(key.enrollment_id for key in done.started)
+    await scene.clear_events()
+    return scene
+
+
+async def lines(world: World, kind: str) -> list[Row]:
+    rows = [row for row in await world.ledger() if row["kind"] == kind]
+    return sorted(rows, key=lambda row: (row["enrollment_id"], row["step_key"] or ""))
+
+
+@pytest.mark.trio
+class MoneySuite:
+    async def test_a_run_is_charged_as_it_begins(self, world: World) -> None:
+        scene = await begin(world)
+        rows = await lines(world, "charge")
+
+        assert [(r["account_id"], r["amount"], r["enrollment_id"]) for r in rows] == [
+            (scene.account, 3 * CENT, scene.runs[0])
+        ]
+        assert rows[0]["at"] == (await scene.run())["started_at"]
+
+    async def test_the_oldest_requests_get_what_the_balance_covers(self, world: World) -> None:
+        scene = await begin(world, 4, deposit="0.07")
+
+        assert len(scene.runs) == 2
+        assert [row["contact_id"] for row in await world.enrollments()] == scene.contacts[:2]
+        assert [row["reject_reason"] for row in await world.requests()] == [
+            None,
+            None,
+            "insufficient_balance",
+            "insufficient_balance",
+        ]
+        assert len(await lines(world, "charge")) == 2
+        assert [row["enrollment_id"] for row in await world.due_steps()] == scene.runs
+
+    async def test_an_account_without_a_deposit_has_nothing(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.enroll(scene.account, "c", await scene.contact())
+        await scene.admit(start_all(scene.lane, charge=CENT, paid=paid(THREE[:1], None)))
+
+        assert (await world.requests())[0]["reject_reason"] == "insufficient_balance"
+        assert await world.enrollments() == []
+
+    async def test_an_end_by_an_event_gives_back_what_was_not_sent(self, world: World) -> None:
+        scene = await begin(world)
+        end = EndRun(scene.runs[0], scene.contacts[0], RunStatus.REMOVED, "reply")
+        for _ in range(2):
+            await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+            await scene.digest(end)
+
+        assert [row["step_key"] for row in await lines(world, "refund")] == [
+            "one",
+            "three",
+            "two",
+        ]
+
+    async def test_an_end_by_a_step_keeps_what_that_step_sent(self, world: World) -> None:
+        scene = await begin(world)
+        (leased,) = (await scene.lease(await scene.keys())).granted
+        await scene.record(ends(leased))
+
+        assert [row["step_key"] for row in await lines(world, "refund")] == ["three", "two"]
+
+    @pytest.mark.parametrize(
+        ("state", "given_back"),
+        [
+            (LogState.ACCEPTED, ["three", "two"]),
+            (LogState.UNKNOWN, ["three", "two"]),
+            (LogState.AGAIN, ["one", "three", "two"]),
+        ],
+    )
+    async def test_what_is_in_flight_at_a_stop_is_given_back_once_it_is_known_not_to_have_left(
+        self, world: World, state: LogState, given_back: list[str]
+    ) -> None:
+        scene = await begin(world)
+        (leased,) = (await scene.lease(await scene.keys())).granted
+        await stop(scene, leased)
+
+        assert [row["step_key"] for row in await lines(world, "refund")] == ["three", "two"]
+        change = scene.goes_on(leased)
+        change.log = [sent(leased, state)]
+        done = await scene.record(change)
+
+        assert done.stopped == scene.runs
+        assert [row["step_key"] for row in await lines(world, "refund")] == given_back
+
+    async def test_refund_on_names_the_ends_that_give_back(self, world: World) -> None:
+        scene = await begin(world, 2, paid=paid(THREE, ["stop"]))
+        for at, reason in enumerate(("bounce", "stopped")):
+            contact = scene.contacts[at]
+            await world.event(scene.account, "reply", contact_id=contact)
+            await scene.digest(EndRun(scene.runs[at], contact, RunStatus.REMOVED, reason))
+
+        assert {row["enrollment_id"] for row in await lines(world, "refund")} == {scene.runs[1]}
+
+    async def test_a_run_that_was_not_charged_writes_no_money(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(ends(leased))
+
+        assert await world.ledger() == []

@@ -1,0 +1,155 @@
+"""The plans of the hot statements, on empty tables and on full ones: LEASE.md, problem 5.
+
+A daemon keeps its connections for weeks, so the plan that it makes while the tables are empty
+must still be right when they are full; and nobody may find a better one by a scan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from dripd.store.connect import HOT_SETTINGS
+from dripd.store.statements import sql
+
+KEYS = {
+    "due_step_pkey": ("account_id", "lane", "due_at", "enrollment_id"),
+    "one_due_step_per_run": ("account_id", "enrollment_id"),
+}
+"""The unique indexes of `due_step`: either names one row."""
+
+BY_KEY = ("lease", "refusals", "move_steps", "end_steps")
+"""Statements that hold full keys of due steps, and must reach each row by one probe."""
+
+BY_LANE = ("load", "heads", "next_heads")
+"""Statements that read a lane from one place on."""
+
+HOT = (*BY_KEY, *BY_LANE, "refund_caps", "take_stops", "take_events", "look")
+
+SMALL = {"clock", "node", "nudge", "usage_in"}
+"""Tables of a handful of rows, which no index makes cheaper."""
+
+FILL = """
+SET session_replication_role = replica;
+INSERT INTO dripd.account (key) SELECT 'a' || n FROM generate_series(1, 200) AS n;
+INSERT INTO dripd.contact (account_id, id, external_id, email)
+SELECT 1 + n % 200, n, 'c' || n, 'c' || n || '@x.test' FROM generate_series(1, 40000) AS n;
+INSERT INTO dripd.lane (account_id, lane, campaign_id, class, channel, calendar, zone)
+SELECT a, l, l, 1, 'email', '', 'account' FROM generate_series(1, 200) AS a, generate_series(0, 2) AS l;
+INSERT INTO dripd.due_step (account_id, lane, due_at, enrollment_id, contact_id, cv_id)
+SELECT 1 + n % 200, n % 3, dripd.now() + n * interval '1 second', n, n, 1 + n % 3
+FROM generate_series(1, 40000) AS n;
+INSERT INTO dripd.account_day (account_id, local_date, cap, starts_at, ends_at)
+SELECT a, current_date, 300, dripd.now() - interval '1 hour', dripd.now() + interval '1 day'
+FROM generate_series(1, 200) AS a;
+INSERT INTO dripd.event_in (account_id, contact_id, kind)
+SELECT 1 + n % 200, n, 'list_added' FROM generate_series(1, 40000) AS n;
+INSERT INTO dripd.suppression (address_h, account_id, channel, address)
+SELECT n, 0, 'email', 's' || n || '@x.test' FROM generate_series(1, 20000) AS n;
+SET session_replication_role = origin;
+ANALYZE;
+"""
+
+
+async def explained(dsn: str, fill: str) -> dict[str, Any]:
+    """The generic plan of every hot statement, as a daemon's session makes it."""
+    filler = await asyncpg.connect(dsn)
+    await filler.execute(fill)
+    await filler.close()
+    conn = await asyncpg.connect(dsn, server_settings=HOT_SETTINGS)
+    try:
+        found = {}
+        for name in HOT:
+            text = sql(name)
+            n_args = max((int(n) for n in re.findall(r"\$(\d+)", text)), default=0)
+            args = f"({', '.join(['NULL'] * n_args)})" if n_args else ""
+            await conn.execute(f"PREPARE {name} AS {text}")
+            plan = await conn.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{args}")
+            found[name] = json.loads(plan)[0]["Plan"]
+        return found
+    finally:
+        await conn.close()
+
+
+def nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+@pytest.fixture(scope="module", params=["empty", "full"])
+def plans(request: pytest.FixtureRequest, pg_databases: Any) -> Iterator[dict[str, Any]]:
+    with pg_databases.fresh() as dsn:
+        yield asyncio.run(explained(dsn, FILL if request.param == "full" else "SELECT 1"))
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_statement_scans_no_table(plans: dict[str, Any], name: str) -> None:
+    scanned = {
+        node["Relation Name"]
+        for node in nodes(plans[name])
+        if node["Node Type"] in {"Seq Scan", "Bitmap Heap Scan"}
+    }
+
+    assert set() == scanned - SMALL
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_statement_joins_by_probes_alone(plans: dict[str, Any], name: str) -> None:
+    kinds = {node["Node Type"] for node in nodes(plans[name])}
+
+    assert set() == kinds & {"Hash Join", "Merge Join"}
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+def test_due_step_is_reached_by_a_whole_unique_key(plans: dict[str, Any], name: str) -> None:
+    probes = [
+        node
+        for node in nodes(plans[name])
+        if node.get("Relation Name") == "due_step" and node["Node Type"].startswith("Index")
+    ]
+
+    assert probes
+    for probe in probes:
+        columns = KEYS[probe["Index Name"]]
+        assert all(f"{column} = " in probe["Index Cond"] for column in columns)
+
+
+@pytest.mark.parametrize("name", BY_LANE)
+def test_a_lane_is_read_in_order_without_a_sort(plans: dict[str, Any], name: str) -> None:
+    found = list(nodes(plans[name]))
+    reads = [node for node in found if node.get("Relation Name") == "due_step"]
+
+    assert ["due_step_pkey"] == [node["Index Name"] for node in reads]
+    assert all(f"{column} = " in reads[0]["Index Cond"] for column in ("account_id", "lane"))
+    assert "Sort" not in {node["Node Type"] for node in found}
+
+
+def test_lease_probes_events_and_suppressions_by_their_hash(plans: dict[str, Any]) -> None:
+    probes = {
+        (node["Relation Name"], node["Index Name"]): node.get("Index Cond", "")
+        for node in nodes(plans["lease"])
+        if "Index Name" in node
+    }
+
+    assert {name for table, name in probes if table == "event_in"} == {"event_in_subject"}
+    assert "subject = ANY" in " ".join(probes["event_in", "event_in_subject"].split())
+    assert "address_h = " in probes["suppression", "suppression_pkey"]
+    [contact] = [cond for (table, _), cond in probes.items() if table == "contact"]
+    assert "id = " in contact
+
+
+def test_lease_never_joins_one_cte_to_another(plans: dict[str, Any]) -> None:
+    for node in nodes(plans["lease"]):
+        inner = [
+            child["Node Type"]
+            for child in node.get("Plans", ())
+            if child.get("Parent Relationship") == "Inner"
+        ]
+        assert "CTE Scan" not in inner
