@@ -1096,6 +1096,14 @@ CREATE TABLE dripd.meter (
     PRIMARY KEY (account_id, kind, period)
 ) WITH (fillfactor = 50);
 
+CREATE TABLE dripd.meter_hold (  -- actions of a quota that steps in flight hold; one whose claim is gone counts no more
+    account_id int4 NOT NULL,
+    enrollment_id int8 NOT NULL,
+    claim_id int8 NOT NULL,
+    period text NOT NULL,
+    PRIMARY KEY (account_id, enrollment_id)
+);
+
 CREATE TRIGGER ledger_is_insert_only BEFORE UPDATE OR DELETE ON dripd.ledger
     FOR EACH ROW EXECUTE FUNCTION dripd.refuse_change();
 
@@ -1114,11 +1122,36 @@ BEGIN
         GROUP BY account_id
     ) AS s
     WHERE p.account_id = s.account_id;
+    WITH opened AS (  -- what waits for money is looked at again
+        DELETE FROM dripd.park
+        WHERE reason = 'balance' AND account_id IN (SELECT account_id FROM fresh WHERE kind <> 'charge')
+        RETURNING account_id
+    )
+    INSERT INTO dripd.nudge (account_id) SELECT DISTINCT account_id FROM opened;
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER fill_purses AFTER INSERT ON dripd.ledger
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION dripd.fill_purses();
+
+CREATE FUNCTION dripd.open_quotas() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    IF tg_table_name = 'account' THEN
+        DELETE FROM dripd.park WHERE reason = 'quota' AND account_id = new.id;
+    ELSE
+        DELETE FROM dripd.park AS p
+        USING dripd.account AS a
+        WHERE p.reason = 'quota' AND p.account_id = a.id AND a.plan = new.key;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER open_quotas AFTER UPDATE OF plan ON dripd.account
+    FOR EACH ROW WHEN (old.plan IS DISTINCT FROM new.plan) EXECUTE FUNCTION dripd.open_quotas();
+CREATE TRIGGER open_quotas AFTER UPDATE OF action_quota ON dripd.plan
+    FOR EACH ROW WHEN (old.action_quota IS DISTINCT FROM new.action_quota) EXECUTE FUNCTION dripd.open_quotas();
 
 CREATE VIEW dripd.covered AS  -- what each message of a run has been charged, and what became of it
 SELECT r.account_id,

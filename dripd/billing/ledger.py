@@ -7,6 +7,7 @@ was charged stays with the run, so that an early end gives back exactly what was
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from dripd.billing.price import FREE, Priced
@@ -15,6 +16,52 @@ END_WORDS: Mapping[str, str] = {"pause": "paused", "stop": "stopped"}
 """Words of `refund_on` that are written otherwise in `end_reason`."""
 
 ALWAYS_REFUNDED = "reply"
+
+
+@dataclass(slots=True)
+class Ask:
+    """What a step must be granted before it is performed: `amount` of the balance, and one of
+    the account's `quota` of actions in `period` (None: no quota)."""
+
+    account_id: int
+    enrollment_id: int
+    claim_id: int
+    step_key: str
+    delivery_id: str
+    amount: Decimal = FREE
+    quota: int | None = None
+    period: str = ""
+
+
+def over_quota(asks: Iterable[Ask], counted: Mapping[tuple[int, str], int]) -> set[int]:
+    """The enrollments whose step the quota does not cover; *counted* by account and period."""
+    now = dict(counted)
+    refused: set[int] = set()
+    for ask in asks:
+        if ask.quota is None:
+            continue
+        place = (ask.account_id, ask.period)
+        if now.get(place, 0) >= ask.quota:
+            refused.add(ask.enrollment_id)
+        else:
+            now[place] = now.get(place, 0) + 1
+    return refused
+
+
+def owed(paid_for: object, unit: Decimal, segments: int | None) -> Decimal:
+    """What a message costs beyond what was paid for it: negative, where it came out shorter.
+
+    *paid_for* is its entry of `paid`; what was paid by the segment is settled by the segment.
+    Without an entry it costs *unit* a segment.
+    """
+    n = segments or 1
+    if not isinstance(paid_for, Mapping):
+        return unit * n
+    before = paid_for.get("segments") or 1
+    amount = Decimal(str(paid_for["amount"]))
+    if paid_for.get("segments") is None or segments is None:
+        return FREE
+    return amount / int(str(before)) * n - amount
 
 
 def total(messages: Iterable[Priced]) -> Decimal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -92,6 +93,11 @@ class Leased:
     tags: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
     events: frozenset[str] = frozenset()
+    paid: dict[str, object] = field(default_factory=dict)
+    """Step key to what its message was charged at the acceptance; read under `Needs.PAID`."""
+    frozen: dict[str, object] = field(default_factory=dict)
+    tolled: bool = False
+    """It was granted one of the account's quota of actions."""
 
 
 class Needs(IntEnum):
@@ -105,6 +111,7 @@ class Needs(IntEnum):
     COUNTED = 1 << 21  # takes one of the account's daily cap
     EMAIL = 1 << 22  # sends an email: its address must not be suppressed
     SMS = 1 << 23
+    PAID = 1 << 24  # what its messages were charged, and their frozen texts
 
 
 class LogState(IntEnum):
@@ -178,3 +185,7 @@ class Change:
     end: End | None = None
     refund: bool = False
     effects: list[Effect] = field(default_factory=list)
+    metered: bool = False
+    """Its version counts automation actions."""
+    money_back: Decimal | None = None
+    """Its message cost so much less than it was charged."""

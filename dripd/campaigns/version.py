@@ -101,6 +101,9 @@ class Version:
         self.steps: tuple[Step, ...] = definition.steps
         self.contents = tuple(_compile(step) for step in self.steps)
         self._calendars = tuple(self._calendar(step) for step in self.steps)
+        policy = definition.policy
+        self.metered = policy.meter == "actions"
+        self.billed = policy.billing != "none"
         self._masks = {channel: self._mask(channel) for channel in ("", "email", "sms")}
 
     def mask(self, channel: str) -> int:
@@ -179,6 +182,8 @@ class Version:
             bits |= Needs.EMAIL
             if self.definition.policy.cap == "plan":
                 bits |= Needs.COUNTED
+        if channel and self.definition.policy.billing == "upfront":
+            bits |= Needs.PAID
         return bits | (Needs.SMS if channel == "sms" else 0)
 
     def _needs(self, step_no: int) -> int:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import holidays
 
+from dripd.billing.price import read_prices
 from dripd.campaigns.definition import Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.parse import parse, parse_window
@@ -91,6 +92,7 @@ class Account:
         self.zone = open_zone(row.timezone)
         self.window = self._window(row)
         self.bucket = Bucket(parse_rate(row.rate)) if row.rate else None
+        self.prices = read_prices(row.prices)
         self.senders = {(sender.channel, sender.address): sender for sender in row.senders}
         self.campaigns = {campaign.id: campaign for campaign in row.campaigns}
         self.triggers = [

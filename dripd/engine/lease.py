@@ -17,7 +17,7 @@ from dripd.campaigns.version import ALWAYS
 from dripd.clock import Instant
 from dripd.engine.feed import park
 from dripd.engine.pipeline import Pipeline
-from dripd.engine.send import dispatch
+from dripd.engine.send import dispatch, perform_counted
 from dripd.errors import StoreError
 from dripd.ratelimit.bucket import Wait
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
@@ -89,7 +89,9 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
         pipe.unsent += len(result.granted)
         pipe.counters.leased += len(result.granted)
         await pipe.directory.load_versions({leased.cv_id for leased in result.granted})
-        dispatch(pipe, result.granted)
+        counted = dispatch(pipe, result.granted)
+        if counted:
+            await perform_counted(pipe, counted)
     if result.refused:
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)

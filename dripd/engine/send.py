@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from decimal import Decimal
 
 import trio
 
+from dripd.billing.ledger import Ask, owed
+from dripd.billing.price import FREE
 from dripd.campaigns.enrollment import Change, Leased, Next
 from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, Unknown
+from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
 from dripd.clock import Instant
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
-from dripd.policy.perform import Ready, chain, perform
+from dripd.policy.perform import CHAIN_MOST, Ready, chain, perform
 from dripd.scheduler.calendar import is_open
 
 CHUNK_LEAST, CHUNK_MOST = 1, 32
@@ -28,9 +33,13 @@ CHUNK_LEAST, CHUNK_MOST = 1, 32
 log = get("send")
 
 
-def dispatch(pipe: Pipeline, granted: list[Leased]) -> None:
-    """Perform what is internal, and queue messages for the provider of their sender."""
+def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
+    """Perform what is internal, and queue messages for the provider of their sender.
+
+    Returns the internal steps that count towards a quota: they are to be asked for first.
+    """
     now = pipe.clock.now()
+    counted: list[tuple[Leased, Ask]] = []
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
         if version is None or leased.step_no >= len(version.steps):
@@ -38,7 +47,11 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> None:
             continue
         step = version.steps[leased.step_no]
         if not step.is_message:
-            _perform(pipe, leased, now)
+            quota = quota_of(pipe, leased, version)
+            if quota is None:
+                _perform(pipe, leased, now)
+            else:
+                counted.append((leased, ask_for_step(leased, version, quota)))
             continue
         sender = pipe.directory.sender(
             leased.account_id, step.kind, step.sender, leased.contact_id
@@ -54,16 +67,31 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> None:
         if queue:
             pipe.arrived[provider].set()
             pipe.arrived[provider] = trio.Event()
+    return counted
 
 
-def _perform(pipe: Pipeline, leased: Leased, now: Instant) -> None:
+async def perform_counted(pipe: Pipeline, counted: list[tuple[Leased, Ask]]) -> None:
+    """Internal steps of which the account may perform so many: one a pass."""
+    refused = await toll(pipe, counted)
+    now = pipe.clock.now()
+    for leased, _ in counted:
+        reason = refused.get(leased.enrollment_id)
+        if reason is None:
+            _perform(pipe, leased, now, most=1)
+        else:
+            _settle(pipe, leased, Deferred(reason=reason, until=None), now)
+
+
+def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_MOST) -> None:
     version = pipe.directory.versions[leased.cv_id]
     try:
-        change = chain(leased, version, Instant(max(now, leased.due_at)), pipe.directory)
+        at = Instant(max(now, leased.due_at))
+        change = chain(leased, version, at, pipe.directory, most)
     except Exception:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         _settle(pipe, leased, Held(reason="quarantined"), now)
         return
+    change.metered = version.metered
     pipe.settle(change)
 
 
@@ -85,7 +113,20 @@ def _settle(
     pipe: Pipeline, leased: Leased, event: StepEvent, now: Instant, sent: Sent | None = None
 ) -> None:
     version = pipe.directory.versions[leased.cv_id]
-    pipe.settle(advance(leased, version, event, now, pipe.directory, sent))
+    change = advance(leased, version, event, now, pipe.directory, sent)
+    change.metered = version.metered
+    if sent is not None and version.billed and leased.paid:
+        change.money_back = _overpaid(leased, version, event, sent)
+    pipe.settle(change)
+
+
+def _overpaid(leased: Leased, version: Version, event: StepEvent, sent: Sent) -> Decimal | None:
+    """What the message was charged beyond what it came to."""
+    if not isinstance(event, Accepted | Unknown):
+        return None
+    key = version.steps[leased.step_no].key
+    rest = owed(leased.paid.get(key), FREE, sent.segments)
+    return -rest if rest < 0 else None
 
 
 async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
@@ -96,6 +137,8 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             await pipe.arrived[provider].wait()
             continue
         batch = await _pull(pipe, queue, channel)
+        if any(ready.ask is not None for ready in batch):
+            batch = await _pay(pipe, batch)
         if batch:
             await _call(pipe, channel, [_message(ready, deployment) for ready in batch])
 
@@ -121,6 +164,18 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
     return batch
 
 
+async def _pay(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+    """Those of *batch* that were granted what they need; the others are given back."""
+    asked = [(ready.leased, ready.ask) for ready in batch if ready.ask is not None]
+    refused = await toll(pipe, asked)
+    now = pipe.clock.now()
+    for ready in batch:
+        reason = refused.get(ready.leased.enrollment_id)
+        if reason is not None:
+            _settle(pipe, ready.leased, Deferred(reason=reason, until=None), now)
+    return [ready for ready in batch if ready.leased.enrollment_id not in refused]
+
+
 def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     """A message that may leave now, rendered; None: it has been settled otherwise."""
     now = pipe.clock.now()
@@ -140,6 +195,8 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         verdict = Held(reason="quarantined")
     if isinstance(verdict, Ready):
+        if version.billed or version.metered:
+            verdict.ask = ask_of(pipe, verdict)
         return verdict
     _settle(pipe, leased, verdict, now)
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dripd.billing.ledger import Ask
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import Change, End, Leased, LogRow, LogState, Next
 from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
@@ -39,6 +40,8 @@ class Ready:
     text: str
     html: str
     segments: int | None
+    ask: Ask | None = None
+    """What must be granted before it leaves, where its version charges or counts."""
 
 
 Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected
@@ -98,6 +101,8 @@ def _passed_over(step: Step, leased: Leased, late: int) -> Skipped | None:
 def _render(
     leased: Leased, version: Version, step: Step, sender: Sender, to: str, rooms: Rooms
 ) -> Ready | Held:
+    if leased.frozen.get(step.key):
+        return _frozen(leased, version, step, sender, to)
     content = version.contents[leased.step_no]
     parts: list[str] = []
     reader = lookup(leased)
@@ -111,6 +116,15 @@ def _render(
     subject, text, html = parts
     ready = Ready(leased, version, step.kind, sender, to, subject, text, html, None)
     return ready if step.kind == "email" else _fit(ready, version)
+
+
+def _frozen(leased: Leased, version: Version, step: Step, sender: Sender, to: str) -> Ready:
+    """The message as it stood when it was charged."""
+    kept = leased.frozen[step.key]
+    words = kept if isinstance(kept, dict) else {}
+    subject, text, html = (str(words.get(part, "")) for part in ("subject", "text", "html"))
+    n = segments(text).n if step.kind == "sms" else None
+    return Ready(leased, version, step.kind, sender, to, subject, text, html, n)
 
 
 def _fit(ready: Ready, version: Version) -> Ready | Held:
@@ -127,8 +141,10 @@ def _fit(ready: Ready, version: Version) -> Ready | Held:
     return ready
 
 
-def chain(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Change:
-    """Perform the leased internal step, and those that follow without delay."""
+def chain(
+    leased: Leased, version: Version, now: Instant, rooms: Rooms, most: int = CHAIN_MOST
+) -> Change:
+    """Perform the leased internal step, and those that follow without delay: *most* in all."""
     here = Pass(leased, version, now, rooms, [], [], leased.seq)
     step_no = leased.step_no
     while True:
@@ -142,7 +158,7 @@ def chain(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Chang
         after = follow(version, step_no, now, leased, rooms, here.seq)
         if after is None:
             return Change(leased=leased, log=here.log, end=COMPLETED, effects=here.effects)
-        if _breaks_off(here, step_no, after):
+        if len(here.log) >= most or _breaks_off(here, step_no, after):
             return Change(leased=leased, log=here.log, next=after, effects=here.effects)
         step_no = after.step_no
 
@@ -155,7 +171,6 @@ def _breaks_off(here: Pass, step_no: int, after: Next) -> bool:
         or version.steps[after.step_no].is_message
         or here.told & (version.stops_on | version.asks_of)
         or after.lane != _lane_of(here, step_no)
-        or len(here.log) >= CHAIN_MOST
     )
 
 

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 import trio
 
+from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
@@ -29,6 +30,7 @@ from dripd.store import (
     memory_inbox,
     memory_individual,
     memory_lease,
+    memory_money,
     memory_nodes,
     memory_record,
 )
@@ -276,6 +278,9 @@ class MemoryStore(Doors, Views):
             lambda: memory_record.record(self._tables, self._losers, changes, decide, closed),
             blocked=lambda: self._any_locked(rows, days),
         )
+
+    async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
+        return await self._unit("toll", lambda: memory_money.toll(self._tables, asks))
 
     async def digest(
         self, account_id: int, n: int, digest: Digest, interest: int

@@ -104,6 +104,8 @@ def _account(tables: Tables, account: Account) -> AccountRow:
         status=account.status,
         subscription_active=account.subscription_active,
         postal_address=account.postal_address,
+        prices=dict(account.prices),
+        action_quota=tables.quotas.get(account.plan),
     )
 
 

@@ -24,6 +24,7 @@ from dripd.store.memory_changes import (
     remove_place,
     remove_tag,
 )
+from dripd.store.memory_directory import unpark_reason
 from dripd.store.memory_money import write
 from dripd.store.memory_rows import (
     Account,
@@ -58,6 +59,15 @@ class Doors:
         self._tables.plans[key] = cap
         for account in self._tables.accounts:
             if account.plan == key:
+                self._tables.nudge(account.id)
+        self._commit()
+
+    def set_quota(self, plan: str, n: int | None) -> None:
+        """How many automation actions a month the plan allows."""
+        self._tables.quotas[plan] = n
+        for account in self._tables.accounts:
+            if account.plan == plan:
+                unpark_reason(self._tables, [account.id], "quota")
                 self._tables.nudge(account.id)
         self._commit()
 

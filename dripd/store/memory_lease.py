@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Any
 
 from dripd.campaigns.enrollment import FLAG_VARS, Leased, Needs
 from dripd.clock import Instant
@@ -13,7 +14,7 @@ from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 
-READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
+READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START | Needs.PAID
 
 KIND_MASK = (1 << 16) - 1
 
@@ -166,6 +167,10 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
     run = tables.runs[leased.account_id, leased.enrollment_id]
     who = (leased.account_id, leased.contact_id)
     leased.started_at = run.started_at
+    if mask & Needs.PAID and run.paid is not None:
+        messages: Any = run.paid["messages"]
+        leased.paid = copy.deepcopy(messages)
+        leased.frozen = copy.deepcopy(run.frozen) if run.frozen else {}
     leased.vars = copy.deepcopy(run.vars or {})
     company = tables.companies.get((leased.account_id, contact.company_id or 0))
     if mask & Needs.COMPANY and company is not None:

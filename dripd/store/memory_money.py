@@ -5,16 +5,18 @@ The twin of what the schema does by triggers and of the charge in `unit_admit`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from dripd.billing.ledger import is_refunded, unaffordable
+from dripd.billing.ledger import Ask, is_refunded, over_quota, unaffordable
+from dripd.billing.meter import ACTION
 from dripd.billing.price import FREE
 from dripd.campaigns.enrollment import CHANNEL_NO, LogState, RunStatus
 from dripd.clock import Instant
 from dripd.policy.admission_rows import Accept
-from dripd.store.memory_rows import LedgerLine, Run
+from dripd.store.memory_rows import HeldAction, LedgerLine, Meter, Run
 from dripd.store.memory_tables import Tables
 
 SENT = {LogState.ACCEPTED, LogState.UNKNOWN}
@@ -52,6 +54,16 @@ def write(
         delivery_id=delivery_id,
     )
     tables.ledger.add(line.id, line)
+    if kind != "charge":
+        _open(tables, account_id)
+
+
+def _open(tables: Tables, account_id: int) -> None:
+    """What waits for money is looked at again."""
+    for park in [one for one in tables.parks if one.account_id == account_id]:
+        if park.reason == "balance":
+            tables.parks.drop((account_id, park.lane))
+            tables.nudge(account_id)
 
 
 def balance(tables: Tables, account_id: int) -> Decimal:
@@ -99,6 +111,67 @@ def covered(tables: Tables, run: Run) -> Iterator[Covered]:
     for key, amount in amounts.items():
         if amount > 0:
             yield Covered(key, amount, key in sent, key == flying)
+
+
+def toll(tables: Tables, asks: Sequence[Ask]) -> dict[int, str]:
+    """The quota decides first, then the balance, then both are written."""
+    ordered = sorted(asks, key=lambda ask: (ask.account_id, ask.enrollment_id))
+    refused = dict.fromkeys(_over_quota(tables, ordered), "quota")
+    charged = {line.delivery_id for line in tables.ledger if line.kind == "charge"}
+    paying = [
+        ask
+        for ask in ordered
+        if ask.amount and ask.enrollment_id not in refused and ask.delivery_id not in charged
+    ]
+    short = unaffordable(
+        {ask.account_id: balance(tables, ask.account_id) for ask in paying},
+        [(ask.enrollment_id, ask.account_id, ask.amount) for ask in paying],
+    )
+    refused |= dict.fromkeys(short, "balance")
+    for ask in paying:
+        if ask.enrollment_id not in short:
+            write(
+                tables, ask.account_id, "charge", ask.amount, enrollment_id=ask.enrollment_id,
+                step_key=ask.step_key, delivery_id=ask.delivery_id,
+            )  # fmt: skip
+    for ask in ordered:
+        if ask.quota is not None and ask.enrollment_id not in refused:
+            _hold_action(tables, ask)
+    return refused
+
+
+def _over_quota(tables: Tables, asks: Sequence[Ask]) -> set[int]:
+    counted = Counter({(m.account_id, m.period): m.n for m in tables.meters})
+    for held in tables.held_actions:
+        if held.claim_id in tables.claims:
+            counted[held.account_id, held.period] += 1
+    known = {(held.enrollment_id, held.claim_id) for held in tables.held_actions}
+    fresh = [ask for ask in asks if (ask.enrollment_id, ask.claim_id) not in known]
+    return over_quota(fresh, counted)
+
+
+def _hold_action(tables: Tables, ask: Ask) -> None:
+    drop_held(tables, ask.account_id, ask.enrollment_id)
+    row = HeldAction(
+        account_id=ask.account_id, enrollment_id=ask.enrollment_id, claim_id=ask.claim_id,
+        period=ask.period,
+    )  # fmt: skip
+    tables.held_actions.add((ask.account_id, ask.enrollment_id), row)
+
+
+def drop_held(tables: Tables, account_id: int, enrollment_id: int) -> None:
+    if (account_id, enrollment_id) in tables.held_actions:
+        tables.held_actions.drop((account_id, enrollment_id))
+
+
+def count_actions(tables: Tables, account_id: int, month: str, n: int) -> None:
+    """Automation actions that were performed."""
+    key = (account_id, ACTION, month)
+    row = tables.meters.get(key)
+    if row is None:
+        tables.meters.add(key, Meter(account_id=account_id, kind=ACTION, period=month, n=n))
+    else:
+        tables.meters.change(key, n=row.n + n)
 
 
 def lines_of(tables: Tables, run: Run) -> list[LedgerLine]:

@@ -6,9 +6,11 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from dripd.billing.meter import actions, period
 from dripd.campaigns.action import (
     AddTag,
     AddToList,
@@ -43,7 +45,13 @@ from dripd.store.memory_changes import (
     remove_place,
     remove_tag,
 )
-from dripd.store.memory_money import refund_unsent
+from dripd.store.memory_money import (
+    count_actions,
+    drop_held,
+    refund_unsent,
+    step_key,
+    write,
+)
 from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import Decide, Recorded
@@ -78,6 +86,11 @@ def record(
     for change in applied:
         if change.end is not None or change.leased.enrollment_id in stopped:
             refund_unsent(tables, change.leased.account_id, change.leased.enrollment_id)
+    for change in applied:
+        if change.metered:
+            _count(tables, change, stopped=change.leased.enrollment_id in stopped)
+        if change.money_back:
+            _pay_back(tables, change, change.money_back)
     _refund(unit, applied)
     _effects(unit, [c for c in applied if c.leased.enrollment_id not in stopped])
     for change in late:
@@ -175,6 +188,26 @@ def _log(tables: Tables, change: Change, row: LogRow, *, stopped: bool) -> None:
             row=row,
         ),
     )
+
+
+def _count(tables: Tables, change: Change, *, stopped: bool) -> None:
+    """Automation actions that the change comes to; one of a quota is held no longer."""
+    leased = change.leased
+    n = actions(change.log, None if stopped else change.end)
+    if n:
+        count_actions(tables, leased.account_id, period(leased.local_date), n)
+    if leased.tolled:
+        drop_held(tables, leased.account_id, leased.enrollment_id)
+
+
+def _pay_back(tables: Tables, change: Change, amount: Decimal) -> None:
+    """The message came out shorter than it was charged."""
+    leased = change.leased
+    key = step_key(tables, leased.cv_id, change.log[-1].step_no)
+    write(
+        tables, leased.account_id, "refund", amount, enrollment_id=leased.enrollment_id,
+        step_key=key,
+    )  # fmt: skip
 
 
 def _refund(unit: _Unit, changes: list[Change]) -> None:

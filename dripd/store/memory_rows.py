@@ -234,6 +234,16 @@ class Meter:
 
 
 @dataclass(slots=True, kw_only=True)
+class HeldAction:
+    """An action of a quota that a step in flight holds."""
+
+    account_id: int
+    enrollment_id: int
+    claim_id: int
+    period: str
+
+
+@dataclass(slots=True, kw_only=True)
 class DueStep:
     account_id: int
     enrollment_id: int

@@ -30,6 +30,7 @@ from dripd.store.memory_rows import (
     EventIn,
     EventLog,
     Evidence,
+    HeldAction,
     Individual,
     JournalLine,
     Lane,
@@ -108,6 +109,7 @@ class Tables:
     def _make_doors(self) -> None:
         undo = self.undo
         self.plans = dict(PLANS)
+        self.quotas: dict[str, int | None] = {}
         self.account_keys: Groups[int, Account] = Groups(lambda a: a.key)
         self.accounts: Table[int, Account] = Table(undo, self.account_keys)
         self.senders: Table[Ids, SenderRow] = Table(undo)
@@ -195,6 +197,7 @@ class Tables:
         )
         self.ledger: Table[int, LedgerLine] = Table(undo, self.ledger_of)
         self.meters: Table[tuple[int, str, str], Meter] = Table(undo)
+        self.held_actions: Table[Ids, HeldAction] = Table(undo)
         self.quotes: Table[tuple[int, str], Quote] = Table(undo)
         self.evidence: Table[int, Evidence] = Table(undo)
         self.tasks: Table[Ids, Task] = Table(undo)

@@ -176,6 +176,18 @@ class Views:
         ]
 
     @property
+    def meters(self) -> list[ViewRow]:
+        return [
+            {
+                "account_id": meter.account_id,
+                "kind": meter.kind,
+                "period": meter.period,
+                "n": meter.n,
+            }
+            for meter in self._tables.meters
+        ]
+
+    @property
     def ledger(self) -> list[ViewRow]:
         return [
             {

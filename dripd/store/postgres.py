@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
@@ -24,6 +25,7 @@ from dripd.store import (
     unit_lease,
     unit_node,
     unit_record,
+    unit_toll,
 )
 from dripd.store.bridge import Bridge
 from dripd.store.connect import Conn, make_pool, translated
@@ -196,6 +198,9 @@ class PostgresStore:
         )
         self._book.keep(lanes)
         return done
+
+    async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
+        return await self._write(unit_toll.toll, asks)
 
     # inbox
 

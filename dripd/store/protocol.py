@@ -13,6 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import (
     Change,
     DueKey,
@@ -145,6 +146,8 @@ class AccountRow:
     status: str
     subscription_active: bool
     postal_address: str | None
+    prices: Mapping[str, object] = field(default_factory=dict)
+    action_quota: int | None = None
     senders: list[SenderRow] = field(default_factory=list)
     campaigns: list[CampaignRow] = field(default_factory=list)
     triggers: list[TriggerRow] = field(default_factory=list)
@@ -324,6 +327,11 @@ class Store(Protocol):
     ) -> Recorded:
         """Write what leased steps came to; *decide* admits the runs that a move starts,
         *closed* are claims of which no step is left."""
+        ...
+
+    async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
+        """Charge messages, and hold actions of a quota, before they are performed. Enrollment
+        to why it was refused: `balance` or `quota`; a delivery is charged once."""
         ...
 
     # inbox

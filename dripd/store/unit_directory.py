@@ -71,6 +71,8 @@ def _account(row: Any) -> AccountRow:
         status=row["status"],
         subscription_active=row["subscription_active"],
         postal_address=row["postal_address"],
+        prices=parse_object(row["prices"]),
+        action_quota=row["action_quota"],
     )
 
 

@@ -11,7 +11,7 @@ from dripd.store.connect import Conn, parse_object
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
 
-READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
+READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START | Needs.PAID
 
 
 async def lease(
@@ -104,6 +104,8 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
         leased.tags = frozenset(row["tags"] or ())
         leased.lists = frozenset(row["lists"] or ())
         leased.events = frozenset(row["events"] or ())
+        leased.paid = parse_object(row["paid"])
+        leased.frozen = parse_object(row["frozen"])
 
 
 async def _refusals(

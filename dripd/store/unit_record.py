@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from dripd.billing.meter import ACTION, actions, period
 from dripd.campaigns.action import (
     AddTag,
     AddToList,
@@ -76,6 +77,8 @@ async def record(
     await _log(conn, applied, set(done.stopped))
     if done.stopped:
         await _give_back(conn, applied, set(done.stopped))
+    await _count(conn, [c for c in applied if c.metered], set(done.stopped))
+    await _pay_back(conn, [c for c in applied if c.money_back])
     done.refunded = await _refund(conn, applied)
     await _end_runs(conn, [c for c in ending if gone.get(c.leased.enrollment_id, -1) >= 0])
     await _hold(conn, [c for c in moving if c.leased.enrollment_id in moved])
@@ -218,6 +221,38 @@ async def _refund(conn: Conn, changes: list[Change]) -> set[int]:
     accounts = sorted({account for account, _ in days})
     await conn.fetch(sql("unpark_reason"), accounts, "cap")
     return set(accounts)
+
+
+async def _count(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
+    """Automation actions that the changes come to; those of a quota are held no longer."""
+    counts: Counter[tuple[int, str]] = Counter()
+    for change in changes:
+        over = change.leased.enrollment_id in stopped
+        n = actions(change.log, None if over else change.end)
+        if n:
+            counts[change.leased.account_id, period(change.leased.local_date)] += n
+    if counts:
+        rows = [(account, month, n) for (account, month), n in sorted(counts.items())]
+        await conn.execute(sql("count_actions"), ACTION, *map(list, zip(*rows, strict=True)))
+    held = [change.leased for change in changes if change.leased.tolled]
+    if held:
+        await conn.execute(
+            sql("drop_held_actions"),
+            [leased.account_id for leased in held],
+            [leased.enrollment_id for leased in held],
+        )
+
+
+async def _pay_back(conn: Conn, changes: list[Change]) -> None:
+    """Messages that came out shorter than they were charged."""
+    if not changes:
+        return
+    rows = [
+        (c.leased.account_id, c.leased.enrollment_id, c.leased.cv_id, row.step_no, c.money_back)
+        for c in changes
+        for row in c.log[-1:]
+    ]
+    await conn.execute(sql("pay_back"), *map(list, zip(*rows, strict=True)))
 
 
 async def _give_back(conn: Conn, changes: list[Change], stopped: set[int]) -> None:

@@ -112,6 +112,8 @@ LEFT JOIN dripd.account_day AS ad
 -- What only some versions read; asked only for their steps, in the lease's crossing.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
 SELECT k.o, r.started_at, r.vars::text AS vars,
+    CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
+    CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
     CASE WHEN k.needs & 65536 <> 0 THEN (
         SELECT co.attrs::text FROM dripd.contact AS c
         JOIN dripd.company AS co ON co.account_id = c.account_id AND co.id = c.company_id

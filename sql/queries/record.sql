@@ -53,6 +53,31 @@ FROM unnest($1::int4[], $2::int8[], $3::int2[], $4::text[]) AS k (a, e, s, why)
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1
 RETURNING r.id;
 
+-- name: count_actions :exec
+-- Automation actions of accounts, by their local month.
+--   $1 kind text  $2 accounts int[]  $3 periods text[]  $4 counts int[]
+-- locks: meter rows, sorted by the caller
+INSERT INTO dripd.meter AS m (account_id, kind, period, n)
+SELECT a, $1::text, period, n
+FROM unnest($2::int4[], $3::text[], $4::int4[]) AS k (a, period, n)
+ON CONFLICT (account_id, kind, period) DO UPDATE SET n = m.n + excluded.n;
+
+-- name: drop_held_actions :exec
+-- What was held of a quota has been performed and counted, or was not.
+--   $1 accounts int[]  $2 enrollments bigint[]
+DELETE FROM dripd.meter_hold AS h
+USING unnest($1::int4[], $2::int8[]) AS k (a, e)
+WHERE h.account_id = k.a AND h.enrollment_id = k.e;
+
+-- name: pay_back :exec
+-- Messages that cost less than they were charged.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 versions int[]  $4 steps int2[]  $5 amounts numeric[]
+INSERT INTO dripd.ledger (account_id, kind, amount, enrollment_id, step_key)
+SELECT k.a, 'refund', k.amount, k.e, s.key
+FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int2[], $5::numeric[]) AS k (a, e, cv, no, amount)
+JOIN dripd.version_step AS s ON s.account_id = k.a AND s.cv_id = k.cv AND s.step_no = k.no
+ON CONFLICT DO NOTHING;
+
 -- name: refund_stopped :exec
 -- Runs that were stopped while a message was in flight: now it is known whether it left.
 --   $1 accounts int[]  $2 enrollments bigint[]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from dripd.billing.ledger import paid
+from dripd.billing.ledger import Ask, paid
 from dripd.billing.price import Priced
-from dripd.campaigns.enrollment import LogState, RunStatus
+from dripd.campaigns.enrollment import Leased, LogState, RunStatus
 from dripd.policy.inbox_rows import EndRun
+from dripd.store.protocol import ParkRow
 from tests.store.suite_record import stop
 from tests.store.world import Row, Scene, World, ends, open_scene, sent, start_all
 
@@ -31,6 +32,20 @@ async def begin(world: World, n: int = 1, *, deposit: str = "1", **columns: Any)
     scene.runs = sorted(key.enrollment_id for key in done.started)
     await scene.clear_events()
     return scene
+
+
+def ask(leased: Leased, *, amount: Decimal = Decimal(0), quota: int | None = None) -> Ask:
+    """What the first step of a run must be granted."""
+    return Ask(
+        account_id=leased.account_id,
+        enrollment_id=leased.enrollment_id,
+        claim_id=leased.claim_id,
+        step_key="one",
+        delivery_id=f"{leased.enrollment_id}-{leased.seq}",
+        amount=amount,
+        quota=quota,
+        period="2026-01",
+    )
 
 
 async def lines(world: World, kind: str) -> list[Row]:
@@ -122,6 +137,72 @@ class MoneySuite:
             await scene.digest(EndRun(scene.runs[at], contact, RunStatus.REMOVED, reason))
 
         assert {row["enrollment_id"] for row in await lines(world, "refund")} == {scene.runs[1]}
+
+    async def test_a_delivery_is_charged_once_however_often_it_is_asked(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.deposit(scene.account, "0.02")
+        leased = await scene.take(3)
+        asks = [ask(one, amount=CENT) for one in leased]
+
+        assert await world.store.toll(asks[:1]) == {}
+        assert await world.store.toll(asks) == {leased[2].enrollment_id: "balance"}
+        rows = await lines(world, "charge")
+        assert [(row["delivery_id"], row["step_key"]) for row in rows] == [
+            (f"{one.enrollment_id}-1", "one") for one in leased[:2]
+        ]
+
+    async def test_a_deposit_opens_what_waits_for_money(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.store.park(
+            [
+                ParkRow(scene.account, 0, "balance", None),
+                ParkRow(scene.account, 1, "rate", None),
+            ]
+        )
+        await world.deposit(scene.account, "1")
+
+        assert [row.lane for row in await world.store.read_parks(None)] == [1]
+
+    async def test_a_quota_holds_for_what_is_in_flight_and_for_what_was_counted(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        first, second, third = await scene.take(3)
+        asks = [ask(one, quota=2) for one in (first, second, third)]
+
+        assert await world.store.toll(asks) == {third.enrollment_id: "quota"}
+        assert await world.store.toll(asks[:2]) == {}, "asked again after a lost answer"
+        for one in (first, second):
+            one.tolled = True
+            await scene.record(scene.goes_on(one, metered=True))
+        assert [(row["kind"], row["period"], row["n"]) for row in await world.meters()] == [
+            ("automation_action", "2026-01", 2)
+        ]
+        assert await world.store.toll([ask(third, quota=2)]) == {third.enrollment_id: "quota"}
+        assert await world.store.toll([ask(third, quota=3)]) == {}
+
+    async def test_a_completion_is_one_action_more_and_a_stop_is_not(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        first, second = await scene.take(2)
+        await stop(scene, second)
+        await scene.record(ends(first, metered=True), ends(second, metered=True))
+
+        assert [row["n"] for row in await world.meters()] == [3]
+
+    async def test_what_cost_less_than_it_was_charged_is_settled_at_once(
+        self, world: World
+    ) -> None:
+        scene = await begin(world)
+        (leased,) = (await scene.lease(await scene.keys())).granted
+        await scene.record(scene.goes_on(leased, money_back=Decimal("0.004")))
+
+        assert [(row["step_key"], row["amount"]) for row in await lines(world, "refund")] == [
+            ("one", Decimal("0.004"))
+        ]
 
     async def test_a_run_that_was_not_charged_writes_no_money(self, world: World) -> None:
         scene = await open_scene(world)

@@ -144,6 +144,9 @@ class MemoryWorld(World):
     async def late_evidence(self) -> list[Row]:
         return self.store.late_evidence()
 
+    async def meters(self) -> list[Row]:
+        return self.store.meters
+
     async def ledger(self) -> list[Row]:
         return self.store.ledger
 

@@ -288,6 +288,9 @@ class PostgresWorld(World):
             "SELECT *, claim_id IS NOT NULL AS leased FROM dripd.due_step ORDER BY enrollment_id"
         )
 
+    async def meters(self) -> list[Row]:
+        return await self.run("SELECT * FROM dripd.meter ORDER BY account_id, kind, period")
+
     async def ledger(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.ledger ORDER BY id")
 

@@ -148,6 +148,8 @@ class World(ABC):
 
     @abstractmethod
     async def ledger(self) -> list[Row]: ...
+    @abstractmethod
+    async def meters(self) -> list[Row]: ...
 
     # plays
     @abstractmethod

@@ -203,3 +203,205 @@ def test_a_quote_holds_only_for_its_price_campaign_and_contact(shop: World) -> N
 def test_a_deposit_is_a_sensible_amount(shop: World, amount: str) -> None:
     with pytest.raises(DripdError):
         shop.call("account.deposit", key="acme", amount=amount)
+
+
+PER_SEND = f"""
+campaign: each
+account: acme
+name: Each
+policy: {{billing: per_send}}
+steps:
+  - {{key: m0, do: sms, text: "Hi"}}
+  - {{key: m1, do: sms, delay: 1d, text: "{LONG}"}}
+"""
+
+
+@pytest.mark.feature("F14")
+def test_each_text_is_charged_by_its_segments_when_it_is_sent(shop: World) -> None:
+    shop.apply(PER_SEND)
+    shop.apply(
+        "campaign: sizes\naccount: acme\nname: Sizes\npolicy: {billing: per_send}\nsteps:\n"
+        f'  - {{key: a, do: sms, text: "{"x" * 160}"}}\n'
+        f'  - {{key: b, do: sms, text: "{"x" * 161}"}}\n'
+    )
+    shop.contact("ann")
+    shop.enroll("sizes", "ann")
+    shop.tick()
+    rows = shop.sql(
+        """SELECT d.step_key, d.segments, l.amount FROM dripd.delivery AS d
+           JOIN dripd.ledger AS l ON l.account_id = d.account_id AND l.delivery_id = d.id
+           ORDER BY d.id"""
+    )
+
+    assert [tuple(row) for row in rows] == [
+        ("a", 1, Decimal("0.01")),
+        ("b", 2, Decimal("0.02")),
+    ]
+    assert money(shop, "refund") == 0
+
+
+def test_what_the_balance_does_not_cover_is_held_until_a_deposit(shop: World) -> None:
+    shop.call("account.set", key="poor", prices={"sms": "0.01"})
+    shop.call("account.deposit", key="poor", amount="0.01")
+    shop.sql(
+        "INSERT INTO dripd.sender (account_id, address, channel) "
+        "SELECT id, '+15550000009', 'sms' FROM dripd.account WHERE key = 'poor'"
+    )
+    shop.apply(PER_SEND.replace("account: acme", "account: poor"), "poor")
+    shop.contact("ann", "poor")
+    shop.enroll("each", "ann", account="poor")
+    shop.at("2026-01-07T12:00:00Z")
+    run = shop.run("ann", "each")
+
+    assert (run["status"], run["hold_reason"], run["step_key"]) == ("held", "balance", "m1")
+    assert len(shop.sent()) == 1
+    shop.call("account.deposit", key="poor", amount="0.03")
+    shop.tick()
+
+    assert shop.run("ann", "each")["status"] == "completed"
+    assert shop.call("account.show", key="poor")["balance"] == "0.01"
+
+
+def test_a_message_that_comes_out_longer_or_shorter_is_settled_when_it_leaves(
+    shop: World,
+) -> None:
+    for name, words in (("longer", "x"), ("shorter", LONG), ("frozen", "x")):
+        shop.contact(name, phone=f"+4930{ord(name[0])}", attrs=f'{{"note": "{words}"}}')
+    shop.apply(paid("long", "Hi", "{Note}", every=1))
+    shop.apply(paid("kept", "Hi", "{Note}", every=1, policy=", freeze: at_enroll"))
+    shop.enroll("long", "longer", "shorter")
+    shop.enroll("kept", "frozen")
+    shop.tick()
+    assert money(shop, "charge", "longer") == Decimal("0.02")
+    assert money(shop, "charge", "shorter") == Decimal("0.03")
+    shop.sql(
+        "UPDATE dripd.contact SET attrs = jsonb_build_object('note', CASE "
+        "WHEN external_id = 'shorter' THEN 'y' ELSE repeat('y', 200) END)"
+    )
+    shop.at("2026-02-01T00:00:00Z")
+
+    assert money(shop, "charge", "longer") == Decimal("0.03")
+    assert money(shop, "refund", "longer") == 0
+    assert money(shop, "charge", "shorter") - money(shop, "refund", "shorter") == Decimal(
+        "0.02"
+    )
+    assert money(shop, "charge", "frozen") == Decimal("0.02")
+    assert money(shop, "refund", "frozen") == 0
+    last = shop.sql(
+        "SELECT body FROM dripd.sink_message WHERE recipient LIKE '%102' ORDER BY id"
+    )
+    assert last[-1][0].strip() == "x"
+
+
+ACTIONS = """
+campaign: {key}
+account: acme
+name: Actions
+policy: {{meter: actions}}
+steps:
+  - {{key: a, do: tag_add, tag: a}}
+  - {{key: b, do: delay, delay: 1d}}
+  - {{key: c, do: email, subject: Hi, text: Hello}}
+  - {{key: d, do: email, subject: Hi, text: Hello, when: "attrs.tier == 'gold'"}}
+  - {{key: e, do: email, delay: 1d, subject: Hi, text: Hello}}
+sender: hello@acme.test
+"""
+
+
+def metered(world: World) -> dict[str, int]:
+    """period -> automation actions of account acme."""
+    rows = world.sql(
+        """SELECT m.period, m.n, m.kind FROM dripd.meter AS m
+           JOIN dripd.account AS a ON a.id = m.account_id WHERE a.key = 'acme' ORDER BY 1"""
+    )
+    assert {row[2] for row in rows} <= {"automation_action"}
+    return {row[0]: row[1] for row in rows}
+
+
+@pytest.mark.feature("M54")
+@pytest.mark.feature("M55")
+def test_each_step_performed_is_an_action_and_the_completion_one_more(world: World) -> None:
+    world.apply(ACTIONS.format(key="actions"))
+    world.contact("replies")
+    world.enroll("actions", "replies")
+    world.at("2026-01-06T12:00:00Z")
+    world.event("replies", "reply")
+    world.tick()
+
+    assert world.run("replies", "actions")["end_reason"] == "reply"
+    assert metered(world) == {"2026-01": 3}  # a, b, c; d was skipped
+    world.contact("ends", attrs='{"first_name": "Ann", "tier": "gold"}')
+    world.enroll("actions", "ends")
+    world.at("2026-02-01T00:00:00Z")
+
+    assert metered(world) == {"2026-01": 3 + 5 + 1}
+
+
+@pytest.mark.feature("M55")
+def test_a_spent_quota_holds_until_the_next_month_and_loses_nothing(world: World) -> None:
+    world.sql("INSERT INTO dripd.plan (key, action_quota) VALUES ('small', 7)")
+    world.call("account.set", key="acme", plan="small")
+    world.apply(ACTIONS.format(key="actions"))
+    for name in ("one", "two", "three"):
+        world.contact(name)
+    world.enroll("actions", "one", "two", "three")
+    world.at("2026-01-20T00:00:00Z")
+    before = metered(world)["2026-01"]
+    held = world.sql(
+        "SELECT hold_reason, release_at FROM dripd.enrollment WHERE status = 'held'"
+    )
+
+    assert 7 <= before <= 8  # a completion is counted, never held
+    assert {row[0] for row in held} == {"quota"}
+    assert {row[1].isoformat() for row in held} == {"2026-02-01T00:00:00+00:00"}
+    world.sql("UPDATE dripd.plan SET action_quota = 100 WHERE key = 'small'")
+    world.at("2026-01-25T00:00:00Z")
+
+    assert world.column("SELECT DISTINCT status FROM dripd.enrollment") == ["completed"]
+    assert sum(metered(world).values()) == 3 * 5
+
+
+@pytest.mark.feature("M55")
+def test_a_new_month_goes_on_where_the_quota_stopped(world: World) -> None:
+    world.sql("INSERT INTO dripd.plan (key, action_quota) VALUES ('small', 3)")
+    world.call("account.set", key="acme", plan="small")
+    world.apply(ACTIONS.format(key="actions"))
+    world.contact("ann")
+    world.enroll("actions", "ann")
+    world.at("2026-01-31T23:59:59Z")
+
+    assert metered(world) == {"2026-01": 3}
+    assert world.run("ann", "actions")["hold_reason"] == "quota"
+    world.at("2026-02-03T00:00:00Z")
+
+    assert metered(world) == {"2026-01": 3, "2026-02": 2}
+    assert world.run("ann", "actions")["status"] == "completed"
+    assert len(world.sent()) == 2
+
+
+@pytest.mark.feature("S11")
+def test_without_a_subscription_nothing_begins_and_what_runs_is_held(world: World) -> None:
+    world.apply(
+        "campaign: two\naccount: acme\nname: Two\nsteps:\n"
+        "  - {key: a, do: sms, text: Hi}\n  - {key: b, do: sms, delay: 1d, text: Ho}\n"
+    )
+    world.contact("ann")
+    world.contact("bob", phone="+49302222")
+    world.enroll("two", "ann")
+    world.tick()
+    world.call("account.set", key="acme", subscription=False)
+    world.enroll("two", "bob")
+    world.at("2026-01-08T00:00:00Z")
+
+    assert (
+        world.one("SELECT reject_reason FROM dripd.enroll_request WHERE external_id = 'bob'")
+        == "no_subscription"
+    )
+    run = world.run("ann", "two")
+    assert (run["status"], run["hold_reason"]) == ("held", "no_subscription")
+    assert len(world.sent()) == 1
+    world.call("account.set", key="acme", subscription=True)
+    world.tick()
+
+    assert len(world.sent()) == 2
+    assert world.run("ann", "two")["status"] == "completed"
