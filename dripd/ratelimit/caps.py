@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection
+from datetime import date
+from typing import Final, TypeAlias
+
+from dripd.clock import Instant
+
+Day: TypeAlias = tuple[date, Instant, Instant]
+"""A local date, and the instants at which it starts and ends."""
 
 NO_CAP: Final = 2_147_483_647
 """What remains where there is no cap: the largest `integer` of the database."""
@@ -26,3 +33,15 @@ def carried(old_used: int, existing: int, cap: int | None) -> int:
     *cap*, so that the change alone never costs more than the rest of that day.
     """
     return min(old_used + existing, NO_CAP if cap is None else cap)
+
+
+def is_rezoned(standing: Collection[Day], wanted: Collection[Day]) -> bool:
+    """Are days *standing* of another zone than those *wanted* now?
+
+    Then one of them overlaps a wanted day without being it, whatever their dates.
+    """
+    return any(
+        day not in wanted
+        and any(day[1] < ends and starts < day[2] for _, starts, ends in wanted)
+        for day in standing
+    )

@@ -10,7 +10,7 @@ from itertools import islice
 from dripd.campaigns.enrollment import DueKey
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, Instant
-from dripd.ratelimit.caps import carried
+from dripd.ratelimit.caps import carried, is_rezoned
 from dripd.store.memory_rows import Account, AccountDay, Park, SinkRule
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (
@@ -272,11 +272,8 @@ def _rezone(tables: Tables, account_id: int, wanted: list[DayRow]) -> None:
     now = tables.now()
     rows = [tables.days[key] for key in tables.days_of.at(account_id)]
     standing = [row for row in rows if row.ends_at > now]
-    bounds = {day.local_date: (day.starts_at, day.ends_at) for day in wanted}
-    if all(
-        bounds.get(row.local_date, (row.starts_at, row.ends_at)) == (row.starts_at, row.ends_at)
-        for row in standing
-    ):
+    held = [(row.local_date, row.starts_at, row.ends_at) for row in standing]
+    if not is_rezoned(held, [(day.local_date, day.starts_at, day.ends_at) for day in wanted]):
         return
     current = next((row for row in standing if row.starts_at <= now), None)
     today = next((day for day in wanted if day.starts_at <= now < day.ends_at), None)

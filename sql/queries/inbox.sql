@@ -147,27 +147,39 @@ SELECT g.id, g.account_id, ($2::int8[])[array_position($1::int8[], g.id)],
 FROM gone AS g;
 
 -- name: fold_usage :many
--- What others reported goes into the day rows; the reporter waited for nobody.
+-- What others reported goes into the day rows; the reporter waited for nobody. Usage of an account whose day is
+-- not there yet waits for it. A count stops at a milliard, so that what remains of a cap can be reckoned.
 --   $1 most int
+-- locks: usage_in rows, skip locked
 WITH gone AS (
     DELETE FROM dripd.usage_in
-    WHERE id IN (SELECT id FROM dripd.usage_in ORDER BY id LIMIT $1::int4 FOR UPDATE SKIP LOCKED)
+    WHERE id IN (
+        SELECT u.id
+        FROM dripd.usage_in AS u
+        LEFT JOIN dripd.account AS a ON a.key = u.account_key
+        WHERE a.id IS NULL OR EXISTS (
+            SELECT FROM dripd.account_day AS ad
+            WHERE ad.account_id = a.id AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now()))
+        ORDER BY u.id
+        LIMIT $1::int4
+        FOR UPDATE OF u SKIP LOCKED)
     RETURNING account_key, source, n
 ), summed AS (
     SELECT a.id AS account_id,
-        coalesce(sum(g.n) FILTER (WHERE g.source = 'bulk'), 0)::int4 AS bulk,
-        coalesce(sum(g.n) FILTER (WHERE g.source = 'individual'), 0)::int4 AS individual,
-        coalesce(sum(g.n) FILTER (WHERE g.source = 'internal'), 0)::int4 AS internal
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'bulk'), 0) AS bulk,
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'individual'), 0) AS individual,
+        coalesce(sum(g.n) FILTER (WHERE g.source = 'internal'), 0) AS internal
     FROM gone AS g
     JOIN dripd.account AS a ON a.key = g.account_key
     GROUP BY a.id
 )
 UPDATE dripd.account_day AS ad
-SET bulk = ad.bulk + s.bulk, individual = ad.individual + s.individual, internal = ad.internal + s.internal
+SET bulk = least(ad.bulk + s.bulk, 1000000000), individual = least(ad.individual + s.individual, 1000000000),
+    internal = least(ad.internal + s.internal, 1000000000)
 FROM summed AS s
 WHERE ad.account_id = s.account_id
     AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now())
-RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk AS reported;
+RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk > 0 AS reported;
 
 -- name: release_steps :many
 -- What held runs by themselves has been put right: due now, in their lane again.

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from datetime import date
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripd.ratelimit.caps import NO_CAP, carried, remaining
+from dripd.clock import DAY, HOUR, Instant
+from dripd.ratelimit.caps import NO_CAP, carried, is_rezoned, remaining
 
 counts = st.integers(0, 10_000)
 caps = st.none() | counts
@@ -37,3 +40,14 @@ def test_zone_change_never_frees_what_was_used(
 
     assert remaining(cap, used, 0) <= remaining(cap, old, 0)
     assert cap is None or used <= cap
+
+
+def test_days_of_another_zone_overlap_without_being_equal() -> None:
+    monday = (date(2026, 1, 5), Instant(0), Instant(DAY))
+    tuesday = (date(2026, 1, 6), Instant(DAY), Instant(2 * DAY))
+    east = (date(2026, 1, 6), Instant(12 * HOUR), Instant(36 * HOUR))
+
+    assert not is_rezoned([monday], [monday, tuesday])
+    assert not is_rezoned([monday, tuesday], [monday])
+    assert is_rezoned([monday], [east])
+    assert is_rezoned([monday, tuesday], [east])

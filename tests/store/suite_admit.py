@@ -375,6 +375,26 @@ class FeedSuite:
         assert (await scene.lease(keys[2:], day=TODAY)).granted == []
         assert await scene.used(TOMORROW) == 3
 
+    async def test_a_new_zone_of_another_date_carries_what_the_day_has_used(
+        self, world: World
+    ) -> None:
+        """Only the day that now ends stands, under a date that the new zone does not ask for."""
+        scene = await open_scene(world, cap=3)
+        keys = await scene.enroll(4)
+        await scene.lease(keys[:2])
+        moved = day_row(
+            scene.account,
+            local_date=TOMORROW,
+            cap=3,
+            starts_at=Instant(T0 - HOUR),
+            ends_at=Instant(T0 + 23 * HOUR),
+        )
+        await world.store.make_days([moved])
+
+        assert 1 == len((await scene.lease(keys[2:], day=TOMORROW)).granted)
+        assert [] == (await scene.lease(keys[3:], day=TODAY)).granted
+        assert 3 == await scene.used(TOMORROW)
+
     async def test_new_days_know_what_is_paused(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(1)

@@ -21,6 +21,7 @@ from tests.store.world import (
     TAG_ADDED,
     TOMORROW,
     World,
+    day_row,
     ends,
     open_scene,
 )
@@ -123,6 +124,29 @@ class LeaseSuite:
         assert told == [{"used": 0, "bulk": 5, "cap": 3}]
         assert not (await world.store.look([])).usage
         assert scene.account
+
+    async def test_usage_reported_before_the_day_is_there_waits_for_it(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        late = await world.add_account("late")
+        await world.record_usage("late", "bulk", 5)
+
+        assert [] == await world.store.fold_usage()
+        assert (await world.store.look([])).usage
+        await world.store.make_days([day_row(late)])
+        assert [late] == await world.store.fold_usage()
+        assert 5 == sum(r["n"] for r in await world.cap_usage() if r["account_id"] == late)
+        assert scene.account
+
+    async def test_absurd_usage_spends_the_cap_and_stops_nothing(self, world: World) -> None:
+        scene = await open_scene(world, cap=3)
+        keys = await scene.enroll(1)
+        for _ in range(3):
+            await world.record_usage("acme", "bulk", 2_147_483_647)
+
+        assert [scene.account] == await world.store.fold_usage()
+        assert [Refusal.CAP] == why(await scene.lease(keys))
 
     async def test_a_locked_step_costs_itself_only(self, world: World) -> None:
         scene = await open_scene(world, cap=2)
