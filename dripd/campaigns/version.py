@@ -112,6 +112,11 @@ class Version:
         are those that any step of that channel reads."""
         return self._masks[channel]
 
+    def maps(self, channel: str) -> bool:
+        """Does `field_map` say where *channel* reaches the contact, instead of its own column?"""
+        mapped = self.definition.field_map.get("email" if channel == "email" else "phone", "")
+        return channel in ("email", "sms") and mapped.startswith("attrs.")
+
     def listens(self, kind: str) -> bool:
         """Can an event of *kind* end or move a run of this version, or decide a `when`?"""
         return bool(kind_bit(kind) & (self.stops_on | self.asks_of))
@@ -178,13 +183,13 @@ class Version:
         for no, step in enumerate(self.steps):
             if (step.kind if step.is_message else "") == channel:
                 bits |= self._needs(no)
-        if channel == "email":
-            bits |= Needs.EMAIL
-            if self.definition.policy.cap == "plan":
-                bits |= Needs.COUNTED
+        if channel == "email" and self.definition.policy.cap == "plan":
+            bits |= Needs.COUNTED
         if channel and self.definition.policy.billing == "upfront":
             bits |= Needs.PAID
-        return bits | (Needs.SMS if channel == "sms" else 0)
+        if channel and not self.maps(channel):
+            bits |= Needs.EMAIL if channel == "email" else Needs.SMS
+        return bits
 
     def _needs(self, step_no: int) -> int:
         """The facts beyond the contact that a step reads, and the timing of the next one."""

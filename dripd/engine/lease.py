@@ -12,19 +12,23 @@ from typing import TypeAlias
 
 import trio
 
-from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.enrollment import DueKey, Leased
 from dripd.campaigns.version import ALWAYS
 from dripd.clock import Instant
 from dripd.engine.feed import park
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import dispatch, perform_counted
 from dripd.errors import StoreError
+from dripd.log import get
+from dripd.policy.facts import address_of
 from dripd.ratelimit.bucket import Wait
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
 from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
 
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
+
+log = get("lease")
 
 Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
 """Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
@@ -88,13 +92,46 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
         pipe.claims[result.claim_id] = len(result.granted)
         pipe.unsent += len(result.granted)
         pipe.counters.leased += len(result.granted)
-        await pipe.directory.load_versions({leased.cv_id for leased in result.granted})
+        await _prepare(pipe, result.granted)
         counted = dispatch(pipe, result.granted)
         if counted:
             await perform_counted(pipe, counted)
     if result.refused:
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
+
+
+async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
+    """What dispatch must know beside the lease; asked until the database answers.
+
+    Nobody else holds these steps: given up here, they would wait for this daemon's end.
+    """
+    while True:
+        try:
+            await pipe.directory.load_versions({leased.cv_id for leased in granted})
+            await _suppress_mapped(pipe, granted)
+        except StoreError as error:
+            log.warning("store.lost", reason=error.code)
+            await trio.sleep(AGAIN_S)  # noqa: TID251 - the database is away: do not spin
+        else:
+            return
+
+
+async def _suppress_mapped(pipe: Pipeline, granted: list[Leased]) -> None:
+    """The lease reads the contact's own address; one that `field_map` names is asked for here."""
+    asked: list[tuple[Leased, tuple[int, str, str]]] = []
+    for leased in granted:
+        version = pipe.directory.versions.get(leased.cv_id)
+        if version is None or not version.definition.field_map:
+            continue
+        channel = version.steps[leased.step_no].kind
+        address = address_of(leased, channel, version.definition.field_map)
+        if address is not None and version.maps(channel):
+            asked.append((leased, (leased.account_id, channel, address)))
+    if asked:
+        answers = await pipe.store.suppressed([place for _, place in asked])
+        for (leased, _), answer in zip(asked, answers, strict=True):
+            leased.suppressed = answer
 
 
 def _group(pipe: Pipeline, picked: Picked) -> tuple[list[LeaseGroup], list[ParkRow]]:

@@ -119,7 +119,9 @@ def _lacking(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | 
             return f"missing:{need}"
     channels = version.message_channels
     if all_suppressed(
-        channels, email_suppressed=row.email_suppressed, phone_suppressed=row.phone_suppressed
+        channels,
+        email_suppressed=row.email_suppressed and not version.maps("email"),
+        phone_suppressed=row.phone_suppressed and not version.maps("sms"),
     ):
         return "suppressed"
     account, contact = row.account_id or 0, row.contact_id or 0

@@ -75,6 +75,8 @@ def digest(
     batch = _Batch(rooms, now, by_contact, homes)
     for event in events:
         if event.unresolved is not None:
+            if event.unresolved == "unknown_contact":  # who asks not to be reached is heard
+                batch.effects += suppressions_of(event)
             batch.effects.append(Refuse(event.id, event.unresolved))
             continue
         batch.effects += suppressions_of(event)

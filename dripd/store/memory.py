@@ -268,6 +268,11 @@ class MemoryStore(Doors, Views):
             lambda: memory_lease.lease(self._tables, incarnation, groups, lease_ahead_ms),
         )
 
+    async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
+        return await self._unit(
+            "suppressed", lambda: [self._tables.is_suppressed(*one) for one in addresses]
+        )
+
     async def record(
         self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
     ) -> Recorded:

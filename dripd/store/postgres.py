@@ -190,6 +190,10 @@ class PostgresStore:
             await self._read(_fetch, "settle_claim", claim_id, incarnation)
             raise
 
+    async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
+        columns = [list(column) for column in zip(*addresses, strict=True)]
+        return [row[0] for row in await self._read(_fetch, "suppressed", *columns)]
+
     async def record(
         self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
     ) -> Recorded:

@@ -322,6 +322,10 @@ class Store(Protocol):
     async def lease(
         self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
     ) -> LeaseResult: ...
+    async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
+        """Is each (account, channel, address) never to be reached? In the order given."""
+        ...
+
     async def record(
         self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
     ) -> Recorded:

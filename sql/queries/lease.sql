@@ -82,6 +82,18 @@ SELECT o, contact_id, cv_id, seq, step_no, run_no, attempt, flags, email, phone,
     service_owner, external_id, suppressed, counted, (SELECT dripd.now()) AS leased_at
 FROM marked;
 
+-- name: suppressed :many
+-- Addresses that are not the contact's own columns: is each never to be reached?
+--   $1 accounts int[]  $2 channels text[]  $3 addresses text[]
+-- locks: nothing
+SELECT EXISTS (
+    SELECT FROM dripd.suppression AS s
+    WHERE s.address_h = hashtextextended(lower(k.address), 0) AND s.account_id IN (k.a, 0) AND s.channel = k.channel
+        AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))
+) AS suppressed
+FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS k (a, channel, address, o)
+ORDER BY k.o;
+
 -- name: refusals :many
 -- Why keys were not granted; asked only for those.
 --   $1 accounts int[]  $2 dates date[]  $3 lanes int2[]  $4 due timestamptz[]  $5 enrollments bigint[]  $6 masks int[]

@@ -365,6 +365,17 @@ def test_what_nobody_can_be_found_for_is_refused_and_does_nothing() -> None:
     assert effects(world(**REPLY), lost) == [Refuse(100, "unknown_contact")]
 
 
+@pytest.mark.parametrize("kind", ["unsubscribe", "complaint", "bounce"])
+def test_an_address_that_no_contact_carries_is_suppressed_all_the_same(kind: str) -> None:
+    """It may stand in an attribute that a campaign maps, or come back with the next import."""
+    stranger = event(kind, unresolved="unknown_contact", address=ANN)
+
+    assert effects(world(), stranger) == [
+        Suppress("email", ANN, kind),
+        Refuse(100, "unknown_contact"),
+    ]
+
+
 def test_interest_holds_what_any_rule_or_trigger_listens_to() -> None:
     rooms = world(goal={"on": "form", "form": "f"})
     bits = interest([Trigger("c1", Match(kind="contact_created"))], [rooms.version(1)])

@@ -148,6 +148,25 @@ class LeaseSuite:
         assert [scene.account] == await world.store.fold_usage()
         assert [Refusal.CAP] == why(await scene.lease(keys))
 
+    async def test_an_address_is_suppressed_by_account_channel_and_time(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        other = await world.add_account("other")
+        await world.suppress(scene.account, "email", "Ann@x.example")
+        await world.suppress(0, "sms", "+49301")
+        await world.suppress(0, "email", "old@x.example", expires_at=T0)
+
+        assert [True, False, False, True, False] == await world.store.suppressed(
+            [
+                (scene.account, "email", "ann@X.example"),
+                (other, "email", "ann@x.example"),
+                (scene.account, "sms", "ann@x.example"),
+                (other, "sms", "+49301"),
+                (scene.account, "email", "old@x.example"),
+            ]
+        )
+
     async def test_a_locked_step_costs_itself_only(self, world: World) -> None:
         scene = await open_scene(world, cap=2)
         keys = await scene.enroll(2)

@@ -156,3 +156,37 @@ async def test_the_database_away_for_a_while_loses_nothing(autojump_clock: MockC
         await world.advance_to("2026-02-01T09:00:00Z")
 
         assert 40 == len(world.received()) == len(set(world.received()))
+
+
+async def test_suppression_holds_for_the_address_that_field_map_names(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, field_map={"email": "attrs.work"})
+        world.store.suppress(world.acme, "email", "ann@work.test")
+        world.store.suppress(world.acme, "email", "bob@x.test")
+        for name in ("ann", "bob"):
+            world.contact(name, attrs={"work": f"{name}@work.test"})
+            world.store.enroll(world.acme, "welcome", name)
+
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        assert [("bob@work.test", "one")] == world.received()
+        assert {"suppressed": 1, "completed": 1} == world.ends()
+        assert [1] == [row["n"] for row in world.store.cap_usage() if row["n"]]
+
+
+@pytest.mark.parametrize("unit", ["read_versions", "suppressed"])
+async def test_leased_steps_wait_for_what_dispatch_must_know(
+    unit: str, autojump_clock: MockClock
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, TWO, field_map={"email": "attrs.work"})
+        world.store.fail_next(unit, "before")
+        world.contact("ann", attrs={"work": "ann@work.test"})
+        world.store.enroll(world.acme, "welcome", "ann")
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert {"completed": 1} == world.ends()
+        assert ["accepted", "accepted"] == [r["state"] for r in world.store.deliveries()]
