@@ -79,12 +79,17 @@ class Config:
     log: LogConfig
     engine: Tuning
     gateway: GatewayConfig
+    metrics_listen: str
     net_allow: tuple[str, ...]
     providers: Mapping[str, ProviderSettings]
     state: Path
     socket: Path
     files: tuple[Path, ...]
     shown: tuple[Shown, ...]
+
+    def is_default(self, key: str) -> bool:
+        """Whether nobody has said what *key* (`metrics.listen`) is to be."""
+        return any(one.key == key and one.origin == "default" for one in self.shown)
 
 
 def load(
@@ -158,6 +163,7 @@ def assemble(
             send_timeout_ms=spans["send_timeout"],
             retention_days=counts["retention_days"],
         ),
+        metrics_listen=str(values["metrics"]["listen"]),
         gateway=GatewayConfig(
             listen=str(gateway["listen"]),
             public_url=str(gateway["public_url"]),

@@ -171,6 +171,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         "public_url": url("the address at which recipients and providers reach the gateway"),
         "secret": secret("signs links; empty: a key kept in the state directory"),
     },
+    "metrics": {
+        "listen": place(
+            "127.0.0.1:9464",
+            "where /metrics, /livez and /readyz are answered; unless set, a free port where "
+            "this one is in use; empty: nowhere",
+        ),
+    },
     "net": {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),
     },

@@ -23,11 +23,13 @@ import trio
 
 from dripd import log
 from dripd.admin import params, roles, wire
+from dripd.admin.charge import charged
 from dripd.admin.messages import Call, Method, Spec, Table
 from dripd.admin.roles import Options, Peer, Role
 from dripd.admin.session import House, Info, Session, farewell
 from dripd.admin.tail import Source
 from dripd.errors import ConfigError, Conflict
+from dripd.metrics import Registry
 
 MOST_CONNECTIONS: Final = 16
 MOST_OF_ONE_USER: Final = 8
@@ -49,6 +51,7 @@ async def serve(
     info: Info,
     views: Table = MappingProxyType({}),
     sources: Mapping[str, Source[Any]] = MappingProxyType({}),
+    metrics: Registry | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls on *path* until cancelled; `started()` once connections are taken.
@@ -65,7 +68,7 @@ async def serve(
         async with trio.open_nursery() as nursery:
             house = House(
                 methods=with_own(methods, info), info=info, log=logger, errands=nursery,
-                views=views, sources=sources,
+                views=views, sources=sources, metrics=metrics or Registry(),
             )  # fmt: skip
             door = partial(admit, Counter(), identity, house)
             await nursery.start(
@@ -93,14 +96,17 @@ async def admit(
         peer = identity(stream.socket)
         refusal = refuse(peer, present)
         if refusal is not None:
+            house.metrics["dripd_admin_dropped_total"].add(refusal[0])
             house.log.warning("admin.refused", uid=peer.uid, reason=refusal[0])
             await say(stream, *refusal)
             return
         present[peer.uid] += 1
+        house.metrics["dripd_admin_connections"].set(present.total())
         try:
-            await Session(stream, peer, house).run()
+            await charged(Session(stream, peer, house).run(), house.charge)
         finally:
             present[peer.uid] -= 1
+            house.metrics["dripd_admin_connections"].set(present.total())
 
 
 def refuse(peer: Peer, present: Counter[int]) -> tuple[str, str] | None:

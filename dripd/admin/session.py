@@ -10,7 +10,7 @@ a handler raises leaves this file: it becomes an answer, and an error in the log
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import orjson
 import trio
 
 from dripd.admin import wire
+from dripd.admin.charge import charged
 from dripd.admin.live import Live, Looks
 from dripd.admin.mask import mask
 from dripd.admin.messages import Call, Envelope, Method, Table, decode, split
@@ -36,6 +37,7 @@ from dripd.errors import (
     TimedOut,
 )
 from dripd.log import Logger
+from dripd.metrics import Registry
 
 HELLO_SECONDS: Final = 2
 SEND_SECONDS: Final = 5
@@ -70,6 +72,7 @@ class House:
     plans: Plans = field(default_factory=Plans)
     looks: Looks = field(default_factory=Looks)
     paces: dict[int, tuple[float, float]] = field(default_factory=dict)
+    metrics: Registry = field(default_factory=Registry)
 
     def may_call(self, uid: int) -> bool:
         """Whether *uid* has a call left of its rate; takes it."""
@@ -78,6 +81,10 @@ class House:
         left = min(2.0 * CALLS_A_SECOND, left + (now - at) * CALLS_A_SECOND)
         self.paces[uid] = (left - 1 if left >= 1 else left, now)
         return left >= 1
+
+    def charge(self, seconds: float) -> None:
+        """Somebody's admin work took the loop so long."""
+        self.metrics["dripd_admin_seconds_total"].add(n=seconds)
 
 
 class Session:
@@ -102,7 +109,7 @@ class Session:
                 await self._send(self._hello())
                 nursery.start_soon(self._expect_greeting)
                 nursery.start_soon(self._ping)
-                nursery.start_soon(self._own.live.pump)
+                nursery.start_soon(self._charged, self._own.live.pump())
                 await self._read(nursery)
             nursery.cancel_scope.cancel()
 
@@ -204,7 +211,7 @@ class Session:
             self._admit_call(request)
             if request.method in OWN:
                 self._calls[request.id] = trio.CancelScope()
-                nursery.start_soon(self._serve_own, request)
+                nursery.start_soon(self._charged, self._serve_own(request))
                 return
             call, method, params = self._judge(request.method, request.params)
         except DripdError as error:
@@ -212,7 +219,7 @@ class Session:
             return
         self._calls[request.id] = trio.CancelScope()
         home = self._house.errands if method.spec.mutating else nursery
-        home.start_soon(self._serve, request, call, method, params)
+        home.start_soon(self._charged, self._serve(request, call, method, params))
 
     def _admit_call(self, request: wire.Request) -> None:
         """What is judged of every call, before its method and arguments are."""
@@ -288,6 +295,9 @@ class Session:
         else:
             await self._send(wire.Reply(id=request.id, result=answer))
 
+    async def _charged(self, work: Coroutine[Any, Any, None]) -> None:
+        await charged(work, self._house.charge)
+
     async def _serve(
         self, request: wire.Request, call: Call, method: Method, params: object
     ) -> None:
@@ -297,6 +307,9 @@ class Session:
                 answer = await self._remembered(request, call, method, params)
         finally:
             del self._calls[request.id]
+        result = answer.code.partition(":")[0] if isinstance(answer, DripdError) else "ok"
+        calls = self._house.metrics["dripd_admin_calls_total"]
+        calls.add(method.spec.name, call.role, result)
         if isinstance(answer, DripdError):
             await self._send(wire.pack_error(request.id, answer))
         else:
@@ -369,6 +382,7 @@ class Session:
 
     async def _bye(self, reason: str, message: str) -> None:
         self._house.log.info("admin.dropped", reason=reason, uid=self._peer.uid)
+        self._house.metrics["dripd_admin_dropped_total"].add(reason)
         await self._send(farewell(reason, message))
         self._over.cancel()
 
@@ -380,6 +394,7 @@ class Session:
                 with trio.fail_after(SEND_SECONDS):
                     await self._stream.send_all(line)
             except trio.TooSlowError:
+                self._house.metrics["dripd_admin_dropped_total"].add("slow_consumer")
                 self._house.log.warning(
                     "admin.dropped", reason="slow_consumer", uid=self._peer.uid
                 )

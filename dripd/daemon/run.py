@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,16 +21,19 @@ from starlette.routing import BaseRoute
 from dripd.admin import catalogue
 from dripd.admin.server import serve as serve_admin
 from dripd.admin.session import Info
-from dripd.campaigns.enrollment import Change, LaneKey, Leased
-from dripd.campaigns.event import Skipped
 from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control
 from dripd.daemon.figures import SECOND_S, Figures
+from dripd.daemon.gauges import sample, watch
+from dripd.daemon.health import Health, open_health, serving
+from dripd.daemon.judge import DeskJudge
+from dripd.daemon.notify import notify
 from dripd.daemon.tails import sources
 from dripd.daemon.trace import trace
+from dripd.daemon.vitals import FRESH_S
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.individual import send_individual, send_test
@@ -42,7 +46,6 @@ from dripd.gateway import app as gateway
 from dripd.log import get
 from dripd.policy.admission import Rehearsal, rehearse
 from dripd.policy.admission_rows import RequestRow
-from dripd.policy.advance import advance
 from dripd.store import embedded, migrate
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
@@ -90,9 +93,12 @@ class Daemon:
         clock: Clock,
         deployment: str,
         channels: Mapping[str, Channel],
-        site: gateway.Site | None = None,
+        site: gateway.Site | None,
+        health: Health,
     ) -> None:
         self.config = config
+        self.health = health
+        self.vitals = health.vitals
         self.store = store
         self.clock = clock
         self.deployment = deployment
@@ -101,22 +107,33 @@ class Daemon:
         manual = isinstance(clock, ManualClock)
         tuning = config.engine.without_time() if manual else config.engine
         self.directory = Directory(store)
-        self.pipe = Pipeline(store, self.directory, clock, self.incarnation, tuning)
+        self.pipe = Pipeline(
+            store, self.directory, clock, self.incarnation, tuning, health.metrics
+        )
         self.channels = {**build_channels(config, store), **channels}
         self.figures = Figures(self.pipe)
         self.mover = trio.Lock()
         self.buried = trio.Event()
 
+    def state(self) -> str:
+        """`starting running paused draining`; paused: every account is."""
+        if self.pipe.draining or self.pipe.drained:
+            return "draining"
+        accounts = self.directory.accounts.values()
+        paused = bool(accounts) and all(one.row.status == "paused" for one in accounts)
+        return "paused" if paused else "running"
+
     def status(self) -> Mapping[str, object]:
         pipe = self.pipe
         return {
-            "state": "draining" if pipe.draining or pipe.drained else "running",
+            "state": self.state(),
             "version": VERSION,
             "deployment": self.deployment,
             "gateway": {
                 "url": None if self.site is None else self.site.url,
                 "public_url": self.config.gateway.public_url or None,
             },
+            "metrics": {"url": self.health.url},
             "wheel": len(pipe.wheel),
             "ready": len(pipe.ready),
             "unsent": pipe.unsent,
@@ -136,15 +153,18 @@ class Daemon:
         return {"state": state, "env": env, **self.figures.shown(), "history": history}
 
     def ready(self) -> Mapping[str, object]:
-        running = not (self.pipe.draining or self.pipe.drained)
-        hint = "it is being stopped" if self.pipe.draining else "dripd node undrain"
-        check = {
-            "name": "running",
-            "ok": running,
-            "detail": self.config.daemon.node,
-            "hint": "" if running else hint,
-        }
-        return {"ready": running, "checks": [check]}
+        self.vitals.state, self.vitals.drained = self.state(), self.pipe.drained
+        return self.vitals.report()
+
+    def tell_manager(self) -> None:
+        """Feed systemd's watchdog: a heartbeat was tried, and the wheel has turned lately.
+
+        A database that is away does not stop it: a new daemon would not reach it either.
+        """
+        lag = self.figures.shown()["lag_ms"]
+        status = f"STATUS={self.state()}, {self.pipe.counters.accepted} sent, {lag} ms late"
+        if trio.current_time() - self.pipe.counters.turned_at < FRESH_S:
+            notify("WATCHDOG=1", status)
 
     def kick(self) -> None:
         for stage in ("look", "admit", "feed", "lease"):
@@ -183,21 +203,6 @@ class Daemon:
         )
 
 
-class DeskJudge:
-    """What the desk asks of the engine's rules; `store.desk_run.Judge`."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    def skipped(self, leased: Leased, now: Instant) -> Change:
-        version = self._directory.version(leased.cv_id)
-        return advance(leased, version, Skipped(reason="cancelled"), now, self._directory)
-
-    def lane(self, leased: Leased) -> LaneKey:
-        version = self._directory.version(leased.cv_id)
-        return version.lane_key(leased.step_no, leased.timezone, self._directory.zones)
-
-
 def build_channels(config: Config, store: PostgresStore) -> dict[str, Channel]:
     """One channel a provider of the configuration; `sink` is always there."""
     resources = Resources(clock=SystemClock(), sink_writer=store)
@@ -219,8 +224,10 @@ async def serve(
     *channels* stand in for, or beside, those of the configuration.
     """
     async with AsyncExitStack() as stack:
+        health = open_health(config, VERSION)
+        stack.enter_context(serving(health.server))
         bridge = await stack.enter_async_context(Bridge())
-        store = PostgresStore(bridge, dsn)
+        store = PostgresStore(bridge, dsn, health.metrics)
         stack.push_async_callback(_shielded, store.close)
         await store.open()
         desk = Desk(bridge, dsn)
@@ -234,7 +241,7 @@ async def serve(
         site = gateway.open_site(config.gateway.listen)
         if site is not None:
             stack.callback(site.close)
-        daemon = Daemon(config, store, clock, deployment, channels, site)
+        daemon = Daemon(config, store, clock, deployment, channels, site, health)
         await _live(daemon, desk, looks, task_status)
 
 
@@ -274,6 +281,7 @@ async def _live(
                         info=info,
                         views=views,
                         sources=sources(pipe),
+                        metrics=pipe.metrics,
                     )
                 )
                 stages_of.start(
@@ -285,11 +293,15 @@ async def _live(
                 )
                 stages.start_soon(pulse, daemon)
                 stages.start_soon(observe, daemon)
+                stages.start_soon(watch, daemon.vitals, pipe, store, daemon.state)
+                stages.start_soon(sample, pipe, looks)
                 await start_gateway(daemon, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
+                notify("READY=1", f"STATUS=serving {len(pipe.owned)} accounts")
                 await wait_for_the_end(daemon)
                 log.info("daemon.draining", unsent=pipe.unsent)
+                notify("STOPPING=1", f"STATUS=draining {pipe.unsent} steps")
                 await drain(daemon)
                 stages.cancel_scope.cancel()
             outer.cancel_scope.cancel()
@@ -371,7 +383,10 @@ async def pulse(daemon: Daemon) -> None:
             )
         except StoreUnavailable as error:
             log.warning("store.lost", reason=error.code)
-            alive = True
+            alive, daemon.vitals.db_error = True, error.message
+        else:
+            daemon.vitals.beaten_at, daemon.vitals.db_error = time.monotonic(), ""
+        daemon.tell_manager()
         if not alive:
             log.error("daemon.buried", incarnation=daemon.incarnation)
             daemon.buried.set()

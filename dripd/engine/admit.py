@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import trio
 
 from dripd.clock import Instant
+from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
@@ -56,6 +57,7 @@ async def admit_once(pipe: Pipeline) -> Admitted | None:
             await trio.sleep(0.2)  # noqa: TID251 - the database is away or busy
             return None
     insert(pipe, done.started)
+    tally.admitted(pipe.metrics, done)
     foreign = done.accounts - pipe.owned
     if foreign:
         await pipe.store.nudge(sorted(foreign))

@@ -32,8 +32,14 @@ IDLE_S = 1.0
 
 async def feed(pipe: Pipeline) -> None:
     """Keep wheel and ready filled, for ever."""
+    ticks = pipe.metrics.timing("dripd_wheel_tick_seconds")
     while True:
-        await turn(pipe)
+        began = trio.current_time()
+        try:
+            await turn(pipe)
+        finally:
+            pipe.counters.turned_at = trio.current_time()
+            ticks.observe(pipe.counters.turned_at - began)
         await pipe.wait("feed", wait_s(pipe))
 
 

@@ -53,6 +53,14 @@ class Lanes:
     def n_parked(self) -> int:
         return sum(map(len, self._parked.values()))
 
+    def parked_by_reason(self) -> dict[str, int]:
+        """How many lanes and whole accounts are parked, by why."""
+        found: dict[str, int] = {}
+        for rows in self._parked.values():
+            for row in rows.values():
+                found[row.reason] = found.get(row.reason, 0) + 1
+        return found
+
     def get(self, account: int, lane: int) -> Lane | None:
         return self._lanes.get(account, {}).get(lane)
 

@@ -17,6 +17,7 @@ from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
 from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
+from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
@@ -34,6 +35,8 @@ class Counters:
     unknown: int = 0
     regret: int = 0
     late: int = 0
+    turned_at: float = 0.0
+    """When the feed last ended a turn, in the loop's own time; 0: not yet."""
 
 
 class Watch:
@@ -82,12 +85,14 @@ class Pipeline:
         clock: Clock,
         incarnation: int,
         tuning: Tuning,
+        metrics: Registry | None = None,
     ) -> None:
         self.store = store
         self.directory = directory
         self.clock = clock
         self.incarnation = incarnation
         self.tuning = tuning
+        self.metrics = metrics or Registry()
         self.wheel = Wheel(clock.now(), width=4)
         self.ready: Ready[tuple[Instant, int, int]] = Ready()
         self.lanes = Lanes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from dripd.campaigns.enrollment import Change
+from dripd.engine import tally
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes
 from dripd.engine.pipeline import Pipeline
@@ -59,6 +60,7 @@ async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None
             await _write(pipe, batch[half:], closed)
             return
     _forget(pipe, batch, closed)
+    tally.recorded(pipe.metrics, batch, pipe.directory)
     await _go_on(pipe, done)
 
 

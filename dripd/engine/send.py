@@ -20,6 +20,7 @@ from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, 
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
 from dripd.clock import Instant
+from dripd.engine import tally
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.log import get
@@ -224,12 +225,14 @@ def _message(ready: Ready, deployment: str) -> Message:
 async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> None:
     """One call of a channel: each message gets exactly one outcome."""
     settled: set[int] = set()
-    sent_at = pipe.clock.now()
+    outcomes: list[tuple[str, Outcome]] = []
+    sent_at, began = pipe.clock.now(), trio.current_time()
 
     def settle(message: Message, outcome: Outcome) -> None:
         if id(message) in settled:
             return
         settled.add(id(message))
+        outcomes.append((message.channel, outcome))
         _answer(pipe, message, outcome, sent_at)
 
     reason = "no_answer"
@@ -245,6 +248,7 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
     finally:
         for message in messages:
             settle(message, Unknown(reason=reason))
+        tally.called(pipe.metrics, channel.name, outcomes, trio.current_time() - began)
 
 
 def _answer(pipe: Pipeline, message: Message, outcome: Outcome, sent_at: Instant) -> None:

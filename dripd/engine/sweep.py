@@ -47,6 +47,7 @@ async def sweep_once(pipe: Pipeline) -> int:
     pipe.unsent += len(orphans)
     for leased in orphans:
         _settle(pipe, leased)
+    pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
     return len(orphans)
 

@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 import orjson
+import trio
 
 from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
-from dripd.errors import InDoubt, SchemaMismatch
+from dripd.errors import InDoubt, SchemaMismatch, StoreError
+from dripd.metrics import Registry
 from dripd.store import (
     unit_admit,
     unit_directory,
@@ -68,9 +70,12 @@ def new_claim_id() -> int:
 class PostgresStore:
     """The `Store` on a Postgres at the schema of this dripd."""
 
-    def __init__(self, bridge: Bridge, dsn: str) -> None:
+    def __init__(self, bridge: Bridge, dsn: str, metrics: Registry | None = None) -> None:
         self._bridge = bridge
         self._dsn = dsn
+        counted = metrics or Registry()
+        self._timing = counted.timing("dripd_db_query_seconds")
+        self._errors = counted["dripd_db_errors_total"]
         self._book = LaneBook()
         self._losers = unit_admit.Losers()
         self._pool: Any = None
@@ -93,7 +98,27 @@ class PostgresStore:
             async with translated(), self._pool.acquire(timeout=10) as conn:
                 return await unit(conn, *args)
 
-        return await self._bridge.run(cross)
+        return await self._cross(name_of(unit, args), cross)
+
+    async def _cross(self, name: str, unit: Callable[[], Awaitable[T]]) -> T:
+        """*unit* on the database's thread, counted and timed under *name*."""
+        began = trio.current_time()
+        try:
+            return await self._bridge.run(unit)
+        except StoreError as error:
+            self._errors.add(name, error.code)
+            raise
+        finally:
+            self._timing.observe(trio.current_time() - began, name)
+
+    def connections(self) -> dict[tuple[str, str], int]:
+        """How many are (`hot` or `sink`, `busy` or `idle`)."""
+        pools = {"hot": self._pool, "sink": self._sink}
+        found = {}
+        for name, pool in pools.items():
+            found[name, "idle"] = pool.get_idle_size()
+            found[name, "busy"] = pool.get_size() - pool.get_idle_size()
+        return found
 
     async def _write(
         self, unit: Callable[..., Awaitable[T]], *args: Any, pool: Any = None
@@ -108,7 +133,7 @@ class PostgresStore:
             ):
                 return await unit(conn, *args)
 
-        return await self._bridge.run(cross)
+        return await self._cross(name_of(unit, args), cross)
 
     async def look(self, seen_nudges: Sequence[int]) -> Look:
         return await self._read(unit_directory.look, seen_nudges)
@@ -185,7 +210,7 @@ class PostgresStore:
                 )
 
         try:
-            return await self._bridge.run(cross)
+            return await self._cross("lease", cross)
         except InDoubt:
             await self._read(_fetch, "settle_claim", claim_id, incarnation)
             raise
@@ -342,6 +367,11 @@ class PostgresStore:
     async def unsettled(self) -> list[str]:
         rows = await self._read(_fetch, "unsettled")
         return [word for word, true in rows[0].items() if true]
+
+
+def name_of(unit: Callable[..., object], args: Sequence[Any]) -> str:
+    """What a unit of work is counted as: its own name, or its one statement's."""
+    return str(args[0]) if unit in (_fetch, _execute) else unit.__name__.strip("_")
 
 
 async def _fetch(conn: Conn, name: str, *args: Any) -> list[Any]:

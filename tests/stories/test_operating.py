@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 from tests.stories.world import World
@@ -46,3 +49,40 @@ def test_a_drained_daemon_leases_nothing_until_it_is_undrained(world: World) -> 
     until(lambda: state(world) == "running")
     world.tick()
     assert ["c1@x.test"] == [row["recipient"] for row in world.sent()]
+
+
+def page(world: World, path: str) -> tuple[int, str]:
+    url = world.call("daemon.status")["metrics"]["url"]
+    try:
+        with urllib.request.urlopen(f"{url}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> None:
+    world.apply(WELCOME)
+    world.contact("c1")
+    world.enroll("welcome", "c1", "nobody")
+    world.tick()
+    until(lambda: "dripd_up_state" in page(world, "/metrics")[1])
+
+    text = page(world, "/metrics")[1]
+    for line in (
+        'dripd_send_attempts_total{channel="email",provider="sink",result="accepted"} 1',
+        'dripd_steps_total{kind="email",outcome="accepted"} 1',
+        'dripd_enrollments_total{event="accepted"} 1',
+        'dripd_enrollments_total{event="rejected"} 1',
+        'dripd_enrollments_total{event="completed"} 1',
+        'dripd_up_state{state="running"} 1',
+        'dripd_due_lag_seconds_count{channel="email"} 1',
+        'dripd_admin_calls_total{method="clock.set",role="admin",result="ok"} 1',
+    ):
+        assert line in text
+    assert "c1" not in text
+    until(lambda: 'dripd_enrollments{state="ended"} 0' in page(world, "/metrics")[1])
+    assert (200, "live\n") == page(world, "/livez")
+    until(lambda: page(world, "/readyz")[0] == 200)
+    (admin,) = re.findall(r"(?m)^dripd_admin_seconds_total (\S+)", text)
+    assert 0 < float(admin) < 5

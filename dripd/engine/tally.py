@@ -1,0 +1,115 @@
+"""What is counted of the work done? A batch at a time, into the daemon's metrics.
+
+Nothing here decides anything: a stage hands over what it has just finished.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogState, RunStatus
+from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
+from dripd.engine.directory import Directory
+from dripd.metrics import Registry
+from dripd.store.protocol import Admitted
+
+CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
+
+RESULTS: Final[dict[type, str]] = {
+    Accepted: "accepted",
+    Retryable: "retry",
+    Throttled: "retry",
+    Rejected: "failed",
+    Unknown: "unknown",
+}
+
+CLASSES: Final = {
+    "auth": "auth",
+    "payment": "auth",
+    "connect": "network",
+    "lost": "network",
+    "connect_timeout": "timeout",
+    "timeout": "timeout",
+    "deadline": "timeout",
+    "no_answer": "timeout",
+    "too_large": "content",
+}
+"""Reasons whose class is not seen from the outcome alone."""
+
+
+def class_of(outcome: Retryable | Throttled | Rejected | Unknown) -> str:
+    """`throttle auth recipient content network provider timeout`: whose fault a failure is."""
+    if isinstance(outcome, Throttled):
+        return "throttle"
+    if outcome.reason in CLASSES:
+        return CLASSES[outcome.reason]
+    return "recipient" if isinstance(outcome, Rejected) else "provider"
+
+
+def called(
+    metrics: Registry,
+    provider: str,
+    outcomes: Sequence[tuple[str, Outcome]],
+    seconds: float,
+) -> None:
+    """One call of a provider: what came of each message, by its channel."""
+    if not outcomes:
+        return
+    metrics.timing("dripd_send_seconds").observe(seconds, outcomes[0][0], provider)
+    attempts = metrics["dripd_send_attempts_total"]
+    counted = Counter((channel, type(outcome)) for channel, outcome in outcomes)
+    for (channel, kind), n in counted.items():
+        attempts.add(channel, provider, RESULTS[kind], n=n)
+    if len(counted) == 1 and Accepted in {kind for _, kind in counted}:
+        return
+    for channel, outcome in outcomes:
+        if not isinstance(outcome, Accepted):
+            found = class_of(outcome)
+            metrics["dripd_send_errors_total"].add(channel, provider, found)
+            if isinstance(outcome, Retryable | Throttled):
+                metrics["dripd_retries_total"].add(channel, found)
+
+
+def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -> None:
+    """Results that are written now."""
+    steps: dict[tuple[int, int, LogState], int] = {}
+    ends: Counter[RunStatus] = Counter()
+    lags: dict[int, list[float]] = {}
+    n_suppressed: Counter[int] = Counter()
+    for change in batch:
+        leased = change.leased
+        for row in change.log:
+            place = (leased.cv_id, row.step_no, row.state)
+            steps[place] = steps.get(place, 0) + 1
+            if row.sent_at is not None:
+                lags.setdefault(row.channel, []).append((row.sent_at - leased.due_at) / 1000)
+            elif row.reason == "suppressed":
+                n_suppressed[row.channel] += 1
+        if change.end is not None:
+            ends[change.end.status] += 1
+    for (cv_id, step_no, state), n in steps.items():
+        kind = kind_of(directory, cv_id, step_no)
+        metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
+    for status, n in ends.items():
+        metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)
+    for channel, values in lags.items():
+        metrics.timing("dripd_due_lag_seconds").observe_all(values, CHANNELS[channel])
+    for channel, n in n_suppressed.items():
+        metrics["dripd_suppressed_total"].add(CHANNELS[channel], n=n)
+
+
+def kind_of(directory: Directory, cv_id: int, step_no: int) -> str:
+    version = directory.versions.get(cv_id)
+    known = version is not None and step_no < len(version.steps)
+    return str(version.steps[step_no].kind) if version is not None and known else "unreadable"
+
+
+def admitted(metrics: Registry, done: Admitted) -> None:
+    """Requests that were decided: accepted ones have a first due step."""
+    decided = metrics["dripd_enrollments_total"]
+    if done.started:
+        decided.add("accepted", n=len(done.started))
+    if done.decided > len(done.started):
+        decided.add("rejected", n=done.decided - len(done.started))
