@@ -89,7 +89,10 @@ async def toll(pipe: Pipeline, asked: Sequence[tuple[Leased, Ask]]) -> Mapping[i
         if reason is not None:
             place = (leased.account_id, leased.lane)
             parks[place] = ParkRow(*place, reason, _release(pipe, leased, reason))
-    await park(pipe, list(parks.values()))
+    try:
+        await park(pipe, list(parks.values()))
+    except StoreError as error:  # held here until SQL is read again, and asked for once more
+        log.warning("store.lost", reason=error.code)
     return refused
 
 
