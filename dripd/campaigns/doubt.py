@@ -92,11 +92,11 @@ def unperformed(definition: Definition, _known: Known) -> Iterator[Fault]:
             )
     for path, step in steps_of(definition, "email", "sms"):
         track = step.track
-        wanted = (track.open, track.click, track.notify_if_opened, track.no_reply_after_ms)
+        wanted = (track.notify_if_opened, track.no_reply_after_ms)
         if any(wanted):
             yield Fault(
                 code="unknown_option",
                 path=f"{path}.track",
-                message="`track` has no effect",
+                message="`notify_if_opened` and `no_reply_after` have no effect",
                 hint=NOT_YET,
             )

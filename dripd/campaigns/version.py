@@ -7,12 +7,22 @@ overlook, which facts it must bring, and in which lane the step waits.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.enrollment import LaneClass, LaneKey, Needs
-from dripd.campaigns.template import Template, compile_template, normalise
+from dripd.campaigns.template import Kind, Template, compile_template, normalise
+from dripd.campaigns.tracking import (
+    LINK_SLOT,
+    OPEN_SLOT,
+    OURS,
+    Body,
+    Link,
+    plain,
+    tracked,
+    with_footer,
+)
 from dripd.campaigns.wording import COLUMNS, USUAL_FIELDS
 
 KIND_BITS: Mapping[str, int] = {
@@ -66,16 +76,24 @@ def kind_bit(kind: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The compiled templates of a step."""
+    """The compiled templates of a step.
+
+    `links` are what its slots `dripd.link.N` stand for; `asks_ours`: some tag is ours to
+    fill. `tracked` is the same content as it is watched, None where nothing is.
+    """
 
     subject: Template
     text: Template
     html: Template
     title: Template
+    links: tuple[Link, ...] = ()
+    asks_ours: bool = False
+    tracked: Content | None = None
 
     def tags(self) -> Iterable[str]:
         """The normalised names that any of them reads."""
-        for template in (self.subject, self.text, self.html, self.title):
+        targets = (link.target for link in self.links)
+        for template in (self.subject, self.text, self.html, self.title, *targets):
             yield from (slot.name for slot in template.slots)
 
 
@@ -99,7 +117,7 @@ class Version:
         self.owner = owner
         self.definition = definition
         self.steps: tuple[Step, ...] = definition.steps
-        self.contents = tuple(_compile(step) for step in self.steps)
+        self.contents = tuple(_compile(step, definition.klass) for step in self.steps)
         self._calendars = tuple(self._calendar(step) for step in self.steps)
         policy = definition.policy
         self.metered = policy.meter == "actions"
@@ -216,7 +234,7 @@ class Version:
     @cached_property
     def _contact_fields(self) -> frozenset[str]:
         declared = frozenset(map(normalise, self.definition.fields))
-        return COLUMNS | USUAL_FIELDS | declared
+        return COLUMNS | USUAL_FIELDS | OURS | declared
 
     def _zone(self, contact_zone: str | None, zones: Container[str]) -> str:
         if self.definition.timezone == "contact":
@@ -235,11 +253,29 @@ def _counts_from_start(step: Step) -> bool:
     return step.timing.anchor == "after_start" or step.timing.day is not None
 
 
-def _compile(step: Step) -> Content:
-    header = "header" if step.kind == "email" else "text"
-    return Content(
-        subject=compile_template(step.content.subject, kind=header),  # type: ignore[arg-type]  # one of its Kind words
-        text=compile_template(step.content.text or step.text, kind="text"),
-        html=compile_template(step.content.html, kind="html"),
+def _compile(step: Step, klass: str) -> Content:
+    """Marketing mail says whom it is from and how to end it; what is tracked is so twice over."""
+    text, html = step.content.text or step.text, step.content.html
+    if not step.is_message:
+        return _templates(step, Body(text, html))
+    if klass == "marketing" and step.kind == "email":
+        text, html = with_footer(text, html)
+    content = _templates(step, plain(text, html))
+    track = step.track
+    if not (track.open or track.click):
+        return content
+    body = tracked(text, html, opens=track.open, clicks=track.click)
+    return replace(content, tracked=_templates(step, body))
+
+
+def _templates(step: Step, body: Body) -> Content:
+    header: Kind = "header" if step.kind == "email" else "text"
+    content = Content(
+        subject=compile_template(step.content.subject, kind=header),
+        text=compile_template(body.text, kind="text"),
+        html=compile_template(body.html, kind="html"),
         title=compile_template(step.title, kind="text"),
+        links=body.links,
     )
+    asks = any(tag in OURS or tag.startswith((LINK_SLOT, OPEN_SLOT)) for tag in content.tags())
+    return replace(content, asks_ours=asks)

@@ -11,6 +11,7 @@ from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
 from dripd.campaigns.sms import segments
 from dripd.campaigns.template import Kind, Template, compile_template, normalise
+from dripd.campaigns.tracking import OURS
 from dripd.errors import Fault, TemplateError
 
 COLUMNS = frozenset(
@@ -68,7 +69,7 @@ def _templates(definition: Definition) -> Iterator[tuple[str, Template]]:
 def unknown_fields(definition: Definition, known: Known) -> Iterator[Fault]:
     """Tags whose field nobody declared and no contact has."""
     declared = {*definition.fields, *known.field_types, *(known.fields or ())}
-    fields = COLUMNS | USUAL_FIELDS | {normalise(name) for name in declared}
+    fields = COLUMNS | USUAL_FIELDS | OURS | {normalise(name) for name in declared}
     for path, template in _templates(definition):
         for slot in template.slots:
             if not _is_field(slot.name, fields):

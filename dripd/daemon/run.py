@@ -16,7 +16,6 @@ from functools import partial
 from types import MappingProxyType
 
 import trio
-from starlette.routing import BaseRoute
 
 from dripd.admin import catalogue
 from dripd.admin.server import serve as serve_admin
@@ -25,7 +24,7 @@ from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
-from dripd.daemon import control
+from dripd.daemon import control, front
 from dripd.daemon.figures import SECOND_S, Figures
 from dripd.daemon.gauges import sample, watch
 from dripd.daemon.health import Health, open_health, serving
@@ -43,6 +42,7 @@ from dripd.engine.record import record_once
 from dripd.engine.settle import move_to
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.gateway import app as gateway
+from dripd.gateway.key import load_key
 from dripd.log import get
 from dripd.policy.admission import Rehearsal, rehearse
 from dripd.policy.admission_rows import RequestRow
@@ -107,6 +107,9 @@ class Daemon:
         manual = isinstance(clock, ManualClock)
         tuning = config.engine.without_time() if manual else config.engine
         self.directory = Directory(store)
+        self.key = load_key(config.gateway.secret, config.state)
+        self.directory.public, self.directory.local = front.links(config, site, self.key)
+        self.directory.sinks = front.sinks(config)
         self.pipe = Pipeline(
             store, self.directory, clock, self.incarnation, tuning, health.metrics
         )
@@ -295,7 +298,7 @@ async def _live(
                 stages.start_soon(observe, daemon)
                 stages.start_soon(watch, daemon.vitals, pipe, store, daemon.state)
                 stages.start_soon(sample, pipe, looks)
-                await start_gateway(daemon, outer)
+                await front.open_front(daemon, desk, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
                 notify("READY=1", f"STATUS=serving {len(pipe.owned)} accounts")
@@ -309,18 +312,6 @@ async def _live(
         with trio.CancelScope(shield=True), trio.move_on_after(10):
             await _leave(daemon)
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
-
-
-async def start_gateway(daemon: Daemon, outer: trio.Nursery) -> None:
-    """Answer HTTP, where an address is configured, for as long as events can be kept."""
-    if daemon.site is not None:
-        await outer.start(gateway.serve, daemon.site, gateway_routes(daemon))
-        log.info("gateway.listening", url=daemon.site.url)
-
-
-def gateway_routes(daemon: Daemon) -> list[BaseRoute]:
-    """What the gateway answers."""
-    return []
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:

@@ -18,11 +18,12 @@ import holidays
 from dripd.billing.price import read_prices
 from dripd.campaigns.definition import Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.links import Links
 from dripd.campaigns.parse import parse, parse_window
 from dripd.campaigns.version import KIND_BITS, Version
 from dripd.clock import Instant
 from dripd.errors import DripdError
-from dripd.policy.rooms import MissingAccount, MissingVersion
+from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.caps import NO_CAP
 from dripd.scheduler.calendar import Window, day_bounds, local_date
@@ -134,6 +135,11 @@ class Directory:
         self._store = store
         self.accounts: dict[int, Account] = {}
         self.versions: dict[int, Version] = {}
+        self.public: Links | None = None
+        self.local: Links | None = None
+        """Links that only this machine can follow: for what stays on it."""
+        self.sinks: frozenset[str] = frozenset()
+        """The providers whose messages reach nobody."""
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
 
@@ -213,6 +219,12 @@ class Directory:
             key=lambda one: crc32(f"{contact_id}:{one.id}".encode()),
         )
         return usable[0] if usable else None
+
+    def links(self, sender: Sender) -> Links | None:
+        return self.public or (self.local if sender.provider in self.sinks else None)
+
+    def postal_address(self, account_id: int) -> str | None:
+        return self.account(account_id).row.postal_address
 
     def version(self, cv_id: int) -> Version:
         found = self.versions.get(cv_id)

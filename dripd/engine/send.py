@@ -218,8 +218,19 @@ def _message(ready: Ready, deployment: str) -> Message:
         subject=ready.subject,
         text=ready.text,
         html=ready.html,
+        headers=_headers(ready),
         idempotency_key=key,
     )
+
+
+def _headers(ready: Ready) -> dict[str, str]:
+    """One-click unsubscribing as RFC 8058 has it: one https address, and that a POST suffices."""
+    if not ready.unsubscribe:
+        return {}
+    return {
+        "List-Unsubscribe": f"<{ready.unsubscribe}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
 
 
 async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> None:

@@ -37,7 +37,7 @@ async def sweep_once(pipe: Pipeline) -> int:
     with trio.CancelScope(shield=True):
         adopted = await pipe.store.reap(pipe.incarnation, NODE_TIMEOUT_MS)
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
-        await pipe.store.sweep()
+        await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
     if not orphans:
         return 0

@@ -14,6 +14,7 @@ from dripd.billing.ledger import Ask
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import Change, End, Leased, LogRow, LogState, Next
 from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
+from dripd.campaigns.links import Links, Told
 from dripd.campaigns.sms import segments, truncate
 from dripd.campaigns.template import render
 from dripd.campaigns.version import Version
@@ -22,6 +23,7 @@ from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS, Pass, unrendered
 from dripd.policy.facts import address_of, condition_facts, is_address, lookup
 from dripd.policy.rooms import Rooms, Sender, step_times
+from dripd.policy.watching import own_words
 
 CHAIN_MOST = 5_000
 """Internal steps performed in one pass: more go on in the next, so that none holds up a batch."""
@@ -42,6 +44,8 @@ class Ready:
     segments: int | None
     ask: Ask | None = None
     """What must be granted before it leaves, where its version charges or counts."""
+    unsubscribe: str = ""
+    """The address of one-click unsubscribing; "" where the message owes none."""
 
 
 Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected
@@ -65,7 +69,7 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
     sender = rooms.sender(leased.account_id, step.kind, step.sender, leased.contact_id)
     if sender is None:
         return Held(reason="no_sender")
-    return _render(leased, version, step, sender, to, rooms)
+    return _render(leased, version, step, sender, to, now, rooms)
 
 
 def _suppressed(step: Step) -> Stopped | Skipped:
@@ -99,7 +103,13 @@ def _passed_over(step: Step, leased: Leased, late: int) -> Skipped | None:
 
 
 def _render(
-    leased: Leased, version: Version, step: Step, sender: Sender, to: str, rooms: Rooms
+    leased: Leased,
+    version: Version,
+    step: Step,
+    sender: Sender,
+    to: str,
+    now: Instant,
+    rooms: Rooms,
 ) -> Ready | Held:
     if leased.frozen.get(step.key):
         return _frozen(leased, version, step, sender, to)
@@ -108,6 +118,16 @@ def _render(
     reader = lookup(leased)
     _, zone, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
     missing = version.definition.policy.missing_tag
+    links = rooms.links(sender)
+    if links is not None and content.tracked is not None:
+        content = content.tracked
+    if content.asks_ours:
+        postal = rooms.postal_address(leased.account_id)
+        told = Told(leased.account_id, leased.enrollment_id, leased.seq, now)
+        own = own_words(content, reader, zone, missing, links, told, postal)
+        if isinstance(own, Held):
+            return own
+        reader = own
     for template in (content.subject, content.text, content.html):
         part = render(template, reader, zone, missing=missing)
         if not isinstance(part, str):
@@ -115,7 +135,23 @@ def _render(
         parts.append(part)
     subject, text, html = parts
     ready = Ready(leased, version, step.kind, sender, to, subject, text, html, None)
-    return ready if step.kind == "email" else _fit(ready, version)
+    if step.kind != "email":
+        return _fit(ready, version)
+    return _unsubscribable(ready, version.definition.klass, links)
+
+
+def _unsubscribable(ready: Ready, klass: str, links: Links | None) -> Ready | Held:
+    """Mail that somebody may want no more says how to end it; marketing leaves not without."""
+    if klass == "transactional":
+        return ready
+    if links is not None:
+        leased = ready.leased
+        ready.unsubscribe = links.unsubscribe_url(
+            leased.account_id, leased.enrollment_id, leased.seq
+        )
+    elif klass == "marketing":
+        return Held(reason="missing_tag:Unsubscribe link")
+    return ready
 
 
 def _frozen(leased: Leased, version: Version, step: Step, sender: Sender, to: str) -> Ready:

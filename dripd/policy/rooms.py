@@ -10,6 +10,7 @@ from datetime import tzinfo
 from typing import Protocol
 
 from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.links import Links
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.scheduler.calendar import Window
@@ -64,6 +65,12 @@ class Rooms(Protocol):
         self, account_id: int, channel: str, address: str, contact_id: int
     ) -> Sender | None:
         """The sender of *address*; for "" one of the account's, the same for a contact always."""
+
+    def links(self, sender: Sender) -> Links | None:
+        """Who makes the links of messages through *sender*; None = nobody could follow them."""
+
+    def postal_address(self, account_id: int) -> str | None:
+        """The postal address that marketing mail of the account shows."""
 
     def version(self, cv_id: int) -> Version:
         """A compiled version that was loaded. Raises `MissingVersion`."""

@@ -346,7 +346,7 @@ class MemoryStore(Doors, Views):
             lambda: memory_nodes.orphans(self._tables, incarnation, set(known), set(adopted)),
         )
 
-    async def sweep(self) -> None:
+    async def sweep(self, retention_days: int) -> None:
         await self._unit("sweep", lambda: memory_nodes.sweep(self._tables))
 
     async def remind(self) -> None:

@@ -58,6 +58,9 @@ T = TypeVar("T")
 HOT_CONNECTIONS = 6
 """Two leases, two records, and what admit, inbox and feed need beside them."""
 
+MONTHS_AHEAD = 3
+"""Partitions that stand before they are needed, the present month among them."""
+
 SINK_CONNECTIONS = 3
 """Two for the sink, one for who moves the clock."""
 
@@ -275,9 +278,8 @@ class PostgresStore:
             await self._read(_execute, "drop_claims", empty)
         return found
 
-    async def sweep(self) -> None:
-        """Throw away what has served: nudges, nodes long dead; make time partitions."""
-        await self._read(_sweep)
+    async def sweep(self, retention_days: int) -> None:
+        await self._read(_sweep, retention_days)
 
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""
@@ -339,6 +341,7 @@ class PostgresStore:
             )
         if at is not None:
             await self._read(_execute, "start_clock", at)
+        await self._read(_fetch, "make_partitions", None, MONTHS_AHEAD)
 
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
         """As the protocol says, by an advisory lock of a connection of its own."""
@@ -358,6 +361,7 @@ class PostgresStore:
         return None if conn is None else partial(self._bridge.run, give, conn)
 
     async def move_clock(self, at: Instant) -> bool:
+        await self._read(_fetch, "make_partitions", at, 1)
         return bool(await self._read(_fetch, "move_clock", at))
 
     async def next_instant(self) -> Instant | None:
@@ -387,6 +391,9 @@ async def _close(pool: Any) -> None:
     pool.terminate()
 
 
-async def _sweep(conn: Conn) -> None:
+async def _sweep(conn: Conn, retention_days: int) -> None:
     for name in ("sweep_nudges", "sweep_nodes"):
         await conn.execute(sql(name))
+    await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
+    if retention_days:
+        await conn.fetchval(sql("drop_partitions"), retention_days)

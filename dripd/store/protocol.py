@@ -371,8 +371,11 @@ class Store(Protocol):
         although they are minutes old: their acknowledgement was lost."""
         ...
 
-    async def sweep(self) -> None:
-        """Throw away what has served."""
+    async def sweep(self, retention_days: int) -> None:
+        """Throw away what has served; what only grows is kept *retention_days*, 0 = for ever.
+
+        Postgres keeps it by the month, made ahead and dropped as a whole; memory keeps all.
+        """
         ...
 
     async def remind(self) -> None:

@@ -64,7 +64,8 @@ FROM (
     UNION ALL
     SELECT e.occurred_at, 'event', NULL, e.enrollment_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('event', e.kind, 'id', e.id,
-            'delivery_id', e.delivery_id, 'refused', e.refused_reason)), 0
+            'delivery_id', e.delivery_id, 'refused', e.refused_reason,
+            'link', e.payload -> 'link', 'machine', e.payload -> 'machine')), 0
     FROM dripd.event_log AS e
     WHERE e.account_id = $1::int4
         AND e.contact_id = $2::int8

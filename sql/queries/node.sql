@@ -88,6 +88,16 @@ DELETE FROM dripd.node AS n
 WHERE n.dead AND n.beat_at < clock_timestamp() - interval '1 day'
     AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = n.incarnation);
 
+-- name: make_partitions :one
+-- Months of the tables that only grow, from the present one on.
+--   $1 from timestamptz, NULL = now  $2 months int
+SELECT dripd.make_partitions(coalesce($1::timestamptz, (SELECT dripd.now())), $2::int4) AS made;
+
+-- name: drop_partitions :one
+-- Months that ended longer ago than they are kept.
+--   $1 days int
+SELECT dripd.drop_partitions((SELECT dripd.now()) - make_interval(days => $1::int4)) AS dropped;
+
 -- name: lost_sends :exec
 -- Individual messages whose daemon died: nobody knows whether they left.
 UPDATE dripd.individual_send AS i SET state = 'unknown', reason = 'daemon_died'

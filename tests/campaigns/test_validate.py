@@ -414,7 +414,9 @@ def test_lists_and_campaigns_may_come_later() -> None:
 
 def test_wishes_without_effect_are_named() -> None:
     document = campaign(
-        {**MAIL, "track": {"open": True}}, preset="superoffice", policy={"meter": "actions"}
+        {**MAIL, "track": {"notify_if_opened": True}},
+        preset="superoffice",
+        policy={"meter": "actions"},
     )
 
     assert warnings(document) == [

@@ -272,3 +272,11 @@ def test_skeleton_is_built_once_for_a_shape() -> None:
         build(mail(to=f"c{i}@post.example", text=f"Hi {i}", html=f"<p>{i}"), date=DATE)
 
     assert 1 == mime._skeleton.cache_info().misses
+
+
+def test_a_long_address_to_unsubscribe_stays_on_one_line() -> None:
+    """Relays that fold it anew break its signature, and mail clients read one line."""
+    url = "<https://mail.acme.test/drip/u/1.2n9c.1.t2f9k0." + "x" * 60 + ">"
+    data = build(mail(headers={"List-Unsubscribe": url}), date=DATE)
+
+    assert b"\r\nList-Unsubscribe: " + url.encode() + b"\r\n" in data

@@ -466,7 +466,7 @@ class NodeSuite:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
         await world.store.acknowledge_clock(NODE, T0)
-        await world.store.sweep()
+        await world.store.sweep(0)
         look = await world.store.look([])
 
         assert look.nudges

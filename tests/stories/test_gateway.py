@@ -2,13 +2,186 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import httpx
+import pytest
 
 from tests.stories.world import World
 
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"}
 
-def test_the_status_says_where_http_is_answered(world: World) -> None:
-    gateway = world.call("daemon.status")["gateway"]
+NEWS = """
+campaign: news
+account: acme
+name: News
+{top}
+sender: hello@acme.test
+exit_rules: [{{on: open}}, {{on: bounce, enabled: false}}]
+steps:
+  - key: one
+    do: email
+    subject: One
+    text: "[offer](https://shop.test/x)"
+    html: "<body><a data-link=offer href='https://shop.test/x?c={{City|Rome}}&amp;d=1'>Go</a></body>"
+    track: {track}
+  - {{key: two, do: email, delay: 3d, subject: Two, text: Two}}
+"""
+
+
+@pytest.fixture(scope="module")
+def base(pg_databases: Any) -> Iterator[World]:
+    """One daemon for all stories here: each has contacts and a campaign of its own."""
+    with (
+        pg_databases.fresh() as dsn,
+        TemporaryDirectory(prefix="dripd-") as state,
+        World(dsn, Path(state)) as world,
+    ):
+        yield world
+
+
+def send(world: World, key: str, *, track: str = "{}", top: str = "") -> Any:
+    """Contact *key* has received the first mail of a campaign *key*: the sink's row of it."""
+    world.contact(key)
+    world.apply(NEWS.format(track=track, top=top).replace("campaign: news", f"campaign: {key}"))
+    world.enroll(key, key)
+    world.tick()
+    rows = world.sql("SELECT * FROM dripd.sink_message WHERE recipient = $1", f"{key}@x.test")
+    assert len(rows) == 1
+    return rows[0]
+
+
+def links(body: str) -> tuple[str, str]:
+    """The address of the one link and of the pixel."""
+    href, pixel = re.findall(r"(?:href|src)=[\"']([^\"']*)[\"']", body)
+    return unescape(href), unescape(pixel)
+
+
+def fetch(method: str, url: str, **more: Any) -> httpx.Response:
+    return httpx.request(method, url, headers=BROWSER, trust_env=False, **more)
+
+
+def logged(world: World, contact: str, n: int) -> list[tuple[str, str, Any]]:
+    """Kind, delivery and payload of the *n* events of a contact, once they are processed."""
+    until = time.monotonic() + 10
+    while True:
+        world.tick()
+        rows = world.sql(
+            "SELECT e.kind, e.delivery_id, e.payload FROM dripd.event_log AS e "
+            "JOIN dripd.contact AS c ON c.id = e.contact_id WHERE c.external_id = $1 "
+            "AND e.kind <> 'contact_created' ORDER BY e.id",
+            contact,
+        )
+        if len(rows) >= n:
+            return [(kind, delivery, json.loads(payload)) for kind, delivery, payload in rows]
+        assert time.monotonic() < until, rows
+        time.sleep(0.05)
+
+
+def test_the_status_says_where_http_is_answered(base: World) -> None:
+    gateway = base.call("daemon.status")["gateway"]
 
     assert gateway["url"].startswith("http://127.0.0.1:")
-    assert httpx.get(gateway["url"], trust_env=False).status_code == 404
+    assert fetch("GET", gateway["url"]).status_code == 404
+
+
+@pytest.mark.feature("C22")
+def test_opens_and_clicks_are_events_of_the_delivery(base: World) -> None:
+    mail = send(base, "watched", track="{click: true, open: true}")
+    click, pixel = links(mail["body"])
+    opened, clicked = fetch("GET", pixel), fetch("GET", click)
+
+    assert opened.headers["content-type"] == "image/gif"
+    assert clicked.headers["location"] == "https://shop.test/x?c=Rome&d=1"
+    delivery = f"{mail['enrollment_id']}-1"
+    assert logged(base, "watched", 2) == [
+        ("open", delivery, {}),
+        ("click", delivery, {"link": "offer"}),
+    ]
+    told = base.call("contact.timeline", contact="watched", account="acme")["items"]
+    events = [item for item in told if item["kind"] == "event"]
+    seen = [(item["detail"]["event"], item["detail"].get("link")) for item in events]
+    assert {("open", None), ("click", "offer")} <= set(seen)
+    assert all(item["at"] for item in events)
+
+
+@pytest.mark.feature("C22")
+def test_an_untracked_body_is_as_it_was_written(base: World) -> None:
+    body = send(base, "unwatched")["body"]
+
+    assert body == (
+        "<body><a data-link=offer href='https://shop.test/x?c=Rome&amp;d=1'>Go</a></body>"
+    )
+
+
+@pytest.mark.feature("M27")
+def test_a_machine_that_opens_ends_nothing_and_a_person_does(base: World) -> None:
+    _, pixel = links(send(base, "opener", track="{click: true, open: true}")["body"])
+    httpx.get(pixel, headers={"User-Agent": "Mozilla/5.0"}, trust_env=False)
+
+    assert [payload for _, _, payload in logged(base, "opener", 1)] == [{"machine": True}]
+    assert base.run("opener", "opener")["status"] == "waiting"
+    fetch("GET", pixel)
+    logged(base, "opener", 2)
+    run = base.run("opener", "opener")
+    assert (run["status"], run["end_reason"]) == ("removed", "open")
+
+
+@pytest.mark.feature("C53")
+def test_one_post_unsubscribes_and_nothing_more_is_sent(base: World) -> None:
+    mail = send(base, "leaver")
+    headers = json.loads(mail["headers"])
+    url = headers["List-Unsubscribe"].strip("<>")
+
+    assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert [fetch(how, url).status_code for how in ("GET", "HEAD", "OPTIONS")] == [
+        200,
+        200,
+        405,
+    ]
+    assert logged(base, "leaver", 0) == []
+    answer = httpx.post(url, data={"List-Unsubscribe": "One-Click"}, trust_env=False)
+    assert (answer.status_code, answer.history) == (200, [])
+    logged(base, "leaver", 1)
+    run = base.run("leaver", "leaver")
+    assert (run["status"], run["end_reason"]) == ("removed", "unsubscribe")
+    check = base.call("suppress.check", address="leaver@x.test", account="acme")
+    assert check["suppressed"] is True
+
+
+@pytest.mark.feature("C53")
+def test_marketing_mail_needs_a_postal_address_and_shows_it(base: World) -> None:
+    text = NEWS.format(track="{}", top="class: marketing").replace("news", "ads", 1)
+    refused = base.call("campaign.validate", documents=[{"filename": "a", "text": text}])
+    faults = [fault["code"] for fault in refused["items"][0]["faults"]]
+    assert faults == ["missing:postal_address"]
+    base.call("account.set", key="acme", postal_address="Acme, Main St 1, Town")
+    body = send(base, "buyer", top="class: marketing")["body"]
+    assert "Acme, Main St 1, Town<br>" in body
+    assert re.search(r'<a href="http://[^"]+/u/[^"]+">Unsubscribe</a>', body)
+    transactional = send(base, "customer", top="class: transactional")
+    assert "List-Unsubscribe" not in json.loads(transactional["headers"])
+
+
+def test_a_public_url_is_what_links_begin_with(
+    pg_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIPD_GATEWAY__PUBLIC_URL", "https://mail.acme.test/drip")
+    with World(pg_dsn, tmp_path) as world:
+        mail = send(world, "far", track="{click: true, open: true}")
+        click, pixel = links(mail["body"])
+
+    assert click.startswith("https://mail.acme.test/drip/c/")
+    assert pixel.startswith("https://mail.acme.test/drip/o/")
+    header = json.loads(mail["headers"])["List-Unsubscribe"]
+    assert header.startswith("<https://mail.acme.test/drip/u/")
+    key = (tmp_path / "gateway.key").read_text()
+    assert key not in world.log()
+    assert header[1:-1].rpartition("/")[2] not in world.log()

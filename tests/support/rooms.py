@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from dripd.campaigns.definition import Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.links import Links
 from dripd.campaigns.parse import parse
 from dripd.campaigns.version import Version
 from dripd.clock import Instant, parse_instant
@@ -53,6 +54,8 @@ class World:
         }
     )
     home: str = "UTC"
+    linked: Links | None = None
+    postal: str | None = None
     office: Window | None = None
     status: tuple[str, bool] = ("active", True)
     attached: list[Trigger] = field(default_factory=list)
@@ -72,6 +75,12 @@ class World:
         self, account_id: int, channel: str, address: str, contact_id: int
     ) -> Sender | None:
         return self.senders.get(channel)
+
+    def links(self, sender: object) -> Links | None:
+        return self.linked
+
+    def postal_address(self, account_id: int) -> str | None:
+        return self.postal
 
     def version(self, cv_id: int) -> Version:
         if cv_id not in self.versions:
