@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "demo": ("demo:demo", "The product, telling its own story."),
     "dead": ("delivery:dead", "What failed for good."),
     "delivery": ("delivery:delivery", "Messages and what became of them."),
+    "doctor": ("doctor:doctor", "What is wrong here, and how to mend it."),
     "enroll": ("enroll:enroll", "Runs of contacts through campaigns."),
     "event": ("suppress:event", "Something that a contact did."),
     "list": ("lists:lists", "Named sets of contacts."),

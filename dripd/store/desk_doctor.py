@@ -1,0 +1,38 @@
+"""What does the doctor ask of a database? The server, then the deployment if it has a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dripd.errors import SchemaMismatch
+from dripd.store.bridge import Bridge
+from dripd.store.connect import Conn
+from dripd.store.desk import Desk
+from dripd.store.statements import sql
+
+Facts = Mapping[str, Any]
+
+
+async def examine(dsn: str) -> tuple[Facts, Facts | None]:
+    """How the server of *dsn* is set, and what the deployment holds; None without a schema.
+
+    None too where the schema is too old to be asked. Changes nothing. Raises `StoreError`.
+    """
+    async with Bridge() as bridge:
+        desk = Desk(bridge, dsn, size=1)
+        await desk.open()
+        try:
+            server = await desk.run(_examine, "examine_server")
+            if not server["migrated"]:
+                return server, None
+            try:
+                return server, await desk.run(_examine, "examine_deployment")
+            except SchemaMismatch:
+                return server, None
+        finally:
+            await desk.close()
+
+
+async def _examine(conn: Conn, name: str) -> Facts:
+    return dict(await conn.fetchrow(sql(name)))

@@ -1,0 +1,110 @@
+"""The doctor finds what is wrong, and says nothing of what is well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import asyncpg
+import pytest
+
+from dripd.cli.main import main
+from dripd.config import load
+from dripd.daemon import doctor
+from dripd.daemon.doctor import Check, diagnose
+
+BREAK = """
+INSERT INTO dripd.account (key, timezone) VALUES ('acme', 'Europe/Berlin'), ('beta', 'UTC');
+INSERT INTO dripd.sender (account_id, address, provider) VALUES (1, 'a@acme.test', 'gone');
+INSERT INTO dripd.campaign (account_id, key, name, status) VALUES (2, 'welcome', 'W', 'active');
+INSERT INTO dripd.park (account_id, lane, reason) VALUES (1, -1, 'no_subscription');
+INSERT INTO dripd.node (incarnation, name, version, beat_at)
+    VALUES (7, 'old', '0', clock_timestamp() - interval '1 hour');
+INSERT INTO dripd.event_in (account_id, kind) VALUES (1, 'reply');
+"""
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with TemporaryDirectory(prefix="dripd-") as folder:
+        monkeypatch.setenv("DRIPD_STATE", folder)
+        monkeypatch.delenv("DRIPD_SOCKET", raising=False)
+        monkeypatch.delenv("DRIPD_DSN", raising=False)
+        yield Path(folder)
+
+
+def execute(dsn: str, sql: str) -> None:
+    async def run() -> None:
+        conn = await asyncpg.connect(dsn)
+        try:
+            await conn.execute(sql)
+        finally:
+            await conn.close()
+
+    asyncio.run(run())
+
+
+def sick(checks: list[Check]) -> dict[str, str]:
+    assert all(bool(check.hint) != check.ok for check in checks)
+    return {check.name: check.detail for check in checks if not check.ok}
+
+
+def test_a_sound_installation_has_nothing_wrong(state: Path, pg_dsn: str) -> None:
+    checks = diagnose(load(dsn=pg_dsn))
+
+    assert {} == sick(checks)
+    assert {"config", "database", "schema", "durability", "senders"} <= {c.name for c in checks}
+
+
+def test_what_is_wrong_with_a_deployment_is_named(state: Path, pg_dsn: str) -> None:
+    execute(pg_dsn, BREAK)
+
+    found = sick(diagnose(load(dsn=pg_dsn)))
+
+    assert {"senders", "accounts", "parked", "daemons", "queues"} == set(found)
+    assert "gone" in found["senders"]
+    assert "beta" in found["accounts"]
+    assert "no_subscription" in found["parked"]
+    assert "old" in found["daemons"]
+
+
+def test_a_database_without_the_schema_lacks_it(state: Path, pg_empty_dsn: str) -> None:
+    found = sick(diagnose(load(dsn=pg_empty_dsn)))
+
+    assert "schema" in found
+    assert "0001_create_dripd" in found["schema"]
+
+
+def test_what_is_wrong_with_the_machine_is_named(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.chmod(0o777)
+    monkeypatch.setattr(doctor, "SPACE", 1 << 62)
+    monkeypatch.setattr(doctor, "OPEN_FILES", 1 << 62)
+    monkeypatch.setenv("DRIPD_SOCKET", f"/tmp/{'x' * 200}.sock")
+
+    found = sick(diagnose(load()))
+
+    assert {"state_directory", "journal_space", "open_files", "socket"} == set(found)
+
+
+def test_the_command_answers_without_a_daemon(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["schema"], answer["ready"]) == (1, True)
+    assert answer["checks"][0].keys() == {"name", "ok", "detail", "hint"}
+
+    assert main(["doctor", "--dsn", "postgresql://nobody@127.0.0.1:1/nothing"]) == 1
+    out = capsys.readouterr().out
+    assert "BAD  database" in out
+
+    (state / "bad.toml").write_text("[engine]\nbatch = 0\n")
+    assert main(["doctor", "--config", str(state / "bad.toml"), "--json"]) == 78
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["checks"][0]["name"] == "config"
+    assert "engine.batch" in answer["checks"][0]["detail"]
