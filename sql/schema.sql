@@ -599,12 +599,15 @@ CREATE TABLE dripd.task (
     created_at timestamptz(3) NOT NULL DEFAULT dripd.now(),
     closed_by text,
     closed_at timestamptz(3),
+    recipient text,                    -- who is told at reminder_at; NULL once told
+    awaited boolean NOT NULL DEFAULT false,
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, enrollment_id, seq),
     CONSTRAINT a_state_is_known CHECK (state IN ('open', 'done', 'cancelled'))
 );
 CREATE INDEX task_by_id ON dripd.task (id);
 CREATE INDEX task_open ON dripd.task (id) WHERE state = 'open';
+CREATE INDEX task_reminder ON dripd.task (reminder_at) WHERE state = 'open' AND recipient IS NOT NULL;
 
 CREATE FUNCTION dripd.task_closed() RETURNS trigger
 LANGUAGE plpgsql
@@ -619,6 +622,20 @@ END
 $$;
 CREATE TRIGGER task_closed BEFORE UPDATE ON dripd.task
     FOR EACH ROW WHEN (old.state = 'open') EXECUTE FUNCTION dripd.task_closed();
+
+CREATE FUNCTION dripd.tell_task_closed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)
+    VALUES (new.account_id, new.contact_id, 'task_closed', new.enrollment_id || '-' || new.seq,
+        jsonb_build_object('task_id', new.id));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tell_task_closed AFTER UPDATE ON dripd.task
+    FOR EACH ROW WHEN (old.state = 'open' AND new.state <> 'open' AND new.awaited)
+    EXECUTE FUNCTION dripd.tell_task_closed();
 
 CREATE TABLE dripd.notification (
     account_id int4 NOT NULL,

@@ -101,6 +101,8 @@ RUNS: Final = (
     changing("enroll.due_now", p.Selection),
     reading("task.list", p.TaskList, view="id"),
     changing("task.done", p.TaskDone),
+    changing("task.approve", p.TaskKey),
+    changing("task.edit", p.TaskEdit),
     changing("task.cancel", p.TaskKey),
     changing("task.assign", p.TaskAssign),
     reading("notification.list", p.NotificationList, view="id"),

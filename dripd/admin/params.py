@@ -335,6 +335,12 @@ class TaskDone(TaskKey, frozen=True, kw_only=True):
     text: str | None = None
 
 
+class TaskEdit(TaskKey, frozen=True, kw_only=True):
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+
+
 class TaskAssign(TaskKey, frozen=True, kw_only=True):
     to: Key
 

@@ -53,7 +53,10 @@ class UpdateCompany:
 
 @dataclass(slots=True, kw_only=True)
 class MakeTask:
-    """A task and, where `recipient` is given, a notification of `notify_kind` about it."""
+    """A task, and who is told of it: at `reminder_at`, or at once where there is none.
+
+    `awaited`: the run waits for it, so its closing is told to the inbox.
+    """
 
     seq: int
     step_key: str
@@ -63,6 +66,7 @@ class MakeTask:
     due_at: Instant | None
     reminder_at: Instant | None = None
     recipient: str | None = None
+    awaited: bool = False
     payload: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -267,6 +267,7 @@ class Step:
     expires_after_ms: Millis | None = None
     max_lateness: MaxLateness | None = None
     reset_on_interaction: bool = False
+    require_approval: bool = False
     sender: str = ""
     template: str = ""
     content: Content = field(default_factory=Content)

@@ -25,6 +25,18 @@ FLAG_VARS = 1
 FLAG_AMBIGUOUS = 2
 """`due_step.flags`: an earlier attempt's outcome is unknown."""
 
+FLAG_WAITING = 4
+"""`due_step.flags`: the step has begun and waits for an answer or an event; judge it again."""
+
+FLAG_APPROVED = 8
+"""`due_step.flags`: a person approved the message, as it stands in its task."""
+
+FLAG_POKED = 16
+"""`due_step.flags`: what a waiting step waits for came while it was leased."""
+
+FLAG_ASKED = FLAG_WAITING | FLAG_APPROVED
+"""The lease brings the task that was made for the step."""
+
 
 class LaneKey(NamedTuple):
     """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
@@ -57,11 +69,21 @@ class DueKey(NamedTuple):
 
 
 @dataclass(slots=True)
+class Asked:
+    """The task that a step made for a person; its payload holds what may have been edited."""
+
+    state: str
+    payload: dict[str, object]
+    created_at: Instant
+
+
+@dataclass(slots=True)
 class Leased:
     """A granted step with its facts. `attrs`, `company`, `vars` are parsed JSON objects.
 
     `counted`: it took one of the cap of `local_date`. `tags`, `lists`, `events`, `company`,
-    `vars` and `started_at` are read only where the version needs them (`Needs`).
+    `vars`, `started_at` and `run_owner` are read only where the version needs them (`Needs`),
+    `asked` only for a step that waits for an answer or had one.
     """
 
     account_id: int
@@ -98,6 +120,8 @@ class Leased:
     frozen: dict[str, object] = field(default_factory=dict)
     tolled: bool = False
     """It was granted one of the account's quota of actions."""
+    run_owner: str | None = None
+    asked: Asked | None = None
 
 
 class Needs(IntEnum):
@@ -107,11 +131,12 @@ class Needs(IntEnum):
     TAGS = 1 << 17
     LISTS = 1 << 18
     EVENTS = 1 << 19
-    START = 1 << 20
+    START = 1 << 20  # when the run began, and whose it is
     COUNTED = 1 << 21  # takes one of the account's daily cap
     EMAIL = 1 << 22  # sends an email: its address must not be suppressed
     SMS = 1 << 23
     PAID = 1 << 24  # what its messages were charged, and their frozen texts
+    ASKED = 1 << 25  # the task of a step that waits, set by the lease itself
 
 
 class LogState(IntEnum):

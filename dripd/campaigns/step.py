@@ -39,8 +39,8 @@ from dripd.campaigns.settings import read_window
 from dripd.scheduler.due import Delay, Timing
 
 PERFORMED = frozenset(
-    {"email", "sms", "delay", "custom_task", "tag_add", "tag_remove"}
-    | {"list_add", "list_remove", "update", "move", "end"}
+    {"email", "sms", "delay", "tag_add", "tag_remove", "list_add", "list_remove", "update"}
+    | {"custom_task", "task", "call_task", "manual_email", "move", "end"}
 )
 """The kinds that this version can perform; any other is refused."""
 
@@ -245,13 +245,13 @@ def _on_unable(reading: _Reading, default: str) -> str:
 
 def _message(reading: _Reading) -> dict[str, object]:
     section = reading.section
-    section.later("require_approval", harmless=False)
     campaigns = reading.campaign.sender
     fits = ("@" in campaigns) is (reading.kind == "email")
     return {
         "sender": section.take("sender", filled, campaigns if fits else ""),
         "template": section.take("template", filled, ""),
         "track": _track(section),
+        "require_approval": section.take("require_approval", flag, default=False),
     }
 
 
@@ -292,9 +292,9 @@ def _no_reply_after(value: object) -> Any:
 def _manual(reading: _Reading) -> dict[str, object]:
     section, policy = reading.section, reading.policy
     blocking = policy.blocking.get(reading.kind, False)
-    own_key = section.values.get("key", "")
+    label = section.values.get("name") or section.values.get("key", "")
     return {
-        "title": section.take("title", content, str(section.values.get("name") or own_key)),
+        "title": section.take("title", content, str(label)),
         "text": section.take("text", content, ""),
         "assignee": section.take("assignee", filled, ""),
         "due_ms": section.take("due", duration, None),
@@ -304,6 +304,21 @@ def _manual(reading: _Reading) -> dict[str, object]:
         "on_timeout": section.take("on_timeout", word("continue", "exit"), "continue"),
         "notify": section.take("notify", flag, None),
     }
+
+
+def _manual_email(reading: _Reading) -> dict[str, object]:
+    """A draft for a person to send: its subject is the title unless the step has one."""
+    section = reading.section
+    draft = _resolved(reading, read_content(section))
+    found = {
+        **_manual(reading),
+        "template": section.take("template", filled, ""),
+        "content": draft,
+        "text": "",
+    }
+    if not section.given("title") and draft.subject:
+        found["title"] = draft.subject
+    return found
 
 
 def _tag(reading: _Reading) -> dict[str, object]:
@@ -391,6 +406,7 @@ _OWN: Mapping[str, Callable[[_Reading], dict[str, object]]] = MappingProxyType(
         **dict.fromkeys(("tag_add", "tag_remove"), _tag),
         **dict.fromkeys(("list_add", "list_remove"), _list),
         **dict.fromkeys(MANUAL_KINDS, _manual),
+        "manual_email": _manual_email,
     }
 )
 """What each kind has besides the common keys."""

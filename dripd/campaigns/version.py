@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
-from dripd.campaigns.enrollment import LaneClass, LaneKey, Needs
+from dripd.campaigns.enrollment import FLAG_APPROVED, LaneClass, LaneKey, Needs
+from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.template import Kind, Template, compile_template, normalise
 from dripd.campaigns.tracking import (
     LINK_SLOT,
@@ -45,6 +46,9 @@ KIND_BITS: Mapping[str, int] = {
 }
 """`event_in.kind_bit` of the schema."""
 
+TASK_CLOSED = "task_closed"
+"""What dripd tells itself when a task that a run waits for is closed."""
+
 ALWAYS = KIND_BITS["reply"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
 ALWAYS |= KIND_BITS["bounce"] | KIND_BITS["contact_erased"]
 """Kinds that no lease passes, whatever the version says."""
@@ -62,6 +66,7 @@ STEP_NEEDS: Mapping[str, Needs] = {
     "tag_remove": Needs.TAGS,
     "list_add": Needs.LISTS,
     "list_remove": Needs.LISTS,
+    **dict.fromkeys(MANUAL_KINDS, Needs.START),
 }
 
 
@@ -177,20 +182,32 @@ class Version:
         numbers = (no for no, step in enumerate(self.steps) if step.is_message)
         return next(numbers, len(self.steps))
 
-    def lane_key(
-        self, step_no: int, contact_zone: str | None, zones: Container[str]
-    ) -> LaneKey:
-        """The lane in which a step waits. *zones*: the IANA names that exist."""
+    def sends(self, step_no: int, flags: int = 0) -> bool:
+        """Does the step send now? A message that a person must approve is a task until then."""
         step = self.steps[step_no]
-        kind = LaneClass.INTERNAL
-        if step.is_message:
+        return step.is_message and (not step.require_approval or bool(flags & FLAG_APPROVED))
+
+    def lane_key(
+        self, step_no: int, contact_zone: str | None, zones: Container[str], flags: int = 0
+    ) -> LaneKey:
+        """The lane in which a step waits. *zones*: the IANA names that exist.
+
+        Approval is asked for when the step is due, whatever the window of its message.
+        """
+        if not self.sends(step_no, flags):
+            calendar = "" if self.steps[step_no].is_message else self._calendars[step_no]
+            kind, channel = LaneClass.INTERNAL, ""
+        else:
+            calendar = self._calendars[step_no]
             first = step_no <= self.first_message
             kind = LaneClass.FIRST if first else LaneClass.FOLLOW_UP
-        calendar = self._calendars[step_no]
+            channel = self.steps[step_no].kind
         zone = "account" if not calendar else self._zone(contact_zone, zones)
-        return LaneKey(
-            self.campaign_id, int(kind), step.kind if step.is_message else "", calendar, zone
-        )
+        return LaneKey(self.campaign_id, int(kind), channel, calendar, zone)
+
+    def calendar(self, step_no: int) -> str:
+        """The window that the step is held to, as a lane has it."""
+        return self._calendars[step_no]
 
     def zone_name(self, contact_zone: str | None, zones: Container[str]) -> str:
         """The zone in which this version reads times of day, "account" for the account's."""
@@ -199,7 +216,8 @@ class Version:
     def _mask(self, channel: str) -> int:
         bits = self.stops_on | self.asks_of
         for no, step in enumerate(self.steps):
-            if (step.kind if step.is_message else "") == channel:
+            own = step.kind if step.is_message else ""
+            if own == channel or (step.require_approval and not channel):
                 bits |= self._needs(no)
         if channel == "email" and self.definition.policy.cap == "plan":
             bits |= Needs.COUNTED
@@ -213,6 +231,8 @@ class Version:
         """The facts beyond the contact that a step reads, and the timing of the next one."""
         step = self.steps[step_no]
         bits = int(STEP_NEEDS.get(step.kind, 0))
+        if step.require_approval:
+            bits |= Needs.START
         if step.when is not None:
             for need in step.when.needs:
                 bits |= CONDITION_NEEDS.get(need, 0)

@@ -31,9 +31,7 @@ def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
     for name, content in definition.templates.items():
         yield member("templates", name), content
     for path, step in steps_of(definition):
-        if step.kind in MANUAL_KINDS:
-            yield path, Content(subject=step.title, text=step.text)
-        elif not step.template:
+        if not step.template:
             yield path, step.content
 
 
@@ -41,13 +39,15 @@ def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
     kinds: tuple[tuple[str, Kind], ...] = (
         ("subject", "header"), ("text", "text"), ("html", "html"),
     )  # fmt: skip
-    tasks = {path for path, _ in steps_of(definition, *MANUAL_KINDS)}
     for path, content in _contents(definition):
         for name, kind in kinds:
-            source = getattr(content, name)
-            if source:
-                written = "title" if path in tasks and name == "subject" else name
-                yield f"{path}.{written}", source, kind
+            if source := getattr(content, name):
+                yield f"{path}.{name}", source, kind
+    for path, step in steps_of(definition, *MANUAL_KINDS):
+        if step.title and step.title != step.content.subject:
+            yield f"{path}.title", step.title, "text"
+        if step.text:
+            yield f"{path}.text", step.text, "text"
 
 
 def uncompilable(definition: Definition, _known: Known) -> Iterator[Fault]:

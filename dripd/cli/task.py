@@ -36,6 +36,25 @@ def done(ask: Ask, task_id: int, text: str | None) -> int:
     return ask.show("task.done", id=task_id, text=text)
 
 
+@task.command("approve")
+@click.argument("task_id", metavar="ID", type=int)
+@changing
+def approve(ask: Ask, task_id: int) -> int:
+    """Let a message leave as its draft now stands."""
+    return ask.show("task.approve", id=task_id)
+
+
+@task.command("edit")
+@click.argument("task_id", metavar="ID", type=int)
+@click.option("--subject")
+@click.option("--text")
+@click.option("--html")
+@changing
+def edit(ask: Ask, task_id: int, **given: object) -> int:
+    """Change the draft of a message that waits for approval, or for somebody to send it."""
+    return ask.show("task.edit", id=task_id, **given)
+
+
 @task.command("cancel")
 @click.argument("task_id", metavar="ID", type=int)
 @changing

@@ -92,6 +92,8 @@ def _work(room: Room) -> dict[str, Handler]:
         "task.list": room.reading(desk_work.list_tasks),
         "task.done": room.changing(desk_work.finish_task),
         "task.cancel": room.changing(desk_work.cancel_task),
+        "task.approve": room.changing(desk_work.approve_task),
+        "task.edit": room.changing(desk_work.edit_task),
         "task.assign": room.changing(desk_work.assign_task),
         "notification.list": room.reading(desk_work.list_notifications),
         "notification.read": room.changing(desk_work.read_notification),

@@ -21,4 +21,6 @@ class DeskJudge:
 
     def lane(self, leased: Leased) -> LaneKey:
         version = self._directory.version(leased.cv_id)
-        return version.lane_key(leased.step_no, leased.timezone, self._directory.zones)
+        return version.lane_key(
+            leased.step_no, leased.timezone, self._directory.zones, leased.flags
+        )

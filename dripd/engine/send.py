@@ -46,14 +46,14 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
         if version is None or leased.step_no >= len(version.steps):
             _settle_unreadable(pipe, leased)
             continue
-        step = version.steps[leased.step_no]
-        if not step.is_message:
+        if not version.sends(leased.step_no, leased.flags):
             quota = quota_of(pipe, leased, version)
             if quota is None:
                 _perform(pipe, leased, now)
             else:
                 counted.append((leased, ask_for_step(leased, version, quota)))
             continue
+        step = version.steps[leased.step_no]
         sender = pipe.directory.sender(
             leased.account_id, step.kind, step.sender, leased.contact_id
         )

@@ -58,7 +58,7 @@ def _settle(pipe: Pipeline, leased: Leased) -> None:
     event: StepEvent = Deferred(reason="daemon_died", until=None)
     sent = None
     leased.counted = False  # nothing is refunded: what left counts, internal steps took nothing
-    if step.is_message:
+    if version.sends(leased.step_no, leased.flags):
         event = Unknown(reason="daemon_died")
         to = address_of(leased, step.kind, version.definition.field_map)
         sender = pipe.directory.sender(

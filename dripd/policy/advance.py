@@ -145,7 +145,9 @@ def _stay(
     leased: Leased, version: Version, rooms: Rooms, *, due_at: Instant, attempt: int
 ) -> Change:
     """The same step again, lease and cap given back."""
-    lane, _, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
+    lane, _, _ = step_times(
+        rooms, version, leased.step_no, leased.account_id, leased.timezone, leased.flags
+    )
     step = Next(
         due_at=due_at,
         lane=lane,

@@ -14,13 +14,14 @@ from typing import Protocol
 
 from dripd.campaigns.definition import ExitRule, Match
 from dripd.campaigns.enrollment import HELD_LANE, RunStatus
-from dripd.campaigns.version import Version, kind_bit
+from dripd.campaigns.version import TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
     MoveDue,
+    Poke,
     Refuse,
     Release,
     Request,
@@ -106,9 +107,18 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     if reset is not None:
         batch.dues[run.enrollment_id] = reset.due_at
         batch.effects.append(reset)
-    if mends(event, run):
-        lane, _, _ = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
-        batch.effects.append(Release(run.enrollment_id, lane))
+    if mends(event, run) or answers(event, run):
+        batch.effects.append(_wake(run, version, rooms))
+
+
+def _wake(run: RunRow, version: Version, rooms: Rooms) -> Release | Poke:
+    """Let the step be judged again: now, or once the lease on it is over."""
+    if run.leased:
+        return Poke(run.enrollment_id)
+    lane, _, _ = step_times(
+        rooms, version, run.step_no, run.account_id, run.timezone, run.flags
+    )
+    return Release(run.enrollment_id, lane)
 
 
 def concerned(event: EventRow, runs: Mapping[int, list[RunRow]]) -> Iterator[RunRow]:
@@ -253,7 +263,22 @@ MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
 def mends(event: EventRow, run: RunRow) -> bool:
     """May the event have put right what holds the run? It is then judged anew."""
     held = run.hold_reason or ""
+    if run.leased:
+        return False
     return event.kind in {"field_changed", "status_changed"} and held.startswith(MENDABLE)
+
+
+DECIDED = frozenset({"approval", "task"})
+"""Holds that a person's decision releases."""
+
+
+def answers(event: EventRow, run: RunRow) -> bool:
+    """Is it the task that the run waits for which was closed?"""
+    return (
+        event.kind == TASK_CLOSED
+        and event.enrollment_id == run.enrollment_id
+        and (run.leased or run.hold_reason in DECIDED)
+    )
 
 
 def _requests(event: EventRow, rooms: InboxRooms) -> list[InboxEffect]:

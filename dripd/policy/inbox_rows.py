@@ -57,6 +57,7 @@ class RunRow:
     hold_reason: str | None
     conversation_ref: str | None
     timezone: str | None
+    flags: int = 0
     soft_bounces: int = 0
     attrs: Mapping[str, object] = field(default_factory=dict)
     """Of the contact, read for the person whom an end is told to."""
@@ -84,10 +85,17 @@ class MoveDue:
 
 @dataclass(slots=True)
 class Release:
-    """What held this one run has been put right: its step is due now, in `lane`."""
+    """What held this one run was put right, or what it waits for came: due now, in `lane`."""
 
     enrollment_id: int
     lane: LaneKey
+
+
+@dataclass(slots=True)
+class Poke:
+    """What a step waits for came while it is leased: it is judged again after that."""
+
+    enrollment_id: int
 
 
 @dataclass(slots=True)
@@ -112,4 +120,4 @@ class Refuse:
     reason: str
 
 
-InboxEffect: TypeAlias = EndRun | MoveDue | Release | Suppress | Request | Refuse
+InboxEffect: TypeAlias = EndRun | MoveDue | Release | Poke | Suppress | Request | Refuse

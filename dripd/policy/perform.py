@@ -7,23 +7,34 @@ step that makes an event its own version listens to.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from dripd.billing.ledger import Ask
 from dripd.campaigns.definition import Step
-from dripd.campaigns.enrollment import Change, End, Leased, LogRow, LogState, Next
+from dripd.campaigns.enrollment import (
+    FLAG_APPROVED,
+    FLAG_ASKED,
+    Change,
+    LaneKey,
+    Leased,
+    LogRow,
+    LogState,
+    Next,
+)
 from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
-from dripd.campaigns.links import Links, Told
+from dripd.campaigns.links import Links
 from dripd.campaigns.sms import segments, truncate
-from dripd.campaigns.template import render
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
 from dripd.policy.advance import COMPLETED, follow
-from dripd.policy.deeds import PERFORMERS, Pass, unrendered
-from dripd.policy.facts import address_of, condition_facts, is_address, lookup
+from dripd.policy.deeds import PERFORMERS
+from dripd.policy.facts import address_of, condition_facts, is_address
+from dripd.policy.performance import Outcome, Pass, Waiting
 from dripd.policy.rooms import Rooms, Sender, step_times
-from dripd.policy.watching import own_words
+from dripd.policy.tasks import approval
+from dripd.policy.watching import Words, render_words
 
 CHAIN_MOST = 5_000
 """Internal steps performed in one pass: more go on in the next, so that none holds up a batch."""
@@ -111,33 +122,26 @@ def _render(
     now: Instant,
     rooms: Rooms,
 ) -> Ready | Held:
-    if leased.frozen.get(step.key):
-        return _frozen(leased, version, step, sender, to)
-    content = version.contents[leased.step_no]
-    parts: list[str] = []
-    reader = lookup(leased)
-    _, zone, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
-    missing = version.definition.policy.missing_tag
     links = rooms.links(sender)
-    if links is not None and content.tracked is not None:
-        content = content.tracked
-    if content.asks_ours:
-        postal = rooms.postal_address(leased.account_id)
-        told = Told(leased.account_id, leased.enrollment_id, leased.seq, now)
-        own = own_words(content, reader, zone, missing, links, told, postal)
-        if isinstance(own, Held):
-            return own
-        reader = own
-    for template in (content.subject, content.text, content.html):
-        part = render(template, reader, zone, missing=missing)
-        if not isinstance(part, str):
-            return unrendered(part)
-        parts.append(part)
-    subject, text, html = parts
+    draft = leased.asked.payload if leased.flags & FLAG_APPROVED and leased.asked else None
+    if draft is None and leased.frozen.get(step.key):
+        return _frozen(leased, version, step, sender, to)
+    words: Words | Held | None = None if draft is None else _approved_words(draft)
+    if words is None or words == render_words(leased, version, now, rooms, links):
+        words = render_words(leased, version, now, rooms, links, watched=True)
+    if isinstance(words, Held):
+        return words
+    subject, text, html = words
     ready = Ready(leased, version, step.kind, sender, to, subject, text, html, None)
     if step.kind != "email":
         return _fit(ready, version)
     return _unsubscribable(ready, version.definition.klass, links)
+
+
+def _approved_words(draft: Mapping[str, object]) -> Words:
+    """A message as it was approved, with what was edited; its subject stays one line."""
+    subject, text, html = (str(draft.get(name) or "") for name in ("subject", "text", "html"))
+    return " ".join(subject.split()), text, html
 
 
 def _unsubscribable(ready: Ready, klass: str, links: Links | None) -> Ready | Held:
@@ -184,13 +188,14 @@ def chain(
     here = Pass(leased, version, now, rooms, [], [], leased.seq)
     step_no = leased.step_no
     while True:
-        end = _perform_one(here, step_no)
+        verdict = _perform_one(here, step_no)
+        if isinstance(verdict, Held | Waiting):
+            stays = _held(here, step_no, verdict)
+            return Change(leased=leased, log=here.log, next=stays, effects=here.effects)
+        here.log.append(_log(here, step_no, verdict))
         here.seq += 1
-        if isinstance(end, Held):
-            held = _held(here, step_no, end)
-            return Change(leased=leased, log=here.log, next=held, effects=here.effects)
-        if end is not None:
-            return Change(leased=leased, log=here.log, end=end, effects=here.effects)
+        if verdict.end is not None:
+            return Change(leased=leased, log=here.log, end=verdict.end, effects=here.effects)
         after = follow(version, step_no, now, leased, rooms, here.seq)
         if after is None:
             return Change(leased=leased, log=here.log, end=COMPLETED, effects=here.effects)
@@ -204,51 +209,65 @@ def _breaks_off(here: Pass, step_no: int, after: Next) -> bool:
     version = here.version
     return bool(
         after.due_at > here.now
-        or version.steps[after.step_no].is_message
+        or version.sends(after.step_no)
         or here.told & (version.stops_on | version.asks_of)
         or after.lane != _lane_of(here, step_no)
     )
 
 
-def _held(here: Pass, step_no: int, event: Held) -> Next:
-    """The step that cannot be performed waits by itself; those before it are done."""
-    return Next(
-        due_at=here.leased.due_at,
+def _held(here: Pass, step_no: int, verdict: Held | Waiting) -> Next:
+    """The step that cannot be performed yet waits; those before it are done.
+
+    One that waits until some instant stands in its lane at that instant, any other by itself.
+    """
+    leased = here.leased
+    held = Next(
+        due_at=leased.due_at,
         lane=None,
         step_no=step_no,
-        seq=here.seq - 1,
-        flags=here.leased.flags,
-        hold_reason=event.reason,
+        seq=here.seq,
+        flags=leased.flags & ~FLAG_ASKED,
+        hold_reason=verdict.reason,
     )
+    if isinstance(verdict, Waiting):
+        held.flags |= verdict.flags
+        if verdict.until is not None:
+            held.due_at = Instant(max(verdict.until, here.now))
+            held.lane = _lane_of(here, step_no, verdict.flags)
+            held.release_at = held.due_at if verdict.reason else None
+    return held
 
 
-def _lane_of(here: Pass, step_no: int) -> object:
-    """The lane of the step just performed: a chain does not pass from one window to another."""
+def _lane_of(here: Pass, step_no: int, flags: int = 0) -> LaneKey:
+    """The lane of a step: a chain does not pass from one window to another."""
+    leased = here.leased
     lane, _, _ = step_times(
-        here.rooms, here.version, step_no, here.leased.account_id, here.leased.timezone
+        here.rooms, here.version, step_no, leased.account_id, leased.timezone, flags
     )
     return lane
 
 
-def _perform_one(here: Pass, step_no: int) -> End | Held | None:
-    """Perform one internal step; an `End` where the run ends with it."""
+def _perform_one(here: Pass, step_no: int) -> Outcome | Waiting | Held:
+    """Perform one internal step; what has begun is not asked again whether it should."""
     step = here.version.steps[step_no]
-    late = here.now - here.leased.due_at if step_no == here.leased.step_no else 0
-    skipped = _passed_over(step, here.leased, late)
-    if skipped is not None:
-        here.log.append(_log(here, step_no, LogState.SKIPPED, skipped.reason))
-        return None
-    outcome = PERFORMERS[step.kind](here, step, step_no)
-    if isinstance(outcome, Held):
-        return outcome
-    if isinstance(outcome, Skipped):
-        here.log.append(_log(here, step_no, LogState.SKIPPED, outcome.reason))
-        return None
-    here.log.append(_log(here, step_no, LogState.DONE, outcome[0]))
-    return outcome[1]
+    if not here.resumes(step_no):
+        late = here.now - here.leased.due_at if step_no == here.leased.step_no else 0
+        skipped = _passed_over(step, here.leased, late)
+        if skipped is not None:
+            return Outcome(skipped.reason, state=LogState.SKIPPED)
+    perform_it = approval if step.is_message else PERFORMERS[step.kind]
+    verdict = perform_it(here, step, step_no)
+    if isinstance(verdict, Skipped):
+        return Outcome(verdict.reason, state=LogState.SKIPPED)
+    return verdict
 
 
-def _log(here: Pass, step_no: int, state: LogState, reason: str | None) -> LogRow:
+def _log(here: Pass, step_no: int, outcome: Outcome) -> LogRow:
     return LogRow(
-        seq=here.seq, step_no=step_no, state=state, at=here.now, reason=reason or None
+        seq=here.seq,
+        step_no=step_no,
+        state=outcome.state,
+        at=here.now,
+        channel=outcome.channel,
+        reason=outcome.reason or None,
     )

@@ -77,12 +77,17 @@ class Rooms(Protocol):
 
 
 def step_times(
-    rooms: Rooms, version: Version, step_no: int, account_id: int, contact_zone: str | None
+    rooms: Rooms,
+    version: Version,
+    step_no: int,
+    account_id: int,
+    contact_zone: str | None,
+    flags: int = 0,
 ) -> tuple[LaneKey, tzinfo, Window | None]:
     """The lane of a step, the zone of its times of day, and its window."""
-    lane = version.lane_key(step_no, contact_zone, rooms.zones)
+    lane = version.lane_key(step_no, contact_zone, rooms.zones, flags)
     zone = rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
-    return lane, zone, rooms.window(account_id, lane.calendar)
+    return lane, zone, rooms.window(account_id, version.calendar(step_no))
 
 
 def due_of(

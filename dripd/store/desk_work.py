@@ -31,6 +31,34 @@ async def finish_task(conn: Conn, call: Call, args: p.TaskDone) -> Deed:
     return await _close_task(conn, call, args.id, "done", args.text)
 
 
+async def approve_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
+    """The message leaves as its draft now stands."""
+    old = await _lock_task(conn, args.id)
+    if old["kind"] != "approval":
+        raise Conflict(
+            f"task {args.id} is no approval but {old['kind']}", hint="dripd task done closes it"
+        )
+    return await _close_task(conn, call, args.id, "done", None)
+
+
+DRAFTED = frozenset({"approval", "manual_email"})
+"""Tasks whose payload is a draft."""
+
+
+async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
+    """Change the draft of an open task; the template stays as it is."""
+    old = await _lock_task(conn, args.id)
+    if old["state"] != "open":
+        raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is edited")
+    if old["kind"] not in DRAFTED:
+        raise Conflict(f"task {args.id} has no draft to edit", hint="it is no message")
+    given = {"subject": args.subject, "text": args.text, "html": args.html}
+    edited = {name: value for name, value in given.items() if value is not None}
+    changed = any(old["payload"].get(name) != value for name, value in edited.items())
+    row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
+    return _task_deed(row, changed=changed)
+
+
 async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
     return await _close_task(conn, call, args.id, "cancelled", None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from dripd.campaigns.version import TASK_CLOSED
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.store.memory_rows import Contact, ContactList, Mark, Suppression
@@ -98,6 +99,23 @@ def change_contact(
     tables.contacts.change((account_id, contact_id), attrs=after, **columns)
     if contact.erased_at is None:
         _tell_changes(tables, contact, before)
+
+
+def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> None:
+    """An open task is closed; the inbox hears of one that a run waits for."""
+    key = (account_id, task_id)
+    task = tables.tasks[key]
+    if task.state != "open":
+        return
+    tables.tasks.change(key, state=state, closed_at=tables.now())
+    if task.awaited:
+        tables.tell(
+            account_id,
+            TASK_CLOSED,
+            contact_id=task.contact_id,
+            payload={"task_id": task_id},
+            delivery_id=f"{task.enrollment_id}-{task.seq}",
+        )
 
 
 def _told_of(contact: Contact) -> dict[str, object]:

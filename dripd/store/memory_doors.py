@@ -20,6 +20,7 @@ from dripd.store.memory_changes import (
     add_suppression,
     add_tag,
     change_contact,
+    close_task,
     make_list,
     remove_place,
     remove_tag,
@@ -331,6 +332,11 @@ class Doors:
         self._tables.usage.add(
             number, Usage(id=number, account_key=account_key, source=source, n=n)
         )
+        self._commit()
+
+    def close_task(self, account_id: int, task_id: int, state: str) -> None:
+        """What an UPDATE of `task.state` does; a run that waits for it is told."""
+        close_task(self._tables, account_id, task_id, state)
         self._commit()
 
     def sink_rule(self, recipient_like: str, answer: str, *, times: int | None = None) -> None:

@@ -8,13 +8,22 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from dripd.campaigns.enrollment import HELD_LANE, DueKey, End, RunStatus
+from dripd.campaigns.enrollment import (
+    FLAG_POKED,
+    FLAG_WAITING,
+    HELD_LANE,
+    DueKey,
+    End,
+    RunStatus,
+)
+from dripd.campaigns.version import TASK_CLOSED
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
     MoveDue,
+    Poke,
     Refuse,
     Release,
     Request,
@@ -26,7 +35,7 @@ from dripd.store.memory_changes import add_suppression, change_contact
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import end_run, notify
 from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
-from dripd.store.memory_tables import Tables
+from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.protocol import Digest, Digested
 
 CHANNELS = {1: "email", 2: "sms"}
@@ -65,6 +74,8 @@ def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: in
     for effect in effects:
         if isinstance(effect, Release) and effect.enrollment_id not in done.stopped:
             _release(tables, account_id, effect, done)
+        elif isinstance(effect, Poke):
+            _poke(tables, account_id, effect)
     _log(tables, events, effects)
     return done
 
@@ -125,7 +136,7 @@ def _unresolved(
 ) -> str | None:
     if not account_id:
         return "unknown_account"
-    if not row.kind_bit:
+    if not row.kind_bit and row.kind != TASK_CLOSED:
         return "bad_request:kind"
     if row.kind_bit & interest and not contacts:
         return "unknown_contact"
@@ -144,14 +155,14 @@ def _list_key(tables: Tables, row: EventIn, account_id: int) -> str | None:
 
 def _enrollment_of(row: EventIn) -> int | None:
     """The run that the event names by a delivery."""
-    if row.delivery_id is None or row.subject is None or row.subject[0] != "run":
-        return None
-    return int(row.subject[1])
+    found = DELIVERY_ID.match(row.delivery_id or "")
+    return int(found[1]) if found else None
 
 
 def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -> Iterable[int]:
     """Whom the event concerns: by id, else delivery, else conversation, else address."""
-    if not row.kind_bit & interest or not account_id:
+    wanted = row.kind_bit & interest or row.kind == TASK_CLOSED
+    if not wanted or not account_id:
         return []
     if row.contact_id is not None:
         return [row.contact_id] if (account_id, row.contact_id) in tables.contacts else []
@@ -218,6 +229,7 @@ def _run_row(tables: Tables, run: Run) -> RunRow:
         started_at=run.started_at,
         leased=step.claim_id is not None,
         hold_reason=run.hold_reason,
+        flags=step.flags,
         conversation_ref=run.conversation_ref,
         timezone=contact.timezone if contact is not None else None,
         soft_bounces=_soft_bounces(tables, run),
@@ -314,15 +326,25 @@ def _move(tables: Tables, before: RunRow | None, move: MoveDue, done: Digested) 
 
 
 def _release(tables: Tables, account_id: int, release: Release, done: Digested) -> None:
-    """A run whose hold was put right comes up at once, in its lane."""
+    """A run whose hold was put right, or whose answer came, comes up at once in its lane."""
     key = (account_id, release.enrollment_id)
     number = tables.lane_of(account_id, release.lane)
     row = tables.due.get(key)
-    if row is None or row.claim_id is not None or row.lane != HELD_LANE:
+    if row is None or row.claim_id is not None:
+        return
+    if row.lane != HELD_LANE and not row.flags & FLAG_WAITING:
         return
     tables.due.change(key, lane=number, due_at=tables.now())
     tables.runs.change(key, hold_reason=None, release_at=None)
     done.moved.append(DueKey(account_id, number, row.due_at, row.enrollment_id, row.cv_id))
+
+
+def _poke(tables: Tables, account_id: int, poke: Poke) -> None:
+    """What a step waits for came while it is leased: record will let it be judged again."""
+    key = (account_id, poke.enrollment_id)
+    row = tables.due.get(key)
+    if row is not None and row.claim_id is not None:
+        tables.due.change(key, flags=row.flags | FLAG_POKED)
 
 
 def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffect]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from dripd.campaigns.enrollment import FLAG_VARS, Leased, Needs
+from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs
 from dripd.clock import Instant
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep
 from dripd.store.memory_tables import Tables
@@ -162,15 +162,17 @@ def _suppressed(tables: Tables, contact: Contact, mask: int) -> bool:
 
 def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> None:
     """What the versions of some steps look at beyond the contact."""
-    if not mask & READS and not leased.flags & FLAG_VARS:
+    if not mask & READS and not leased.flags & (FLAG_VARS | FLAG_ASKED):
         return
     run = tables.runs[leased.account_id, leased.enrollment_id]
     who = (leased.account_id, leased.contact_id)
-    leased.started_at = run.started_at
     if mask & Needs.PAID and run.paid is not None:
         messages: Any = run.paid["messages"]
         leased.paid = copy.deepcopy(messages)
         leased.frozen = copy.deepcopy(run.frozen) if run.frozen else {}
+    leased.started_at, leased.run_owner = run.started_at, run.owner
+    if leased.flags & FLAG_ASKED:
+        leased.asked = _asked_of(tables, leased)
     leased.vars = copy.deepcopy(run.vars or {})
     company = tables.companies.get((leased.account_id, contact.company_id or 0))
     if mask & Needs.COMPANY and company is not None:
@@ -182,6 +184,16 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
         leased.lists = frozenset(tables.lists[key[0], key[2]].key for key in lists)
     if mask & Needs.EVENTS:
         leased.events = _events_of(tables, leased, run.started_at)
+
+
+def _asked_of(tables: Tables, leased: Leased) -> Asked | None:
+    """The latest task that the run made, up to this step."""
+    for seq in range(leased.seq, 0, -1):
+        task_id = tables.task_of_step.get((leased.account_id, leased.enrollment_id, seq))
+        if task_id is not None:
+            task = tables.tasks[leased.account_id, task_id]
+            return Asked(task.state, copy.deepcopy(task.payload), task.created_at)
+    return None
 
 
 def _events_of(tables: Tables, leased: Leased, since: Instant) -> frozenset[str]:

@@ -140,13 +140,14 @@ def remind(tables: Tables) -> None:
     """Turn reminders whose instant has come into notifications."""
     now = tables.now()
     for task in tables.tasks:
-        if task.state == "open" and task.reminder_at is not None and task.reminder_at <= now:
-            tables.tasks.change((task.account_id, task.id), reminder_at=None)
+        recipient, at = task.recipient, task.reminder_at
+        if task.state == "open" and recipient is not None and at is not None and at <= now:
+            tables.tasks.change((task.account_id, task.id), recipient=None)
             notify(
                 tables,
                 task.account_id,
                 "task_due",
-                task.assignee,
+                recipient,
                 task.enrollment_id,
                 {"title": task.title},
                 task_id=task.id,

@@ -25,7 +25,9 @@ from dripd.campaigns.action import (
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
+    FLAG_POKED,
     FLAG_VARS,
+    FLAG_WAITING,
     HELD_LANE,
     Change,
     DueKey,
@@ -134,6 +136,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
     lane = HELD_LANE
     if step.lane is not None:
         lane = tables.lane_of(leased.account_id, step.lane)
+    poked = tables.due[key].flags & FLAG_POKED
     tables.due.change(
         key,
         due_at=step.due_at,
@@ -141,7 +144,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         step_no=step.step_no,
         seq=step.seq,
         attempt=step.attempt,
-        flags=step.flags | (leased.flags & FLAG_VARS),
+        flags=step.flags | (leased.flags & FLAG_VARS) | poked,
         claim_id=None,
     )
     if step.lane is not None:
@@ -150,6 +153,21 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         )
     if step.hold_reason is not None and tables.runs[key].status is RunStatus.LIVE:
         tables.runs.change(key, hold_reason=step.hold_reason, release_at=step.release_at)
+    elif leased.flags & FLAG_WAITING:
+        tables.runs.change(key, hold_reason=None, release_at=None)
+    if poked and step.flags & FLAG_WAITING and step.step_no == leased.step_no:
+        _wake(unit, change, leased.lane)
+
+
+def _wake(unit: _Unit, change: Change, lane: int) -> None:
+    """What the step waits for came while it was leased: it is judged again at once."""
+    leased, tables = change.leased, unit.tables
+    key = (leased.account_id, leased.enrollment_id)
+    row = tables.due[key]
+    tables.due.change(key, due_at=tables.now(), lane=lane, flags=row.flags & ~FLAG_POKED)
+    unit.done.moved.append(
+        DueKey(leased.account_id, lane, row.due_at, leased.enrollment_id, leased.cv_id)
+    )
 
 
 def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:
@@ -331,10 +349,13 @@ def _make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
         due_at=effect.due_at,
         reminder_at=effect.reminder_at,
         payload=payload,
+        created_at=tables.now(),
+        recipient=effect.recipient if effect.reminder_at is not None else None,
+        awaited=effect.awaited,
     )
     tables.task_of_step.add(step, task.id)
     tables.tasks.add((leased.account_id, task.id), task)
-    if effect.recipient is not None:
+    if effect.recipient is not None and effect.reminder_at is None:
         notify(tables, task.account_id, "task_due", effect.recipient, task.enrollment_id,
                {"title": task.title}, task_id=task.id)  # fmt: skip
 

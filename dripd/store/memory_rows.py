@@ -353,7 +353,12 @@ class Task:
     due_at: Instant | None
     reminder_at: Instant | None
     payload: dict[str, object]
+    created_at: Instant
     state: str = "open"
+    closed_by: str | None = None
+    closed_at: Instant | None = None
+    recipient: str | None = None
+    awaited: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

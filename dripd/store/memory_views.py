@@ -139,6 +139,7 @@ class Views:
                 "account_id": row.account_id,
                 "contact_id": row.contact_id,
                 "kind": row.kind,
+                "delivery_id": row.delivery_id,
                 "payload": copy.deepcopy(row.payload),
             }
             for row in sorted(self._tables.events, key=lambda row: row.id)

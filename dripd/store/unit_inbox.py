@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 
 from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.version import TASK_CLOSED
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
     MoveDue,
+    Poke,
     Refuse,
     Release,
     Request,
@@ -105,7 +107,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
 def _unresolved(row: Any, account_id: int, interest: int) -> str | None:
     if not account_id:
         return "unknown_account"
-    if not row["kind_bit"]:
+    if not row["kind_bit"] and row["kind"] != TASK_CLOSED:
         return "bad_request:kind"
     if row["kind_bit"] & interest and not row["contact_ids"]:
         return "unknown_contact"
@@ -127,6 +129,7 @@ def _run(row: Any, account_id: int) -> RunRow:
         started_at=row["started_at"],
         leased=row["leased"],
         hold_reason=row["hold_reason"],
+        flags=row["flags"],
         conversation_ref=row["conversation_ref"],
         timezone=row["timezone"],
         soft_bounces=row["soft_bounces"],
@@ -235,7 +238,10 @@ async def _move(
 async def _release(
     conn: Conn, book: LaneBook, account_id: int, effects: Sequence[InboxEffect], done: Digested
 ) -> dict[Wanted, int]:
-    """Runs whose hold was put right come up at once, in their lane."""
+    """Runs whose hold was put right, or whose answer came, come up at once in their lane."""
+    poked = [one.enrollment_id for one in effects if isinstance(one, Poke)]
+    if poked:
+        await conn.execute(sql("poke_leased"), account_id, poked)
     free = {one.enrollment_id: one.lane for one in effects if isinstance(one, Release)}
     free = {e: lane for e, lane in free.items() if e not in done.stopped}
     if not free:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from dripd.campaigns.enrollment import FLAG_VARS, Leased, Needs
+from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs
 from dripd.store.connect import Conn, parse_object
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
@@ -83,9 +83,9 @@ def _leased(row: Any, group: LeaseGroup, key: LeaseKey, claim_id: int) -> Leased
 async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -> None:
     """Read what the versions of some steps look at beyond the contact."""
     wanting = [
-        (leased, mask & READS)
+        (leased, mask & READS | (Needs.ASKED if leased.flags & FLAG_ASKED else 0))
         for leased, mask in zip(granted, masks.values(), strict=True)
-        if mask & READS or leased.flags & FLAG_VARS
+        if mask & READS or leased.flags & (FLAG_VARS | FLAG_ASKED)
     ]
     if not wanting:
         return
@@ -95,6 +95,7 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
         [leased.enrollment_id for leased, _ in wanting],
         [leased.contact_id for leased, _ in wanting],
         [needs for _, needs in wanting],
+        [leased.seq for leased, _ in wanting],
     )
     for row in rows:
         leased = wanting[row["o"] - 1][0]
@@ -106,6 +107,10 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
         leased.events = frozenset(row["events"] or ())
         leased.paid = parse_object(row["paid"])
         leased.frozen = parse_object(row["frozen"])
+        leased.run_owner = row["run_owner"]
+        if row["asked_state"] is not None:
+            payload = parse_object(row["asked_payload"])
+            leased.asked = Asked(row["asked_state"], payload, row["asked_at"])
 
 
 async def _refusals(

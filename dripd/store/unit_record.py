@@ -31,6 +31,7 @@ from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
     FLAG_VARS,
+    FLAG_WAITING,
     HELD_LANE,
     Change,
     DueKey,
@@ -82,6 +83,7 @@ async def record(
     done.refunded = await _refund(conn, applied)
     await _end_runs(conn, [c for c in ending if gone.get(c.leased.enrollment_id, -1) >= 0])
     await _hold(conn, [c for c in moving if c.leased.enrollment_id in moved])
+    await _wait(conn, [c for c in moving if c.leased.enrollment_id in moved], done)
     alive = [c for c in applied if c.leased.enrollment_id not in set(done.stopped)]
     fresh = await _effects(conn, book, losers, alive, decide, done)
     late = [c for c in ordered if c not in applied] if len(applied) < len(ordered) else []
@@ -285,6 +287,27 @@ async def _hold(conn: Conn, changes: list[Change]) -> None:
         await conn.execute(sql("hold_runs"), *map(list, zip(*holds, strict=True)))
 
 
+async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
+    """Waits that are over are no holds; steps whose answer came while they were leased wake."""
+    over = [
+        (c.leased.account_id, c.leased.enrollment_id)
+        for c in changes
+        if c.leased.flags & FLAG_WAITING and c.next is not None and c.next.hold_reason is None
+    ]
+    if over:
+        await conn.execute(sql("end_waits"), *map(list, zip(*over, strict=True)))
+    begun = [
+        (c.leased.account_id, c.leased.enrollment_id, c.leased.lane)
+        for c in changes
+        if c.next is not None
+        and c.next.flags & FLAG_WAITING
+        and c.next.step_no == c.leased.step_no
+    ]
+    if begun:
+        rows = await conn.fetch(sql("wake_poked"), *map(list, zip(*begun, strict=True)))
+        done.moved += [DueKey(*row) for row in rows]
+
+
 async def _keep_evidence(conn: Conn, late: list[Change]) -> None:
     rows = [
         (
@@ -403,6 +426,7 @@ async def _make_tasks(conn: Conn, pairs: Pairs) -> None:
             task.reminder_at,
             orjson.dumps({k: v for k, v in task.payload.items() if k != "campaign"}).decode(),
             task.recipient,
+            task.awaited,
         )
 
 

@@ -32,7 +32,8 @@ SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS req
     EXISTS (SELECT FROM dripd.claim WHERE n > 0) AS claims,
     EXISTS (SELECT FROM dripd.individual_send AS i WHERE i.state = 'leased') AS sends,
     EXISTS (SELECT FROM dripd.park WHERE release_at <= (SELECT dripd.now())) AS parks,
-    EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND reminder_at <= (SELECT dripd.now())) AS reminders,
+    EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
+        AND reminder_at <= (SELECT dripd.now())) AS reminders,
     EXISTS (
         SELECT FROM dripd.lane AS l
         JOIN dripd.account AS a ON a.id = l.account_id AND a.status = 'active' AND a.subscription_active
@@ -61,15 +62,22 @@ SELECT least(
         ) AS due),
     (SELECT min(release_at) FROM dripd.park WHERE release_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.run WHERE hold_reason IS NOT NULL AND release_at > (SELECT dripd.now())),
-    (SELECT min(reminder_at) FROM dripd.task WHERE state = 'open' AND reminder_at > (SELECT dripd.now()))
+    (SELECT min(reminder_at) FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
+        AND reminder_at > (SELECT dripd.now()))
 ) AS at;
 
 -- name: remind :exec
--- Reminders whose instant has come.
-WITH told AS (
-    UPDATE dripd.task SET reminder_at = NULL
-    WHERE state = 'open' AND reminder_at <= (SELECT dripd.now())
-    RETURNING account_id, id, enrollment_id, assignee, title
+-- Reminders whose instant has come: who is to be told is told once.
+WITH due AS (
+    SELECT account_id, id, recipient
+    FROM dripd.task
+    WHERE state = 'open' AND recipient IS NOT NULL AND reminder_at <= (SELECT dripd.now())
+    FOR UPDATE SKIP LOCKED
+), told AS (
+    UPDATE dripd.task AS t SET recipient = NULL
+    FROM due
+    WHERE t.account_id = due.account_id AND t.id = due.id
+    RETURNING t.account_id, t.id, t.enrollment_id, due.recipient, t.title
 )
 INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
-SELECT account_id, 'task_due', assignee, enrollment_id, id, jsonb_build_object('title', title) FROM told;
+SELECT account_id, 'task_due', recipient, enrollment_id, id, jsonb_build_object('title', title) FROM told;

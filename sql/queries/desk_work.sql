@@ -37,6 +37,16 @@ WHERE account_id = $1::int4
 RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title,
     assignee, category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at;
 
+-- name: edit_task :one
+-- The draft of an open task, as it is to be from now on.
+--   $1 account  $2 id  $3 what of the payload is new
+UPDATE dripd.task
+SET payload = payload || $3::jsonb
+WHERE account_id = $1::int4
+    AND id = $2::int8
+RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title,
+    assignee, category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at;
+
 -- name: assign_task :one
 --   $1 account  $2 id  $3 to
 UPDATE dripd.task

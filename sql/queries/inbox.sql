@@ -23,7 +23,7 @@ LIMIT $2::int4;
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     e.payload::text AS payload, e.contact_id,
-    CASE WHEN e.kind_bit & $3::int4 = 0 THEN '{}'
+    CASE WHEN e.kind_bit & $3::int4 = 0 AND e.kind IS DISTINCT FROM 'task_closed' THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
         WHEN e.delivery_id LIKE 'i-%' THEN ARRAY(SELECT i.contact_id FROM dripd.individual_send AS i
@@ -80,7 +80,7 @@ SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS 
 --   $1 account int  $2 contacts bigint[]
 -- locks: due_step rows, in the order of their key
 SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
-    r.conversation_ref, d.step_no, d.seq, d.lane, d.due_at, d.claim_id IS NOT NULL AS leased,
+    r.conversation_ref, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.claim_id IS NOT NULL AS leased,
     p.timezone, p.attrs::text AS attrs,
     (SELECT count(*) FROM dripd.event_log AS e
         WHERE e.account_id = r.account_id AND e.contact_id = r.contact_id AND e.kind = 'bounce'
@@ -182,12 +182,19 @@ WHERE ad.account_id = s.account_id
 RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk > 0 AS reported;
 
 -- name: release_steps :many
--- What held runs by themselves has been put right: due now, in their lane again.
+-- What held runs by themselves has been put right, or what they wait for came: due now, in their lane.
 --   $1 account int  $2 enrollments bigint[]  $3 lanes int2[]
 UPDATE dripd.due_step AS d SET lane = k.l, due_at = (SELECT dripd.now())
 FROM unnest($2::int8[], $3::int2[]) AS k (e, l)
-WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL AND d.lane = -1
+WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL
+    AND (d.lane = -1 OR d.flags & 4 <> 0)
 RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
+
+-- name: poke_leased :exec
+-- What a step waits for came while it is leased: record will let it be judged again.
+--   $1 account int  $2 enrollments bigint[]
+UPDATE dripd.due_step SET flags = flags | 16
+WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS NOT NULL;
 
 -- name: release_runs :exec
 --   $1 account int  $2 enrollments bigint[]

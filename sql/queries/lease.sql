@@ -123,7 +123,9 @@ LEFT JOIN dripd.account_day AS ad
 -- name: more_facts :many
 -- What only some versions read; asked only for their steps, in the lease's crossing.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
-SELECT k.o, r.started_at, r.vars::text AS vars,
+--   $5 seq int[]
+SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
+    asked.payload::text AS asked_payload, asked.created_at AS asked_at,
     CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
     CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
     CASE WHEN k.needs & 65536 <> 0 THEN (
@@ -140,8 +142,15 @@ SELECT k.o, r.started_at, r.vars::text AS vars,
         SELECT DISTINCT e.kind FROM dripd.event_log AS e
         WHERE e.account_id = k.a AND e.contact_id = k.c AND e.occurred_at >= r.started_at
             AND e.refused_reason IS NULL AND (e.enrollment_id IS NULL OR e.enrollment_id = k.e)) END AS events
-FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[]) WITH ORDINALITY AS k (a, e, c, needs, o)
-JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e;
+FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) WITH ORDINALITY AS k (a, e, c, needs, q, o)
+JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e
+LEFT JOIN LATERAL (
+    SELECT t.state, t.payload, t.created_at
+    FROM dripd.task AS t
+    WHERE k.needs & 33554432 <> 0 AND t.account_id = k.a AND t.enrollment_id = k.e AND t.seq <= k.q
+    ORDER BY t.seq DESC
+    LIMIT 1
+) AS asked ON true;
 
 -- name: settle_claim :one
 -- A lease whose commit is in doubt: the tombstone waits for it, then either finds its claim or kills it.

@@ -6,7 +6,8 @@
 -- locks: due_step rows, by full key in the order given
 -- hot
 UPDATE dripd.due_step AS d
-SET due_at = k.nd, lane = k.nl, step_no = k.ns, seq = k.nq, attempt = k.na, flags = k.nf, claim_id = NULL
+SET due_at = k.nd, lane = k.nl, step_no = k.ns, seq = k.nq, attempt = k.na,
+    flags = k.nf | (d.flags & 16), claim_id = NULL
 FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[], $6::timestamptz[], $7::int2[],
     $8::int2[], $9::int4[], $10::int2[], $11::int2[]) AS k (a, l, due, e, c, nd, nl, ns, nq, na, nf)
 WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e
@@ -93,6 +94,24 @@ SET hold_reason = k.why, release_at = k.until
 FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[]) AS k (a, e, why, until)
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1;
 
+-- name: end_waits :exec
+-- Runs whose step no longer waits for an answer.
+--   $1 accounts int[]  $2 enrollments bigint[]
+UPDATE dripd.run AS r
+SET hold_reason = NULL, release_at = NULL
+FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
+WHERE r.account_id = k.a AND r.id = k.e AND r.hold_reason IS NOT NULL;
+
+-- name: wake_poked :many
+-- What waiting steps wait for came while they were leased: they are judged again at once.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 lanes int2[]
+-- locks: nothing that move_steps has not locked
+UPDATE dripd.due_step AS d
+SET due_at = (SELECT dripd.now()), lane = k.l, flags = d.flags & ~16
+FROM unnest($1::int4[], $2::int8[], $3::int2[]) AS k (a, e, l)
+WHERE d.account_id = k.a AND d.enrollment_id = k.e AND d.claim_id IS NULL AND d.flags & 16 <> 0
+RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
+
 -- name: drop_claims :exec
 -- Claims that have no step left.
 --   $1 claims bigint[]
@@ -163,19 +182,21 @@ WHERE c.account_id = $1::int4 AND c.id = $2::int8 AND co.account_id = c.account_
 -- name: make_task :one
 -- A task, once for its step, and the notification about it.
 --   $1 account int  $2 enrollment bigint  $3 contact bigint  $4 seq int  $5 campaign key  $6 step key  $7 kind
---   $8 title  $9 assignee  $10 due timestamptz  $11 reminder timestamptz  $12 payload text  $13 recipient text
+--   $8 title  $9 assignee  $10 due timestamptz  $11 reminder timestamptz  $12 payload text
+--   $13 recipient text: told at the reminder, at once where there is none  $14 awaited boolean
 WITH made AS (
     INSERT INTO dripd.task (account_id, enrollment_id, contact_id, seq, campaign_key, step_key, kind, title, assignee,
-        due_at, reminder_at, payload)
+        due_at, reminder_at, payload, recipient, awaited)
     VALUES ($1::int4, $2::int8, $3::int8, $4::int4, $5::text, $6::text, $7::text, $8::text, $9::text,
-        $10::timestamptz, $11::timestamptz, $12::text::jsonb)
+        $10::timestamptz, $11::timestamptz, $12::text::jsonb,
+        CASE WHEN $11::timestamptz IS NOT NULL THEN $13::text END, $14::boolean)
     ON CONFLICT DO NOTHING
     RETURNING account_id, id, enrollment_id, title
 ), told AS (
     INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
     SELECT account_id, 'task_due', $13::text, enrollment_id, id, jsonb_build_object('title', title)
     FROM made
-    WHERE $13::text IS NOT NULL
+    WHERE $13::text IS NOT NULL AND $11::timestamptz IS NULL
 )
 SELECT id FROM made;
 

@@ -241,6 +241,12 @@ LINES = [
         {"kind": "call", "assignee": "ann", "campaign": "w", "state": "open", "limit": 100},
     ),
     ("task done 7 --text ok", "task.done", {"id": 7, "text": "ok"}),
+    ("task approve 7", "task.approve", {"id": 7}),
+    (
+        "task edit 7 --subject Hi --text Hello",
+        "task.edit",
+        {"id": 7, "subject": "Hi", "text": "Hello"},
+    ),
     ("task cancel 7", "task.cancel", {"id": 7}),
     ("task assign 7 --to bob", "task.assign", {"id": 7, "to": "bob"}),
     (

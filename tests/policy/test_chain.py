@@ -25,7 +25,7 @@ from dripd.campaigns.definition import Op
 from dripd.campaigns.enrollment import Change, End, Leased, LogState, RunStatus
 from dripd.campaigns.step import parse_op
 from dripd.clock import DAY, HOUR, Instant
-from dripd.policy.deeds import operate
+from dripd.policy.fields import operate
 from dripd.policy.perform import CHAIN_MOST, chain
 from tests.support.rooms import NOW, World, email, leased, make_version, tag
 

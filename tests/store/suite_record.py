@@ -24,6 +24,7 @@ from dripd.campaigns.enrollment import (
     FLAG_VARS,
     HELD_LANE,
     Change,
+    DueKey,
     End,
     Leased,
     LogRow,
@@ -35,7 +36,7 @@ from dripd.campaigns.enrollment import (
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
-from dripd.policy.inbox_rows import EndRun
+from dripd.policy.inbox_rows import EndRun, Poke, Release
 from dripd.store.protocol import ParkRow
 from tests.store.world import (
     NODE,
@@ -418,15 +419,88 @@ class EffectSuite:
             ("Call", "bob", "open", "one")
         ]
         assert (rows[0]["payload"], rows[0]["due_at"]) == ({"text": "soon"}, T0 + DAY)
-        told = [(n["kind"], n["recipient"], n["payload"]) for n in await world.notifications()]
-        assert told == [("task_due", "bob", {"title": "Call"})]
-
         await world.store.remind()
-        assert len(await world.notifications()) == 1
+        assert await world.notifications() == []
+
         await world.set_now(Instant(T0 + HOUR))
         await world.store.remind()
         await world.store.remind()
-        assert [n["task_id"] for n in await world.notifications()] == [rows[0]["id"]] * 2
+        told = [(n["kind"], n["recipient"], n["payload"]) for n in await world.notifications()]
+        assert told == [("task_due", "bob", {"title": "Call"})]
+        assert [n["task_id"] for n in await world.notifications()] == [rows[0]["id"]]
+
+    async def test_who_is_told_at_once_is_told_once(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(scene.goes_on(leased, effects=[a_task()]))
+        await world.store.remind()
+
+        assert [n["recipient"] for n in await world.notifications()] == ["bob"]
+
+    async def test_a_run_waits_for_its_task_and_wakes_when_it_is_closed(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        done = await scene.record(scene.waits(leased, a_task(awaited=True)))
+
+        assert done.moved == []
+        held = await scene.run()
+        assert (held["status"], held["hold_reason"]) == ("held", "task")
+
+        (task,) = await world.tasks()
+        await world.close_task(scene.account, task["id"], "done")
+        woken = await scene.digest(Release(leased.enrollment_id, scene.lane))
+        again = (await scene.lease(woken.moved)).granted[0]
+
+        assert again.asked is not None
+        assert (again.asked.state, again.asked.payload, again.asked.created_at) == (
+            "done",
+            {"text": "soon"},
+            T0,
+        )
+        assert (await scene.run())["hold_reason"] is None
+
+    async def test_the_closing_of_an_awaited_task_alone_is_told(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.clear_events()
+        awaited = a_task(awaited=True)
+        await scene.record(scene.goes_on(leased, effects=[awaited, a_task(seq=2)]))
+        for task in await world.tasks():
+            await world.close_task(scene.account, task["id"], "cancelled")
+
+        (event,) = await world.event_queue()
+        assert (event["kind"], event["contact_id"]) == ("task_closed", leased.contact_id)
+        assert event["delivery_id"] == f"{leased.enrollment_id}-1"
+
+    async def test_an_answer_that_comes_while_it_is_leased_wakes_it(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased, other = await scene.take(2)
+        await world.event(scene.account, "click", contact_id=leased.contact_id)
+        await scene.digest(Poke(leased.enrollment_id))
+        done = await scene.record(scene.waits(leased), scene.waits(other))
+        due = {row["enrollment_id"]: row["due_at"] for row in await world.due_steps()}
+
+        assert due == {leased.enrollment_id: T0, other.enrollment_id: T0 + DAY}
+        assert DueKey(scene.account, leased.lane, T0, leased.enrollment_id, leased.cv_id) in (
+            done.moved
+        )
+        assert len((await scene.lease(done.moved)).granted) == 1
+
+    async def test_a_wait_that_is_over_is_no_hold(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        waits = scene.waits(leased)
+        assert waits.next is not None
+        waits.next.hold_reason, waits.next.due_at = "task", Instant(T0 + HOUR)
+        done = await scene.record(waits)
+        assert (await scene.run())["hold_reason"] == "task"
+
+        await world.set_now(Instant(T0 + HOUR))
+        again = (await scene.lease(done.moved)).granted[0]
+        await scene.record(scene.goes_on(again))
+        assert (await scene.run())["hold_reason"] is None
 
     async def test_a_note_stands_in_the_journal(self, world: World) -> None:
         scene = await open_scene(world)
@@ -493,3 +567,18 @@ def move(leased: Leased, target: str) -> Change:
         end=End(RunStatus.REMOVED, f"moved:{target}"),
         effects=[MoveTo(campaign_key=target)],
     )
+
+
+def a_task(**columns: object) -> MakeTask:
+    """A task for Bob, of which he is told at once."""
+    given: dict[str, object] = {
+        "seq": 1,
+        "step_key": "one",
+        "kind": "general",
+        "title": "Call",
+        "assignee": "bob",
+        "due_at": T0,
+        "recipient": "bob",
+        "payload": {"campaign": "c", "text": "soon"},
+    }
+    return MakeTask(**{**given, **columns})  # type: ignore[arg-type]

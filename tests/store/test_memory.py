@@ -105,6 +105,9 @@ class MemoryWorld(World):
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None:
         self.store.sink_rule(like, answer, times=times)
 
+    async def close_task(self, account: int, task: int, state: str) -> None:
+        self.store.close_task(account, task, state)
+
     async def enrollments(self) -> list[Row]:
         return self.store.enrollments()
 

@@ -250,6 +250,10 @@ class PostgresWorld(World):
         columns = {"recipient_like": like, "answer": answer, "times": times}
         await self.insert("sink_rule", columns)
 
+    async def close_task(self, account: int, task: int, state: str) -> None:
+        where = f"account_id = {account} AND id = {task}"
+        await self.run(f"UPDATE dripd.task SET state = '{state}' WHERE {where}")
+
     async def enrollments(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.enrollment ORDER BY id")
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
+from dripd.campaigns.action import MakeTask
 from dripd.campaigns.definition import Definition, Match, Step
 from dripd.campaigns.enrollment import (
+    FLAG_WAITING,
     Change,
     DueKey,
     End,
@@ -117,6 +119,9 @@ class World(ABC):
     async def deposit(self, account: int, amount: str) -> None: ...
     @abstractmethod
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None: ...
+
+    @abstractmethod
+    async def close_task(self, account: int, task: int, state: str) -> None: ...
 
     # views
     @abstractmethod
@@ -331,6 +336,19 @@ class Scene:
         )
         log = sent(leased, LogState.AGAIN, reason="busy", provider_id=None)
         return Change(leased=leased, log=[log], next=again, refund=True)
+
+    def waits(self, leased: Leased, task: MakeTask | None = None, **columns: Any) -> Change:
+        """It waits by itself for a task to be closed, or tomorrow in its lane for no answer."""
+        step = Next(
+            due_at=Instant(T0 + DAY),
+            lane=None if task is not None else self.lane,
+            step_no=leased.step_no,
+            seq=leased.seq,
+            flags=FLAG_WAITING,
+            hold_reason=None if task is None else "task",
+        )
+        effects = [] if task is None else [task]
+        return Change(leased=leased, log=[], effects=effects, **{"next": step, **columns})
 
 
 def sent(leased: Leased, state: LogState = LogState.ACCEPTED, **columns: Any) -> LogRow:

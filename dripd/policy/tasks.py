@@ -1,0 +1,169 @@
+"""What does a step ask of a person? Tasks and approvals, who is to do them, who is told when.
+
+A step that waits for an answer is judged again once its task is closed, by whatever way, or
+once its time is over. The lease brings the task as it then stands (`Leased.asked`), so the
+answer is what the task says, not what some event said about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dripd.campaigns.action import MakeTask, Note
+from dripd.campaigns.definition import Step
+from dripd.campaigns.enrollment import (
+    CHANNEL_NO,
+    FLAG_APPROVED,
+    End,
+    LogState,
+    RunStatus,
+)
+from dripd.campaigns.event import Held, Skipped
+from dripd.clock import FAR_FUTURE, Instant
+from dripd.policy.facts import address_of
+from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting, words
+from dripd.policy.watching import render_words
+
+TASK_KINDS: Mapping[str, str] = {
+    "custom_task": "custom",
+    "task": "general",
+    "call_task": "call",
+    "manual_email": "manual_email",
+}
+"""What the task of each kind of manual step is called."""
+
+
+def task(here: Pass, step: Step, step_no: int) -> Verdict:
+    """A task for a person; a blocking one is waited for."""
+    if here.resumes(step_no):
+        return _answered(here, step)
+    made = _make(here, step, step_no)
+    if isinstance(made, Held):
+        return made
+    here.effects.append(made)
+    if not step.blocking:
+        return NOTHING
+    return Waiting(_timeout(step, here.now), "task")
+
+
+def _timeout(step: Step, since: Instant) -> Instant | None:
+    if step.timeout_ms is None:
+        return None
+    return Instant(min(since + step.timeout_ms, FAR_FUTURE))
+
+
+def _answered(here: Pass, step: Step) -> Verdict:
+    """What the task that the run waits for came to."""
+    asked = here.leased.asked
+    if asked is None or asked.state == "done":
+        return NOTHING
+    if asked.state == "cancelled":
+        return Outcome("cancelled", state=LogState.CANCELLED)
+    until = _timeout(step, asked.created_at)
+    if until is None or until > here.now:
+        return Waiting(until, "task")
+    if step.on_timeout == "exit":
+        return Outcome("expired", End(RunStatus.REMOVED, "timeout"), LogState.SKIPPED)
+    return Skipped(reason="expired")
+
+
+def _make(here: Pass, step: Step, step_no: int) -> MakeTask | Held:
+    title = words(here, here.version.contents[step_no].title)
+    if isinstance(title, Held):
+        return title
+    payload = _payload(here, step, step_no)
+    if isinstance(payload, Held):
+        return payload
+    due = Instant(here.now + (step.due_ms or 0))
+    return _task_of(here, step, TASK_KINDS[step.kind], title, due, payload)
+
+
+def _payload(here: Pass, step: Step, step_no: int) -> dict[str, object] | Held:
+    """What the task carries: the words, a call's number, a mail's draft."""
+    if step.kind == "manual_email":
+        return _draft(here, step, step_no)
+    text = words(here, here.version.contents[step_no].text)
+    if isinstance(text, Held):
+        return text
+    payload: dict[str, object] = {"text": text} if text else {}
+    if step.kind == "call_task":
+        phone = address_of(here.leased, "sms", here.version.definition.field_map)
+        payload["phone"] = phone
+        if phone is None:
+            payload["no_phone"] = True
+    return payload
+
+
+def _draft(here: Pass, step: Step, step_no: int) -> dict[str, object] | Held:
+    """A message as it would leave: what a person approves, or sends."""
+    leased, rooms = here.leased, here.rooms
+    sender = rooms.sender(leased.account_id, step.kind, step.sender, leased.contact_id)
+    links = None if sender is None else rooms.links(sender)
+    words = render_words(leased, here.version, here.now, rooms, links, step_no=step_no)
+    if isinstance(words, Held):
+        return words
+    return dict(zip(("subject", "text", "html"), words, strict=True))
+
+
+def _task_of(
+    here: Pass, step: Step, kind: str, title: str, due: Instant, payload: dict[str, object]
+) -> MakeTask:
+    """The task with who is to do it, and who is told of it when: at its reminder, else its due."""
+    definition = here.version.definition
+    tell_at = Instant(due - (step.reminder_ms or 0))
+    notify = definition.notify.task_due if step.notify is None else step.notify
+    assignee = assignee_of(here, step.assignee)
+    return MakeTask(
+        seq=here.seq,
+        step_key=step.key,
+        kind=kind,
+        title=title,
+        assignee=assignee,
+        due_at=due,
+        reminder_at=tell_at if notify and tell_at > here.now else None,
+        recipient=_recipient(here, assignee) if notify else None,
+        awaited=step.blocking or kind == "approval",
+        payload={"campaign": here.version.campaign_key, **payload},
+    )
+
+
+def _recipient(here: Pass, assignee: str) -> str:
+    field = here.version.definition.notify.field
+    if not field:
+        return assignee
+    return str(here.leased.attrs.get(field) or here.version.owner)
+
+
+def assignee_of(here: Pass, wanted: str) -> str:
+    """Who is to do it: whom the step names, else whose run it is.
+
+    Where the contact names nobody, the campaign's owner, and it is noted.
+    """
+    leased = here.leased
+    if not wanted:
+        return leased.run_owner or leased.owner or here.version.owner
+    named = {"contact.owner": leased.owner, "contact.service_owner": leased.service_owner}
+    found = named.get(wanted, wanted)
+    if not found:
+        detail = {"seq": here.seq, "wanted": wanted}
+        here.effects.append(Note(kind="assignee_missing", detail=detail))
+    return found or here.version.owner
+
+
+def approval(here: Pass, step: Step, step_no: int) -> Verdict:
+    """A message that a person must approve first: its draft is the task's payload."""
+    asked = here.leased.asked if here.resumes(step_no) else None
+    if asked is None:
+        draft = _draft(here, step, step_no)
+        if isinstance(draft, Held):
+            return draft
+        title = str(draft["subject"] or step.name or step.key)
+        here.effects.append(_task_of(here, step, "approval", title, here.now, draft))
+        return Waiting(None, "approval")
+    if asked.state == "open":
+        return Waiting(None, "approval")
+    if asked.state == "done":
+        return Waiting(here.now, flags=FLAG_APPROVED)
+    exits = here.version.definition.policy.approval_cancel == "exit"
+    end = End(RunStatus.REMOVED, "approval_cancelled") if exits else None
+    return Outcome("cancelled", end, LogState.CANCELLED, CHANNEL_NO[step.kind])
