@@ -16,6 +16,7 @@ from dripd.daemon.control_file import FileControl
 from dripd.daemon.control_room import Room, away
 from dripd.daemon.control_text import show_policy, to_yaml
 from dripd.errors import BadRequest, Fault
+from dripd.policy.visibility import addresses_of, sees
 from dripd.store.desk_campaign import (
     Turn,
     Verb,
@@ -30,6 +31,7 @@ from dripd.store.desk_campaign import (
 )
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_file import Raw, read_sides
+from dripd.store.desk_role import Forbidden, note_forbidden, read_automator
 
 
 class CampaignControl:
@@ -47,7 +49,7 @@ class CampaignControl:
             "campaign.archive": self._turning("archive"),
             "campaign.deactivate": self._turning("deactivate"),
             "campaign.pause": self._turning("pause"),
-            "campaign.list": room.reading(list_campaigns),
+            "campaign.list": room.reading_as(list_campaigns),
             "campaign.show": self.show,
             "campaign.diff": self.diff,
             "campaign.stats": room.reading(read_statistics),
@@ -109,11 +111,36 @@ class CampaignControl:
 
     def _triggering(self, unit: Any) -> Handler:
         async def handle(call: Call, args: p.CampaignTrigger | p.ListTrigger) -> Result:
+            if unit is add_trigger:
+                await self._refuse_unseen(call, args.campaign, args.account)
             return await self._room.perform(
                 _trigger, call, unit, args.campaign, args.account, match_of(args)
             )
 
         return handle
+
+    async def _refuse_unseen(self, call: Call, key: str, account: str | None) -> None:
+        """An automation needs an address of one's own, or one shared with the whole account.
+
+        Raises `Forbidden` `not_visible`.
+        """
+        sides = await self._room.desk.run(read_sides, key, account)
+        row: Any = sides.row
+        role, senders = await self._room.desk.run(read_automator, call, row["account_id"])
+        raw = sides.live or sides.draft
+        if role in {None, "admin"} or raw is None:
+            return
+        definition, _ = await away(read, raw)
+        addresses = addresses_of(definition, senders)
+        if not sees(call.actor, row["owner"], addresses, automation=True):
+            error = Forbidden(
+                f"{call.actor} may not automate campaign {key!r}: its address is not shared "
+                "with the whole account",
+                account_id=row["account_id"], target=key, code="not_visible",
+                hint="dripd sender set ADDRESS --shared account",
+            )  # fmt: skip
+            await self._room.desk.run(note_forbidden, call, error)
+            raise error
 
 
 async def _trigger(conn: Any, call: Call, unit: Any, *args: object) -> Deed:

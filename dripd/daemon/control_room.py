@@ -22,6 +22,7 @@ from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.desk_contact import refuse_unfit
 from dripd.store.desk_deed import DryRun, Result, Unit, perform
+from dripd.store.desk_role import Forbidden, note_forbidden
 from dripd.store.desk_run import Judge
 
 T = TypeVar("T")
@@ -83,6 +84,18 @@ class Room:
 
         return handle
 
+    def reading_as(self, unit: Callable[..., Awaitable[object]]) -> Handler:
+        """A handler that answers what `unit(conn, call, args)` does, to who may know it."""
+
+        async def handle(call: Call, args: Any) -> object:
+            try:
+                return await self.desk.run(unit, call, args)
+            except Forbidden as error:
+                await self.desk.run(note_forbidden, call, error)
+                raise
+
+        return handle
+
     def changing(self, unit: Unit) -> Handler:
         """A handler that performs `unit(conn, call, args)`, audited."""
 
@@ -108,6 +121,9 @@ class Room:
             result = await self.desk.run(perform, self.hooks.node, unit, call, *args)
         except DryRun as dry:
             return dry.result
+        except Forbidden as error:
+            await self.desk.run(note_forbidden, call, error)
+            raise
         self.hooks.kick()
         return result
 

@@ -236,6 +236,9 @@ class Directory:
         row = self.account(account_id).row
         return row.status, row.subscription_active
 
+    def addresses(self, account_id: int) -> Sequence[SenderRow]:
+        return self.account(account_id).row.senders
+
     def triggers(self, account_id: int) -> Sequence[AttachedTrigger]:
         found = self.accounts.get(account_id)
         return found.triggers if found is not None else ()

@@ -3,7 +3,7 @@
 The questions in their order, the first refusal counts: is there an account, was the key
 seen before, is there the campaign, the contact; can the request be read; may the campaign,
 the account, its plan; is the contact on the board; what does the version require, who can
-be reached, who could send; does the contact run here or did it ever, is it busy elsewhere,
+be reached, who could send; does who asks see the campaign; does the contact run here or did it ever, is it busy elsewhere,
 how often and how soon may it run again; is what was quoted still the price. Whether the
 account can afford it is decided last, by its balance, where the run is written.
 """
@@ -25,6 +25,7 @@ from dripd.policy.advance import COMPLETED
 from dripd.policy.foresee import Foreseen, foresee, priced
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import all_suppressed
+from dripd.policy.visibility import Address, addresses_of, sees
 
 REENTRY_ONCE = 1
 REENTRY_AFTER_END = 2
@@ -38,6 +39,9 @@ LATEST_START = Instant(FAR_FUTURE - 3650 * DAY)
 class AdmissionRooms(Rooms, Protocol):
     def account_status(self, account_id: int) -> tuple[str, bool]:
         """(status, subscription active) of an account."""
+
+    def addresses(self, account_id: int) -> Sequence[Address]:
+        """Every sender of an account."""
 
 
 def decide(rows: Sequence[RequestRow], now: Instant, rooms: AdmissionRooms) -> list[Decision]:
@@ -62,7 +66,11 @@ def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision
         return Reject(row, reason, row.duplicate_of or None)
     assert row.cv_id is not None
     version = rooms.version(row.cv_id)
-    reason = _lacking(row, version, rooms) or _busy(row, version, now)
+    reason = (
+        _unseen(row, version, rooms)
+        or _lacking(row, version, rooms)
+        or _busy(row, version, now)
+    )
     if reason == "":
         return Leave(row)
     if reason is not None:
@@ -110,6 +118,16 @@ def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:
     if not row.on_board:
         return "not_on_board"
     return None
+
+
+def _unseen(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | None:
+    """Does who asks not see the campaign? Admins see all; who asks by command and is no
+    operator has been let in by the socket, and whoever may write rows may ask for anybody."""
+    role, who = row.requester_role, row.requested_by
+    if role is None or who is None or role == "admin" or (role == "" and row.source == "cli"):
+        return None
+    addresses = addresses_of(version.definition, rooms.addresses(row.account_id or 0))
+    return None if sees(who, row.campaign_owner, addresses) else "not_visible"
 
 
 def _lacking(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | None:

@@ -66,6 +66,9 @@ class RequestRow:
     prices: Mapping[str, object] = field(default_factory=dict)
     """The account's price list. Where it is empty nothing is charged, and what follows unread."""
     quote: Quote | None = None
+    requester_role: str | None = None
+    """What `requested_by` is in the account, "" = no operator; None: nobody has to be asked."""
+    campaign_owner: str | None = None
     service_owner: str | None = None
     contact_external_id: str | None = None
     company: dict[str, object] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.desk_find import find_account, find_sender, sole_account
+from dripd.store.desk_role import refuse_non_admin
 from dripd.store.statements import sql
 
 KEY_HINT = "a-z, 0-9, - and _, at most 63, beginning with a letter or digit"
@@ -305,6 +306,7 @@ async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
 
 async def set_operator(conn: Conn, call: Call, args: p.OperatorSet) -> Deed:
     account = await sole_account(conn, args.account)
+    await refuse_non_admin(conn, call, [account["id"]])
     await conn.execute(sql("lock_key"), f"operator {account['id']} {args.name}")
     old = await conn.fetchrow(sql("find_operator"), account["id"], args.name)
     base = dict(old) if old is not None else {"role": "member", "boards": []}
@@ -330,6 +332,7 @@ async def list_operators(conn: Conn, args: p.Listing) -> Result:
 
 async def remove_operator(conn: Conn, call: Call, args: p.OperatorKey) -> Deed:
     account = await sole_account(conn, args.account)
+    await refuse_non_admin(conn, call, [account["id"]])
     done = await conn.execute(sql("remove_operator"), account["id"], args.name)
     if done.endswith(" 0"):
         raise NotFound(f"account {account['key']} has no operator {args.name!r}")

@@ -15,6 +15,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_file import count_live, end_all
 from dripd.store.desk_find import account_id, find_campaign, find_list, lock_campaign
+from dripd.store.desk_role import refuse_board, refuse_stranger
 from dripd.store.statements import sql
 
 Verb = Literal["activate", "resume", "pause", "deactivate", "drain", "archive"]
@@ -66,6 +67,7 @@ class Turn:
 async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
     """Lead a campaign to another status. Raises `Conflict` where that makes no sense."""
     row = await lock_campaign(conn, turn.key, turn.account)
+    await refuse_stranger(conn, call, [row["id"]])
     live = await count_live(conn, row)
     status = _status(turn, row, live)
     changed, removed = status != row["status"], 0
@@ -180,9 +182,14 @@ async def _triggers(conn: Conn, row: Row) -> list[Result]:
     return [shown(one) for one in found]
 
 
-async def list_campaigns(conn: Conn, args: p.CampaignList) -> Result:
+async def list_campaigns(conn: Conn, call: Call, args: p.CampaignList) -> Result:
+    """Campaigns; those of a board only for who has access to it. Raises `Forbidden`."""
     (after,) = read_cursor(args.after, 0)
     account = await account_id(conn, args.account)
+    if args.board is not None:
+        accounts = await conn.fetch(sql("find_lists"), args.board, account)
+        for row in accounts:
+            await refuse_board(conn, call, row["account_id"], args.board)
     rows = await conn.fetch(
         sql("list_campaigns"), account, args.board, args.status, after, args.limit + 1
     )

@@ -18,11 +18,14 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from dripd.admin.catalogue import SPECS
 from dripd.admin.messages import Call, digest
+from dripd.admin.roles import Role
 from dripd.clock import Instant, Millis, format_instant, parse_instant
-from dripd.errors import BadRequest, Conflict, DripdError, NotPermitted
+from dripd.errors import BadRequest, Conflict, DripdError
 from dripd.scheduler.due import parse_delay
 from dripd.store.connect import Conn
+from dripd.store.desk_role import refuse_non_admin, refuse_viewer
 from dripd.store.statements import sql
 
 MOST_INTEGER = 2**53 - 1
@@ -72,6 +75,8 @@ async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) 
     deed = await unit(conn, call, *args)
     refuse_surprise(call, deed)
     await refuse_viewer(conn, call, deed.accounts)
+    if call.method in SPECS and SPECS[call.method].role is Role.ADMIN:
+        await refuse_non_admin(conn, call, deed.accounts)
     await audit(
         conn,
         call,
@@ -116,16 +121,6 @@ def refuse_surprise(call: Call, deed: Deed) -> None:
             f"changed: was {call.promise.n}, now {n}; nothing was done",
             code="plan_changed",
             hint="make a new plan and look at it",
-        )
-
-
-async def refuse_viewer(conn: Conn, call: Call, accounts: Sequence[int]) -> None:
-    """Raise `NotPermitted` where `dripd.operator` lets the actor only look."""
-    found = await conn.fetchrow(sql("find_viewed_account"), list(accounts), call.actor)
-    if found is not None:
-        raise NotPermitted(
-            f"{call.actor} may only look at account {found['key']}",
-            hint=f"dripd operator set {call.actor} --account {found['key']} --role member",
         )
 
 

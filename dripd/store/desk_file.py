@@ -21,6 +21,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_find import find_account, find_campaign, lock_campaign
 from dripd.store.desk_pick import Picked
+from dripd.store.desk_role import refuse_stranger
 from dripd.store.desk_run import stop_rows
 from dripd.store.statements import sql
 
@@ -168,6 +169,7 @@ async def _store(conn: Conn, call: Call, account: Row, definition: Definition) -
     known = await conn.fetch(sql("find_campaigns"), definition.campaign, account["id"])
     if known:
         row = await lock_campaign(conn, definition.campaign, account["key"])
+        await refuse_stranger(conn, call, [row["id"]])
         sides = await _sides(conn, row)
         draft, changed = next_draft(sides, definition.raw)
         if changed:
@@ -208,6 +210,7 @@ async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
     Raises `Outdated`, `Conflict` `active` and `confirm:N`.
     """
     row = await lock_campaign(conn, plan.key, plan.account)
+    await refuse_stranger(conn, call, [row["id"]])
     sides = await _sides(conn, row)
     if sides.draft is None or sides.draft != plan.raw:
         raise Outdated("the draft was replaced meanwhile")
@@ -278,7 +281,7 @@ async def _replace_triggers(
 async def _terminate(conn: Conn, call: Call, row: Row, version: int, touched: int) -> None:
     await end_all(conn, row, RunStatus.TERMINATED, "edited", call.actor)
     await conn.execute(
-        sql("notify_editors"), row["account_id"], row["board"],
+        sql("notify_editors"), row["account_id"], row["owner"],
         {
             "actor": call.actor,
             "count": touched,

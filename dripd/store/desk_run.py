@@ -25,6 +25,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, read_now, shown
 from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
 from dripd.store.desk_pick import Picked, confirm, missing, pick
+from dripd.store.desk_role import refuse_stranger
 from dripd.store.lanes import LaneBook
 from dripd.store.statements import sql
 
@@ -129,9 +130,10 @@ class _Tally:
 async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
     """End the selected runs as terminated, `stopped`."""
     picked = await pick(conn, args)
-    confirm(call, await picked.count(conn), "runs would be stopped")
+    await _agree(conn, call, picked, "runs would be stopped")
     tally = _Tally()
     async for rows in picked.chunks(conn):
+        await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
         if args.reset:
             await _reset_pairs(conn, rows, call.actor)
@@ -143,12 +145,19 @@ async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
     return await tally.deed(conn, args, "enroll stop")
 
 
+async def _agree(conn: Conn, call: Call, picked: Picked, what: str) -> None:
+    """Raise `Forbidden` for campaigns of others, `Conflict` `confirm:N` where nobody said yes."""
+    await refuse_stranger(conn, call, picked.campaigns or ())
+    confirm(call, await picked.count(conn), what)
+
+
 async def reset_runs(conn: Conn, call: Call, args: p.Selection) -> Deed:
     """Let the contacts run again: live runs end, `reset`, and none counts as a run any more."""
     picked = await pick(conn, args, ended=True)
-    confirm(call, await picked.count(conn), "runs would be reset")
+    await _agree(conn, call, picked, "runs would be reset")
     tally = _Tally()
     async for rows in picked.chunks(conn):
+        await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         await stop_rows(conn, rows, RunStatus.TERMINATED, "reset", call.actor)
         fresh = await _reset_pairs(conn, rows, call.actor)
         for row in rows:
@@ -172,9 +181,10 @@ async def move_runs(conn: Conn, call: Call, args: p.EnrollMove) -> Deed:
     """End the selected runs as removed, and ask for a run of the same contacts elsewhere."""
     picked = await pick(conn, args)
     target = await _target(conn, args, picked)
-    confirm(call, await picked.count(conn), f"runs would be moved to {args.to}")
+    await _agree(conn, call, picked, f"runs would be moved to {args.to}")
     tally, reason = _Tally(), f"moved:{args.to}"
     async for rows in picked.chunks(conn):
+        await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         mine = [row for row in rows if row["account_id"] == target["account_id"]]
         away = [row for row in mine if row["campaign_id"] != target["id"]]
         ended = await stop_rows(conn, away, RunStatus.REMOVED, reason, call.actor)
@@ -214,9 +224,10 @@ async def waiting_versions(conn: Conn, args: p.Selection | Sequence[int]) -> lis
 async def release_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> Deed:
     """Make the waiting step of the selected runs due now, a held one too."""
     picked = await pick(conn, args)
-    confirm(call, await picked.count(conn), "steps would become due now")
+    await _agree(conn, call, picked, "steps would become due now")
     tally = _Tally()
     async for rows in picked.chunks(conn):
+        await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         for row, verdict in await release(conn, rows, judge, call.actor):
             tally.add(row, **verdict)
     await conn.execute(sql("look_again"), sorted(tally.accounts))
@@ -265,9 +276,10 @@ def _no(message: str) -> dict[str, Any]:
 async def skip_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> Deed:
     """Skip the waiting step of the selected runs, as `cancelled`; the runs go on."""
     picked = await pick(conn, args)
-    confirm(call, await picked.count(conn), "steps would be skipped")
+    await _agree(conn, call, picked, "steps would be skipped")
     tally = _Tally()
     async for rows in picked.chunks(conn):
+        await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         now = await read_now(conn)
         waiting = await _waiting(conn, rows, now)
         for row in rows:

@@ -152,7 +152,10 @@ def _add_account_facts(
     if campaign is not None:
         row.campaign_id = campaign.id
         row.campaign_status = campaign.status
+        row.campaign_owner = campaign.owner
         row.cv_id = campaign.live_cv_id
+    if request.requested_by is not None:
+        row.requester_role = _role(tables, account.id, request.requested_by)
     if contact is not None:
         _add_contact_facts(tables, contact, row)
         if account.prices:
@@ -164,6 +167,12 @@ def _add_account_facts(
     seen = tables.seen_requests.get((account.id, request.idempotency_key or ""))
     if request.idempotency_key is not None and seen is not None:
         row.duplicate_of = seen.enrollment_id or 0
+
+
+def _role(tables: Tables, account_id: int, name: str) -> str | None:
+    """The operator's role, "" for none; None where the account has no operators."""
+    roles = {o.name: o.role for o in tables.operators if o.account_id == account_id}
+    return roles.get(name, "") if roles else None
 
 
 def _contact_of(tables: Tables, account_id: int, request: EnrollRequest) -> Contact | None:

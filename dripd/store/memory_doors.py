@@ -34,6 +34,7 @@ from dripd.store.memory_rows import (
     Company,
     Contact,
     EnrollRequest,
+    Operator,
     SinkRule,
     Trigger,
     Usage,
@@ -129,6 +130,11 @@ class Doors:
         self._tables.quotes.add((account_id, quote_id), quote)
         self._commit()
 
+    def add_operator(self, account_id: int, name: str, *, role: str = "member") -> None:
+        row = Operator(account_id=account_id, name=name, role=role)
+        self._tables.operators.add((account_id, name), row)
+        self._commit()
+
     def add_sender(
         self,
         account_id: int,
@@ -138,6 +144,8 @@ class Doors:
         provider: str = "sink",
         rate: str | None = None,
         daily_limit: int | None = None,
+        owner: str | None = None,
+        shared: str | None = None,
     ) -> int:
         row = SenderRow(
             id=self._tables.next_id("account"),
@@ -147,6 +155,8 @@ class Doors:
             provider=provider,
             rate=rate,
             daily_limit=daily_limit,
+            owner=owner,
+            shared=shared,
             status="active",
         )
         self._tables.senders.add((account_id, row.id), row)

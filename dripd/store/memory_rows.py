@@ -39,6 +39,15 @@ class Account:
 
 
 @dataclass(slots=True, kw_only=True)
+class Operator:
+    """Who may act in an account."""
+
+    account_id: int
+    name: str
+    role: str
+
+
+@dataclass(slots=True, kw_only=True)
 class Contact:
     account_id: int
     id: int

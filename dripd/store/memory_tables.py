@@ -40,6 +40,7 @@ from dripd.store.memory_rows import (
     Node,
     Notification,
     Nudge,
+    Operator,
     Park,
     Run,
     SeenRequest,
@@ -191,6 +192,7 @@ class Tables:
         undo = self.undo
         self.log_of: Groups[int, StepLog] = Groups(lambda x: (x.account_id, x.enrollment_id))
         self.step_log: Table[int, StepLog] = Table(undo, self.log_of)
+        self.operators: Table[tuple[int, str], Operator] = Table(undo)
         self.journal: Table[int, JournalLine] = Table(undo)
         self.ledger_of: Groups[int, LedgerLine] = Groups(
             lambda x: (x.account_id, x.enrollment_id)

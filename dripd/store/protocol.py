@@ -131,6 +131,9 @@ class SenderRow:
     rate: str | None
     daily_limit: int | None
     status: str
+    owner: str | None = None
+    shared: str | None = None
+    """`account`, or names with commas between."""
 
 
 @dataclass(slots=True)

@@ -124,6 +124,8 @@ def _request(row: Any) -> RequestRow:
     request = _asked(row)
     if row["facts"] is not None:
         _add_paying_facts(request, row)
+    request.requester_role = row["requester_role"]
+    request.campaign_owner = row["campaign_owner"]
     if row["quoted_total"] is not None:
         request.quote = Quote(
             row["quoted_campaign"], row["quoted_contact"], row["quoted_total"]

@@ -51,6 +51,10 @@ SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status A
         'lists', ARRAY(SELECT l.key FROM dripd.list_member AS m
             JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
             WHERE m.account_id = a.id AND m.contact_id = k.id))::text END AS facts,
+    CASE WHEN q.requested_by IS NOT NULL AND EXISTS (SELECT FROM dripd.operator AS o WHERE o.account_id = a.id)
+        THEN coalesce((SELECT o.role FROM dripd.operator AS o
+            WHERE o.account_id = a.id AND o.name = q.requested_by), '') END AS requester_role,
+    c.owner AS campaign_owner,
     u.campaign_id AS quoted_campaign, u.contact_id AS quoted_contact, u.total AS quoted_total,
     seen.enrollment_id AS duplicate_of, seen.request_id AS first_request
 FROM unnest($1::int8[]) WITH ORDINALITY AS w (id, o)

@@ -166,14 +166,12 @@ ORDER BY id;
 
 -- name: notify_editors :exec
 -- Every operator who may edit the campaign hears that an edit ended runs.
---   $1 account  $2 board  $3 payload
+--   $1 account  $2 owner  $3 payload
 INSERT INTO dripd.notification (account_id, kind, recipient, payload)
 SELECT o.account_id, 'edited', o.name, $3::jsonb
 FROM dripd.operator AS o
 WHERE o.account_id = $1::int4
-    AND (o.role = 'admin'
-        OR (o.role = 'member'
-            AND (o.boards = '{}' OR $2::text IS NULL OR $2::text = ANY (o.boards))));
+    AND (o.role = 'admin' OR (o.role = 'member' AND o.name = $2::text));
 
 -- name: turn_campaign :exec
 --   $1 account  $2 id  $3 status  $4 mode

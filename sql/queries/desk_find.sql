@@ -18,7 +18,7 @@ RETURNING id;
 -- An account among $1 in which the operator $2 may only look.
 --   $1 accounts  int4[]
 --   $2 operator  text
-SELECT a.key
+SELECT a.id, a.key
 FROM dripd.operator AS o
 JOIN dripd.account AS a ON a.id = o.account_id
 WHERE o.account_id = ANY ($1::int4[])

@@ -40,6 +40,17 @@ LINES = [
         {"status": "active", "limit": 5},
     ),
     ("account show acme", "account.show", {"key": "acme"}),
+    (
+        "account set acme --price sms=0.01 --price email=0",
+        "account.set",
+        {"key": "acme", "prices": {"sms": "0.01", "email": "0"}},
+    ),
+    ("account deposit acme 25", "account.deposit", {"key": "acme", "amount": "25"}),
+    (
+        "campaign quote welcome --contact ann",
+        "campaign.quote",
+        {"key": "welcome", "contact": "ann"},
+    ),
     ("account pause acme", "account.pause", {"key": "acme"}),
     ("account resume acme", "account.resume", {"key": "acme"}),
     (

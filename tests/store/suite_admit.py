@@ -83,6 +83,21 @@ class AdmitSuite:
         assert (row.vars, row.vars_ok, row.start_at) == ({"n": 1}, True, T0 + HOUR)
         assert (row.runs, row.live, row.last_run_no, row.duplicate_of) == (0, 0, 0, None)
 
+    async def test_who_asks_is_known_by_his_role_where_there_are_operators(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact, requested_by="ann")
+        facts = Facts()
+        await scene.admit(facts)
+        await world.add_operator(scene.account, "ann", "member")
+        await world.enroll("acme", "c", contact, requested_by="zoe")
+        await world.enroll("acme", "c", contact)
+        await scene.admit(facts)
+
+        assert [row.requester_role for row in facts.rows] == [None, "member", "", None]
+
     async def test_what_a_request_names_wrongly_is_none(self, world: World) -> None:
         scene = await open_scene(world)
         contact = await scene.contact()

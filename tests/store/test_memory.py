@@ -46,6 +46,9 @@ class MemoryWorld(World):
     async def add_sender(self, account: int, address: str) -> int:
         return self.store.add_sender(account, address)
 
+    async def add_operator(self, account: int, name: str, role: str) -> None:
+        self.store.add_operator(account, name, role=role)
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return self.store.add_company(account, attrs)
 

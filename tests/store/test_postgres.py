@@ -109,6 +109,9 @@ class PostgresWorld(World):
     async def add_sender(self, account: int, address: str) -> int:
         return int(await self.insert("sender", {"account_id": account, "address": address}))
 
+    async def add_operator(self, account: int, name: str, role: str) -> None:
+        await self.run("INSERT INTO dripd.operator VALUES ($1, $2, $3)", account, name, role)
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return int(await self.insert("company", {"account_id": account, "attrs": attrs}))
 

@@ -33,6 +33,8 @@ class Sender:
     channel: str = "email"
     provider: str = "sink"
     status: str = "active"
+    owner: str | None = None
+    shared: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ class World:
 
     def account_status(self, account_id: int) -> tuple[str, bool]:
         return self.status
+
+    def addresses(self, account_id: int) -> Sequence[Sender]:
+        return list(self.senders.values())
 
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         return self.attached
