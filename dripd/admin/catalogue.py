@@ -136,6 +136,7 @@ DEPLOYMENT: Final = (
     changing("node.undrain", p.NodeKey, Role.ADMIN),
     reading("node.trace"),
     reading("node.list", view="incarnation"),
+    reading("audit.verify", p.InAccount),
     reading("audit.list", p.AuditList, view="id"),
 )
 

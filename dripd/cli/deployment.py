@@ -136,3 +136,13 @@ def list_audit(ask: Ask, method_: str | None, **given: object) -> int:
     """Mutating calls, newest first."""
     shown = ("at", "user", "role", "method", "target", "reason", "result")
     return ask.show("audit.list", *shown, **{**given, "method_": method_})
+
+
+@audit.command("verify")
+@asking.account
+@reading
+def verify_audit(ask: Ask, account: str | None) -> int:
+    """Hold the whole history against the promises: nothing twice, lost, unexplained, over a cap."""
+    result = ask.patient().call("audit.verify", account=account)
+    ask.answer(result)
+    return 0 if result.get("ok") else asking.FAILED

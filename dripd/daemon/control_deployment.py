@@ -13,6 +13,7 @@ from dripd.daemon.control_room import Room
 from dripd.errors import StoreError
 from dripd.store.connect import Conn
 from dripd.store.desk_account import read_operator, turn_all
+from dripd.store.desk_audit import PROMISES, is_guarded, read_account_ids, verify_account
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_deployment import (
     aim_clock,
@@ -48,6 +49,7 @@ class DeploymentControl:
             "node.drain": self._room.changing(drain_node),
             "node.undrain": self._room.changing(undrain_node),
             "node.trace": self.trace,
+            "audit.verify": self.verify,
             "audit.list": self._room.reading(list_audit),
         }
 
@@ -112,9 +114,32 @@ class DeploymentControl:
     async def nodes(self, _call: Call, _args: p.Params) -> Result:
         return await self._room.desk.run(list_nodes)
 
+    async def verify(self, _call: Call, args: p.InAccount) -> Result:
+        """Hold the history against the promises, an account at a time."""
+        run = self._room.desk.run
+        accounts = await run(read_account_ids, args.account)
+        broken: dict[str, list[str]] = {name: [] for name in PROMISES}
+        for account_id, key in accounts:
+            found = await run(verify_account, account_id)
+            for name, rows in found.items():
+                broken[name] += [f"{key}: {row}" for row in rows]
+        checks = [_kept(name, broken[name], one.hint) for name, one in PROMISES.items()]
+        guarded = [] if await run(is_guarded) else ["its triggers are gone or off"]
+        checks.append(_kept("audit_is_insert_only", guarded, "find out who took them away"))
+        return {
+            "ok": all(one["ok"] for one in checks),
+            "accounts": len(accounts),
+            "checks": checks,
+        }
+
     async def trace(self, _call: Call, _args: p.Params) -> Result:
         """What this daemon's tasks are doing, and how full its wheel and queues are."""
         return dict(self._room.hooks.trace())
+
+
+def _kept(name: str, broken: list[str], hint: str) -> Result:
+    shown = ", ".join(broken[:20]) or "kept"
+    return {"name": name, "ok": not broken, "detail": shown, "hint": hint if broken else ""}
 
 
 async def _turn_log(_conn: Conn, _call: Call, before: str, wanted: str) -> Deed:

@@ -188,6 +188,8 @@ ROWS: list[Row] = [
     ("node drain nowhere", 3, ""),
     ("node trace", 0, "node tasks wheel ready unsent"),
     ("audit list --since 1d", 0, "id at node uid user role method target reason result"),
+    ("audit verify", 0, "ok accounts checks"),
+    ("audit verify --account nobody", 3, ""),
     ("call daemon.status", 0, "state"),
     ("call no.such", 1, ""),
     ("account nonsense", 2, ""),
