@@ -87,7 +87,8 @@ class Client:
             raise
 
     def _shake_hands(self, name: str) -> Mapping[str, object]:
-        deadline = self._deadline(CONNECT_SECONDS)
+        most = CONNECT_SECONDS if self._timeout is None else self._timeout
+        deadline = self._deadline(min(CONNECT_SECONDS, most))
         hello = self._next("hello", deadline)
         if not isinstance(hello, wire.Notice) or hello.method != "hello":
             raise PeerWireError(f"{self._path} does not greet as dripd does")

@@ -68,6 +68,8 @@ class Nouns(click.Group):
             return None
         module, _colon, attribute = COMMANDS[name][0].partition(":")
         found: click.Command = getattr(import_module(f"dripd.cli.{module}"), attribute)
+        if "_DRIPD_COMPLETE" in os.environ:
+            import_module("dripd.cli.names").teach(name, found)
         return found
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:

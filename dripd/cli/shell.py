@@ -29,7 +29,10 @@ def call(ask: Ask, method: str, params: str) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> int:
-    """Print what SHELL must read: eval "$(dripd completion bash)"."""
+    """Print what SHELL must read: eval "$(dripd completion bash)".
+
+    Names of accounts, campaigns, lists, senders and daemons are asked of the daemon.
+    """
     kind = get_completion_class(shell)
     root = context.find_root().command
     if kind is None:
