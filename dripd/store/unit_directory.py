@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from dripd.channels.base import SinkRow
-from dripd.ratelimit.caps import carried, is_rezoned
+from dripd.ratelimit.caps import carried
 from dripd.store.connect import Conn, parse_object
 from dripd.store.protocol import (
     AccountRow,
@@ -142,9 +142,6 @@ async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
     FEATURES 6.4: no second quota. Rows of later days are simply laid anew.
     """
     standing = await conn.fetch(sql("lock_days"), account)
-    held = [(row["local_date"], row["starts_at"], row["ends_at"]) for row in standing]
-    if not is_rezoned(held, [(day.local_date, day.starts_at, day.ends_at) for day in wanted]):
-        return
     now = await conn.fetchval("SELECT dripd.now()")
     current = next((row for row in standing if row["starts_at"] <= now), None)
     today = next((day for day in wanted if day.starts_at <= now < day.ends_at), None)
