@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from dripd.campaigns.document import load_documents
-from dripd.campaigns.validate import check
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
 from dripd.cli.output import (
@@ -297,6 +295,9 @@ def read_documents(files: tuple[str, ...]) -> list[dict[str, str]]:
 
 def judge(document: dict[str, str], account: str | None) -> list[dict[str, object]]:
     """What can be said of a campaign file without a daemon, one answer a document in it."""
+    from dripd.campaigns.document import load_documents  # noqa: PLC0415 - 80 ms of YAML and rules
+    from dripd.campaigns.validate import check  # noqa: PLC0415 - that asking a daemon needs not
+
     try:
         found = load_documents(document["text"], filename=document["filename"])
     except DefinitionError as error:

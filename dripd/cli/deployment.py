@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
-
 import click
 
 from dripd.cli import asking
@@ -50,9 +47,11 @@ def version(ask: Ask) -> int:
 
 def own_version() -> str:
     """The version of the installed package, or `0+unknown` where it is not installed."""
+    from importlib import metadata  # noqa: PLC0415 - 20 ms that only `version` needs
+
     try:
-        return installed("dripd")
-    except PackageNotFoundError:
+        return metadata.version("dripd")
+    except metadata.PackageNotFoundError:
         return "0+unknown"
 
 

@@ -91,8 +91,11 @@ def test_config_show_and_schema_are_json(
 @pytest.mark.slow
 def test_asking_the_daemon_loads_neither_event_loop_nor_driver() -> None:
     script = (
-        "import sys; from dripd.cli.main import main; main(['status']);"
-        "print([m for m in ('trio', 'asyncio', 'asyncpg', 'httpx') if m in sys.modules])"
+        "import sys; from dripd.cli.main import main;"
+        "main(['status']), main(['campaign', 'list']), main(['enroll', 'list']);"
+        "heavy = ('trio', 'asyncio', 'asyncpg', 'httpx', 'yaml', 'structlog', 'textual',"
+        " 'dripd.campaigns', 'dripd.config', 'importlib.metadata');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
