@@ -324,6 +324,8 @@ class Reader:
             max_connections=numbers["max_connections"],
             batch=numbers["batch"],
             rate=str(read["rate"]),
+            webhook_secret=cast("Secret", read["webhook_secret"] or Secret("")),
+            webhook_topic=str(read["webhook_topic"]),
             options=options,
             secrets=secrets,
         )

@@ -220,6 +220,10 @@ PROVIDER: Final[Mapping[str, Option]] = {
     "max_connections": number(8, 1, 1_000, "most connections at once"),
     "batch": number(0, 0, 1_000, "messages a call; 0: as the adapter likes"),
     "rate": rate("most messages a time, such as 20/s"),
+    "webhook_secret": secret(
+        "proves the provider's events at /hooks/NAME; empty: none come in"
+    ),
+    "webhook_topic": text("", "for ses: the ARN of the SNS topic whose events count"),
 }
 
 

@@ -307,6 +307,15 @@ CREATE TABLE dripd.event_log (
 CREATE TABLE dripd.event_log_default PARTITION OF dripd.event_log DEFAULT;
 CREATE INDEX event_log_contact ON dripd.event_log (account_id, contact_id);
 
+CREATE TABLE dripd.event_parked (  -- events of providers that no delivery could be found for, until one is
+    provider text NOT NULL,
+    event_key text NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- real time: it waits for our own record
+    told jsonb NOT NULL,
+    PRIMARY KEY (provider, event_key)
+);
+CREATE INDEX event_parked_age ON dripd.event_parked (parked_at);
+
 CREATE TABLE dripd.event_seen (
     account_id int4 NOT NULL,
     dedup_h int8 NOT NULL,

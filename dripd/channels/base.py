@@ -191,6 +191,10 @@ class ProviderSettings:
     rate: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    webhook_secret: Secret = field(default_factory=lambda: Secret(""))
+    """Proves what comes in at `/hooks/NAME`; empty: nothing is taken there."""
+    webhook_topic: str = ""
+    """For ses: the SNS topic whose messages count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, getaddresses, parseaddr
 from functools import lru_cache
 from hashlib import sha256
+from hmac import compare_digest
 from secrets import token_hex
 from typing import Final
 
@@ -47,6 +48,10 @@ ADDRESS: Final = re.compile(
     r'[^\s<>,;:()\[\]\\"@\x00-\x1f\x7f]+@[^\s<>,;:()\[\]\\"@\x00-\x1f\x7f]+'
 )
 MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
+OWN_KEY: Final = re.compile(r"dripd:[^:]*:([0-9]+:[0-9]+:[A-Za-z0-9_-]+|i-[0-9]+)")
+OWN_ID: Final = re.compile(
+    r"<?dripd\.([0-9]{1,18}\.[0-9]{1,9}\.[A-Za-z0-9_-]{1,63}|i-[0-9]{1,18})\.([0-9a-f]{20})@"
+)
 HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 BREAKS: Final = re.compile(r"[\r\n\0]")
 LINE_END: Final = re.compile(rb"\r\n|\r|\n")
@@ -74,10 +79,27 @@ def build(message: Message, *, date: Instant, allow_8bit: bool = False) -> bytes
 def message_id(idempotency_key: str, sender: str) -> str:
     """The Message-ID of a delivery: the same at every attempt, angle brackets included.
 
+    It says the delivery, so that a reply is known by it without a search, and proves with a
+    digest over the whole key that it is ours: outsiders do not know the deployment.
     Raises `Unsendable` if *sender* is no address.
     """
-    digest = sha256(idempotency_key.encode()).hexdigest()[:32]
-    return f"<dripd.{digest}@{address(sender).rpartition('@')[2]}>"
+    own = OWN_KEY.fullmatch(idempotency_key)
+    name = own[1].replace(":", ".") if own is not None else "m"
+    domain = address(sender).rpartition("@")[2]
+    return f"<dripd.{name}.{_proof(idempotency_key)}@{domain}>"
+
+
+def own_message_id(text: str, deployment: str) -> str:
+    """The idempotency key of the delivery whose Message-ID *text* is; "" if it is not ours."""
+    found = OWN_ID.match(text.strip())
+    if found is None:
+        return ""
+    key = f"dripd:{deployment}:{found[1].replace('.', ':')}"
+    return key if compare_digest(found[2], _proof(key)) else ""
+
+
+def _proof(idempotency_key: str) -> str:
+    return sha256(idempotency_key.encode()).hexdigest()[:20]
 
 
 @lru_cache(maxsize=4_096)

@@ -6,6 +6,7 @@ only in messages that stay on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -14,15 +15,21 @@ from starlette.routing import BaseRoute
 
 from dripd.campaigns.links import Links, Told, signing_key
 from dripd.channels.base import Secret
-from dripd.clock import Clock, ManualClock
+from dripd.channels.happening import Happened
+from dripd.clock import Clock, ManualClock, SystemClock
 from dripd.config import Config
+from dripd.errors import StoreError
 from dripd.gateway import app
+from dripd.gateway.inbound import Hooks
 from dripd.gateway.intake import Intake
 from dripd.gateway.tracking import Tracking
 from dripd.gateway.unsubscribe import Unsubscribe
 from dripd.log import get
 from dripd.store.desk import Desk
-from dripd.store.desk_gateway import keep_signals
+from dripd.store.desk_gateway import keep_happenings, keep_signals, match_parked
+
+MATCH_S = 2.0
+"""Real seconds between looks at parked events."""
 
 log = get("gateway")
 
@@ -32,6 +39,7 @@ class House(Protocol):
 
     config: Config
     clock: Clock
+    deployment: str
     key: Secret
     site: app.Site | None
 
@@ -58,20 +66,43 @@ async def open_front(house: House, desk: Desk, nursery: trio.Nursery) -> None:
         return
     intake = Intake(partial(desk.run, keep_signals))
     nursery.start_soon(intake.run)
-    await nursery.start(app.serve, house.site, routes(house, intake))
+    nursery.start_soon(match_again, house, desk)
+    await nursery.start(app.serve, house.site, routes(house, desk, intake))
     log.info("gateway.listening", url=house.site.url)
     if not house.config.gateway.public_url:
         log.warning("gateway.private", url=house.site.url)
 
 
-def routes(house: House, intake: Intake) -> list[BaseRoute]:
+async def _keep(desk: Desk, deployment: str, provider: str, told: Sequence[Happened]) -> int:
+    return await desk.run(keep_happenings, provider, deployment, told)
+
+
+async def match_again(house: House, desk: Desk) -> None:
+    """Events that came before our own record of their message find it soon."""
+    while True:
+        await trio.sleep(MATCH_S)  # noqa: TID251 - a poll in real time
+        try:
+            await desk.run(match_parked, house.deployment)
+        except StoreError as error:
+            log.warning("store.lost", reason=error.code)
+
+
+def routes(house: House, desk: Desk, intake: Intake) -> list[BaseRoute]:
     """What the gateway answers."""
 
     def age(told: Told) -> int | None:
         """Under a manual clock no time passes between a message and its opening."""
         return None if isinstance(house.clock, ManualClock) else house.clock.now() - told.at
 
+    hooks = Hooks(
+        house.config.providers,
+        house.deployment,
+        partial(_keep, desk, house.deployment),
+        SystemClock(),
+        public_url=house.config.gateway.public_url,
+    )
     return [
+        *hooks.routes(),
         *Tracking(house.key, intake, age).routes(),
         *Unsubscribe(house.key, intake).routes(),
     ]

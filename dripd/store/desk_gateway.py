@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 
 import orjson
 
+from dripd.channels.happening import Happened, read_key
 from dripd.store.connect import Conn
 from dripd.store.statements import sql
 
@@ -28,3 +30,104 @@ async def keep_signals(conn: Conn, signals: Sequence[Signal]) -> None:
         for one in signals
     ]
     await conn.execute(sql("keep_signals"), *map(list, zip(*rows, strict=True)))
+
+
+PARKED_MOST = 10_000
+"""Events that wait for their delivery: whoever forges more pushes out forged ones."""
+
+YOUNG, OLD = timedelta(hours=1), timedelta(days=3)
+"""How long a parked event may still be matched, and is kept to be looked at."""
+
+AGAIN_MOST = 500
+
+FORBIDDING = frozenset({"bounce", "complaint", "unsubscribe"})
+"""Kinds that count by the address alone: they can only end sending."""
+
+PROVES = {"delivered": 1, "failed": 2}
+"""Kinds that say what became of a message, as states of `step_log`."""
+
+
+async def keep_happenings(
+    conn: Conn, provider: str, deployment: str, told: Sequence[Happened]
+) -> int:
+    """Keep what *provider* told: as events, as proof, or parked. Returns how many were parked."""
+    lost = await _match(conn, provider, deployment, told)
+    if lost:
+        rows = [(one.id, orjson.dumps(asdict(one)).decode()) for one in lost]
+        keys, bodies = map(list, zip(*rows, strict=True))
+        await conn.execute(sql("park_happenings"), provider, keys, bodies, PARKED_MOST)
+    return len(lost)
+
+
+async def match_parked(conn: Conn, deployment: str) -> int:
+    """Try young parked events again: one may have come before our own record of its message."""
+    rows = await conn.fetch(sql("take_parked"), YOUNG, OLD, AGAIN_MOST)
+    found: list[tuple[str, str]] = []
+    for provider in dict.fromkeys(row["provider"] for row in rows):
+        told = [Happened(**orjson.loads(r["told"])) for r in rows if r["provider"] == provider]
+        lost = {one.id for one in await _match(conn, provider, deployment, told)}
+        found += [(provider, one.id) for one in told if one.id not in lost]
+    if found:
+        await conn.execute(sql("drop_parked"), *map(list, zip(*found, strict=True)))
+    return len(found)
+
+
+async def _match(
+    conn: Conn, provider: str, deployment: str, told: Sequence[Happened]
+) -> list[Happened]:
+    """Write those of *told* whose delivery or account is found; returns the others."""
+    if not told:
+        return []
+    asked = [_asked(n, one, deployment) for n, one in enumerate(told)]
+    rows = await conn.fetch(
+        sql("match_happenings"), provider, *map(list, zip(*asked, strict=True))
+    )
+    found: dict[int, list[tuple[int, str | None]]] = {}
+    for row in rows:
+        found.setdefault(row["n"], []).append((row["account_id"], row["delivery_id"]))
+    proofs: list[tuple[object, ...]] = []
+    events: list[tuple[object, ...]] = []
+    lost: list[Happened] = []
+    for n, one in enumerate(told):
+        places = found.get(n, [])
+        if one.kind in PROVES:
+            proven = [
+                _proof(one, account, delivery) for account, delivery in places if delivery
+            ]
+            proofs += [proof for proof in proven if proof is not None]
+            places = places if proven else []
+        else:
+            events += [_event(provider, one, account, delivery) for account, delivery in places]
+        if not places:
+            lost.append(one)
+    if events:
+        await conn.execute(sql("keep_happenings"), *map(list, zip(*events, strict=True)))
+    if proofs:
+        await conn.execute(sql("prove_deliveries"), *map(list, zip(*proofs, strict=True)))
+    return lost
+
+
+def _asked(n: int, one: Happened, deployment: str) -> tuple[object, ...]:
+    key = read_key(one.key, deployment)
+    enrollment, run_no, step, individual = key or (None, None, None, None)
+    alone = one.kind in FORBIDDING and key is None
+    named = (one.provider_id, one.address, one.sender, one.account, one.delivery_id)
+    return (n, enrollment, run_no, step, individual, *named, alone)
+
+
+def _event(
+    provider: str, one: Happened, account: int, delivery: str | None
+) -> tuple[object, ...]:
+    payload = orjson.dumps(dict(one.payload)).decode()
+    conversation = one.conversation_ref or None
+    address = None if delivery else one.address or None
+    dedup = f"{provider}:{one.id}"
+    return (account, one.kind, delivery, conversation, address, dedup, one.at, payload)
+
+
+def _proof(one: Happened, account: int, delivery: str) -> tuple[object, ...] | None:
+    """The row of `step_log` that *one* proves; None for a message sent by hand."""
+    enrollment, _, seq = delivery.partition("-")
+    if not enrollment.isdecimal() or not seq.isdecimal():
+        return None
+    return account, int(enrollment), int(seq), PROVES[one.kind], one.provider_id or None

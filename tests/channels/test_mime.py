@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dripd.channels import mime
 from dripd.channels.base import Message
-from dripd.channels.mime import Unsendable, address, build, message_id
+from dripd.channels.mime import Unsendable, address, build, message_id, own_message_id
 from dripd.clock import parse_instant
 
 DATE = parse_instant("2026-03-01T09:00:00Z")
@@ -280,3 +280,25 @@ def test_a_long_address_to_unsubscribe_stays_on_one_line() -> None:
     data = build(mail(headers={"List-Unsubscribe": url}), date=DATE)
 
     assert b"\r\nList-Unsubscribe: " + url.encode() + b"\r\n" in data
+
+
+def test_a_message_id_is_known_again_in_its_own_deployment() -> None:
+    for key in ("dripd:d3pl0y:70:2:hello-World_1", "dripd:d3pl0y:i-5"):
+        own = message_id(key, "ann@acme.example")
+
+        assert key == own_message_id(own, "d3pl0y")
+        assert key == own_message_id(own.strip("<>"), "d3pl0y")
+        assert "" == own_message_id(own, "another")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<x@y>",
+        "<dripd.m.00000000000000000000@a.b>",
+        "<dripd.70.2.hello.00000000000000000000@a.b>",
+    ],
+)
+def test_a_foreign_message_id_is_nobodys(text: str) -> None:
+    assert "" == own_message_id(text, "d3pl0y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from dripd.gateway.signature import sign_standard
 from tests.stories.world import World
+
+WHSEC = "whsec_" + b64encode(b"w" * 32).decode()
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"}
 
@@ -40,11 +44,15 @@ steps:
 def base(pg_databases: Any) -> Iterator[World]:
     """One daemon for all stories here: each has contacts and a campaign of its own."""
     with (
+        pytest.MonkeyPatch.context() as environment,
         pg_databases.fresh() as dsn,
         TemporaryDirectory(prefix="dripd-") as state,
-        World(dsn, Path(state)) as world,
     ):
-        yield world
+        environment.setenv("STORY_WEBHOOK", WHSEC)
+        environment.setenv("DRIPD_PROVIDER__SINK__KIND", "sink")
+        environment.setenv("DRIPD_PROVIDER__SINK__WEBHOOK_SECRET", "env:STORY_WEBHOOK")
+        with World(dsn, Path(state)) as world:
+            yield world
 
 
 def send(world: World, key: str, *, track: str = "{}", top: str = "") -> Any:
@@ -185,3 +193,86 @@ def test_a_public_url_is_what_links_begin_with(
     key = (tmp_path / "gateway.key").read_text()
     assert key not in world.log()
     assert header[1:-1].rpartition("/")[2] not in world.log()
+
+
+def hook(world: World, own_id: str, kind: str, *, forged: bool = False, **data: Any) -> int:
+    """The provider `sink` tells of something; the status of its answer."""
+    body = json.dumps({"type": kind, "data": data}).encode()
+    seconds = str(int(time.time()))
+    headers = {
+        "webhook-id": own_id,
+        "webhook-timestamp": seconds,
+        "webhook-signature": "v1,forged"
+        if forged
+        else sign_standard(WHSEC, own_id, seconds, body),
+    }
+    url = world.call("daemon.status")["gateway"]["url"] + "/hooks/sink"
+    return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
+
+
+def test_a_providers_bounce_ends_the_run_however_often_it_is_told(base: World) -> None:
+    mail = send(base, "bouncer", top="preset: contactually")
+    told = {"idempotency_key": mail["idempotency_key"], "payload": {"type": "hard"}}
+    assert hook(base, "b1", "bounce", forged=True, **told) == 401
+    base.tick()
+    assert base.run("bouncer", "bouncer")["status"] == "waiting"
+    assert [hook(base, "b1", "bounce", **told) for _ in range(3)] == [200, 200, 200]
+    logged(base, "bouncer", 1)
+    rows = base.sql(
+        "SELECT refused_reason FROM dripd.event_log WHERE dedup_key = 'sink:id:b1' ORDER BY id"
+    )
+    assert [row[0] for row in rows] == [None, "duplicate", "duplicate"]
+    check = base.call("suppress.check", address="bouncer@x.test", account="acme")
+    assert check["suppressed"] is True
+
+
+def test_a_delivery_whose_outcome_was_unknown_is_proven_by_its_provider(base: World) -> None:
+    base.sql(
+        "INSERT INTO dripd.sink_rule (recipient_like, answer) VALUES ('doubt%', 'ambiguous')"
+    )
+    base.contact("doubt")
+    base.apply(NEWS.format(track="{}", top="").replace("campaign: news", "campaign: doubt"))
+    base.enroll("doubt", "doubt")
+    base.tick()
+    state = """SELECT d.state FROM dripd.delivery AS d JOIN dripd.enrollment AS e
+               ON e.id = d.enrollment_id WHERE e.campaign_key = 'doubt' AND d.step_key = 'one'"""
+    assert base.one(state) == "unknown"
+    key = base.one(
+        """SELECT d.idempotency_key FROM dripd.delivery AS d JOIN dripd.enrollment AS e
+           ON e.id = d.enrollment_id WHERE e.campaign_key = 'doubt' AND d.step_key = 'one'"""
+    )
+    assert hook(base, "d1", "delivered", idempotency_key=key) == 200
+    assert base.one(state) == "accepted"
+
+
+def test_what_is_told_of_nothing_we_know_is_parked_and_found_later(base: World) -> None:
+    address = {"address": "late@x.test", "payload": {"type": "hard"}}
+    assert hook(base, "p1", "bounce", **address) == 200
+    assert hook(base, "p2", "open", idempotency_key="dripd:other:1:1:x") == 200
+    parked = "SELECT event_key FROM dripd.event_parked ORDER BY event_key"
+    assert base.column(parked) == ["id:p1", "id:p2"]
+    base.contact("late")
+    until = time.monotonic() + 10
+    while base.column(parked) != ["id:p2"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    logged(base, "late", 1)
+    check = base.call("suppress.check", address="late@x.test", account="acme")
+    assert check["suppressed"] is True
+
+
+def test_a_reply_is_known_by_its_conversation(base: World) -> None:
+    base.contact("talker")
+    base.apply(NEWS.format(track="{}", top="").replace("campaign: news", "campaign: talker"))
+    base.sql(
+        "INSERT INTO dripd.enroll_request (account_key, campaign_key, external_id, "
+        "conversation_ref) VALUES ('acme', 'talker', 'talker', 'chat-7')"
+    )
+    base.tick()
+    talk = {"account": "acme", "conversation_ref": "chat-7"}
+    assert hook(base, "r1", "reply", payload={"auto": True}, **talk) == 200
+    logged(base, "talker", 1)
+    assert base.run("talker", "talker")["status"] == "waiting"
+    assert hook(base, "r2", "reply", **talk) == 200
+    logged(base, "talker", 2)
+    assert base.run("talker", "talker")["end_reason"] == "reply"

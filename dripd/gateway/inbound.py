@@ -1,0 +1,250 @@
+"""What do providers send us, and may we believe it? `/hooks/PROVIDER_NAME`.
+
+A hook is open for a provider whose configuration says how it proves itself (`webhook_secret`;
+for ses the topic, `webhook_topic`). Signatures are checked over the octets as they came,
+before anything is read from them; what is not signed is answered 401 and leaves no trace but
+a line of log. 2xx is said once all is committed, so a provider repeats what we could not keep;
+repeated events are recognised by the provider's own id, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import httpx
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dripd.channels.base import ProviderSettings
+from dripd.channels.happening import Happened, id_of
+from dripd.clock import Clock, Instant, parse_instant
+from dripd.errors import StoreUnavailable
+from dripd.gateway import events_mail, events_other, signature
+from dripd.gateway.app import read_body
+from dripd.gateway.sns import Fetch, Topic
+from dripd.log import get
+
+TOKENS_KEPT = 10_000
+"""Mailgun's tokens of the last minutes: its signature does not cover what it says."""
+
+FETCH_S = 5.0
+
+Keep = Callable[[str, Sequence[Happened]], Awaitable[int]]
+"""Keeps what a provider told in one transaction; returns how much of it was parked."""
+
+Reader: TypeAlias = Callable[
+    ["Hooks", ProviderSettings, Request, bytes], Awaitable[Sequence[Happened]]
+]
+
+log = get("gateway")
+
+
+class Forged(Exception):
+    """Nobody proved that this is from the provider; the reason is a word."""
+
+
+class Hooks:
+    """The hooks of *providers*. *clock* is real time; *public_url* is what Twilio signs."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, ProviderSettings],
+        deployment: str,
+        keep: Keep,
+        clock: Clock,
+        *,
+        public_url: str = "",
+        fetch: Fetch | None = None,
+    ) -> None:
+        self._providers = {name: one for name, one in providers.items() if is_open(one)}
+        self.deployment = deployment
+        self._keep = keep
+        self._clock = clock
+        self.public_url = public_url
+        self._tokens: dict[str, str] = {}
+        self._topics = {
+            name: Topic(one.webhook_topic, fetch or fetch_from_amazon)
+            for name, one in self._providers.items()
+            if one.kind == "ses"
+        }
+
+    def routes(self) -> list[Route]:
+        return [Route("/hooks/{provider}", self.take, methods=["POST"])]
+
+    async def take(self, request: Request) -> Response:
+        """Check, read, keep, and only then say so."""
+        name = request.path_params["provider"]
+        provider = self._providers.get(name)
+        if provider is None:
+            raise HTTPException(404)
+        body = await read_body(request)
+        read = READERS.get(provider.kind, _generic)
+        try:
+            told = await read(self, provider, request, body)
+        except Forged as forged:
+            log.warning("hook.refused", provider=name, reason=str(forged))
+            raise HTTPException(401) from forged
+        except ValueError as error:  # signed, and yet not what we can read
+            log.warning("hook.refused", provider=name, reason="malformed")
+            raise HTTPException(400) from error
+        parked = await self._keep(name, told) if told else 0
+        if parked:
+            log.info("hook.parked", provider=name, n=parked)
+        return Response(status_code=200)
+
+    def now(self) -> Instant:
+        return self._clock.now()
+
+    def topic(self, provider: ProviderSettings) -> Topic:
+        return self._topics[provider.name]
+
+    def is_its_own(self, token: str, body: bytes) -> bool:
+        """Did *token* come with this very body, or for the first time? Then it may again."""
+        said = id_of(body.hex())
+        if self._tokens.setdefault(token, said) != said:
+            return False
+        if len(self._tokens) > TOKENS_KEPT:
+            del self._tokens[next(iter(self._tokens))]
+        return True
+
+
+def is_open(provider: ProviderSettings) -> bool:
+    """Does the configuration say how the provider proves itself?"""
+    if provider.kind == "ses":
+        return bool(provider.webhook_topic)
+    return bool(provider.webhook_secret)
+
+
+async def _sendgrid(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    signed = signature.signs_ecdsa(
+        provider.webhook_secret.reveal(),
+        request.headers.get("x-twilio-email-event-webhook-signature", ""),
+        request.headers.get("x-twilio-email-event-webhook-timestamp", ""),
+        body,
+        hooks.now(),
+    )
+    _must(signed=signed)
+    return events_mail.sendgrid(orjson.loads(body), hooks.deployment)
+
+
+async def _ses(
+    hooks: Hooks, provider: ProviderSettings, _request: Request, body: bytes
+) -> Sequence[Happened]:
+    envelope = _strings(orjson.loads(body))
+    topic = hooks.topic(provider)
+    try:
+        at = parse_instant(envelope.get("Timestamp", ""))
+    except ValueError as error:
+        raise Forged("signature") from error
+    _must(signed=await topic.signs(envelope, hooks.now(), at))
+    if envelope["Type"] == "SubscriptionConfirmation":
+        _must(signed=await topic.confirm(envelope))
+        log.info("hook.confirmed", provider=provider.name)
+        return []
+    return events_mail.ses(orjson.loads(envelope.get("Message", "")), hooks.deployment)
+
+
+async def _postmark(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    authorization = request.headers.get("authorization", "")
+    _must(signed=signature.signs_basic(provider.webhook_secret.reveal(), authorization))
+    return events_mail.postmark(orjson.loads(body), hooks.deployment)
+
+
+async def _mailgun(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    """A webhook as JSON, or a mail that a route posts as a form."""
+    is_json = "json" in request.headers.get("content-type", "")
+    document = orjson.loads(body) if is_json else dict(events_mail.form_of(body))
+    words = _strings(document)
+    if is_json and isinstance(document, dict):
+        words = _strings(document.get("signature"))
+    token = words.get("token", "")
+    signed = signature.signs_mailgun(
+        provider.webhook_secret.reveal(),
+        words.get("timestamp", ""),
+        token,
+        words.get("signature", ""),
+        hooks.now(),
+    )
+    _must(signed=signed and hooks.is_its_own(token, body))
+    if is_json:
+        return events_mail.mailgun(document.get("event-data"), hooks.deployment)
+    return events_mail.mailgun_route(document, hooks.deployment)
+
+
+async def _resend(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    _standard(hooks, provider, request, body)
+    return events_mail.resend(orjson.loads(body), hooks.deployment)
+
+
+async def _twilio(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    form = events_mail.form_of(body)
+    query = f"?{request.url.query}" if request.url.query else ""
+    url = (
+        f"{hooks.public_url or str(request.base_url).rstrip('/')}/hooks/{provider.name}{query}"
+    )
+    given = request.headers.get("x-twilio-signature", "")
+    signed = signature.signs_twilio(provider.webhook_secret.reveal(), given, url, form)
+    _must(signed=signed)
+    return events_other.twilio(dict(form), hooks.deployment)
+
+
+async def _generic(
+    hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes
+) -> Sequence[Happened]:
+    _standard(hooks, provider, request, body)
+    own_id = f"id:{request.headers.get('webhook-id') or request.headers.get('svix-id')}"
+    return events_other.generic(orjson.loads(body), own_id)
+
+
+def _standard(hooks: Hooks, provider: ProviderSettings, request: Request, body: bytes) -> None:
+    secret = provider.webhook_secret.reveal()
+    _must(signed=signature.signs_standard(secret, request.headers, body, hooks.now()))
+
+
+def _must(*, signed: bool) -> None:
+    if not signed:
+        raise Forged("signature")
+
+
+def _strings(document: object) -> dict[str, str]:
+    """The fields of an object that are text, or numbers, which are then written."""
+    if not isinstance(document, dict):
+        return {}
+    return {k: str(v) for k, v in document.items() if isinstance(v, str | int)}
+
+
+READERS: Mapping[str, Reader] = {
+    "sendgrid": _sendgrid,
+    "ses": _ses,
+    "postmark": _postmark,
+    "mailgun": _mailgun,
+    "resend": _resend,
+    "twilio": _twilio,
+}
+"""How each kind of provider is read; any other speaks Standard Webhooks."""
+
+
+async def fetch_from_amazon(url: str) -> bytes:
+    """A body, over TLS, without redirects. Raises `StoreUnavailable`: the same may be sent again."""
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=FETCH_S) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        raise StoreUnavailable("Amazon cannot be reached", code="sns_unreachable") from error
+    if answer.status_code != 200:
+        raise StoreUnavailable("Amazon did not answer", code="sns_unreachable")
+    return answer.content

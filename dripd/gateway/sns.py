@@ -1,0 +1,91 @@
+"""Is this from our topic of Amazon SNS? Its envelope, its certificate, its confirmation.
+
+Whoever has an AWS account can make SNS call us with a perfect signature, so a message counts
+only from the topic that the configuration names. Certificates and confirmations are fetched
+from Amazon's own hosts and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
+
+from dripd.clock import HOUR, Instant
+from dripd.gateway.signature import signs_certified
+
+HOST = re.compile(r"sns\.[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?")
+
+REPEATED_MS = HOUR
+"""SNS repeats a message for an hour, with the instant and signature of the first time."""
+
+KEPT = 8
+"""Certificates in memory; Amazon changes them about once a year."""
+
+_SIGNED = {
+    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
+    "SubscriptionConfirmation": (
+        "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
+    ),
+}  # fmt: skip
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""Gets the body of an https address; raises what is the caller's to handle."""
+
+
+class Topic:
+    """The one topic whose messages count. *fetch* reaches Amazon."""
+
+    def __init__(self, arn: str, fetch: Fetch) -> None:
+        self._arn = arn
+        self._fetch = fetch
+        self._certificates: dict[str, bytes] = {}
+
+    async def signs(
+        self, envelope: Mapping[str, str], now: Instant, at: Instant | None
+    ) -> bool:
+        """Is *envelope*, of instant *at*, a message of the topic and not too old?"""
+        names = _SIGNED.get(envelope.get("Type", ""))
+        url = envelope.get("SigningCertURL", "")
+        if names is None or envelope.get("TopicArn") != self._arn or not _is_amazon(url):
+            return False
+        if at is None or not -REPEATED_MS <= now - at <= REPEATED_MS:
+            return False
+        if not urlsplit(url).path.endswith(".pem"):
+            return False
+        text = "".join(f"{name}\n{envelope[name]}\n" for name in names if name in envelope)
+        return signs_certified(
+            await self._certificate(url),
+            envelope.get("Signature", ""),
+            text.encode(),
+            version=envelope.get("SignatureVersion", ""),
+        )
+
+    async def confirm(self, envelope: Mapping[str, str]) -> bool:
+        """Subscribe, as a signed confirmation asks; False where it leads elsewhere."""
+        url = envelope.get("SubscribeURL", "")
+        if not _is_amazon(url):
+            return False
+        await self._fetch(url)
+        return True
+
+    async def _certificate(self, url: str) -> bytes:
+        if url not in self._certificates:
+            pem = await self._fetch(url)
+            while len(self._certificates) >= KEPT:
+                del self._certificates[next(iter(self._certificates))]
+            self._certificates[url] = pem
+        return self._certificates[url]
+
+
+def _is_amazon(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme == "https"
+            and parts.username is None
+            and parts.port in {None, 443}
+            and HOST.fullmatch(parts.hostname or "") is not None
+        )
+    except ValueError:
+        return False

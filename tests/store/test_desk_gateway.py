@@ -1,0 +1,131 @@
+"""Whom a provider's event concerns: by our key, by its id and the address, by account and sender."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dripd.channels.happening import Happened
+from dripd.store import desk_gateway
+from dripd.store.desk_gateway import keep_happenings
+from tests.support.control import Control, open_control
+
+pytestmark = pytest.mark.trio
+
+SENT = """
+INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, cv_id, seq, step_no,
+    run_no, channel, state, attempt, to_address, provider_id)
+SELECT account_id, id, 1, dripd.now(), dripd.now(), cv_id, 1, 0, run_no, 1, $2::int2, 1,
+    'ann@x.test', 'pid-1'
+FROM dripd.run WHERE id = $1::int8 RETURNING enrollment_id
+"""
+
+
+@pytest.fixture
+async def control(pg_dsn: str) -> AsyncIterator[Control]:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("ann", "bob")
+        yield control
+
+
+async def sent(control: Control, *, state: int = 1) -> int:
+    enrollment = await control.start("ann")
+    await control.one(SENT, enrollment, state)
+    return enrollment
+
+
+async def keep(control: Control, *told: Happened) -> int:
+    deployment = await control.one("SELECT id FROM dripd.deployment")
+    return await control.desk.run(keep_happenings, "sink", deployment, told)
+
+
+async def events(control: Control) -> list[tuple[Any, ...]]:
+    rows = await control.rows(
+        "SELECT kind, delivery_id, address, conversation_ref, dedup_key FROM dripd.event_in "
+        "WHERE kind IN ('reply', 'bounce', 'open', 'complaint') ORDER BY id"
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+async def test_our_key_finds_the_delivery(control: Control) -> None:
+    enrollment = await sent(control)
+    deployment = await control.one("SELECT id FROM dripd.deployment")
+    good = f"dripd:{deployment}:{enrollment}:1:hello"
+    wrong = [good.replace(deployment, "other"), good.replace(":1:", ":2:"), good + "x", "dripd"]
+    told = [Happened(kind="open", id=str(n), key=key) for n, key in enumerate([good, *wrong])]
+
+    assert 4 == await keep(control, *told)
+    assert [("open", f"{enrollment}-1", None, None, "sink:0")] == await events(control)
+
+
+async def test_the_providers_id_counts_only_for_what_went_to_that_address(
+    control: Control,
+) -> None:
+    enrollment = await sent(control)
+    told = [
+        Happened(kind="open", id="1", provider_id="pid-1", address="ANN@x.test"),
+        Happened(kind="open", id="2", provider_id="pid-1", address="bob@x.test"),
+        Happened(kind="open", id="3", provider_id="pid-2", address="ann@x.test"),
+    ]
+
+    assert 2 == await keep(control, *told)
+    assert [("open", f"{enrollment}-1", None, None, "sink:1")] == await events(control)
+
+
+async def test_an_address_alone_can_only_end_sending(control: Control) -> None:
+    told = [
+        Happened(kind=kind, id=kind, address="ann@x.test")  # type: ignore[arg-type]  # words
+        for kind in ("complaint", "open", "reply")
+    ]
+
+    assert 2 == await keep(control, *told)
+    assert [("complaint", None, "ann@x.test", None, "sink:complaint")] == await events(control)
+
+
+async def test_a_reply_to_our_address_concerns_who_wrote_it(control: Control) -> None:
+    one = Happened(kind="reply", id="1", address="ann@x.test", sender="SALES@acme.test")
+
+    assert 0 == await keep(control, one)
+    assert [("reply", None, "ann@x.test", None, "sink:1")] == await events(control)
+
+
+async def test_a_system_of_ones_own_names_account_and_conversation(control: Control) -> None:
+    told = [
+        Happened(kind="reply", id="1", account="acme", conversation_ref="chat"),
+        Happened(kind="bounce", id="2", account="acme", delivery_id="7-1"),
+        Happened(kind="reply", id="3", account="nobody", conversation_ref="chat"),
+    ]
+
+    assert 1 == await keep(control, *told)
+    assert [
+        ("reply", None, None, "chat", "sink:1"),
+        ("bounce", "7-1", None, None, "sink:2"),
+    ] == await events(control)
+
+
+@pytest.mark.parametrize(("kind", "state"), [("delivered", "accepted"), ("failed", "failed")])
+async def test_a_provider_proves_what_became_of_an_unknown_message(
+    control: Control, kind: Any, state: str
+) -> None:
+    enrollment = await sent(control, state=3)
+    deployment = await control.one("SELECT id FROM dripd.deployment")
+    key = f"dripd:{deployment}:{enrollment}:1:hello"
+
+    assert 0 == await keep(control, Happened(kind=kind, id="1", key=key))
+    assert state == await control.one("SELECT state FROM dripd.delivery")
+    other = "failed" if kind == "delivered" else "delivered"
+    await keep(control, Happened(kind=other, id="2", key=key))  # type: ignore[arg-type]  # a word
+    assert state == await control.one("SELECT state FROM dripd.delivery")
+
+
+async def test_parked_events_are_capped_and_kept_once(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_gateway, "PARKED_MOST", 3)
+    for n in (1, 1, 2, 3, 4, 5):
+        await keep(control, Happened(kind="open", id=str(n)))
+    rows = await control.rows("SELECT event_key FROM dripd.event_parked ORDER BY parked_at")
+
+    assert ["2", "3", "4", "5"] == [row["event_key"] for row in rows]
