@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
-from dripd.campaigns.flow import faults_of, path_of
+from dripd.campaigns.flow import faults_of, order_of, successors
+from dripd.campaigns.kinds import KINDS
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.reader import suggest
-from dripd.campaigns.step import PERFORMED
 from dripd.campaigns.window import format_minute
 from dripd.campaigns.wording import COLUMNS
 from dripd.clock import DAY
 from dripd.errors import Fault
 
-FREE_KINDS = PERFORMED
-"""Kinds that every plan has; a later kind is beyond them until its issue says otherwise."""
+FREE_KINDS = KINDS - {"reset_campaign", "script", "sync", "social_follow"}
+"""Kinds that every plan has; the others it must name among its features."""
 
 OPS_OF: Mapping[str, frozenset[str]] = {
     "text": frozenset({"set", "clear"}),
@@ -45,37 +45,47 @@ def gaps(definition: Definition, _known: Known) -> Iterator[Fault]:
     most = definition.policy.limits.max_gap_days
     if most is None:
         return
-    last: int | None = None
-    for index, at in _offsets(definition.steps):
-        if not definition.steps[index].is_message:
-            continue
-        if last is not None and at - last > most * DAY:
+    for index, gap in _gaps(definition.steps):
+        if gap > most * DAY:
             yield Fault(
                 code="max_gap_days",
                 path=f"steps[{index}]",
-                message=f"max_gap_days {-((last - at) // DAY)}>{most}",
+                message=f"max_gap_days {-(-gap // DAY)}>{most}",
                 hint="shorten the delays since the message before it",
             )
-        last = at
 
 
-def _offsets(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
-    """Index and earliest instant of each step, in ms after the start.
+def _gaps(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
+    """Index of each message and the longest wait since the one before it, in ms."""
+    follows = successors(steps)
+    reached: dict[int, tuple[int, int | None]] = {0: (0, None)}
+    for index in order_of(steps):
+        before, last = reached[index]
+        at = _earliest(steps[index], before)
+        if steps[index].is_message:
+            if last is not None:
+                yield index, at - last
+            last = at
+        for to in follows[index]:
+            reached[to] = max(reached.get(to, (at, last)), (at, last), key=_since)
 
-    A business day counts as 24 hours, which it is at least.
+
+def _since(reached: tuple[int, int | None]) -> tuple[bool, int]:
+    at, last = reached
+    return last is not None, at - (last or 0)
+
+
+def _earliest(step: Step, before: int) -> int:
+    """The earliest instant of a step, in ms after the start.
+
+    A business day counts as 24 hours, which it is at least; a wait may be over at once.
     """
-    at = 0
-    for index in path_of(steps):
-        timing = steps[index].timing
-        delay = timing.delay
-        length = (delay.days + delay.business_days) * DAY + delay.ms
-        if timing.day is not None:
-            at = max(at, (timing.day - timing.day_base) * DAY)
-        elif timing.anchor == "after_start":
-            at = max(at, length)
-        else:
-            at += length
-        yield index, at
+    timing = step.timing
+    delay = timing.delay
+    length = (delay.days + delay.business_days) * DAY + delay.ms
+    if timing.day is not None:
+        return max(before, (timing.day - timing.day_base) * DAY)
+    return max(before, length) if timing.anchor == "after_start" else before + length
 
 
 def unplanned(definition: Definition, known: Known) -> Iterator[Fault]:
@@ -170,7 +180,7 @@ def unreachable(definition: Definition, _known: Known) -> Iterator[Fault]:
     steps = definition.steps
     if any(True for _ in faults_of(steps)):
         return
-    reached = set(path_of(steps))
+    reached = set(order_of(steps))
     for index, step in enumerate(steps):
         if index not in reached:
             yield Fault(

@@ -13,10 +13,10 @@ from typing import Literal, TypeAlias
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.window import WindowSpec, build_window
 from dripd.clock import Millis
-from dripd.scheduler.due import Timing
+from dripd.scheduler.due import Delay, Timing
 
 __all__ = [
-    "AT_ONCE", "MESSAGE_KINDS", "Content", "Definition", "Exclusivity", "ExitRule",
+    "AT_ONCE", "MESSAGE_KINDS", "Case", "Content", "Definition", "Exclusivity", "ExitRule",
     "Frequency", "Limits", "Match", "MaxLateness", "Notify", "Op", "Origin", "Policy",
     "Reentry", "SkipOrExit", "Step", "Track", "WindowSpec", "build_window",
 ]  # fmt: skip
@@ -238,6 +238,14 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case of a branch: the step to go on to where the condition holds."""
+
+    when: Condition
+    then: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """The templates of a message as written; "" where there is none."""
 
@@ -289,6 +297,13 @@ class Step:
     target: Literal["contact", "company"] = "contact"
     ops: tuple[Op, ...] = ()
     campaign: str = ""
+    offset: Delay = field(default_factory=Delay)
+    past: Literal["skip", "send_now", "exit"] = "skip"
+    on: Match | None = None
+    then: str | None = None
+    otherwise: str | None = None
+    cases: tuple[Case, ...] = ()
+    field: str = ""
 
     @property
     def is_message(self) -> bool:
@@ -333,16 +348,18 @@ class Definition:
                 return index
         raise KeyError(key)
 
-    def next_index(self, index: int) -> int | None:
+    def next_index(self, index: int, to: str | None = None) -> int | None:
         """The index of the step after *index*, or None if the run ends there.
 
-        An `end` step with a condition may be skipped, so one may follow it.
+        *to* is what the step itself decided: a key, or `end`. An `end` step with a condition
+        may be skipped, so one may follow it.
         """
         step = self.steps[index]
-        if step.next == "end" or (step.kind == "end" and step.when is None):
+        target = step.next if to is None else to
+        if target == "end" or (step.kind == "end" and step.when is None):
             return None
-        if step.next is not None:
-            return self.step_index(step.next)
+        if target is not None:
+            return self.step_index(target)
         return index + 1 if index + 1 < len(self.steps) else None
 
     def window_of(self, step: Step) -> WindowSpec | Literal["account"] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.definition import Definition, Step
-from dripd.campaigns.flow import path_of
+from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.reader import NOT_YET, suggest
 from dripd.errors import Fault
@@ -13,18 +13,22 @@ from dripd.errors import Fault
 
 def after_exit(definition: Definition, _known: Known) -> Iterator[Fault]:
     """Steps behind one that ends the run by itself: a move, or leaving an attached list."""
-    exit_key = ""
-    for index in path_of(definition.steps):
-        step = definition.steps[index]
-        if exit_key:
+    steps, follows = definition.steps, successors(definition.steps)
+    exits: dict[int, str] = {}
+    alive = {0}
+    for index in order_of(steps):
+        step = steps[index]
+        if index not in alive:
             yield Fault(
                 code="unreachable_after_exit",
                 path=f"steps[{index}]",
-                message=f"step {step.key!r} is never performed: {exit_key!r} ends the run",
-                hint=f"move it before {exit_key!r}",
+                message=f"step {step.key!r} is never performed: {exits[index]!r} ends the run",
+                hint=f"move it before {exits[index]!r}",
             )
-        elif step.when is None and _exits(step, definition):
-            exit_key = step.key
+        elif step.when is not None or not _exits(step, definition):
+            alive |= set(follows[index])
+            continue
+        exits |= dict.fromkeys(follows[index], exits.get(index, step.key))
 
 
 def _exits(step: Step, definition: Definition) -> bool:

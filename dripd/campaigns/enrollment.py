@@ -77,6 +77,14 @@ class Asked:
     created_at: Instant
 
 
+class Recent(NamedTuple):
+    """A processed event of the contact, none of another run's delivery."""
+
+    kind: str
+    payload: dict[str, object]
+    step_key: str | None
+
+
 @dataclass(slots=True)
 class Leased:
     """A granted step with its facts. `attrs`, `company`, `vars` are parsed JSON objects.
@@ -122,6 +130,7 @@ class Leased:
     """It was granted one of the account's quota of actions."""
     run_owner: str | None = None
     asked: Asked | None = None
+    recent: tuple[Recent, ...] = ()
 
 
 class Needs(IntEnum):
@@ -136,6 +145,7 @@ class Needs(IntEnum):
     EMAIL = 1 << 22  # sends an email: its address must not be suppressed
     SMS = 1 << 23
     PAID = 1 << 24  # what its messages were charged, and their frozen texts
+    RECENT = 1 << 26  # what the contact did since the step before was leased
     ASKED = 1 << 25  # the task of a step that waits, set by the lease itself
 
 

@@ -1,7 +1,7 @@
-"""In what order do steps follow each other? The one path from the first step to the end.
+"""In what order do steps follow each other? The paths from the first step to the ends.
 
-A skipped step goes on like a performed one, so every step has one successor and the whole
-flow is a path; conditions choose what is performed, not where it goes.
+A skipped step goes on like a performed one. Only `branch` and `wait_for` have several
+successors; the whole is a graph without cycles, so a run always comes to an end.
 """
 
 from __future__ import annotations
@@ -16,10 +16,28 @@ from dripd.errors import Fault
 from dripd.scheduler.due import Delay
 
 
-def successors(steps: Sequence[Step]) -> list[int | None]:
-    """For each step the index of the next one, None at an end (and for a dangling `next`)."""
+def targets(step: Step) -> Iterator[tuple[str, str]]:
+    """The keys that lead on from *step* with what they name, a key or `end`."""
+    for index, case in enumerate(step.cases):
+        yield f"cases[{index}].then", case.then
+    named = (("then", step.then), ("else", step.otherwise), ("next", step.next))
+    yield from ((key, target) for key, target in named if target is not None)
+
+
+def goes_below(step: Step) -> bool:
+    """May the run go on to the step below?"""
+    if step.next is not None or (step.kind == "end" and step.when is None):
+        return False
+    decides = {"branch": (step.otherwise,), "wait_for": (step.then, step.otherwise)}
+    if step.when is not None:
+        return True
+    return any(target is None for target in decides.get(step.kind, (None,)))
+
+
+def successors(steps: Sequence[Step]) -> list[tuple[int, ...]]:
+    """For each step those that may follow it; dangling ones are left out."""
     places = places_of(steps)
-    return [_successor(index, steps, places) for index in range(len(steps))]
+    return [_successors(index, steps, places) for index in range(len(steps))]
 
 
 def places_of(steps: Sequence[Step]) -> dict[str, int]:
@@ -27,40 +45,49 @@ def places_of(steps: Sequence[Step]) -> dict[str, int]:
     return {step.key: index for index, step in enumerate(steps)}
 
 
-def _successor(index: int, steps: Sequence[Step], places: Mapping[str, int]) -> int | None:
+def _successors(
+    index: int, steps: Sequence[Step], places: Mapping[str, int]
+) -> tuple[int, ...]:
     step = steps[index]
-    if step.next == "end" or (step.kind == "end" and step.when is None):
-        return None
-    if step.next is not None:
-        return places.get(step.next)
-    return index + 1 if index + 1 < len(steps) else None
+    found = [places[target] for _, target in targets(step) if target in places]
+    if goes_below(step) and index + 1 < len(steps):
+        found.append(index + 1)
+    return tuple(dict.fromkeys(found))
 
 
-def path_of(steps: Sequence[Step]) -> list[int]:
-    """The steps that are reached, in order; stops where a cycle would begin. O(n)."""
+def order_of(steps: Sequence[Step]) -> list[int]:
+    """The steps that are reached, each before those that follow it.
+
+    Where there is a cycle, the edge that closes it is left out.
+    """
     follows = successors(steps)
-    found: list[int] = []
+    done: list[int] = []
     seen: set[int] = set()
-    at: int | None = 0 if steps else None
-    while at is not None and at not in seen:
-        seen.add(at)
-        found.append(at)
-        at = follows[at]
-    return found
+    stack: list[tuple[int, int]] = [(0, 0)] if steps else []
+    while stack:
+        index, n = stack.pop()
+        seen.add(index)
+        ahead = next((i for i, to in enumerate(follows[index][n:], n) if to not in seen), None)
+        if ahead is None:
+            done.append(index)
+        else:
+            stack += [(index, ahead + 1), (follows[index][ahead], 0)]
+    return done[::-1]
 
 
 def faults_of(steps: Sequence[Step]) -> Iterator[Fault]:
-    """Yield a `dangling` for every `next` that leads nowhere, a `cycle` for every loop."""
+    """Yield a `dangling` for every target that is no step, a `cycle` for every loop."""
     places = places_of(steps)
     for index, step in enumerate(steps):
-        if step.next is not None and step.next != "end" and step.next not in places:
-            yield Fault(
-                code="dangling",
-                path=f"steps[{index}].next",
-                message=f"step {step.key!r} goes on to {step.next!r}, which is no step",
-                hint=suggest(step.next, (key for key in places if "[" not in key))
-                or "name a step's key, or `end`",
-            )
+        for key, target in targets(step):
+            if target != "end" and target not in places:
+                yield Fault(
+                    code="dangling",
+                    path=f"steps[{index}].{key}",
+                    message=f"step {step.key!r} goes on to {target!r}, which is no step",
+                    hint=suggest(target, (key for key in places if "[" not in key))
+                    or "name a step's key, or `end`",
+                )
     for index in _closing(successors(steps)):
         yield Fault(
             code="cycle",
@@ -70,39 +97,50 @@ def faults_of(steps: Sequence[Step]) -> Iterator[Fault]:
         )
 
 
-def _closing(follows: Sequence[int | None]) -> Iterator[int]:
-    """The last edge of each loop, found by walking from every step once."""
-    walk: dict[int, int] = {}
+def _closing(follows: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The steps whose edge closes a loop, found by walking from every step once."""
+    on_path: set[int] = set()
+    done: set[int] = set()
     for start in range(len(follows)):
-        at: int | None = start
-        came = start
-        while at is not None and at not in walk:
-            walk[at] = start
-            came, at = at, follows[at]
-        if at is not None and walk[at] == start:
-            yield came
+        stack: list[tuple[int, int]] = [] if start in done else [(start, 0)]
+        while stack:
+            index, n = stack.pop()
+            on_path.add(index)
+            if n == len(follows[index]):
+                on_path.discard(index)
+                done.add(index)
+                continue
+            stack.append((index, n + 1))
+            to = follows[index][n]
+            if to in on_path:
+                yield index
+            elif to not in done:
+                stack.append((to, 0))
 
 
 def moved_by_delays(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Under `anchor: after_start`, let each `delay` step move all that follow it.
 
     The delay step itself counts from the step before it. A day number moves by whole days,
-    what is left of a day counting as one.
+    what is left of a day counting as one. Where paths meet, the longest shift counts.
     """
     moved = list(steps)
-    shift = Delay()
-    for index in path_of(steps):
-        step = steps[index]
-        if step.timing.anchor != "after_start":
-            continue
-        if step.kind == "delay":
-            timing = replace(step.timing, anchor="after_previous")
-            shift = _sum(shift, step.timing.delay)
-        elif step.timing.day is not None:
-            timing = replace(step.timing, day=step.timing.day + _whole_days(shift))
-        else:
-            timing = replace(step.timing, delay=_sum(shift, step.timing.delay))
-        moved[index] = replace(step, timing=timing)
+    shifts: dict[int, Delay] = {}
+    follows = successors(steps)
+    for index in order_of(steps):
+        step, shift = steps[index], shifts.get(index, Delay())
+        if step.timing.anchor == "after_start":
+            timing = step.timing
+            if step.kind == "delay":
+                timing = replace(timing, anchor="after_previous")
+                shift = _sum(shift, step.timing.delay)
+            elif timing.day is not None:
+                timing = replace(timing, day=timing.day + _whole_days(shift))
+            else:
+                timing = replace(timing, delay=_sum(shift, timing.delay))
+            moved[index] = replace(step, timing=timing)
+        for to in follows[index]:
+            shifts[to] = max(shifts.get(to, Delay()), shift, key=_length)
     return tuple(moved)
 
 
@@ -112,6 +150,10 @@ def _sum(one: Delay, other: Delay) -> Delay:
         business_days=one.business_days + other.business_days,
         ms=one.ms + other.ms,
     )
+
+
+def _length(shift: Delay) -> int:
+    return (shift.days + shift.business_days) * DAY + shift.ms
 
 
 def _whole_days(shift: Delay) -> int:

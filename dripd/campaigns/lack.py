@@ -52,6 +52,9 @@ def _wants(step: Step) -> str:
         "list_remove": not step.lists and "`list`",
         "update": not step.ops and "`ops`",
         "move": not step.campaign and "`campaign`",
+        "date_timer": not step.field and "`field`",
+        "wait_for": step.on is None and "`on`",
+        "branch": not step.cases and "`cases`",
     }
     return lacks.get(step.kind) or ""
 

@@ -13,6 +13,8 @@ from dataclasses import replace
 from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.document import examine, load_documents
 from dripd.campaigns.flow import faults_of, moved_by_delays
+from dripd.campaigns.kinds import KINDS, PERFORMED, read_content
+from dripd.campaigns.ops import parse_op
 from dripd.campaigns.policies import read_policy
 from dripd.campaigns.presets import PRESETS, preset_of
 from dripd.campaigns.reader import BadValue, Section, as_fields, filled, key, shown, text, word
@@ -25,7 +27,7 @@ from dripd.campaigns.settings import (
     read_window,
     zone,
 )
-from dripd.campaigns.step import KINDS, PERFORMED, parse_op, read_content, read_steps
+from dripd.campaigns.step import read_steps
 from dripd.errors import DefinitionError, Fault
 
 __all__ = [

@@ -27,6 +27,7 @@ from functools import lru_cache
 from html import escape
 from typing import Literal, TypeAlias
 
+from dripd.clock import Instant, from_datetime
 from dripd.errors import TemplateError
 
 Kind: TypeAlias = Literal["text", "html", "header"]
@@ -239,6 +240,12 @@ def _fill(slot: Slot, value: object, kind: Kind, zone: tzinfo) -> str | Unrender
     if kind == "html" and _MARKUP.search(text) is not None:
         return escape(text)
     return text
+
+
+def instant_of(value: object, zone: tzinfo) -> Instant | None:
+    """The instant that a field's value names; without offset it is meant in *zone*."""
+    local = _local(value, zone)
+    return None if local is None else from_datetime(local)
 
 
 def _text(value: object, zone: tzinfo) -> str:

@@ -6,12 +6,14 @@ overlook, which facts it must bring, and in which lane the step waits.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from dripd.campaigns.condition import Condition
 from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.enrollment import FLAG_APPROVED, LaneClass, LaneKey, Needs
+from dripd.campaigns.flow import successors
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.template import Kind, Template, compile_template, normalise
 from dripd.campaigns.tracking import (
@@ -67,7 +69,11 @@ STEP_NEEDS: Mapping[str, Needs] = {
     "list_add": Needs.LISTS,
     "list_remove": Needs.LISTS,
     **dict.fromkeys(MANUAL_KINDS, Needs.START),
+    "wait_for": Needs.RECENT,
 }
+
+LEASED_ALONE = frozenset({"wait_for", "date_timer"})
+"""Kinds that wait for what others do: what comes while they are leased is seen for itself."""
 
 
 CHANGED = KIND_BITS["status_changed"] | KIND_BITS["field_changed"]
@@ -123,6 +129,7 @@ class Version:
         self.definition = definition
         self.steps: tuple[Step, ...] = definition.steps
         self.contents = tuple(_compile(step, definition.klass) for step in self.steps)
+        self._follows = successors(self.steps)
         self._calendars = tuple(self._calendar(step) for step in self.steps)
         policy = definition.policy
         self.metered = policy.meter == "actions"
@@ -139,6 +146,10 @@ class Version:
         """Does `field_map` say where *channel* reaches the contact, instead of its own column?"""
         mapped = self.definition.field_map.get("email" if channel == "email" else "phone", "")
         return channel in ("email", "sms") and mapped.startswith("attrs.")
+
+    def leased_alone(self, step_no: int) -> bool:
+        """Does no pass perform the step behind another one?"""
+        return self.steps[step_no].kind in LEASED_ALONE
 
     def listens(self, kind: str) -> bool:
         """Can an event of *kind* end or move a run of this version, or decide a `when`?"""
@@ -158,16 +169,21 @@ class Version:
             bits |= KIND_BITS["list_removed"]
         if any(step.reset_on_interaction for step in self.steps):
             bits |= KIND_BITS["interaction"]
+        for step in self.steps:
+            if step.on is not None:
+                bits |= kind_bit(step.on.kind)
+            if step.kind == "date_timer":
+                bits |= CHANGED
         return bits
 
     @cached_property
     def asks_of(self) -> int:
         """The kinds that conditions ask for, as in `'click' in events`."""
         bits = 0
-        for step in self.steps:
-            if step.when is not None and "events" in step.when.needs:
+        for condition in (one for step in self.steps for one in conditions_of(step)):
+            if "events" in condition.needs:
                 for kind in KIND_BITS:
-                    named = f"'{kind}'" in step.when.text or f'"{kind}"' in step.when.text
+                    named = f"'{kind}'" in condition.text or f'"{kind}"' in condition.text
                     bits |= kind_bit(kind) if named else 0
         return bits
 
@@ -233,14 +249,13 @@ class Version:
         bits = int(STEP_NEEDS.get(step.kind, 0))
         if step.require_approval:
             bits |= Needs.START
-        if step.when is not None:
-            for need in step.when.needs:
+        for condition in conditions_of(step):
+            for need in condition.needs:
                 bits |= CONDITION_NEEDS.get(need, 0)
         asks = any(self._is_company(tag) for tag in self.contents[step_no].tags())
         if asks or step.target == "company":
             bits |= Needs.COMPANY
-        following = self.definition.next_index(step_no)
-        if following is not None and _counts_from_start(self.steps[following]):
+        if any(_counts_from_start(self.steps[to]) for to in self._follows[step_no]):
             bits |= Needs.START
         return bits
 
@@ -267,6 +282,13 @@ class Version:
         if isinstance(window, WindowSpec):
             return window.to_text()
         return window or ""
+
+
+def conditions_of(step: Step) -> Iterator[Condition]:
+    """Everything that the step asks of the facts."""
+    if step.when is not None:
+        yield step.when
+    yield from (case.when for case in step.cases)
 
 
 def _counts_from_start(step: Step) -> bool:

@@ -16,6 +16,7 @@ from dripd.campaigns.version import KIND_BITS
 from dripd.policy.fields import update
 from dripd.policy.performance import NOOP, NOTHING, Outcome, Pass, Performer
 from dripd.policy.tasks import TASK_KINDS, task
+from dripd.policy.waits import branch, date_timer, wait_for
 
 
 def _delay(here: Pass, step: Step, step_no: int) -> Outcome:
@@ -81,5 +82,8 @@ PERFORMERS: Mapping[str, Performer] = {
     "list_remove": _list_remove,
     "update": update,
     "move": _move,
+    "branch": branch,
+    "wait_for": wait_for,
+    "date_timer": date_timer,
     **dict.fromkeys(TASK_KINDS, task),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dripd.campaigns.definition import ExitRule, Match
-from dripd.campaigns.enrollment import HELD_LANE, RunStatus
+from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
 from dripd.campaigns.version import TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
@@ -29,6 +29,7 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
+from dripd.policy.waits import wakes
 from dripd.scheduler.due import Delay
 
 
@@ -107,8 +108,18 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     if reset is not None:
         batch.dues[run.enrollment_id] = reset.due_at
         batch.effects.append(reset)
-    if mends(event, run) or answers(event, run):
+    if mends(event, run) or answers(event, run) or _woken(event, run, version, home):
         batch.effects.append(_wake(run, version, rooms))
+
+
+def _woken(event: EventRow, run: RunRow, version: Version, home: int | None) -> bool:
+    """Has what the run's step waits for come, while it waits or is about to?"""
+    step = version.steps[run.step_no]
+    if not version.leased_alone(run.step_no) or home not in {None, run.campaign_id}:
+        return False
+    counts = version.definition.policy.machine_opens == "count"
+    waits = run.leased or bool(run.flags & FLAG_WAITING)
+    return waits and wakes(event, run, step, machine_opens=counts)
 
 
 def _wake(run: RunRow, version: Version, rooms: Rooms) -> Release | Poke:
@@ -244,6 +255,7 @@ def reset_of(
     if (
         run.leased
         or run.lane == HELD_LANE
+        or run.flags & FLAG_WAITING
         or due_at <= now
         or event.payload.get("auto") is True
     ):

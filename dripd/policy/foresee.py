@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from dripd.billing.price import Priced, price_of
-from dripd.campaigns.enrollment import Change, Leased
+from dripd.campaigns.enrollment import FLAG_WAITING, Change, Leased
 from dripd.campaigns.event import Accepted, Held, Skipped
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant
@@ -58,7 +58,7 @@ def foresee(leased: Leased, version: Version, rooms: Rooms) -> list[Foreseen]:
             break
         here.step_no, here.seq = following.step_no, following.seq
         here.due_at = Instant(max(following.due_at, at))
-        here.attempt = here.flags = 0
+        here.attempt, here.flags = 0, following.flags & FLAG_WAITING
     return found
 
 

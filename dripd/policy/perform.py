@@ -194,9 +194,13 @@ def chain(
             return Change(leased=leased, log=here.log, next=stays, effects=here.effects)
         here.log.append(_log(here, step_no, verdict))
         here.seq += 1
+        last = step_no if verdict.passes is None else verdict.passes
+        if last != step_no:
+            here.log.append(_log(here, last, verdict))
+            here.seq += 1
         if verdict.end is not None:
             return Change(leased=leased, log=here.log, end=verdict.end, effects=here.effects)
-        after = follow(version, step_no, now, leased, rooms, here.seq)
+        after = follow(version, last, now, leased, rooms, here.seq, to=verdict.to)
         if after is None:
             return Change(leased=leased, log=here.log, end=COMPLETED, effects=here.effects)
         if len(here.log) >= most or _breaks_off(here, step_no, after):
@@ -210,6 +214,7 @@ def _breaks_off(here: Pass, step_no: int, after: Next) -> bool:
     return bool(
         after.due_at > here.now
         or version.sends(after.step_no)
+        or version.leased_alone(after.step_no)
         or here.told & (version.stops_on | version.asks_of)
         or after.lane != _lane_of(here, step_no)
     )

@@ -37,12 +37,18 @@ class Pass:
 
 
 class Outcome(NamedTuple):
-    """How a step came out, and whether the run ends with it."""
+    """How a step came out, and whether the run ends with it.
+
+    `to` is the step to go on to, where the step itself decides. `passes` is the index of one
+    that is skipped with it, for the same reason.
+    """
 
     reason: str | None = None
     end: End | None = None
     state: LogState = LogState.DONE
     channel: int = 0
+    to: str | None = None
+    passes: int | None = None
 
 
 class Waiting(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dripd.campaigns.definition import Op
+from dripd.campaigns.ops import parse_op
 from dripd.campaigns.reader import BadValue
-from dripd.campaigns.step import parse_op
 from dripd.errors import BadRequest
 
 WRITABLE = ("email", "phone", "timezone", "owner", "service_owner")

@@ -8,13 +8,21 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs
+from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs, Recent
 from dripd.clock import Instant
-from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep
+from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 
-READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START | Needs.PAID
+READS = (
+    Needs.COMPANY
+    | Needs.TAGS
+    | Needs.LISTS
+    | Needs.EVENTS
+    | Needs.START
+    | Needs.RECENT
+    | Needs.PAID
+)
 
 KIND_MASK = (1 << 16) - 1
 
@@ -182,6 +190,8 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
     if mask & Needs.LISTS:
         lists = tables.places_of.at(who)
         leased.lists = frozenset(tables.lists[key[0], key[2]].key for key in lists)
+    if mask & Needs.RECENT:
+        leased.recent = _recent_of(tables, leased, run.started_at)
     if mask & Needs.EVENTS:
         leased.events = _events_of(tables, leased, run.started_at)
 
@@ -196,18 +206,42 @@ def _asked_of(tables: Tables, leased: Leased) -> Asked | None:
     return None
 
 
+def _recent_of(tables: Tables, leased: Leased, start: Instant) -> tuple[Recent, ...]:
+    """What the contact did since the step before was leased, in the order of the events."""
+    logs = [
+        tables.step_log[key]
+        for key in tables.log_of.at((leased.account_id, leased.enrollment_id))
+    ]
+    since = max((log.leased_at for log in logs if log.row.state), default=start)
+    steps = {
+        f"{leased.enrollment_id}-{log.row.seq}": tables.versions[log.cv_id].steps[
+            log.row.step_no
+        ][0]
+        for log in logs
+    }
+    return tuple(
+        Recent(event.kind or "", payload, steps.get(event.delivery_id or ""))
+        for event in _own_events(tables, leased, since)
+        for payload in [event.payload if isinstance(event.payload, dict) else {}]
+    )
+
+
 def _events_of(tables: Tables, leased: Leased, since: Instant) -> frozenset[str]:
     """Kinds that the contact did since the run began, but not to another run's message."""
+    return frozenset(event.kind or "" for event in _own_events(tables, leased, since))
+
+
+def _own_events(tables: Tables, leased: Leased, since: Instant) -> list[EventLog]:
     logged = tables.logged_of.at((leased.account_id, leased.contact_id))
-    return frozenset(
-        event.kind
+    return [
+        event
         for event in map(tables.event_log.__getitem__, logged)
         if event.kind is not None
         and event.occurred_at is not None
         and event.occurred_at >= since
         and event.refused_reason is None
         and event.enrollment_id in {None, leased.enrollment_id}
-    )
+    ]
 
 
 def _refusal(tables: Tables, group: LeaseGroup, key: LeaseKey, now: Instant) -> Refusal:

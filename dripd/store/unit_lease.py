@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs
+import orjson
+
+from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs, Recent
 from dripd.store.connect import Conn, parse_object
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
 
-READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START | Needs.PAID
+READS = (
+    Needs.COMPANY
+    | Needs.TAGS
+    | Needs.LISTS
+    | Needs.EVENTS
+    | Needs.START
+    | Needs.RECENT
+    | Needs.PAID
+)
 
 
 async def lease(
@@ -108,6 +118,10 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
         leased.paid = parse_object(row["paid"])
         leased.frozen = parse_object(row["frozen"])
         leased.run_owner = row["run_owner"]
+        leased.recent = tuple(
+            Recent(kind, payload if isinstance(payload, dict) else {}, step)
+            for kind, payload, step in orjson.loads(row["recent"] or "[]")
+        )
         if row["asked_state"] is not None:
             payload = parse_object(row["asked_payload"])
             leased.asked = Asked(row["asked_state"], payload, row["asked_at"])

@@ -126,6 +126,19 @@ LEFT JOIN dripd.account_day AS ad
 --   $5 seq int[]
 SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
     asked.payload::text AS asked_payload, asked.created_at AS asked_at,
+    CASE WHEN k.needs & 67108864 <> 0 THEN (
+        SELECT jsonb_agg(jsonb_build_array(e.kind, e.payload, (
+            SELECT s.key FROM dripd.step_log AS l
+            JOIN dripd.version_step AS s
+                ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
+            WHERE l.account_id = k.a AND l.enrollment_id = k.e AND e.delivery_id = k.e || '-' || l.seq
+            LIMIT 1)) ORDER BY e.id)::text
+        FROM dripd.event_log AS e
+        WHERE e.account_id = k.a AND e.contact_id = k.c AND e.refused_reason IS NULL
+            AND (e.enrollment_id IS NULL OR e.enrollment_id = k.e)
+            AND e.occurred_at >= coalesce((
+                SELECT max(l.leased_at) FROM dripd.step_log AS l
+                WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.state > 0), r.started_at)) END AS recent,
     CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
     CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
     CASE WHEN k.needs & 65536 <> 0 THEN (

@@ -23,7 +23,7 @@ from dripd.campaigns.action import (
 )
 from dripd.campaigns.definition import Op
 from dripd.campaigns.enrollment import Change, End, Leased, LogState, RunStatus
-from dripd.campaigns.step import parse_op
+from dripd.campaigns.ops import parse_op
 from dripd.clock import DAY, HOUR, Instant
 from dripd.policy.fields import operate
 from dripd.policy.perform import CHAIN_MOST, chain

@@ -329,6 +329,35 @@ class LeaseSuite:
         assert leased.vars == {"deal": {"n": 1}}
         assert (leased.flags, leased.started_at) == (1, T0)
 
+    async def test_recent_events_are_those_since_the_step_before(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.clear_events()
+        await world.set_now(Instant(T0 + HOUR))
+        await world.event(scene.account, "open", contact_id=leased.contact_id)
+        await world.event(scene.account, "open", contact_id=leased.contact_id, occurred_at=0)
+        for link in ("a", "b"):
+            await world.event(
+                scene.account,
+                "click",
+                delivery_id=f"{leased.enrollment_id}-1",
+                payload={"link": link},
+            )
+        await world.event(scene.account, "reply", delivery_id="999-1")
+        change = scene.goes_on(leased)
+        assert change.next is not None
+        change.next.due_at = Instant(T0 + HOUR)
+        key = (await scene.record(change)).moved
+        await scene.clear_events()
+        again = (await scene.lease(key, mask=Needs.RECENT)).granted[0]
+
+        assert [(one.kind, one.payload, one.step_key) for one in again.recent][1:] == [
+            ("open", {}, None),
+            ("click", {"link": "a"}, "one"),
+            ("click", {"link": "b"}, "one"),
+        ]
+        assert [one.kind for one in again.recent][:1] == ["contact_created"]
+
     async def test_facts_are_copies(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]

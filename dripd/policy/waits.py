@@ -1,0 +1,106 @@
+"""What decides where a run goes on, and when? Branches, events waited for, dates followed.
+
+A step that waits stands in its lane at the last instant of its wait, and is judged again then,
+or as soon as the inbox wakes it (`wakes`). What it waited for is read from what is so (events
+processed since the step before was leased, the field as it stands), never from the waking,
+so a waking more or less does no harm.
+"""
+
+from __future__ import annotations
+
+from dripd.campaigns.definition import Step
+from dripd.campaigns.enrollment import End, LogState, RunStatus
+from dripd.campaigns.event import Held
+from dripd.campaigns.template import instant_of, normalise
+from dripd.clock import DAY, FAR_FUTURE, Instant
+from dripd.policy.facts import condition_facts, lookup
+from dripd.policy.inbox_rows import EventRow, RunRow
+from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
+from dripd.policy.rooms import step_times
+
+
+def branch(here: Pass, step: Step, step_no: int) -> Verdict:
+    """On to the first case whose condition holds, else to `else`, else to the step below."""
+    facts = condition_facts(here.leased)
+    for case in step.cases:
+        if case.when(facts):
+            return Outcome(to=case.then)
+    return Outcome(to=step.otherwise)
+
+
+def wait_for(here: Pass, step: Step, step_no: int) -> Verdict:
+    """Until the event comes, or the timeout: what came since the step before counts too."""
+    if _came(here, step):
+        return Outcome(to=step.then)
+    if here.resumes(step_no):
+        return Outcome("expired", to=step.otherwise)
+    if step.timeout_ms is None:
+        return Waiting(FAR_FUTURE)
+    return Waiting(Instant(min(here.now + step.timeout_ms, FAR_FUTURE)))
+
+
+def _came(here: Pass, step: Step) -> bool:
+    count = here.version.definition.policy.machine_opens == "count"
+    return step.on is not None and any(
+        step.on.matches(
+            one.kind,
+            one.payload,
+            step_key=one.step_key,
+            lists=here.leased.lists,
+            machine_opens=count,
+        )
+        for one in here.leased.recent
+    )
+
+
+def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
+    """Until the date of a field, off by `offset`; it moves with the field."""
+    due = date_of(here, step, step_no)
+    if due is None:
+        return Held(reason=f"bad_date:{step.field}")
+    if due > here.now:
+        return Waiting(due)
+    if here.resumes(step_no) and here.leased.due_at <= due:
+        return NOTHING
+    match step.past:
+        case "send_now":
+            return NOTHING
+        case "exit":
+            return Outcome("date_past", End(RunStatus.REMOVED, "date_past"), LogState.SKIPPED)
+        case "skip":
+            timed = here.version.definition.next_index(step_no)
+            return Outcome("date_past", state=LogState.SKIPPED, passes=timed)
+
+
+def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
+    """The instant that the timer names, None where the field holds no date.
+
+    A wall time without offset is the contact's own, else the campaign's; a mere date is its
+    midnight.
+    """
+    leased, rooms = here.leased, here.rooms
+    _, zone, _ = step_times(rooms, here.version, step_no, leased.account_id, leased.timezone)
+    if leased.timezone is not None and leased.timezone in rooms.zones:
+        zone = rooms.zone(leased.account_id, leased.timezone)
+    at = instant_of(lookup(leased)(normalise(step.field)), zone)
+    if at is None:
+        return None
+    offset = step.offset
+    moved = at + (offset.days + offset.business_days) * DAY + offset.ms
+    return Instant(min(max(moved, 0), FAR_FUTURE))
+
+
+def wakes(event: EventRow, run: RunRow, step: Step, *, machine_opens: bool) -> bool:
+    """Is it what the run's step waits for?"""
+    if step.kind == "date_timer":
+        changed = event.kind in {"field_changed", "status_changed"}
+        return changed and normalise(str(event.payload.get("field"))) == normalise(
+            step.field.removeprefix("attrs.")
+        )
+    return step.on is not None and step.on.matches(
+        event.kind,
+        event.payload,
+        step_key=event.step_key,
+        lists=event.lists,
+        machine_opens=machine_opens,
+    )
