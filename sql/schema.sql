@@ -330,10 +330,12 @@ CREATE TABLE dripd.usage_in (  -- appended by record_usage(), folded into accoun
 );
 
 CREATE TABLE dripd.nudge (  -- "look again at this account": appended, read by every daemon, swept
-    id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id int8 GENERATED ALWAYS AS IDENTITY,
     account_id int4 NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (account_id, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX nudge_by_id ON dripd.nudge (id);  -- `look` reads them in this order
 
 CREATE FUNCTION dripd.last_event_id() RETURNS int8
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = dripd, pg_temp
@@ -558,7 +560,7 @@ CREATE TRIGGER journal_is_insert_only BEFORE UPDATE OR DELETE ON dripd.journal_l
     FOR EACH ROW EXECUTE FUNCTION dripd.refuse_change();
 
 CREATE TABLE dripd.late_evidence (  -- results that came back after their claim was lost
-    id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id int8 GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL DEFAULT dripd.now(),
     account_id int4 NOT NULL,
     enrollment_id int8 NOT NULL,
@@ -566,7 +568,8 @@ CREATE TABLE dripd.late_evidence (  -- results that came back after their claim 
     seq int4 NOT NULL,
     state int2 NOT NULL,
     provider_id text,
-    reason text
+    reason text,
+    PRIMARY KEY (account_id, id)
 );
 
 CREATE TABLE dripd.individual_send (

@@ -1,0 +1,188 @@
+"""What other systems rely on: the names of relations, columns and functions, and who may write what."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+DOORS = {
+    "account": "key name plan timezone send_window rate subscription_active status postal_address writer",
+    "plan": "key daily_email_cap features action_quota",
+    "contact": "account_id external_id email phone timezone owner service_owner company_id attrs",
+    "company": "account_id external_id attrs",
+    "contact_list": "account_id key kind is_static",
+    "list_member": "account_id list_id contact_id",
+    "contact_tag": "account_id contact_id tag",
+    "enroll_request": "account_id account_key campaign_key contact_id external_id source "
+    "idempotency_key requested_by conversation_ref vars start_at quote_id",
+    "event_in": "account_id contact_id delivery_id conversation_ref address kind dedup_key "
+    "occurred_at payload",
+    "suppression": "account_id channel address reason expires_at",
+    "field": "account_id key type target",
+    "sink_rule": "recipient_like answer times",
+}
+"""Columns that `dripd_writer` may insert."""
+
+SHOWN = {
+    "account": "id",
+    "contact": "id",
+    "company": "id",
+    "contact_list": "id",
+    "list_member": "added_at",
+    "contact_tag": "added_at",
+    "enroll_request": "id status reject_reason enrollment_id decided_at inserted_at",
+    "event_log": "account_id contact_id delivery_id conversation_ref address kind dedup_key "
+    "occurred_at payload processed_at refused_reason",
+    "enrollment": "id account_id campaign_key version contact_id run_no status end_reason "
+    "step_key due_at hold_reason release_at started_at ended_at reset_at owner conversation_ref",
+    "step_run": "account_id enrollment_id seq step_key kind outcome reason started_at finished_at",
+    "delivery": "id account_id enrollment_id step_key run_no channel sender_id to_address "
+    "idempotency_key state attempt provider provider_id segments subject leased_at sent_at "
+    "accepted_at reason",
+    "task": "id account_id enrollment_id step_key kind title assignee due_at state payload "
+    "closed_by closed_at campaign_key category reminder_at",
+    "notification": "id kind recipient enrollment_id task_id payload created_at read_at",
+    "ledger": "account_id kind amount enrollment_id step_key at delivery_id",
+    "meter": "account_id kind period n",
+    "cap_usage": "account_id local_date source n",
+    "campaign": "account_id key name goal_text status live_version has_draft owner board created_at",
+    "campaign_version": "account_id campaign_key version definition published_at published_by",
+    "campaign_trigger": "account_id campaign_key kind match created_at created_by",
+    "campaign_stats": "account_id campaign_key status enrolled active completed removed "
+    "terminated goal sent",
+    "contact_active": "account_id contact_id campaign_key next_send_at",
+    "journal": "at actor account_id enrollment_id kind detail",
+    "sink_message": "account_id received_at channel sender recipient subject body headers "
+    "idempotency_key enrollment_id step_key",
+    "sender": "id account_id address channel provider owner shared rate daily_limit status",
+    "operator": "account_id name role boards",
+}
+"""Columns that `dripd_reader` may select, beside those of the doors."""
+
+CHANGED = {
+    "contact": "external_id email phone timezone owner service_owner company_id attrs",
+    "company": "external_id attrs",
+    "task": "state",
+}
+"""Columns that `dripd_writer` may update."""
+
+FUNCTIONS = {
+    "now": "",
+    "upsert_contact": "account_key text, external_id text, email text, phone text, "
+    "attrs jsonb, tags text[]",
+    "enroll": "account_key text, campaign_key text, external_id text, idempotency_key text",
+    "record_usage": "account_key text, source text, n integer",
+    "may_send": "contact_id bigint, channel text, OUT ok boolean, OUT campaign_key text, "
+    "OUT next_send_at timestamp with time zone",
+    "erase_contact": "contact_id bigint",
+}
+
+MAY = "SELECT has_column_privilege($1::text, $2::text, $3::text, $4::text)"
+
+ARGUMENTS = """
+SELECT pg_get_function_arguments(oid) FROM pg_proc
+WHERE pronamespace = 'dripd'::regnamespace AND proname = $1::text
+"""
+
+
+def ask(dsn: str, questions: list[tuple[Any, ...]], statement: str = MAY) -> list[Any]:
+    """The answer to each of *questions*, on one connection."""
+
+    async def run() -> list[Any]:
+        conn = await asyncpg.connect(dsn)
+        try:
+            return [await conn.fetchval(statement, *one) for one in questions]
+        finally:
+            await conn.close()
+
+    return asyncio.run(run())
+
+
+def refused(dsn: str, role: str, tables: dict[str, str], verb: str) -> list[str]:
+    """What *role* may not do of all that it should."""
+    names = [(table, column) for table, text in tables.items() for column in text.split()]
+    answers = ask(dsn, [(role, f"dripd.{t}", column, verb) for t, column in names])
+    return [f"{t}.{c}" for (t, c), may in zip(names, answers, strict=True) if not may]
+
+
+def test_writers_may_insert_what_the_doors_take(pg_dsn: str) -> None:
+    assert [] == refused(pg_dsn, "dripd_writer", DOORS, "INSERT")
+
+
+def test_writers_may_change_what_the_doors_let_change(pg_dsn: str) -> None:
+    assert [] == refused(pg_dsn, "dripd_writer", CHANGED, "UPDATE")
+
+
+@pytest.mark.parametrize("role", ["dripd_reader", "dripd_writer"])
+def test_readers_see_what_is_shown(role: str, pg_dsn: str) -> None:
+    assert [] == refused(pg_dsn, role, SHOWN, "SELECT")
+    assert [] == refused(pg_dsn, role, DOORS, "SELECT")
+
+
+def test_writers_may_delete_places_and_tags_and_nothing_else(pg_dsn: str) -> None:
+    tables = ask(
+        pg_dsn,
+        [()],
+        "SELECT array_agg(c.relname ORDER BY c.relname) FROM pg_class AS c "
+        "WHERE c.relnamespace = 'dripd'::regnamespace AND c.relkind IN ('r', 'p', 'v') "
+        "AND has_table_privilege('dripd_writer', c.oid, 'DELETE')",
+    )
+
+    assert {"list_member", "contact_tag"} <= set(tables[0]) <= {
+        "list_member", "contact_tag", "diary",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_takes_what_callers_give(name: str, pg_dsn: str) -> None:
+    [found] = ask(pg_dsn, [(name,)], ARGUMENTS)
+
+    without_defaults = ", ".join(part.split(" DEFAULT ")[0] for part in found.split(", "))
+    assert FUNCTIONS[name] == without_defaults
+
+
+def test_the_two_queues_refuse_no_row_for_what_it_holds(pg_dsn: str) -> None:
+    """No CHECK, NOT NULL, foreign, primary or unique key that a row of a bulk statement could fail."""
+    found = ask(
+        pg_dsn,
+        [()],
+        "SELECT array_agg(conname::text) FROM pg_constraint WHERE conrelid IN "
+        "('dripd.enroll_request'::regclass, 'dripd.event_in'::regclass)",
+    )
+    unique = ask(
+        pg_dsn,
+        [()],
+        "SELECT count(*) FROM pg_index WHERE indisunique AND indrelid IN "
+        "('dripd.enroll_request'::regclass, 'dripd.event_in'::regclass)",
+    )
+    strict = ask(
+        pg_dsn,
+        [()],
+        "SELECT array_agg(attname::text) FROM pg_attribute WHERE attnum > 0 AND attnotnull "
+        "AND attidentity = '' AND attrelid IN "
+        "('dripd.enroll_request'::regclass, 'dripd.event_in'::regclass)",
+    )
+
+    assert ([0], [None]) == (unique, strict)
+    assert all(name.endswith("_not_null") for name in found[0] or ())  # an identity's own
+
+
+def test_every_key_of_an_account_s_row_holds_the_account(pg_dsn: str) -> None:
+    """So that the schema can be distributed by account unchanged."""
+    [odd] = ask(
+        pg_dsn,
+        [()],
+        """
+        SELECT array_agg(c.relname::text || '.' || k.relname::text)
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'account_id' AND a.attnotnull
+        JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisunique
+        JOIN pg_class AS k ON k.oid = i.indexrelid
+        WHERE c.relnamespace = 'dripd'::regnamespace AND NOT a.attnum = ANY (i.indkey)
+        """,
+    )
+
+    assert odd is None
