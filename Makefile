@@ -41,8 +41,8 @@ format: install  ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Run the engine benchmark
-	@$(BIN)/dripd bench run engine --json
+bench: install  ## Run the engine benchmark, the best of five
+	@$(BIN)/dripd bench run engine --runs 5 --json
 
 lock: $(STAMP)  ## Renew requirements.lock; names no package index
 	$(PYTHON) -m venv --clear build/lock

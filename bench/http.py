@@ -1,0 +1,49 @@
+"""How many steps a second with one POST each? The engine, and a server in its own process.
+
+As `engine`, with a provider of kind `sendgrid` pointed at `bench/server.py` over 64
+connections, one message a request, a body of about 1 KB. Checked as there, and that the
+server has accepted exactly as many. The server's CPU is `cpu_us_helpers`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import trio
+
+from bench.engine import DUE
+from bench.field import check, daemon, ground, lay, runs, until_sent
+from bench.meter import Meter, own_peak_mb, postmaster_of
+from bench.server import Server, serving
+from dripd.channels.base import ProviderSettings, Secret
+from dripd.config import Config
+
+CONNECTIONS = 64
+
+
+def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
+    """One drain of *n* steps (default 20,000) on the fresh database of *dsn*."""
+    wanted = n or 20_000
+    lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
+    with serving() as server:
+        return trio.run(partial(_measure, config, dsn, wanted, server))
+
+
+async def _measure(config: Config, dsn: str, n: int, server: Server) -> dict[str, object]:
+    settings = ProviderSettings(
+        name="post",
+        kind="sendgrid",
+        base_url=server.url,
+        max_connections=CONNECTIONS,
+        batch=1,
+        secrets={"api_key": Secret("bench")},
+    )
+    meter = Meter(await trio.to_thread.run_sync(postmaster_of, dsn), helpers=[server.pid])
+    async with daemon(config, dsn, settings) as running:
+        await until_sent(running, n, 300)
+        figures = meter.read(n)
+    await check(dsn, n)
+    accepted = await trio.to_thread.run_sync(server.accepted)
+    if accepted != n:
+        raise AssertionError(f"the server accepted {accepted}, not {n}")
+    return {"n": n, **figures, "rss_mb": round(own_peak_mb())}

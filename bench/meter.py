@@ -1,0 +1,138 @@
+"""What did it cost? CPU of dripd, of Postgres and of everybody else, and wall time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+async def execute(dsn: str, *texts: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    try:
+        for text in texts:
+            await conn.execute(text, timeout=3600)
+    finally:
+        await conn.close()
+
+
+async def value(dsn: str, text: str) -> Any:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetchval(text, timeout=3600)
+    finally:
+        await conn.close()
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of `/proc/PID/stat` from the state on; raises `OSError` if it is gone."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of one process."""
+    fields = stat(pid)
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process ever had, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"the kernel does not tell the peak of process {pid}")
+
+
+def own_peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def postmaster_of(dsn: str) -> int:
+    """The process id of the postmaster: the parent of our backend."""
+    backend: int = asyncio.run(_backend(dsn))
+    return backend
+
+
+async def _backend(dsn: str) -> int:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return int(stat(await conn.fetchval("SELECT pg_backend_pid()"))[1])
+    finally:
+        await conn.close()
+
+
+def postgres_cpu_s(postmaster: int) -> float:
+    """CPU seconds of the postmaster and of every process it ever had."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = stat(int(entry.name))
+        except OSError:
+            continue
+        if int(entry.name) == postmaster:
+            total += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def busy_cpu_s() -> float:
+    """CPU seconds that anybody used since boot, of all cores."""
+    words = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _, _, irq, soft, steal = map(int, words)
+    return (user + nice + system + irq + soft + steal) / TICKS
+
+
+class Meter:
+    """Counts from when it is made until `read`. *daemons*: processes of dripd, none = this one.
+    *helpers*: servers and clients of the benchmark, which count for neither."""
+
+    def __init__(
+        self, postmaster: int, daemons: Sequence[int] = (), helpers: Sequence[int] = ()
+    ) -> None:
+        self._postmaster = postmaster
+        self._daemons = daemons
+        self._helpers = helpers
+        self._before = self._now()
+
+    def _now(self) -> tuple[float, float, float, float, float]:
+        own = sum(map(cpu_s, self._daemons)) if self._daemons else time.process_time()
+        helping = sum(map(cpu_s, self._helpers)) + (
+            time.process_time() if self._daemons else 0.0
+        )
+        pg = postgres_cpu_s(self._postmaster)
+        return time.perf_counter(), own, pg, helping, busy_cpu_s()
+
+    def read(self, n: int) -> dict[str, float]:
+        """The figures for *n* steps since."""
+        pairs = zip(self._now(), self._before, strict=True)
+        seconds, own, pg, helping, busy = (now - before for now, before in pairs)
+        return {
+            "seconds": round(seconds, 3),
+            "per_s": round(n / seconds, 1),
+            "cpu_us_daemon": round(own / n * 1e6, 1),
+            "cpu_us_postgres": round(pg / n * 1e6, 1),
+            "cpu_us_helpers": round(helping / n * 1e6, 1),
+            "other_cpu": round(max(0.0, busy - own - pg - helping) / seconds, 2),
+        }
+
+
+def lateness(late_ms: Sequence[float]) -> dict[str, float]:
+    """The median, the 99th percentile and the worst."""
+    ordered = sorted(late_ms)
+    n = len(ordered)
+    return {
+        "p50_ms": round(ordered[n // 2], 2),
+        "p99_ms": round(ordered[n * 99 // 100], 2),
+        "max_ms": round(ordered[-1], 2),
+    }

@@ -1,0 +1,34 @@
+"""Real daemons in processes of their own: `dripd run`, as an operator starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = '[log]\nlevel = "warning"\n[provider.counting]\nkind = "sink"\nrecord = false\n'
+
+
+@contextmanager
+def running(dsn: str, *flags: str) -> Iterator[int]:
+    """A daemon on *dsn* while inside; its process id. It need not be ready yet."""
+    with tempfile.TemporaryDirectory(prefix="dripd-bench-run-") as folder:
+        config = Path(folder) / "dripd.toml"
+        config.write_text(CONFIG)
+        start = "from dripd.cli.main import main; main()"
+        words = [sys.executable, "-c", start, "run", "--config", str(config), *flags]
+        env = {**os.environ, "DRIPD_STATE": folder, "DRIPD_DSN": dsn}
+        with subprocess.Popen(words, cwd=ROOT, env=env) as process:
+            try:
+                yield process.pid
+                if process.poll() is not None:
+                    raise AssertionError(f"the daemon ended with {process.returncode}")
+            finally:
+                process.send_signal(signal.SIGTERM)

@@ -1,0 +1,73 @@
+"""The benchmarks run, check themselves, and answer every field of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bench import admit, engine, http, lateness
+from bench.field import CHECK, ground, lay, runs
+from bench.floor import floor_per_s
+from bench.meter import value
+from dripd.cli.bench import FIGURES, summary
+from dripd.config import Config, load
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    monkeypatch.setenv("DRIPD_STATE", str(tmp_path))
+    return load(None)
+
+
+def test_engine_sends_every_step_once_and_tells_its_floor(config: Config, pg_dsn: str) -> None:
+    found = engine.run(config, pg_dsn, 600)
+    answer = summary("engine", [found])
+
+    assert set(FIGURES) <= set(answer)
+    assert (answer["bench"], answer["n"], answer["p50_ms"]) == ("engine", 600, None)
+    assert float(str(answer["per_s"])) > 0
+    assert float(str(answer["floor_per_s"])) > 0
+    assert answer["runs"] == [found]
+    assert {"machine", "commit"} <= set(answer)
+
+
+def test_http_makes_one_request_a_step(config: Config, pg_dsn: str) -> None:
+    assert http.run(config, pg_dsn, 50)["n"] == 50
+
+
+def test_lateness_measures_from_the_due_instant(config: Config, pg_dsn: str) -> None:
+    found = lateness.run(config, pg_dsn, 40)
+
+    assert 0 <= float(str(found["p50_ms"])) <= float(str(found["p99_ms"]))
+
+
+def test_admit_decides_while_others_are_sent(config: Config, pg_dsn: str) -> None:
+    found = admit.run(config, pg_dsn, 2_000)
+
+    assert found["n"] == 2_000
+    assert int(str(found["others"])) > 0
+
+
+def test_the_floor_leaves_nothing_and_counts_as_the_engine_does(pg_dsn: str) -> None:
+    lay(pg_dsn, ground(10), runs(1, 600, "dripd.now() - interval '1 second'", 10), DAYS)
+
+    assert asyncio.run(floor_per_s(pg_dsn)) > 0
+    assert asyncio.run(value(pg_dsn, CHECK)) == "600 600 600 0"
+
+
+DAYS = """
+INSERT INTO dripd.account_day (account_id, local_date, cap, starts_at, ends_at)
+SELECT id, (dripd.now() AT TIME ZONE 'UTC')::date, 1000, dripd.now() - interval '1 day', dripd.now() + interval '1 day'
+FROM dripd.account
+"""
+
+
+def test_the_best_run_is_the_fastest_or_the_least_late() -> None:
+    fast, slow = {"per_s": 20.0, "p99_ms": 9.0}, {"per_s": 10.0, "p99_ms": 2.0}
+
+    assert summary("engine", [slow, fast])["per_s"] == 20.0
+    assert summary("lateness", [fast, slow])["p99_ms"] == 2.0
