@@ -326,6 +326,7 @@ class Reader:
             rate=str(read["rate"]),
             webhook_secret=cast("Secret", read["webhook_secret"] or Secret("")),
             webhook_topic=str(read["webhook_topic"]),
+            domains=cast("Mapping[str, str]", read["domains"]),
             options=options,
             secrets=secrets,
         )

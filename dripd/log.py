@@ -27,6 +27,7 @@ EVENTS: Final[dict[str, str]] = {
     "admin.failed": "a handler raised what it should not; log_id is in the answer",
     "admin.listening": "the admin socket takes connections",
     "admin.refused": "a call or a connection was refused for want of a role",
+    "breaker.opened": "a provider fails: nothing is leased for it until a probe passes",
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",
     "config.loaded": "a configuration was read and is in force",
     "daemon.buried": "other daemons had declared this one dead; it stops and must start anew",

@@ -146,6 +146,20 @@ def rate(doc: str) -> Option:
     return Option(parse=parse, default="", doc=doc, schema={"type": "string"})
 
 
+def rates(doc: str) -> Option:
+    """A table of rates."""
+
+    def parse(value: object) -> Mapping[str, str]:
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise ValueError('must be a table of rates such as {"x.test" = "5/s"}')
+        for one in value.values():
+            parse_rate(one)
+        return dict(value)
+
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
+    return Option(parse=parse, default={}, doc=doc, schema=schema)
+
+
 SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
     "postgres": {
         "dsn": text("", "the database; empty: an embedded one", reference=True),
@@ -224,6 +238,7 @@ PROVIDER: Final[Mapping[str, Option]] = {
         "proves the provider's events at /hooks/NAME; empty: none come in"
     ),
     "webhook_topic": text("", "for ses: the ARN of the SNS topic whose events count"),
+    "domains": rates('rates by recipient domain, such as {"x.test" = "5/s", "*" = "50/s"}'),
 }
 
 

@@ -22,6 +22,9 @@ HELD_LANE = -1
 FLAG_VARS = 1
 """`due_step.flags`: the run carries vars of its request."""
 
+FLAG_HELD = 32
+"""`due_step.flags`: held by itself in its lane until its due; `run.hold_reason` says why."""
+
 FLAG_AMBIGUOUS = 2
 """`due_step.flags`: an earlier attempt's outcome is unknown."""
 

@@ -69,10 +69,14 @@ class Skipped:
 
 @dataclass(slots=True, kw_only=True)
 class Deferred:
-    """Not now: lease and cap go back; the lane is parked until `until` for `reason`."""
+    """Not now: lease and cap go back; the lane is parked until `until` for `reason`.
+
+    `alone`: it is not the lane that is shut; this one step is held until `until`.
+    """
 
     reason: str
     until: Instant | None
+    alone: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

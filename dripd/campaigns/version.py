@@ -198,6 +198,20 @@ class Version:
         numbers = (no for no, step in enumerate(self.steps) if step.is_message)
         return next(numbers, len(self.steps))
 
+    def sole_sender(self, channel: str) -> str | None:
+        """The address that every message of *channel* leaves from, "" for one of the account's
+        pool; None where there are several, or no message."""
+        return self._senders.get(channel)
+
+    @cached_property
+    def _senders(self) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {}
+        for step in self.steps:
+            if step.is_message:
+                same = found.get(step.kind, step.sender) == step.sender
+                found[step.kind] = step.sender if same else None
+        return found
+
     def sends(self, step_no: int, flags: int = 0) -> bool:
         """Does the step send now? A message that a person must approve is a task until then."""
         step = self.steps[step_no]

@@ -178,8 +178,8 @@ class ProviderSettings:
 
     `timeout_ms` bounds one request from its first byte to its last, `max_connections` the
     connections that are open at once. `batch` 0 leaves the number of messages a call to the
-    adapter. `rate` is a token bucket as written (`"20/s"`), empty for none; the engine keeps
-    it. `options` and `secrets` belong to the kind.
+    adapter. `rate` is a token bucket as written (`"20/s"`), empty for none, `domains` such
+    rates by the recipient's domain, `*` for each that is not named; the engine keeps them. `options` and `secrets` belong to the kind.
     """
 
     name: str
@@ -189,6 +189,7 @@ class ProviderSettings:
     max_connections: int = 8
     batch: int = 0
     rate: str = ""
+    domains: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     webhook_secret: Secret = field(default_factory=lambda: Secret(""))

@@ -115,6 +115,8 @@ class Daemon:
         )
         self.channels = {**build_channels(config, store), **channels}
         self.figures = Figures(self.pipe)
+        for name, settings in config.providers.items():
+            self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
         self.mover = trio.Lock()
         self.buried = trio.Event()
 

@@ -26,6 +26,7 @@ from dripd.errors import DripdError
 from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.caps import NO_CAP
+from dripd.ratelimit.limits import Line
 from dripd.scheduler.calendar import Window, day_bounds, local_date
 from dripd.store.protocol import AccountRow, DayRow, SenderRow, Store, VersionRow
 
@@ -94,6 +95,12 @@ class Account:
         self.window = self._window(row)
         self.bucket = Bucket(parse_rate(row.rate)) if row.rate else None
         self.prices = read_prices(row.prices)
+        self.providers = frozenset(sender.provider for sender in row.senders)
+        self.is_limited = (
+            bool(row.rate) or not row.senders or any(map(_is_limited, row.senders))
+        )
+        """Does the account or one of its senders have a limit of its own, or a sender rest?"""
+        self._lines: dict[int, Line] = {}
         self.senders = {(sender.channel, sender.address): sender for sender in row.senders}
         self.campaigns = {campaign.id: campaign for campaign in row.campaigns}
         self.triggers = [
@@ -101,6 +108,44 @@ class Account:
                 one.campaign_key, Match(kind=one.kind, params=one.match), one.after_event_id
             )
             for one in row.triggers
+        ]
+
+    def line(self, sender_id: int) -> Line:
+        """The limits of one of its senders, made when first asked for."""
+        found = self._lines.get(sender_id)
+        if found is None:
+            rates = {sender.id: sender.rate for sender in self.row.senders}
+            found = self._lines[sender_id] = Line(rates.get(sender_id) or "")
+        return found
+
+    def take_over(self, before: Account) -> None:
+        """Go on with what *before* had counted, where the limits are the same."""
+        if before.row.rate == self.row.rate:
+            self.bucket = before.bucket
+        limits = {sender.id: sender for sender in self.row.senders}
+        for sender_id, line in before._lines.items():
+            sender = limits.get(sender_id)
+            if sender is None:
+                continue
+            if line.rate != (sender.rate or ""):
+                line.set_rate(sender.rate or "")
+            if line.day is not None and sender.daily_limit != line.day.limit:
+                line.day = None
+            self._lines[sender_id] = line
+
+    def forget_days(self) -> None:
+        """Somebody else has served it: what its senders have sent is to be read anew."""
+        for line in self._lines.values():
+            line.day = None
+
+    def usable(self, channel: str, address: str) -> list[SenderRow]:
+        """The active senders of *address*; for "" all of the channel."""
+        return [
+            one
+            for one in self.row.senders
+            if one.channel == channel
+            and one.status == "active"
+            and address in {"", one.address}
         ]
 
     @staticmethod
@@ -128,6 +173,10 @@ class Account:
         return [DayRow(self.row.id, day, cap, *day_bounds(self.zone, day)) for day in dates]
 
 
+def _is_limited(sender: SenderRow) -> bool:
+    return bool(sender.rate) or sender.daily_limit is not None or sender.status != "active"
+
+
 class Directory:
     """Accounts, versions and what follows from them. Implements `policy.rooms` in full."""
 
@@ -150,8 +199,8 @@ class Directory:
             if before is not None and before.row == row:
                 continue
             fresh = self._account(row)
-            if before is not None and before.row.rate == row.rate:
-                fresh.bucket = before.bucket
+            if before is not None:
+                fresh.take_over(before)
             self.accounts[row.id] = fresh
 
     @staticmethod
@@ -160,6 +209,8 @@ class Directory:
             return Account(row)
         except (DripdError, ValueError, KeyError):
             row.send_window = row.rate = None  # what SQL holds is unreadable: as if not given
+            for sender in row.senders:
+                sender.rate = None
             return Account(row)
 
     async def load_versions(self, cv_ids: Iterable[int]) -> None:
@@ -210,15 +261,10 @@ class Directory:
         if address:
             found = account.senders.get((channel, address))
             return found if found is not None and found.status == "active" else None
-        usable = sorted(
-            (
-                one
-                for one in account.row.senders
-                if one.channel == channel and one.status == "active"
-            ),
-            key=lambda one: crc32(f"{contact_id}:{one.id}".encode()),
-        )
-        return usable[0] if usable else None
+        usable = account.usable(channel, "")
+        if len(usable) < 2:
+            return usable[0] if usable else None
+        return min(usable, key=lambda one: crc32(f"{contact_id}:{one.id}".encode()))
 
     def links(self, sender: Sender) -> Links | None:
         return self.public or (self.local if sender.provider in self.sinks else None)

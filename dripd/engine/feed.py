@@ -250,6 +250,13 @@ async def unpark_due(pipe: Pipeline) -> None:
     open_lanes(pipe, released)  # another daemon's, too: when it is gained, SQL tells of it
 
 
+async def reopen(pipe: Pipeline, places: Sequence[tuple[int, int]]) -> None:
+    """Open parked lanes before their instant, for what shut them is over."""
+    if places:
+        await pipe.store.unpark(places)
+        open_lanes(pipe, places)
+
+
 def open_lanes(pipe: Pipeline, places: Iterable[tuple[int, int]]) -> None:
     """Lanes are served again, from SQL."""
     for account, lane in places:

@@ -125,6 +125,11 @@ class Lanes:
         parked = self._parked.get(account)
         return parked is not None and (lane in parked or WHOLE_ACCOUNT in parked)
 
+    def parks(self) -> Iterator[ParkRow]:
+        """All that is parked."""
+        for parked in self._parked.values():
+            yield from parked.values()
+
     def park(self, row: ParkRow) -> None:
         parked = self._parked.setdefault(row.account_id, {})
         before = parked.get(row.lane)

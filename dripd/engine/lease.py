@@ -13,15 +13,17 @@ from typing import TypeAlias
 import trio
 
 from dripd.campaigns.enrollment import DueKey, Leased
-from dripd.campaigns.version import ALWAYS
+from dripd.campaigns.version import ALWAYS, Version
 from dripd.clock import Instant
+from dripd.engine.directory import Account
 from dripd.engine.feed import park
+from dripd.engine.flow import open_days
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import dispatch, perform_counted
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.facts import address_of
-from dripd.ratelimit.bucket import Wait
+from dripd.ratelimit.limits import Closed
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
 from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
 
@@ -64,10 +66,12 @@ async def lease_once(pipe: Pipeline) -> bool:
         pipe.lanes.served(account)
     pipe.wake("feed")
     try:
-        groups, parks = _group(pipe, picked)
-        await park(pipe, parks)
+        now = pipe.clock.now()
+        await open_days(pipe.store, pipe.directory, accounts, now)
+        groups, parks = _group(pipe, picked, now)
         if groups:
             await _ask(pipe, groups, picked)
+        await park(pipe, parks)  # last: a lane that is shut must not look settled before
     except StoreError:
         in_hand = {enrollment for _, entries in picked for _, (_, enrollment, _) in entries}
         _ask_again(pipe, picked, in_hand)
@@ -96,6 +100,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
         counted = dispatch(pipe, result.granted)
         if counted:
             await perform_counted(pipe, counted)
+        await rest(pipe)
     if result.refused:
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
@@ -134,16 +139,19 @@ async def _suppress_mapped(pipe: Pipeline, granted: list[Leased]) -> None:
             leased.suppressed = answer
 
 
-def _group(pipe: Pipeline, picked: Picked) -> tuple[list[LeaseGroup], list[ParkRow]]:
+def _group(
+    pipe: Pipeline, picked: Picked, now: Instant
+) -> tuple[list[LeaseGroup], list[ParkRow]]:
     """The groups to ask for, and the lanes that turn out to be closed."""
-    now = pipe.clock.now()
     groups: list[LeaseGroup] = []
     parks: dict[tuple[int, int], ParkRow] = {}
+    room = _Room(pipe)
     for account_id, entries in picked:
         account = pipe.directory.accounts.get(account_id)
         if account is None:
             continue
         keys: list[LeaseKey] = []
+        is_limited = pipe.flow.concerns(account)
         for lane, (due, enrollment, cv) in entries:
             if (account_id, lane) in parks:
                 continue
@@ -151,10 +159,11 @@ def _group(pipe: Pipeline, picked: Picked) -> tuple[list[LeaseGroup], list[ParkR
             if closed is not None:
                 parks[account_id, lane] = closed
                 continue
-            if not _has_token(pipe, account_id, lane, now, parks):
-                continue
             version = pipe.directory.versions.get(cv)
             channel = pipe.lanes.at(account_id, lane).key.channel
+            if is_limited and channel and not room.takes(account, lane, version, now):
+                parks[account_id, lane] = room.rest(account_id, lane)
+                continue
             mask = (
                 ALWAYS if version is None else version.mask(channel)
             )  # unreadable: to be held
@@ -175,23 +184,41 @@ def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow
     return ParkRow(account_id, lane, "window", next_open(window, zone, now))
 
 
-def _has_token(
-    pipe: Pipeline,
-    account_id: int,
-    lane: int,
-    now: Instant,
-    parks: dict[tuple[int, int], ParkRow],
-) -> bool:
-    """Does the account's token bucket allow one more message now?"""
-    account = pipe.directory.accounts[account_id]
-    if account.bucket is None or not pipe.lanes.at(account_id, lane).key.channel:
-        return True
-    answer = account.bucket.take(1, now)
-    if isinstance(answer, Wait):
-        pipe.lanes.reset(account_id, lane, Instant(0))
-        parks[account_id, lane] = ParkRow(account_id, lane, "rate", Instant(now + answer.ms))
-        return False
-    return True
+class _Room:
+    """How many messages of each sender one batch may still ask for."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._pipe = pipe
+        self._left: dict[tuple[int, str, str], tuple[int, Closed | None]] = {}
+        self._why: Closed | None = None
+
+    def takes(self, account: Account, lane: int, version: Version | None, now: Instant) -> bool:
+        """Is there room for one more message of *lane*?"""
+        key = self._pipe.lanes.at(account.row.id, lane).key
+        address = None if version is None else version.sole_sender(key.channel)
+        if address is None:
+            return True
+        place = (account.row.id, key.channel, address)
+        if place not in self._left:
+            self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
+        n, self._why = self._left[place]
+        self._left[place] = (n - 1, self._why)
+        return n > 0
+
+    def rest(self, account_id: int, lane: int) -> ParkRow:
+        """The park entry of the lane for which there was none."""
+        self._pipe.lanes.reset(account_id, lane, Instant(0))
+        if self._why is None:
+            return ParkRow(account_id, lane, "no_sender", None)
+        return ParkRow(account_id, lane, self._why.reason, self._why.until)
+
+
+async def rest(pipe: Pipeline) -> None:
+    """Park the lanes that turned out to be shut where nothing could wait."""
+    rows, pipe.flow.parks = pipe.flow.parks, []
+    for row in rows:
+        pipe.lanes.reset(row.account_id, row.lane, Instant(0))
+    await park(pipe, list({(row.account_id, row.lane): row for row in rows}.values()))
 
 
 async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal]]) -> set[int]:
@@ -201,7 +228,6 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
     dayless: set[int] = set()
     in_the_way: set[int] = set()
     for account_id, key, why in refused:
-        _give_token_back(pipe, account_id, key.lane)
         match why:
             case Refusal.CAP:
                 parks.append(_until_tomorrow(pipe, account_id, key.lane, now))
@@ -234,16 +260,6 @@ def _ask_again(pipe: Pipeline, picked: Picked, enrollments: Set[int]) -> None:
             if enrollment in enrollments:
                 pipe.again.append((at, DueKey(account_id, lane, due, enrollment, cv)))
     pipe.wake("feed")
-
-
-def _give_token_back(pipe: Pipeline, account_id: int, lane: int) -> None:
-    account = pipe.directory.accounts.get(account_id)
-    if (
-        account is not None
-        and account.bucket is not None
-        and pipe.lanes.at(account_id, lane).key.channel
-    ):
-        account.bucket.refund(1)
 
 
 def _until_tomorrow(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow:

@@ -136,6 +136,7 @@ def own(pipe: Pipeline, accounts: Iterable[int], alive: Set[int]) -> list[int]:
         if is_ours:
             pipe.owned.add(account)
             pipe.lanes.reset_account(account, None)
+            pipe.directory.accounts[account].forget_days()
             gained.append(account)
         else:
             pipe.owned.discard(account)

@@ -15,6 +15,7 @@ import trio
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
+from dripd.engine.flow import Flow
 from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
 from dripd.metrics import Registry
@@ -93,6 +94,7 @@ class Pipeline:
         self.incarnation = incarnation
         self.tuning = tuning
         self.metrics = metrics or Registry()
+        self.flow = Flow(directory)
         self.wheel = Wheel(clock.now(), width=4)
         self.ready: Ready[tuple[Instant, int, int]] = Ready()
         self.lanes = Lanes()

@@ -7,7 +7,7 @@ import trio
 from dripd.campaigns.enrollment import Change
 from dripd.engine import tally
 from dripd.engine.admit import decider
-from dripd.engine.feed import insert, open_lanes
+from dripd.engine.feed import insert, open_lanes, reopen
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.log import get
@@ -80,6 +80,9 @@ async def _go_on(pipe: Pipeline, done: Recorded) -> None:
     if done.refunded:
         for account in done.refunded:
             open_lanes(pipe, pipe.lanes.parked_for(account, "cap"))
+    if pipe.flow.is_freed:
+        pipe.flow.is_freed = False
+        await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))
     keys = done.moved + done.started
     insert(pipe, keys)
     foreign = {key.account_id for key in keys} - pipe.owned

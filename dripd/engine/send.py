@@ -24,9 +24,12 @@ from dripd.engine import tally
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.log import get
+from dripd.policy import gate
 from dripd.policy.advance import Sent, advance
+from dripd.policy.facts import address_of
+from dripd.policy.gate import CLEARED, Gate
 from dripd.policy.perform import CHAIN_MOST, Ready, chain, perform
-from dripd.scheduler.calendar import is_open
+from dripd.store.protocol import SenderRow
 
 CHUNK_LEAST, CHUNK_MOST = 1, 32
 """Messages an idle sender pulls, unless its channel takes batches."""
@@ -63,6 +66,10 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
         ):  # no such provider here: its steps are held, with a reason
             _settle(pipe, leased, Held(reason="no_sender"), now)
             continue
+        shut = _shut(pipe, leased, version, sender, now)
+        if shut is not None:
+            _settle(pipe, leased, shut, now)
+            continue
         pipe.leased[provider].append(leased)
     for provider, queue in pipe.leased.items():
         if queue:
@@ -81,6 +88,19 @@ async def perform_counted(pipe: Pipeline, counted: list[tuple[Leased, Ask]]) -> 
             _perform(pipe, leased, now, most=1)
         else:
             _settle(pipe, leased, Deferred(reason=reason, until=None), now)
+
+
+def _shut(
+    pipe: Pipeline, leased: Leased, version: Version, sender: SenderRow | None, now: Instant
+) -> Deferred | None:
+    """What of the limits of its sender and provider holds a leased message; None: it is taken."""
+    account = pipe.directory.account(leased.account_id)
+    if sender is None or not pipe.flow.concerns(account):
+        return None
+    step = version.steps[leased.step_no]
+    to = address_of(leased, step.kind, version.definition.field_map)
+    alone = version.sole_sender(step.kind) != sender.address
+    return pipe.flow.take(leased, sender, to, alone=alone, now=now)
 
 
 def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_MOST) -> None:
@@ -114,6 +134,7 @@ def _settle(
     pipe: Pipeline, leased: Leased, event: StepEvent, now: Instant, sent: Sent | None = None
 ) -> None:
     version = pipe.directory.versions[leased.cv_id]
+    pipe.flow.settled(leased.enrollment_id, event)
     change = advance(leased, version, event, now, pipe.directory, sent)
     change.metered = version.metered
     if sent is not None and version.billed and leased.paid:
@@ -137,11 +158,23 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
         if not queue:
             await pipe.arrived[provider].wait()
             continue
+        if provider in pipe.flow.opened:
+            _give_back(pipe, queue, provider)
+            continue
         batch = await _pull(pipe, queue, channel)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
         if batch:
             await _call(pipe, channel, [_message(ready, deployment) for ready in batch])
+
+
+def _give_back(pipe: Pipeline, queue: deque[Leased], provider: str) -> None:
+    """The provider's breaker has opened: nothing that waits for it burns an attempt."""
+    pipe.flow.opened.discard(provider)
+    waiting = list(queue)
+    queue.clear()
+    for leased in waiting:
+        _settle(pipe, leased, Deferred(reason="breaker", until=None), pipe.clock.now())
 
 
 async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Ready]:
@@ -184,12 +217,10 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     if leased.enrollment_id in pipe.stopped:
         _settle(pipe, leased, Deferred(reason="stopped", until=None), now)
         return None
-    state = pipe.lanes.get(leased.account_id, leased.lane)
-    if state is not None:
-        window, zone = pipe.directory.lane_window(leased.account_id, state.key)
-        if window is not None and not is_open(window, zone, now):
-            _settle(pipe, leased, Deferred(reason="window", until=None), now)
-            return None
+    shut = _gate(pipe, leased, now)
+    if isinstance(shut, Deferred):
+        _settle(pipe, leased, shut, now)
+        return None
     try:
         verdict = perform(leased, version, now, pipe.directory)
     except Exception:
@@ -201,6 +232,15 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
         return verdict
     _settle(pipe, leased, verdict, now)
     return None
+
+
+def _gate(pipe: Pipeline, leased: Leased, now: Instant) -> Gate:
+    state = pipe.lanes.get(leased.account_id, leased.lane)
+    if state is None:
+        return CLEARED
+    window, zone = pipe.directory.lane_window(leased.account_id, state.key)
+    account = pipe.directory.account_status(leased.account_id)
+    return gate.judge(now, window=window, zone=zone, account=account)
 
 
 def _message(ready: Ready, deployment: str) -> Message:
@@ -235,16 +275,14 @@ def _headers(ready: Ready) -> dict[str, str]:
 
 async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> None:
     """One call of a channel: each message gets exactly one outcome."""
-    settled: set[int] = set()
-    outcomes: list[tuple[str, Outcome]] = []
+    settled: dict[int, Outcome] = {}
     sent_at, began = pipe.clock.now(), trio.current_time()
 
     def settle(message: Message, outcome: Outcome) -> None:
         if id(message) in settled:
             return
-        settled.add(id(message))
-        outcomes.append((message.channel, outcome))
-        _answer(pipe, message, outcome, sent_at)
+        settled[id(message)] = outcome
+        _answer(pipe, channel.name, message, outcome, sent_at)
 
     reason = "no_answer"
     try:
@@ -259,10 +297,29 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
     finally:
         for message in messages:
             settle(message, Unknown(reason=reason))
-        tally.called(pipe.metrics, channel.name, outcomes, trio.current_time() - began)
+        _count(pipe, channel.name, messages, settled, trio.current_time() - began)
 
 
-def _answer(pipe: Pipeline, message: Message, outcome: Outcome, sent_at: Instant) -> None:
+def _count(
+    pipe: Pipeline,
+    provider: str,
+    messages: list[Message],
+    settled: Mapping[int, Outcome],
+    seconds: float,
+) -> None:
+    outcomes = [(message.channel, settled[id(message)]) for message in messages]
+    tally.called(pipe.metrics, provider, outcomes, seconds)
+    passed = [
+        (message.account_id, message.ref.sender.id)
+        for message, (_, outcome) in zip(messages, outcomes, strict=True)
+        if isinstance(outcome, Accepted) and isinstance(message.ref, Ready)
+    ]
+    pipe.flow.passed(provider, passed, pipe.clock.now())
+
+
+def _answer(
+    pipe: Pipeline, provider: str, message: Message, outcome: Outcome, sent_at: Instant
+) -> None:
     ready = message.ref
     assert isinstance(ready, Ready)
     sent = Sent(
@@ -273,14 +330,20 @@ def _answer(pipe: Pipeline, message: Message, outcome: Outcome, sent_at: Instant
         sender_id=ready.sender.id,
         sent_at=sent_at,
     )
+    event: StepEvent = outcome
+    if not isinstance(outcome, Accepted):
+        place = (message.account_id, ready.sender.id)
+        event = pipe.flow.failed(provider, *place, outcome, pipe.clock.now())
     pipe.counters.accepted += isinstance(outcome, Accepted)
     pipe.counters.unknown += isinstance(outcome, Unknown)
     pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped
-    _settle(pipe, ready.leased, outcome, pipe.clock.now(), sent)
+    _settle(pipe, ready.leased, event, pipe.clock.now(), sent)
 
 
 def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:
-    """A queue and an event for each provider."""
+    """A queue, an event and limits for each provider."""
     for name in channels:
+        if name not in pipe.flow.providers:
+            pipe.flow.add_provider(name)
         pipe.leased[name] = deque()
         pipe.arrived[name] = trio.Event()

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
+    FLAG_HELD,
     Change,
     End,
     Leased,
@@ -155,7 +156,7 @@ def _stay(
         step_no=leased.step_no,
         seq=leased.seq,
         attempt=attempt,
-        flags=leased.flags,
+        flags=leased.flags & ~FLAG_HELD,
     )
     return Change(leased=leased, log=[], next=step, refund=True)
 
@@ -164,10 +165,14 @@ def _give_back(
     leased: Leased, version: Version, event: Deferred, now: Instant, rooms: Rooms
 ) -> Change:
     """What holds a whole lane leaves the due alone; what holds this contact moves it."""
-    due = leased.due_at
-    if event.reason == "frequency" and event.until is not None:
-        due = Instant(min(max(event.until, now), FAR_FUTURE))
-    return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+    if not event.alone or event.until is None:
+        return _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
+    due = Instant(min(max(event.until, now), FAR_FUTURE))
+    change = _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+    if change.next is not None:
+        change.next.hold_reason, change.next.release_at = event.reason, due
+        change.next.flags |= FLAG_HELD
+    return change
 
 
 def _hold(leased: Leased, reason: str, *, attempt: int = 0, seq: int | None = None) -> Change:
@@ -178,7 +183,7 @@ def _hold(leased: Leased, reason: str, *, attempt: int = 0, seq: int | None = No
         step_no=leased.step_no,
         seq=leased.seq if seq is None else seq,
         attempt=attempt,
-        flags=leased.flags,
+        flags=leased.flags & ~FLAG_HELD,
         hold_reason=reason,
     )
     return Change(leased=leased, log=[], next=step, refund=True)

@@ -1,7 +1,8 @@
 """May a message leave at this moment? Asked about now, never about the due instant.
 
 The lease itself has checked what it reads under its locks: liveness, unprocessed events,
-suppression, pause, cap. What is left is the same for every step of a lane and a sender.
+suppression, pause, cap. What is left is the same for every step of a lane; what its
+sender and provider allow is asked where their limits are kept (`engine.flow`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TypeAlias
 
 from dripd.campaigns.event import Deferred
 from dripd.clock import Instant
-from dripd.policy.rooms import Sender
 from dripd.scheduler.calendar import Window, is_open, next_open
 
 
@@ -32,11 +32,10 @@ def judge(
     window: Window | None,
     zone: tzinfo,
     account: tuple[str, bool],
-    sender: Sender | None,
 ) -> Gate:
     """Judge one message at *now*; *account* is (status, subscription active).
 
-    The order is fixed (FEATURES 6.1): account, subscription, sender, window. A deferral
+    The order is fixed (FEATURES 6.1): account, subscription, window. A deferral
     lasts until `until`, which is later than *now*, or with None until somebody changes
     something: a window that never opens, a pause.
     """
@@ -45,10 +44,6 @@ def judge(
         return Deferred(reason="account_paused", until=None)
     if not subscribed:
         return Deferred(reason="no_subscription", until=None)
-    if sender is None:
-        return Deferred(reason="no_sender", until=None)
-    if sender.status != "active":
-        return Deferred(reason="paused", until=None)
     if not is_open(window, zone, now):
         return Deferred(reason="window", until=next_open(window, zone, now))
     return CLEARED

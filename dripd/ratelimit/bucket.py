@@ -101,6 +101,11 @@ class Bucket:
             raise ValueError(f"{n} tokens cannot be given back")
         self._spent -= n * self.rate.per_ms
 
+    def ready(self, now: Instant) -> int:
+        """How many tokens there are at *now*. Takes nothing."""
+        spent = max(self._spent - max(now, self._seen) * self.rate.n, 0)
+        return self.rate.burst + -spent // self.rate.per_ms
+
     def wait_ms(self, n: int, now: Instant) -> Millis:
         """How long after *now* *n* tokens are there; 0 if they are. Takes nothing.
 

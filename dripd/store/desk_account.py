@@ -221,6 +221,7 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
         _check_address(args.address, channel)
     values = [args.address, channel, *_sender_values(args, old)]
     row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
+    await conn.execute(sql("open_sender_lanes"), account["id"])
     changed = old is None or any(row[name] != old[name] for name in _SENDER)
     result = {
         "changed": changed,
@@ -295,6 +296,7 @@ async def resume_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
 async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
     row = await find_sender(conn, args.address, args.account)
     done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
+    await conn.execute(sql("open_sender_lanes"), row["account_id"])
     result = {"changed": not done.endswith(" 0"), **shown(row), "status": status}
     return Deed(
         result=result,

@@ -219,6 +219,14 @@ class MemoryStore(Doors, Views):
             "read_parks", lambda: memory_directory.read_parks(self._tables, accounts)
         )
 
+    async def count_sent(
+        self, account_id: int, sender_ids: Sequence[int], since: Instant
+    ) -> dict[int, int]:
+        return await self._unit(
+            "count_sent",
+            lambda: memory_directory.count_sent(self._tables, account_id, sender_ids, since),
+        )
+
     async def admit(self, n: int, decide: Decide) -> Admitted:
         return await self._unit(
             "admit", lambda: memory_admit.admit(self._tables, self._losers, n, decide)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.enrollment import DueKey, LogState
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.ratelimit.caps import carried, is_rezoned
@@ -204,6 +205,21 @@ def park(tables: Tables, rows: Sequence[ParkRow]) -> None:
                 release_at=row.release_at,
             )
             tables.parks.add(key, new)
+
+
+def count_sent(
+    tables: Tables, account_id: int, sender_ids: Collection[int], since: Instant
+) -> dict[int, int]:
+    left = {LogState.ACCEPTED, LogState.UNKNOWN}
+    return Counter(
+        log.row.sender_id
+        for log in tables.step_log
+        if log.account_id == account_id
+        and log.row.sender_id in sender_ids
+        and log.row.sender_id is not None
+        and log.row.state in left
+        and log.row.at >= since
+    )
 
 
 def unpark(tables: Tables, lanes: Sequence[tuple[int, int]]) -> None:

@@ -25,6 +25,7 @@ from dripd.campaigns.action import (
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
+    FLAG_HELD,
     FLAG_POKED,
     FLAG_VARS,
     FLAG_WAITING,
@@ -151,7 +152,8 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         unit.done.moved.append(
             DueKey(leased.account_id, lane, step.due_at, leased.enrollment_id, leased.cv_id)
         )
-    if step.hold_reason is not None and tables.runs[key].status is RunStatus.LIVE:
+    is_told = step.hold_reason is not None or leased.flags & FLAG_HELD
+    if is_told and tables.runs[key].status is RunStatus.LIVE:
         tables.runs.change(key, hold_reason=step.hold_reason, release_at=step.release_at)
     elif leased.flags & FLAG_WAITING:
         tables.runs.change(key, hold_reason=None, release_at=None)

@@ -161,6 +161,12 @@ class PostgresStore:
     async def read_parks(self, accounts: Sequence[int] | None) -> list[ParkRow]:
         return [ParkRow(*row) for row in await self._read(_fetch, "read_parks", accounts)]
 
+    async def count_sent(
+        self, account_id: int, sender_ids: Sequence[int], since: Instant
+    ) -> dict[int, int]:
+        rows = await self._read(_fetch, "count_sent", account_id, list(sender_ids), since)
+        return {row["sender_id"]: row["n"] for row in rows}
+
     # admit
 
     async def admit(self, n: int, decide: Decide) -> Admitted:

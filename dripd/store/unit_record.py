@@ -30,6 +30,7 @@ from dripd.campaigns.action import (
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
+    FLAG_HELD,
     FLAG_VARS,
     FLAG_WAITING,
     HELD_LANE,
@@ -278,10 +279,11 @@ async def _end_runs(conn: Conn, changes: list[Change]) -> None:
 
 
 async def _hold(conn: Conn, changes: list[Change]) -> None:
+    """Say why runs wait by themselves, and that those which did so no longer do."""
     holds = [
         (c.leased.account_id, c.leased.enrollment_id, c.next.hold_reason, c.next.release_at)
         for c in changes
-        if c.next is not None and c.next.hold_reason is not None
+        if c.next is not None and (c.next.hold_reason is not None or c.leased.flags & FLAG_HELD)
     ]
     if holds:
         await conn.execute(sql("hold_runs"), *map(list, zip(*holds, strict=True)))

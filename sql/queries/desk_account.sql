@@ -128,6 +128,13 @@ WHERE ($1::int4 IS NULL OR s.account_id = $1::int4)
 ORDER BY s.id
 LIMIT $4::int4;
 
+-- name: open_sender_lanes :exec
+-- What a sender had shut is asked anew: whether it still is, is found out at the next lease.
+--   $1 account int
+DELETE FROM dripd.park
+WHERE account_id = $1::int4
+    AND reason IN ('no_sender', 'rate', 'cap', 'breaker');
+
 -- name: turn_sender :exec
 -- Pause or resume.
 --   $1 account  int4

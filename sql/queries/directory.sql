@@ -75,6 +75,17 @@ SELECT account_id, lane, reason, release_at
 FROM dripd.park
 WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
 
+-- name: count_sent :many
+-- How many messages have left from senders since an instant: once a sender and local day.
+--   $1 account int  $2 senders int[]  $3 since timestamptz
+SELECT l.sender_id, count(*)::int4 AS n
+FROM dripd.step_log AS l
+WHERE l.account_id = $1::int4
+    AND l.at >= $3::timestamptz
+    AND l.sender_id = ANY ($2::int4[])
+    AND l.state IN (1, 3)
+GROUP BY l.sender_id;
+
 -- name: park :exec
 --   $1 accounts int[]  $2 lanes int2[]  $3 reasons text[]  $4 release instants timestamptz[]
 INSERT INTO dripd.park (account_id, lane, reason, release_at)

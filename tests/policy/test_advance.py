@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
+    FLAG_HELD,
     Change,
     End,
     LaneClass,
@@ -146,7 +147,11 @@ def test_what_holds_a_lane_gives_the_step_back_as_it_was() -> None:
 def test_what_holds_one_contact_moves_its_due() -> None:
     until = Instant(NOW + DAY)
 
-    assert after(step(Deferred(reason="frequency", until=until))).due_at == until
+    held = after(step(Deferred(reason="frequency", until=until, alone=True)))
+
+    assert (held.due_at, held.hold_reason, held.release_at) == (until, "frequency", until)
+    assert held.lane is not None
+    assert held.flags & FLAG_HELD
 
 
 def test_a_hold_leaves_every_lane_and_keeps_the_due() -> None:
@@ -220,6 +225,7 @@ events = st.one_of(
         Deferred,
         reason=st.sampled_from(["window", "rate", "frequency"]),
         until=st.none() | st.integers(0, 2 * FAR_FUTURE),
+        alone=st.booleans(),
     ),
     st.builds(Held, reason=st.just("no_sender")),
     st.builds(

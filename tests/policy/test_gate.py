@@ -12,7 +12,7 @@ from dripd.campaigns.event import Deferred
 from dripd.clock import DAY, HOUR, Instant, parse_instant
 from dripd.policy.gate import CLEARED, Cleared, Gate, judge
 from dripd.scheduler.calendar import Window, is_open
-from tests.support.rooms import BERLIN, NOW, Sender
+from tests.support.rooms import BERLIN, NOW
 
 ZONE = ZoneInfo(BERLIN)
 WORK = Window(days=frozenset(range(5)), opens=540, closes=1020)
@@ -25,11 +25,8 @@ def judged(
     *,
     window: Window | None = WORK,
     account: tuple[str, bool] = ACTIVE,
-    sender: Sender | None = None,
-    unsent: bool = False,
 ) -> Gate:
-    who = None if unsent else sender or Sender()
-    return judge(now, window=window, zone=ZONE, account=account, sender=who)
+    return judge(now, window=window, zone=ZONE, account=account)
 
 
 def test_an_open_window_clears() -> None:
@@ -51,12 +48,12 @@ def test_a_window_that_never_opens_waits_for_somebody_to_change_it() -> None:
 
 
 def test_the_first_reason_in_the_fixed_order_is_given() -> None:
-    paused = Sender(status="paused")
+    unpaid, paused = ("active", False), ("paused", False)
 
-    assert judged(window=NEVER, sender=paused) == Deferred(reason="paused", until=None)
-    assert judged(window=NEVER, unsent=True).reason == "no_sender"  # type: ignore[union-attr]
-    assert judged(account=("active", False), sender=paused).reason == "no_subscription"  # type: ignore[union-attr]
-    assert judged(account=("paused", False)).reason == "account_paused"  # type: ignore[union-attr]
+    assert judged(window=NEVER, account=unpaid) == Deferred(
+        reason="no_subscription", until=None
+    )
+    assert judged(window=NEVER, account=paused) == Deferred(reason="account_paused", until=None)
 
 
 windows = (
@@ -74,26 +71,25 @@ windows = (
     now=st.integers(NOW, NOW + 400 * DAY).map(Instant),
     window=windows,
     account=st.tuples(st.sampled_from(["active", "paused", "closed"]), st.booleans()),
-    status=st.sampled_from(["active", "paused"]),
 )
 def test_the_gate_is_total_and_opens_when_it_says(
-    now: Instant, window: Window | None, account: tuple[str, bool], status: str
+    now: Instant, window: Window | None, account: tuple[str, bool]
 ) -> None:
-    gate = judged(now, window=window, account=account, sender=Sender(status=status))
+    gate = judged(now, window=window, account=account)
 
     if isinstance(gate, Cleared):
         assert is_open(window, ZONE, now)
-        assert (account, status) == (ACTIVE, "active")
+        assert account == ACTIVE
     elif gate.until is not None:
         assert gate.until > now
-        again = judged(gate.until, window=window, account=account, sender=Sender(status=status))
+        again = judged(gate.until, window=window, account=account)
         assert again is CLEARED
 
 
 @pytest.mark.parametrize("hours", [8, 17, 24])
 def test_another_reason_never_turns_a_no_into_a_yes(hours: int) -> None:
     now = Instant(NOW + hours * HOUR)
-    worse = [{"account": ("paused", True)}, {"account": ("active", False)}, {"unsent": True}]
+    worse = [{"account": ("paused", True)}, {"account": ("active", False)}]
 
     for signal in worse:
         assert not isinstance(judged(now, **signal), Cleared)  # type: ignore[arg-type]

@@ -154,3 +154,18 @@ def test_split_time_is_whole_time(rate: Rate, cuts: list[int]) -> None:
         split.wait_ms(rate.burst, now)
 
     assert split.wait_ms(1, now) == whole.wait_ms(1, now)
+
+
+@given(rates, st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100_000)), max_size=20))
+def test_what_is_ready_can_be_taken_and_one_more_cannot(
+    rate: Rate, takes: list[tuple[int, int]]
+) -> None:
+    bucket, now = Bucket(rate), START
+    for n, later in takes:
+        now = Instant(now + later)
+        bucket.take(min(n, rate.burst), now)
+    ready = bucket.ready(now)
+
+    assert 0 <= ready <= rate.burst
+    assert bucket.wait_ms(ready, now) == 0
+    assert ready == rate.burst or bucket.wait_ms(ready + 1, now) > 0

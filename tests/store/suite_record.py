@@ -21,6 +21,7 @@ from dripd.campaigns.action import (
 )
 from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
+    FLAG_HELD,
     FLAG_VARS,
     HELD_LANE,
     Change,
@@ -164,6 +165,40 @@ class RecordSuite:
         done = await scene.record(*twice)
 
         assert (done.late, await scene.used()) == ([leased[0].enrollment_id], 0)
+
+    async def test_a_hold_in_its_lane_is_over_when_the_step_goes_on(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        held = replace(
+            scene.goes_on(leased).next, due_at=T0, flags=FLAG_HELD, hold_reason="frequency",
+            release_at=Instant(T0 + HOUR), lane=scene.lane, step_no=0, seq=1,
+        )  # fmt: skip
+        done = await scene.record(Change(leased=leased, log=[], next=held, refund=True))
+        row = await scene.run()
+        assert (row["status"], row["hold_reason"]) == ("held", "frequency")
+        assert [key.enrollment_id for key in done.moved] == [leased.enrollment_id]
+        again = (await scene.lease(done.moved)).granted[0]
+        assert again.flags & FLAG_HELD
+        await scene.record(scene.goes_on(again))
+        row = await scene.run()
+
+        assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
+
+    async def test_what_left_from_a_sender_is_counted_from_an_instant_on(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        leased = await scene.take(3)
+        states = (LogState.ACCEPTED, LogState.UNKNOWN, LogState.FAILED)
+        for one, state in zip(leased, states, strict=True):
+            change = scene.goes_on(one)
+            change.log = [replace(change.log[0], sender_id=5, state=state)]
+            await scene.record(change)
+        count = world.store.count_sent
+
+        assert await count(scene.account, [5, 6], T0) == {5: 2}
+        assert await count(scene.account, [5], Instant(T0 + 1)) == {}
+        assert await count(scene.account + 1, [5], T0) == {}
 
     async def test_a_hold_takes_the_row_out_of_the_lanes(self, world: World) -> None:
         scene = await open_scene(world)

@@ -1,0 +1,236 @@
+"""How fast, through whom, and is it any use? What this daemon knows of providers and senders.
+
+Asked twice. Before the lease, for lanes whose messages all leave from one sender: what may not
+leave is neither leased nor counted against a cap, its lane rests. And for what is leased:
+only here is it taken, exactly. Accounts are divided among daemons, so that an account's
+limits are kept in one place; a provider's are each daemon's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import (
+    Accepted,
+    Deferred,
+    Outcome,
+    Rejected,
+    Retryable,
+    StepEvent,
+    Throttled,
+    Unknown,
+)
+from dripd.clock import Instant
+from dripd.engine.directory import Account, Directory
+from dripd.log import get
+from dripd.ratelimit.bucket import Bucket
+from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
+from dripd.scheduler.calendar import day_bounds, local_date
+from dripd.store.protocol import ParkRow, SenderRow, Store
+
+FAULTS: Final = frozenset({"auth", "payment", "no_tls", "redirected"})
+"""Reasons that concern every message alike until somebody changes the set-up."""
+
+ABOUT_US: Final = frozenset({"smtp_450", "smtp_451", "smtp_452", "cancelled"})
+"""Greylisting, a full mailbox, our own going away: they say nothing of the provider."""
+
+AMBIGUOUS: Final = frozenset(
+    {"timeout", "lost", "deadline", "no_answer", "channel_failed", "protocol"}
+)
+
+log = get("flow")
+
+
+class Flow:
+    """The limits of providers, and what of them is taken by what is under way."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self.providers: dict[str, Line] = {}
+        self.domains: dict[str, Domains] = {}
+        self.parks: list[ParkRow] = []
+        """Lanes that are to rest, found out where nothing may wait."""
+        self.opened: set[str] = set()
+        """Providers whose breaker has just opened: what waits for them is given back."""
+        self.is_freed = False
+        """Whether something that was shut is open again: lanes that rest for it may go."""
+        self._taken: dict[int, tuple[list[Line], list[Bucket]]] = {}
+        self._shaky: set[int] = set()
+        self._is_alert = False
+
+    def add_provider(
+        self, name: str, *, rate: str = "", domains: Mapping[str, str] | None = None
+    ) -> None:
+        """A provider that messages may leave through."""
+        self.providers[name] = Line(rate)
+        if domains:
+            self.domains[name] = Domains(domains)
+        self._mind()
+
+    def concerns(self, account: Account) -> bool:
+        """Might anything here hold a message of *account*? False costs nothing further."""
+        return (
+            self._is_alert
+            or account.is_limited
+            or not account.providers <= self.providers.keys()
+        )
+
+    def room(
+        self, account: Account, channel: str, address: str, now: Instant
+    ) -> tuple[int, Closed | None]:
+        """How many messages from *address* ("" the account's pool) may be leased now, and why
+        no more; `(0, None)`: there is no usable sender.
+
+        Which of several in a pool a message leaves from nobody knows before the lease: that is
+        decided one by one.
+        """
+        senders = account.usable(channel, address)
+        if not any(sender.provider in self.providers for sender in senders):
+            return 0, None
+        if len(senders) > 1:
+            return MUCH, None
+        return room(*self._limits(account, senders[0]), now)
+
+    def take(
+        self, leased: Leased, sender: SenderRow, to: str | None, *, alone: bool, now: Instant
+    ) -> Deferred | None:
+        """Let one leased message pass, or say what holds it: its lane, or (*alone*) itself."""
+        account = self._directory.account(leased.account_id)
+        if not self.concerns(account):
+            return None
+        lines, buckets = self._limits(account, sender)
+        domain = self._domain(sender.provider, to)
+        if domain is not None:
+            buckets.append(domain)
+        shut = take(lines, buckets, now)
+        if shut is None:
+            self._taken[leased.enrollment_id] = (lines, buckets)
+            return None
+        alone = alone or (domain is not None and domain.wait_ms(1, now) > 0)
+        if not alone:
+            self.parks.append(ParkRow(leased.account_id, leased.lane, shut.reason, shut.until))
+        return Deferred(reason=shut.reason, until=shut.until, alone=alone)
+
+    def settled(self, enrollment_id: int, event: object) -> None:
+        """A leased message has its answer: what it took and did not use goes back."""
+        taken = self._taken.pop(enrollment_id, None)
+        if taken is None or isinstance(event, Accepted | Unknown):
+            return
+        was_tried = isinstance(event, Rejected | Retryable | Throttled)
+        self.is_freed |= give_back(*taken, left=was_tried)
+
+    def failed(
+        self, provider: str, account_id: int, sender_id: int, outcome: Outcome, now: Instant
+    ) -> StepEvent:
+        """Count an answer that is no acceptance; what an open breaker explains is deferred.
+
+        So no attempt is spent on what would meet the same fault a thousand times.
+        """
+        line = self.providers[provider]
+        if isinstance(outcome, Throttled):
+            line.throttled(outcome.after_ms, now)
+            self._mind()
+            return outcome
+        if not _is_failure(outcome) or isinstance(outcome, Accepted):
+            return outcome
+        own = self._directory.account(account_id).line(sender_id)
+        self._shaky.add(sender_id)
+        was_open = line.breaker.is_open
+        line.breaker.record(0, 1, now)
+        own.breaker.record(0, 1, now)
+        if outcome.reason in FAULTS:
+            line.breaker.trip(now)
+        if line.breaker.is_open and not was_open:
+            self.opened.add(provider)
+            log.error("breaker.opened", provider=provider, reason=outcome.reason)
+        self._mind()
+        if isinstance(outcome, Retryable) and (line.breaker.is_open or own.breaker.is_open):
+            return Deferred(reason="breaker", until=None)
+        return outcome
+
+    def passed(self, provider: str, senders: Sequence[tuple[int, int]], now: Instant) -> None:
+        """Messages of one call were accepted, from these (account, sender)."""
+        if not senders:
+            return
+        line = self.providers[provider]
+        line.passed()
+        self._count(line, len(senders), now)
+        if self._is_alert:
+            shaky = Counter(place for place in senders if place[1] in self._shaky)
+            for (account_id, sender_id), n in shaky.items():
+                own = self._directory.account(account_id).line(sender_id)
+                self._count(own, n, now)
+                if not own.breaker.is_open:
+                    self._shaky.discard(sender_id)
+            self._mind()
+
+    def shut(self, parked: Iterable[ParkRow]) -> list[tuple[int, int]]:
+        """The lanes that rest for what may be over: a breaker, a sender's day."""
+        accounts = self._directory.accounts
+        return [
+            (row.account_id, row.lane)
+            for row in parked
+            if row.reason == "breaker"
+            or (
+                row.reason == "cap"
+                and (found := accounts.get(row.account_id))
+                and found.is_limited
+            )
+        ]
+
+    def _count(self, line: Line, n: int, now: Instant) -> None:
+        was_open = line.breaker.is_open
+        line.breaker.record(n, 0, now)
+        self.is_freed |= was_open and not line.breaker.is_open
+
+    def _mind(self) -> None:
+        """Is there anything that might hold messages of every account?"""
+        lines = self.providers.values()
+        self._is_alert = bool(
+            self.domains or self._shaky or any(line.is_alert for line in lines)
+        )
+
+    def _limits(self, account: Account, sender: SenderRow) -> tuple[list[Line], list[Bucket]]:
+        lines = [account.line(sender.id)]
+        if sender.provider in self.providers:
+            lines.append(self.providers[sender.provider])
+        found = [account.bucket, *(line.bucket for line in lines)]
+        return lines, [bucket for bucket in found if bucket is not None]
+
+    def _domain(self, provider: str, to: str | None) -> Bucket | None:
+        domains = self.domains.get(provider)
+        return domains.bucket(to) if domains is not None and to else None
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    """Does it say that the provider, not the message, is at fault?"""
+    match outcome:
+        case Retryable(reason=reason):
+            return reason not in ABOUT_US
+        case Unknown(reason=reason):
+            return reason in AMBIGUOUS or reason.startswith("http_5")
+        case _:
+            return False
+
+
+async def open_days(
+    store: Store, directory: Directory, accounts: Iterable[int], now: Instant
+) -> None:
+    """Read what senders with a daily limit have sent in a local day that is new to us."""
+    for account_id in accounts:
+        account = directory.accounts.get(account_id)
+        if account is None or not account.is_limited:
+            continue
+        stale = {
+            sender.id: sender.daily_limit
+            for sender in account.row.senders
+            if sender.daily_limit is not None and account.line(sender.id).is_dayless(now)
+        }
+        if stale:
+            starts_at, ends_at = day_bounds(account.zone, local_date(account.zone, now))
+            sent = await store.count_sent(account_id, list(stale), starts_at)
+            for sender_id, limit in stale.items():
+                account.line(sender_id).day = Day(limit, sent.get(sender_id, 0), ends_at)

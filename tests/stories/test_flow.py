@@ -1,0 +1,113 @@
+"""How fast, and is it any use? The limits of senders and providers, told from outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.stories.crowd import contacts, enroll_all
+from tests.stories.world import World
+
+ONE_MAIL = """
+campaign: welcome
+account: acme
+name: Welcome
+sender: hello@acme.test
+steps:
+  - {key: hello, do: email, subject: Hi, text: Hello}
+"""
+
+TWO_SENDERS = """
+campaign: welcome
+account: acme
+name: Welcome
+sender: hello@acme.test
+steps:
+  - {key: hello, do: email, subject: Hi, text: Hello}
+  - {key: again, do: email, subject: Again, text: Hello, sender: other@acme.test}
+"""
+
+
+def start(world: World, n: int, text: str = ONE_MAIL) -> None:
+    contacts(world, n, "acme")
+    world.apply(text)
+    enroll_all(world, "welcome", "acme")
+
+
+def holds(world: World) -> dict[str, int]:
+    """hold_reason -> runs."""
+    rows = world.column("SELECT hold_reason FROM dripd.enrollment WHERE status = 'held'")
+    return dict(Counter(rows))
+
+
+def sent_at(world: World) -> dict[str, int]:
+    rows = world.column(
+        "SELECT to_char(received_at AT TIME ZONE 'UTC', 'DD HH24:MI') FROM dripd.sink_message"
+    )
+    return dict(sorted(Counter(rows).items()))
+
+
+def test_a_sender_leaves_no_faster_than_its_rate(world: World) -> None:
+    world.call("sender.set", address="hello@acme.test", account="acme", rate="2/min burst 3")
+    start(world, 7)
+    world.tick()
+    assert holds(world) == {"rate": 4}
+    assert world.one("SELECT sum(used)::int FROM dripd.account_day") == 3
+    world.advance("3m")
+
+    assert sent_at(world) == {"05 09:00": 4, "05 09:01": 2, "05 09:02": 1}
+    assert holds(world) == {}
+
+
+def test_a_sender_s_daily_limit_holds_until_its_next_local_day(world: World) -> None:
+    world.call("sender.set", address="hello@acme.test", account="acme", daily_limit=3)
+    start(world, 5)
+    world.tick()
+    assert holds(world) == {"cap": 2}
+    world.restart()
+    world.at("2026-01-05T23:00:00Z")
+    assert sent_at(world) == {"05 09:00": 3}
+    world.at("2026-01-06T01:00:00Z")
+
+    assert sent_at(world) == {"05 09:00": 3, "06 00:00": 2}
+
+
+def test_a_paused_sender_parks_its_lane_and_touches_no_run(world: World) -> None:
+    world.call("sender.pause", address="hello@acme.test", account="acme")
+    start(world, 5)
+    world.tick()
+    assert holds(world) == {"no_sender": 5}
+    assert world.one("SELECT count(*) FROM dripd.park") == 1
+    assert world.one("SELECT count(*) FROM dripd.due_step WHERE lane < 0") == 0
+    world.call("sender.resume", address="hello@acme.test", account="acme")
+    world.tick()
+
+    assert sent_at(world) == {"05 09:00": 5}
+
+
+def test_a_limit_of_one_of_two_senders_holds_its_messages_alone(world: World) -> None:
+    world.call("sender.set", address="other@acme.test", account="acme", daily_limit=2)
+    start(world, 4, TWO_SENDERS)
+    world.at("2026-01-05T10:00:00Z")
+    assert holds(world) == {"cap": 2}
+    world.at("2026-01-06T10:00:00Z")
+
+    assert sent_at(world) == {"05 09:00": 6, "06 00:00": 2}
+    assert holds(world) == {}
+    assert world.column("SELECT DISTINCT status FROM dripd.enrollment") == ["completed"]
+
+
+def test_a_provider_that_fails_is_left_alone_and_probed(world: World) -> None:
+    world.sql("INSERT INTO dripd.sink_rule (recipient_like, answer) VALUES ('%', 'temporary')")
+    start(world, 60)
+    world.tick()
+    tried = world.one("SELECT count(*) FROM dripd.step_log WHERE state = 0")
+    world.advance("10m")
+    assert holds(world) == {"breaker": 60}
+    probes = world.one("SELECT count(*) FROM dripd.step_log WHERE state = 0") - tried
+    assert probes <= 6
+    assert world.one("SELECT sum(used)::int FROM dripd.account_day") == 0
+    world.sql("DELETE FROM dripd.sink_rule")
+    world.advance("30m")
+
+    assert sum(sent_at(world).values()) == 60
+    assert holds(world) == {}
