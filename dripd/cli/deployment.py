@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.safe import safe
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
-from dripd.cli.output import rows_of, safe
+from dripd.cli.output import rows_of
 from dripd.errors import DripdError
 
 
 @click.command()
+@click.option("--overview", is_flag=True, help="As the console's first screen: holds, alerts.")
 @reading
-def status(ask: Ask) -> int:
+def status(ask: Ask, overview: bool) -> int:
     """How the deployment is."""
+    if overview:
+        return ask.show("daemon.overview")
     return ask.show("daemon.status")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from dripd.cli.output import print_json, safe
+from dripd.admin.safe import safe
+from dripd.cli.output import print_json
 from dripd.config import load
 from dripd.daemon.doctor import Check, diagnose
 from dripd.errors import ConfigError

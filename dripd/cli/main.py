@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "call": ("shell:call", "One raw call of the admin protocol."),
     "campaign": ("campaign:campaign", "Sequences: files, drafts, versions, state."),
     "clock": ("clock:clock", "The manual clock."),
+    "console": ("console:console", "Supervise the deployment from a terminal."),
     "completion": ("shell:completion", "Completion for a shell."),
     "config": ("config:config", "Check and show the configuration."),
     "contact": ("contact:contact", "The people that campaigns reach."),

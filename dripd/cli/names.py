@@ -15,7 +15,8 @@ from click.types import StringParamType
 
 from dripd.admin.client import Client
 from dripd.admin.place import socket_path
-from dripd.cli.output import rows_of, safe
+from dripd.admin.safe import safe
+from dripd.cli.output import rows_of
 from dripd.errors import DripdError
 
 PATIENCE_S: Final = 0.3

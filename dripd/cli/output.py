@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import click
 
+from dripd.admin.safe import safe
 from dripd.errors import ConfigError, DefinitionError, DripdError, Fault
 
 Row: TypeAlias = Mapping[str, object]
@@ -19,19 +20,6 @@ Row: TypeAlias = Mapping[str, object]
 SCHEMA: Final = 1
 WIDEST: Final = 60
 """Most characters of a cell in a table; `--json` has them all."""
-
-BIDI: Final = frozenset([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
-HIDDEN: Final = frozenset([*range(0x200B, 0x200E), 0x2060, 0xFEFF])
-PICTURES: Final = {
-    **{code: 0x2400 + code for code in range(0x20)},
-    **dict.fromkeys([0x7F, *range(0x80, 0xA0), *BIDI, *HIDDEN, *range(0xD800, 0xE000)], 0xFFFD),
-    0x0A: ord("⏎"),
-}
-
-
-def safe(text: str) -> str:
-    """*text* without anything that a terminal obeys or hides, on one line."""
-    return text.translate(PICTURES)
 
 
 def print_json(result: Row) -> None:

@@ -4,7 +4,8 @@ SELECT EXISTS (SELECT FROM dripd.clock) AS manual;
 -- name: list_nodes :many
 -- The daemons that have not been declared dead; incarnations as text, JSON has no int8.
 SELECT n.name AS node, n.incarnation::text AS incarnation, n.version, n.state, n.drain, n.beat_at AS heartbeat_at, n.accounts,
-    n.started_at, extract(epoch FROM clock_timestamp() - n.beat_at)::float8 AS silent_s, n.figures,
+    extract(epoch FROM clock_timestamp() - n.started_at)::int8 AS up_s,
+    extract(epoch FROM clock_timestamp() - n.beat_at)::float8 AS silent_s, n.figures,
     (SELECT count(*) FROM dripd.claim AS k WHERE k.incarnation = n.incarnation)::int4 AS claims
 FROM dripd.node AS n
 WHERE NOT n.dead

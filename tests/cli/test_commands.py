@@ -303,6 +303,7 @@ LINES = [
     ("pause --all --yes", "daemon.pause", {"all": True}),
     ("resume --all", "daemon.resume", {"all": True}),
     ("status", "daemon.status", {}),
+    ("status --overview", "daemon.overview", {}),
     ("whoami --account acme", "daemon.whoami", {"account": "acme"}),
     (
         "logs tail --level warning --event admin --after 3",
@@ -350,9 +351,8 @@ def test_every_method_has_a_command() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    of_the_console_alone = {"daemon.overview"}
 
-    assert of_the_console_alone == set(SPECS) - asked
+    assert set() == set(SPECS) - asked
 
 
 def test_every_command_can_be_loaded_and_explains_itself(

@@ -1,0 +1,448 @@
+"""The console itself, without a terminal: what is shown, and what each key does.
+
+It knows lines and keys by name; `dripd.tui.app` puts the ones on a terminal and takes the
+others from it. Time comes in as `monotonic`; the deployment's instant is what the daemon says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from dripd.errors import DripdError
+from dripd.tui import help as guide
+from dripd.tui.chrome import Chrome
+from dripd.tui.deeds import Deeds
+from dripd.tui.dialog import Choice, Dialog, Menu, Reading
+from dripd.tui.draw import Line
+from dripd.tui.field import Field
+from dripd.tui.filter import BadFilter, complete
+from dripd.tui.options import Options
+from dripd.tui.page import Action, ListPage, Page, TailPage
+from dripd.tui.pages import PAGES
+from dripd.tui.source import Daemon
+from dripd.tui.theme import NAMES
+from dripd.tui.watch import Watch
+from dripd.tui.words import instant
+
+WRITE_S: Final = 15 * 60
+TOAST_S: Final = 6.0
+BURST: Final = 5
+BURST_S: Final = 0.02
+"""More different keys than `BURST` within `BURST_S`, outside a field, are a paste gone astray."""
+
+MOVES: Final = {
+    "j": 1, "down": 1, "k": -1, "up": -1,
+}  # fmt: skip
+
+
+class Console:
+    """All screens, one of them shown, over a daemon (or a recording of one)."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        options: Options,
+        *,
+        monotonic: Callable[[], float],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        changed: Callable[[], None],
+        copy: Callable[[str], None],
+        save: Callable[[str, str], str],
+        leave: Callable[[], None],
+    ) -> None:
+        self.daemon = daemon
+        self.options = options
+        self.low_bandwidth = options.low_bandwidth
+        self.theme = options.theme
+        self.monotonic = monotonic
+        self.spawn = spawn
+        self.changed = changed
+        self.copy_out = copy
+        self.save = save
+        self.leave = leave
+        self.deeds = Deeds(self, monotonic)
+        self.overview = Watch(
+            "daemon.overview",
+            {"brief": options.low_bandwidth},
+            hz=0.5 if options.low_bandwidth else 1.0,
+            changed=changed,
+        )
+        self.pages: dict[str, Page] = {}
+        self.dialogs: list[Dialog] = []
+        self.trail: list[str] = []
+        self.typing: Field | None = None
+        self.searching = False
+        self.search = ""
+        self.toast: tuple[str, str, float] | None = None
+        self.mouse = True
+        self._write_until = 0.0
+        self._leaving_at = -10.0
+        self._burst: list[tuple[float, str]] = []
+        self._seen_at = (0, 0.0)
+        self._commands: dict[str, Callable[[], None]] = {
+            "q": lambda: self._back(leave=True),
+            "escape": lambda: self._back(leave=False),
+            "backspace": lambda: self._back(leave=False),
+            "-": self._go_back_to_last,
+            ":": lambda: self.ask(self._palette()),
+            "ctrl+p": lambda: self.ask(self._palette()),
+            "?": self._help,
+            "ctrl+w": self._toggle_writing,
+            "z": self.deeds.undo,
+            "M": self._turn_mouse,
+            "T": self._turn_theme,
+        }
+        self.chrome = Chrome(self)
+        self.page = self._page(options.screen if options.screen in PAGES else "overview")
+
+    def start(self) -> None:
+        """Begin to watch; says what is wrong with the options."""
+        self.daemon.watch(self.overview)
+        self.page.show()
+        if self.options.screen not in PAGES:
+            self.tell(f"no screen {self.options.screen!r}; there are {', '.join(PAGES)}", "bad")
+        if self.options.filter:
+            self._filter(self.options.filter)
+
+    # What pages may ask: the Port
+
+    @property
+    def now_ms(self) -> int:
+        """The deployment's instant, as far as is known here; a real clock goes on by itself."""
+        answer = self.overview.answer or {}
+        told = instant(answer.get("now")) or instant(answer.get("as_of")) or 0
+        if told != self._seen_at[0]:
+            self._seen_at = (told, self.monotonic())
+        if answer.get("mode") == "manual" or not told:
+            return told
+        return told + int((self.monotonic() - self._seen_at[1]) * 1000)
+
+    @property
+    def env(self) -> str:
+        """The deployment's name, as the daemon says it."""
+        return str(self.daemon.hello.get("env") or self.daemon.hello.get("node") or "dripd")
+
+    @property
+    def is_writing(self) -> bool:
+        return not self.options.read_only and self.monotonic() < self._write_until
+
+    @property
+    def write_left_s(self) -> float:
+        return max(0.0, self._write_until - self.monotonic())
+
+    def watch(self, watch: Watch) -> None:
+        self.daemon.watch(watch)
+
+    def unwatch(self, watch: Watch) -> None:
+        self.daemon.unwatch(watch)
+
+    async def call(
+        self, method: str, params: Mapping[str, object], *, once: bool = False
+    ) -> Any:
+        return await self.daemon.call(method, params, once=once)
+
+    def tell(self, said: str, style: str = "") -> None:
+        """A line for a few seconds, where the keys stand."""
+        self.toast = (said, style, self.monotonic() + TOAST_S)
+        self.changed()
+
+    def ask(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog)
+        self.changed()
+
+    def copy(self, said: str) -> None:
+        """To the terminal's clipboard (OSC 52), and shown, for terminals without."""
+        self.copy_out(said)
+        self.tell(f"copied: {said}")
+
+    def has(self, method: str) -> bool:
+        """Whether this daemon lets this user call *method*."""
+        return method in self.daemon.hello.get("methods", [])
+
+    def go(self, name: str, filter_text: str = "") -> None:
+        """Show another screen, with a filter if one is given."""
+        if name not in PAGES:
+            return
+        if name != self.page.name:
+            self.page.hide()
+            self.trail.append(self.page.name)
+            self.page = self._page(name)
+            self.page.show()
+        if filter_text:
+            self._filter(filter_text)
+        self.changed()
+
+    # Keys
+
+    def key(self, name: str, char: str | None = None) -> None:
+        """One key; *char* is what it types, if it types something."""
+        if self._is_burst(name, char):
+            return
+        self.toast = None if self.toast and self.toast[2] < self.monotonic() else self.toast
+        if name in {"ctrl+c", "ctrl+q"}:
+            self._leave(name)
+        elif self.dialogs:
+            self.dialogs[-1].key(name, char, self.monotonic())
+            self.dialogs = [one for one in self.dialogs if one.open]
+        elif self.typing is not None:
+            self._type(name, char)
+        else:
+            self._command(name, char)
+        self.changed()
+
+    def paste(self, text: str) -> None:
+        """Text from the clipboard: into a field, or nowhere."""
+        if self.dialogs:
+            self.dialogs[-1].paste(text)
+            self.dialogs = [one for one in self.dialogs if one.open]
+        elif self.typing is not None:
+            self.typing.insert(text)
+        else:
+            self.tell("what was pasted is ignored: no field is open")
+        self.changed()
+
+    def click(self, x: int, y: int, *, again: bool) -> None:
+        """A click at a place; *again* where it is a second one on the same."""
+        if self.dialogs:
+            return
+        if y == 1:
+            name = self.chrome.page_at(x)
+            if name:
+                self.go(name)
+        elif self.page.table is not None:
+            self.page.click(y - 3)
+            if again:
+                self.page.enter()
+        self.changed()
+
+    def scroll(self, by: int) -> None:
+        if self.page.table is not None and not self.dialogs:
+            self.page.table.move(by)
+            self.page.moved()
+            self.changed()
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """The whole screen: *height* lines of *width* columns."""
+        return self.chrome.frame(width, height)
+
+    def _is_burst(self, name: str, char: str | None) -> bool:
+        if char is None or self.typing is not None or self.dialogs:
+            self._burst.clear()
+            return False
+        now = self.monotonic()
+        self._burst = [one for one in self._burst if now - one[0] < BURST_S][-20:]
+        self._burst.append((now, name))
+        if len({one[1] for one in self._burst}) <= BURST:
+            return False
+        self.tell("too many keys at once: a paste? They are ignored", "warn")
+        return True
+
+    def _leave(self, name: str) -> None:
+        now = self.monotonic()
+        if name == "ctrl+q" or now - self._leaving_at < 2:
+            self.leave()
+            return
+        self._leaving_at = now
+        self.tell("ctrl+c again, ctrl+q or q leaves the console; sending goes on")
+
+    def _command(self, name: str, char: str | None) -> None:
+        key = char if char and len(char) == 1 and char.isprintable() else name
+        if self._navigate(key) or self._move(key) or self._look(key):
+            return
+        for action in self.page.actions():
+            if action.key == key:
+                self._run(action)
+                return
+        if key == "enter":
+            self.page.enter()
+
+    def _navigate(self, key: str) -> bool:
+        for page in PAGES.values():
+            if key == page.digit:
+                self.go(page.name)
+                return True
+        command = self._commands.get(key)
+        if command is not None:
+            command()
+        return command is not None
+
+    def _go_back_to_last(self) -> None:
+        if self.trail:
+            self.go(self.trail[-1])
+
+    def _help(self) -> None:
+        self.ask(Reading(f"help: {self.page.title}", guide.lines(self, self.page)))
+
+    def _turn_mouse(self) -> None:
+        self.mouse = not self.mouse
+        said = "taken by the console" if self.mouse else "left to the terminal"
+        self.tell(f"the mouse is {said}")
+
+    def _turn_theme(self) -> None:
+        self.theme = NAMES[(NAMES.index(self.theme) + 1) % len(NAMES)]
+        self.tell(f"theme: {self.theme}")
+
+    def _move(self, key: str) -> bool:
+        table = self.page.table
+        if table is None:
+            return False
+        match key:
+            case "j" | "down" | "k" | "up":
+                table.move(MOVES[key])
+            case "ctrl+d" | "pagedown":
+                table.page(1)
+            case "ctrl+u" | "pageup":
+                table.page(-1)
+            case "g" | "home" | "G" | "end":
+                table.end(first=key in {"g", "home"})
+            case "<" | ">":
+                table.more_columns = key == ">"
+            case "n" | "N" if self.search:
+                if not table.find(self.search, 1 if key == "n" else -1):
+                    self.tell(f"{self.search!r} is in no loaded row")
+            case _:
+                return False
+        self.page.moved()
+        return True
+
+    def _look(self, key: str) -> bool:
+        """Filter, search, sort, freeze, copy, export."""
+        page, table = self.page, self.page.table
+        match key:
+            case "/":
+                self.typing = Field(page.filter_text)
+                self.searching = not page.keys
+            case "." | "space" | " " if isinstance(page, TailPage) or key == ".":
+                self._freeze()
+            case "space" | " " if table is not None:
+                table.mark()
+            case "o" if isinstance(page, ListPage):
+                self.ask(page.sort_menu())
+            case "ctrl+r" if isinstance(page, ListPage):
+                page.reload()
+            case "y" if table is not None and table.row is not None:
+                self.copy(table.cursor)
+            case "Y" if table is not None and table.row is not None:
+                self.copy(guide.as_json(table.row))
+            case "w" if isinstance(page, ListPage):
+                self.tell(self.save(page.name, page.as_csv()))
+            case _:
+                return False
+        return True
+
+    def _type(self, name: str, char: str | None) -> None:
+        """Keys while a filter (or, on screens without one, a search) is typed."""
+        field = self.typing
+        if field is None:
+            return
+        if name == "escape":
+            self.typing = None
+        elif name == "enter":
+            self.typing = None
+            if self.searching:
+                self.search = field.text
+                self._move("n")
+            else:
+                self._filter(field.text)
+        elif name == "tab":
+            offers = complete(field.text, self.page.keys)
+            if offers:
+                field.set(offers[0])
+        else:
+            field.key(name, char)
+
+    def _filter(self, said: str) -> None:
+        try:
+            self.page.set_filter(said.strip())
+        except BadFilter as bad:
+            self.tell(f"filter, at {bad.at + 1}: {bad.message}", "bad")
+
+    def _freeze(self) -> None:
+        table = self.page.table
+        if table is None:
+            return
+        table.frozen = not table.frozen
+        if not table.frozen:
+            table.reorder()
+            table.end(first=True)
+        self.tell("frozen: sending goes on" if table.frozen else "follows again")
+
+    def _back(self, *, leave: bool) -> None:
+        if self.page.back():
+            return
+        if self.page.filter_text and not leave:
+            self._filter("")
+        elif self.trail:
+            last = self.trail.pop()
+            self.go(last)
+            self.trail.pop()
+        elif leave:
+            self.leave()
+
+    def _toggle_writing(self) -> None:
+        if self.options.read_only:
+            self.tell("this console was started with --read-only", "warn")
+        elif self.daemon.hello.get("role") == "viewer":
+            self.tell("you are a viewer: nothing can be changed; see dripd whoami", "warn")
+        elif self.is_writing:
+            self._write_until = 0.0
+            self.tell("write mode is off")
+        else:
+            self._write_until = self.monotonic() + WRITE_S
+            self.tell("write mode for 15 minutes: keys that change things work now", "warn")
+
+    def why_not(self, action: Action) -> str:
+        """Why *action* can do nothing now, "" where it can."""
+        if action.method and not self.has(action.method):
+            role = self.daemon.hello.get("role", "?")
+            return f"{action.method} is not for the role {role} on this daemon"
+        if action.changes and self.options.read_only:
+            return "this console was started with --read-only"
+        if action.changes and not self.is_writing:
+            return "ctrl+w turns write mode on first"
+        return action.why_not()
+
+    def _run(self, action: Action) -> None:
+        why = self.why_not(action)
+        if why:
+            self.tell(f"{action.label}: {why}", "warn")
+        else:
+            action.run()
+
+    def _palette(self) -> Menu:
+        def going(name: str) -> Callable[[], None]:
+            return lambda: self.go(name)
+
+        def running(action: Action) -> Callable[[], None]:
+            return lambda: self._run(action)
+
+        choices = [
+            Choice(label=f"{page.name}", note=f"screen {page.digit}", run=going(page.name))
+            for page in PAGES.values()
+        ]
+        choices += [
+            Choice(
+                label=action.label.lower(),
+                note=f"{action.key}: {action.help}",
+                run=running(action),
+                why_not=self.why_not(action),
+            )
+            for action in self.page.actions()
+        ]
+        choices += [
+            Choice(label="write mode", note="ctrl+w", run=self._toggle_writing),
+            Choice(label="freeze view", note=".: sending goes on", run=self._freeze),
+            Choice(label="quit", note="ctrl+q", run=self.leave),
+        ]
+        return Menu("command", choices)
+
+    def _page(self, name: str) -> Page:
+        if name not in self.pages:
+            self.pages[name] = PAGES[name](self, self.deeds)
+        return self.pages[name]
+
+
+def said(error: DripdError) -> str:
+    """An error in one line."""
+    return f"{error.message}" + (f" - {error.hint}" if error.hint else "")

@@ -1,0 +1,184 @@
+"""How is something changed from the console? In three tiers, each call once, all undoable told.
+
+Tier 1 acts at once and can be undone, unless somebody has changed it since. Tier 2 asks, with
+the focus on Cancel. Tier 3 makes a plan in the daemon: how many, five of them, and the action
+goes through only for exactly these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dripd.errors import DripdError
+from dripd.tui.dialog import Blank, Confirm
+from dripd.tui.page import Inverse, Params, Port
+from dripd.tui.words import count, text
+
+UNDO_S: Final = 600
+WIDE: Final = 50
+"""More things than this make an action wide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """The inverse of what was done, and what must still stand."""
+
+    said: str
+    method: str
+    params: Params
+    until: float
+
+
+class Deeds:
+    """Changes through a port; `monotonic` is the time of dialogs and undo."""
+
+    def __init__(self, port: Port, monotonic: Callable[[], float]) -> None:
+        self._port = port
+        self._monotonic = monotonic
+        self._undo: Undo | None = None
+
+    def act(
+        self,
+        method: str,
+        params: Params,
+        said: str,
+        *,
+        undo: Inverse | None = None,
+    ) -> None:
+        """Tier 1: at once. *undo*: the inverse's method and params, and what it must find."""
+
+        async def run() -> None:
+            answer = await self._call(method, params)
+            if answer is None:
+                return
+            hint = ""
+            if undo is not None and answer.get("changed", True):
+                inverse, given, expect = undo
+                self._undo = Undo(
+                    said=said,
+                    method=inverse,
+                    params={**given, "expect": dict(expect)},
+                    until=self._monotonic() + UNDO_S,
+                )
+                hint = " - z undoes it (10 min)"
+            self._port.tell(said + hint, "ok")
+
+        self._port.spawn(run())
+
+    def undo(self) -> None:
+        """The last tier 1 action back; refused if somebody has changed it since."""
+        last, self._undo = self._undo, None
+        if last is None or self._monotonic() > last.until:
+            self._port.tell("nothing to undo: only the last reversible action, for 10 minutes")
+            return
+        self.act(last.method, last.params, f"undone: {last.said}")
+
+    def confirm(
+        self,
+        title: str,
+        body: Sequence[str],
+        method: str,
+        params: Params,
+        said: str,
+        *,
+        verb: str,
+        blanks: Sequence[Blank] = (),
+    ) -> None:
+        """Tier 2: after a yes. What is typed goes along as parameters."""
+
+        def done(typed: dict[str, str]) -> None:
+            given = {**params, **{k: v for k, v in typed.items() if v}, "yes": True}
+            self._port.spawn(self._done(method, given, said))
+
+        self._port.ask(
+            Confirm(title, body, done, verb=verb, opened_at=self._monotonic(), blanks=blanks)
+        )
+
+    def planned(
+        self,
+        title: str,
+        method: str,
+        params: Params,
+        body: Callable[[int], Sequence[str]],
+        *,
+        verb: str,
+        word: Callable[[int], str] = str,
+    ) -> None:
+        """Tier 3: the daemon says what would be touched, the operator types *word* and why.
+
+        What touches at most `WIDE` things and has no word of its own is tier 2.
+        """
+
+        async def run() -> None:
+            plan = await self._call(
+                "plan.make", {"method": method, "params": dict(params)}, once=False
+            )
+            if plan is None:
+                return
+            touched = int(plan.get("n", 0))
+            if touched == 0:
+                self._port.tell("nothing would be changed")
+                return
+            self._ask_for_plan(
+                title, plan, method, params, [*body(touched)], verb, word(touched)
+            )
+
+        self._port.spawn(run())
+
+    def _ask_for_plan(
+        self,
+        title: str,
+        plan: Mapping[str, Any],
+        method: str,
+        params: Params,
+        body: list[str],
+        verb: str,
+        word: str,
+    ) -> None:
+        n = int(plan["n"])
+        sample = [f"  {text(one)}" for one in plan.get("sample", [])[:3]]
+        body += [f"{count(n)} would be touched; such as:", *sample] if sample else []
+        body += [f"The plan holds for {plan.get('expires_in_s', 120)} s and for exactly these."]
+        blanks = [Blank(name="reason", label="Reason (kept in the audit):", required=True)]
+        if n > WIDE or not word.isdigit():
+            blanks.append(Blank(name="word", label=f"Type {word} to confirm:", must_be=word))
+
+        def done(typed: dict[str, str]) -> None:
+            given = {**params, "plan_id": plan["plan_id"], "reason": typed["reason"]}
+            self._port.spawn(self._done(method, given, f"{verb}: done"))
+
+        opened = self._monotonic()
+        self._port.ask(Confirm(title, body, done, verb=verb, opened_at=opened, blanks=blanks))
+
+    async def _done(self, method: str, params: Params, said: str) -> None:
+        answer = await self._call(method, params)
+        if answer is not None:
+            self._port.tell(f"{said}{outcome(answer)}", "ok")
+
+    async def _call(
+        self, method: str, params: Params, *, once: bool = True
+    ) -> dict[str, Any] | None:
+        """The answer; None after telling what went wrong."""
+        try:
+            answer = await self._port.call(method, params, once=once)
+        except DripdError as error:
+            hint = f" - {error.hint}" if error.hint else ""
+            self._port.tell(f"[{error.code}] {error.message}{hint}", "bad")
+            return None
+        return answer if isinstance(answer, dict) else {"result": answer}
+
+
+def outcome(answer: Mapping[str, Any]) -> str:
+    """How many were changed, and the first that was not."""
+    changed = answer.get("changed")
+    said = f" ({count(changed)} changed)" if type(changed) is int else ""
+    items = answer.get("items")
+    failed = [one for one in items if one.get("ok") is False] if isinstance(items, list) else []
+    if failed:
+        why = (
+            failed[0].get("message") or failed[0].get("reject_reason") or failed[0].get("code")
+        )
+        said += f"; {len(failed)} not: {text(why)}"
+    return said

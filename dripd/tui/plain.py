@@ -1,0 +1,129 @@
+"""The console without a screen: one line a change, for screen readers, pipes and slow minds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from dripd.tui.chrome import Chrome
+from dripd.tui.console import Console, said
+from dripd.tui.draw import Cell
+from dripd.tui.options import Options
+from dripd.tui.page import ListPage
+from dripd.tui.source import Daemon
+from dripd.tui.table import Row
+from dripd.tui.watch import Follow
+from dripd.tui.words import clock
+
+
+class Plain:
+    """Says what changes on one screen, line by line."""
+
+    def __init__(
+        self,
+        daemon: Callable[[Callable[[], None]], Daemon],
+        options: Options,
+        say: Callable[[str], None],
+    ) -> None:
+        self._say = say
+        self._shown: dict[str, str] = {}
+        self._headline = ""
+        self._stirred = asyncio.Event()
+        self._console = Console(
+            daemon(self._changed),
+            options,
+            monotonic=time.monotonic,
+            spawn=self._spawn,
+            changed=self._changed,
+            copy=say,
+            save=lambda _name, _text: "",
+            leave=lambda: None,
+        )
+
+    async def run(self) -> None:
+        """Until it is interrupted."""
+        console = self._console
+        console.start()
+        link = asyncio.get_running_loop().create_task(console.daemon.run())
+        try:
+            while not link.done():
+                await self._stirred.wait()
+                self._stirred.clear()
+                self._look()
+                await asyncio.sleep(0.25)
+            link.result()
+        finally:
+            link.cancel()
+
+    def _changed(self) -> None:
+        self._stirred.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        work.close()  # only keys start anything, and there are none
+
+    def _look(self) -> None:
+        console = self._console
+        headline = " ".join(Chrome(console).headline()[:2]) if console.daemon.up else ""
+        trouble = console.daemon.trouble
+        headline = headline or ("no daemon: " + said(trouble) if trouble else "")
+        if headline and headline != self._headline:
+            self._headline = headline
+            self._say(f"{self._now()} dripd {console.env} {headline}")
+        if console.toast is not None:
+            self._say(console.toast[0])
+            console.toast = None
+        self._tell_rows()
+
+    def _tell_rows(self) -> None:
+        page = self._console.page
+        if page.trouble and self._shown.get("") != page.trouble:
+            self._shown[""] = page.trouble
+            self._say(f"{self._now()} {page.name}: {page.trouble}")
+        table = page.table
+        if table is None:
+            return
+        if not isinstance(page, ListPage):
+            page.lines(80, 24)  # takes what the overview has
+        rows = {name: self._words(row) for name, row in table.rows.items()}
+        for name in reversed(table.order) if _is_tail(page) else table.order:
+            if self._shown.get(name) != rows[name]:
+                self._say(f"{self._now()} {page.name} {rows[name]}")
+        if not _is_tail(page):
+            for name in self._shown.keys() - rows.keys() - {""}:
+                self._say(f"{self._now()} {page.name} gone: {self._shown[name]}")
+            kept = {"": self._shown[""]} if "" in self._shown else {}
+            self._shown = {**rows, **kept}
+        else:
+            self._shown |= rows
+
+    def _words(self, row: Row) -> str:
+        """A row in words: the titles and what stands under them, ages left out."""
+        table = self._console.page.table
+        found = []
+        for column in table.columns if table is not None else ():
+            if column.title in {"", "ST", "AGE", "DUE", "HEARTBEAT"}:
+                continue
+            cell = column.show(row)
+            shown = (cell.text if isinstance(cell, Cell) else cell).strip()
+            if shown not in {"", "-"}:
+                found.append(f"{column.title.lower()} {shown}")
+        return ", ".join(found)
+
+    def _now(self) -> str:
+        return clock((self._console.overview.answer or {}).get("now"))
+
+
+def _is_tail(page: object) -> bool:
+    return isinstance(page, ListPage) and any(isinstance(w, Follow) for w in page.watches)
+
+
+def run(
+    daemon: Callable[[Callable[[], None]], Daemon], options: Options, say: Callable[[str], None]
+) -> int:
+    """Say what changes until the process is interrupted, or nobody reads it any more."""
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(Plain(daemon, options, say).run())
+    return 0

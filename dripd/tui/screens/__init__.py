@@ -1,0 +1,1 @@
+"""One module a screen: what it asks, what it shows, what can be done there."""

@@ -1,0 +1,219 @@
+"""How do the campaigns go? The list, and the funnel of the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.dialog import Blank, Reading
+from dripd.tui.draw import Cell, Line, gauge, line, pad
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.table import Column, Row
+from dripd.tui.watch import Watch
+from dripd.tui.words import count, state, text
+
+STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
+
+COLUMNS = (
+    Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
+    Column(title="CAMPAIGN", width=22, show=lambda row: text(row.get("key"))),
+    Column(title="ACCOUNT", width=14, show=lambda row: text(row.get("account_key"))),
+    Column(
+        title="VER",
+        width=5,
+        show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-",
+    ),
+    Column(title="DRAFT", width=5, show=lambda row: "yes" if row.get("has_draft") else "-"),
+    Column(title="OWNER", width=10, show=lambda row: text(row.get("owner"))),
+    Column(title="BOARD", width=10, priority=2, show=lambda row: text(row.get("board"))),
+    Column(title="GOAL", priority=2, show=lambda row: text(row.get("goal_text"))),
+)
+
+
+class Campaigns(ListPage):
+    name: ClassVar[str] = "campaigns"
+    digit: ClassVar[str] = "3"
+    short: ClassVar[str] = "Camp"
+    tiny: ClassVar[str] = "Ca"
+    title: ClassVar[str] = "Campaigns"
+    method: ClassVar[str] = "campaign.list"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "account": Key(param="account", help="campaigns of this account"),
+        "status": Key(param="status", help="campaigns so", values=STATUSES),
+        "board": Key(param="board", help="campaigns on this board"),
+    }
+    figures = (
+        ("A NOW", "enrollments at this step of the live version now"),
+        ("MOVED ON", "times the step was done, in all versions"),
+        ("SKIP, FAIL", "times it was skipped, and failed for good"),
+        ("SENT", "messages of the step that providers accepted, or whose outcome is unknown"),
+        ("SHARE", "moved on, of all that ever entered"),
+    )
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._stats: Watch | None = None
+        super().__init__(port, deeds)
+
+    def columns(self) -> Sequence[Column]:
+        return COLUMNS
+
+    def key_of(self, row: Row) -> str:
+        return f"{row.get('account_key')}/{row.get('key')}"
+
+    def actions(self) -> list[Action]:
+        status = (self._table.row or {}).get("status")
+        turn = "resume" if status == "paused" else "pause"
+        return [
+            Action(key="enter", label="steps", help="the enrollments of this campaign", run=self.enter,
+                   why_not=self._no_row),
+            Action(key="a", label="activate", help="publish if need be, then accept enrollments",
+                   run=self._activate, method="campaign.activate", changes=True, why_not=self._no_row),
+            Action(key="p", label=turn, help="the campaign under the cursor; z undoes it", run=self._turn,
+                   method=f"campaign.{turn}", changes=True, why_not=self._cannot_turn),
+            Action(key="D", label="DRAIN", help="accept none; inactive when the last run ends",
+                   run=self._drain, method="campaign.drain", changes=True, why_not=self._no_row),
+            Action(key="u", label="publish", help="the draft as the next version, by a dry run first",
+                   run=self._publish, method="campaign.publish", changes=True,
+                   why_not=lambda: self._no_row() or ("" if (self._table.row or {}).get("has_draft") else "it has no draft")),
+            Action(key="d", label="diff", help="what the draft changes", run=self._diff,
+                   method="campaign.diff", why_not=self._no_row),
+        ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _cannot_turn(self) -> str:
+        status = (self._table.row or {}).get("status")
+        return "" if status in {"active", "paused"} else self._no_row() or f"it is {status}"
+
+    def _target(self, row: Row) -> dict[str, object]:
+        return {"key": row["key"], "account": row["account_key"]}
+
+    def enter(self) -> None:
+        if row := self._table.row:
+            self.port.go("enrollments", f"account={row['account_key']} campaign={row['key']}")
+
+    def _turn(self) -> None:
+        if row := self._table.row:
+            paused = row["status"] == "paused"
+            turn, back = ("resume", "pause") if paused else ("pause", "resume")
+            target = self._target(row)
+            given = {**target, "expect": {"status": row["status"]}}
+            if not paused:
+                given["mode"] = "hold"
+            expect = {"status": "active" if paused else "paused"}
+            inverse = (
+                f"campaign.{back}",
+                {**target, **({"mode": "hold"} if paused else {})},
+                expect,
+            )
+            said = f"{'resumed' if paused else 'paused'} {row['key']}"
+            self.deeds.act(f"campaign.{turn}", given, said, undo=inverse)
+
+    def _activate(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"ACTIVATE {row['key']}",
+                ["Publishes the draft if there is no version yet, then accepts enrollments and lets "
+                 "live runs go on. Messages that are due leave at once."],
+                "campaign.activate", self._target(row), f"activated {row['key']}", verb="Activate",
+            )  # fmt: skip
+
+    def _drain(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"DRAIN {row['key']}",
+                ["Accepts no more enrollments. Live runs go on to their ends; then it is inactive."],
+                "campaign.drain", self._target(row), f"draining {row['key']}", verb="Drain",
+            )  # fmt: skip
+
+    def _publish(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"PUBLISH {row['key']}",
+                ["Makes the draft the next version in one switch. What becomes of live runs is the "
+                 "campaign's policy (pin, terminate or migrate). It cannot be undone."],
+                "campaign.publish", self._target(row), f"published {row['key']}", verb="Publish",
+                blanks=[Blank(name="reason", label="Reason:", required=True)],
+            )  # fmt: skip
+
+    def _diff(self) -> None:
+        row = self._table.row
+        if row is None:
+            return
+
+        async def run() -> None:
+            answer = await self.port.call("campaign.diff", self._target(row))
+            changes = answer.get("changes", [])
+            body = [_change(one) for one in changes] or [
+                line("the draft and the live version are equal")
+            ]
+            self.port.ask(
+                Reading(
+                    f"draft of {row['key']} against v{row.get('live_version') or '-'}", body
+                )
+            )
+
+        self.port.spawn(run())
+
+    def moved(self) -> None:
+        super().moved()
+        row = self._table.row
+        wanted = None if row is None else self._target(row)
+        if wanted == (self._stats.params if self._stats else None):
+            return
+        fresh = (
+            None
+            if wanted is None
+            else Watch("campaign.stats", wanted, hz=0.5, changed=self.port.changed)
+        )
+        old, self._stats = self._stats, fresh
+        self.replace(old, fresh)
+
+    @property
+    def trouble(self) -> str:
+        return self._list.error
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        stats = self._stats
+        if stats is not None and stats.error:
+            return [line(Cell(f" FUNNEL of {row['key']}: {stats.error}", "warn"))]
+        answer = stats.answer if stats else None
+        if not answer or answer.get("campaign_key") != row.get("key"):
+            return [line(Cell(f" FUNNEL of {row['key']} ...", "dim"))]
+        entered = answer.get("enrolled", 0)
+        found = [
+            line(Cell(f" FUNNEL {row['key']} v{row.get('live_version') or '-'}", "head"),
+                 f"   entered {count(entered)}   active {count(answer.get('active'))}"
+                 f"   goal {count(answer.get('goal'))}   completed {count(answer.get('completed'))}"
+                 f"   removed {count(answer.get('removed'))}   terminated {count(answer.get('terminated'))}"),
+            line(Cell(f" {pad('#', 3)}{pad('STEP', 20)}{pad('A NOW', 9, right=True)}{pad('MOVED ON', 11, right=True)}"
+                      f"{pad('SKIP', 8, right=True)}{pad('FAIL', 7, right=True)}{pad('SENT', 9, right=True)}  SHARE", "head")),
+        ]  # fmt: skip
+        steps: list[dict[str, Any]] = answer.get("steps", [])
+        return [*found, *(_step(n, step, entered, width) for n, step in enumerate(steps, 1))]
+
+
+def _step(n: int, step: Row, entered: int, width: int) -> Line:
+    done = step.get("done") or 0
+    share = done / entered if entered else 0.0
+    room = max(4, min(14, width - 74))
+    bad = "bad" if step.get("failed") else ""
+    return line(
+        f" {pad(str(n), 3)}{pad(text(step.get('step_key')), 20)}{pad(count(step.get('at')), 9, right=True)}"
+        f"{pad(count(done), 11, right=True)}{pad(count(step.get('skipped')), 8, right=True)}",
+        Cell(pad(count(step.get("failed")), 7, right=True), bad),
+        f"{pad(count(step.get('sent')), 9, right=True)}  ",
+        Cell(gauge(share, room), "spark"),
+        f" {share:.0%}",
+    )
+
+
+def _change(one: Row) -> Line:
+    style = {"+": "ok", "-": "bad"}.get(str(one.get("op")), "warn")
+    where = one.get("path") or one.get("step")
+    return line(
+        Cell(f"{text(one.get('op'))} {text(where)}", style),
+        f"  {text(one.get('old'))} -> {text(one.get('new'))}",
+    )

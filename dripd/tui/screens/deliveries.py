@@ -1,0 +1,102 @@
+"""What leaves, and what becomes of it? The live tail of this daemon's attempts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from dripd.tui.dialog import Reading
+from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, TailPage
+from dripd.tui.table import Column, Row
+from dripd.tui.words import clock, count, state, text
+
+RESULTS = ("accepted", "retry", "failed", "unknown", "cancelled")
+
+
+class Deliveries(TailPage):
+    name: ClassVar[str] = "deliveries"
+    digit: ClassVar[str] = "6"
+    short: ClassVar[str] = "Deliv"
+    tiny: ClassVar[str] = "De"
+    title: ClassVar[str] = "Deliveries"
+    method: ClassVar[str] = "deliveries"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "account": Key(param="account", help="of this account", negated=True),
+        "campaign": Key(param="campaign", help="of this campaign", negated=True),
+        "channel": Key(param="channel", help="email or sms", values=("email", "sms")),
+        "state": Key(
+            param="state", help="what became of it; != works", values=RESULTS, negated=True
+        ),
+        "step": Key(param="step", help="of this step", negated=True),
+        "reason": Key(
+            param="reason", help="for this reason; text* matches its beginning", negated=True
+        ),
+    }
+    figures = (
+        ("RESULT", "ok accepted, retry will be tried again, failed for good, unknown: bytes left, no full answer"),
+        ("ms", "from the first byte to the provider's answer"),
+        ("not shown", "a tail shows at most 50 rows a second; the rest is counted, never hidden"),
+        ("LATENCY, RESULT", "of the rows in this ring, not of everything"),
+    )  # fmt: skip
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
+            Column(title="RESULT", width=12, show=lambda row: state(row.get("state"))),
+            Column(title="CHAN", width=5, show=lambda row: text(row.get("channel"))),
+            Column(title="CAMPAIGN/STEP", show=lambda row: f"{text(row.get('campaign'))}/{text(row.get('step'))}"),
+            Column(title="TO", width=20, show=lambda row: text(row.get("to_address"))),
+            Column(title="ms", width=6, right=True, show=lambda row: count(row.get("took_ms")), sort=lambda row: row.get("took_ms")),
+            Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account"))),
+            Column(title="WHY", width=20, priority=2, show=lambda row: text(row.get("reason"))),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        failures = self.wanted.get("state") == "!accepted"
+        return [
+            Action(key="f", label="all" if failures else "failures", help="only what was not accepted, or all", run=self._failures),
+            Action(key="enter", label="detail", help="the whole attempt", run=self.enter, why_not=self._no_row),
+            Action(key="e", label="enrollment", help="the run it belongs to", run=self._run_of, why_not=self._no_row),
+        ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _failures(self) -> None:
+        self.set_filter("" if self.wanted.get("state") == "!accepted" else "state!=accepted")
+
+    def _run_of(self) -> None:
+        if row := self._table.row:
+            self.port.go(
+                "enrollments", f"account={row['account']} contact=#{row['contact_id']}"
+            )
+
+    def enter(self) -> None:
+        if row := self._table.row:
+            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
+            self.port.ask(Reading(f"attempt {row.get('id')}", body))
+
+    def summary(self, width: int) -> list[Line]:
+        return [*super().summary(width), line(Cell(self._sums(), "dim"))]
+
+    def _sums(self) -> str:
+        rows = self._table.rows.values()
+        results = Counter(str(row.get("state")) for row in rows)
+        took = sorted(row["took_ms"] for row in rows if isinstance(row.get("took_ms"), int))
+        said = "  ".join(f"{name} {count(results[name])}" for name in RESULTS if results[name])
+        if not took:
+            return f" RESULT {said or '-'}"
+        at = [took[min(len(took) - 1, int(len(took) * share))] for share in (0.5, 0.95, 0.99)]
+        return f" RESULT {said}   LATENCY ms p50 {count(at[0])}  p95 {count(at[1])}  p99 {count(at[2])}"
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        return [
+            line(
+                Cell(f" {text(row.get('id'))}", "head"),
+                f"  attempt {text(row.get('attempt'))}  {text(row.get('account'))}  contact #{text(row.get('contact_id'))}"
+                f"  {text(row.get('reason'))}",
+            )
+        ]

@@ -1,0 +1,308 @@
+"""Where does everybody stand, and why? The list of runs, one contact's timeline, the wide stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.dialog import Blank, Choice, Menu, Question
+from dripd.tui.draw import Cell, Line, line, pad, stack
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.table import Column, Row
+from dripd.tui.watch import Watch
+from dripd.tui.words import HINTS, clock, count, instant, since, span, state, text
+
+STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
+
+STOPS: tuple[tuple[str, dict[str, bool], str], ...] = (
+    ("stop", {}, "their runs end as terminated, stopped"),
+    ("stop, reset contacts", {"reset": True}, "and they may run again as if they never had"),
+    (
+        "stop, reset statistics",
+        {"reset_stats": True},
+        "and their runs leave the campaign's counts",
+    ),
+    ("stop, reset both", {"reset": True, "reset_stats": True}, "both"),
+)
+
+
+def due(row: Row, now_ms: int) -> str:
+    """How long until the step is due: `+1d02h`, `now`."""
+    at = instant(row.get("due_at"))
+    if at is None:
+        return "-"
+    return f"+{span(at - now_ms)}" if at > now_ms else "now"
+
+
+def why(row: Row) -> str:
+    return text(row.get("hold_reason") or row.get("end_reason"))
+
+
+class Enrollments(ListPage):
+    name: ClassVar[str] = "enrollments"
+    digit: ClassVar[str] = "4"
+    short: ClassVar[str] = "Enrol"
+    tiny: ClassVar[str] = "En"
+    title: ClassVar[str] = "Enrollments"
+    method: ClassVar[str] = "enroll.list"
+    bare: ClassVar[str] = "contact"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "account": Key(param="account", help="of this account"),
+        "campaign": Key(param="campaign", help="through this campaign"),
+        "contact": Key(param="contact", help="of this contact: its external id, or #id"),
+        "status": Key(param="status", help="in this state", values=STATUSES),
+        "hold": Key(param="hold", help="held for this reason", values=tuple(HINTS)),
+        "list": Key(param="list", help="whose contact is on this list"),
+        "tag": Key(param="tag", help="whose contact has this tag"),
+    }
+    figures = (
+        ("STATE", "waiting: its step is not due; held: due, and something keeps it back; executing: leased"),
+        ("DUE", "time until the waiting step's instant; `now`: it has come"),
+        ("WHY", "the first hold in the order in which they are looked at, or how the run ended"),
+        ("timeline", "journal and events of this contact; `chain`: every gate before the next step"),
+    )  # fmt: skip
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._explained: Watch | None = None
+        self._timeline: list[Row] = []
+        self._of = ""
+        self._inside = False
+        self._top = 0
+        super().__init__(port, deeds)
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column(title="RUN", width=8, show=lambda row: text(row.get("id")), sort=lambda row: row.get("id")),
+            Column(title="CONTACT", show=lambda row: text(row.get("external_id") or f"#{row.get('contact_id')}")),
+            Column(title="CAMPAIGN", width=14, show=lambda row: f"{text(row.get('campaign_key'))} v{row.get('version')}"),
+            Column(title="STEP", width=9, show=lambda row: text(row.get("step_key"))),
+            Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
+            Column(title="DUE", width=7, show=lambda row: due(row, self.port.now_ms), sort=lambda row: instant(row.get("due_at"))),
+            Column(title="WHY", width=12, show=why),
+            Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account_key"))),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        has_row = self._no_row
+        found = [
+            Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
+                   method="contact.timeline", why_not=has_row),
+            Action(key="a", label="enroll", help="one or many contacts, by a plan", run=self._enroll,
+                   method="enroll.add", changes=True),
+            Action(key="S", label="SKIP", help="the waiting step of the marked runs", run=self._skip,
+                   method="enroll.skip", changes=True, why_not=has_row),
+            Action(key="D", label="DUE NOW", help="let the marked runs' steps come up at once",
+                   run=self._due_now, method="enroll.due_now", changes=True, why_not=has_row),
+            Action(key="K", label="STOP", help="the marked runs; contacts and statistics may be reset",
+                   run=self._stop, method="enroll.stop", changes=True, why_not=has_row),
+            Action(key="u", label="unmask", help="the contact's address, with a reason, audited",
+                   run=self._unmask, method="contact.unmask", changes=True, why_not=has_row),
+        ]  # fmt: skip
+        return [one for one in found if one.key != "u" or self.port.has("contact.unmask")]
+
+    def _no_row(self) -> str:
+        return "" if self._table.marked else "the cursor is on nothing"
+
+    def _picked(self) -> tuple[dict[str, object], str]:
+        """The selection of the marked runs, and how it is called."""
+        rows = self._table.marked
+        named = (
+            f"{len(rows)} runs"
+            if len(rows) > 1
+            else f"run {rows[0]['id']} of {text(rows[0].get('external_id'))}"
+        )
+        return {"enrollment": [row["id"] for row in rows]}, named
+
+    def _skip(self) -> None:
+        picked, named = self._picked()
+        self.deeds.planned(
+            f"SKIP the step of {named}", "enroll.skip", picked,
+            lambda n: [f"The waiting steps of {count(n)} runs are never performed; the runs go on.", "It cannot be undone."],
+            verb="Skip",
+        )  # fmt: skip
+
+    def _due_now(self) -> None:
+        picked, named = self._picked()
+        self.deeds.planned(
+            f"DUE NOW: {named}", "enroll.due_now", picked,
+            lambda n: [f"The waiting steps of {count(n)} runs come up at once, in their windows and caps.", "A message that leaves cannot be taken back."],
+            verb="Release",
+        )  # fmt: skip
+
+    def _stop(self) -> None:
+        picked, named = self._picked()
+
+        def choose(more: dict[str, object], note: str) -> None:
+            self.deeds.planned(
+                f"STOP {named}", "enroll.stop", {**picked, **more},
+                lambda n: [f"{count(n)} runs end as terminated; {note}.", "Nothing more is sent to them by these runs. It cannot be undone."],
+                verb="Stop",
+            )  # fmt: skip
+
+        def run(more: dict[str, object], note: str) -> Any:
+            return lambda: choose(more, note)
+
+        self.port.ask(
+            Menu(
+                "stop",
+                [
+                    Choice(label=label, note=note, run=run(dict(more), note))
+                    for label, more, note in STOPS
+                ],
+            )
+        )
+
+    def _enroll(self) -> None:
+        campaign = Blank(name="campaign", label="Campaign:", required=True)
+        campaign.field.set(str(self.wanted.get("campaign", "")))
+        account = Blank(name="account", label="Account (if ambiguous):")
+        account.field.set(str(self.wanted.get("account", "")))
+        contacts = Blank(
+            name="contacts", label="Contacts (ids, spaces between):", required=True
+        )
+
+        def done(typed: dict[str, str]) -> None:
+            params: dict[str, object] = {
+                "campaign": typed["campaign"],
+                "contacts": typed["contacts"].split(),
+                "source": "console",
+            }
+            if typed["account"]:
+                params["account"] = typed["account"]
+            self.deeds.planned(
+                f"ENROLL in {typed['campaign']}", "enroll.add", params,
+                lambda n: [f"{count(n)} requests; each is judged by the campaign's own rules."],
+                verb="Enroll",
+            )  # fmt: skip
+
+        self.port.ask(
+            Question("enroll", [campaign, account, contacts], done, "external ids, or #id")
+        )
+
+    def _unmask(self) -> None:
+        row = self._table.row
+        if row is not None:
+            self.deeds.confirm(
+                f"UNMASK {text(row.get('external_id'))}", ["Shows the contact's own values once. It is audited."],
+                "contact.unmask", {"contact": f"#{row['contact_id']}", "account": row["account_key"]}, "",
+                verb="Show", blanks=[Blank(name="reason", label="Reason:", required=True)],
+            )  # fmt: skip
+
+    def enter(self) -> None:
+        row = self._table.row
+        if row is None:
+            return
+        self._inside, self._top = True, 0
+        self.crumbs = [f"{row['id']} {text(row.get('external_id'))}"]
+        self._read_timeline(row)
+
+    def _read_timeline(self, row: Row) -> None:
+        async def run() -> None:
+            answer = await self.port.call(
+                "contact.timeline",
+                {
+                    "contact": f"#{row['contact_id']}",
+                    "account": row["account_key"],
+                    "limit": 500,
+                },
+            )
+            self._timeline, self._of = answer.get("items", []), str(row["id"])
+            self.port.changed()
+
+        self._timeline = []
+        self.port.spawn(run())
+
+    def back(self) -> bool:
+        inside, self._inside, self.crumbs = self._inside, False, []
+        return inside
+
+    def moved(self) -> None:
+        super().moved()
+        row = self._table.row
+        wanted = None if row is None else {"enrollment": row["id"]}
+        if wanted == (self._explained.params if self._explained else None):
+            return
+        fresh = (
+            None
+            if wanted is None
+            else Watch("enroll.explain", wanted, hz=0.5, changed=self.port.changed)
+        )
+        old, self._explained = self._explained, fresh
+        self.replace(old, fresh)
+
+    @property
+    def trouble(self) -> str:
+        return self._list.error
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        found = [
+            line(Cell(f" {row['id']} {text(row.get('external_id'))}", "head"),
+                 f"  run {text(row.get('run_no'))}  since {clock(row.get('started_at'), day=True)}"
+                 f"  owner {text(row.get('owner'))}  {state(row.get('status')).text.strip()}"),
+        ]  # fmt: skip
+        if row.get("ended_at"):
+            ended = (
+                f"  ended {clock(row.get('ended_at'), day=True)}: {text(row.get('end_reason'))}"
+            )
+            return [*found, line(ended)]
+        answer = self._explained.answer if self._explained else None
+        for one in (answer or {}).get("enrollments", []):
+            if one.get("enrollment_id") == row.get("id"):
+                found += self._chain(one)
+        return found
+
+    def _chain(self, one: Row) -> list[Line]:
+        step = one.get("step") or {}
+        ready = one.get("ready_at")
+        goes = (
+            f"goes {clock(ready, day=True)} ({since(ready, self.port.now_ms)})"
+            if ready
+            else "nobody can say when"
+        )
+        found = [
+            line(
+                f"  step {text(step.get('index'))} of {text(step.get('of'))}: {text(step.get('key'))}   {goes}"
+            )
+        ]
+        for gate in one.get("chain", [])[:4]:
+            until = clock(gate.get("until"), day=True)
+            found.append(
+                line(
+                    Cell(f"  || {pad(text(gate.get('gate')), 16)}", "warn"),
+                    f" until {until}  {text(gate.get('detail'))}",
+                )
+            )
+        return found
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        row = self._table.rows.get(self._table.cursor)
+        if not self._inside or row is None:
+            return super().lines(width, height)
+        head = [
+            *self.detail(row, width),
+            line(Cell(" TIMELINE", "head"), Cell("  (esc goes back, newest last)", "dim")),
+        ]
+        if not self._timeline:
+            return stack([*head, line(Cell("   reading ...", "dim"))], width, height)
+        room = max(1, height - len(head))
+        return stack([*head, *[_event(one) for one in self._timeline[-room:]]], width, height)
+
+
+def _event(one: Row) -> Line:
+    detail = one.get("detail") or {}
+    kind = detail.get("event") if one.get("kind") == "event" else one.get("kind")
+    rest = {k: v for k, v in detail.items() if k not in {"event", "step_key"}}
+    style = (
+        "bad"
+        if "failed" in str(kind)
+        else "warn"
+        if kind in {"held", "removed", "terminated"}
+        else ""
+    )
+    where = f"{text(one.get('campaign_key'))}/{text(one.get('step_key'))}"
+    return line(
+        f"   {clock(one.get('at'), day=True)}  ",
+        Cell(pad(text(kind), 15), style),
+        f" {pad(where, 24)} {text(rest)}",
+    )

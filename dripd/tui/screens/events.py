@@ -1,0 +1,133 @@
+"""What came in, and who did what? Events of contacts, and the audit in the other tab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.dialog import Reading
+from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, Deeds, ListPage, Port, TailPage
+from dripd.tui.table import Column, Row
+from dripd.tui.watch import Watch
+from dripd.tui.words import clock, text
+
+BAD = {"bounce", "complaint", "unsubscribe"}
+
+
+class Events(TailPage):
+    name: ClassVar[str] = "events"
+    digit: ClassVar[str] = "9"
+    short: ClassVar[str] = "Event"
+    tiny: ClassVar[str] = "Ev"
+    title: ClassVar[str] = "Events"
+    figures = (
+        ("KIND", "what the contact did or what befell it, as it came into event_in"),
+        ("NOTE", "duplicate: its dedup_key was seen; else why nobody was found for it"),
+        ("audit", "every change by hand, with who, why and what came of it: the row stands with its effect"),
+    )  # fmt: skip
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._audit = False
+        super().__init__(port, deeds)
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # the tab decides
+        return "audit.list" if self._audit else "events"
+
+    @property
+    def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
+        if self._audit:
+            return {
+                "who": Key(param="who", help="by this user"),
+                "method": Key(param="method", help="of this method"),
+                "target": Key(param="target", help="on this target"),
+                "since": Key(param="since", help="an instant, or a duration back from now"),
+            }
+        return {
+            "account": Key(param="account", help="of this account", negated=True),
+            "kind": Key(param="kind", help="of this kind; != works", negated=True),
+        }
+
+    def key_of(self, row: Row) -> str:
+        return str(row.get("id")) if self._audit else super().key_of(row)
+
+    def _watching(self, after: object) -> Watch:
+        return ListPage._watching(self, after) if self._audit else super()._watching(after)
+
+    def moved(self) -> None:
+        if self._audit:
+            ListPage.moved(self)
+
+    @property
+    def extent(self) -> str:
+        return ListPage.extent.__get__(self) if self._audit else super().extent
+
+    def columns(self) -> Sequence[Column]:
+        if self._audit:
+            return (
+                Column(title="TIME", width=12, show=lambda row: clock(row.get("at"), day=True)),
+                Column(
+                    title="WHO",
+                    width=12,
+                    show=lambda row: text(row.get("as_name") or row.get("user")),
+                ),
+                Column(title="METHOD", width=18, show=lambda row: text(row.get("method"))),
+                Column(title="TARGET", width=20, show=lambda row: text(row.get("target"))),
+                Column(title="RESULT", width=9, show=lambda row: text(row.get("result"))),
+                Column(title="REASON", show=lambda row: text(row.get("reason"))),
+            )
+        return (
+            Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
+            Column(title="KIND", width=12, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
+            Column(title="ACCOUNT", width=10, show=lambda row: text(row.get("account"))),
+            Column(title="CONTACT", width=8, show=lambda row: text(row.get("contact_id"))),
+            Column(title="RUN", width=7, show=lambda row: text(row.get("enrollment_id"))),
+            Column(title="DETAIL", show=lambda row: text(row.get("detail"))),
+            Column(title="NOTE", width=14, priority=2, show=lambda row: text(row.get("note"))),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        return [
+            Action(key="a", label="events" if self._audit else "audit", help="the other tab", run=self._switch),
+            Action(key="enter", label="all of it", help="every value of the row", run=self.enter, why_not=self._no_row),
+            Action(key="e", label="enrollment", help="the runs of its contact", run=self._runs, why_not=self._no_contact),
+        ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _no_contact(self) -> str:
+        return self._no_row() or (
+            "" if (self._table.row or {}).get("contact_id") else "it concerns no contact"
+        )
+
+    def _switch(self) -> None:
+        self._audit = not self._audit
+        self.crumbs = ["Audit"] if self._audit else []
+        self.wanted, self.filter_text = {}, ""
+        self.refilter()
+
+    def back(self) -> bool:
+        if self._audit:
+            self._switch()
+            return True
+        return False
+
+    def _runs(self) -> None:
+        if row := self._table.row:
+            self.port.go(
+                "enrollments", f"account={row['account']} contact=#{row['contact_id']}"
+            )
+
+    def enter(self) -> None:
+        if row := self._table.row:
+            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
+            self.port.ask(
+                Reading(f"{'audit' if self._audit else 'event'} {row.get('id')}", body)
+            )
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        shown: Any = row.get("detail")
+        return [line(f" {text(row.get('kind') or row.get('method'))}   {text(shown)}")]

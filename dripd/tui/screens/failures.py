@@ -1,0 +1,183 @@
+"""What has failed and waits for somebody? Grouped, and safe retries told apart from unsafe ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from dripd.tui.dialog import Blank
+from dripd.tui.draw import Cell, Line, line
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.table import Column, Row
+from dripd.tui.words import clock, count, state, text
+
+RETRY = {
+    "safe": ("safe", "ok", "safe to retry: the provider refused it before accepting"),
+    "unsafe": ("UNSAFE", "bad", "may have been delivered: a retry may reach them twice"),
+    "fix": ("fix", "warn", "mend the cause first; then retry"),
+    "no": ("no", "dim", "refused for good: a retry will fail again"),
+}
+
+
+class Failures(ListPage):
+    name: ClassVar[str] = "failures"
+    digit: ClassVar[str] = "7"
+    short: ClassVar[str] = "Fail"
+    tiny: ClassVar[str] = "Fa"
+    title: ClassVar[str] = "Failures"
+    figures = (
+        ("COUNT", "runs held by themselves: their step failed, or something it needs is missing"),
+        ("grouped by", "account, campaign, step, code and error: one cause, one group"),
+        ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
+        ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
+    )  # fmt: skip
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._unknown = False
+        super().__init__(port, deeds)
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # the tab decides
+        return "delivery.list" if self._unknown else "dead.list"
+
+    @property
+    def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
+        return {
+            "account": Key(param="account", help="of this account"),
+            "campaign": Key(param="campaign", help="of this campaign"),
+        }
+
+    def params(self) -> dict[str, object]:
+        return {"state": "unknown", **self.wanted} if self._unknown else dict(self.wanted)
+
+    def key_of(self, row: Row) -> str:
+        return str(row.get("id") if self._unknown else row.get("group"))
+
+    def columns(self) -> Sequence[Column]:
+        if self._unknown:
+            return (
+                Column(title="DELIVERY", width=14, show=lambda row: text(row.get("id"))),
+                Column(title="STATE", width=11, show=lambda row: state(row.get("state"))),
+                Column(title="SENT", width=12, show=lambda row: clock(row.get("sent_at") or row.get("leased_at"), day=True)),
+                Column(title="ACCOUNT", width=12, show=lambda row: text(row.get("account_key"))),
+                Column(title="STEP", width=10, show=lambda row: text(row.get("step_key"))),
+                Column(title="TO", show=lambda row: text(row.get("to_address"))),
+                Column(title="WHY", width=18, show=lambda row: text(row.get("reason"))),
+            )  # fmt: skip
+        return (
+            Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count")), sort=lambda row: row.get("count")),
+            Column(title="FIRST", width=12, priority=2, show=lambda row: clock(row.get("first_at"), day=True)),
+            Column(title="LAST", width=12, show=lambda row: clock(row.get("last_at"), day=True)),
+            Column(title="CAMPAIGN/STEP", width=20, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
+            Column(title="CODE", width=12, show=lambda row: text(row.get("code"))),
+            Column(title="ERROR", show=lambda row: text(row.get("error"))),
+            Column(title="RETRY?", width=7, show=retry_cell),
+            Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account_key"))),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        tab = Action(
+            key="tab",
+            label="groups" if self._unknown else "unknown",
+            help="the other tab",
+            run=self._switch,
+        )
+        if self._unknown:
+            found = [
+                tab,
+                Action(key="a", label="was accepted", help="evidence says it arrived", run=self._accepted,
+                       method="delivery.resolve", changes=True, why_not=self._no_row),
+                Action(key="x", label="has failed", help="evidence says it did not", run=self._failed,
+                       method="delivery.resolve", changes=True, why_not=self._no_row),
+            ]  # fmt: skip
+            return [tab] if not self.port.has("delivery.resolve") else found
+        return [
+            tab,
+            Action(key="enter", label="list", help="the runs of this group", run=self.enter, why_not=self._no_row),
+            Action(key="R", label="RETRY GROUP", help="by a plan; UNSAFE ones only by typing the count",
+                   run=self._retry, method="dead.retry", changes=True, why_not=self._cannot_retry),
+            Action(key="D", label="DISCARD", help="end the group's runs as terminated, by a plan",
+                   run=self._discard, method="dead.discard", changes=True, why_not=self._no_row),
+        ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _cannot_retry(self) -> str:
+        row = self._table.row or {}
+        return self._no_row() or (RETRY["no"][2] if row.get("retry") == "no" else "")
+
+    def _switch(self) -> None:
+        self._unknown = not self._unknown
+        self.crumbs = ["Unknown outcomes"] if self._unknown else []
+        self.refilter()
+
+    def back(self) -> bool:
+        if self._unknown:
+            self._switch()
+            return True
+        return False
+
+    def enter(self) -> None:
+        if (row := self._table.row) and not self._unknown:
+            self.port.go(
+                "enrollments",
+                f"account={row['account_key']} campaign={row['campaign_key']} hold={row['code']}",
+            )
+
+    def _retry(self) -> None:
+        row = self._table.row
+        if row is None:
+            return
+        word, _, meaning = RETRY.get(str(row.get("retry")), RETRY["fix"])
+        unsafe = row.get("retry") == "unsafe"
+        self.deeds.planned(
+            f"RETRY {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
+            "dead.retry", {"group": row["group"]},
+            lambda n: [f"{word}: {meaning}.", f"{count(n)} steps come up at once, within rate, cap and window."],
+            verb="Retry", word=(lambda n: f"unsafe {n}") if unsafe else str,
+        )  # fmt: skip
+
+    def _discard(self) -> None:
+        if row := self._table.row:
+            self.deeds.planned(
+                f"DISCARD {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
+                "dead.discard", {"group": row["group"]},
+                lambda n: [f"{count(n)} runs end as terminated, stopped. It cannot be undone."],
+                verb="Discard",
+            )  # fmt: skip
+
+    def _accepted(self) -> None:
+        self._resolve("accepted", "It counts as sent; nothing is sent again.")
+
+    def _failed(self) -> None:
+        self._resolve("failed", "It counts as not sent; what the step's policy says happens.")
+
+    def _resolve(self, outcome: str, meaning: str) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"{row['id']} {outcome.upper()}", [meaning, "It cannot be undone."],
+                "delivery.resolve", {"id": row["id"], "outcome": outcome}, f"{row['id']} {outcome}",
+                verb="Resolve", blanks=[Blank(name="reason", label="Evidence:", required=True)],
+            )  # fmt: skip
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        if self._unknown:
+            return [
+                line(
+                    Cell(f" {row.get('id')}", "head"),
+                    f"  {text(row.get('idempotency_key'))}  provider {text(row.get('provider'))} {text(row.get('provider_id'))}",
+                )
+            ]
+        word, style, meaning = RETRY.get(str(row.get("retry")), RETRY["fix"])
+        return [
+            line(Cell(f" {count(row.get('count'))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
+            line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
+            line(Cell(f" {word}: {meaning}", style)),
+        ]  # fmt: skip
+
+
+def retry_cell(row: Row) -> Cell:
+    word, style, _ = RETRY.get(str(row.get("retry")), RETRY["fix"])
+    return Cell(word, style)

@@ -1,0 +1,241 @@
+"""What waits for a person? Approvals and tasks in one tab, notifications in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.dialog import Blank, Reading
+from dripd.tui.draw import Cell, Line, line, wrap
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.table import Column, Row
+from dripd.tui.words import clock, count, since, state, text
+
+KINDS = (
+    "approval",
+    "manual_email",
+    "general",
+    "call",
+    "custom",
+    "follow_up",
+    "request",
+    "sale",
+)
+
+
+class Inbox(ListPage):
+    name: ClassVar[str] = "inbox"
+    digit: ClassVar[str] = "5"
+    short: ClassVar[str] = "Inbox"
+    tiny: ClassVar[str] = "In"
+    title: ClassVar[str] = "Inbox"
+    figures = (
+        ("AGE", "since the task was made, or the notice written"),
+        ("DUE", "when it should be done; struck through: somebody has closed it meanwhile"),
+        ("? and blank", "? a notification that is unread: its read_at is empty in SQL as well"),
+    )
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._notices = False
+        super().__init__(port, deeds)
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # the tab decides
+        return "notification.list" if self._notices else "task.list"
+
+    @property
+    def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
+        account = Key(param="account", help="of this account")
+        if self._notices:
+            return {
+                "account": account,
+                "recipient": Key(param="recipient", help="for this person"),
+                "unread": Key(param="unread", help="yes: only what is unread", flag=True),
+            }
+        return {
+            "account": account,
+            "kind": Key(param="kind", help="of this kind", values=KINDS),
+            "assignee": Key(param="assignee", help="for this person"),
+            "campaign": Key(param="campaign", help="of this campaign"),
+            "state": Key(
+                param="state", help="open is usual", values=("open", "done", "cancelled")
+            ),
+        }
+
+    def params(self) -> dict[str, object]:
+        return dict(self.wanted) if self._notices else {"state": "open", **self.wanted}
+
+    def columns(self) -> Sequence[Column]:
+        age = Column(
+            title="AGE",
+            width=7,
+            show=lambda row: since(row.get("created_at"), self.port.now_ms),
+        )
+        account = Column(
+            title="ACCOUNT", width=12, show=lambda row: text(row.get("account_key"))
+        )
+        if self._notices:
+            return (
+                Column(
+                    title="",
+                    width=2,
+                    show=lambda row: Cell(" " if row.get("read_at") else "?", "warn"),
+                ),
+                age,
+                Column(title="KIND", width=10, show=lambda row: text(row.get("kind"))),
+                Column(title="FOR", width=14, show=lambda row: text(row.get("recipient"))),
+                Column(
+                    title="ENROLLMENT",
+                    width=10,
+                    show=lambda row: text(row.get("enrollment_id")),
+                ),
+                Column(title="TASK", width=8, show=lambda row: text(row.get("task_id"))),
+                Column(title="READ", show=lambda row: clock(row.get("read_at"), day=True)),
+                account,
+            )
+        return (
+            Column(title="ST", width=3, show=lambda row: Cell(state(row.get("state")).text[:2], "warn" if row.get("kind") == "approval" else "")),
+            age,
+            Column(title="KIND", width=12, show=lambda row: text(row.get("kind"))),
+            Column(title="WHAT", show=lambda row: text(row.get("title"))),
+            Column(title="CAMPAIGN", width=16, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
+            Column(title="FOR", width=10, show=lambda row: text(row.get("assignee"))),
+            Column(title="DUE", width=12, show=lambda row: clock(row.get("due_at"), day=True), sort=lambda row: row.get("due_at")),
+            Column(title="ACCOUNT", width=12, priority=2, show=account.show),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        tab = Action(
+            key="tab",
+            label="tasks" if self._notices else "notices",
+            help="the other tab",
+            run=self._switch,
+        )
+        if self._notices:
+            return [
+                tab,
+                Action(key="m", label="mark read", help="the marked notices", run=self._read,
+                       method="notification.read", changes=True, why_not=self._no_row),
+            ]  # fmt: skip
+        found = [
+            tab,
+            Action(key="enter", label="content", help="all of it, as it would be sent", run=self.enter,
+                   method="task.list", why_not=self._no_row),
+            Action(key="a", label="approve", help="let the message go as it stands", run=self._approve,
+                   method="task.approve", changes=True, why_not=self._no_approval),
+            Action(key="x", label="reject", help="cancel the task, with a reason", run=self._cancel,
+                   method="task.cancel", changes=True, why_not=self._no_row),
+            Action(key="d", label="done", help="the task is finished", run=self._done,
+                   method="task.done", changes=True, why_not=self._no_row),
+            Action(key="t", label="assign", help="to somebody", run=self._assign,
+                   method="task.assign", changes=True, why_not=self._no_row),
+        ]  # fmt: skip
+        return [one for one in found if one.key != "a" or self.port.has("task.approve")]
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _no_approval(self) -> str:
+        kind = (self._table.row or {}).get("kind")
+        return self._no_row() or ("" if kind == "approval" else f"it is a task of kind {kind}")
+
+    def _switch(self) -> None:
+        self._notices = not self._notices
+        self.crumbs = ["Notifications"] if self._notices else []
+        self.wanted, self.filter_text = {}, ""
+        self.refilter()
+
+    def back(self) -> bool:
+        if self._notices:
+            self._switch()
+            return True
+        return False
+
+    def summary(self, width: int) -> list[Line]:
+        inbox: dict[str, Any] = (self.port.overview.answer or {}).get("inbox", {})
+        oldest = inbox.get("oldest_approval_at")
+        waits = f"   oldest approval {since(oldest, self.port.now_ms)}" if oldest else ""
+        said = (
+            f" APPROVALS {count(inbox.get('approvals'))}  TASKS {count(inbox.get('tasks'))}"
+            f"  UNREAD {count(inbox.get('unread'))}{waits}"
+        )
+        return [line(Cell(said, "head")), *super().summary(width)]
+
+    def _approve(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"APPROVE task {row['id']}", [text(row.get("title")), "The message leaves as it stands, in its window and cap."],
+                "task.approve", {"id": row["id"]}, f"approved {row['id']}", verb="Approve",
+                blanks=[Blank(name="reason", label="Reason:", required=True)],
+            )  # fmt: skip
+
+    def _cancel(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"REJECT task {row['id']}", [text(row.get("title")), "What the campaign's policy says of a cancelled task happens to the run."],
+                "task.cancel", {"id": row["id"]}, f"cancelled {row['id']}", verb="Reject",
+                blanks=[Blank(name="reason", label="Reason:", required=True)],
+            )  # fmt: skip
+
+    def _done(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"DONE: task {row['id']}", [text(row.get("title"))],
+                "task.done", {"id": row["id"]}, f"done {row['id']}", verb="Done",
+                blanks=[Blank(name="text", label="What came of it:")],
+            )  # fmt: skip
+
+    def _assign(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"ASSIGN task {row['id']}", [text(row.get("title"))],
+                "task.assign", {"id": row["id"]}, f"assigned {row['id']}", verb="Assign",
+                blanks=[Blank(name="to", label="To:", required=True)],
+            )  # fmt: skip
+
+    def _read(self) -> None:
+        for row in self._table.marked:
+            if not row.get("read_at"):
+                self.deeds.act(
+                    "notification.read", {"id": row["id"]}, f"notice {row['id']} is read"
+                )
+        self._table.marks.clear()
+
+    def enter(self) -> None:
+        """The task with its content, asked for by this user: viewers see it masked."""
+        row = self._table.row
+        if row is None or self._notices:
+            return
+
+        async def run() -> None:
+            asked = {"account": row["account_key"], "kind": row["kind"], "limit": 1000}
+            answer = await self.port.call("task.list", asked)
+            items = answer.get("items", [])
+            found = next((one for one in items if one.get("id") == row["id"]), row)
+            self.port.ask(Reading(f"task {row['id']}", _content(found)))
+
+        self.port.spawn(run())
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        if self._notices:
+            return [
+                line(
+                    f" {text(row.get('kind'))} for {text(row.get('recipient'))}   {text(row.get('payload'))}"
+                )
+            ]
+        return [
+            line(Cell(f" {text(row.get('title'))}", "head"), f"   task {row.get('id')}  run {text(row.get('enrollment_id'))}"),
+            line(f" {text(row.get('kind'))} for {text(row.get('assignee'))}   due {clock(row.get('due_at'), day=True)}"
+                 f"   reminder {clock(row.get('reminder_at'), day=True)}"),
+        ]  # fmt: skip
+
+
+def _content(row: Row) -> list[Line]:
+    found: list[Line] = []
+    payload = row.get("payload")
+    parts = payload if isinstance(payload, dict) else {"payload": payload}
+    for name, value in {"title": row.get("title"), **parts}.items():
+        found.append(line(Cell(name, "head")))
+        found += [line(f"  {one}") for part in text(value).split("⏎") for one in wrap(part, 88)]
+    return found

@@ -1,0 +1,90 @@
+"""What does the daemon say about itself? Its last log lines, and those that come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from dripd.tui.dialog import Reading
+from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, TailPage
+from dripd.tui.table import Column, Row
+from dripd.tui.words import LEVELS, clock, text
+
+ORDER = ("debug", "info", "warning", "error")
+COMMON = {"ts", "level", "event", "stage", "_n"}
+
+
+def rest(row: Row) -> str:
+    return " ".join(f"{key}={text(value)}" for key, value in row.items() if key not in COMMON)
+
+
+class Logs(TailPage):
+    name: ClassVar[str] = "logs"
+    digit: ClassVar[str] = "L"
+    short: ClassVar[str] = "Logs"
+    tiny: ClassVar[str] = "Lo"
+    title: ClassVar[str] = "Logs"
+    method: ClassVar[str] = "logs"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "level": Key(param="level", help="at this level", values=ORDER, negated=True),
+        "event": Key(
+            param="event", help="this event; text* matches its beginning", negated=True
+        ),
+        "stage": Key(param="stage", help="of this stage", negated=True),
+    }
+    figures = (
+        ("ring", "the daemon keeps its last 2 000 lines in memory; the journal has the rest"),
+        ("+ _", "shows only worse lines, or more again"),
+        ("EVENT", "noun.participle of the log catalogue; never an address or content"),
+    )
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column(title="TIME", width=9, show=lambda row: clock(row.get("ts"))),
+            Column(title="LEVEL", width=8, show=lambda row: Cell(text(row.get("level")).upper(), LEVELS.get(str(row.get("level")), ""))),
+            Column(title="STAGE", width=8, show=lambda row: text(row.get("stage"))),
+            Column(title="EVENT", width=20, show=lambda row: text(row.get("event"))),
+            Column(title="KEYS", show=rest),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        return [
+            Action(key="+", label="worse", help="only lines of a higher level", run=lambda: self._turn(1),
+                   why_not=lambda: "only errors are shown" if self._least == 3 else ""),
+            Action(key="_", label="more", help="lines of a lower level as well", run=lambda: self._turn(-1),
+                   why_not=lambda: "" if self._least else "every level is shown"),
+            Action(key="enter", label="all of it", help="every key of the line", run=self.enter,
+                   why_not=lambda: "" if self._table.row else "the cursor is on nothing"),
+        ]  # fmt: skip
+
+    @property
+    def _least(self) -> int:
+        wanted = self.wanted.get("level")
+        return ORDER.index(wanted[0]) if isinstance(wanted, list) else 0
+
+    def _turn(self, by: int) -> None:
+        least = max(0, min(len(ORDER) - 1, self._least + by))
+        self.wanted = {k: v for k, v in self.wanted.items() if k != "level"}
+        if least:
+            self.wanted["level"] = [*ORDER[least:], "critical"]
+        self.filter_text = f"level>={ORDER[least]}" if least else ""
+        self.refilter()
+
+    def enter(self) -> None:
+        if row := self._table.row:
+            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
+            self.port.ask(Reading(text(row.get("event")), body))
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        style = LEVELS.get(str(row.get("level")), "")
+        return [
+            line(
+                Cell(
+                    f" > {clock(row.get('ts'))} {text(row.get('level')).upper()} {text(row.get('event'))}",
+                    style,
+                )
+            ),
+            line(f"   {rest(row)}"),
+        ]

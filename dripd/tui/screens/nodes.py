@@ -1,0 +1,124 @@
+"""Which daemons are there, how are they, and what comes up when?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.draw import Cell, Line, gathered, line, spark
+from dripd.tui.page import Action, ListPage
+from dripd.tui.table import Column, Row
+from dripd.tui.words import count, span, state, text
+
+SILENT_S = 6.0
+
+
+def heartbeat(row: Row) -> Cell:
+    silent = float(row.get("silent_s") or 0)
+    return Cell(f"{silent:.1f} s", "bad" if silent > SILENT_S else "")
+
+
+def figure(name: str, unit: str = "") -> Any:
+    return lambda row: f"{count(row.get('figures', {}).get(name))}{unit}"
+
+
+class Nodes(ListPage):
+    name: ClassVar[str] = "nodes"
+    digit: ClassVar[str] = "8"
+    short: ClassVar[str] = "Nodes"
+    tiny: ClassVar[str] = "No"
+    title: ClassVar[str] = "Nodes"
+    method: ClassVar[str] = "node.list"
+    figures = (
+        ("HEARTBEAT", "real seconds since the daemon's last sign of life; others take its claims at 10 s"),
+        ("CLAIMS", "leased batches that it has not answered for yet"),
+        ("WHEEL", "steps loaded into its timer wheel: due within its horizon"),
+        ("LAG", "p99 of lease minus due (or minus the opening of what held it), last 60 s"),
+        ("CPU%", "of one core, mean of 10 s; a daemon is one process"),
+        ("next ...", "due steps of all accounts, each cell a slot; ~ from a sample of 300 pages"),
+    )  # fmt: skip
+
+    def params(self) -> dict[str, object]:
+        return {}
+
+    def _watching(self, after: object) -> Any:
+        watch = super()._watching(after)
+        watch.params = {}
+        return watch
+
+    def key_of(self, row: Row) -> str:
+        return str(row.get("incarnation"))
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column(title="STATE", width=11, show=lambda row: state(row.get("state"))),
+            Column(title="NODE", show=lambda row: text(row.get("node"))),
+            Column(title="HEARTBEAT", width=9, right=True, show=heartbeat),
+            Column(title="ACCOUNTS", width=8, right=True, show=lambda row: count(row.get("accounts"))),
+            Column(title="CLAIMS", width=6, right=True, show=lambda row: count(row.get("claims"))),
+            Column(title="SENT/s", width=7, right=True, show=figure("sent_per_s")),
+            Column(title="LAG ms", width=7, right=True, show=figure("lag_ms")),
+            Column(title="CPU%", width=5, right=True, show=figure("cpu_percent")),
+            Column(title="RSS MB", width=6, right=True, priority=2, show=figure("rss_mb")),
+            Column(title="WHEEL", width=8, right=True, priority=2, show=figure("wheel")),
+            Column(title="VERSION", width=8, priority=2, show=lambda row: text(row.get("version"))),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        return [
+            Action(key="D", label="DRAIN", help="takes no new work and gives up its accounts, by a plan",
+                   run=self._drain, method="node.drain", changes=True, why_not=self._no_row),
+            Action(key="U", label="UNDRAIN", help="let it take work again", run=self._undrain,
+                   method="node.undrain", changes=True, why_not=self._no_row),
+        ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _drain(self) -> None:
+        if row := self._table.row:
+            node = text(row["node"])
+            self.deeds.planned(
+                f"DRAIN {node}", "node.drain", {"node": row["incarnation"]},
+                lambda _: ["It leases nothing more; others take its accounts. In flight finishes.",
+                           "If it is the only one, sending stops."],
+                verb="Drain", word=lambda _: node,
+            )  # fmt: skip
+
+    def _undrain(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"UNDRAIN {text(row['node'])}", ["It takes its share of the accounts again."],
+                "node.undrain", {"node": row["incarnation"]}, "undrained", verb="Undrain",
+            )  # fmt: skip
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        due: dict[str, Any] = (self.port.overview.answer or {}).get("due", {})
+        about = "~" if due.get("percent", 100) < 100 else ""
+        up = span(1000 * float(row.get("up_s") or 0))
+        drain = "  asked to drain" if row.get("drain") else ""
+        found = [
+            line(
+                Cell(f" {text(row.get('node'))}", "head"),
+                f"  {text(row.get('incarnation'))}  up {up}{drain}",
+            )
+        ]
+        room = min(60, width - 40)
+        for label, name, unit in (
+            ("60 s", "seconds", "s"),
+            ("60 m", "minutes", "m"),
+            ("48 h", "hours", "h"),
+        ):
+            slots: list[int] = due.get(name, [])
+            top = max(slots, default=0)
+            peak = (
+                f"peak {about}{count(top)} at +{slots.index(top)}{unit}" if top else "nothing"
+            )
+            found.append(
+                line(
+                    f"  next {label} ",
+                    Cell(spark(gathered(slots, room), room), "spark"),
+                    f"  {about}{count(sum(slots))}  {peak}",
+                )
+            )
+        return found

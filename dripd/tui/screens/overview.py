@@ -1,0 +1,204 @@
+"""How is the deployment, and what holds mail back?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from dripd.tui.draw import Cell, Line, line, pad, spark, stack
+from dripd.tui.page import Action, Deeds, Page, Port
+from dripd.tui.table import Column, Row, Table
+from dripd.tui.words import HINTS, clock, count, since, text
+
+COLUMNS = (
+    Column(
+        title="COUNT",
+        width=9,
+        right=True,
+        show=lambda row: count(row["count"], more=row["more"]),
+    ),
+    Column(title="REASON", width=16, show=lambda row: Cell(text(row["reason"]), "warn")),
+    Column(
+        title="WHERE", width=26, show=lambda row: f"{row['account_key']}/{row['campaign_key']}"
+    ),
+    Column(title="OPENS", width=12, show=lambda row: clock(row["release_at"], day=True)),
+    Column(title="WHAT TO DO", priority=2, show=lambda row: HINTS.get(row["reason"], "-")),
+)
+
+
+class Overview(Page):
+    name: ClassVar[str] = "overview"
+    digit: ClassVar[str] = "1"
+    short: ClassVar[str] = "Over"
+    tiny: ClassVar[str] = "Ov"
+    title: ClassVar[str] = "Overview"
+    figures = (
+        ("SENT/s", "messages that providers accepted a second, mean of 10 s, all nodes"),
+        ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, this node"),
+        ("IN FLIGHT", "steps leased and not yet recorded, this node"),
+        ("DUE NOW", "waiting steps whose instant has come, held ones included; ~ from a sample"),
+        ("NEXT 1h, 24h", "what comes up then, from a sample of 300 pages of due_step"),
+        ("ACTIVE", "live enrollments, one due step each; ~ from the same sample"),
+        ("COUNT", "due and held for this reason; counting stops at 1 000 a lane: 1 001+"),
+        ("OPENS", "when the hold ends by itself; - if somebody must act"),
+    )  # fmt: skip
+
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        super().__init__(port, deeds)
+        self._table = Table(
+            COLUMNS, lambda row: f"{row['reason']}/{row['account_key']}/{row['campaign_key']}"
+        )
+
+    @property
+    def table(self) -> Table:
+        return self._table
+
+    @property
+    def _answer(self) -> Mapping[str, Any]:
+        return self.port.overview.answer or {}
+
+    def actions(self) -> list[Action]:
+        paused = self._is_paused()
+        return [
+            Action(key="enter", label="open", help="the enrollments that are held so", run=self.enter),
+            Action(key="a", label="alert", help="go where the first alert points", run=self._alert,
+                   why_not=lambda: "" if self._answer.get("alerts") else "there is no alert"),
+            Action(key="P", label="RESUME ALL SENDING" if paused else "PAUSE ALL SENDING",
+                   help="every account at once, by a plan", run=self._turn,
+                   method="daemon.resume" if paused else "daemon.pause", changes=True),
+        ]  # fmt: skip
+
+    def _is_paused(self) -> bool:
+        """Whether everything due is held because accounts are paused."""
+        holding = self._answer.get("holding", [])
+        return bool(holding) and all(row.get("reason") == "account_paused" for row in holding)
+
+    def _turn(self) -> None:
+        env = self.port.env
+        if self._is_paused():
+            self.deeds.planned(
+                f"RESUME ALL SENDING on {env}", "daemon.resume", {"all": True},
+                lambda n: [f"{count(n)} accounts go on. What is due is sent by and by, within each account's rate, cap and window."],
+                verb="Resume", word=lambda _: env,
+            )  # fmt: skip
+            return
+        flying = self._answer.get("figures", {}).get("unsent", 0)
+        self.deeds.planned(
+            f"PAUSE ALL SENDING on {env}", "daemon.pause", {"all": True},
+            lambda n: [
+                f"Stops new sends of {count(n)} accounts. {count(flying)} in flight will finish.",
+                "Enrollments keep their clocks; what comes due meanwhile is sent after resuming, "
+                "after its window and cap have been looked at again.",
+            ],
+            verb="Pause", word=lambda _: env,
+        )  # fmt: skip
+
+    def _alert(self) -> None:
+        self.port.go(str(self._answer["alerts"][0].get("screen", "")))
+
+    def enter(self) -> None:
+        self._table.take(self._answer.get("holding", []))
+        row = self._table.row
+        if row is not None:
+            self.port.go(
+                "enrollments",
+                f"account={row['account_key']} campaign={row['campaign_key']} hold={row['reason']}",
+            )
+
+    def click(self, y: int) -> None:
+        self._table.click(y - 8)
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if not self._answer:
+            trouble = self.port.overview.error
+            waits = Cell(
+                f"  {trouble or 'waiting for the daemon ...'}", "bad" if trouble else "dim"
+            )
+            return stack([line(waits)], width, height)
+        self._table.take(self._answer.get("holding", []))
+        alerts = self._alerts(height)
+        head = [*self._figures(width), *self._due(width)]
+        room = max(3, height - len(head) - len(alerts) - 2)
+        title = line(
+            Cell(" WHAT IS HOLDING MAIL BACK", "head"), Cell("  (Enter lists them)", "dim")
+        )
+        held = (
+            self._table.lines(width, room)
+            if self._table.order
+            else [line(Cell("   nothing", "dim"))]
+        )
+        return stack([*head, title, *held, line(""), *alerts], width, height)
+
+    def _figures(self, width: int) -> list[Line]:
+        """Three columns: what is sent, how late, what is in flight."""
+        own = self._answer.get("figures", {})
+        nodes = [node.get("figures", {}) for node in self._answer.get("nodes", [])] or [own]
+        size = (width - 1) // 3
+        history: Sequence[Mapping[str, float]] = self._answer.get("history", [])
+        sent = sum(node.get("sent_per_s", 0) for node in nodes)
+        columns = (
+            ("SENT/s (10 s mean)", count(round(sent, 1)), "sent_per_s", f"accepted {count(own.get('accepted', 0))}"),
+            ("DUE LAG p99", f"{own.get('lag_ms', 0) / 1000:.1f} s  target <5 s", "lag_ms",
+             f"p50 {own.get('lag_p50_ms', 0) / 1000:.2f} s"),
+            ("IN FLIGHT", count(own.get("unsent", 0)), "unsent",
+             f"ready {count(own.get('ready', 0))} wheel {count(own.get('wheel', 0))}"),
+        )  # fmt: skip
+        rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
+        for title, value, name, more in columns:
+            trend = spark([float(one.get(name, 0)) for one in history], min(size - 3, 24))
+            for row, cell in zip(
+                rows,
+                (Cell(title, "head"), Cell(value), Cell(trend, "spark"), Cell(more, "dim")),
+                strict=True,
+            ):
+                row.append(Cell(pad(cell.text, size), cell.style))
+        shown = rows if history else [rows[0], rows[1], rows[3]]
+        return [tuple(row) for row in shown]
+
+    def _due(self, width: int) -> list[Line]:
+        due = self._answer.get("due", {})
+        about = "~" if due.get("percent", 100) < 100 else ""
+        overdue, active = due.get("overdue", 0), due.get("active", 0)
+        hour, day = sum(due.get("minutes", [])), sum(due.get("hours", [])[:24])
+        said = (
+            f" DUE NOW {about}{count(overdue)} | NEXT 1h {about}{count(hour)} | NEXT 24h {about}{count(day)}"
+            f" | ACTIVE {about}{count(active)}"
+        )
+        age = since(self._answer.get("as_of"), self.port.now_ms)
+        db = self._answer.get("db", {})
+        if not db.get("ok", True):
+            return [line(""), line(Cell(f" database away: {text(db.get('error'))}", "bad"))]
+        return [
+            line(""),
+            line(said, Cell(f"  (as of {age} ago)" if width >= 100 else "", "dim")),
+        ]
+
+    def _alerts(self, height: int) -> list[Line]:
+        alerts: Sequence[Row] = self._answer.get("alerts", [])
+        inbox = self._answer.get("inbox", {})
+        oldest = inbox.get("oldest_approval_at")
+        found: list[Line] = []
+        for one in alerts[: max(1, height // 4)]:
+            style = "bad" if one.get("level") == "!!" else "warn"
+            found.append(
+                line(
+                    Cell(
+                        f" {pad(text(one.get('level')), 2)} {pad(text(one.get('what')), 16)} ",
+                        style,
+                    ),
+                    f"{pad(text(one.get('where')), 22)} {text(one.get('detail'))}  -> {text(one.get('screen'))}",
+                )
+            )
+        if oldest is not None:
+            age = since(oldest, self.port.now_ms)
+            found.append(
+                line(
+                    Cell("  ? approvals        ", "warn"),
+                    f"{count(inbox['approvals'])} wait, the oldest {age}  -> inbox",
+                )
+            )
+        return (
+            [line(Cell(" ALERTS", "head")), *found]
+            if found
+            else [line(Cell(" no alerts", "dim"))]
+        )

@@ -1,0 +1,125 @@
+"""Whom may nobody reach? The standing orders, exact look-up, adding and removing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from dripd.tui.dialog import Blank, Question, Reading
+from dripd.tui.draw import Cell, Line, line
+from dripd.tui.filter import Key
+from dripd.tui.page import Action, ListPage
+from dripd.tui.table import Column, Row
+from dripd.tui.words import clock, text
+
+
+class Suppressions(ListPage):
+    name: ClassVar[str] = "suppressions"
+    digit: ClassVar[str] = "0"
+    short: ClassVar[str] = "Supp"
+    tiny: ClassVar[str] = "Su"
+    title: ClassVar[str] = "Suppressions"
+    method: ClassVar[str] = "suppress.export"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "account": Key(param="account", help="of this account")
+    }
+    figures = (
+        ("SCOPE", "everywhere, or one account"),
+        ("VALUE", "the address, masked; = looks one up exactly, as it is typed"),
+        ("EXPIRES", "never, or when the order ends by itself"),
+    )
+
+    def key_of(self, row: Row) -> str:
+        return f"{row.get('account_id')}/{row.get('channel')}/{row.get('address')}/{row.get('created_at')}"
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column(title="SCOPE", width=10, show=lambda row: text(row.get("scope") or row.get("account_key") or _scope(row))),
+            Column(title="CHAN", width=5, show=lambda row: text(row.get("channel"))),
+            Column(title="VALUE", show=lambda row: text(row.get("address"))),
+            Column(title="REASON", width=14, show=lambda row: text(row.get("reason"))),
+            Column(title="ADDED", width=12, show=lambda row: clock(row.get("created_at"), day=True)),
+            Column(title="EXPIRES", width=12, show=lambda row: clock(row.get("expires_at"), day=True) if row.get("expires_at") else "never"),
+        )  # fmt: skip
+
+    def actions(self) -> list[Action]:
+        return [
+            Action(key="=", label="lookup", help="every entry of one address", run=self._look_up, method="suppress.check"),
+            Action(key="a", label="add", help="never reach an address again", run=self._add,
+                   method="suppress.add", changes=True),
+            Action(key="D", label="REMOVE", help="an address may be reached again: by typing it (admins)",
+                   run=self._remove, method="suppress.remove", changes=True),
+        ]  # fmt: skip
+
+    def _look_up(self) -> None:
+        def done(typed: dict[str, str]) -> None:
+            async def run() -> None:
+                answer = await self.port.call("suppress.check", {"address": typed["address"]})
+                entries = answer.get("entries", [])
+                word = "is suppressed" if answer.get("suppressed") else "may be reached"
+                body = [line(Cell(f"{typed['address']} {word}", "head"))]
+                body += [
+                    line(
+                        f"  {text(one.get('scope'))}  {text(one.get('channel'))}  {text(one.get('reason'))}  until {text(one.get('expires_at'))}"
+                    )
+                    for one in entries
+                ]
+                self.port.ask(Reading("lookup", body))
+
+            self.port.spawn(run())
+
+        self.port.ask(
+            Question(
+                "look up an address",
+                [Blank(name="address", label="Address:", required=True)],
+                done,
+            )
+        )
+
+    def _add(self) -> None:
+        def done(typed: dict[str, str]) -> None:
+            params = {
+                "addresses": [typed["address"]],
+                **({"account": typed["account"]} if typed["account"] else {}),
+            }
+            scope = typed["account"] or "every account"
+            self.deeds.confirm(
+                f"SUPPRESS {typed['address']}", [f"Nobody in {scope} reaches it any more. D takes it away again."],
+                "suppress.add", {**params, "reason": typed["reason"]}, "suppressed", verb="Suppress",
+            )  # fmt: skip
+
+        blanks = [
+            Blank(name="address", label="Address:", required=True),
+            Blank(name="account", label="Account (empty: everywhere):"),
+            Blank(name="reason", label="Reason:", required=True),
+        ]
+        self.port.ask(Question("suppress", blanks, done))
+
+    def _remove(self) -> None:
+        def done(typed: dict[str, str]) -> None:
+            params = {
+                "addresses": [typed["address"]],
+                **({"account": typed["account"]} if typed["account"] else {}),
+            }
+            self.deeds.planned(
+                f"REMOVE the suppression of {typed['address']}", "suppress.remove", params,
+                lambda _: ["It may be reached again by every campaign that wants to. Do so only if the person asked for it."],
+                verb="Remove", word=lambda _: typed["address"],
+            )  # fmt: skip
+
+        blanks = [
+            Blank(name="address", label="Address:", required=True),
+            Blank(name="account", label="Account (empty: everywhere):"),
+        ]
+        self.port.ask(Question("take a suppression away", blanks, done))
+
+    def detail(self, row: Row, width: int) -> list[Line]:
+        return [
+            line(f" {text(row.get('address'))}   {text(row.get('reason'))}   {_scope(row)}")
+        ]
+
+
+def _scope(row: Row) -> str:
+    return (
+        "everywhere" if row.get("account_id") == 0 else f"account {text(row.get('account_id'))}"
+    )

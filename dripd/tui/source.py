@@ -1,0 +1,32 @@
+"""What stands behind the console: a daemon, or a recording of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from dripd.errors import DripdError
+from dripd.tui.watch import Watch
+
+
+class Daemon(Protocol):
+    """`dripd.tui.link.Link`, or `dripd.tui.tape.Replay`."""
+
+    hello: dict[str, Any]
+    up: bool
+    trouble: DripdError | None
+    lost_at: float | None
+
+    def watch(self, watch: Watch) -> None: ...
+
+    def unwatch(self, watch: Watch) -> None: ...
+
+    def pace(self, watch: Watch, hz: float) -> None: ...
+
+    async def call(
+        self, method: str, params: Mapping[str, object] | None = None, *, once: bool = False
+    ) -> Any: ...
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...

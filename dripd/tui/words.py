@@ -1,0 +1,145 @@
+"""How are figures, instants and states written? The same way on every screen.
+
+Every state has a glyph and a word; its colour only adds to them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from dripd.clock import parse_instant
+from dripd.tui.draw import Cell
+
+STATES: Final = {
+    "active": ("ok", "ok"),
+    "accepted": ("ok", "ok"),
+    "running": ("ok", "ok"),
+    "done": ("ok", "ok"),
+    "completed": ("ok", "ok"),
+    "executing": (">>", "ok"),
+    "leased": (">>", "ok"),
+    "waiting": (" .", ""),
+    "starting": (" .", ""),
+    "open": (" ?", "warn"),
+    "draft": (" .", "dim"),
+    "held": ("||", "warn"),
+    "paused": ("||", "warn"),
+    "draining": ("||", "warn"),
+    "retry": (" !", "warn"),
+    "inactive": ("--", "dim"),
+    "archived": ("--", "dim"),
+    "closed": ("--", "dim"),
+    "removed": ("--", "dim"),
+    "cancelled": ("--", "dim"),
+    "terminated": ("--", "dim"),
+    "unknown": ("!?", "bad"),
+    "failed": ("!!", "bad"),
+    "dead": ("!!", "bad"),
+}
+"""State to glyph and style."""
+
+LEVELS: Final = {
+    "debug": "dim",
+    "info": "",
+    "warning": "warn",
+    "error": "bad",
+    "critical": "bad",
+}
+
+HINTS: Final = {
+    "account_paused": "resume it: 2 Acct, p",
+    "approval": "decide: 5 Inbox",
+    "bad_date": "mend the contact's date",
+    "balance": "dripd account deposit",
+    "breaker": "the provider fails; it is probed",
+    "cap": "waits for the next local day",
+    "connector_missing": "dripd connector set",
+    "frequency": "waits for its next turn",
+    "inactive": "activate it: 3 Camp, a",
+    "no_address": "give the contact an address",
+    "no_sender": "dripd sender set",
+    "no_subscription": "dripd account set --subscription on",
+    "paused": "resume it: 3 Camp, p",
+    "quarantined": "look: 7 Fail",
+    "quota": "a larger plan, or next month",
+    "rate": "raise the rate, or wait",
+    "step_failed": "look: 7 Fail",
+    "task": "finish it: 5 Inbox",
+    "too_long": "shorten the text",
+    "window": "waits for the window to open",
+}
+"""What to do about a hold."""
+
+
+def count(n: object, *, more: bool = False) -> str:
+    """A number with its thousands apart, `-` for none; `+` where counting stopped."""
+    if not isinstance(n, int | float) or isinstance(n, bool):
+        return "-"
+    shown = f"{n:,.1f}" if isinstance(n, float) and n % 1 else f"{int(n):,}"
+    return shown.replace(",", " ") + ("+" if more else "")
+
+
+def span(ms: float) -> str:
+    """A duration in its two largest units: `48s`, `3h12m`, `2d02h`."""
+    s = int(abs(ms) // 1000)
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m{s % 60:02}s"
+    if s < 86_400:
+        return f"{s // 3600}h{s % 3600 // 60:02}m"
+    return f"{s // 86_400}d{s % 86_400 // 3600:02}h"
+
+
+def instant(text: object) -> int | None:
+    """Milliseconds of an RFC 3339 instant, None where it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def since(text: object, now_ms: int) -> str:
+    """How long ago, or `in` how long: `3h12m`, `in 48s`, `-`."""
+    at = instant(text)
+    if at is None:
+        return "-"
+    return f"in {span(at - now_ms)}" if at > now_ms + 999 else span(now_ms - at)
+
+
+def clock(text: object, *, day: bool = False) -> str:
+    """The time of day in UTC, `12:00:01Z`; with the *day* `11-22 12:00Z`."""
+    at = instant(text)
+    if at is None:
+        return "-"
+    moment = datetime.fromtimestamp(at / 1000, UTC)
+    return moment.strftime("%m-%d %H:%MZ" if day else "%H:%M:%SZ")
+
+
+def state(word: object) -> Cell:
+    """A state as glyph and word."""
+    text = str(word) if word else "-"
+    glyph, style = STATES.get(text, ("  ", ""))
+    return Cell(f"{glyph} {text}", style)
+
+
+def glyph(word: object) -> Cell:
+    """The glyph of a state alone, where its word stands beside it."""
+    mark, style = STATES.get(str(word), ("  ", ""))
+    return Cell(mark, style)
+
+
+def text(value: object) -> str:
+    """Any value in a few words; nothing is `-`."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={text(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(text(item) for item in value) or "-"
+    return str(value)

@@ -1,0 +1,474 @@
+"""Every screen, every key: what is shown, what is done, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dripd.admin.catalogue import SPECS
+from dripd.admin.roles import Role
+from dripd.errors import Conflict, Unreachable
+from dripd.tui.draw import plain, width_of
+from dripd.tui.options import Options
+from dripd.tui.pages import PAGES
+from tests.tui.corpus import CORPUS
+from tests.tui.fake import ANSWERS, FakeDaemon, Rig
+
+SIZES = [(80, 24), (100, 30), (60, 15), (40, 10), (200, 60)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("name", PAGES)
+def test_every_screen_fills_every_size_exactly(name: str, size: tuple[int, int]) -> None:
+    rig = Rig(size=size)
+    rig.console.go(name)
+
+    assert len(rig.lines()) == size[1]
+    assert {width_of(one) for one in rig.lines()} == {size[0]}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_screen_is_a_key_away_and_shows_its_data(name: str) -> None:
+    rig = Rig()
+    shown = rig.press(PAGES[name].digit)
+
+    assert f"-- {PAGES[name].digit} {PAGES[name].title} " in shown
+    assert not re.search("waiting for the daemon|nothing here", shown)
+
+
+def test_a_small_terminal_still_says_how_it_is() -> None:
+    shown = Rig(size=(40, 10)).text()
+
+    assert "terminal too small (have 40x10, need\n60x15)" in re.sub(" +\n", "\n", shown)
+    assert "RUN 2 nodes lag 0.4s 812/s !1" in shown
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_key_in_the_footer_does_something_or_says_why_not(name: str) -> None:
+    for key in [action.key for action in Rig().console.pages.get(name, _page(name)).actions()]:
+        rig = Rig()
+        rig.console.go(name)
+        before = rig.text()
+        rig.press(key)
+        said = rig.console.toast is not None or bool(rig.console.dialogs)
+
+        assert said or before != rig.text(), (name, key)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_changes_without_write_mode(name: str) -> None:
+    rig = Rig()
+    rig.console.go(name)
+    for action in rig.console.page.actions():
+        if action.changes:
+            rig.press(action.key)
+            assert "write mode" in rig.footer, action.key
+    assert rig.changed == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_viewer_is_refused_every_changing_key(name: str) -> None:
+    rig = Rig(FakeDaemon(Role.VIEWER))
+    rig.console.go(name)
+    rig.write_mode()
+    assert "viewer" in rig.footer
+    for action in rig.console.page.actions():
+        if action.changes:
+            rig.press(action.key)
+            assert "is not for the role viewer" in rig.footer, action.key
+    assert rig.changed == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_changing_keys_ask_first_with_the_focus_on_cancel(name: str) -> None:
+    """Tier 1, reversible and of one thing, acts at once and can be undone."""
+    for key in [a.key for a in _page(name).actions() if a.changes]:
+        rig = Rig()
+        rig.console.go(name)
+        rig.write_mode()
+        rig.press(key)
+        if rig.changed:
+            assert "z undoes it" in rig.footer or "is read" in rig.footer, (name, key)
+            continue
+        if not rig.console.dialogs:
+            continue
+        assert "Cancel" in rig.text() or "Esc cancels" in rig.text() or "+- stop" in rig.text()
+        rig.press("escape")
+        assert rig.changed == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_methods_of_every_screen_exist_and_change_what_they_say(name: str) -> None:
+    for action in _page(name).actions():
+        if action.method:
+            assert action.method in SPECS, action.method
+            assert action.changes == SPECS[action.method].mutating, action.method
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_help_explains_every_key_and_every_figure(name: str) -> None:
+    rig = Rig(size=(100, 60))
+    rig.console.go(name)
+    rig.press("?")
+    shown = rig.text() + rig.press("G")
+
+    for action in rig.console.page.actions():
+        assert action.label in shown
+    for figure, _ in rig.console.page.figures:
+        assert figure in shown
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("text", CORPUS, ids=lambda text: ascii(text)[:30])
+def test_hostile_text_is_shown_and_nothing_else(name: str, text: str) -> None:
+    rig = Rig(
+        FakeDaemon(answers={of: poisoned(answer, text) for of, answer in ANSWERS.items()}),
+        size=(100, 30),
+    )
+    rig.console.go(name)
+    shown = rig.text() + rig.press("enter") + rig.press("?")
+
+    assert not re.search(
+        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", shown
+    )
+    assert {width_of(one) for one in rig.lines()} == {100}
+
+
+def poisoned(answer: Any, text: str) -> Any:
+    """*answer* with *text* in place of every text that is no instant, state or key."""
+    kept = {
+        "state",
+        "env",
+        "now",
+        "as_of",
+        "mode",
+        "group",
+        "incarnation",
+        "status",
+        "retry",
+        "level",
+    }
+    if isinstance(answer, dict):
+        return {k: v if k in kept else poisoned(v, text) for k, v in answer.items()}
+    if isinstance(answer, list):
+        return [poisoned(one, text) for one in answer]
+    return text if isinstance(answer, str) else answer
+
+
+def test_pausing_an_account_is_one_key_and_one_to_undo() -> None:
+    rig = Rig()
+    rig.press("2")
+    rig.write_mode()
+    rig.press("p")
+    assert rig.changed == [("account.pause", {"key": "acct-1", "expect": {"status": "active"}})]
+    rig.press("z")
+
+    assert rig.changed[1] == (
+        "account.resume",
+        {"key": "acct-1", "expect": {"status": "paused"}},
+    )
+
+
+def test_undo_is_refused_by_the_daemon_once_somebody_has_changed_it() -> None:
+    rig = Rig()
+    rig.press("2")
+    rig.write_mode()
+    rig.press("p")
+    rig.daemon.failing["account.resume"] = Conflict("status is 'active' by now", code="expect")
+    rig.press("z")
+    assert "[expect] status is 'active' by now" in rig.footer
+
+    rig.press("z")
+    assert "nothing to undo" in rig.footer
+
+
+def test_pause_all_needs_a_reason_and_the_name_of_the_deployment() -> None:
+    rig = Rig()
+    rig.write_mode()
+    shown = rig.press("P")
+    assert "PAUSE ALL SENDING on prod-eu" in shown
+    assert "212 in flight will finish" in shown
+    rig.press("enter")
+    assert rig.changed == []
+
+    rig.press("P", "tab")
+    rig.type("typo in the text")
+    rig.press("tab")
+    rig.type("prod-us")
+    rig.press("tab", "enter")
+    assert rig.changed == []
+    rig.press("shift+tab", "backspace", "backspace", "e", "u", "tab", "enter")
+
+    assert rig.changed == [
+        ("daemon.pause", {"all": True, "plan_id": "p1", "reason": "typo in the text"})
+    ]
+
+
+def test_marked_runs_are_stopped_by_a_plan_with_its_two_options() -> None:
+    rig = Rig()
+    rig.press("4")
+    rig.write_mode()
+    rig.press("space", "space", "K")
+    assert "stop, reset contacts" in rig.text()
+    assert "stop, reset statistics" in rig.text()
+    rig.press("down", "enter")
+    planned = [call for call in rig.daemon.calls if call[0] == "plan.make"]
+    assert planned == [
+        (
+            "plan.make",
+            {"method": "enroll.stop", "params": {"enrollment": [1, 2], "reset": True}},
+        )
+    ]
+    rig.press("tab")
+    rig.type("left")
+    rig.press("tab", "enter")
+
+    assert rig.changed == [
+        (
+            "enroll.stop",
+            {"enrollment": [1, 2], "reset": True, "plan_id": "p1", "reason": "left"},
+        )
+    ]
+
+
+def test_a_plan_that_no_longer_holds_is_told_and_nothing_is_repeated() -> None:
+    rig = Rig()
+    rig.press("7")
+    rig.write_mode()
+    rig.daemon.failing["dead.retry"] = Conflict(
+        "changed: was 3, now 4", code="plan_changed", hint="look again"
+    )
+    rig.press("R", "tab", "o", "k", "tab", "enter")
+
+    assert len(rig.changed) == 1
+    assert "[plan_changed] changed: was 3, now 4 - look again" in rig.footer
+
+
+def test_what_may_have_been_delivered_is_retried_only_by_typing_that() -> None:
+    rig = Rig()
+    rig.press("7", "down")
+    rig.write_mode()
+    shown = rig.press("R")
+
+    assert "may have been delivered" in shown
+    assert "Type unsafe 3 to confirm" in shown
+
+
+def test_the_key_that_opened_a_dialog_cannot_confirm_it() -> None:
+    rig = Rig()
+    rig.press("3")
+    rig.write_mode()
+    rig.press("a")
+    rig.press("y", after=0.1)
+    assert rig.changed == []
+    rig.press("y")
+
+    assert rig.changed == [
+        ("campaign.activate", {"key": "camp-1", "account": "acme", "yes": True})
+    ]
+
+
+def test_enrolling_many_goes_through_a_plan() -> None:
+    rig = Rig()
+    rig.press("4")
+    rig.write_mode()
+    rig.press("a")
+    rig.type("welcome")
+    rig.press("tab", "tab")
+    rig.type("c1 c2 #9")
+    rig.press("enter", "tab")
+    rig.type("asked")
+    rig.press("tab", "enter")
+
+    assert rig.changed == [
+        ("enroll.add", {"campaign": "welcome", "contacts": ["c1", "c2", "#9"], "source": "console",
+                        "plan_id": "p1", "reason": "asked"}),
+    ]  # fmt: skip
+
+
+def test_notices_are_read_here_and_in_sql() -> None:
+    rig = Rig()
+    shown = rig.press("5", "tab")
+    assert "> ?" in shown.replace("> ", "> ", 1) or "?" in shown
+    rig.write_mode()
+    rig.press("m")
+
+    assert rig.changed == [("notification.read", {"id": 1})]
+
+
+def test_the_filter_is_asked_of_the_daemon() -> None:
+    rig = Rig()
+    rig.press("4", "/")
+    rig.type("campaign=win-back status=held")
+    rig.press("enter")
+    asked = [watch.params for watch in rig.daemon.watched if watch.of == "enroll.list"]
+
+    assert asked == [{"campaign": "win-back", "status": "held", "limit": 100}]
+
+
+def test_a_bad_filter_says_where_and_keeps_the_old_one() -> None:
+    rig = Rig()
+    rig.press("4", "/")
+    rig.type("status=hold")
+    rig.press("enter")
+
+    assert "filter, at 1: status is one of" in rig.footer
+    assert "filter: -" in rig.text()
+
+
+def test_enter_on_a_hold_lists_whom_it_holds() -> None:
+    rig = Rig()
+    shown = rig.press("enter")
+
+    assert "Enrollments" in shown
+    assert "filter: account=acme campaign=welcome hold=window" in shown
+
+
+def test_the_timeline_is_a_crumb_deep() -> None:
+    rig = Rig()
+    shown = rig.press("4", "enter")
+    assert "Enrollments > 1 c1" in shown
+    assert "step_done" in shown
+    assert "|| window" in shown
+
+    assert "Enrollments ---" in rig.press("escape")
+
+
+def test_further_pages_are_loaded_as_one_goes_down() -> None:
+    daemon = FakeDaemon()
+    daemon.answers["enroll.list"] = {**ANSWERS["enroll.list"], "next": "c1"}
+    rig = Rig(daemon)
+    rig.press("4", "G")
+    asked = [watch.params.get("after") for watch in daemon.watched if watch.of == "enroll.list"]
+
+    assert asked == ["c1"]
+
+
+def test_the_last_picture_stays_when_the_daemon_is_away() -> None:
+    rig = Rig()
+    rig.press("4")
+    rig.daemon.up, rig.daemon.lost_at = False, rig.now
+    rig.daemon.trouble = Unreachable("the daemon hung up", hint="it may be restarting")
+    rig.now += 12
+    shown = rig.text()
+
+    assert "NO DAEMON, stale 12s: the daemon hung up" in shown
+    assert "c1" in shown
+
+
+def test_keys_that_come_too_fast_are_a_paste_gone_astray() -> None:
+    rig = Rig()
+    rig.write_mode()
+    for key in "KD4pzSRa":
+        rig.console.key(key, key)
+    assert "too many keys at once" in rig.footer
+    rig.console.paste("KKK")
+
+    assert "ignored" in rig.footer
+    assert rig.changed == []
+
+
+def test_a_tail_that_is_frozen_counts_what_comes() -> None:
+    rig = Rig()
+    rig.press("6", "space")
+    row = {**ANSWERS["deliveries"]["rows"][0], "id": "99-1"}
+    rig.daemon.tell("deliveries", "tail.rows", {"rows": [row], "gap": 7, "n": 38})
+    shown = rig.text()
+    assert "FROZEN, 1 new" in shown
+    assert "7 not shown" in shown
+
+    assert "99-1" in rig.press("space")
+
+
+def test_copy_and_export() -> None:
+    rig = Rig()
+    rig.press("4", "y", "Y", "w")
+
+    assert rig.copied[0] == "1"
+    assert '"external_id": "c1"' in rig.copied[1]
+    name, text = rig.saved[0]
+    assert name == "enrollments"
+    assert text.splitlines()[0].startswith("id,external_id,contact_id")
+    assert len(text.splitlines()) == 61
+
+
+def test_ctrl_c_alone_only_says_how_to_leave() -> None:
+    rig = Rig()
+    rig.press("ctrl+c")
+    assert not rig.left
+    assert "leaves the console" in rig.footer
+    rig.press("ctrl+c")
+
+    assert rig.left
+
+
+def test_write_mode_ends_by_itself() -> None:
+    rig = Rig()
+    rig.write_mode()
+    assert "[WRITE 15m]" in rig.lines()[0]
+    rig.now += 15 * 60 + 1
+
+    assert "[WRITE" not in rig.lines()[0]
+
+
+def test_read_only_is_read_only() -> None:
+    rig = Rig(options=Options(read_only=True))
+    rig.press("2", "ctrl+w", "p")
+
+    assert "read-only" in rig.footer
+    assert "[READ ONLY]" in rig.lines()[0]
+    assert rig.changed == []
+
+
+def test_the_palette_finds_commands_and_says_what_cannot_be_done() -> None:
+    rig = Rig()
+    rig.press(":")
+    shown = rig.type("pause")
+    assert "pause all sending" in shown
+    assert "ctrl+w turns write mode on first" in shown
+    rig.press("escape", ":")
+    rig.type("nodes")
+
+    assert "-- 8 Nodes" in rig.press("enter")
+
+
+def test_low_bandwidth_asks_seldom_and_draws_no_trends() -> None:
+    rig = Rig(options=Options(low_bandwidth=True))
+    rig.press("6")
+    paces = {watch.of: watch.hz for watch in rig.daemon.watched}
+
+    assert paces["daemon.overview"] == 0.5
+    assert paces["deliveries"] == 1.0
+    assert rig.console.overview.params == {"brief": True}
+
+
+def test_states_are_told_by_glyph_and_word() -> None:
+    for one in Rig(size=(100, 30)).console.frame(100, 30):
+        assert "ok" not in {cell.style for cell in one if not cell.text.strip()}
+    assert "|| held" in Rig().press("4")
+    assert "? approvals" in Rig(size=(80, 30)).text()
+
+
+def test_clicks_choose_screens_and_rows() -> None:
+    rig = Rig()
+    at = rig.lines()[1].index("4En")
+    rig.console.click(at, 1, again=False)
+    rig.lines()
+    rig.console.click(5, 3 + 1 + 2, again=False)
+    table = rig.console.page.table
+
+    assert table is not None
+    assert table.cursor == "2"
+
+
+def _page(name: str) -> Any:
+    rig = Rig()
+    rig.console.go(name)
+    return rig.console.page
+
+
+def test_frames_hold_cells_only() -> None:
+    for one in Rig().console.frame(80, 24):
+        assert isinstance(plain(one), str)
