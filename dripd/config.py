@@ -11,8 +11,9 @@ import os
 import re
 import socket as sockets
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 from urllib.parse import parse_qs, urlsplit
@@ -86,6 +87,8 @@ class Config:
     socket: Path
     files: tuple[Path, ...]
     shown: tuple[Shown, ...]
+    reread: Callable[[], Config] = field(compare=False, repr=False)
+    """Reads it all again, from the same files and flags. Raises as `load`."""
 
     def is_default(self, key: str) -> bool:
         """Whether nobody has said what *key* (`metrics.listen`) is to be."""
@@ -116,6 +119,7 @@ def load(
         socket=socket_path(socket, serving=True),
         files=files,
         shown=tuple(reader.shown),
+        reread=partial(load, file, dsn=dsn, socket=socket),
     )
 
 
@@ -134,6 +138,7 @@ def assemble(
     socket: Path,
     files: tuple[Path, ...],
     shown: tuple[Shown, ...],
+    reread: Callable[[], Config],
 ) -> Config:
     daemon, logging, engine = values["daemon"], values["log"], values["engine"]
     gateway = values["gateway"]
@@ -175,6 +180,7 @@ def assemble(
         socket=socket,
         files=files,
         shown=shown,
+        reread=reread,
     )
 
 

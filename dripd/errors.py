@@ -74,6 +74,13 @@ class StoreUnavailable(StoreError):
     code = "db_unavailable"
 
 
+class StoreRefused(StoreUnavailable):
+    """The server is there and does not let us in: to be put right before a start."""
+
+    exit_code = 78
+    code = "db_refused"
+
+
 class InDoubt(StoreUnavailable):
     """The connection was lost around a commit: it may or may not have happened."""
 
@@ -85,6 +92,13 @@ class SchemaMismatch(StoreError):
 
     exit_code = 78
     code = "schema_mismatch"
+
+
+class OutOfSpace(DripdError):
+    """The machine has no room left; the same may be tried again when it has."""
+
+    exit_code = 75
+    code = "disk_full"
 
 
 class WireError(DripdError):

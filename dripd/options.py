@@ -37,6 +37,8 @@ class Option:
     reference: bool = False
     secret: bool = False
     """Only a reference is taken; a value written inline is a fault."""
+    live: bool = False
+    """A running daemon takes it in when it reads its configuration again."""
 
 
 def text(default: str, doc: str, *, reference: bool = False) -> Option:
@@ -53,6 +55,11 @@ def text(default: str, doc: str, *, reference: bool = False) -> Option:
 def secret(doc: str) -> Option:
     """A reference to a secret, or nothing."""
     return replace(text("", doc, reference=True), secret=True)
+
+
+def live(option: Option) -> Option:
+    """*option*, taken in by a running daemon too."""
+    return replace(option, live=True)
 
 
 def place(default: str, doc: str) -> Option:
@@ -165,17 +172,19 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         "dsn": text("", "the database; empty: an embedded one", reference=True),
     },
     "admin.roles": {
-        "viewer": words(Roster().viewer, "users and @groups who may look"),
-        "member": words(Roster().member, "users and @groups who may act on what they own"),
-        "admin": words(Roster().admin, "users and @groups who may do everything"),
+        "viewer": live(words(Roster().viewer, "users and @groups who may look")),
+        "member": live(
+            words(Roster().member, "users and @groups who may act on what they own")
+        ),
+        "admin": live(words(Roster().admin, "users and @groups who may do everything")),
     },
     "daemon": {
         "env": text("", "the deployment's name, shown to operators, such as prod-eu"),
         "node": text("", "this daemon's name; empty: the host's"),
-        "drain_timeout": duration(25_000, 0, 600_000, "how long in-flight work may end"),
+        "drain_timeout": live(duration(25_000, 0, 600_000, "how long in-flight work may end")),
     },
     "log": {
-        "level": word("info", tuple(LEVELS), "what is written"),
+        "level": live(word("info", tuple(LEVELS), "what is written")),
         "format": word("auto", ("auto", "json", "console"), "auto: console on a terminal"),
     },
     "gateway": {
@@ -196,33 +205,44 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),
     },
     "engine": {
-        "horizon": duration(
-            ENGINE.horizon_ms, 1_000, 3_600_000, "how far ahead the wheel is loaded"
-        ),
-        "keys": number(
-            ENGINE.keys, 1_000, 10_000_000, "keys in memory up to which lanes are filled"
-        ),
-        "batch": number(ENGINE.batch, 1, 5_000, "most steps of one lease or record"),
-        "in_flight": number(ENGINE.in_flight, 1, 100_000, "most leased and unanswered steps"),
-        "lease_ahead": duration(
-            ENGINE.lease_ahead_ms, 0, 1_000, "how long before its due a step is leased"
-        ),
-        "coalesce": duration(
-            ENGINE.coalesce_ms, 0, 1_000, "how long a quiet lease waits for company"
-        ),
-        "poll": duration(ENGINE.poll_ms, 10, 60_000, "how often new work is looked for"),
-        "relearn": duration(
-            ENGINE.relearn_ms, 1_000, 3_600_000, "within what time each account is read anew"
-        ),
-        "admit_batch": number(
-            ENGINE.admit_batch, 1, 10_000, "most requests decided in one transaction"
-        ),
-        "send_timeout": duration(
-            ENGINE.send_timeout_ms, 1_000, 600_000, "most time one call of a channel may take"
-        ),
-        "retention_days": number(
-            ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"
-        ),
+        name: live(option)
+        for name, option in {
+            "horizon": duration(
+                ENGINE.horizon_ms, 1_000, 3_600_000, "how far ahead the wheel is loaded"
+            ),
+            "keys": number(
+                ENGINE.keys, 1_000, 10_000_000, "keys in memory up to which lanes are filled"
+            ),
+            "batch": number(ENGINE.batch, 1, 5_000, "most steps of one lease or record"),
+            "in_flight": number(
+                ENGINE.in_flight, 1, 100_000, "most leased and unanswered steps"
+            ),
+            "lease_ahead": duration(
+                ENGINE.lease_ahead_ms, 0, 1_000, "how long before its due a step is leased"
+            ),
+            "coalesce": duration(
+                ENGINE.coalesce_ms, 0, 1_000, "how long a quiet lease waits for company"
+            ),
+            "poll": duration(ENGINE.poll_ms, 10, 60_000, "how often new work is looked for"),
+            "relearn": duration(
+                ENGINE.relearn_ms,
+                1_000,
+                3_600_000,
+                "within what time each account is read anew",
+            ),
+            "admit_batch": number(
+                ENGINE.admit_batch, 1, 10_000, "most requests decided in one transaction"
+            ),
+            "send_timeout": duration(
+                ENGINE.send_timeout_ms,
+                1_000,
+                600_000,
+                "most time one call of a channel may take",
+            ),
+            "retention_days": number(
+                ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"
+            ),
+        }.items()
     },
 }
 """Every section with fixed keys; `[provider.NAME]` has `PROVIDER` and its kind's own."""
@@ -242,6 +262,13 @@ PROVIDER: Final[Mapping[str, Option]] = {
 }
 
 
+def is_live(key: str) -> bool:
+    """Whether a change of *key* (`engine.batch`) needs no restart."""
+    section, _, name = key.rpartition(".")
+    option = SECTIONS.get(section, {}).get(name)
+    return option is not None and option.live
+
+
 def near(found: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing where no known word is near *found*."""
     close = difflib.get_close_matches(found, list(known), 1)
@@ -259,7 +286,12 @@ def schema() -> dict[str, object]:
 
 
 def table_schema(options: Mapping[str, Option]) -> dict[str, object]:
-    return closed({k: {**o.schema, "description": o.doc} for k, o in options.items()})
+    return closed({k: {**o.schema, "description": described(o)} for k, o in options.items()})
+
+
+def described(option: Option) -> str:
+    """What it is for, and whether a reload is enough for it."""
+    return f"{option.doc} (reloadable)" if option.live else option.doc
 
 
 def closed(properties: Mapping[str, object]) -> dict[str, object]:

@@ -131,6 +131,7 @@ DEPLOYMENT: Final = (
     reading("daemon.ready"),
     reading("daemon.whoami", p.InAccount),
     reading("logs.tail", p.LogsTail),
+    changing("config.reload", p.Params, Role.ADMIN, dry_run=False),
     changing("logs.level", p.LogsLevel, Role.ADMIN),
     changing("node.drain", p.NodeKey, Role.ADMIN),
     changing("node.undrain", p.NodeKey, Role.ADMIN),

@@ -33,6 +33,7 @@ HOW_TO_START: Final = (
 FAREWELLS: Final[Mapping[str, type[DripdError]]] = {
     "denied": NotPermitted,
     "busy": Busy,
+    "role_changed": NotPermitted,
     "proto": PeerWireError,
 }
 """What the daemon's `bye` means to us; any other reason is `Unreachable`."""

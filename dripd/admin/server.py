@@ -103,7 +103,10 @@ async def admit(
         present[peer.uid] += 1
         house.metrics["dripd_admin_connections"].set(present.total())
         try:
-            await charged(Session(stream, peer, house).run(), house.charge)
+            await charged(
+                Session(stream, peer, house, partial(identity, stream.socket)).run(),
+                house.charge,
+            )
         finally:
             present[peer.uid] -= 1
             house.metrics["dripd_admin_connections"].set(present.total())

@@ -10,7 +10,7 @@ a handler raises leaves this file: it becomes an answer, and an error in the log
 from __future__ import annotations
 
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -88,10 +88,17 @@ class House:
 
 
 class Session:
-    """One connection of somebody who has a role."""
+    """One connection of somebody who has a role; `identify` says who that is by now."""
 
-    def __init__(self, stream: trio.abc.Stream, peer: Peer, house: House) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        peer: Peer,
+        house: House,
+        identify: Callable[[], Peer] | None = None,
+    ) -> None:
         self._stream = stream
+        self._identify = identify
         self._peer = peer
         self._house = house
         self._decoder = wire.Decoder()
@@ -146,6 +153,10 @@ class Session:
     async def _ping(self) -> None:
         while True:
             await trio.sleep(PING_SECONDS)  # noqa: TID251 - the protocol's own period
+            role = self._peer.role if self._identify is None else self._identify().role
+            if role is not self._peer.role:
+                await self._bye("role_changed", f"your role is {role} now; connect again")
+                return
             await self._send(wire.Notice(method="ping", params={}))
 
     async def _read(self, nursery: trio.Nursery) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dripd.cli.asking import Ask, changing
 from dripd.cli.output import print_items, print_json
 from dripd.config import load
 from dripd.options import schema
@@ -46,6 +47,13 @@ def show(file: Path | None, *, as_json: bool) -> int:
     else:
         print_items(items)
     return 0
+
+
+@config.command("reload")
+@changing
+def reload(ask: Ask) -> int:
+    """Let the running daemon read its configuration again, and say what needs a restart."""
+    return ask.show("config.reload")
 
 
 @config.command("schema")

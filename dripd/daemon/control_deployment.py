@@ -43,6 +43,7 @@ class DeploymentControl:
             "daemon.status": self.status,
             "daemon.ready": self.ready,
             "daemon.whoami": self.whoami,
+            "config.reload": self.reload,
             "logs.tail": self.tail,
             "logs.level": self.level,
             "node.list": self.nodes,
@@ -90,6 +91,11 @@ class DeploymentControl:
             "as_name": call.as_name,
             "operator": operator,
         }
+
+    async def reload(self, call: Call, _args: p.Params) -> Result:
+        """Read the configuration again, and say what took effect and what needs a restart."""
+        await self._room.perform(_note_reload, call)
+        return dict(self._room.hooks.reload())
 
     async def tail(self, _call: Call, args: p.LogsTail) -> Result:
         """The daemon's own last lines; `next` is where the next call goes on, at the end too."""
@@ -140,6 +146,10 @@ class DeploymentControl:
 def _kept(name: str, broken: list[str], hint: str) -> Result:
     shown = ", ".join(broken[:20]) or "kept"
     return {"name": name, "ok": not broken, "detail": shown, "hint": hint if broken else ""}
+
+
+async def _note_reload(_conn: Conn, _call: Call) -> Deed:
+    return Deed(result={}, target="config")
 
 
 async def _turn_log(_conn: Conn, _call: Call, before: str, wanted: str) -> Deed:

@@ -60,6 +60,7 @@ class Hooks:
     figures: Callable[[], Mapping[str, object]]
     kick: Callable[[], None]
     trace: Callable[[], Mapping[str, object]]
+    reload: Callable[[], Mapping[str, object]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]

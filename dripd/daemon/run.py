@@ -8,8 +8,6 @@ knows Postgres or sockets but through what is built here.
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,6 +16,7 @@ from types import MappingProxyType
 import trio
 
 from dripd.admin import catalogue
+from dripd.admin.roles import Options, Peer
 from dripd.admin.server import serve as serve_admin
 from dripd.admin.session import Info
 from dripd.channels import registry
@@ -25,14 +24,17 @@ from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control, front
-from dripd.daemon.figures import SECOND_S, Figures
+from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, watch
 from dripd.daemon.health import Health, open_health, serving
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
+from dripd.daemon.pulse import observe, pulse
+from dripd.daemon.refusal import explain
+from dripd.daemon.reload import Reloader
+from dripd.daemon.signals import Ending, listen
 from dripd.daemon.tails import sources
 from dripd.daemon.trace import trace
-from dripd.daemon.vitals import FRESH_S
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.individual import send_individual, send_test
@@ -40,7 +42,7 @@ from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
 from dripd.engine.settle import move_to
-from dripd.errors import StoreError, StoreUnavailable
+from dripd.errors import StoreError
 from dripd.gateway import app as gateway
 from dripd.gateway.key import load_key
 from dripd.log import get
@@ -53,8 +55,6 @@ from dripd.store.postgres import PostgresStore
 
 FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 """Where a manual clock starts unless it is told otherwise."""
-
-BEAT_S = 2.0
 
 VIEW_PATIENCE = "2s"
 """How long the database may take for a view: what takes longer must be asked for once."""
@@ -77,9 +77,15 @@ def main(config: Config, *, manual_clock: bool, at: Instant | None) -> int:
 
     Raises `DripdError` where it cannot start.
     """
-    dsn = choose_database(config)
-    migrate.migrate(dsn)
-    trio.run(partial(serve, config, dsn, manual_clock=manual_clock, at=at))
+    try:
+        dsn = choose_database(config)
+        migrate.migrate(dsn)
+        trio.run(partial(serve, config, dsn, manual_clock=manual_clock, at=at))
+    except (OSError, BaseExceptionGroup) as error:
+        known = explain(error)
+        if known is None:
+            raise
+        raise known from error
     return 0
 
 
@@ -119,6 +125,8 @@ class Daemon:
             self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
         self.mover = trio.Lock()
         self.buried = trio.Event()
+        self.ending = Ending()
+        self.reloader = Reloader(config, health.metrics, self.apply)
 
     def state(self) -> str:
         """`starting running paused draining`; paused: every account is."""
@@ -161,15 +169,23 @@ class Daemon:
         self.vitals.state, self.vitals.drained = self.state(), self.pipe.drained
         return self.vitals.report()
 
-    def tell_manager(self) -> None:
-        """Feed systemd's watchdog: a heartbeat was tried, and the wheel has turned lately.
+    def apply(self, config: Config) -> None:
+        """Let a configuration that was read again rule, as far as it can."""
+        self.config = config
+        manual = isinstance(self.clock, ManualClock)
+        self.pipe.tuning = config.engine.without_time() if manual else config.engine
+        self.kick()
 
-        A database that is away does not stop it: a new daemon would not reach it either.
-        """
-        lag = self.figures.shown()["lag_ms"]
-        status = f"STATUS={self.state()}, {self.pipe.counters.accepted} sent, {lag} ms late"
-        if trio.current_time() - self.pipe.counters.turned_at < FRESH_S:
-            notify("WATCHDOG=1", status)
+    async def listen(self, task_status: trio.TaskStatus[None]) -> None:
+        """Obey signals."""
+        reload = self.reloader.on_signal
+        await listen(self.ending, reload=reload, trace=self.trace, task_status=task_status)
+
+    def identify(self, sock: Options) -> Peer:
+        return self.config.roster.identify(sock)
+
+    def trace(self) -> Mapping[str, object]:
+        return trace(self.pipe, self.config.daemon.node)
 
     def kick(self) -> None:
         for stage in ("look", "admit", "feed", "lease"):
@@ -197,7 +213,8 @@ class Daemon:
             ready=self.ready,
             figures=self.at_a_glance,
             kick=self.kick,
-            trace=partial(trace, self.pipe, self.config.daemon.node),
+            trace=self.trace,
+            reload=self.reloader.reload,
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,
@@ -277,12 +294,13 @@ async def _live(
     try:
         async with trio.open_nursery() as outer:
             async with trio.open_nursery() as stages:
+                await outer.start(daemon.listen)
                 await outer.start(
                     partial(
                         serve_admin,
                         config.socket,
                         methods,
-                        identity=config.roster.identify,
+                        identity=daemon.identify,
                         info=info,
                         views=views,
                         sources=sources(pipe),
@@ -296,10 +314,7 @@ async def _live(
                     stages=stages,
                     recorders=outer,
                 )
-                stages.start_soon(pulse, daemon)
-                stages.start_soon(observe, daemon)
-                stages.start_soon(watch, daemon.vitals, pipe, store, daemon.state)
-                stages.start_soon(sample, pipe, looks)
+                start_watching(daemon, looks, stages)
                 await front.open_front(daemon, desk, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
@@ -316,32 +331,41 @@ async def _live(
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
 
 
+def start_watching(daemon: Daemon, looks: Desk, stages: trio.Nursery) -> None:
+    """What is done for those who look on."""
+    stages.start_soon(pulse, daemon)
+    stages.start_soon(observe, daemon)
+    stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)
+    stages.start_soon(sample, daemon.pipe, looks)
+
+
 async def wait_for_the_end(daemon: Daemon) -> None:
-    """SIGTERM and SIGINT end it, SIGHUP refreshes what is kept in memory."""
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    """Until somebody asks that it end, or other daemons have declared it dead."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_buried, daemon, nursery.cancel_scope)
-        with trio.open_signal_receiver(*wanted) as signals:
-            async for number in signals:
-                if number != signal.SIGHUP:
-                    nursery.cancel_scope.cancel()
-                    return
-                daemon.kick()
+        for event in (daemon.ending.asked, daemon.buried):
+            nursery.start_soon(_until, event, nursery.cancel_scope)
 
 
-async def _until_buried(daemon: Daemon, scope: trio.CancelScope) -> None:
-    await daemon.buried.wait()
+async def _until(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
     scope.cancel()
 
 
 async def drain(daemon: Daemon) -> None:
-    """No new leases; what is in flight ends and is recorded, within the grace time."""
-    pipe = daemon.pipe
+    """No new leases; what is in flight ends and is recorded, within the grace time.
+
+    Told to hurry, its connections are cut: what they carried is unknown, and recorded so.
+    """
+    pipe, hurried = daemon.pipe, daemon.ending.hurried
     pipe.draining = True
     with trio.move_on_after(daemon.config.daemon.drain_timeout_ms / 1000):
-        while pipe.unsent > 0:
+        while pipe.unsent > 0 and not hurried.is_set():
             pipe.wake("done")
             await trio.sleep(0.02)  # noqa: TID251 - waits for senders that poll their provider
+    if hurried.is_set():
+        log.warning("daemon.hurried", unsent=pipe.unsent)
+        for channel in daemon.channels.values():
+            await channel.aclose()
 
 
 async def _leave(daemon: Daemon) -> None:
@@ -354,38 +378,3 @@ async def _leave(daemon: Daemon) -> None:
         await daemon.store.leave(daemon.incarnation)
     except StoreError as error:
         log.warning("store.lost", reason=error.code)
-
-
-async def observe(daemon: Daemon) -> None:
-    """The daemon's own figures, once a second of real time."""
-    while True:
-        daemon.figures.sample()
-        await trio.sleep(SECOND_S)  # noqa: TID251 - a rate is something a second
-
-
-async def pulse(daemon: Daemon) -> None:
-    """The heartbeat in real time, and one line of log a minute of work."""
-    before = 0
-    while True:
-        try:
-            alive = await daemon.store.beat(
-                daemon.incarnation,
-                len(daemon.pipe.owned),
-                str(daemon.status()["state"]),
-                daemon.figures.shown(),
-            )
-        except StoreUnavailable as error:
-            log.warning("store.lost", reason=error.code)
-            alive, daemon.vitals.db_error = True, error.message
-        else:
-            daemon.vitals.beaten_at, daemon.vitals.db_error = time.monotonic(), ""
-        daemon.tell_manager()
-        if not alive:
-            log.error("daemon.buried", incarnation=daemon.incarnation)
-            daemon.buried.set()
-            return
-        accepted = daemon.pipe.counters.accepted
-        if accepted != before:
-            log.info("pulse", accepted=accepted, unsent=daemon.pipe.unsent)
-            before = accepted
-        await trio.sleep(BEAT_S)  # noqa: TID251 - the heartbeat

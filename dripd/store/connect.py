@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 
 from dripd.clock import FAR_FUTURE, Instant
-from dripd.errors import InDoubt, SchemaMismatch, StoreError, StoreUnavailable
+from dripd.errors import InDoubt, SchemaMismatch, StoreError, StoreRefused, StoreUnavailable
 
 PG_EPOCH_MS = 946_684_800_000
 """2000-01-01 in milliseconds since 1970: where Postgres counts from."""
@@ -139,9 +139,16 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(error, committing=committing) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise StoreRefused(
+            f"the DSN cannot be used: {error}", hint="postgresql://USER@HOST:PORT/DATABASE"
+        ) from error
     except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
         lost = InDoubt if committing else StoreUnavailable
-        raise lost(f"the database does not answer: {error or type(error).__name__}") from error
+        raise lost(
+            f"the database does not answer: {error or type(error).__name__}",
+            hint="is the server running, and is the DSN its own? `dripd db url` shows it",
+        ) from error
 
 
 AWAY = ("08", "57", "53", "25006", "40", "55P03")
@@ -155,7 +162,7 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
             f"the schema does not fit: {error}", hint="run `dripd db migrate`"
         )
     if state in {"3D000", "28000", "28P01", "42501"}:
-        return StoreUnavailable(
+        return StoreRefused(
             f"the database refuses us: {error}", hint="check the DSN and the role"
         )
     if state.startswith(AWAY):

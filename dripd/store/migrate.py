@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
-from dripd.errors import SchemaMismatch
+from dripd.errors import SchemaMismatch, StoreRefused
 from dripd.store.connect import Conn, translated
 from dripd.store.statements import sql_root
 
@@ -90,7 +92,9 @@ async def _connect(dsn: str) -> Conn:
 async def _migrate(dsn: str) -> list[str]:
     conn = await _connect(dsn)
     try:
-        async with translated():
+        if not await _pending(conn):
+            return []
+        async with _as_owner(conn), translated():
             await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
             await conn.execute(
                 "CREATE SCHEMA IF NOT EXISTS dripd;"
@@ -102,6 +106,28 @@ async def _migrate(dsn: str) -> list[str]:
             return [await _apply(conn, one) for one in migrations() if one.number > applied]
     finally:
         await conn.close()
+
+
+async def _pending(conn: Conn) -> bool:
+    """Whether anything is to be done; a role that may not migrate can start where nothing is."""
+    async with translated():
+        if not await conn.fetchval("SELECT to_regclass('dripd.migration') IS NOT NULL"):
+            return True
+        applied = await _applied(conn)
+    _refuse_newer(applied)
+    return applied < migrations()[-1].number
+
+
+@asynccontextmanager
+async def _as_owner(conn: Conn) -> AsyncIterator[None]:
+    try:
+        yield
+    except StoreRefused as error:
+        role = await conn.fetchval("SELECT current_user")
+        raise SchemaMismatch(
+            f"the schema lacks migrations, and the role {role} may not make them",
+            hint="dripd db migrate --dsn DSN, as the owner of the database",
+        ) from error
 
 
 async def _applied(conn: Conn) -> int:

@@ -311,6 +311,7 @@ LINES = [
         {"level": "warning", "event": "admin", "after": 3, "limit": 100},
     ),
     ("logs level debug", "logs.level", {"level": "debug"}),
+    ("config reload", "config.reload", {}),
     ("node list", "node.list", {}),
     ("node drain n1", "node.drain", {"node": "n1"}),
     ("node undrain n1", "node.undrain", {"node": "n1"}),

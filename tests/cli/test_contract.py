@@ -180,6 +180,7 @@ ROWS: list[Row] = [
     ("pause --all --yes --reason test", 0, "changed"),
     ("resume --all", 0, "changed"),
     ("contact erase c2 --yes", 0, "changed"),
+    ("config reload", 0, "changed generation in_force needs_restart"),
     ("logs level", 0, "level"),
     ("logs level debug", 0, "level before changed"),
     ("logs level info", 0, "level before changed"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.stories.world import World
 
@@ -86,3 +90,29 @@ def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> Non
     until(lambda: page(world, "/readyz")[0] == 200)
     (admin,) = re.findall(r"(?m)^dripd_admin_seconds_total (\S+)", text)
     assert 0 < float(admin) < 5
+
+
+def test_hangup_reloads_and_a_bad_file_changes_nothing(pg_dsn: str) -> None:
+    with TemporaryDirectory(prefix="dripd-") as folder:
+        file = Path(folder) / "dripd.toml"
+        file.write_text("[engine]\nbatch = 100\n")
+        os.environ["DRIPD_CONFIG"] = str(file)
+        try:
+            world = World(pg_dsn, Path(folder))
+            with world:
+                assert world.process is not None
+                file.write_text('[engine]\nbatch = 200\n[daemon]\nnode = "other"\n')
+                world.process.send_signal(signal.SIGHUP)
+                until(lambda: "config.waiting" in world.log())
+                assert '"in_force":["engine.batch"]' in world.log()
+                assert '"needs_restart":["daemon.node"]' in world.log()
+
+                file.write_text("[engine]\nbatch = nonsense\n")
+                world.process.send_signal(signal.SIGHUP)
+                until(lambda: "config.refused" in world.log())
+                assert world.call("daemon.status")["state"] == "running"
+
+                world.process.send_signal(signal.SIGUSR2)
+                until(lambda: "daemon.traced" in world.log())
+        finally:
+            del os.environ["DRIPD_CONFIG"]

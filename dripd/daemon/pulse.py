@@ -1,0 +1,84 @@
+"""Is the daemon alive? Its heartbeat in SQL and for systemd, and its own figures."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Protocol
+
+import trio
+
+from dripd.daemon.figures import Figures
+from dripd.daemon.notify import notify
+from dripd.daemon.vitals import FRESH_S, Vitals
+from dripd.engine.pipeline import Pipeline
+from dripd.errors import StoreUnavailable
+from dripd.log import get
+from dripd.store.postgres import PostgresStore
+
+BEAT_S: Final = 2.0
+SECOND_S: Final = 1.0
+
+log = get("daemon")
+
+
+class Living(Protocol):
+    """The daemon, as its heartbeat needs it."""
+
+    pipe: Pipeline
+    store: PostgresStore
+    figures: Figures
+    vitals: Vitals
+    incarnation: int
+    buried: trio.Event
+
+    def state(self) -> str: ...
+
+
+async def pulse(daemon: Living) -> None:
+    """The heartbeat in real time, and one line of log a minute of work."""
+    before = 0
+    while True:
+        alive = await beat(daemon)
+        tell_manager(daemon)
+        if not alive:
+            log.error("daemon.buried", incarnation=daemon.incarnation)
+            daemon.buried.set()
+            return
+        accepted = daemon.pipe.counters.accepted
+        if accepted != before:
+            log.info("pulse", accepted=accepted, unsent=daemon.pipe.unsent)
+            before = accepted
+        await trio.sleep(BEAT_S)  # noqa: TID251 - the heartbeat
+
+
+async def beat(daemon: Living) -> bool:
+    """One heartbeat; False: others have declared this daemon dead."""
+    try:
+        alive = await daemon.store.beat(
+            daemon.incarnation, len(daemon.pipe.owned), daemon.state(), daemon.figures.shown()
+        )
+    except StoreUnavailable as error:
+        log.warning("store.lost", reason=error.code)
+        daemon.vitals.db_error = error.message
+        return True
+    daemon.vitals.beaten_at, daemon.vitals.db_error = time.monotonic(), ""
+    return alive
+
+
+def tell_manager(daemon: Living) -> None:
+    """Feed systemd's watchdog: a heartbeat was tried, and the wheel has turned lately.
+
+    A database that is away does not stop it: a new daemon would not reach it either.
+    """
+    counters = daemon.pipe.counters
+    lag = daemon.figures.shown()["lag_ms"]
+    if trio.current_time() - counters.turned_at < FRESH_S:
+        status = f"STATUS={daemon.state()}, {counters.accepted} sent, {lag} ms late"
+        notify("WATCHDOG=1", status)
+
+
+async def observe(daemon: Living) -> None:
+    """The daemon's own figures, once a second of real time."""
+    while True:
+        daemon.figures.sample()
+        await trio.sleep(SECOND_S)  # noqa: TID251 - a rate is something a second
