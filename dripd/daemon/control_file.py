@@ -10,21 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+import trio
+
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.campaigns.definition import Definition, Policy
 from dripd.campaigns.parse import load_documents, read
 from dripd.campaigns.validate import Known, Report, check
+from dripd.campaigns.version import Version
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_room import Room, away, zone_names
 from dripd.errors import BadRequest, Conflict, DefinitionError, Fault
 from dripd.store.desk_campaign import Turn, turn_campaign
-from dripd.store.desk_deed import Result
+from dripd.store.desk_deed import Result, Row
 from dripd.store.desk_file import (
     Outdated,
     Publication,
     Raw,
     Sides,
+    migrate_rest,
     next_draft,
     publish,
     read_known,
@@ -32,6 +36,10 @@ from dripd.store.desk_file import (
     store_drafts,
 )
 from dripd.store.desk_find import find_account
+from dripd.store.desk_migrate import Migration
+
+REST_TRIES, REST_S = 40, 0.05
+"""How often, and how far apart, runs in flight at a switch are looked at again."""
 
 TRIES = 5
 """Drafts that may be replaced under us before we say so."""
@@ -116,11 +124,10 @@ class FileControl:
 
     async def publish(self, call: Call, args: p.CampaignPublish) -> Result:
         """Make the draft the next version. Raises `DefinitionError`, `Conflict`."""
-        if args.inflight == "migrate" or args.map:
+        if args.map and args.inflight not in {None, "migrate"}:
             raise BadRequest(
-                "this version cannot migrate live runs yet", code="unknown_option",
-                path="inflight", hint="--inflight pin or terminate",
-            )  # fmt: skip
+                "a map is for runs that migrate", path="map", hint="--inflight migrate"
+            )
         return await self._publish(call, args, activate=False)
 
     async def activate(self, call: Call, args: p.CampaignKey) -> Result:
@@ -155,9 +162,12 @@ class FileControl:
                 return _nothing(sides)
             plan = await self._publication(args, sides, activate=activate)
             try:
-                return await self._room.perform(publish, call, plan)
+                result = await self._room.perform(publish, call, plan)
             except Outdated:
                 continue
+            if plan.migration is not None and not call.dry_run:
+                await self._migrate_rest(plan, result)
+            return result
         raise Conflict("the draft keeps being replaced", hint="publish when others have done")
 
     async def _publication(
@@ -171,22 +181,33 @@ class FileControl:
                 f"campaign {args.key!r} is not fit to run", faults=report.faults
             )
         policy = definition.policy if sides.live is None else await self.policy(sides.live)
-        mode = args.inflight or policy.edit_inflight
-        if mode == "migrate" and sides.n_live:
-            raise BadRequest(
-                "this version cannot migrate live runs yet", code="unknown_option",
-                path="inflight", hint="--inflight pin or terminate",
-            )  # fmt: skip
+        mode = args.inflight or ("migrate" if args.map else policy.edit_inflight)
         return Publication(
             key=args.key,
             account=account,
             raw=draft,
             definition=definition,
-            inflight="terminate" if mode == "terminate" else "pin",
+            inflight=mode,
+            migration=_migration(row, definition, args.map) if mode == "migrate" else None,
             locked=policy.edit_active == "locked",
             activate=activate,
             warnings=shown_faults(report.warnings),
         )
+
+    async def _migrate_rest(self, plan: Publication, result: Result) -> None:
+        """Steps that were in flight at the switch: their runs follow once they are recorded.
+
+        Those that may not follow, for they would be sent something again, stay where they are.
+        """
+        for _ in range(REST_TRIES):
+            try:
+                left = await self._room.desk.run(migrate_rest, plan)
+            except Conflict as error:
+                result["warnings"] = [*cast("list[Result]", result["warnings"]), _left(error)]
+                return
+            if not left:
+                return
+            await trio.sleep(REST_S)  # noqa: TID251 - a record in flight, in real time
 
     async def _refuse_lacking(self, key: str, account: str, live: Raw) -> None:
         _, report = await self._check(live, account)
@@ -236,6 +257,31 @@ class FileControl:
             "faults": shown_faults(one.report.faults),
             "warnings": shown_faults(one.report.warnings),
         }
+
+
+def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Migration:
+    """How live runs pass to *definition*; lanes are told by a version that has no id yet."""
+    version = Version(
+        cv_id=0,
+        account_id=row["account_id"],
+        campaign_id=row["id"],
+        campaign_key=row["key"],
+        owner=row["owner"] or "",
+        definition=definition,
+    )
+    zones = zone_names()
+    return Migration(
+        definition=definition,
+        map=dict(given),
+        lane=lambda step_no, zone, flags: version.lane_key(step_no, zone, zones, flags),
+    )
+
+
+def _left(error: Conflict) -> Result:
+    """The warning about runs that stay on their version."""
+    return {
+        "code": error.code, "path": error.path, "message": error.message, "hint": error.hint
+    }  # fmt: skip
 
 
 def _nothing(sides: Sides) -> Result:

@@ -66,6 +66,7 @@ async def look_once(pipe: Pipeline) -> None:
         pipe.wake("feed")
     if seen.manual:
         await pipe.store.remind()
+        await pipe.store.finish_drained()
         await pipe.store.acknowledge_clock(pipe.incarnation, clock.now())
 
 

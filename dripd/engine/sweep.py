@@ -39,6 +39,7 @@ async def sweep_once(pipe: Pipeline) -> int:
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
+        await pipe.store.finish_drained()
     if not orphans:
         return 0
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})

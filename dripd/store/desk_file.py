@@ -14,12 +14,14 @@ from dripd.admin.messages import Call
 from dripd.campaigns.definition import Definition, Match
 from dripd.campaigns.enrollment import RunStatus
 from dripd.campaigns.known import Known
+from dripd.campaigns.migration import read_map
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec
 from dripd.errors import Conflict, DefinitionError, DripdError
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_find import find_account, find_campaign, lock_campaign
+from dripd.store.desk_migrate import Migration, migrate_runs
 from dripd.store.desk_pick import Picked
 from dripd.store.desk_role import refuse_stranger
 from dripd.store.desk_run import stop_rows
@@ -53,8 +55,9 @@ class Publication:
     account: str
     raw: Raw
     definition: Definition
-    inflight: Literal["pin", "terminate"]
+    inflight: Literal["pin", "terminate", "migrate"]
     locked: bool
+    migration: Migration | None = None
     activate: bool = False
     warnings: Sequence[Result] = ()
 
@@ -217,13 +220,31 @@ async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
     if sides.draft == sides.live:
         await conn.execute(sql("drop_draft"), row["account_id"], row["id"])
         return _published(plan, row, row["live_version"], 0, changed=False)
-    touched = sides.n_live if plan.inflight == "terminate" else 0
+    touched = 0 if plan.inflight == "pin" else sides.n_live
+    if plan.migration is not None:
+        keys = await conn.fetchval(sql("live_step_keys"), row["account_id"], row["id"])
+        read_map(plan.migration.map, keys, plan.definition)
     _refuse(call, plan, sides.n_live, touched)
-    version = await _switch(conn, call, plan, row)
-    if touched:
+    version, cv_id = await _switch(conn, call, plan, row)
+    if touched and plan.migration is not None:
+        await migrate_runs(conn, row, cv_id, plan.migration)
+    elif touched:
         await _terminate(conn, call, row, version, touched)
-    kind = "pin" if plan.inflight == "pin" else "terminate"
-    return _published(plan, row, version, sides.n_live, changed=True, kind=kind)
+    return _published(plan, row, version, sides.n_live, changed=True, kind=plan.inflight)
+
+
+async def migrate_rest(conn: Conn, plan: Publication) -> int:
+    """Move the runs that were in flight at the switch; how many still are.
+
+    None is moved once another version has been published. Raises `Conflict`.
+    """
+    row = await lock_campaign(conn, plan.key, plan.account)
+    definition = await conn.fetchval(
+        sql("read_definition"), row["account_id"], row["id"], row["live_version"]
+    )
+    if plan.migration is None or definition != plan.raw:
+        return 0
+    return await migrate_runs(conn, row, row["live_cv_id"], plan.migration)
 
 
 def _refuse(call: Call, plan: Publication, n_live: int, touched: int) -> None:
@@ -235,13 +256,13 @@ def _refuse(call: Call, plan: Publication, n_live: int, touched: int) -> None:
         )
     if touched and not call.yes and not call.dry_run:
         raise Conflict(
-            f"{touched} live runs would be terminated", code=f"confirm:{touched}",
+            f"{touched} live runs would {plan.inflight}", code=f"confirm:{touched}",
             hint="repeat with --yes, or --inflight pin",
         )  # fmt: skip
 
 
-async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> int:
-    """Insert the version and let the campaign point to it; its number."""
+async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> tuple[int, int]:
+    """Insert the version and let the campaign point to it; its number and its id."""
     account, definition = row["account_id"], plan.definition
     made = await conn.fetchrow(
         sql("make_version"), account, row["id"], row["key"], dict(plan.raw), call.actor
@@ -261,7 +282,7 @@ async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> int:
     await conn.execute(sql("note_campaign"), account, call.actor, "edited", detail)
     if plan.activate:
         await conn.execute(sql("note_campaign"), account, call.actor, "activated", detail)
-    return int(made["version"])
+    return int(made["version"]), int(made["id"])
 
 
 async def _replace_triggers(

@@ -360,6 +360,9 @@ class MemoryStore(Doors, Views):
     async def remind(self) -> None:
         await self._unit("remind", lambda: memory_nodes.remind(self._tables))
 
+    async def finish_drained(self) -> None:
+        await self._unit("finish_drained", lambda: memory_nodes.finish_drained(self._tables))
+
     async def start_individual(self, wish: IndividualSend) -> IndividualStart:
         return await self._unit(
             "start_individual", lambda: memory_individual.start(self._tables, wish)

@@ -7,6 +7,7 @@ from itertools import islice
 
 from dripd.clock import Instant, ManualClock
 from dripd.store.memory_directory import LAST_ID
+from dripd.store.memory_nodes import drained
 from dripd.store.memory_rows import Lane
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import WHOLE_ACCOUNT
@@ -59,6 +60,7 @@ def unsettled(tables: Tables) -> list[str]:
             for task in tables.tasks
         ),
         "due": any(_is_due(tables, lane, now) for lane in tables.lanes),
+        "drained": bool(drained(tables)),
         "nodes": any(not node.dead and node.clock_at != shown for node in tables.nodes),
     }
     return [word for word, true in holds.items() if true]

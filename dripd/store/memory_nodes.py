@@ -15,7 +15,7 @@ from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
 from dripd.store.memory_record import notify
-from dripd.store.memory_rows import Claim, Node
+from dripd.store.memory_rows import Campaign, Claim, Node
 from dripd.store.memory_tables import Tables
 
 NO_DAY = date(1970, 1, 1)
@@ -152,3 +152,19 @@ def remind(tables: Tables) -> None:
                 {"title": task.title},
                 task_id=task.id,
             )
+
+
+def drained(tables: Tables) -> list[Campaign]:
+    """Draining campaigns without a live run."""
+    alive = {tables.campaign_of_version(row.cv_id).id for row in tables.due}
+    return [one for one in tables.campaigns if one.status == "draining" and one.id not in alive]
+
+
+def finish_drained(tables: Tables) -> None:
+    """Draining campaigns whose last run has ended become inactive."""
+    for campaign in drained(tables):
+        tables.campaigns.change((campaign.account_id, campaign.id), status="inactive")
+        detail: dict[str, object] = {"campaign": campaign.key, "status": "inactive"}
+        tables.write_journal(campaign.account_id, None, None, "deactivated", detail)
+        tables.refresh_gates([campaign.account_id])
+        tables.nudge(campaign.account_id)

@@ -291,6 +291,9 @@ class PostgresStore:
         """Turn reminders whose instant has come into notifications."""
         await self._read(_execute, "remind")
 
+    async def finish_drained(self) -> None:
+        await self._read(_execute, "finish_drained")
+
     # the built-in sink
 
     async def write(self, rows: Sequence[SinkRow]) -> list[str]:

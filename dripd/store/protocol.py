@@ -391,6 +391,10 @@ class Store(Protocol):
         """Turn reminders whose instant has come into notifications."""
         ...
 
+    async def finish_drained(self) -> None:
+        """Draining campaigns whose last run has ended become inactive."""
+        ...
+
     # individual sends
     async def start_individual(self, wish: IndividualSend) -> IndividualStart:
         """Written and counted before a byte leaves."""

@@ -47,6 +47,22 @@ SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS req
         WHERE NOT EXISTS (
             SELECT FROM dripd.park AS p WHERE p.account_id = l.account_id AND p.lane IN (l.lane, -1))
     ) AS due,
+    EXISTS (
+        SELECT FROM dripd.campaign AS c
+        WHERE c.status = 'draining'
+            AND NOT EXISTS (
+                SELECT FROM dripd.lane AS l
+                CROSS JOIN LATERAL (
+                    SELECT FROM dripd.due_step AS d
+                    WHERE d.account_id = l.account_id AND d.lane = l.lane
+                    LIMIT 1
+                ) AS waiting
+                WHERE l.account_id = c.account_id AND l.campaign_id = c.id)
+            AND NOT EXISTS (
+                SELECT FROM dripd.due_step AS d
+                JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_id
+                WHERE d.account_id = c.account_id AND d.lane = -1 AND v.campaign_id = c.id)
+    ) AS drained,
     EXISTS (SELECT FROM dripd.node WHERE NOT dead AND clock_at IS DISTINCT FROM (SELECT at FROM dripd.clock)) AS nodes;
 
 -- name: next_instant :one
@@ -81,3 +97,25 @@ WITH due AS (
 )
 INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
 SELECT account_id, 'task_due', recipient, enrollment_id, id, jsonb_build_object('title', title) FROM told;
+
+-- name: finish_drained :exec
+-- A draining campaign whose last run has ended, in whatever way, is inactive.
+WITH over AS (
+    UPDATE dripd.campaign AS c SET status = 'inactive'
+    WHERE c.status = 'draining'
+        AND NOT EXISTS (
+            SELECT FROM dripd.lane AS l
+            CROSS JOIN LATERAL (
+                SELECT FROM dripd.due_step AS d
+                WHERE d.account_id = l.account_id AND d.lane = l.lane
+                LIMIT 1
+            ) AS waiting
+            WHERE l.account_id = c.account_id AND l.campaign_id = c.id)
+        AND NOT EXISTS (
+            SELECT FROM dripd.due_step AS d
+            JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_id
+            WHERE d.account_id = c.account_id AND d.lane = -1 AND v.campaign_id = c.id)
+    RETURNING c.account_id, c.key
+)
+INSERT INTO dripd.journal_log (account_id, kind, detail)
+SELECT account_id, 'deactivated', jsonb_build_object('campaign', key, 'status', 'inactive') FROM over;

@@ -222,15 +222,6 @@ async def test_pinned_runs_stay_on_their_version(pg_dsn: str) -> None:
         assert (await control.do("enroll.show", enrollment=run))["version"] == 1
 
 
-async def test_migration_is_refused_by_name(pg_dsn: str) -> None:
-    async with open_control(pg_dsn) as control:
-        await control.furnish()
-        with pytest.raises(BadRequest) as refused:
-            await control.do("campaign.publish", key="welcome", inflight="migrate")
-
-        assert refused.value.code == "unknown_option"
-
-
 async def test_plan_says_what_publish_would_do(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await published(control, ENDING, "c1")

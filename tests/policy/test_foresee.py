@@ -56,6 +56,20 @@ def test_what_would_be_held_is_foreseen_with_the_reason() -> None:
     ]
 
 
+def test_what_waits_for_an_event_is_taken_as_waiting_in_vain_and_a_task_as_done() -> None:
+    world = World()
+    version = world.add(
+        {"do": "wait_for", "on": "click", "timeout": "3d", "then": "yes", "else": "no"},
+        sms(key="yes", next="end"),
+        {"do": "task", "title": "Call", "blocking": True, "key": "no"},
+        sms(key="last", require_approval=True),
+    )
+
+    assert [(one.step_key, one.at - NOW) for one in foresee(leased(), version, world)] == [
+        ("last", 3 * DAY)
+    ]
+
+
 def test_a_run_that_would_end_owes_nothing_more() -> None:
     world = World()
     version = world.add(sms(on_no_phone="exit"), sms())

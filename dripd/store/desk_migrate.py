@@ -1,0 +1,83 @@
+"""Live runs pass to the version that is being published, in the transaction that switches.
+
+Runs that wait at one step of one version in one lane are moved by one statement. A step that
+is in flight ends in the version that it was leased in; its run is moved when it is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dripd.campaigns.definition import Definition
+from dripd.campaigns.enrollment import FLAG_VARS, HELD_LANE, LaneKey, RunStatus
+from dripd.campaigns.migration import Place, ahead, place_of
+from dripd.errors import Conflict
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Row
+from dripd.store.lanes import LaneBook
+from dripd.store.statements import sql
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """How live runs pass to *definition*: `map` leads old step keys to new ones, `lane` tells
+    the lane of a step for a contact's zone and the flags of the due step."""
+
+    definition: Definition
+    map: Mapping[str, str]
+    lane: Callable[[int, str | None, int], LaneKey]
+
+
+async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int:
+    """Move the live runs of a campaign, whose row is locked, to the version *cv_id*.
+
+    Returns how many are in flight and stay until they are asked again. Raises `Conflict`
+    `would_resend:KEY`.
+    """
+    groups = await conn.fetch(sql("group_live_runs"), row["account_id"], row["id"], cv_id)
+    for group in groups:
+        place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
+        await _refuse_resend(conn, group, place, plan.definition)
+        await _move(conn, group, place, cv_id, plan)
+    await conn.execute(sql("look_again"), [row["account_id"]])
+    return sum(group["leased"] for group in groups)
+
+
+async def _refuse_resend(conn: Conn, group: Row, place: Place, definition: Definition) -> None:
+    """What a run of *group* was sent must not lie ahead of it. Raises `Conflict`."""
+    if place.step_no is None:
+        return
+    sent = await conn.fetchval(
+        sql("find_sent_ahead"), group["account_id"], group["cv_id"], group["step_no"],
+        group["lane"], sorted(ahead(definition, place.step_no)),
+    )  # fmt: skip
+    if sent is not None:
+        at = group["keys"][group["step_no"]]
+        raise Conflict(
+            f"runs that wait at {at!r} were sent {sent!r} already, and would be again",
+            code=f"would_resend:{sent}", path="map",
+            hint=f"--map {at}=KEY with a step behind {sent!r}, or --inflight pin",
+        )  # fmt: skip
+
+
+async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migration) -> None:
+    which = (
+        group["account_id"], group["cv_id"], group["step_no"], group["lane"], group["timezone"],
+        group["flags"],
+    )  # fmt: skip
+    if place.step_no is None:
+        ended = await conn.fetch(sql("complete_migrated"), *which, RunStatus.COMPLETED)
+        await conn.execute(sql("delete_stopped"), which[0], [run["id"] for run in ended])
+        return
+    held = group["lane"] == HELD_LANE
+    if held and place.same:
+        await conn.execute(sql("migrate_held"), *which, cv_id, place.step_no)
+        return
+    flags = group["flags"] if place.same else group["flags"] & FLAG_VARS
+    wanted = (group["account_id"], plan.lane(place.step_no, group["timezone"], flags))
+    lane = (await LaneBook().resolve(conn, [wanted]))[wanted]
+    if held:
+        await conn.execute(sql("migrate_released"), *which, cv_id, place.step_no, lane)
+    else:
+        await conn.execute(sql("migrate_waiting"), *which, cv_id, place.step_no, lane, flags)

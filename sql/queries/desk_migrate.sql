@@ -1,0 +1,118 @@
+-- name: live_step_keys :one
+-- Every step key of the versions in which live runs of a campaign wait.
+--   $1 account  $2 campaign
+SELECT ARRAY(
+    SELECT DISTINCT s.key
+    FROM dripd.version_step AS s
+    JOIN dripd.campaign_version AS v ON v.account_id = s.account_id AND v.id = s.cv_id
+    WHERE v.account_id = $1::int4
+        AND v.campaign_id = $2::int4
+        AND EXISTS (SELECT FROM dripd.due_step AS d WHERE d.account_id = v.account_id AND d.cv_id = v.id)) AS keys;
+
+-- name: group_live_runs :many
+-- The live runs of a campaign that are not on a version yet, by where they wait.
+--   $1 account  $2 campaign  $3 version id that they are to be on
+SELECT d.account_id, d.cv_id, d.step_no, d.lane, d.flags, k.timezone,
+    (count(*) FILTER (WHERE d.claim_id IS NULL))::int4 AS n,
+    (count(*) FILTER (WHERE d.claim_id IS NOT NULL))::int4 AS leased,
+    ARRAY(SELECT s.key FROM dripd.version_step AS s
+        WHERE s.account_id = d.account_id AND s.cv_id = d.cv_id ORDER BY s.step_no) AS keys
+FROM dripd.due_step AS d
+JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_id
+LEFT JOIN dripd.contact AS k ON k.account_id = d.account_id AND k.id = d.contact_id
+WHERE d.account_id = $1::int4
+    AND v.campaign_id = $2::int4
+    AND d.cv_id <> $3::int4
+    AND d.attempt >= 0
+GROUP BY d.account_id, d.cv_id, d.step_no, d.lane, d.flags, k.timezone
+ORDER BY d.cv_id, d.step_no, d.lane, d.flags, k.timezone;
+
+-- name: find_sent_ahead :one
+-- A message among $5 that a run which waits there was sent, or may have been.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 step keys text[]
+SELECT s.key
+FROM dripd.due_step AS d
+JOIN dripd.step_log AS l ON l.account_id = d.account_id AND l.enrollment_id = d.enrollment_id
+JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
+WHERE d.account_id = $1::int4
+    AND d.cv_id = $2::int4
+    AND d.step_no = $3::int2
+    AND d.lane = $4::int2
+    AND l.channel > 0
+    AND l.state IN (1, 3)
+    AND s.key = ANY ($5::text[])
+LIMIT 1;
+
+-- name: migrate_waiting :exec
+-- Runs that wait pass to another version; what remained of their delay remains.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane  $10 new flags
+-- locks: due_step and run rows
+WITH moved AS (
+    UPDATE dripd.due_step AS d
+    SET cv_id = $7::int4, step_no = $8::int2, lane = $9::int2, flags = $10::int2
+    FROM dripd.contact AS k
+    WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+        AND d.claim_id IS NULL AND d.attempt >= 0
+        AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+    RETURNING d.account_id, d.enrollment_id
+)
+UPDATE dripd.run AS r
+SET cv_id = $7::int4
+FROM moved AS m
+WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
+
+-- name: migrate_held :exec
+-- Runs that are held by themselves at a step that stays: they go on being held.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step
+-- locks: due_step and run rows
+WITH moved AS (
+    UPDATE dripd.due_step AS d
+    SET cv_id = $7::int4, step_no = $8::int2
+    FROM dripd.contact AS k
+    WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+        AND d.claim_id IS NULL AND d.attempt >= 0
+        AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+    RETURNING d.account_id, d.enrollment_id
+)
+UPDATE dripd.run AS r
+SET cv_id = $7::int4
+FROM moved AS m
+WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
+
+-- name: migrate_released :exec
+-- Runs that were held at a step that is no more: what held them is no more either.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane
+-- locks: due_step and run rows
+WITH moved AS (
+    UPDATE dripd.due_step AS d
+    SET cv_id = $7::int4, step_no = $8::int2, lane = $9::int2, flags = d.flags & 1::int2, attempt = 0,
+        due_at = (SELECT dripd.now())
+    FROM dripd.contact AS k
+    WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+        AND d.claim_id IS NULL AND d.attempt >= 0
+        AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+    RETURNING d.account_id, d.enrollment_id
+)
+UPDATE dripd.run AS r
+SET cv_id = $7::int4, hold_reason = NULL, release_at = NULL
+FROM moved AS m
+WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
+
+-- name: complete_migrated :many
+-- Runs that wait at a step of which nothing is left in the new version: they have done all there is.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 status
+-- locks: run rows
+UPDATE dripd.run AS r
+SET status = $7::int2, end_reason = 'completed', ended_at = (SELECT dripd.now()), exclusive = NULL, hold_reason = NULL,
+    release_at = NULL, reentry = nullif(r.reentry, 2::int2)
+FROM dripd.due_step AS d
+JOIN dripd.contact AS k ON k.account_id = d.account_id AND k.id = d.contact_id
+WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+    AND d.claim_id IS NULL AND d.attempt >= 0
+    AND k.timezone IS NOT DISTINCT FROM $5::text
+    AND r.account_id = d.account_id AND r.id = d.enrollment_id AND r.status = 1
+RETURNING r.id;
