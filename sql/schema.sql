@@ -235,7 +235,8 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
     status text DEFAULT 'pending',
     reject_reason text,
     enrollment_id int8,
-    decided_at timestamptz
+    decided_at timestamptz,
+    entry text                       -- the sequence in which an event lets it begin
 ) PARTITION BY RANGE (inserted_at);
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
 CREATE INDEX enroll_request_pending ON dripd.enroll_request (id) WHERE status = 'pending';
@@ -431,6 +432,7 @@ CREATE TABLE dripd.run (  -- one row per run of a contact through a campaign; sh
     vars jsonb,
     paid jsonb,                      -- what each message was charged; NULL where nothing is
     frozen jsonb,                    -- its texts, under freeze: at_enroll
+    entered int4,                    -- the sequences that it has been in, as bits
     PRIMARY KEY (account_id, id),
     CONSTRAINT run_numbers_are_unique UNIQUE (account_id, contact_id, campaign_id, run_no),
     CONSTRAINT an_end_has_an_instant CHECK ((status = 1) = (ended_at IS NULL))

@@ -78,6 +78,17 @@ class MoveTo:
 
 
 @dataclass(slots=True, kw_only=True)
+class ResetRuns:
+    """Let the contact run `campaign_key` again: its runs end, `reset`, and count no more.
+
+    `own`: the campaign of the run that performs it, which goes on.
+    """
+
+    campaign_key: str
+    own: bool
+
+
+@dataclass(slots=True, kw_only=True)
 class Note:
     """A line of the journal that is not a step; `detail` holds ids, words and numbers only."""
 
@@ -94,5 +105,6 @@ Effect: TypeAlias = (
     | UpdateCompany
     | MakeTask
     | MoveTo
+    | ResetRuns
     | Note
 )

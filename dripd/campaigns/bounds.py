@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.flow import faults_of, order_of, successors
@@ -45,21 +45,21 @@ def gaps(definition: Definition, _known: Known) -> Iterator[Fault]:
     most = definition.policy.limits.max_gap_days
     if most is None:
         return
-    for index, gap in _gaps(definition.steps):
+    for index, gap in _gaps(definition):
         if gap > most * DAY:
             yield Fault(
                 code="max_gap_days",
-                path=f"steps[{index}]",
+                path=definition.step_path(index),
                 message=f"max_gap_days {-(-gap // DAY)}>{most}",
                 hint="shorten the delays since the message before it",
             )
 
 
-def _gaps(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
+def _gaps(definition: Definition) -> Iterator[tuple[int, int]]:
     """Index of each message and the longest wait since the one before it, in ms."""
-    follows = successors(steps)
-    reached: dict[int, tuple[int, int | None]] = {0: (0, None)}
-    for index in order_of(steps):
+    steps, follows = definition.steps, successors(definition.steps)
+    reached: dict[int, tuple[int, int | None]] = dict.fromkeys(definition.starts(), (0, None))
+    for index in order_of(steps, definition.starts()):
         before, last = reached[index]
         at = _earliest(steps[index], before)
         if steps[index].is_message:
@@ -178,14 +178,14 @@ def _in(window: WindowSpec, minute: int) -> bool:
 
 def unreachable(definition: Definition, _known: Known) -> Iterator[Fault]:
     steps = definition.steps
-    if any(True for _ in faults_of(steps)):
+    if any(True for _ in faults_of(definition)):
         return
-    reached = set(order_of(steps))
+    reached = set(order_of(steps, definition.starts()))
     for index, step in enumerate(steps):
         if index not in reached:
             yield Fault(
                 code="unreachable",
-                path=f"steps[{index}]",
+                path=definition.step_path(index),
                 message=f"step {step.key!r} is never reached",
                 hint="let a step go on to it, or take it out",
             )

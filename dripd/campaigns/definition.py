@@ -18,7 +18,7 @@ from dripd.scheduler.due import Delay, Timing
 __all__ = [
     "AT_ONCE", "MESSAGE_KINDS", "Case", "Content", "Definition", "Exclusivity", "ExitRule",
     "Frequency", "Limits", "Match", "MaxLateness", "Notify", "Op", "Origin", "Policy",
-    "Reentry", "SkipOrExit", "Step", "Track", "WindowSpec", "build_window",
+    "Reentry", "Sequence", "SkipOrExit", "Step", "Track", "WindowSpec", "build_window",
 ]  # fmt: skip
 
 MESSAGE_KINDS = frozenset({"email", "sms"})
@@ -312,6 +312,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """A part of a campaign with its own entry: the steps from `start` up to before `stop`.
+
+    An event that fits `on` moves a live run here, or starts one; `goal` ends a run here.
+    """
+
+    key: str
+    start: int
+    stop: int
+    on: tuple[Match, ...] = ()
+    goal: Match | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """One version of a campaign. `raw` is what `campaign_version.definition` stores.
 
@@ -338,6 +352,7 @@ class Definition:
     notify: Notify = field(default_factory=Notify)
     policy: Policy = field(default_factory=Policy)
     steps: tuple[Step, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
     templates: Mapping[str, Content] = field(default_factory=dict)
     raw: Mapping[str, object] = field(default_factory=dict)
 
@@ -347,6 +362,33 @@ class Definition:
             if step.key == key:
                 return index
         raise KeyError(key)
+
+    def step_path(self, index: int) -> str:
+        """Where the file has the step of this index."""
+        for no, sequence in enumerate(self.sequences):
+            if sequence.start <= index < sequence.stop:
+                return f"sequences[{no}].steps[{index - sequence.start}]"
+        return f"steps[{index}]"
+
+    def starts(self) -> tuple[int, ...]:
+        """The steps at which a run may begin or go on by an event."""
+        return tuple(sequence.start for sequence in self.sequences) or (0,)
+
+    def sequence_at(self, index: int) -> int:
+        """The number of the sequence in which a step stands, 0 where there are none."""
+        places = (n for n, one in enumerate(self.sequences) if one.start <= index < one.stop)
+        return next(places, 0)
+
+    def resets_itself(self, sequence: int) -> bool:
+        """Does the sequence begin by resetting this campaign?"""
+        step = self.steps[self.sequences[sequence].start]
+        own = step.campaign in {"", self.campaign}
+        return step.kind == "reset_campaign" and own and step.when is None
+
+    def entries(self) -> tuple[Match, ...]:
+        """What starts runs: the campaign's triggers, then those of its sequences."""
+        inner = (match for sequence in self.sequences for match in sequence.on)
+        return (*self.triggers, *inner)
 
     def next_index(self, index: int, to: str | None = None) -> int | None:
         """The index of the step after *index*, or None if the run ends there.

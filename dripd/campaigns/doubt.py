@@ -15,13 +15,13 @@ def after_exit(definition: Definition, _known: Known) -> Iterator[Fault]:
     """Steps behind one that ends the run by itself: a move, or leaving an attached list."""
     steps, follows = definition.steps, successors(definition.steps)
     exits: dict[int, str] = {}
-    alive = {0}
-    for index in order_of(steps):
+    alive = set(definition.starts())
+    for index in order_of(steps, definition.starts()):
         step = steps[index]
         if index not in alive:
             yield Fault(
                 code="unreachable_after_exit",
-                path=f"steps[{index}]",
+                path=definition.step_path(index),
                 message=f"step {step.key!r} is never performed: {exits[index]!r} ends the run",
                 hint=f"move it before {exits[index]!r}",
             )
@@ -36,6 +36,21 @@ def _exits(step: Step, definition: Definition) -> bool:
         return True
     leaves = step.kind == "list_remove" and definition.policy.on_list_leave == "remove"
     return leaves and not definition.attached_lists().isdisjoint(step.lists)
+
+
+def loose_resets(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """A campaign that resets itself in its course may run in circles."""
+    for index, step in enumerate(definition.steps):
+        own = step.campaign in {"", definition.campaign}
+        sequence = definition.sequence_at(index)
+        driven = definition.sequences and definition.sequences[sequence].on
+        if step.kind == "reset_campaign" and own and not driven:
+            yield Fault(
+                code="reset_not_event_driven",
+                path=definition.step_path(index),
+                message=f"step {step.key!r} resets its own campaign in the course of a run",
+                hint="put it first in a sequence that an event enters",
+            )
 
 
 def same_name(definition: Definition, known: Known) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dripd.campaigns.definition import Step
+from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.reader import suggest
 from dripd.clock import DAY
 from dripd.errors import Fault
@@ -55,7 +55,7 @@ def _successors(
     return tuple(dict.fromkeys(found))
 
 
-def order_of(steps: Sequence[Step]) -> list[int]:
+def order_of(steps: Sequence[Step], starts: Sequence[int] = (0,)) -> list[int]:
     """The steps that are reached, each before those that follow it.
 
     Where there is a cycle, the edge that closes it is left out.
@@ -63,9 +63,11 @@ def order_of(steps: Sequence[Step]) -> list[int]:
     follows = successors(steps)
     done: list[int] = []
     seen: set[int] = set()
-    stack: list[tuple[int, int]] = [(0, 0)] if steps else []
+    stack: list[tuple[int, int]] = [(start, 0) for start in starts if start < len(steps)]
     while stack:
         index, n = stack.pop()
+        if n == 0 and index in seen:
+            continue
         seen.add(index)
         ahead = next((i for i, to in enumerate(follows[index][n:], n) if to not in seen), None)
         if ahead is None:
@@ -75,15 +77,16 @@ def order_of(steps: Sequence[Step]) -> list[int]:
     return done[::-1]
 
 
-def faults_of(steps: Sequence[Step]) -> Iterator[Fault]:
+def faults_of(definition: Definition) -> Iterator[Fault]:
     """Yield a `dangling` for every target that is no step, a `cycle` for every loop."""
+    steps = definition.steps
     places = places_of(steps)
     for index, step in enumerate(steps):
         for key, target in targets(step):
             if target != "end" and target not in places:
                 yield Fault(
                     code="dangling",
-                    path=f"steps[{index}].{key}",
+                    path=f"{definition.step_path(index)}.{key}",
                     message=f"step {step.key!r} goes on to {target!r}, which is no step",
                     hint=suggest(target, (key for key in places if "[" not in key))
                     or "name a step's key, or `end`",
@@ -91,7 +94,7 @@ def faults_of(steps: Sequence[Step]) -> Iterator[Fault]:
     for index in _closing(successors(steps)):
         yield Fault(
             code="cycle",
-            path=f"steps[{index}].next",
+            path=f"{definition.step_path(index)}.next",
             message=f"step {steps[index].key!r} leads back to itself",
             hint="a run must end; let an event start the next one",
         )
@@ -118,7 +121,7 @@ def _closing(follows: Sequence[Sequence[int]]) -> Iterator[int]:
                 stack.append((to, 0))
 
 
-def moved_by_delays(steps: Sequence[Step]) -> tuple[Step, ...]:
+def moved_by_delays(steps: Sequence[Step], starts: Sequence[int] = (0,)) -> tuple[Step, ...]:
     """Under `anchor: after_start`, let each `delay` step move all that follow it.
 
     The delay step itself counts from the step before it. A day number moves by whole days,
@@ -127,7 +130,7 @@ def moved_by_delays(steps: Sequence[Step]) -> tuple[Step, ...]:
     moved = list(steps)
     shifts: dict[int, Delay] = {}
     follows = successors(steps)
-    for index in order_of(steps):
+    for index in order_of(steps, starts):
         step, shift = steps[index], shifts.get(index, Delay())
         if step.timing.anchor == "after_start":
             timing = step.timing

@@ -32,13 +32,13 @@ from dripd.scheduler.due import parse_offset
 PERFORMED = frozenset(
     {"email", "sms", "delay", "tag_add", "tag_remove", "list_add", "list_remove", "update"}
     | {"custom_task", "task", "call_task", "manual_email", "move", "end"}
-    | {"date_timer", "wait_for", "branch"}
+    | {"date_timer", "wait_for", "branch", "reset_campaign"}
 )
 """The kinds that this version can perform; any other is refused."""
 
 KINDS = PERFORMED | {
     *MANUAL_KINDS,
-    *("reset_campaign", "script", "sync", "social_follow", "notify_email", "notify_sms"),
+    *("script", "sync", "social_follow", "notify_email", "notify_sms"),
 }
 """The closed set of CONTRACT section 3."""
 
@@ -262,6 +262,7 @@ OWN: Mapping[str, Callable[[Reading], dict[str, object]]] = MappingProxyType(
         "sms": _sms,
         "update": _update,
         "move": _move,
+        "reset_campaign": _move,
         "date_timer": _date_timer,
         "wait_for": _wait_for,
         "branch": _branch,

@@ -35,4 +35,4 @@ def steps_of(definition: Definition, *kinds: str) -> Iterator[tuple[str, Step]]:
     """Path and step of every step, of *kinds* or of any kind that could be read."""
     for index, step in enumerate(definition.steps):
         if step.kind and (not kinds or step.kind in kinds):
-            yield f"steps[{index}]", step
+            yield definition.step_path(index), step

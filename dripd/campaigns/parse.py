@@ -27,7 +27,7 @@ from dripd.campaigns.settings import (
     read_window,
     zone,
 )
-from dripd.campaigns.step import read_steps
+from dripd.campaigns.step import read_flow
 from dripd.errors import DefinitionError, Fault
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 
 FIELD_TYPES = ("text", "number", "date", "datetime", "bool", "person", "multi")
 
-LATER = ("sequences", "on_click", "on_form", "request_types", "sale_types", "categories")
+LATER = ("on_click", "on_form", "request_types", "sale_types", "categories")
 """Keys that this version knows and cannot perform."""
 
 
@@ -69,9 +69,10 @@ def read(
     section = Section(document, "", faults)
     definition = _definition(section, account)
     section.finish()
-    faults.extend(faults_of(definition.steps))
+    faults.extend(faults_of(definition))
     if not faults:
-        definition = replace(definition, steps=moved_by_delays(definition.steps))
+        steps = moved_by_delays(definition.steps, definition.starts())
+        definition = replace(definition, steps=steps)
     return definition, tuple(faults)
 
 
@@ -97,7 +98,8 @@ def _definition(top: Section, account: str) -> Definition:
         top.later(name)
     definition = Definition(**as_fields(found))
     raw = {**top.values, "account": definition.account}
-    return replace(definition, steps=read_steps(top, definition), raw=raw)
+    steps, sequences = read_flow(top, definition)
+    return replace(definition, steps=steps, sequences=sequences, raw=raw)
 
 
 def _who(top: Section, account: str) -> dict[str, object]:

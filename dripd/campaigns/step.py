@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dripd.campaigns.definition import Content, Definition, MaxLateness, Step
+from dripd.campaigns.definition import Content, Definition, MaxLateness, Sequence, Step
+from dripd.campaigns.flow import goes_below
 from dripd.campaigns.kinds import KINDS, OWN, PERFORMED, Reading, nothing, read_condition
 from dripd.campaigns.reader import (
     NOT_YET,
@@ -23,28 +25,70 @@ from dripd.campaigns.reader import (
     whole,
     word,
 )
-from dripd.campaigns.settings import read_window
+from dripd.campaigns.settings import read_goal, read_triggers, read_window
 from dripd.scheduler.due import Delay, Timing
 
 MAX_DAY = 3660
 """Ten years, as the longest delay."""
 
 
-def read_steps(top: Section, campaign: Definition) -> tuple[Step, ...]:
-    """Every step of the file; *campaign* is all the rest of it, already read."""
-    found: list[Step] = []
+def read_flow(
+    top: Section, campaign: Definition
+) -> tuple[tuple[Step, ...], tuple[Sequence, ...]]:
+    """Every step of the file, and its sequences; *campaign* is all the rest, already read."""
     seen: set[str] = set()
-    for path, item in top.items("steps"):
-        step = _step(Section(item, path, top.faults), campaign)
+    if not top.given("sequences"):
+        return tuple(_steps(top, campaign, seen)), ()
+    if top.given("steps"):
+        path = top.path_of("steps")
+        top.fault("bad_value", path, "`steps` and `sequences` exclude each other", "give one")
+    steps: list[Step] = []
+    found: list[Sequence] = []
+    for path, item in top.items("sequences"):
+        inner = Section(item, path, top.faults)
+        mine = _closed(_steps(inner, campaign, seen))
+        found.append(_sequence(inner, found, len(steps), mine))
+        steps += mine
+    if not found:
+        top.fault("missing:steps", "sequences", "there are no sequences", "add at least one")
+    return tuple(steps), tuple(found)
+
+
+def _sequence(
+    section: Section, before: list[Sequence], start: int, steps: list[Step]
+) -> Sequence:
+    name = section.take("key", step_key, "")
+    if not name or name in {one.key for one in before}:
+        path = section.path_of("key") if section.given("key") else section.path
+        section.fault("bad_value", path, "a sequence has a key of its own")
+    entries = read_triggers(section, "on")
+    if before and not entries:
+        section.fault("bad_value", section.path, "only the first needs no `on`", "on: [{...}]")
+    goal = read_goal(section)
+    section.finish()
+    return Sequence(key=name, start=start, stop=start + len(steps), on=entries, goal=goal)
+
+
+def _closed(steps: list[Step]) -> list[Step]:
+    """A sequence ends with its last step: no run goes on into the one below it."""
+    if steps and goes_below(steps[-1]):
+        steps[-1] = replace(steps[-1], next="end")
+    return steps
+
+
+def _steps(section: Section, campaign: Definition, seen: set[str]) -> list[Step]:
+    found: list[Step] = []
+    for path, item in section.items("steps"):
+        step = _step(Section(item, path, section.faults), campaign)
         if step.key in seen and step.key:
             message = f"there is another step {step.key!r}"
-            top.fault("bad_value", f"{path}.key", message, "a key stays with its step for good")
+            section.fault("bad_value", f"{path}.key", message, "a key stays with its step")
         seen.add(step.key)
         found.append(step)
-    if not found and not (top.given("steps") and top.values["steps"] != []):
-        path = "steps" if top.given("steps") else ""
-        top.fault("missing:steps", path, "there are no steps", "add at least one")
-    return tuple(found)
+    if not found and not (section.given("steps") and section.values["steps"] != []):
+        path = section.path_of("steps") if section.given("steps") else section.path
+        section.fault("missing:steps", path, "there are no steps", "add at least one")
+    return found
 
 
 def _step(section: Section, campaign: Definition) -> Step:

@@ -109,6 +109,7 @@ _FAULTS = (
 
 _WARNINGS = (
     doubt.after_exit,
+    doubt.loose_resets,
     doubt.same_name,
     wording.doubtful_fields,
     wording.bare_tags,

@@ -51,6 +51,12 @@ KIND_BITS: Mapping[str, int] = {
 TASK_CLOSED = "task_closed"
 """What dripd tells itself when a task that a run waits for is closed."""
 
+RESET = "reset"
+"""What dripd tells itself when a run resets another campaign for its contact."""
+
+INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET})
+"""Kinds that concern a contact whatever anybody listens to."""
+
 ALWAYS = KIND_BITS["reply"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
 ALWAYS |= KIND_BITS["bounce"] | KIND_BITS["contact_erased"]
 """Kinds that no lease passes, whatever the version says."""
@@ -163,8 +169,10 @@ class Version:
         for rule in definition.exit_rules:
             if rule.enabled:
                 bits |= kind_bit(rule.match.kind)
-        if definition.goal is not None:
-            bits |= kind_bit(definition.goal.kind)
+        goals = (definition.goal, *(one.goal for one in definition.sequences))
+        entries = (match for one in definition.sequences for match in one.on)
+        for match in (*goals, *entries):
+            bits |= 0 if match is None else kind_bit(match.kind)
         if definition.policy.on_list_leave == "remove":
             bits |= KIND_BITS["list_removed"]
         if any(step.reset_on_interaction for step in self.steps):

@@ -31,9 +31,13 @@ def _without_steps(raw: Raw) -> Raw:
 
 
 def _by_key(raw: Raw) -> dict[str, tuple[int, Raw]]:
-    steps = raw.get("steps")
+    parts = raw.get("sequences")
+    flows = (
+        [part.get("steps") for part in parts] if isinstance(parts, list) else [raw.get("steps")]
+    )
+    steps = [step for flow in flows for step in (flow if isinstance(flow, list) else [])]
     found: dict[str, tuple[int, Raw]] = {}
-    for index, step in enumerate(steps if isinstance(steps, list) else []):
+    for index, step in enumerate(steps):
         if isinstance(step, Mapping):
             found[str(step.get("key", f"#{index}"))] = (index, step)
     return found

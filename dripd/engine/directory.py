@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from functools import cache
 from zlib import crc32
@@ -43,6 +43,7 @@ class AttachedTrigger:
     campaign_key: str
     match: Match
     after_event_id: int
+    cv_id: int | None = None
 
 
 @cache
@@ -103,9 +104,13 @@ class Account:
         self._lines: dict[int, Line] = {}
         self.senders = {(sender.channel, sender.address): sender for sender in row.senders}
         self.campaigns = {campaign.id: campaign for campaign in row.campaigns}
+        live = {campaign.id: campaign.live_cv_id for campaign in row.campaigns}
         self.triggers = [
             AttachedTrigger(
-                one.campaign_key, Match(kind=one.kind, params=one.match), one.after_event_id
+                one.campaign_key,
+                Match(kind=one.kind, params=one.match),
+                one.after_event_id,
+                live.get(one.campaign_id),
             )
             for one in row.triggers
         ]
@@ -287,7 +292,14 @@ class Directory:
 
     def triggers(self, account_id: int) -> Sequence[AttachedTrigger]:
         found = self.accounts.get(account_id)
-        return found.triggers if found is not None else ()
+        if found is None:
+            return ()
+        if not self.broken:
+            return found.triggers
+        return [
+            replace(one, cv_id=None) if one.cv_id in self.broken else one
+            for one in found.triggers
+        ]
 
     def interest(self, account_id: int) -> int:
         """The kinds of event whose contacts the inbox looks up: a bulk import of contacts that

@@ -156,7 +156,7 @@ def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
     scope, reentry = policy.exclusivity.scope, policy.reentry
     if row.live and reentry.mode == "once":
         return f"already_in:{row.campaign_key}"
-    if reentry.mode == "once" and row.unreset:
+    if reentry.mode == "once" and row.unreset and not _resets(row, version):
         return "already_ran"
     if scope != "none" and scope in row.busy:
         return "" if policy.exclusivity.on_busy == "queue" else f"already_in:{row.busy[scope]}"
@@ -172,6 +172,18 @@ def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
     return None
 
 
+def _entry(row: RequestRow, version: Version) -> int:
+    """The number of the sequence in which the run begins."""
+    keys = [one.key for one in version.definition.sequences]
+    return keys.index(row.entry) if row.entry in keys else 0
+
+
+def _resets(row: RequestRow, version: Version) -> bool:
+    """Does the run begin by resetting those before it?"""
+    definition = version.definition
+    return bool(definition.sequences) and definition.resets_itself(_entry(row, version))
+
+
 def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRooms) -> Accept:
     policy = version.definition.policy
     start = Instant(max(now, row.start_at or 0))
@@ -179,15 +191,18 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
     modes = {"once": REENTRY_ONCE, "after_end": REENTRY_AFTER_END}
     account = row.account_id or 0
     due, lane = start, LaneKey(version.campaign_id, LaneClass.INTERNAL, "", "", "account")
+    first = version.definition.starts()[_entry(row, version)]
     if version.steps:
-        lane, zone, window = step_times(rooms, version, 0, account, row.timezone)
-        due = due_of(version.steps[0].timing, start, start, zone, window)
+        lane, zone, window = step_times(rooms, version, first, account, row.timezone)
+        due = due_of(version.steps[first].timing, start, start, zone, window)
     return Accept(
         request=row,
         cv_id=version.cv_id,
         started_at=start,
         due_at=due,
         lane=lane,
+        step_no=first,
+        resets=_resets(row, version),
         end=None if version.steps else COMPLETED,
         reentry=modes.get(policy.reentry.mode),
         exclusive=None if scope == "none" else scope,

@@ -61,6 +61,8 @@ class RequestRow:
     runs_today: int = 0
     last_ended_at: Instant | None = None
     last_run_no: int = 0
+    entry: str = ""
+    """The sequence in which an event lets it begin; "" = the first."""
     duplicate_of: int | None = None
     """Enrollment of the first request with this idempotency key, 0 where that was refused."""
     prices: Mapping[str, object] = field(default_factory=dict)
@@ -89,6 +91,8 @@ class Accept:
     reentry: int | None = 1
     exclusive: str | None = None
     owner: str | None = None
+    resets: bool = False
+    """The contact's earlier runs here no longer count: they are reset first."""
     end: End | None = None
     """Where the version has no step to perform: the run ends as it begins."""
     charge: Decimal = FREE

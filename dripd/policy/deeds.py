@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dripd.campaigns.action import AddTag, AddToList, MoveTo, RemoveFromList, RemoveTag
+from dripd.campaigns.action import (
+    AddTag,
+    AddToList,
+    MoveTo,
+    RemoveFromList,
+    RemoveTag,
+    ResetRuns,
+)
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import KIND_BITS
@@ -73,6 +80,13 @@ def _move(here: Pass, step: Step, step_no: int) -> Outcome:
     return Outcome(end=End(RunStatus.REMOVED, f"moved:{step.campaign}"))
 
 
+def _reset(here: Pass, step: Step, step_no: int) -> Outcome:
+    own = here.version.campaign_key
+    key = step.campaign or own
+    here.effects.append(ResetRuns(campaign_key=key, own=key == own))
+    return NOTHING
+
+
 PERFORMERS: Mapping[str, Performer] = {
     "delay": _delay,
     "end": _end,
@@ -82,6 +96,7 @@ PERFORMERS: Mapping[str, Performer] = {
     "list_remove": _list_remove,
     "update": update,
     "move": _move,
+    "reset_campaign": _reset,
     "branch": branch,
     "wait_for": wait_for,
     "date_timer": date_timer,

@@ -10,41 +10,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from dripd.campaigns.definition import ExitRule, Match
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
-from dripd.campaigns.version import TASK_CLOSED, Version, kind_bit
+from dripd.campaigns.version import RESET, TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
+from dripd.policy.entries import InboxRooms, Trigger, enter, entry_of, requests
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
+    ForgetRuns,
     InboxEffect,
+    Later,
     MoveDue,
     Poke,
     Refuse,
     Release,
-    Request,
     RunRow,
 )
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
 from dripd.policy.waits import wakes
 from dripd.scheduler.due import Delay
-
-
-class Trigger(Protocol):
-    @property
-    def campaign_key(self) -> str: ...
-    @property
-    def match(self) -> Match: ...
-    @property
-    def after_event_id(self) -> int: ...
-
-
-class InboxRooms(Rooms, Protocol):
-    def triggers(self, account_id: int) -> Sequence[Trigger]:
-        """The triggers of the account's campaigns."""
 
 
 @dataclass(slots=True)
@@ -60,6 +47,8 @@ class _Batch:
     over: set[int] = field(default_factory=set)
     dues: dict[int, Instant] = field(default_factory=dict)
     soft: Counter[int] = field(default_factory=Counter)
+    delayed: set[int] = field(default_factory=set)
+    """Contacts of which an event stays in the queue."""
 
 
 def digest(
@@ -72,7 +61,7 @@ def digest(
     """
     by_contact: dict[int, list[RunRow]] = {}
     for run in runs:
-        by_contact.setdefault(run.contact_id, []).append(run)
+        by_contact.setdefault(run.contact_id, []).append(replace(run))
     homes = {run.enrollment_id: run.campaign_id for run in runs}
     batch = _Batch(rooms, now, by_contact, homes)
     for event in events:
@@ -81,12 +70,31 @@ def digest(
                 batch.effects += suppressions_of(event)
             batch.effects.append(Refuse(event.id, event.unresolved))
             continue
+        if _must_wait(event, batch):
+            batch.delayed.update(event.contact_ids)
+            batch.effects.append(Later(event.id))
+            continue
         batch.effects += suppressions_of(event)
         for run in concerned(event, batch.runs):
             if run.enrollment_id not in batch.over:
                 _apply(event, run, batch)
-        batch.effects += _requests(event, rooms)
+        if event.kind == RESET:
+            key = str(event.payload.get("campaign"))
+            batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
+        batch.effects += requests(event, batch.runs, batch.over, rooms)
     return batch.effects
+
+
+def _must_wait(event: EventRow, batch: _Batch) -> bool:
+    """Would the event move a run whose step is in flight, or overtake one that does?"""
+    if not batch.delayed.isdisjoint(event.contact_ids):
+        return True
+    return any(
+        run.leased
+        and run.enrollment_id not in batch.over
+        and entry_of(event, run, batch.rooms.version(run.cv_id)) is not None
+        for run in concerned(event, batch.runs)
+    )
 
 
 def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
@@ -99,6 +107,13 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     end = end_of(event, run, version, softs=softs, campaign_id=home) or _left_list(
         event, run, version, rooms
     )
+    entry = entry_of(event, run, version) if home in {None, run.campaign_id} else None
+    if entry is not None and (end is None or end.status is RunStatus.COMPLETED):
+        effect = enter(run, version, entry, batch.now, rooms)
+        batch.effects.append(effect)
+        run.step_no, run.entered, run.flags = effect.step_no, effect.entered, 0
+        batch.dues[run.enrollment_id] = effect.due_at
+        return
     if end is not None:
         batch.over.add(run.enrollment_id)
         batch.effects.append(end)
@@ -163,16 +178,30 @@ def end_of(
     """
     if event.kind == "contact_erased":
         return _end(run, RunStatus.REMOVED, "contact_erased")
+    if event.kind == RESET:
+        ours = event.payload.get("campaign") == version.campaign_key
+        return _end(run, RunStatus.TERMINATED, "reset") if ours else None
     seen = _Seen(event, version, softs, campaign_id in {None, run.campaign_id})
     for rule in version.definition.exit_rules:
         if rule.enabled and (seen.ours or rule.scope == "any") and seen.fits(rule.match):
             return _by_rule(rule, run, version)
     if event.kind in FORBIDDING and channel_of(event) in {None, *version.message_channels}:
         return _end(run, RunStatus.REMOVED, event.kind)
-    goal = version.definition.goal
-    if goal is not None and seen.ours and seen.fits(goal):
-        return _end(run, RunStatus.COMPLETED, f"goal:{goal.goal_word()}")
+    for goal in _goals(run, version):
+        if seen.ours and seen.fits(goal):
+            return _end(run, RunStatus.COMPLETED, f"goal:{goal.goal_word()}")
     return None
+
+
+def _goals(run: RunRow, version: Version) -> Iterator[Match]:
+    """The campaign's goal, and that of the sequence in which the run stands."""
+    definition = version.definition
+    if definition.goal is not None:
+        yield definition.goal
+    if definition.sequences:
+        goal = definition.sequences[definition.sequence_at(run.step_no)].goal
+        if goal is not None:
+            yield goal
 
 
 @dataclass(slots=True)
@@ -291,19 +320,6 @@ def answers(event: EventRow, run: RunRow) -> bool:
         and event.enrollment_id == run.enrollment_id
         and (run.leased or run.hold_reason in DECIDED)
     )
-
-
-def _requests(event: EventRow, rooms: InboxRooms) -> list[InboxEffect]:
-    """Triggers that the event fires; what happened before one was attached fires nothing."""
-    return [
-        Request(trigger.campaign_key, contact, f"trigger:{trigger.match.kind}")
-        for trigger in rooms.triggers(event.account_id)
-        if event.id > trigger.after_event_id
-        and trigger.match.matches(
-            event.kind, event.payload, step_key=event.step_key, lists=event.lists
-        )
-        for contact in event.contact_ids
-    ]
 
 
 def interest(triggers: Sequence[Trigger], versions: Sequence[Version]) -> int:

@@ -58,6 +58,8 @@ class RunRow:
     conversation_ref: str | None
     timezone: str | None
     flags: int = 0
+    entered: int = 0
+    """The sequences that it has been in, as bits; the present one may be left out."""
     soft_bounces: int = 0
     attrs: Mapping[str, object] = field(default_factory=dict)
     """Of the contact, read for the person whom an end is told to."""
@@ -99,6 +101,35 @@ class Poke:
 
 
 @dataclass(slots=True)
+class EnterSequence:
+    """An event moves the run into a sequence: its step is now the first one there.
+
+    `entered` are the sequences that it has been in, as bits.
+    """
+
+    enrollment_id: int
+    step_no: int
+    due_at: Instant
+    lane: LaneKey
+    entered: int
+
+
+@dataclass(slots=True)
+class ForgetRuns:
+    """The contact's ended runs in the campaign no longer count as runs."""
+
+    contact_id: int
+    campaign_key: str
+
+
+@dataclass(slots=True)
+class Later:
+    """The event stays in the queue: a step that it would move is in flight."""
+
+    event_id: int
+
+
+@dataclass(slots=True)
 class Suppress:
     channel: str
     address: str
@@ -112,6 +143,8 @@ class Request:
     campaign_key: str
     contact_id: int
     source: str
+    entry: str = ""
+    """The sequence in which the run begins; "" = the first."""
 
 
 @dataclass(slots=True)
@@ -120,4 +153,15 @@ class Refuse:
     reason: str
 
 
-InboxEffect: TypeAlias = EndRun | MoveDue | Release | Poke | Suppress | Request | Refuse
+InboxEffect: TypeAlias = (
+    EndRun
+    | MoveDue
+    | EnterSequence
+    | ForgetRuns
+    | Release
+    | Poke
+    | Suppress
+    | Request
+    | Refuse
+    | Later
+)

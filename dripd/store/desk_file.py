@@ -277,7 +277,7 @@ async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> tuple[
         definition.name, definition.goal_text or None, definition.owner or row["owner"],
         definition.board or None, plan.activate,
     )  # fmt: skip
-    await _replace_triggers(conn, row, definition.triggers, call.actor)
+    await _replace_triggers(conn, row, definition.entries(), call.actor)
     detail = {"campaign": row["key"], "version": made["version"]}
     await conn.execute(sql("note_campaign"), account, call.actor, "edited", detail)
     if plan.activate:

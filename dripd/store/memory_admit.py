@@ -9,6 +9,7 @@ from itertools import islice
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
 from dripd.clock import DAY, Instant
 from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
+from dripd.store.memory_changes import forget_runs
 from dripd.store.memory_money import charge
 from dripd.store.memory_rows import (
     Account,
@@ -132,6 +133,7 @@ def _facts(tables: Tables, request: EnrollRequest, now: Instant) -> RequestRow:
         vars_ok=request.vars is None or isinstance(request.vars, dict),
         start_at=request.start_at,
         quote_id=request.quote_id,
+        entry=request.entry or "",
     )
     if account is not None:
         _add_account_facts(tables, account, request, row, now)
@@ -245,6 +247,13 @@ def _add_history(
 
 def _begin(tables: Tables, one: Accept, now: Instant) -> int | None:
     """Insert a run; None where a unique index forbids it."""
+    if one.resets:
+        forget_runs(
+            tables,
+            one.request.account_id or 0,
+            one.request.contact_id or 0,
+            one.request.campaign_id or 0,
+        )
     run = _run_of(tables, one, now)
     tables.lane_of(run.account_id, one.lane)
     if _is_taken(tables, run):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from dripd.campaigns.enrollment import RunStatus
 from dripd.campaigns.version import TASK_CLOSED
 from dripd.clock import Instant
 from dripd.errors import StoreError
@@ -116,6 +117,15 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
             payload={"task_id": task_id},
             delivery_id=f"{task.enrollment_id}-{task.seq}",
         )
+
+
+def forget_runs(tables: Tables, account_id: int, contact_id: int, campaign_id: int) -> None:
+    """Ended runs of the contact no longer count as runs of the campaign."""
+    for key in tables.runs_of.at((account_id, contact_id)):
+        run = tables.runs[key]
+        ended = run.status is not RunStatus.LIVE
+        if run.campaign_id == campaign_id and ended and run.reset_at is None:
+            tables.runs.change(key, reset_at=tables.now(), reentry=None)
 
 
 def _told_of(contact: Contact) -> dict[str, object]:

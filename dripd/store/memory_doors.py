@@ -416,7 +416,7 @@ class Doors:
         for old in list(tables.triggers):
             if old.campaign_id == campaign.id and old.origin == "file":
                 tables.triggers.drop((old.account_id, old.id))
-        for match in definition.triggers:
+        for match in definition.entries():
             number = tables.next_id()
             row = Trigger(
                 account_id=campaign.account_id,

@@ -10,18 +10,22 @@ from typing import NamedTuple
 
 from dripd.campaigns.enrollment import (
     FLAG_POKED,
+    FLAG_VARS,
     FLAG_WAITING,
     HELD_LANE,
     DueKey,
     End,
     RunStatus,
 )
-from dripd.campaigns.version import TASK_CLOSED
+from dripd.campaigns.version import INTERNAL_KINDS
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
+    EnterSequence,
     EventRow,
+    ForgetRuns,
     InboxEffect,
+    Later,
     MoveDue,
     Poke,
     Refuse,
@@ -31,7 +35,7 @@ from dripd.policy.inbox_rows import (
     Suppress,
 )
 from dripd.store.memory_admit import new_request
-from dripd.store.memory_changes import add_suppression, change_contact
+from dripd.store.memory_changes import add_suppression, change_contact, forget_runs
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import end_run, notify
 from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
@@ -69,11 +73,14 @@ def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: in
     runs = [_run_row(tables, run) for run in _live_runs(tables, account_id, contacts)]
     runs.sort(key=lambda run: (run.lane, run.due_at, run.enrollment_id))
     effects = decide([event for event in events if not event.duplicate], runs, now)
-    done = Digested(taken=len(ids), accounts={account_id})
+    events = _leave(tables, account_id, events, effects)
+    done = Digested(taken=len(events), accounts={account_id})
     _apply(tables, account_id, effects, runs, done)
     for effect in effects:
         if isinstance(effect, Release) and effect.enrollment_id not in done.stopped:
             _release(tables, account_id, effect, done)
+        elif isinstance(effect, EnterSequence) and effect.enrollment_id not in done.stopped:
+            _enter(tables, account_id, effect, done)
         elif isinstance(effect, Poke):
             _poke(tables, account_id, effect)
     _log(tables, events, effects)
@@ -136,7 +143,7 @@ def _unresolved(
 ) -> str | None:
     if not account_id:
         return "unknown_account"
-    if not row.kind_bit and row.kind != TASK_CLOSED:
+    if not row.kind_bit and row.kind not in INTERNAL_KINDS:
         return "bad_request:kind"
     if row.kind_bit & interest and not contacts:
         return "unknown_contact"
@@ -161,7 +168,7 @@ def _enrollment_of(row: EventIn) -> int | None:
 
 def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -> Iterable[int]:
     """Whom the event concerns: by id, else delivery, else conversation, else address."""
-    wanted = row.kind_bit & interest or row.kind == TASK_CLOSED
+    wanted = row.kind_bit & interest or row.kind in INTERNAL_KINDS
     if not wanted or not account_id:
         return []
     if row.contact_id is not None:
@@ -230,6 +237,7 @@ def _run_row(tables: Tables, run: Run) -> RunRow:
         leased=step.claim_id is not None,
         hold_reason=run.hold_reason,
         flags=step.flags,
+        entered=run.entered or 0,
         conversation_ref=run.conversation_ref,
         timezone=contact.timezone if contact is not None else None,
         soft_bounces=_soft_bounces(tables, run),
@@ -271,15 +279,21 @@ def _apply(
     for move in moves.values():
         _move(tables, before.get(move.enrollment_id), move, done)
     for effect in effects:
+        if isinstance(effect, ForgetRuns):
+            campaign = tables.campaign_of(account_id, effect.campaign_key)
+            if campaign is not None:
+                forget_runs(tables, account_id, effect.contact_id, campaign.id)
+    for effect in effects:
         if isinstance(effect, Suppress):
             add_suppression(
                 tables, account_id, effect.channel, effect.address, reason=effect.reason
             )
     for effect in effects:
         if isinstance(effect, Request):
-            new_request(
+            made = new_request(
                 tables, account_id, effect.campaign_key, effect.contact_id, effect.source
             )
+            tables.requests.change(made.id, entry=effect.entry or None)
             done.requested += 1
 
 
@@ -337,6 +351,38 @@ def _release(tables: Tables, account_id: int, release: Release, done: Digested) 
     tables.due.change(key, lane=number, due_at=tables.now())
     tables.runs.change(key, hold_reason=None, release_at=None)
     done.moved.append(DueKey(account_id, number, row.due_at, row.enrollment_id, row.cv_id))
+
+
+def _leave(
+    tables: Tables, account_id: int, events: list[EventRow], effects: Sequence[InboxEffect]
+) -> list[EventRow]:
+    """Those of *events* that are processed now; the others stay, as if not seen yet."""
+    later = {one.event_id for one in effects if isinstance(one, Later)}
+    for event_id in later:
+        key = (account_id, tables.events[event_id].dedup_key or "")
+        if key in tables.seen_events:
+            tables.seen_events.drop(key)
+    return [event for event in events if event.id not in later]
+
+
+def _enter(tables: Tables, account_id: int, entry: EnterSequence, done: Digested) -> None:
+    """A run that an event moves into a sequence stands before the first step there."""
+    key = (account_id, entry.enrollment_id)
+    lane = tables.lane_of(account_id, entry.lane)
+    row = tables.due.get(key)
+    if row is not None and row.claim_id is None:
+        tables.due.change(
+            key,
+            step_no=entry.step_no,
+            due_at=entry.due_at,
+            lane=lane,
+            attempt=0,
+            flags=row.flags & FLAG_VARS,
+        )
+        done.moved.append(DueKey(account_id, lane, entry.due_at, row.enrollment_id, row.cv_id))
+        detail: dict[str, object] = {"step_no": entry.step_no}
+        tables.write_journal(account_id, row.enrollment_id, row.contact_id, "entered", detail)
+    tables.runs.change(key, entered=entry.entered, hold_reason=None, release_at=None)
 
 
 def _poke(tables: Tables, account_id: int, poke: Poke) -> None:

@@ -19,6 +19,7 @@ from dripd.campaigns.action import (
     Note,
     RemoveFromList,
     RemoveTag,
+    ResetRuns,
     UpdateCompany,
     UpdateContact,
 )
@@ -38,11 +39,13 @@ from dripd.campaigns.enrollment import (
     Next,
     RunStatus,
 )
+from dripd.campaigns.version import RESET
 from dripd.store.memory_admit import decide_requests, new_request
 from dripd.store.memory_changes import (
     add_place,
     add_tag,
     change_contact,
+    forget_runs,
     make_list,
     merged,
     remove_place,
@@ -393,6 +396,23 @@ def _write_note(tables: Tables, change: Change, effect: Note) -> None:
     )
 
 
+def _reset_runs(tables: Tables, change: Change, effect: ResetRuns) -> None:
+    """A run's own campaign at once; another one's runs end by the inbox."""
+    account_id, contact_id = _who(change)
+    if not effect.own:
+        payload = {"campaign": effect.campaign_key}
+        tables.tell(account_id, RESET, contact_id=contact_id, payload=payload)
+        return
+    own = tables.runs[account_id, change.leased.enrollment_id]
+    forget_runs(tables, account_id, contact_id, own.campaign_id)
+    tables.runs.change(
+        (account_id, own.id),
+        reset_at=tables.now(),
+        entered=None,
+        reentry=2 if own.reentry is not None and own.status is RunStatus.LIVE else None,
+    )
+
+
 WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     AddTag: _add_tag,
     RemoveTag: _remove_tag,
@@ -401,6 +421,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     UpdateContact: _update_contact,
     UpdateCompany: _update_company,
     MakeTask: _make_task,
+    ResetRuns: _reset_runs,
     Note: _write_note,
 }
 

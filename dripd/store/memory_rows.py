@@ -117,6 +117,7 @@ class EnrollRequest:
     reject_reason: str | None = None
     enrollment_id: int | None = None
     decided_at: Instant | None = None
+    entry: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,6 +216,7 @@ class Run:
     owner: str | None = None
     source: str | None = None
     conversation_ref: str | None = None
+    entered: int | None = None
     vars: dict[str, object] | None = None
     paid: dict[str, object] | None = None
     frozen: dict[str, object] | None = None

@@ -167,6 +167,7 @@ def _asked(row: Any) -> RequestRow:
         vars_ok=row["vars_type"] in {None, "object", "null"},
         start_at=row["start_at"],
         quote_id=row["quote_id"],
+        entry=row["entry"] or "",
         email=row["email"],
         phone=row["phone"],
         timezone=row["timezone"],
@@ -192,6 +193,10 @@ async def _start(
     the balance does not cover."""
     if not accepted:
         return [], {}, []
+    again = [(o.request.account_id, o.request.contact_id, o.request.campaign_id)
+             for o in accepted if o.resets]  # fmt: skip
+    if again:
+        await conn.fetch(sql("reset_pairs"), *map(list, zip(*again, strict=True)))
     ids = [row["id"] for row in await conn.fetch(sql("next_run_ids"), len(accepted))]
     columns = list(
         zip(

@@ -12,12 +12,15 @@ from typing import Any
 import orjson
 
 from dripd.campaigns.enrollment import DueKey
-from dripd.campaigns.version import TASK_CLOSED
+from dripd.campaigns.version import INTERNAL_KINDS
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     EndRun,
+    EnterSequence,
     EventRow,
+    ForgetRuns,
     InboxEffect,
+    Later,
     MoveDue,
     Poke,
     Refuse,
@@ -57,11 +60,31 @@ async def digest(
             for row in await conn.fetch(sql("lock_runs"), account_id, contacts)
         ]
     effects = decide([event for event in events if not event.duplicate], runs, now)
-    done = Digested(taken=len(ids), accounts={account_id})
+    events = await _leave(conn, account_id, rows, events, effects)
+    done = Digested(taken=len(events), accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
     lanes = await _release(conn, book, account_id, effects, done)
-    await _log(conn, account_id, events, effects)
+    lanes |= await _enter(conn, book, account_id, effects, runs, done)
+    if events:
+        await _log(conn, account_id, events, effects)
     return done, lanes
+
+
+async def _leave(
+    conn: Conn,
+    account_id: int,
+    rows: Sequence[Any],
+    events: list[EventRow],
+    effects: Sequence[InboxEffect],
+) -> list[EventRow]:
+    """Those of *events* that are processed now; the others stay, as if not seen yet."""
+    later = {one.event_id for one in effects if isinstance(one, Later)}
+    if not later:
+        return events
+    keys = [row["dedup_key"] for row in rows if row["id"] in later and row["dedup_key"]]
+    if keys:
+        await conn.execute(sql("unsee_events"), account_id, keys)
+    return [event for event in events if event.id not in later]
 
 
 async def _seen(conn: Conn, account_id: int, rows: Sequence[Any]) -> set[int]:
@@ -107,7 +130,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
 def _unresolved(row: Any, account_id: int, interest: int) -> str | None:
     if not account_id:
         return "unknown_account"
-    if not row["kind_bit"] and row["kind"] != TASK_CLOSED:
+    if not row["kind_bit"] and row["kind"] not in INTERNAL_KINDS:
         return "bad_request:kind"
     if row["kind_bit"] & interest and not row["contact_ids"]:
         return "unknown_contact"
@@ -130,6 +153,7 @@ def _run(row: Any, account_id: int) -> RunRow:
         leased=row["leased"],
         hold_reason=row["hold_reason"],
         flags=row["flags"],
+        entered=row["entered"] or 0,
         conversation_ref=row["conversation_ref"],
         timezone=row["timezone"],
         soft_bounces=row["soft_bounces"],
@@ -151,13 +175,17 @@ async def _apply(
     moves = [effect for effect in effects if isinstance(effect, MoveDue)]
     if moves:
         await _move(conn, account_id, moves, runs, done)
+    forgotten = [effect for effect in effects if isinstance(effect, ForgetRuns)]
+    if forgotten:
+        pairs = [(one.contact_id, one.campaign_key) for one in forgotten]
+        await conn.execute(sql("forget_runs"), account_id, *map(list, zip(*pairs, strict=True)))
     stops = [effect for effect in effects if isinstance(effect, Suppress)]
     if stops:
         rows = [(stop.channel, stop.address, stop.reason) for stop in stops]
         await conn.execute(sql("suppress"), account_id, *map(list, zip(*rows, strict=True)))
     requests = [effect for effect in effects if isinstance(effect, Request)]
     if requests:
-        asked = [(one.campaign_key, one.contact_id, one.source) for one in requests]
+        asked = [(o.campaign_key, o.contact_id, o.source, o.entry) for o in requests]
         await conn.execute(
             sql("request_runs"), account_id, *map(list, zip(*asked, strict=True))
         )
@@ -251,6 +279,39 @@ async def _release(
     rows = await conn.fetch(sql("release_steps"), account_id, list(free), numbers)
     await conn.execute(sql("release_runs"), account_id, [row["enrollment_id"] for row in rows])
     done.moved += [DueKey(*row) for row in rows]
+    return lanes
+
+
+async def _enter(
+    conn: Conn,
+    book: LaneBook,
+    account_id: int,
+    effects: Sequence[InboxEffect],
+    runs: Sequence[RunRow],
+    done: Digested,
+) -> dict[Wanted, int]:
+    """Runs that events move into sequences stand before the first step there."""
+    entries = {one.enrollment_id: one for one in effects if isinstance(one, EnterSequence)}
+    entries = {e: one for e, one in entries.items() if e not in done.stopped}
+    if not entries:
+        return {}
+    lanes = await book.resolve(conn, {(account_id, one.lane) for one in entries.values()})
+    moved = await conn.fetch(
+        sql("enter_sequences"),
+        account_id,
+        list(entries),
+        [one.step_no for one in entries.values()],
+        [one.due_at for one in entries.values()],
+        [lanes[account_id, one.lane] for one in entries.values()],
+        [one.entered for one in entries.values()],
+    )
+    done.moved += [DueKey(*row) for row in moved]
+    contacts = {run.enrollment_id: run.contact_id for run in runs}
+    told = [
+        (account_id, e, contacts[e], "entered", orjson.dumps({"step_no": one.step_no}).decode())
+        for e, one in entries.items()
+    ]
+    await conn.execute(sql("journal"), *map(list, zip(*told, strict=True)))
     return lanes
 
 

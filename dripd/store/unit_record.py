@@ -24,6 +24,7 @@ from dripd.campaigns.action import (
     Note,
     RemoveFromList,
     RemoveTag,
+    ResetRuns,
     UpdateCompany,
     UpdateContact,
 )
@@ -446,6 +447,25 @@ async def _write_notes(conn: Conn, pairs: Pairs) -> None:
     await conn.execute(sql("journal"), *map(list, zip(*rows, strict=True)))
 
 
+async def _reset_runs(conn: Conn, pairs: Pairs) -> None:
+    """A run's own campaign at once; another one's runs end by the inbox, which locks them."""
+    pairs = list(pairs)
+    own = [
+        (c.leased.account_id, c.leased.contact_id, c.leased.enrollment_id)
+        for c, effect in pairs
+        if effect.own
+    ]
+    if own:
+        await conn.execute(sql("reset_own_runs"), *map(list, zip(*own, strict=True)))
+    told = [
+        (c.leased.account_id, c.leased.contact_id, effect.campaign_key)
+        for c, effect in pairs
+        if not effect.own
+    ]
+    if told:
+        await conn.execute(sql("tell_resets"), *map(list, zip(*told, strict=True)))
+
+
 WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     AddTag: _add_tags,
     RemoveTag: _remove_tags,
@@ -454,6 +474,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     UpdateContact: _update_contacts,
     UpdateCompany: _update_companies,
     MakeTask: _make_tasks,
+    ResetRuns: _reset_runs,
     Note: _write_notes,
 }
 

@@ -26,7 +26,7 @@ FOR SHARE OF c;
 -- OFFSET 0: one probe a contact, also without statistics; as a plain join all of an account's may be tried
 SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status AS campaign_status,
     c.live_cv_id AS cv_id, k.id AS contact_id, q.source, q.idempotency_key, q.requested_by, q.conversation_ref,
-    q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, k.email, k.phone, k.timezone,
+    q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, q.entry, k.email, k.phone, k.timezone,
     k.owner,
     EXISTS (SELECT FROM dripd.suppression AS s
         WHERE s.address_h = hashtextextended(lower(k.email), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'email'

@@ -23,7 +23,7 @@ LIMIT $2::int4;
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     e.payload::text AS payload, e.contact_id,
-    CASE WHEN e.kind_bit & $3::int4 = 0 AND e.kind IS DISTINCT FROM 'task_closed' THEN '{}'
+    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset'), true) THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
         WHEN e.delivery_id LIKE 'i-%' THEN ARRAY(SELECT i.contact_id FROM dripd.individual_send AS i
@@ -80,7 +80,7 @@ SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS 
 --   $1 account int  $2 contacts bigint[]
 -- locks: due_step rows, in the order of their key
 SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
-    r.conversation_ref, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.claim_id IS NOT NULL AS leased,
+    r.conversation_ref, r.entered, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.claim_id IS NOT NULL AS leased,
     p.timezone, p.attrs::text AS attrs,
     (SELECT count(*) FROM dripd.event_log AS e
         WHERE e.account_id = r.account_id AND e.contact_id = r.contact_id AND e.kind = 'bounce'
@@ -120,9 +120,43 @@ ON CONFLICT DO NOTHING;
 
 -- name: request_runs :exec
 -- Triggers fired: requests like any other.
---   $1 account int  $2 campaign keys text[]  $3 contacts bigint[]  $4 sources text[]
-INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
-SELECT $1::int4, key, contact, source FROM unnest($2::text[], $3::int8[], $4::text[]) AS k (key, contact, source);
+--   $1 account int  $2 campaign keys text[]  $3 contacts bigint[]  $4 sources text[]  $5 sequences text[]
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source, entry)
+SELECT $1::int4, key, contact, source, nullif(entry, '')
+FROM unnest($2::text[], $3::int8[], $4::text[], $5::text[]) AS k (key, contact, source, entry);
+
+-- name: enter_sequences :many
+-- Events move runs into sequences: they stand before the first step there.
+--   $1 account int  $2 enrollments bigint[]  $3 steps int2[]  $4 due timestamptz[]  $5 lanes int2[]  $6 entered int[]
+WITH moved AS (
+    UPDATE dripd.due_step AS d
+    SET step_no = k.s, due_at = k.due, lane = k.l, attempt = 0, flags = d.flags & 1
+    FROM unnest($2::int8[], $3::int2[], $4::timestamptz[], $5::int2[]) AS k (e, s, due, l)
+    WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL
+    RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id
+), told AS (
+    UPDATE dripd.run AS r
+    SET entered = k.entered, hold_reason = NULL, release_at = NULL
+    FROM unnest($2::int8[], $6::int4[]) AS k (e, entered)
+    WHERE r.account_id = $1::int4 AND r.id = k.e
+)
+SELECT account_id, lane, due_at, enrollment_id, cv_id FROM moved;
+
+-- name: forget_runs :exec
+-- Ended runs of contacts no longer count as runs of a campaign.
+--   $1 account int  $2 contacts bigint[]  $3 campaign keys text[]
+UPDATE dripd.run AS r
+SET reset_at = (SELECT dripd.now()), reentry = NULL
+FROM unnest($2::int8[], $3::text[]) AS k (contact, key)
+JOIN dripd.campaign AS c ON c.account_id = $1::int4 AND c.key = k.key
+WHERE r.account_id = $1::int4 AND r.contact_id = k.contact AND r.campaign_id = c.id
+    AND r.status > 1 AND r.reset_at IS NULL;
+
+-- name: unsee_events :exec
+-- Events that stay in the queue have not been seen yet.
+--   $1 account int  $2 keys text[]
+DELETE FROM dripd.event_seen
+WHERE account_id = $1::int4 AND dedup_h IN (SELECT hashtextextended(key, 0) FROM unnest($2::text[]) AS key);
 
 -- name: notify_ended :exec
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 recipients text[]  $4 payloads text[]

@@ -200,6 +200,24 @@ WITH made AS (
 )
 SELECT id FROM made;
 
+-- name: reset_own_runs :exec
+-- Runs that reset their own campaign go on; neither they nor those before them count as runs any more.
+--   $1 accounts int[]  $2 contacts bigint[]  $3 enrollments bigint[]
+UPDATE dripd.run AS r
+SET reset_at = (SELECT dripd.now()), entered = NULL,
+    reentry = CASE WHEN r.id = k.e AND r.status = 1 AND r.reentry IS NOT NULL THEN 2::int2 END
+FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS k (a, contact, e)
+JOIN dripd.run AS own ON own.account_id = k.a AND own.id = k.e
+WHERE r.account_id = k.a AND r.contact_id = k.contact AND r.campaign_id = own.campaign_id
+    AND (r.id = k.e OR r.status > 1 AND r.reset_at IS NULL);
+
+-- name: tell_resets :exec
+-- Resets of other campaigns: the inbox ends what runs there.
+--   $1 accounts int[]  $2 contacts bigint[]  $3 campaign keys text[]
+INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
+SELECT a, contact, 'reset', jsonb_build_object('campaign', key)
+FROM unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, contact, key);
+
 -- name: journal :exec
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 kinds text[]  $5 details text[]
 INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)

@@ -1,0 +1,111 @@
+"""Where does an event let a run begin, or go on? Triggers, and the sequences of a campaign.
+
+An entry event moves the contact's live run into its sequence, once a run, and starts a run
+where there is none. A run whose step is in flight is not moved: the event waits in the queue
+until the step is recorded, and so do later ones of the contact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from dripd.campaigns.definition import Match
+from dripd.campaigns.version import Version
+from dripd.clock import Instant
+from dripd.policy.inbox_rows import EnterSequence, EventRow, Request, RunRow
+from dripd.policy.rooms import Rooms, due_of, step_times
+
+
+class Trigger(Protocol):
+    @property
+    def campaign_key(self) -> str: ...
+    @property
+    def match(self) -> Match: ...
+    @property
+    def after_event_id(self) -> int: ...
+    @property
+    def cv_id(self) -> int | None:
+        """The live version of its campaign, if it has one that can be read."""
+
+
+class InboxRooms(Rooms, Protocol):
+    def triggers(self, account_id: int) -> Sequence[Trigger]:
+        """The triggers of the account's campaigns."""
+
+
+def entered_by(event: EventRow, version: Version) -> int | None:
+    """The number of the sequence that *event* enters, the first where several fit."""
+    for number, sequence in enumerate(version.definition.sequences):
+        if any(fits(event, match) for match in sequence.on):
+            return number
+    return None
+
+
+def fits(event: EventRow, match: Match) -> bool:
+    """Does *match* want the event, whatever campaign it concerns?"""
+    return match.matches(event.kind, event.payload, step_key=event.step_key, lists=event.lists)
+
+
+def entry_of(event: EventRow, run: RunRow, version: Version) -> int | None:
+    """The sequence into which the event moves the run; one that it has been in is no more."""
+    number = entered_by(event, version)
+    if number is None or been_in(run, version) & 1 << number:
+        return None
+    return number
+
+
+def been_in(run: RunRow, version: Version) -> int:
+    """The sequences that the run has been in, as bits."""
+    return run.entered | 1 << version.definition.sequence_at(run.step_no)
+
+
+def enter(
+    run: RunRow, version: Version, number: int, now: Instant, rooms: Rooms
+) -> EnterSequence:
+    """The run stands before the first step of the sequence, whose delay counts from *now*."""
+    first = version.definition.sequences[number].start
+    lane, zone, window = step_times(rooms, version, first, run.account_id, run.timezone)
+    due = due_of(version.steps[first].timing, now, run.started_at, zone, window)
+    entered = been_in(run, version) | 1 << number
+    return EnterSequence(run.enrollment_id, first, due, lane, entered)
+
+
+def requests(
+    event: EventRow,
+    runs: Mapping[int, list[RunRow]],
+    over: set[int],
+    rooms: InboxRooms,
+) -> Iterator[Request]:
+    """Triggers that the event fires; what happened before one was attached fires nothing.
+
+    *runs* are the live runs by contact, *over* those that have ended since they were read.
+    """
+    for trigger in rooms.triggers(event.account_id):
+        if event.id <= trigger.after_event_id or not fits(event, trigger.match):
+            continue
+        entry = _entry_key(event, trigger, rooms)
+        for contact in event.contact_ids:
+            if entry and _is_inside(trigger, runs.get(contact, ()), over, rooms):
+                continue
+            source = f"trigger:{trigger.match.kind}"
+            yield Request(trigger.campaign_key, contact, source, entry)
+
+
+def _entry_key(event: EventRow, trigger: Trigger, rooms: InboxRooms) -> str:
+    if trigger.cv_id is None:
+        return ""
+    version = rooms.version(trigger.cv_id)
+    number = entered_by(event, version)
+    return "" if number is None else version.definition.sequences[number].key
+
+
+def _is_inside(
+    trigger: Trigger, runs: Sequence[RunRow], over: set[int], rooms: InboxRooms
+) -> bool:
+    """Does the contact have a live run of the campaign, which the event moves instead?"""
+    return any(
+        run.enrollment_id not in over
+        and rooms.version(run.cv_id).campaign_key == trigger.campaign_key
+        for run in runs
+    )
