@@ -246,6 +246,17 @@ class CampaignQuote(CampaignKey, frozen=True, kw_only=True):
     contact: Key
 
 
+class LibraryItem(Params, frozen=True, kw_only=True):
+    item: Key
+
+
+class LibraryImport(InAccount, frozen=True, kw_only=True):
+    """`as` is the key of the new campaign, by default the item's."""
+
+    item: Key
+    as_: Key | None = field(default=None, name="as_key")
+
+
 class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
     campaign: Key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -241,6 +242,46 @@ def export(ask: Ask, **given: object) -> int:
     else:
         click.echo(str(result.get("text", "")), nl=False)
     return 0
+
+
+@campaign.group()
+def library() -> None:
+    """Ready campaigns to look at and to copy."""
+
+
+@library.command("list")
+@reading
+def list_library(ask: Ask) -> int:
+    """What there is, and what for."""
+    return ask.show("campaign.library_list", "key", "name", "preset", "steps", "description")
+
+
+@library.command("show")
+@click.argument("item")
+@reading
+def show_library(ask: Ask, item: str) -> int:
+    """One of them, as a campaign file."""
+    result = ask.call("campaign.library_show", item=item)
+    if ask.as_json:
+        print_json(result)
+    else:
+        click.echo(str(result.get("text", "")), nl=False)
+    return 0
+
+
+@library.command("import")
+@click.argument("item")
+@asking.account
+@changing
+def import_library(ask: Ask, **given: object) -> int:
+    """Make a draft of your own of one of them; here --as is the key that it gets."""
+    own = replace(ask, as_name=None)
+    return own.show("campaign.library_import", as_key=ask.as_name, **given)
+
+
+for option in import_library.params:
+    if isinstance(option, click.Option) and option.name == "as_name":
+        option.help, option.metavar = "The key of your campaign.", "KEY"
 
 
 @campaign.group()

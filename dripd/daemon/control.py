@@ -13,6 +13,7 @@ from dripd.daemon.control_campaign import CampaignControl
 from dripd.daemon.control_console import ConsoleControl
 from dripd.daemon.control_deployment import DeploymentControl
 from dripd.daemon.control_file import FileControl
+from dripd.daemon.control_library import LibraryControl
 from dripd.daemon.control_quote import QuoteControl
 from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
@@ -33,6 +34,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
         **files.handlers(),
         **CampaignControl(room, files).handlers(),
         **QuoteControl(room).handlers(),
+        **LibraryControl(room, files).handlers(),
         **RunControl(room).handlers(),
         **DeploymentControl(room).handlers(),
         **ConsoleControl(room).handlers(),

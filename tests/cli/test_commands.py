@@ -46,6 +46,13 @@ LINES = [
         {"key": "acme", "prices": {"sms": "0.01", "email": "0"}},
     ),
     ("account deposit acme 25", "account.deposit", {"key": "acme", "amount": "25"}),
+    ("campaign library list", "campaign.library_list", {}),
+    ("campaign library show trial", "campaign.library_show", {"item": "trial"}),
+    (
+        "campaign library import trial --as mine --account acme",
+        "campaign.library_import",
+        {"item": "trial", "as_key": "mine", "account": "acme"},
+    ),
     (
         "campaign quote welcome --contact ann",
         "campaign.quote",

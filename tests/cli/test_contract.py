@@ -123,6 +123,11 @@ ROWS: list[Row] = [
     ),
     ("campaign plan welcome", 0, "changes live inflight confirm"),
     ("campaign activate welcome", 0, "changed"),
+    ("campaign quote welcome --contact c1", 0, "quote_id total ends_at messages"),
+    ("campaign library list", 0, "key name preset steps description"),
+    ("campaign library show trial", 0, "key name preset steps description"),
+    ("campaign library import trial --as mine --account acme", 0, "changed"),
+    ("campaign library import nothing --as mine --account acme", 3, ""),
     ("campaign list", 0, "account_id key name status live_version has_draft owner board"),
     (
         "campaign show welcome --policy",
