@@ -31,9 +31,8 @@ SECONDS = 20
 FIRST = 1_000
 """Steps that are due at the start: in as many accounts."""
 
-LEAD_S = 10
-"""From the rows to the first that is due later: a daemon has started by then on a quiet machine,
-and only what is due two seconds after its first lease is looked at."""
+LEAD_S = 5
+"""From the later rows to the first of them that is due: the daemon has been told by then."""
 
 EACH = FIRST + PER_S * SECONDS
 
@@ -42,7 +41,7 @@ FUTURE = "dripd.now() + interval '1 hour' + random() * interval '30 days'"
 LATE = """
 SELECT array_agg(extract(epoch FROM l.sent_at - b.due_at) * 1000)::float8[]
 FROM bench_due AS b JOIN dripd.step_log AS l ON l.account_id = b.account_id AND l.enrollment_id = b.enrollment_id
-WHERE b.round = {round} AND NOT b.at_once AND b.due_at > to_timestamp({after})
+WHERE b.round = {round}
 """
 
 
@@ -69,7 +68,7 @@ def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
     asyncio.run(execute(dsn, "CREATE DATABASE small TEMPLATE template0"))
     migrate.migrate(small)
     for one, rows in ((small, SMALL), (large, wanted)):
-        made = "CREATE TABLE public.bench_due (round int, account_id int, enrollment_id bigint, due_at timestamptz, at_once boolean)"
+        made = "CREATE TABLE public.bench_due (round int, account_id int, enrollment_id bigint primary key, due_at timestamptz)"
         lay(
             one,
             ground(ACCOUNTS),
@@ -91,16 +90,18 @@ def beside(dsn: str, name: str) -> str:
 def turn(dsn: str, number: int) -> Turn:
     """Start a daemon, let it send what comes up, stop it."""
     low, high = number * EACH + 1, (number + 1) * EACH
-    _lay_due(dsn, number, low, high)
+    at_once = runs(low, low + FIRST - 1, "dripd.now()", ACCOUNTS)
+    asyncio.run(execute(dsn, at_once, "CHECKPOINT"))
     postmaster = postmaster_of(dsn)
     started = time.time()
     with running(dsn) as pid:
         first, start_cpu = _wait(dsn, low, started), cpu_s(pid)
+        _lay_later(dsn, number, low + FIRST, high)
+        time.sleep(LEAD_S - 2)
         meter = Meter(postmaster, daemons=[pid])
         _wait_for_all(dsn, low, high)
-        figures, peak = meter.read(EACH - FIRST), peak_mb(pid)
-    after = started + first + 2
-    late = lateness(asyncio.run(value(dsn, LATE.format(round=number, after=after))))
+        figures, peak = meter.read(PER_S * SECONDS), peak_mb(pid)
+    late = lateness(asyncio.run(value(dsn, LATE.format(round=number))))
     return Turn(
         figures["cpu_us_daemon"],
         figures["cpu_us_postgres"],
@@ -113,18 +114,15 @@ def turn(dsn: str, number: int) -> Turn:
     )
 
 
-def _lay_due(dsn: str, number: int, low: int, high: int) -> None:
-    """What comes up in this turn, and a note of when."""
-    at_once = f"n < {low + FIRST}"
-    later = f"interval '{LEAD_S} s' + random() * interval '{SECONDS} s'"
-    due = f"dripd.now() + CASE WHEN {at_once} THEN interval '0' ELSE {later} END"
-    note = f"""INSERT INTO bench_due SELECT {number}, account_id, enrollment_id, due_at, enrollment_id < {low + FIRST}
-        FROM dripd.due_step WHERE enrollment_id BETWEEN {low} AND {high}"""
-    asyncio.run(
-        execute(
-            dsn, runs(low, high, due, ACCOUNTS), "SET enable_seqscan = on", note, "CHECKPOINT"
-        )
-    )
+def _lay_later(dsn: str, number: int, low: int, high: int) -> None:
+    """What comes up in this turn, a note of when, and a word to the daemon."""
+    due = f"dripd.now() + interval '{LEAD_S} s' + random() * interval '{SECONDS} s'"
+    note = f"""INSERT INTO bench_due SELECT {number}, 1 + n % {ACCOUNTS}, n, {due}
+        FROM generate_series({low}, {high}) AS n"""
+    noted = "(SELECT b.due_at FROM bench_due AS b WHERE b.enrollment_id = n)"
+    tell = f"""INSERT INTO dripd.nudge (account_id)
+        SELECT DISTINCT account_id FROM bench_due WHERE round = {number}"""
+    asyncio.run(execute(dsn, note, runs(low, high, noted, ACCOUNTS), tell))
 
 
 def _wait(dsn: str, low: int, started: float) -> float:

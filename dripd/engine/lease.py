@@ -152,12 +152,14 @@ def _group(
             continue
         keys: list[LeaseKey] = []
         is_limited = pipe.flow.concerns(account)
+        looked_at: set[int] = set()
         for lane, (due, enrollment, cv) in entries:
+            if lane not in looked_at:
+                looked_at.add(lane)
+                closed = _closed(pipe, account_id, lane, Instant(max(now, due)))
+                if closed is not None:
+                    parks[account_id, lane] = closed
             if (account_id, lane) in parks:
-                continue
-            closed = _closed(pipe, account_id, lane, Instant(max(now, due)))
-            if closed is not None:
-                parks[account_id, lane] = closed
                 continue
             version = pipe.directory.versions.get(cv)
             channel = pipe.lanes.at(account_id, lane).key.channel
