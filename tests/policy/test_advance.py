@@ -284,7 +284,8 @@ def _is_sound(place: Next, row: Leased, event: StepEvent, now: Instant) -> None:
     given_back = isinstance(event, Held | Deferred) or place.hold_reason == "step_failed"
     assert place.due_at <= FAR_FUTURE
     assert place.due_at >= now or (given_back and place.due_at == row.due_at)
-    assert (place.lane is None) == (place.hold_reason is not None)
+    waits_in_its_lane = bool(place.flags & FLAG_HELD)
+    assert (place.lane is None) == (place.hold_reason is not None and not waits_in_its_lane)
 
 
 @given(version=versions, kinds=st.lists(events, max_size=30))
