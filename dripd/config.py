@@ -26,7 +26,7 @@ from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
 from dripd.errors import ConfigError, Fault
 from dripd.log import Format
-from dripd.options import PROVIDER, SECTIONS, Option, near
+from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option, near
 
 ETC: Final = Path("/etc/dripd")
 SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
@@ -62,6 +62,15 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptSettings:
+    """`[script.NAME]`: what a `script` step may call; an empty `secret` signs nothing."""
+
+    url: str
+    secret: Secret
+    timeout_ms: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """One value as `config show` prints it: secrets as `***`."""
 
@@ -82,6 +91,7 @@ class Config:
     gateway: GatewayConfig
     metrics_listen: str
     net_allow: tuple[str, ...]
+    scripts: Mapping[str, ScriptSettings]
     providers: Mapping[str, ProviderSettings]
     state: Path
     socket: Path
@@ -109,11 +119,13 @@ def load(
         reader.add_file(path)
     reader.add_environment(os.environ)
     values = {name: reader.section(name, options) for name, options in SECTIONS.items()}
+    scripts = reader.scripts()
     providers = reader.providers()
     chosen = reader.dsn(values["postgres"]["dsn"], dsn)
     reader.finish()
     return assemble(
         values,
+        scripts=scripts,
         providers=providers,
         dsn=chosen,
         socket=socket_path(socket, serving=True),
@@ -133,6 +145,7 @@ def config_files(file: Path | None) -> list[Path]:
 def assemble(
     values: Mapping[str, Mapping[str, object]],
     *,
+    scripts: Mapping[str, ScriptSettings],
     providers: Mapping[str, ProviderSettings],
     dsn: Secret | None,
     socket: Path,
@@ -175,6 +188,7 @@ def assemble(
             secret=signing if isinstance(signing, Secret) and signing else None,
         ),
         net_allow=cast("tuple[str, ...]", values["net"]["allow"]),
+        scripts=scripts,
         providers=providers,
         state=state_dir(),
         socket=socket,
@@ -221,12 +235,32 @@ class Reader:
             self._unknown(f"{name}.{key}", key, options)
         return {key: self._read(name, key, option, found) for key, option in options.items()}
 
+    def scripts(self) -> dict[str, ScriptSettings]:
+        """`[script.NAME]`."""
+        found: dict[str, ScriptSettings] = {}
+        for name, table in self._take("script").items():
+            section = f"script.{name}"
+            if not isinstance(table, dict):
+                self._fault(section, "must be a table", f"write [{section}]")
+                continue
+            for key in table.keys() - SCRIPT.keys():
+                self._unknown(f"{section}.{key}", key, SCRIPT)
+            read = {k: self._read(section, k, option, table) for k, option in SCRIPT.items()}
+            if not read["url"]:
+                self._fault(f"{section}.url", "is missing", SCRIPT["url"].doc)
+            found[name] = ScriptSettings(
+                url=str(read["url"]),
+                secret=cast("Secret", read["secret"] or Secret("")),
+                timeout_ms=cast("Millis", read["timeout"]),
+            )
+        return found
+
     def providers(self) -> dict[str, ProviderSettings]:
         """`[provider.NAME]`, and the `sink` that is always there."""
         tables = self._take("provider")
         for extra in sorted(self._tree):
             self._unknown(
-                extra, extra, {name.split(".")[0] for name in SECTIONS} | {"provider"}
+                extra, extra, {name.split(".")[0] for name in SECTIONS} | {"provider", "script"}
             )
         found = {"sink": ProviderSettings(name="sink", kind="sink")}
         for name, table in tables.items():

@@ -28,6 +28,7 @@ EVENTS: Final[dict[str, str]] = {
     "admin.listening": "the admin socket takes connections",
     "admin.refused": "a call or a connection was refused for want of a role",
     "breaker.opened": "a provider fails: nothing is leased for it until a probe passes",
+    "call.failed": "an outside server did not take a call; it is made again, or given up",
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",
     "config.refused": "a reload found faults; the old configuration stays in force",
     "config.reloaded": "the configuration was read again, and what of it is new in force",

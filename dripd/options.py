@@ -74,8 +74,8 @@ def place(default: str, doc: str) -> Option:
     return Option(parse=parse, default=default, doc=doc, schema={"type": "string"})
 
 
-def url(doc: str) -> Option:
-    """An http(s) address without a slash at its end, or "" for none."""
+def url(doc: str, *, bare: bool = True) -> Option:
+    """An http(s) address, or "" for none; a *bare* one has no query and no slash at its end."""
 
     def parse(value: object) -> str:
         parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
@@ -83,9 +83,9 @@ def url(doc: str) -> Option:
             value and (parts.scheme not in {"http", "https"} or not parts.hostname)
         ):
             raise ValueError('must be an address such as "https://mail.example.com"')
-        if parts.query or parts.fragment or parts.username or " " in str(value):
-            raise ValueError("must have no query, fragment, user or space")
-        return str(value).rstrip("/")
+        if parts.fragment or parts.username or " " in str(value) or (bare and parts.query):
+            raise ValueError("must have no user, fragment or space, nor here a query")
+        return str(value).rstrip("/") if bare else str(value)
 
     return Option(parse=parse, default="", doc=doc, schema={"type": "string"})
 
@@ -247,6 +247,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
 }
 """Every section with fixed keys; `[provider.NAME]` has `PROVIDER` and its kind's own."""
 
+SCRIPT: Final[Mapping[str, Option]] = {
+    "url": url("where the script is called by POST", bare=False),
+    "secret": secret("signs the calls, as Standard Webhooks have it"),
+    "timeout": duration(10_000, 100, 60_000, "deadline of one call"),
+}
+"""`[script.NAME]`: what a `script` step may call."""
+
 PROVIDER: Final[Mapping[str, Option]] = {
     "kind": text("", "the adapter: sink, smtp, sendgrid ..."),
     "base_url": text("", "where the provider answers, instead of its usual address"),
@@ -281,6 +288,8 @@ def schema() -> dict[str, object]:
     roles = top.pop("admin.roles")
     top["admin"] = closed({"roles": roles})
     provider = {**table_schema(PROVIDER), "additionalProperties": True, "required": ["kind"]}
+    script = {**table_schema(SCRIPT), "required": ["url"]}
+    top["script"] = {"type": "object", "additionalProperties": script}
     top["provider"] = {"type": "object", "additionalProperties": provider}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **closed(top)}
 

@@ -204,7 +204,7 @@ def test_schema_knows_every_section_and_nothing_else() -> None:
     found = schema()["properties"]
 
     assert isinstance(found, dict)
-    assert {name.split(".")[0] for name in SECTIONS} | {"provider"} == set(found)
+    assert {name.split(".")[0] for name in SECTIONS} | {"provider", "script"} == set(found)
 
 
 def test_the_socket_is_chosen_in_the_order_of_the_contract(

@@ -43,6 +43,9 @@ ACCOUNTS: Final = (
     changing("operator.set", p.OperatorSet, Role.ADMIN),
     reading("operator.list", p.Listing, view="account_id name"),
     changing("operator.remove", p.OperatorKey, Role.ADMIN),
+    changing("connector.set", p.ConnectorSet, Role.ADMIN),
+    reading("connector.list", p.Listing),
+    changing("connector.remove", p.ConnectorRemove, Role.ADMIN),
 )
 
 CONTACTS: Final = (

@@ -114,6 +114,19 @@ class OperatorSet(OperatorKey, frozen=True, kw_only=True):
     boards: list[Key] | None = None
 
 
+class ConnectorKey(InAccount, frozen=True, kw_only=True):
+    name: Key
+
+
+class ConnectorSet(ConnectorKey, frozen=True, kw_only=True):
+    url: str | None = None
+    secret: str | None = None
+
+
+class ConnectorRemove(ConnectorKey, frozen=True, kw_only=True):
+    force: bool = False
+
+
 class ListSet(InAccount, frozen=True, kw_only=True):
     key: Key
     kind: ListKind | None = None

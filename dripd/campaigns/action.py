@@ -71,6 +71,21 @@ class MakeTask:
 
 
 @dataclass(slots=True, kw_only=True)
+class CallOut:
+    """A call to an outside server: kept in the outbox, made soon after by whoever is free.
+
+    `target` is a script or a connector by its `kind`. `awaited`: the run waits for the
+    answer, which is told to the inbox.
+    """
+
+    seq: int
+    step_key: str
+    kind: str
+    target: str
+    awaited: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
 class MoveTo:
     """End this run and start one of `campaign_key`, in one transaction."""
 
@@ -104,6 +119,7 @@ Effect: TypeAlias = (
     | UpdateContact
     | UpdateCompany
     | MakeTask
+    | CallOut
     | MoveTo
     | ResetRuns
     | Note

@@ -176,6 +176,23 @@ def _in(window: WindowSpec, minute: int) -> bool:
     return minute >= window.opens or minute < window.closes
 
 
+def unknown_calls(definition: Definition, known: Known) -> Iterator[Fault]:
+    """Scripts that the configuration does not name, connectors that the account does not have."""
+    for path, step in steps_of(definition, "script", "sync"):
+        what = "script" if step.kind == "script" else "connector"
+        names = known.scripts if what == "script" else known.connectors
+        if step.called and names is not None and step.called not in names:
+            make = (
+                "name it in [script.NAME]" if what == "script" else "dripd connector set NAME"
+            )
+            yield Fault(
+                code=f"unknown_{what}",
+                path=f"{path}.{what}",
+                message=f"step {step.key!r}: there is no {what} {step.called!r}",
+                hint=suggest(step.called, names) or make,
+            )
+
+
 def unreachable(definition: Definition, _known: Known) -> Iterator[Fault]:
     steps = definition.steps
     if any(True for _ in faults_of(definition)):

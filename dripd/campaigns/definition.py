@@ -304,6 +304,8 @@ class Step:
     otherwise: str | None = None
     cases: tuple[Case, ...] = ()
     field: str = ""
+    called: str = ""
+    """The script, connector or network that the step calls."""
 
     @property
     def is_message(self) -> bool:

@@ -88,6 +88,17 @@ def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
             yield _absent("campaign", f"{path}.campaign", key, known.campaigns)
 
 
+def no_network(definition: Definition, known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition, "social_follow"):
+        if step.called and known.connectors is not None and step.called not in known.connectors:
+            yield Fault(
+                code="unknown_connector",
+                path=f"{path}.network",
+                message=f"step {step.key!r}: no connector {step.called!r} follows anybody yet",
+                hint=f"dripd connector set {step.called}",
+            )
+
+
 def _absent(what: str, path: str, key: str, known: Mapping[str, object]) -> Fault:
     hint = suggest(key, known) or f"make it before the campaign runs: dripd {what}"
     return Fault(

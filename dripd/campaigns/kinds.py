@@ -33,12 +33,13 @@ PERFORMED = frozenset(
     {"email", "sms", "delay", "tag_add", "tag_remove", "list_add", "list_remove", "update"}
     | {"custom_task", "task", "call_task", "manual_email", "move", "end"}
     | {"date_timer", "wait_for", "branch", "reset_campaign"}
+    | {"script", "sync", "social_follow"}
 )
 """The kinds that this version can perform; any other is refused."""
 
 KINDS = PERFORMED | {
     *MANUAL_KINDS,
-    *("script", "sync", "social_follow", "notify_email", "notify_sms"),
+    *("notify_email", "notify_sms"),
 }
 """The closed set of CONTRACT section 3."""
 
@@ -256,6 +257,18 @@ def _branch(reading: Reading) -> dict[str, object]:
     return {"cases": tuple(found), "otherwise": section.take("else", filled, None)}
 
 
+def _script(reading: Reading) -> dict[str, object]:
+    return {"called": reading.section.take("script", filled, "")}
+
+
+def _sync(reading: Reading) -> dict[str, object]:
+    return {"called": reading.section.take("connector", filled, "")}
+
+
+def _social_follow(reading: Reading) -> dict[str, object]:
+    return {"called": reading.section.take("network", word("twitter"), "")}
+
+
 OWN: Mapping[str, Callable[[Reading], dict[str, object]]] = MappingProxyType(
     {
         "email": _email,
@@ -266,6 +279,9 @@ OWN: Mapping[str, Callable[[Reading], dict[str, object]]] = MappingProxyType(
         "date_timer": _date_timer,
         "wait_for": _wait_for,
         "branch": _branch,
+        "script": _script,
+        "sync": _sync,
+        "social_follow": _social_follow,
         **dict.fromkeys(("tag_add", "tag_remove"), _tag),
         **dict.fromkeys(("list_add", "list_remove"), _list),
         **dict.fromkeys(MANUAL_KINDS, _manual),

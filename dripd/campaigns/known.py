@@ -15,7 +15,7 @@ class Known:
     `fields`: attrs keys of its contacts; `field_types`: declared fields. `lists`: key to
     whether it is static. `senders`: address to channel. `features`: the step kinds that the
     plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name.
-    `window`: the account's own.
+    `window`: the account's own. `scripts` are those of the configuration.
     """
 
     fields: frozenset[str] | None = None
@@ -26,6 +26,8 @@ class Known:
     features: frozenset[str] | None = None
     campaigns: Mapping[str, str] | None = None
     postal_address: bool | None = None
+    scripts: frozenset[str] | None = None
+    connectors: frozenset[str] | None = None
     window: WindowSpec | None = None
     zones: frozenset[str] | None = None
     calendars: frozenset[str] | None = None

@@ -55,6 +55,9 @@ def _wants(step: Step) -> str:
         "date_timer": not step.field and "`field`",
         "wait_for": step.on is None and "`on`",
         "branch": not step.cases and "`cases`",
+        "script": not step.called and "`script`",
+        "sync": not step.called and "`connector`",
+        "social_follow": not step.called and "`network`",
     }
     return lacks.get(step.kind) or ""
 

@@ -77,7 +77,18 @@ def _follows(fault: Fault, paths: Sequence[str]) -> bool:
 
 
 _CAUSES: Mapping[str, tuple[str, ...]] = {
-    "missing_settings": ("subject", "text", "html", "tag", "list", "ops", "campaign"),
+    "missing_settings": (
+        "subject",
+        "text",
+        "html",
+        "tag",
+        "list",
+        "ops",
+        "campaign",
+        "script",
+        "connector",
+        "network",
+    ),
     "missing": ("sender",),
 }
 """The keys whose own fault explains a lack."""
@@ -103,6 +114,7 @@ _FAULTS = (
     bounds.unfit_ops,
     bounds.unknown_zones,
     bounds.outside_window,
+    bounds.unknown_calls,
     bounds.unreachable,
     bounds.contradictions,
 )
@@ -114,5 +126,6 @@ _WARNINGS = (
     wording.doubtful_fields,
     wording.bare_tags,
     doubt.unknown_targets,
+    doubt.no_network,
     doubt.unperformed,
 )

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
 
 import httpx
@@ -43,6 +43,9 @@ FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that we write ourselves, since a body is always sent whole."""
 
 Origin: TypeAlias = tuple[str, str, int]
+
+Connect: TypeAlias = Callable[[str, int], Awaitable[trio.SocketStream]]
+"""Opens a connection to a host and port; raises `OSError`."""
 
 
 def unsent(request: httpx.Request) -> bool:
@@ -69,7 +72,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
     """Carries requests over at most *max_connections* connections, idle ones included.
 
     *tls* is the context for https; None makes one with the system's authorities when the
-    first https origin is met.
+    first https origin is met. *connect* opens connections, for who must mind where they lead.
     """
 
     def __init__(
@@ -78,7 +81,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
         max_connections: int,
         keepalive_ms: Millis = KEEPALIVE_MS,
         tls: ssl.SSLContext | None = None,
+        connect: Connect = trio.open_tcp_stream,
     ) -> None:
+        self._open_tcp = connect
         self._max = max_connections
         self._keepalive_ms = keepalive_ms
         self._tls = tls
@@ -156,7 +161,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         wire: _Wire | None = None
         try:
             with trio.move_on_after(limit_s):
-                stream = await trio.open_tcp_stream(origin[1], origin[2])
+                stream = await self._open_tcp(origin[1], origin[2])
                 wire = await self._dress(CountingStream(stream.socket), origin)
         except (OSError, UnicodeError, *LOST) as error:
             raise httpx.ConnectError(f"cannot connect: {error}", request=request) from error

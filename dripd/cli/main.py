@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "logs": ("logs:logs", "The daemon's own log."),
     "node": ("deployment:node", "The daemons on this database."),
     "notification": ("task:notification", "What people were told."),
+    "connector": ("connector:connector", "Outside servers that steps call."),
     "operator": ("account:operator", "Who may act in an account."),
     "pause": ("deployment:pause", "Hold every account."),
     "ready": ("deployment:ready", "Exit 0 if the daemon is ready for work."),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_campaign import CampaignControl
+from dripd.daemon.control_connector import ConnectorControl
 from dripd.daemon.control_console import ConsoleControl
 from dripd.daemon.control_deployment import DeploymentControl
 from dripd.daemon.control_file import FileControl
@@ -37,6 +38,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
         **LibraryControl(room, files).handlers(),
         **RunControl(room).handlers(),
         **DeploymentControl(room).handlers(),
+        **ConnectorControl(room).handlers(),
         **ConsoleControl(room).handlers(),
     }
     return {name: room.guarded(handler) for name, handler in found.items()}

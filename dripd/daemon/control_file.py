@@ -221,9 +221,11 @@ class FileControl:
 
     async def _known(self, accounts: Sequence[str]) -> dict[str, Known]:
         found = await self._room.desk.run(read_known, accounts)
-        calendars = self._room.hooks.calendars
+        hooks = self._room.hooks
         return {
-            key: replace(known, zones=zone_names(), calendars=calendars)
+            key: replace(
+                known, zones=zone_names(), calendars=hooks.calendars, scripts=hooks.scripts
+            )
             for key, known in found.items()
         }
 

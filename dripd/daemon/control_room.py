@@ -51,7 +51,8 @@ class Hooks:
     `send_test` tries a sender.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
-    for an unknown one; `calendars` are the names, None = any.
+    for an unknown one; `calendars` are the names, None = any. `scripts` are those of the
+    configuration, `check_url` raises `ValueError` for an address that tenants may not reach.
     """
 
     node: str
@@ -68,6 +69,8 @@ class Hooks:
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
     holidays: Callable[[str], Container[date]]
     calendars: frozenset[str] | None = None
+    scripts: frozenset[str] = frozenset()
+    check_url: Callable[[str], None] = lambda _url: None
 
 
 class Room:

@@ -21,9 +21,11 @@ from dripd.admin.server import serve as serve_admin
 from dripd.admin.session import Info
 from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
+from dripd.channels.guard import Guard
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon import control, front
+from dripd.daemon.calls import Calls
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, watch
 from dripd.daemon.health import Health, open_health, serving
@@ -123,6 +125,7 @@ class Daemon:
         self.figures = Figures(self.pipe)
         for name, settings in config.providers.items():
             self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
+        self.calls = Calls(config, deployment, SystemClock())
         self.mover = trio.Lock()
         self.buried = trio.Event()
         self.ending = Ending()
@@ -222,6 +225,8 @@ class Daemon:
             rehearse=self.rehearse,
             holidays=open_holidays,
             calendars=known_calendars(),
+            scripts=frozenset(self.config.scripts),
+            check_url=Guard(self.config.net_allow).check,
         )
 
 
@@ -313,6 +318,7 @@ async def _live(
                     daemon.deployment,
                     stages=stages,
                     recorders=outer,
+                    caller=daemon.calls,
                 )
                 start_watching(daemon, looks, stages)
                 await front.open_front(daemon, desk, outer)
@@ -374,6 +380,7 @@ async def _leave(daemon: Daemon) -> None:
         await record_once(daemon.pipe)
     for channel in daemon.channels.values():
         await channel.aclose()
+    await daemon.calls.aclose()
     try:
         await daemon.store.leave(daemon.incarnation)
     except StoreError as error:

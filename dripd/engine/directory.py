@@ -282,6 +282,9 @@ class Directory:
     def links(self, sender: Sender) -> Links | None:
         return self.public or (self.local if sender.provider in self.sinks else None)
 
+    def has_connector(self, account_id: int, key: str) -> bool:
+        return key in self.account(account_id).row.connectors
+
     def postal_address(self, account_id: int) -> str | None:
         return self.account(account_id).row.postal_address
 

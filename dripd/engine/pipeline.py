@@ -66,6 +66,7 @@ class Signals:
     feed: trio.Event = field(default_factory=trio.Event)
     lease: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
+    outbox: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(slots=True)

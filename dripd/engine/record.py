@@ -88,5 +88,7 @@ async def _go_on(pipe: Pipeline, done: Recorded) -> None:
     foreign = {key.account_id for key in keys} - pipe.owned
     if foreign:
         await pipe.store.nudge(sorted(foreign))
+    if done.called:
+        pipe.wake("outbox")
     if done.told:
         pipe.wake("look")

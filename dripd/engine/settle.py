@@ -21,7 +21,7 @@ async def settle(pipe: Pipeline) -> None:
     began = trio.current_time()
     before = -1
     while calm < 2:
-        for stage in ("look", "admit", "feed", "lease", "done"):
+        for stage in ("look", "admit", "feed", "lease", "done", "outbox"):
             pipe.wake(stage)
         unsettled = await pipe.store.unsettled()
         calm = 0 if unsettled else calm + 1

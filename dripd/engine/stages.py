@@ -16,6 +16,7 @@ from dripd.engine.admit import admit
 from dripd.engine.feed import feed
 from dripd.engine.lease import lease
 from dripd.engine.look import look
+from dripd.engine.outbox import Caller, outbox, takes_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record
 from dripd.engine.send import queues, send
@@ -39,9 +40,14 @@ def start(
     *,
     stages: trio.Nursery,
     recorders: trio.Nursery,
+    caller: Caller = takes_all,
 ) -> None:
-    """Start every stage in *stages*; what they make is written by *recorders*, which outlive them."""
+    """Start every stage in *stages*; what they make is written by *recorders*, which outlive them.
+
+    *caller* makes the calls to outside servers.
+    """
     queues(pipe, channels)
+    stages.start_soon(outbox, pipe, caller)
     for stage in (look, admit, feed, sweep):
         stages.start_soon(keep, stage, pipe)
     for _ in range(IN_FLIGHT):

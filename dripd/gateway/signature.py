@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
+from dripd.channels.signing import sign_standard
 from dripd.clock import MINUTE, Instant, Millis
 
 TOLERANCE_MS = Millis(5 * MINUTE)
@@ -45,16 +46,6 @@ def signs_standard(secret: str, headers: Mapping[str, str], body: bytes, now: In
             given = headers.get(f"{prefix}signature", "").split()[:MAX_SIGNATURES]
             return any(_same(wanted, one) for one in given)
     return False
-
-
-def sign_standard(secret: str, own_id: str, seconds: str, body: bytes) -> str:
-    """The signature of one of our own calls, as `signs_standard` checks it."""
-    try:
-        key = b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        key = secret.encode()  # a secret of one's own that is no base64
-    text = f"{own_id}.{seconds}.".encode() + body
-    return "v1," + b64encode(hmac.digest(key, text, "sha256")).decode()
 
 
 def signs_ecdsa(

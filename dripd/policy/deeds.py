@@ -20,6 +20,7 @@ from dripd.campaigns.action import (
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import KIND_BITS
+from dripd.policy.calls import connect, script
 from dripd.policy.fields import update
 from dripd.policy.performance import NOOP, NOTHING, Outcome, Pass, Performer
 from dripd.policy.tasks import TASK_KINDS, task
@@ -100,5 +101,8 @@ PERFORMERS: Mapping[str, Performer] = {
     "branch": branch,
     "wait_for": wait_for,
     "date_timer": date_timer,
+    "script": script,
+    "sync": connect,
+    "social_follow": connect,
     **dict.fromkeys(TASK_KINDS, task),
 }

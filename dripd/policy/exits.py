@@ -309,17 +309,16 @@ def mends(event: EventRow, run: RunRow) -> bool:
     return event.kind in {"field_changed", "status_changed"} and held.startswith(MENDABLE)
 
 
-DECIDED = frozenset({"approval", "task"})
+DECIDED = frozenset({"approval", "task", "connector_missing"})
 """Holds that a person's decision releases."""
 
 
 def answers(event: EventRow, run: RunRow) -> bool:
-    """Is it the task that the run waits for which was closed?"""
-    return (
-        event.kind == TASK_CLOSED
-        and event.enrollment_id == run.enrollment_id
-        and (run.leased or run.hold_reason in DECIDED)
-    )
+    """Is it the task that the run waits for which was closed, or the call answered?"""
+    if event.kind != TASK_CLOSED or event.enrollment_id != run.enrollment_id:
+        return False
+    calls = run.lane == HELD_LANE and run.hold_reason is None and run.flags & FLAG_WAITING
+    return run.leased or run.hold_reason in DECIDED or bool(calls)
 
 
 def interest(triggers: Sequence[Trigger], versions: Sequence[Version]) -> int:

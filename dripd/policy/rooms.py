@@ -69,6 +69,9 @@ class Rooms(Protocol):
     def links(self, sender: Sender) -> Links | None:
         """Who makes the links of messages through *sender*; None = nobody could follow them."""
 
+    def has_connector(self, account_id: int, key: str) -> bool:
+        """Does the account have a connector of that name?"""
+
     def postal_address(self, account_id: int) -> str | None:
         """The postal address that marketing mail of the account shows."""
 

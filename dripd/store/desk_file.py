@@ -89,6 +89,7 @@ async def _known(conn: Conn, account: Row) -> Known:
         features=None if features is None else frozenset(features),
         campaigns=facts["campaigns"],
         postal_address=bool(account["postal_address"]),
+        connectors=frozenset(facts["connectors"]),
         window=_window(account["send_window"]),
     )
 

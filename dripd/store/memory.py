@@ -32,6 +32,7 @@ from dripd.store import (
     memory_lease,
     memory_money,
     memory_nodes,
+    memory_outbox,
     memory_record,
 )
 from dripd.store.memory_doors import Doors
@@ -40,6 +41,8 @@ from dripd.store.memory_views import Views
 from dripd.store.protocol import (
     AccountRow,
     Admitted,
+    CallEnd,
+    CallRow,
     DayRow,
     Decide,
     Digest,
@@ -355,7 +358,20 @@ class MemoryStore(Doors, Views):
         )
 
     async def sweep(self, retention_days: int) -> None:
-        await self._unit("sweep", lambda: memory_nodes.sweep(self._tables))
+        def work() -> None:
+            memory_nodes.sweep(self._tables)
+            memory_outbox.sweep(self._tables)
+
+        await self._unit("sweep", work)
+
+    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+        return await self._unit(
+            "take_calls",
+            lambda: memory_outbox.take_calls(self._tables, n, of_a_target, patience_ms),
+        )
+
+    async def end_calls(self, ends: Sequence[CallEnd]) -> None:
+        await self._unit("end_calls", lambda: memory_outbox.end_calls(self._tables, ends))
 
     async def remind(self) -> None:
         await self._unit("remind", lambda: memory_nodes.remind(self._tables))

@@ -39,6 +39,7 @@ def _instants(tables: Tables, now: Instant) -> Iterator[Instant]:
     for run in tables.runs:
         if run.hold_reason is not None and run.release_at is not None:
             yield run.release_at
+    yield from (call.due_at for call in tables.calls if call.state == "open")
     for task in tables.tasks:
         if task.state == "open" and task.reminder_at is not None:
             yield task.reminder_at
@@ -54,6 +55,7 @@ def unsettled(tables: Tables) -> list[str]:
         "usage": len(tables.usage) > 0,
         "claims": any(claim.n > 0 for claim in tables.claims),
         "sends": any(row.state == "leased" for row in tables.individuals),
+        "calls": any(c.state == "open" and c.due_at <= now for c in tables.calls),
         "parks": any(p.release_at is not None and p.release_at <= now for p in tables.parks),
         "reminders": any(
             task.state == "open" and task.reminder_at is not None and task.reminder_at <= now

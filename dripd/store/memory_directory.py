@@ -107,6 +107,9 @@ def _account(tables: Tables, account: Account) -> AccountRow:
         postal_address=account.postal_address,
         prices=dict(account.prices),
         action_quota=tables.quotas.get(account.plan),
+        connectors=frozenset(
+            one.key for one in tables.connectors if one.account_id == account.id
+        ),
     )
 
 

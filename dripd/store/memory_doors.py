@@ -32,6 +32,7 @@ from dripd.store.memory_rows import (
     Campaign,
     CampaignVersion,
     Company,
+    Connector,
     Contact,
     EnrollRequest,
     Operator,
@@ -163,6 +164,14 @@ class Doors:
         self._tables.nudge(account_id)
         self._commit()
         return row.id
+
+    def add_connector(
+        self, account_id: int, key: str, url: str, secret: str | None = None
+    ) -> None:
+        row = Connector(account_id=account_id, key=key, url=url, secret=secret)
+        self._tables.connectors.add((account_id, key), row)
+        self._tables.nudge(account_id)
+        self._commit()
 
     def add_company(self, account_id: int, attrs: Mapping[str, object]) -> int:
         number = self._tables.next_id()

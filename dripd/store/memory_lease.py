@@ -197,7 +197,11 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
 
 
 def _asked_of(tables: Tables, leased: Leased) -> Asked | None:
-    """The latest task that the run made, up to this step."""
+    """The call that this step made, else the latest task of the run up to it."""
+    call_id = tables.call_of_step.get((leased.account_id, leased.enrollment_id, leased.seq))
+    call = None if call_id is None else tables.calls[leased.account_id, call_id]
+    if call is not None and call.awaited:
+        return Asked(call.state, {"reason": call.reason}, call.created_at)
     for seq in range(leased.seq, 0, -1):
         task_id = tables.task_of_step.get((leased.account_id, leased.enrollment_id, seq))
         if task_id is not None:

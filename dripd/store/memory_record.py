@@ -14,6 +14,7 @@ from dripd.billing.meter import actions, period
 from dripd.campaigns.action import (
     AddTag,
     AddToList,
+    CallOut,
     MakeTask,
     MoveTo,
     Note,
@@ -58,6 +59,7 @@ from dripd.store.memory_money import (
     step_key,
     write,
 )
+from dripd.store.memory_outbox import call_out
 from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import Decide, Recorded
@@ -288,6 +290,9 @@ def _effects(unit: _Unit, changes: list[Change]) -> None:
         if moves:
             _move_to(unit, moves)
     unit.done.told |= {change.leased.account_id for change, _ in waves}
+    unit.done.called = any(
+        isinstance(effect, CallOut) for change, _ in waves for effect in change.effects
+    )
 
 
 def _who(change: Change) -> tuple[int, int]:
@@ -422,6 +427,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     UpdateCompany: _update_company,
     MakeTask: _make_task,
     ResetRuns: _reset_runs,
+    CallOut: call_out,
     Note: _write_note,
 }
 

@@ -373,6 +373,32 @@ class Task:
 
 
 @dataclass(slots=True, kw_only=True)
+class Connector:
+    account_id: int
+    key: str
+    url: str
+    secret: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    account_id: int
+    id: int
+    enrollment_id: int
+    seq: int
+    step_key: str
+    kind: str
+    target: str
+    awaited: bool
+    due_at: Instant
+    created_at: Instant
+    state: str = "open"
+    reason: str | None = None
+    attempt: int = 0
+    taken_until_ms: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Notification:
     account_id: int
     id: int

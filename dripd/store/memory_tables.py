@@ -19,10 +19,12 @@ from dripd.store.memory_rows import (
     STOPS,
     Account,
     AccountDay,
+    Call,
     Campaign,
     CampaignVersion,
     Claim,
     Company,
+    Connector,
     Contact,
     ContactList,
     DueStep,
@@ -204,6 +206,9 @@ class Tables:
         self.evidence: Table[int, Evidence] = Table(undo)
         self.tasks: Table[Ids, Task] = Table(undo)
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self.calls: Table[Ids, Call] = Table(undo)
+        self.call_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self.connectors: Table[tuple[int, str], Connector] = Table(undo)
         self.notifications: Table[Ids, Notification] = Table(undo)
         self.individuals: Table[Ids, Individual] = Table(undo)
         self.sink: Table[int, tuple[Instant, SinkRow]] = Table(undo)

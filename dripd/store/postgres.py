@@ -26,6 +26,7 @@ from dripd.store import (
     unit_inbox,
     unit_lease,
     unit_node,
+    unit_outbox,
     unit_record,
     unit_toll,
 )
@@ -35,6 +36,8 @@ from dripd.store.lanes import LaneBook, lane_row
 from dripd.store.protocol import (
     AccountRow,
     Admitted,
+    CallEnd,
+    CallRow,
     DayRow,
     Decide,
     Digest,
@@ -254,6 +257,14 @@ class PostgresStore:
     async def fold_usage(self) -> list[int]:
         return await self._write(unit_directory.fold_usage)
 
+    # outbox
+
+    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+        return await self._write(unit_outbox.take_calls, n, of_a_target, patience_ms)
+
+    async def end_calls(self, ends: Sequence[CallEnd]) -> None:
+        await self._write(unit_outbox.end_calls, ends)
+
     # nodes, sweep
 
     async def join(self, incarnation: int, name: str, version: str) -> None:
@@ -401,7 +412,7 @@ async def _close(pool: Any) -> None:
 
 
 async def _sweep(conn: Conn, retention_days: int) -> None:
-    for name in ("sweep_nudges", "sweep_nodes"):
+    for name in ("sweep_nudges", "sweep_nodes", "sweep_outbox"):
         await conn.execute(sql(name))
     await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
     if retention_days:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import (
@@ -89,6 +89,8 @@ class Recorded:
     """Accounts that got caps back: lanes parked for `cap` are open again."""
     started: list[DueKey] = field(default_factory=list)
     """Runs that a `move` began."""
+    called: bool = False
+    """Something was written into the outbox."""
 
 
 # --- admit ---------------------------------------------------------------------------------
@@ -151,6 +153,7 @@ class AccountRow:
     postal_address: str | None
     prices: Mapping[str, object] = field(default_factory=dict)
     action_quota: int | None = None
+    connectors: frozenset[str] = frozenset()
     senders: list[SenderRow] = field(default_factory=list)
     campaigns: list[CampaignRow] = field(default_factory=list)
     triggers: list[TriggerRow] = field(default_factory=list)
@@ -281,6 +284,44 @@ Decide = Callable[[Sequence[RequestRow], Instant], list[Decision]]
 Digest = Callable[[Sequence[EventRow], Sequence[RunRow], Instant], list[InboxEffect]]
 
 
+# --- outbox --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class CallRow:
+    """A call that was taken: whom it is about, and how often it has been tried.
+
+    `url` and `secret` (a reference) are the connector's; None where there is none.
+    """
+
+    account_id: int
+    id: int
+    enrollment_id: int
+    seq: int
+    step_key: str
+    kind: str
+    target: str
+    awaited: bool
+    attempt: int
+    account_key: str
+    campaign_key: str
+    run_no: int
+    vars: dict[str, object]
+    url: str | None
+    secret: str | None
+    contact: dict[str, object]
+
+
+class CallEnd(NamedTuple):
+    """How a call came out; `open` is again at `again`."""
+
+    account_id: int
+    id: int
+    state: Literal["done", "skipped", "failed", "open"]
+    reason: str | None = None
+    again: Instant | None = None
+
+
 class Store(Protocol):
     """Units of work. Each raises `StoreUnavailable` when the database is away (asking again is
     safe), `InDoubt` when it was lost around the commit. Instants are the deployment's."""
@@ -357,6 +398,14 @@ class Store(Protocol):
         ...
 
     async def fold_usage(self) -> list[int]: ...
+
+    # outbox
+    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+        """Up to *n* calls that are due, at most *of_a_target* under way for each target; whoever
+        has not ended one after *patience_ms* of real time has lost it to the next."""
+        ...
+
+    async def end_calls(self, ends: Sequence[CallEnd]) -> None: ...
 
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...

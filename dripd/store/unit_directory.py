@@ -73,6 +73,7 @@ def _account(row: Any) -> AccountRow:
         postal_address=row["postal_address"],
         prices=parse_object(row["prices"]),
         action_quota=row["action_quota"],
+        connectors=frozenset(row["connectors"]),
     )
 
 

@@ -18,6 +18,7 @@ from dripd.billing.meter import ACTION, actions, period
 from dripd.campaigns.action import (
     AddTag,
     AddToList,
+    CallOut,
     Effect,
     MakeTask,
     MoveTo,
@@ -357,6 +358,7 @@ async def _effects(
             else:
                 await WRITERS[kind](conn, pairs)
     done.told |= {change.leased.account_id for change, _ in waves}
+    done.called = any(isinstance(e, CallOut) for change, _ in waves for e in change.effects)
     return fresh
 
 
@@ -433,6 +435,22 @@ async def _make_tasks(conn: Conn, pairs: Pairs) -> None:
         )
 
 
+async def _call_out(conn: Conn, pairs: Pairs) -> None:
+    rows = [
+        (
+            c.leased.account_id,
+            c.leased.enrollment_id,
+            e.seq,
+            e.step_key,
+            e.kind,
+            e.target,
+            e.awaited,
+        )
+        for c, e in pairs
+    ]
+    await conn.execute(sql("call_out"), *map(list, zip(*rows, strict=True)))
+
+
 async def _write_notes(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
@@ -475,6 +493,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     UpdateCompany: _update_companies,
     MakeTask: _make_tasks,
     ResetRuns: _reset_runs,
+    CallOut: _call_out,
     Note: _write_notes,
 }
 

@@ -31,6 +31,7 @@ SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS req
     EXISTS (SELECT FROM dripd.usage_in) AS usage,
     EXISTS (SELECT FROM dripd.claim WHERE n > 0) AS claims,
     EXISTS (SELECT FROM dripd.individual_send AS i WHERE i.state = 'leased') AS sends,
+    EXISTS (SELECT FROM dripd.outbox WHERE state = 'open' AND due_at <= (SELECT dripd.now())) AS calls,
     EXISTS (SELECT FROM dripd.park WHERE release_at <= (SELECT dripd.now())) AS parks,
     EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
         AND reminder_at <= (SELECT dripd.now())) AS reminders,
@@ -76,6 +77,7 @@ SELECT least(
             ORDER BY d.due_at
             LIMIT 1
         ) AS due),
+    (SELECT min(due_at) FROM dripd.outbox WHERE state = 'open' AND due_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.park WHERE release_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.run WHERE hold_reason IS NOT NULL AND release_at > (SELECT dripd.now())),
     (SELECT min(reminder_at) FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL

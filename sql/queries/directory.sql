@@ -7,7 +7,8 @@ SELECT id FROM dripd.account WHERE id > $1::int4 ORDER BY id LIMIT $2::int4;
 -- Accounts with the cap of their plan.
 --   $1 accounts  int[]  which, NULL = all
 SELECT a.id, a.key, a.timezone, p.daily_email_cap AS cap, a.send_window::text AS send_window, a.rate, a.status,
-    a.subscription_active, a.postal_address, a.prices::text AS prices, p.action_quota
+    a.subscription_active, a.postal_address, a.prices::text AS prices, p.action_quota,
+    ARRAY(SELECT k.key FROM dripd.connector AS k WHERE k.account_id = a.id) AS connectors
 FROM dripd.account AS a
 JOIN dripd.plan AS p ON p.key = a.plan
 WHERE $1::int4[] IS NULL OR a.id = ANY ($1::int4[]);

@@ -158,10 +158,14 @@ SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.stat
 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) WITH ORDINALITY AS k (a, e, c, needs, q, o)
 JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e
 LEFT JOIN LATERAL (
-    SELECT t.state, t.payload, t.created_at
+    SELECT t.seq, t.state, t.payload, t.created_at
     FROM dripd.task AS t
     WHERE k.needs & 33554432 <> 0 AND t.account_id = k.a AND t.enrollment_id = k.e AND t.seq <= k.q
-    ORDER BY t.seq DESC
+    UNION ALL
+    SELECT o.seq, o.state, jsonb_build_object('reason', o.reason), o.created_at
+    FROM dripd.outbox AS o
+    WHERE k.needs & 33554432 <> 0 AND o.account_id = k.a AND o.enrollment_id = k.e AND o.seq = k.q AND o.awaited
+    ORDER BY seq DESC
     LIMIT 1
 ) AS asked ON true;
 

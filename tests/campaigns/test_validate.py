@@ -428,7 +428,8 @@ def test_wishes_without_effect_are_named() -> None:
 
 def test_a_plan_that_lacks_a_kind_says_so() -> None:
     beyond = replace(
-        parse(campaign()), steps=(Step(key="s1", kind="script"), Step(key="s2", kind="end"))
+        parse(campaign()),
+        steps=(Step(key="s1", kind="script", called="x"), Step(key="s2", kind="end")),
     )
 
     report = validate(beyond, Known(features=frozenset()))

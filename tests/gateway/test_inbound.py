@@ -22,10 +22,11 @@ from cryptography.x509.oid import NameOID
 from dripd.channels.base import ProviderSettings, Secret
 from dripd.channels.happening import Happened
 from dripd.channels.mime import message_id
+from dripd.channels.signing import sign_standard
 from dripd.clock import Instant, ManualClock, to_datetime
 from dripd.errors import StoreUnavailable
 from dripd.gateway.inbound import Hooks
-from dripd.gateway.signature import sign_standard, signs_standard, signs_twilio
+from dripd.gateway.signature import signs_standard, signs_twilio
 from tests.gateway.world import asking
 
 NOW = Instant(1_772_445_600_000)

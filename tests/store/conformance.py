@@ -11,6 +11,7 @@ from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
 from tests.store.suite_money import MoneySuite
+from tests.store.suite_outbox import OutboxSuite
 from tests.store.suite_record import EffectSuite, RecordSuite
 
 
@@ -22,6 +23,7 @@ class Conformance(
     RecordSuite,
     EffectSuite,
     MoneySuite,
+    OutboxSuite,
     InboxSuite,
     SinkSuite,
     ClockSuite,

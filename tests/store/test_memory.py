@@ -49,6 +49,9 @@ class MemoryWorld(World):
     async def add_operator(self, account: int, name: str, role: str) -> None:
         self.store.add_operator(account, name, role=role)
 
+    async def add_connector(self, account: int, key: str, url: str, secret: str) -> None:
+        self.store.add_connector(account, key, url, secret)
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return self.store.add_company(account, attrs)
 

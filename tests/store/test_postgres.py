@@ -112,6 +112,11 @@ class PostgresWorld(World):
     async def add_operator(self, account: int, name: str, role: str) -> None:
         await self.run("INSERT INTO dripd.operator VALUES ($1, $2, $3)", account, name, role)
 
+    async def add_connector(self, account: int, key: str, url: str, secret: str) -> None:
+        await self.run(
+            "INSERT INTO dripd.connector VALUES ($1, $2, $3, $4)", account, key, url, secret
+        )
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return int(await self.insert("company", {"account_id": account, "attrs": attrs}))
 

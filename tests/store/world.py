@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from dripd.campaigns.action import MakeTask
+from dripd.campaigns.action import CallOut, Effect, MakeTask
 from dripd.campaigns.definition import Definition, Match, Step
 from dripd.campaigns.enrollment import (
     FLAG_WAITING,
@@ -79,6 +79,8 @@ class World(ABC):
     async def add_sender(self, account: int, address: str) -> int: ...
     @abstractmethod
     async def add_operator(self, account: int, name: str, role: str) -> None: ...
+    @abstractmethod
+    async def add_connector(self, account: int, key: str, url: str, secret: str) -> None: ...
     @abstractmethod
     async def add_company(self, account: int, attrs: Row) -> int: ...
     @abstractmethod
@@ -339,7 +341,9 @@ class Scene:
         log = sent(leased, LogState.AGAIN, reason="busy", provider_id=None)
         return Change(leased=leased, log=[log], next=again, refund=True)
 
-    def waits(self, leased: Leased, task: MakeTask | None = None, **columns: Any) -> Change:
+    def waits(
+        self, leased: Leased, task: MakeTask | CallOut | None = None, **columns: Any
+    ) -> Change:
         """It waits by itself for a task to be closed, or tomorrow in its lane for no answer."""
         step = Next(
             due_at=Instant(T0 + DAY),
@@ -347,9 +351,9 @@ class Scene:
             step_no=leased.step_no,
             seq=leased.seq,
             flags=FLAG_WAITING,
-            hold_reason=None if task is None else "task",
+            hold_reason="task" if isinstance(task, MakeTask) else None,
         )
-        effects = [] if task is None else [task]
+        effects: list[Effect] = [] if task is None else [task]
         return Change(leased=leased, log=[], effects=effects, **{"next": step, **columns})
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dripd.gateway.signature import sign_standard
+from dripd.channels.signing import sign_standard
 from tests.stories.world import World
 
 WHSEC = "whsec_" + b64encode(b"w" * 32).decode()

@@ -59,6 +59,7 @@ class World:
     home: str = "UTC"
     linked: Links | None = None
     postal: str | None = None
+    connectors: frozenset[str] = frozenset()
     office: Window | None = None
     status: tuple[str, bool] = ("active", True)
     attached: list[Trigger] = field(default_factory=list)
@@ -81,6 +82,9 @@ class World:
 
     def links(self, sender: object) -> Links | None:
         return self.linked
+
+    def has_connector(self, account_id: int, key: str) -> bool:
+        return key in self.connectors
 
     def postal_address(self, account_id: int) -> str | None:
         return self.postal
