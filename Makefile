@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed
 TYPED := dripd $(wildcard tests/typing)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench lock clean
+.PHONY: help install demo test check lint format bench docs lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,13 +44,23 @@ format: install  ## Format the code and mend what ruff can
 bench: install  ## Run the engine benchmark, the best of five
 	@$(BIN)/dripd bench run engine --runs 5 --json
 
+docs: install  ## Build the site and the manual pages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b dirhtml docs build/docs/html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b man docs build/docs/man
+	@echo "build/docs/html/index.html, build/docs/man/dripd.8"
+
 lock: $(STAMP)  ## Renew requirements.lock; names no package index
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
 	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --no-config --upgrade \
-		--all-extras --build-deps-for editable --strip-extras --allow-unsafe --generate-hashes \
+		--extra console --extra pg --extra dev --build-deps-for editable --strip-extras --allow-unsafe --generate-hashes \
 		--no-annotate --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --no-config --upgrade \
+		--extra docs --constraint requirements.lock --strip-extras --allow-unsafe --generate-hashes \
+		--no-annotate --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file docs/requirements.lock pyproject.toml
 	rm -r build/lock
 
 clean:  ## Remove what was built, and the virtual environment

@@ -1,0 +1,30 @@
+"""How are the site and the manual pages built? `make docs`; both come from the same pages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from generate import write  # noqa: E402 - beside this file, which Sphinx does not import from
+
+from dripd.daemon.run import VERSION  # noqa: E402 - likewise
+
+write()
+
+project = "dripd"
+author = "the dripd authors"
+version = release = VERSION
+extensions: list[str] = []
+exclude_patterns = ["generated", "_build"]
+nitpicky = True
+html_theme = "furo"
+html_title = f"dripd {VERSION}"
+man_show_urls = False
+man_pages = [
+    ("man/dripd.8", "dripd", "drip campaigns out of a Postgres database", [author], 8),
+    ("man/dripd.toml.5", "dripd.toml", "configuration of dripd", [author], 5),
+    ("man/dripd-campaign.5", "dripd-campaign", "campaign files of dripd", [author], 5),
+    ("man/dripd-protocol.7", "dripd-protocol", "the admin protocol of dripd", [author], 7),
+]
