@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from generate import write  # noqa: E402 - beside this file, which Sphinx does not import from
+from generate import write
 
-from dripd.daemon.run import VERSION  # noqa: E402 - likewise
+from dripd.daemon.run import VERSION
 
 write()
 

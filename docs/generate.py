@@ -90,7 +90,7 @@ def commands() -> str:
 def described(command: click.Command, context: click.Context) -> Iterator[str]:
     mark = "-" if context.parent is not None and context.parent.parent is None else "~"
     yield from title(context.command_path, mark)
-    yield inspect.cleandoc(command.help or "").replace("`", "``")
+    yield inspect.cleandoc(command.help or "").replace("`", "``").replace("*", r"\*")
     yield ""
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
@@ -117,7 +117,8 @@ def explained(option: click.Option, context: click.Context) -> Iterator[str]:
     record = option.get_help_record(context)
     assert record is not None
     yield f"``{record[0]}``"
-    yield f"    {escape(record[1]) or 'See above.'}"
+    unsaid = "One of these words." if "[" in record[0] else "As its name says."
+    yield f"    {escape(record[1]) or unsaid}"
     yield ""
 
 
@@ -251,7 +252,9 @@ def campaign() -> str:
 
 def presets() -> Iterator[list[str]]:
     for name, preset in {"(none)": DEFAULT, **PRESETS}.items():
-        policy = ", ".join(f"{literal(key)}: {plain(value)}" for key, value in preset.policy.items())
+        policy = ", ".join(
+            f"{literal(key)}: {plain(value)}" for key, value in preset.policy.items()
+        )
         yield [literal(name), policy, " ".join(map(literal, preset.exit_on)) or "none"]
 
 
