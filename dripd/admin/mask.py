@@ -31,9 +31,16 @@ def mask(value: object) -> object:
 def mask_key(key: object, item: object) -> object:
     if item is None or key == "definition":
         return item
+    if key == "recipient" and isinstance(item, str) and not is_address(item):
+        return item  # the operator whom a notification is for
     if key in ADDRESSES:
         return mask_address(item) if isinstance(item, str) else MASK
     return MASK if key in CONTENT else mask(item)
+
+
+def is_address(text: str) -> bool:
+    """Whether *text* may be a mail address or a number, and not a person's name."""
+    return "@" in text or any(char.isdigit() for char in text)
 
 
 def mask_address(address: str) -> str:
