@@ -6,7 +6,7 @@ records the step. Each is idempotent: written twice it changes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -52,21 +52,42 @@ class UpdateCompany:
 
 
 @dataclass(slots=True, kw_only=True)
+class Rota:
+    """Whose turn it is: members with their weights, in the order in which ties are broken."""
+
+    category: str
+    members: Mapping[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """A time to reserve in the assignee's diary: the first that is free in `openings`."""
+
+    openings: Sequence[tuple[Instant, Instant]]
+    length_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
 class MakeTask:
     """A task, and who is told of it: at `reminder_at`, or at once where there is none.
 
-    `awaited`: the run waits for it, so its closing is told to the inbox.
+    `awaited`: the run waits for it, so its closing is told to the inbox. `assignee` None:
+    nobody in particular; with `rota`, whoever's turn it is, and who is told under "" as well.
+    With `slot` it is due at the time that is reserved.
     """
 
     seq: int
     step_key: str
     kind: str
     title: str
-    assignee: str
+    assignee: str | None
     due_at: Instant | None
     reminder_at: Instant | None = None
     recipient: str | None = None
     awaited: bool = False
+    category: str | None = None
+    rota: Rota | None = None
+    slot: Slot | None = None
     payload: Mapping[str, object] = field(default_factory=dict)
 
 

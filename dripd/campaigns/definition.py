@@ -16,7 +16,7 @@ from dripd.clock import Millis
 from dripd.scheduler.due import Delay, Timing
 
 __all__ = [
-    "AT_ONCE", "MESSAGE_KINDS", "Case", "Content", "Definition", "Exclusivity", "ExitRule",
+    "AT_ONCE", "MESSAGE_KINDS", "Activity", "ActivityType", "Case", "Content", "Definition", "Exclusivity", "ExitRule",
     "Frequency", "Limits", "Match", "MaxLateness", "Notify", "Op", "Origin", "Policy",
     "Reentry", "Sequence", "SkipOrExit", "Step", "Track", "WindowSpec", "build_window",
 ]  # fmt: skip
@@ -238,6 +238,33 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityType:
+    """What a type of request or sale allows; the first word of each is its default.
+
+    `words` by key: `status` and `priority` of a request, `stage` of a sale. `defaults` are
+    what a step of the type has where it says nothing.
+    """
+
+    words: Mapping[str, tuple[str, ...]]
+    defaults: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What follow-ups, requests and sales say beside their task; all resolved.
+
+    `fields` are further values for whoever takes it over. `slot_ms`: how long a time is to be
+    reserved in the assignee's diary, None where none is.
+    """
+
+    type: str = ""
+    category: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
+    slot_ms: Millis | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One case of a branch: the step to go on to where the condition holds."""
 
@@ -303,6 +330,7 @@ class Step:
     then: str | None = None
     otherwise: str | None = None
     cases: tuple[Case, ...] = ()
+    activity: Activity = field(default_factory=Activity)
     field: str = ""
     called: str = ""
     """The script, connector or network that the step calls."""
@@ -355,6 +383,9 @@ class Definition:
     policy: Policy = field(default_factory=Policy)
     steps: tuple[Step, ...] = ()
     sequences: tuple[Sequence, ...] = ()
+    request_types: Mapping[str, ActivityType] = field(default_factory=dict)
+    sale_types: Mapping[str, ActivityType] = field(default_factory=dict)
+    categories: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     templates: Mapping[str, Content] = field(default_factory=dict)
     raw: Mapping[str, object] = field(default_factory=dict)
 

@@ -53,6 +53,18 @@ def loose_resets(definition: Definition, _known: Known) -> Iterator[Fault]:
             )
 
 
+def quiet_sales(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """A sale is a row: only a follow-up or a notice tells its owner what to do about it."""
+    told = any(True for _ in steps_of(definition, "follow_up", "notify_email", "notify_sms"))
+    for path, step in () if told else steps_of(definition, "sale"):
+        yield Fault(
+            code="sale_without_notice",
+            path=path,
+            message=f"step {step.key!r}: nothing follows up on the sale",
+            hint="add a follow_up, or a notify_email to its owner",
+        )
+
+
 def same_name(definition: Definition, known: Known) -> Iterator[Fault]:
     for key, name in (known.campaigns or {}).items():
         if key != definition.campaign and name == definition.name:

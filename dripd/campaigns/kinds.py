@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from dripd.campaigns.activities import AUTO, read_activity
 from dripd.campaigns.condition import Condition, compile_condition
 from dripd.campaigns.definition import Case, Content, Definition, Op, Policy, Track
 from dripd.campaigns.ops import read_op
@@ -32,8 +33,8 @@ from dripd.scheduler.due import parse_offset
 PERFORMED = frozenset(
     {"email", "sms", "delay", "tag_add", "tag_remove", "list_add", "list_remove", "update"}
     | {"custom_task", "task", "call_task", "manual_email", "move", "end"}
-    | {"date_timer", "wait_for", "branch", "reset_campaign"}
     | {"script", "sync", "social_follow"}
+    | {"date_timer", "wait_for", "branch", "reset_campaign", "follow_up", "request", "sale"}
 )
 """The kinds that this version can perform; any other is refused."""
 
@@ -186,6 +187,22 @@ def _manual_email(reading: Reading) -> dict[str, object]:
     return found
 
 
+def _activity(reading: Reading) -> dict[str, object]:
+    """A task with a type; whose it is may be said as `owner`."""
+    section = reading.section
+    found = _manual(reading)
+    activity = read_activity(section, reading.kind, reading.campaign)
+    owner = section.take("owner", filled, "")
+    if owner:
+        found["assignee"] = owner
+    if owner == AUTO and activity.category not in reading.campaign.categories:
+        path = section.path_of("owner")
+        section.fault(
+            "bad_value", path, "`auto` needs a `category` with members", "categories:"
+        )
+    return {**found, "activity": activity}
+
+
 def _tag(reading: Reading) -> dict[str, object]:
     return {"tag": reading.section.take("tag", filled, "")}
 
@@ -286,6 +303,7 @@ OWN: Mapping[str, Callable[[Reading], dict[str, object]]] = MappingProxyType(
         **dict.fromkeys(("list_add", "list_remove"), _list),
         **dict.fromkeys(MANUAL_KINDS, _manual),
         "manual_email": _manual_email,
+        **dict.fromkeys(("follow_up", "request", "sale"), _activity),
     }
 )
 """What each kind has besides the common keys."""

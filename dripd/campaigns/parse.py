@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dripd.campaigns.activities import read_categories, read_types
 from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.document import examine, load_documents
 from dripd.campaigns.flow import faults_of, moved_by_delays
@@ -42,7 +43,7 @@ __all__ = [
 
 FIELD_TYPES = ("text", "number", "date", "datetime", "bool", "person", "multi")
 
-LATER = ("on_click", "on_form", "request_types", "sale_types", "categories")
+LATER = ("on_click", "on_form")
 """Keys that this version knows and cannot perform."""
 
 
@@ -92,6 +93,9 @@ def _definition(top: Section, account: str) -> Definition:
         "goal": read_goal(top),
         "notify": read_notify(top),
         "policy": read_policy(top, preset),
+        "request_types": read_types(top, "request_types", "request"),
+        "sale_types": read_types(top, "sale_types", "sale"),
+        "categories": read_categories(top),
         "templates": _templates(top),
     }
     for name in LATER:

@@ -122,6 +122,7 @@ _FAULTS = (
 _WARNINGS = (
     doubt.after_exit,
     doubt.loose_resets,
+    doubt.quiet_sales,
     doubt.same_name,
     wording.doubtful_fields,
     wording.bare_tags,

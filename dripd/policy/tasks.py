@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dripd.campaigns.action import MakeTask, Note
+from dripd.campaigns.action import MakeTask, Note, Rota, Slot
+from dripd.campaigns.activities import AUTO, NOBODY
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
@@ -23,12 +24,16 @@ from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import address_of
 from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting, words
 from dripd.policy.watching import render_words
+from dripd.scheduler.diary import working_hours
 
 TASK_KINDS: Mapping[str, str] = {
     "custom_task": "custom",
     "task": "general",
     "call_task": "call",
     "manual_email": "manual_email",
+    "follow_up": "follow_up",
+    "request": "request",
+    "sale": "sale",
 }
 """What the task of each kind of manual step is called."""
 
@@ -75,7 +80,24 @@ def _make(here: Pass, step: Step, step_no: int) -> MakeTask | Held:
     if isinstance(payload, Held):
         return payload
     due = Instant(here.now + (step.due_ms or 0))
-    return _task_of(here, step, TASK_KINDS[step.kind], title, due, payload)
+    made = _task_of(here, step, TASK_KINDS[step.kind], title, due, payload)
+    return _as_activity(here, step, made)
+
+
+def _as_activity(here: Pass, step: Step, made: MakeTask) -> MakeTask:
+    """Whose turn it is, and the time to reserve."""
+    activity, definition = step.activity, here.version.definition
+    made.category = activity.category or None
+    members = definition.categories.get(activity.category, {})
+    if step.assignee == AUTO and members:
+        made.rota = Rota(category=activity.category, members=members)
+    if activity.slot_ms is not None:
+        zone = here.rooms.zone(here.leased.account_id, "account")
+        hours = tuple(working_hours(zone, made.due_at or here.now))
+        made.slot = Slot(openings=hours, length_ms=activity.slot_ms)
+        if step.reminder_ms is None:
+            made.reminder_at = None
+    return made
 
 
 def _payload(here: Pass, step: Step, step_no: int) -> dict[str, object] | Held:
@@ -86,6 +108,10 @@ def _payload(here: Pass, step: Step, step_no: int) -> dict[str, object] | Held:
     if isinstance(text, Held):
         return text
     payload: dict[str, object] = {"text": text} if text else {}
+    activity = step.activity
+    payload |= {"type": activity.type} if activity.type else {}
+    payload |= activity.words
+    payload |= {"fields": dict(activity.fields)} if activity.fields else {}
     if step.kind == "call_task":
         phone = address_of(here.leased, "sms", here.version.definition.field_map)
         payload["phone"] = phone
@@ -113,6 +139,7 @@ def _task_of(
     tell_at = Instant(due - (step.reminder_ms or 0))
     notify = definition.notify.task_due if step.notify is None else step.notify
     assignee = assignee_of(here, step.assignee)
+    told = _recipient(here, step, assignee) if notify else None
     return MakeTask(
         seq=here.seq,
         step_key=step.key,
@@ -121,25 +148,30 @@ def _task_of(
         assignee=assignee,
         due_at=due,
         reminder_at=tell_at if notify and tell_at > here.now else None,
-        recipient=_recipient(here, assignee) if notify else None,
+        recipient=told,
         awaited=step.blocking or kind == "approval",
         payload={"campaign": here.version.campaign_key, **payload},
     )
 
 
-def _recipient(here: Pass, assignee: str) -> str:
+def _recipient(here: Pass, step: Step, assignee: str | None) -> str:
+    """Who is told; "" where it is whoever's turn it is."""
     field = here.version.definition.notify.field
+    if not field and step.assignee == AUTO:
+        return ""
     if not field:
-        return assignee
+        return assignee or here.version.owner
     return str(here.leased.attrs.get(field) or here.version.owner)
 
 
-def assignee_of(here: Pass, wanted: str) -> str:
-    """Who is to do it: whom the step names, else whose run it is.
+def assignee_of(here: Pass, wanted: str) -> str | None:
+    """Who is to do it: whom the step names, else whose run it is; None for nobody.
 
     Where the contact names nobody, the campaign's owner, and it is noted.
     """
     leased = here.leased
+    if wanted in {AUTO, NOBODY}:
+        return None
     if not wanted:
         return leased.run_owner or leased.owner or here.version.owner
     named = {"contact.owner": leased.owner, "contact.service_owner": leased.service_owner}

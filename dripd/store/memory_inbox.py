@@ -37,9 +37,10 @@ from dripd.policy.inbox_rows import (
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import add_suppression, change_contact, forget_runs
 from dripd.store.memory_money import refund_unsent
-from dripd.store.memory_record import end_run, notify
+from dripd.store.memory_record import end_run
 from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
 from dripd.store.memory_tables import DELIVERY_ID, Tables
+from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
 
 CHANNELS = {1: "email", 2: "sms"}

@@ -14,9 +14,9 @@ from dripd.campaigns.enrollment import Leased
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
-from dripd.store.memory_record import notify
 from dripd.store.memory_rows import Campaign, Claim, Node
 from dripd.store.memory_tables import Tables
+from dripd.store.memory_task import notify
 
 NO_DAY = date(1970, 1, 1)
 """The local day of a claim whose account had none: nothing can be refunded there."""

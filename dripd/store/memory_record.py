@@ -60,8 +60,9 @@ from dripd.store.memory_money import (
     write,
 )
 from dripd.store.memory_outbox import call_out
-from dripd.store.memory_rows import Evidence, Notification, StepLog, Task
+from dripd.store.memory_rows import Evidence, StepLog
 from dripd.store.memory_tables import Tables
+from dripd.store.memory_task import make_task
 from dripd.store.protocol import Decide, Recorded
 from dripd.store.unit_admit import Losers
 
@@ -338,61 +339,6 @@ def _update_company(tables: Tables, change: Change, effect: UpdateCompany) -> No
         tables.companies.change(key, attrs=merged(company.attrs, effect.attrs))
 
 
-def _make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
-    """A task, once for its step, and the notification about it."""
-    leased = change.leased
-    step = (leased.account_id, leased.enrollment_id, effect.seq)
-    if step in tables.task_of_step:
-        return
-    payload = copy.deepcopy(dict(effect.payload))
-    task = Task(
-        account_id=leased.account_id,
-        id=tables.next_id(),
-        enrollment_id=leased.enrollment_id,
-        contact_id=leased.contact_id,
-        seq=effect.seq,
-        campaign_key=str(payload.pop("campaign", "")) or None,
-        step_key=effect.step_key,
-        kind=effect.kind,
-        title=effect.title,
-        assignee=effect.assignee,
-        due_at=effect.due_at,
-        reminder_at=effect.reminder_at,
-        payload=payload,
-        created_at=tables.now(),
-        recipient=effect.recipient if effect.reminder_at is not None else None,
-        awaited=effect.awaited,
-    )
-    tables.task_of_step.add(step, task.id)
-    tables.tasks.add((leased.account_id, task.id), task)
-    if effect.recipient is not None and effect.reminder_at is None:
-        notify(tables, task.account_id, "task_due", effect.recipient, task.enrollment_id,
-               {"title": task.title}, task_id=task.id)  # fmt: skip
-
-
-def notify(
-    tables: Tables,
-    account_id: int,
-    kind: str,
-    recipient: str,
-    enrollment_id: int,
-    payload: dict[str, object],
-    *,
-    task_id: int | None = None,
-) -> None:
-    row = Notification(
-        account_id=account_id,
-        id=tables.next_id(),
-        kind=kind,
-        recipient=recipient,
-        enrollment_id=enrollment_id,
-        task_id=task_id,
-        payload=payload,
-        created_at=tables.now(),
-    )
-    tables.notifications.add((account_id, row.id), row)
-
-
 def _write_note(tables: Tables, change: Change, effect: Note) -> None:
     leased = change.leased
     detail = copy.deepcopy(dict(effect.detail))
@@ -425,7 +371,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     RemoveFromList: _remove_from_list,
     UpdateContact: _update_contact,
     UpdateCompany: _update_company,
-    MakeTask: _make_task,
+    MakeTask: make_task,
     ResetRuns: _reset_runs,
     CallOut: call_out,
     Note: _write_note,

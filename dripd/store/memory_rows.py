@@ -360,7 +360,7 @@ class Task:
     step_key: str
     kind: str
     title: str
-    assignee: str
+    assignee: str | None
     due_at: Instant | None
     reminder_at: Instant | None
     payload: dict[str, object]
@@ -370,6 +370,17 @@ class Task:
     closed_at: Instant | None = None
     recipient: str | None = None
     awaited: bool = False
+    category: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Busy:
+    """A time at which a person is busy, half-open."""
+
+    account_id: int
+    person: str
+    begins: Instant
+    ends: Instant
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from dripd.store.memory_rows import (
     STOPS,
     Account,
     AccountDay,
+    Busy,
     Call,
     Campaign,
     CampaignVersion,
@@ -209,6 +210,8 @@ class Tables:
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int, int], int] = Table(undo)
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)
+        self.diary: Table[int, Busy] = Table(undo)
+        self.rota: Table[tuple[int, str, str, str], int] = Table(undo)
         self.notifications: Table[Ids, Notification] = Table(undo)
         self.individuals: Table[Ids, Individual] = Table(undo)
         self.sink: Table[int, tuple[Instant, SinkRow]] = Table(undo)

@@ -156,6 +156,7 @@ class Views:
                 "kind": row.kind,
                 "title": row.title,
                 "assignee": row.assignee,
+                "category": row.category,
                 "due_at": row.due_at,
                 "state": row.state,
                 "payload": copy.deepcopy(row.payload),

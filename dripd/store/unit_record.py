@@ -47,6 +47,7 @@ from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Decide, Recorded
 from dripd.store.statements import sql
 from dripd.store.unit_admit import Losers, decide_requests
+from dripd.store.unit_task import make_tasks
 
 Names = Callable[[int], tuple[str, Sequence[str]]]
 """cv_id to (campaign key, step keys): what a task carries."""
@@ -413,28 +414,6 @@ async def _update_companies(conn: Conn, pairs: Pairs) -> None:
         await conn.execute(sql("set_company"), *ids, merged, cleared)
 
 
-async def _make_tasks(conn: Conn, pairs: Pairs) -> None:
-    for change, task in pairs:
-        leased = change.leased
-        await conn.fetchrow(
-            sql("make_task"),
-            leased.account_id,
-            leased.enrollment_id,
-            leased.contact_id,
-            task.seq,
-            str(task.payload.get("campaign", "")) or None,
-            task.step_key,
-            task.kind,
-            task.title,
-            task.assignee,
-            task.due_at,
-            task.reminder_at,
-            orjson.dumps({k: v for k, v in task.payload.items() if k != "campaign"}).decode(),
-            task.recipient,
-            task.awaited,
-        )
-
-
 async def _call_out(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
@@ -491,7 +470,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     RemoveFromList: _remove_from_lists,
     UpdateContact: _update_contacts,
     UpdateCompany: _update_companies,
-    MakeTask: _make_tasks,
+    MakeTask: make_tasks,
     ResetRuns: _reset_runs,
     CallOut: _call_out,
     Note: _write_notes,

@@ -183,13 +183,14 @@ WHERE c.account_id = $1::int4 AND c.id = $2::int8 AND co.account_id = c.account_
 -- A task, once for its step, and the notification about it.
 --   $1 account int  $2 enrollment bigint  $3 contact bigint  $4 seq int  $5 campaign key  $6 step key  $7 kind
 --   $8 title  $9 assignee  $10 due timestamptz  $11 reminder timestamptz  $12 payload text
---   $13 recipient text: told at the reminder, at once where there is none  $14 awaited boolean
+--   $13 recipient text: told at the reminder, at once where there is none  $14 awaited boolean  $15 category text
 WITH made AS (
     INSERT INTO dripd.task (account_id, enrollment_id, contact_id, seq, campaign_key, step_key, kind, title, assignee,
-        due_at, reminder_at, payload, recipient, awaited)
+        due_at, reminder_at, payload, recipient, awaited, category)
     VALUES ($1::int4, $2::int8, $3::int8, $4::int4, $5::text, $6::text, $7::text, $8::text, $9::text,
         $10::timestamptz, $11::timestamptz, $12::text::jsonb,
-        CASE WHEN $11::timestamptz IS NOT NULL THEN $13::text END, $14::boolean)
+        CASE WHEN $11::timestamptz IS NOT NULL THEN $13::text END, $14::boolean,
+        $15::text)
     ON CONFLICT DO NOTHING
     RETURNING account_id, id, enrollment_id, title
 ), told AS (
@@ -199,6 +200,39 @@ WITH made AS (
     WHERE $13::text IS NOT NULL AND $11::timestamptz IS NULL
 )
 SELECT id FROM made;
+
+-- name: lock_rota :many
+-- How often each member of a category was given something to do; new members begin at none.
+--   $1 account int  $2 campaign key  $3 category  $4 members text[], sorted
+-- locks: the rota's rows
+INSERT INTO dripd.rota (account_id, campaign_key, category, member)
+SELECT $1::int4, $2::text, $3::text, member FROM unnest($4::text[]) AS member
+ON CONFLICT (account_id, campaign_key, category, member) DO UPDATE SET given = rota.given
+RETURNING member, given;
+
+-- name: give_turns :exec
+--   $1 account int  $2 campaign key  $3 category  $4 members text[]  $5 how many more int[]
+UPDATE dripd.rota AS r
+SET given = r.given + k.n
+FROM unnest($4::text[], $5::int4[]) AS k (member, n)
+WHERE r.account_id = $1::int4 AND r.campaign_key = $2::text AND r.category = $3::text AND r.member = k.member;
+
+-- name: read_diary :many
+-- When a person is busy.
+--   $1 account int  $2 person text  $3 from timestamptz  $4 to timestamptz
+SELECT greatest(lower(busy), $3::timestamptz) AS begins, least(upper(busy), $4::timestamptz) AS ends
+FROM dripd.diary
+WHERE account_id = $1::int4 AND person = $2::text AND busy && tstzrange($3::timestamptz, $4::timestamptz)
+    AND int8range(whose, whose, '[]')
+        && int8range(hashtextextended($2::text, $1::int4), hashtextextended($2::text, $1::int4), '[]');
+
+-- name: reserve_time :one
+-- A time in a diary, unless somebody else has taken it meanwhile.
+--   $1 account int  $2 person text  $3 from timestamptz  $4 to timestamptz
+INSERT INTO dripd.diary (account_id, person, busy)
+VALUES ($1::int4, $2::text, tstzrange($3::timestamptz, $4::timestamptz))
+ON CONFLICT DO NOTHING
+RETURNING id;
 
 -- name: reset_own_runs :exec
 -- Runs that reset their own campaign go on; neither they nor those before them count as runs any more.

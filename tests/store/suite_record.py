@@ -16,6 +16,8 @@ from dripd.campaigns.action import (
     Note,
     RemoveFromList,
     RemoveTag,
+    Rota,
+    Slot,
     UpdateCompany,
     UpdateContact,
 )
@@ -495,6 +497,38 @@ class EffectSuite:
             T0,
         )
         assert (await scene.run())["hold_reason"] is None
+
+    async def test_members_of_a_category_take_turns_by_their_weights(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        rota = Rota(category="help", members={"ann": 2, "bob": 1})
+        for leased in await scene.take(6):
+            task = a_task(assignee=None, rota=rota, recipient="", category="help")
+            await scene.record(scene.goes_on(leased, effects=[task]))
+        rows = await world.tasks()
+
+        assert [row["assignee"] for row in rows] == ["ann", "ann", "bob"] * 2
+        assert {row["category"] for row in rows} == {"help"}
+        told = [row["recipient"] for row in await world.notifications()]
+        assert told == [row["assignee"] for row in rows]
+
+    async def test_times_in_a_diary_are_reserved_one_after_another(self, world: World) -> None:
+        scene = await open_scene(world)
+        slot = Slot(openings=[(T0, Instant(T0 + 2 * HOUR))], length_ms=HOUR)
+        first, second, third = await scene.take(3)
+        await scene.record(
+            *(scene.goes_on(x, effects=[a_task(slot=slot)]) for x in (first, second))
+        )
+        await scene.record(scene.goes_on(third, effects=[a_task(slot=slot)]))
+        rows = await world.tasks()
+
+        assert [row["due_at"] for row in rows] == [T0, T0 + HOUR, T0]
+        assert ["slot" in row["payload"] for row in rows] == [True, True, False]
+        assert rows[1]["payload"]["slot"] == {
+            "from": "2026-01-05T13:00:00Z",
+            "to": "2026-01-05T14:00:00Z",
+        }
 
     async def test_the_closing_of_an_awaited_task_alone_is_told(self, world: World) -> None:
         scene = await open_scene(world)
