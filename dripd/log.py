@@ -53,6 +53,7 @@ EVENTS: Final[dict[str, str]] = {
     "lease.swept": "the leases of a dead daemon were taken back",
     "library.logged": "a library wrote to the standard logging",
     "metrics.listening": "the thread for /metrics, /livez and /readyz takes connections",
+    "process.died": "a daemon of `--processes` ended by itself; it is started anew",
     "pulse": "once a second: what was done, and how late",
     "record.refused": "the database refused a batch of results; it is tried in halves",
     "step.failed": "a step broke on its own data and was quarantined",

@@ -74,14 +74,20 @@ def choose_database(config: Config) -> str:
     return config.dsn.reveal() if config.dsn is not None else embedded.up(config.state)
 
 
+def open_database(config: Config) -> str:
+    """The DSN in force, with a database behind it that has the schema. Raises `DripdError`."""
+    dsn = choose_database(config)
+    migrate.migrate(dsn)
+    return dsn
+
+
 def main(config: Config, *, manual_clock: bool, at: Instant | None) -> int:
     """Run the daemon in the foreground until it is told to stop. Returns the exit code.
 
     Raises `DripdError` where it cannot start.
     """
     try:
-        dsn = choose_database(config)
-        migrate.migrate(dsn)
+        dsn = open_database(config)
         trio.run(partial(serve, config, dsn, manual_clock=manual_clock, at=at))
     except (OSError, BaseExceptionGroup) as error:
         known = explain(error)

@@ -116,3 +116,44 @@ def test_hangup_reloads_and_a_bad_file_changes_nothing(pg_dsn: str) -> None:
                 until(lambda: "daemon.traced" in world.log())
         finally:
             del os.environ["DRIPD_CONFIG"]
+
+
+class Pair(World):
+    """Two daemons under one parent."""
+
+    options = ("--processes", "2")
+
+    def nodes(self) -> list[str]:
+        return self.column("SELECT name FROM dripd.node WHERE NOT dead ORDER BY name")
+
+
+def test_several_daemons_live_under_one_parent(pg_dsn: str) -> None:
+    with TemporaryDirectory(prefix="dripd-") as folder, Pair(pg_dsn, Path(folder)) as world:
+        until(lambda: len(world.nodes()) == 2, 15)
+        first, second = world.nodes()
+        assert second == f"{first}-2"
+        assert (world.state / "dripd-2.sock").exists()
+        world.apply(WELCOME)
+        for n in range(4):
+            world.account(f"a{n}")
+            world.apply(WELCOME.replace("acme", f"a{n}"), f"a{n}")
+            world.contact(f"c{n}", f"a{n}")
+            world.enroll("welcome", f"c{n}", account=f"a{n}")
+        world.tick()
+        assert len(world.sent()) == 4
+
+        (pid,) = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/environ")
+            if is_second(path, world.state)
+        ]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "process.died" in world.log())
+        until(lambda: len(world.nodes()) == 3, 15)
+
+
+def is_second(environ: Path, state: Path) -> bool:
+    try:
+        return f"DRIPD_SOCKET={state}/dripd-2.sock\0".encode() in environ.read_bytes()
+    except OSError:
+        return False
