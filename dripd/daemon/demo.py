@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from dripd.admin.client import Client
-from dripd.clock import DAY, Instant, format_instant, parse_instant
+from dripd.clock import DAY, HOUR, Instant, format_instant, parse_instant
 from dripd.config import Config
 from dripd.daemon.run import Daemon, serve
 from dripd.store import embedded, migrate
@@ -67,8 +67,33 @@ steps:
 """
 
 
-async def play(config: Config, say: Say, *, endless: bool) -> None:
-    """Tell the story; *endless*: go on day by day until cancelled."""
+TROUBLE = """
+INSERT INTO dripd.sink_rule (recipient_like, answer)
+VALUES ('%13@acme.test', 'permanent'), ('%21@%', 'ambiguous'), ('%33@%', 'temporary')
+"""
+"""A few addresses at which messages fail, for somebody who looks on."""
+
+NEWCOMERS = """
+WITH fresh AS (
+    INSERT INTO dripd.contact (account_id, external_id, email, phone, attrs)
+    SELECT id, 'd' || $1::int || '-' || n, 'd' || $1::int || '-' || n || '@' || key || '.test',
+        '+4930' || lpad((1000 * $1::int + n)::text, 7, '0'),
+        jsonb_build_object('first_name', (ARRAY['Fay','Gus','Hal','Ida','Jon'])[1 + n % 5])
+    FROM dripd.account CROSS JOIN generate_series(1, 40) AS n
+    RETURNING account_id, id
+)
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id)
+SELECT account_id, 'welcome', id FROM fresh
+"""
+"""People who come in on a later day, and are enrolled at once."""
+
+
+async def play(config: Config, say: Say, *, rest_s: float | None) -> None:
+    """Tell the story: twelve days as fast as they go.
+
+    With *rest_s* somebody looks on: it goes on hour by hour until cancelled, so much real time
+    for each, with fresh contacts every day and a few addresses that fail.
+    """
     dsn = await trio.to_thread.run_sync(embedded.up, config.state)
     await trio.to_thread.run_sync(migrate.migrate, dsn)
     async with Bridge() as bridge, trio.open_nursery() as nursery:
@@ -79,10 +104,14 @@ async def play(config: Config, say: Say, *, endless: bool) -> None:
             partial(serve, config, dsn, manual_clock=True, at=START)
         )
         await _set_up(config, other, say)
+        if rest_s is not None:
+            await other(TROUBLE)
         day = 0
-        while endless or day < DAYS:
+        while rest_s is not None or day < DAYS:
             day += 1
-            await _live_a_day(daemon, other, day, say)
+            if rest_s is not None and day > 1:
+                await other(NEWCOMERS, day)
+            await _live_a_day(daemon, other, day, say, rest_s)
         await _sum_up(other, say)
         await desk.close()
         nursery.cancel_scope.cancel()
@@ -140,7 +169,9 @@ def _apply(config: Config, account: str, documents: Sequence[dict[str, str]]) ->
             client.call("campaign.activate", {"key": key, "account": account, "yes": True})
 
 
-async def _live_a_day(daemon: Daemon, other: Sql, day: int, say: Say) -> None:
+async def _live_a_day(
+    daemon: Daemon, other: Sql, day: int, say: Say, rest_s: float | None
+) -> None:
     """What other systems write in a day, then the day passes."""
     if day == 1:
         await other(
@@ -165,7 +196,10 @@ async def _live_a_day(daemon: Daemon, other: Sql, day: int, say: Say) -> None:
             """INSERT INTO dripd.contact_tag (account_id, contact_id, tag)
                SELECT account_id, id, 'booked' FROM dripd.contact WHERE id % 23 = 0 ON CONFLICT DO NOTHING""",
         )
-    await daemon.clock_set(Instant(daemon.clock.now() + DAY))
+    for _ in range(1 if rest_s is None else 24):
+        step = DAY if rest_s is None else HOUR
+        await daemon.clock_set(Instant(daemon.clock.now() + step))
+        await trio.sleep(rest_s or 0)  # noqa: TID251 - somebody looks on
     rows = await other(
         """SELECT a.key, count(m.*) FILTER (WHERE m.received_at > dripd.now() - interval '1 day') AS today,
                count(m.*) AS sent

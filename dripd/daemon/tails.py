@@ -26,6 +26,10 @@ STATES: Mapping[LogState, str] = {
 """What became of an attempt; the other states are of steps that send nothing."""
 
 
+NAMED = ("field", "tag", "list", "list_id", "link", "form", "step", "type", "auto", "machine")
+"""What is shown of an event's payload: the rest may hold what the contact wrote, or is."""
+
+
 def sources(pipe: Pipeline) -> dict[str, Source[Any]]:
     """Every tail by its name."""
     shows = Shows(pipe.directory)
@@ -88,7 +92,7 @@ class Shows:
             "enrollment_id": event.enrollment_id,
             "step": event.step_key,
             "address": event.address,
-            "detail": " ".join(f"{k}={v}" for k, v in sorted(event.payload.items())),
+            "detail": " ".join(f"{k}={event.payload[k]}" for k in NAMED if k in event.payload),
             "note": "duplicate" if event.duplicate else event.unresolved,
         }
 

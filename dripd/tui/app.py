@@ -230,15 +230,16 @@ def run(daemon: Callable[[Callable[[], None]], Daemon], options: Options) -> int
     app = ConsoleApp(daemon, options)
     try:
         code = app.run()
-    finally:
+    except BaseException:
         restore()
+        raise
     if code is None:
         return app.return_code or 0
     return code
 
 
 def restore() -> None:
-    """Bring the terminal back, whatever state it was left in."""
+    """Bring the terminal back after a crash, whatever state it was left in."""
     try:
         if sys.__stderr__ is not None and sys.__stderr__.isatty():
             sys.__stderr__.write(RESTORE)

@@ -48,10 +48,10 @@ class Deliveries(TailPage):
             Column(title="RESULT", width=12, show=lambda row: state(row.get("state"))),
             Column(title="CHAN", width=5, show=lambda row: text(row.get("channel"))),
             Column(title="CAMPAIGN/STEP", show=lambda row: f"{text(row.get('campaign'))}/{text(row.get('step'))}"),
-            Column(title="TO", width=20, show=lambda row: text(row.get("to_address"))),
+            Column(title="TO", width=18, show=lambda row: text(row.get("to_address"))),
             Column(title="ms", width=6, right=True, show=lambda row: count(row.get("took_ms")), sort=lambda row: row.get("took_ms")),
             Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account"))),
-            Column(title="WHY", width=20, priority=2, show=lambda row: text(row.get("reason"))),
+            Column(title="WHY", width=14, priority=2, show=lambda row: text(row.get("reason"))),
         )  # fmt: skip
 
     def actions(self) -> list[Action]:

@@ -80,7 +80,7 @@ class Events(TailPage):
             )
         return (
             Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
-            Column(title="KIND", width=12, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
+            Column(title="KIND", width=14, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
             Column(title="ACCOUNT", width=10, show=lambda row: text(row.get("account"))),
             Column(title="CONTACT", width=8, show=lambda row: text(row.get("contact_id"))),
             Column(title="RUN", width=7, show=lambda row: text(row.get("enrollment_id"))),

@@ -67,7 +67,6 @@ class Failures(ListPage):
             )  # fmt: skip
         return (
             Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count")), sort=lambda row: row.get("count")),
-            Column(title="FIRST", width=12, priority=2, show=lambda row: clock(row.get("first_at"), day=True)),
             Column(title="LAST", width=12, show=lambda row: clock(row.get("last_at"), day=True)),
             Column(title="CAMPAIGN/STEP", width=20, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
             Column(title="CODE", width=12, show=lambda row: text(row.get("code"))),
