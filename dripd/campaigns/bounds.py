@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.flow import faults_of, order_of, successors
 from dripd.campaigns.kinds import KINDS
 from dripd.campaigns.known import Known, steps_of
-from dripd.campaigns.reader import suggest
+from dripd.campaigns.ops import typed
+from dripd.campaigns.reader import BadValue, suggest
 from dripd.campaigns.window import format_minute
 from dripd.campaigns.wording import COLUMNS
 from dripd.clock import DAY
@@ -16,17 +17,6 @@ from dripd.errors import Fault
 
 FREE_KINDS = KINDS - {"reset_campaign", "script", "sync", "social_follow"}
 """Kinds that every plan has; the others it must name among its features."""
-
-OPS_OF: Mapping[str, frozenset[str]] = {
-    "text": frozenset({"set", "clear"}),
-    "number": frozenset({"set", "clear", "increment"}),
-    "date": frozenset({"set", "clear", "now"}),
-    "datetime": frozenset({"set", "clear", "now"}),
-    "bool": frozenset({"set", "clear"}),
-    "person": frozenset({"set", "clear"}),
-    "multi": frozenset({"set", "clear", "add", "remove"}),
-}
-"""Which changes a field of each type can take (FEATURES F16)."""
 
 
 def too_many(definition: Definition, _known: Known) -> Iterator[Fault]:
@@ -117,12 +107,14 @@ def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
         for index, op in enumerate(step.ops):
             name = op.field.removeprefix("attrs.").removeprefix("contact.")
             of_type = types.get(name, "") if step.target == "contact" else ""
-            if of_type and op.op not in OPS_OF[of_type]:
+            try:
+                typed(op, of_type)
+            except BadValue as bad:
                 yield Fault(
-                    code="bad_op",
+                    code=bad.code,
                     path=f"{path}.ops[{index}]",
-                    message=f"step {step.key!r}: {op.field!r} is {of_type}, no {op.op!r} there",
-                    hint=f"one of: {' '.join(sorted(OPS_OF[of_type]))}",
+                    message=f"step {step.key!r}: {bad.message}",
+                    hint=bad.hint,
                 )
 
 

@@ -81,9 +81,13 @@ class Deferred:
 
 @dataclass(slots=True, kw_only=True)
 class Held:
-    """This one enrollment waits for somebody to put something right."""
+    """This one enrollment waits for somebody to put something right.
+
+    `failed`: the step was tried and failed, for this reason; it is tried again when released.
+    """
 
     reason: str
+    failed: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

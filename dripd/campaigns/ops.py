@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, datetime
 
 from dripd.campaigns.definition import Op
 from dripd.campaigns.reader import (
@@ -16,6 +19,17 @@ from dripd.campaigns.reader import (
     suggest,
     word,
 )
+
+OPS_OF: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"set", "clear"}),
+    "number": frozenset({"set", "clear", "increment"}),
+    "date": frozenset({"set", "clear", "now"}),
+    "datetime": frozenset({"set", "clear", "now"}),
+    "bool": frozenset({"set", "clear"}),
+    "person": frozenset({"set", "clear"}),
+    "multi": frozenset({"set", "clear", "add", "remove"}),
+}
+"""Which changes a field of each type can take (FEATURES F16)."""
 
 OPS = ("set", "clear", "add", "remove", "increment", "now")
 
@@ -80,3 +94,64 @@ def _amount(value: object) -> float:
     if not math.isfinite(number):
         raise BadValue("endless numbers cannot be stored", code="bad_op")
     return int(number) if number == int(number) else number
+
+
+def typed(op: Op, of_type: str) -> Op:
+    """*op* with its value as a field of this type holds it; "" for a type that is not known.
+
+    Raises `BadValue`, `bad_op`, where the type takes no such change or no such value.
+    """
+    if not of_type:
+        return op
+    if op.op not in OPS_OF[of_type]:
+        hint = f"one of: {' '.join(sorted(OPS_OF[of_type]))}"
+        raise BadValue(
+            f"{op.field!r} is {of_type}, no {op.op!r} there", hint=hint, code="bad_op"
+        )
+    if op.op != "set" or of_type not in _VALUES:
+        return op
+    try:
+        return replace(op, value=_VALUES[of_type](op.value))
+    except (ValueError, TypeError) as error:
+        message = f"{shown(op.value)} is no {of_type}, as {op.field!r} is"
+        raise BadValue(message, hint=_SUCH_AS[of_type], code="bad_op") from error
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError("no number")
+    found = float(value)
+    if not math.isfinite(found):
+        raise ValueError("endless")
+    return int(found) if found == int(found) else found
+
+
+def _bool(value: object) -> bool:
+    words = {"true": True, "false": False, True: True, False: False}
+    if not isinstance(value, bool | str) or value not in words:
+        raise ValueError("neither true nor false")
+    return words[value]
+
+
+def _date(value: object) -> str:
+    return date.fromisoformat(str(value)).isoformat()
+
+
+def _datetime(value: object) -> str:
+    datetime.fromisoformat(str(value))
+    return str(value)
+
+
+_VALUES: Mapping[str, Callable[[object], object]] = {
+    "number": _number,
+    "bool": _bool,
+    "date": _date,
+    "datetime": _datetime,
+}
+
+_SUCH_AS = {
+    "number": "such as 5",
+    "bool": "true or false",
+    "date": "such as 2026-03-01",
+    "datetime": "such as 2026-03-01T10:00+01:00",
+}

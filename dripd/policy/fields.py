@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from dripd.campaigns.action import UpdateCompany, UpdateContact
 from dripd.campaigns.definition import Op, Step
-from dripd.campaigns.event import Skipped
+from dripd.campaigns.event import Held
+from dripd.campaigns.ops import typed
 from dripd.campaigns.version import CHANGED
 from dripd.clock import Instant, format_instant
 from dripd.policy.facts import COLUMNS
@@ -17,22 +18,24 @@ SETTABLE = frozenset(COLUMNS) - {"external_id"}
 """The columns of `contact` that a step may write."""
 
 
-def update(here: Pass, step: Step, step_no: int) -> Outcome | Skipped:
+def update(here: Pass, step: Step, step_no: int) -> Outcome | Held:
     """Typed operations, all or nothing; what changes nothing is no effect."""
     target = here.leased.attrs if step.target == "contact" else here.leased.company
     attrs: dict[str, object] = {}
     columns: dict[str, str | None] = {}
+    types = here.version.definition.fields if step.target == "contact" else {}
     for op in step.ops:
         if not op.enabled:
             continue
         name = _field_name(op, step.target)
         try:
+            op = typed(op, types.get(name, ""))  # noqa: PLW2901 - the same change, its value read
             if step.target == "contact" and name in COLUMNS:
                 columns[name] = _operate_column(op, name, columns, here)
             else:
                 attrs[name] = operate(op, attrs.get(name, target.get(name)), here.now)
         except ValueError:  # the value there takes no such change: nothing is changed at all
-            return Skipped(reason=f"unable:{name}")
+            return Held(reason="step_failed", failed=f"unable:{name}")
     changed = {key: value for key, value in attrs.items() if target.get(key) != value}
     moved = {key: value for key, value in columns.items() if getattr(here.leased, key) != value}
     if not changed and not moved:

@@ -189,6 +189,10 @@ def chain(
     step_no = leased.step_no
     while True:
         verdict = _perform_one(here, step_no)
+        if isinstance(verdict, Held) and verdict.failed:
+            failed = Outcome(verdict.failed, state=LogState.FAILED)
+            here.log.append(_log(here, step_no, failed))
+            here.seq += 1
         if isinstance(verdict, Held | Waiting):
             stays = _held(here, step_no, verdict)
             return Change(leased=leased, log=here.log, next=stays, effects=here.effects)

@@ -12,7 +12,6 @@ import msgspec
 from dripd.admin import params as p
 from dripd.admin.messages import Call, decode
 from dripd.campaigns.condition import Condition, compile_condition
-from dripd.clock import format_instant
 from dripd.errors import BadRequest, Conflict, DripdError
 from dripd.store.connect import Conn
 from dripd.store.desk_account import read_zone
@@ -205,8 +204,10 @@ async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
     for name in WRITABLE:
         if (given := getattr(args, name)) is not None:
             columns[name] = given.strip() or None
-    now = format_instant(await read_now(conn))
-    attrs, columns = apply_ops(_object(old["attrs"]), columns, read_ops(args.ops), now)
+    rows = await conn.fetch(sql("field_types"), old["account_id"])
+    types = {row["key"]: row["type"] for row in rows}
+    ops, now = read_ops(args.ops), await read_now(conn)
+    attrs, columns = apply_ops(_object(old["attrs"]), columns, ops, now, types)
     _check_columns(columns)
     changed = attrs != old["attrs"] or any(columns[name] != old[name] for name in WRITABLE)
     row: Row = old

@@ -38,6 +38,14 @@ WHERE account_id = $1::int4
     AND id = $2::int8
 FOR UPDATE;
 
+-- name: field_types :many
+-- What the fields of an account's contacts hold.
+--   $1 account  int4
+SELECT key, type
+FROM dripd.field
+WHERE account_id = $1::int4
+    AND target = 'contact';
+
 -- name: change_contact :one
 -- Give a contact these values.
 --   $1 account  $2 id  $3 email  $4 phone  $5 timezone  $6 owner  $7 service owner  $8 attrs

@@ -289,7 +289,15 @@ def test_a_dynamic_list_cannot_be_written() -> None:
     ],
 )
 def test_the_changes_of_a_field_depend_on_its_type(of_type: str, fits: str) -> None:
-    ops = ["x set 1", "x clear", "x add 1", "x remove 1", "x increment", "x now"]
+    values = {"date": "2026-03-01", "datetime": "2026-03-01T10:00+01:00", "bool": "true"}
+    ops = [
+        f"x set {values.get(of_type, '1')}",
+        "x clear",
+        "x add 1",
+        "x remove 1",
+        "x increment",
+        "x now",
+    ]
     document = campaign({"do": "update", "ops": ops}, fields={"x": of_type})
 
     assert faults(document) == [
@@ -297,6 +305,8 @@ def test_the_changes_of_a_field_depend_on_its_type(of_type: str, fits: str) -> N
         for index, op in enumerate(ops)
         if op.split()[1] not in fits.split()
     ]
+    wrong = campaign({"do": "update", "ops": ["x set soon"]}, fields={"x": of_type})
+    assert bool(faults(wrong)) is (of_type in {"number", "date", "datetime", "bool"})
 
 
 def test_a_field_of_unknown_type_takes_any_change() -> None:

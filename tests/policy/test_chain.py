@@ -242,8 +242,23 @@ def test_a_task_whose_title_lacks_a_value_holds_the_run_there() -> None:
 def test_an_update_is_all_or_nothing() -> None:
     change = ran(update("tier set gold", "score increment 5"), tag(), attrs={"score": "many"})
 
-    assert change.effects == [AddTag(tag="x")]
-    assert told(change)[0] == (1, 0, "SKIPPED", "unable:score")
+    assert change.effects == []
+    assert told(change) == [(1, 0, "FAILED", "unable:score")]
+    assert change.next is not None
+    assert (change.next.step_no, change.next.seq) == (0, 2)
+    assert (change.next.lane, change.next.hold_reason) == (None, "step_failed")
+
+
+def test_an_update_reads_values_as_the_field_holds_them() -> None:
+    fields = {"n": "number", "ok": "bool", "at": "datetime"}
+    ops = update("n set 5", "ok set true", "at set 2026-03-01T10:00+01:00")
+    change = ran(ops, top={"fields": fields})
+    wrong = ran(update("n set five"), top={"fields": fields})
+
+    assert change.effects == [
+        UpdateContact(attrs={"n": 5, "ok": True, "at": "2026-03-01T10:00+01:00"}, columns={})
+    ]
+    assert told(wrong) == [(1, 0, "FAILED", "unable:n")]
 
 
 def test_an_update_writes_columns_attrs_and_the_company() -> None:
@@ -261,7 +276,7 @@ def test_an_update_writes_columns_attrs_and_the_company() -> None:
         ),
         UpdateCompany(attrs={"size": 5}),
     ]
-    assert told(change)[2][3] == "unable:external_id"
+    assert told(change)[2][2:] == ("FAILED", "unable:external_id")
 
 
 def test_operations_in_one_step_build_on_each_other() -> None:

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dripd.clock import parse_instant
 from dripd.errors import BadRequest
 from dripd.store.desk_contact import refuse_unfit
 from dripd.store.desk_deed import cursor_of, read_cursor, read_duration, read_instant, shown
 from dripd.store.desk_ops import apply_ops, read_ops
 
+AT = parse_instant("2026-01-01T00:00:00Z")
 NOW = "2026-01-01T00:00:00Z"
 
 
 def changed(attrs: dict[str, object], *lines: str) -> dict[str, object]:
-    return apply_ops(attrs, {"owner": None}, read_ops(lines), NOW)[0]
+    return apply_ops(attrs, {"owner": None}, read_ops(lines), AT)[0]
 
 
 def test_ops_apply_in_their_order() -> None:
@@ -38,7 +40,7 @@ def test_many_values_hold_each_once() -> None:
 
 def test_columns_are_told_from_attrs() -> None:
     ops = read_ops(["owner set ann", "attrs.owner set bob", "contact.owner set eve"])
-    attrs, columns = apply_ops({}, {"owner": None}, ops, NOW)
+    attrs, columns = apply_ops({}, {"owner": None}, ops, AT)
 
     assert (attrs, columns) == ({"owner": "bob"}, {"owner": "eve"})
 
