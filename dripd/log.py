@@ -50,6 +50,7 @@ EVENTS: Final[dict[str, str]] = {
     "hook.parked": "a provider told of messages that we do not know yet; it is tried again",
     "hook.refused": "what came in at a provider's address was not signed, or not readable",
     "inbox.delayed": "events could not be digested now; they wait",
+    "journal.refused": "the intent journal takes nothing; nothing is leased until it does",
     "lease.swept": "the leases of a dead daemon were taken back",
     "library.logged": "a library wrote to the standard logging",
     "metrics.listening": "the thread for /metrics, /livez and /readyz takes connections",

@@ -495,7 +495,8 @@ CREATE TABLE dripd.claim (
     n int4 NOT NULL,
     account_ids int4[],
     due_lo timestamptz,
-    due_hi timestamptz
+    due_hi timestamptz,
+    adopted_from int8[]  -- the incarnations that held it before
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         autovacuum_vacuum_cost_delay = 0);
 

@@ -41,6 +41,10 @@ FLAG_ASKED = FLAG_WAITING | FLAG_APPROVED
 """The lease brings the task that was made for the step."""
 
 
+FLAG_COUNTED = 64
+"""`due_step.flags`, while it is leased: the lease took one of the cap."""
+
+
 class LaneKey(NamedTuple):
     """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
 
@@ -134,6 +138,7 @@ class Leased:
     run_owner: str | None = None
     asked: Asked | None = None
     recent: tuple[Recent, ...] = ()
+    holders: tuple[int, ...] = ()
 
 
 class Needs(IntEnum):

@@ -68,6 +68,7 @@ async def watch(
         vitals.looped_at = time.monotonic()
         vitals.turned_at = time.monotonic() - (trio.current_time() - pipe.counters.turned_at)
         vitals.state, vitals.drained = state(), pipe.drained
+        vitals.journal_error = pipe.barred.get("journal", "")
         look_inside(pipe, store, vitals.state)
 
 

@@ -29,7 +29,6 @@ class Living(Protocol):
     figures: Figures
     vitals: Vitals
     incarnation: int
-    buried: trio.Event
 
     def state(self) -> str: ...
 
@@ -42,7 +41,7 @@ async def pulse(daemon: Living) -> None:
         tell_manager(daemon)
         if not alive:
             log.error("daemon.buried", incarnation=daemon.incarnation)
-            daemon.buried.set()
+            daemon.pipe.buried.set()
             return
         accepted = daemon.pipe.counters.accepted
         if accepted != before:

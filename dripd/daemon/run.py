@@ -29,6 +29,7 @@ from dripd.daemon.calls import Calls
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, watch
 from dripd.daemon.health import Health, open_health, serving
+from dripd.daemon.journal import FileJournal
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
 from dripd.daemon.pulse import observe, pulse
@@ -124,8 +125,16 @@ class Daemon:
         self.key = load_key(config.gateway.secret, config.state)
         self.directory.public, self.directory.local = front.links(config, site, self.key)
         self.directory.sinks = front.sinks(config)
+        soon = partial(trio.lowlevel.current_trio_token().run_sync_soon, idempotent=True)
+        self.journal = FileJournal(config.state / "journal", self.incarnation, soon)
         self.pipe = Pipeline(
-            store, self.directory, clock, self.incarnation, tuning, health.metrics
+            store,
+            self.directory,
+            clock,
+            self.incarnation,
+            tuning,
+            health.metrics,
+            self.journal,
         )
         self.channels = {**build_channels(config, store), **channels}
         self.figures = Figures(self.pipe)
@@ -133,7 +142,6 @@ class Daemon:
             self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
         self.calls = Calls(config, deployment, SystemClock())
         self.mover = trio.Lock()
-        self.buried = trio.Event()
         self.ending = Ending()
         self.reloader = Reloader(config, health.metrics, self.apply)
 
@@ -149,6 +157,7 @@ class Daemon:
         pipe = self.pipe
         return {
             "state": self.state(),
+            "barred": dict(pipe.barred),
             "version": VERSION,
             "deployment": self.deployment,
             "gateway": {
@@ -176,6 +185,7 @@ class Daemon:
 
     def ready(self) -> Mapping[str, object]:
         self.vitals.state, self.vitals.drained = self.state(), self.pipe.drained
+        self.vitals.journal_error = self.journal.fault()
         return self.vitals.report()
 
     def apply(self, config: Config) -> None:
@@ -354,7 +364,7 @@ def start_watching(daemon: Daemon, looks: Desk, stages: trio.Nursery) -> None:
 async def wait_for_the_end(daemon: Daemon) -> None:
     """Until somebody asks that it end, or other daemons have declared it dead."""
     async with trio.open_nursery() as nursery:
-        for event in (daemon.ending.asked, daemon.buried):
+        for event in (daemon.ending.asked, daemon.pipe.buried):
             nursery.start_soon(_until, event, nursery.cancel_scope)
 
 
@@ -391,3 +401,4 @@ async def _leave(daemon: Daemon) -> None:
         await daemon.store.leave(daemon.incarnation)
     except StoreError as error:
         log.warning("store.lost", reason=error.code)
+    daemon.journal.close(daemon.pipe.claims)

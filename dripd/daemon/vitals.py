@@ -17,7 +17,7 @@ LIVE_S: Final = 10.0
 FRESH_S: Final = 5.0
 """A heartbeat is due every two seconds; two in a row may be late."""
 
-READY: Final = ("loop", "running", "database", "heartbeat", "wheel")
+READY: Final = ("loop", "running", "database", "heartbeat", "wheel", "journal")
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class Vitals:
     turned_at: float = 0.0
     """When the wheel was last turned."""
     db_error: str = ""
+    journal_error: str = ""
+    """Why the intent journal takes nothing, so that nothing is leased."""
 
     def is_live(self) -> bool:
         """Whether the loop runs; a database that is away is no reason to start anew."""
@@ -63,6 +65,12 @@ class Vitals:
                 age(self.turned_at) < FRESH_S,
                 f"turned {ago(self.turned_at)}",
                 "dripd node trace",
+            ),
+            shown(
+                "journal",
+                not self.journal_error,
+                self.journal_error or "takes intents",
+                "make room for it; nothing is sent until it can be written, nothing is lost",
             ),
         ]
 

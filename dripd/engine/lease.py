@@ -38,11 +38,13 @@ Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
 
 async def lease(pipe: Pipeline) -> None:
     """Lease what is ready, for ever."""
+    heed_journal(pipe)
     while True:
-        while len(pipe.ready) and not (pipe.draining or pipe.drained):
+        while len(pipe.ready) and pipe.may_lease:
             if not await lease_once(pipe):
                 break
         await pipe.wait("lease", 0.2)
+        heed_journal(pipe)
         await _coalesce(pipe)
 
 
@@ -50,6 +52,15 @@ async def _coalesce(pipe: Pipeline) -> None:
     """Let a batch fill; one that is full, or a manual clock, waits for nothing."""
     if len(pipe.ready) < pipe.tuning.batch:
         await trio.sleep(pipe.tuning.coalesce_s)  # noqa: TID251 - a batch fills meanwhile
+
+
+def heed_journal(pipe: Pipeline) -> None:
+    """A step that leaves is written down first: while nothing can be, nothing is leased."""
+    fault = pipe.journal.fault()
+    if fault:
+        pipe.barred["journal"] = fault
+    else:
+        pipe.barred.pop("journal", None)
 
 
 async def lease_once(pipe: Pipeline) -> bool:

@@ -16,6 +16,7 @@ from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
 from dripd.engine.flow import Flow
+from dripd.engine.intent import Journal, NoJournal
 from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
 from dripd.metrics import Registry
@@ -88,8 +89,10 @@ class Pipeline:
         incarnation: int,
         tuning: Tuning,
         metrics: Registry | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.store = store
+        self.journal = journal if journal is not None else NoJournal()
         self.directory = directory
         self.clock = clock
         self.incarnation = incarnation
@@ -115,10 +118,21 @@ class Pipeline:
         self.signals = Signals()
         self.counters = Counters()
         self.lately = Lately()
+        self._open_gates()
+
+    def _open_gates(self) -> None:
         self.draining = False
         """It is being stopped: nothing more is admitted or leased."""
         self.drained = False
         """An operator asked that it lease nothing more; it serves everything else."""
+        self.barred: dict[str, str] = {}
+        """Why nothing may be leased at all: a word, and what is wrong."""
+        self.buried = trio.Event()
+        """Others have declared this daemon dead: it must end and start anew."""
+
+    @property
+    def may_lease(self) -> bool:
+        return not (self.draining or self.drained or self.barred)
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

@@ -21,6 +21,7 @@ from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
 from dripd.clock import Instant
 from dripd.engine import tally
+from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.log import get
@@ -164,7 +165,7 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
         batch = await _pull(pipe, queue, channel)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
-        if batch:
+        if batch and may_leave(pipe, batch):
             await _call(pipe, channel, [_message(ready, deployment) for ready in batch])
 
 
@@ -241,6 +242,22 @@ def _gate(pipe: Pipeline, leased: Leased, now: Instant) -> Gate:
     window, zone = pipe.directory.lane_window(leased.account_id, state.key)
     account = pipe.directory.account_status(leased.account_id)
     return gate.judge(now, window=window, zone=zone, account=account)
+
+
+def may_leave(pipe: Pipeline, batch: list[Ready]) -> bool:
+    """Write down that *batch* leaves. False: it may not, and has been given back."""
+    leave = pipe.journal.intend([ready.leased for ready in batch])
+    if leave is Leave.YES:
+        return True
+    if leave is Leave.FENCED:
+        pipe.buried.set()
+    else:
+        pipe.barred["journal"] = pipe.journal.fault()
+        log.error("journal.refused", error=pipe.barred["journal"])
+    now = pipe.clock.now()
+    for ready in batch:
+        _settle(pipe, ready.leased, Deferred(reason=leave, until=None), now)
+    return False
 
 
 def _message(ready: Ready, deployment: str) -> Message:
@@ -334,6 +351,7 @@ def _answer(
     if not isinstance(outcome, Accepted):
         place = (message.account_id, ready.sender.id)
         event = pipe.flow.failed(provider, *place, outcome, pipe.clock.now())
+    pipe.journal.answer(ready.leased, outcome)
     pipe.counters.accepted += isinstance(outcome, Accepted)
     pipe.counters.unknown += isinstance(outcome, Unknown)
     pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped

@@ -1,7 +1,8 @@
 """What others left behind: dead daemons' claims, leases whose acknowledgement was lost.
 
-A dead daemon's internal steps become due again; what of its messages left nobody knows, so
-they are `unknown` and never sent again on a guess.
+What a dead daemon leased is judged by its journal: what provably did not leave becomes due
+again, what was answered is recorded, the rest is `unknown` and never sent on a guess. An
+internal step did nothing that its record does not do: it becomes due again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import trio
 
 from dripd.campaigns.enrollment import Leased
-from dripd.campaigns.event import Deferred, StepEvent, Unknown
+from dripd.campaigns.event import Accepted, Deferred, StepEvent
+from dripd.engine.intent import Past, judge
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
@@ -19,6 +21,9 @@ from dripd.policy.facts import address_of
 SWEEP_S = 2.0
 NODE_TIMEOUT_MS = 10_000
 
+TESTIMONY_MOST = 1_000
+"""Deliveries a statement, when a journal settles what was unknown."""
+
 log = get("sweep")
 
 
@@ -27,6 +32,7 @@ async def sweep(pipe: Pipeline) -> None:
     while True:
         try:
             await sweep_once(pipe)
+            pipe.journal.tidy(pipe.claims)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
         await trio.sleep(SWEEP_S)  # noqa: TID251 - a poll in real time
@@ -34,33 +40,53 @@ async def sweep(pipe: Pipeline) -> None:
 
 async def sweep_once(pipe: Pipeline) -> int:
     """One pass; returns how many steps were taken over."""
+    gone = pipe.journal.abandoned()
     with trio.CancelScope(shield=True):
-        adopted = await pipe.store.reap(pipe.incarnation, NODE_TIMEOUT_MS)
+        adopted = await pipe.store.reap(pipe.incarnation, NODE_TIMEOUT_MS, gone)
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
         await pipe.store.finish_drained()
+        await close_journals(pipe, gone)
     if not orphans:
         return 0
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})
+    past = pipe.journal.past({holder for leased in orphans for holder in leased.holders})
     for leased in orphans:
         pipe.claims[leased.claim_id] = pipe.claims.get(leased.claim_id, 0) + 1
     pipe.unsent += len(orphans)
     for leased in orphans:
-        _settle(pipe, leased)
+        _settle(pipe, leased, past)
     pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
     return len(orphans)
 
 
-def _settle(pipe: Pipeline, leased: Leased) -> None:
+async def close_journals(pipe: Pipeline, gone: list[int]) -> None:
+    """Throw journals away of whose claims none is open. What they still know goes on record:
+    a daemon elsewhere, which could not read them, may have called an accepted message unknown.
+    """
+    done = await pipe.store.at_rest(gone) if gone else []
+    if not done:
+        return
+    accepted = [
+        (*key, word.provider_id or None)
+        for testimony in pipe.journal.past(done).values()
+        for key, word in testimony.words.items()
+        if isinstance(word, Accepted)
+    ]
+    for at in range(0, len(accepted), TESTIMONY_MOST):
+        await pipe.store.testify(accepted[at : at + TESTIMONY_MOST])
+    pipe.journal.forget(done)
+
+
+def _settle(pipe: Pipeline, leased: Leased, past: Past) -> None:
     version = pipe.directory.versions[leased.cv_id]
     step = version.steps[leased.step_no]
     event: StepEvent = Deferred(reason="daemon_died", until=None)
     sent = None
-    leased.counted = False  # nothing is refunded: what left counts, internal steps took nothing
     if version.sends(leased.step_no, leased.flags):
-        event = Unknown(reason="daemon_died")
+        event = judge(past, leased.holders, leased)
         to = address_of(leased, step.kind, version.definition.field_map)
         sender = pipe.directory.sender(
             leased.account_id, step.kind, step.sender, leased.contact_id

@@ -344,9 +344,11 @@ class MemoryStore(Doors, Views):
     async def leave(self, incarnation: int) -> None:
         await self._unit("leave", lambda: memory_nodes.leave(self._tables, incarnation))
 
-    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
+    async def reap(
+        self, incarnation: int, timeout_ms: int, gone: Sequence[int] = ()
+    ) -> list[int]:
         return await self._unit(
-            "reap", lambda: memory_nodes.reap(self._tables, incarnation, timeout_ms)
+            "reap", lambda: memory_nodes.reap(self._tables, incarnation, timeout_ms, gone)
         )
 
     async def orphans(
@@ -372,6 +374,14 @@ class MemoryStore(Doors, Views):
 
     async def end_calls(self, ends: Sequence[CallEnd]) -> None:
         await self._unit("end_calls", lambda: memory_outbox.end_calls(self._tables, ends))
+
+    async def at_rest(self, incarnations: Sequence[int]) -> list[int]:
+        return await self._unit(
+            "at_rest", lambda: memory_nodes.at_rest(self._tables, incarnations)
+        )
+
+    async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:
+        return await self._unit("testify", lambda: memory_nodes.testify(self._tables, accepted))
 
     async def remind(self) -> None:
         await self._unit("remind", lambda: memory_nodes.remind(self._tables))

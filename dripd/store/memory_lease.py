@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs, Recent
+from dripd.campaigns.enrollment import (
+    FLAG_ASKED,
+    FLAG_COUNTED,
+    FLAG_VARS,
+    Asked,
+    Leased,
+    Needs,
+    Recent,
+)
 from dripd.clock import Instant
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog
 from dripd.store.memory_tables import Tables
@@ -97,9 +105,11 @@ def _grant(
         return None
     if counted:
         tables.days.change((day.account_id, day.local_date), used=day.used + 1)
-    tables.due.change((row.account_id, row.enrollment_id), claim_id=claim.claim_id)
-    claim.n += 1
     leased = leased_of(row, contact, claim, day.local_date)
+    flags = row.flags | FLAG_COUNTED if counted else row.flags
+    where = (row.account_id, row.enrollment_id)
+    tables.due.change(where, claim_id=claim.claim_id, flags=flags)
+    claim.n += 1
     leased.counted = counted
     leased.suppressed = suppressed
     _add_facts(tables, leased, contact, key.mask)
@@ -107,7 +117,7 @@ def _grant(
 
 
 def leased_of(row: DueStep, contact: Contact, claim: Claim, local_date: date) -> Leased:
-    """A step under *claim* with the facts that every step has, as if it had been counted."""
+    """A step under *claim* with the facts that every step has."""
     return Leased(
         account_id=row.account_id,
         lane=row.lane,
@@ -119,10 +129,10 @@ def leased_of(row: DueStep, contact: Contact, claim: Claim, local_date: date) ->
         step_no=row.step_no,
         run_no=row.run_no,
         attempt=row.attempt,
-        flags=row.flags,
+        flags=row.flags & ~FLAG_COUNTED,
         claim_id=claim.claim_id,
         leased_at=claim.leased_at,
-        counted=True,
+        counted=bool(row.flags & FLAG_COUNTED),
         local_date=local_date,
         email=contact.email,
         phone=contact.phone,

@@ -5,12 +5,12 @@ Heartbeats are real time: trio's clock, which in a test may be virtual.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import islice
 
-from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.enrollment import Leased, LogState
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
@@ -63,11 +63,15 @@ def leave(tables: Tables, incarnation: int) -> None:
         tables.nodes.drop(incarnation)
 
 
-def reap(tables: Tables, incarnation: int, timeout_ms: int) -> list[int]:
-    """Bury daemons whose heartbeat stopped and take one page of their claims over: the new ids."""
+def reap(
+    tables: Tables, incarnation: int, timeout_ms: int, gone: Sequence[int] = ()
+) -> list[int]:
+    """Bury daemons whose heartbeat stopped, or that are *gone*, and take one page of the claims
+    of the dead over: the new ids."""
     late = tables.real_ms() - timeout_ms
     for node in tables.nodes:
-        if not node.dead and node.incarnation != incarnation and node.beat_at < late:
+        is_over = node.beat_at < late or node.incarnation in gone
+        if not node.dead and node.incarnation != incarnation and is_over:
             tables.nodes.change(node.incarnation, dead=True, state="dead")
     claims = [claim for claim in tables.claims if claim.incarnation != incarnation]
     page = list(
@@ -89,7 +93,11 @@ def _adopt(tables: Tables, incarnation: int, claim: Claim) -> int:
         tables.due.change(key, claim_id=new_id)
     tables.claims.drop(claim.claim_id)
     adopted = replace(
-        claim, claim_id=new_id, incarnation=incarnation, claimed_at=tables.real_ms()
+        claim,
+        claim_id=new_id,
+        incarnation=incarnation,
+        claimed_at=tables.real_ms(),
+        adopted_from=(*claim.adopted_from, claim.incarnation),
     )
     tables.claims.add(new_id, adopted)
     return new_id
@@ -121,7 +129,29 @@ def _orphan(tables: Tables, key: tuple[int, int], claim: Claim) -> Leased:
     contact = tables.contacts[row.account_id, row.contact_id]
     leased = leased_of(row, contact, claim, NO_DAY if day is None else day.local_date)
     leased.attempt = max(row.attempt, 0)
+    leased.holders = (*claim.adopted_from, claim.incarnation)
     return leased
+
+
+def at_rest(tables: Tables, incarnations: Sequence[int]) -> list[int]:
+    """Those of *incarnations* that are dead and have held no claim that is still open."""
+    held = {one for claim in tables.claims for one in (claim.incarnation, *claim.adopted_from)}
+    return [one for one in incarnations if not _is_alive(tables, one) and one not in held]
+
+
+def testify(tables: Tables, accepted: Sequence[tuple[int, int, str | None]]) -> int:
+    """Deliveries that a journal says were accepted: those that are `unknown` are accepted."""
+    told = {(enrollment_id, seq): provider_id for enrollment_id, seq, provider_id in accepted}
+    found = [
+        (number, log)
+        for number, log in tables.step_log.items()
+        if log.row.state is LogState.UNKNOWN and (log.enrollment_id, log.row.seq) in told
+    ]
+    for number, log in found:
+        provider_id = told[log.enrollment_id, log.row.seq] or log.row.provider_id
+        row = replace(log.row, state=LogState.ACCEPTED, provider_id=provider_id, reason=None)
+        tables.step_log.change(number, row=row)
+    return len(found)
 
 
 def sweep(tables: Tables) -> None:

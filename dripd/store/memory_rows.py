@@ -298,6 +298,7 @@ class Claim:
     leased_at: Instant
     claimed_at: int
     n: int
+    adopted_from: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

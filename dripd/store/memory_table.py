@@ -157,6 +157,10 @@ class Table(Generic[K, R]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def items(self) -> list[tuple[K, R]]:
+        """Keys and rows as they stand now."""
+        return list(self._rows.items())
+
     def get(self, key: K) -> R | None:
         return self._rows.get(key)
 

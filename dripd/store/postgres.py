@@ -282,8 +282,10 @@ class PostgresStore:
     async def leave(self, incarnation: int) -> None:
         await self._read(_execute, "leave_node", incarnation)
 
-    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
-        return await self._write(unit_node.reap, incarnation, timeout_ms, new_claim_id)
+    async def reap(
+        self, incarnation: int, timeout_ms: int, gone: Sequence[int] = ()
+    ) -> list[int]:
+        return await self._write(unit_node.reap, incarnation, timeout_ms, gone, new_claim_id)
 
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
@@ -297,6 +299,14 @@ class PostgresStore:
 
     async def sweep(self, retention_days: int) -> None:
         await self._read(_sweep, retention_days)
+
+    async def at_rest(self, incarnations: Sequence[int]) -> list[int]:
+        rows = await self._read(_fetch, "at_rest", list(incarnations))
+        return [row["incarnation"] for row in rows]
+
+    async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:
+        columns = [list(column) for column in zip(*accepted, strict=True)]
+        return len(await self._read(_fetch, "testify", *columns)) if accepted else 0
 
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""

@@ -417,16 +417,29 @@ class Store(Protocol):
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
     async def leave(self, incarnation: int) -> None: ...
-    async def reap(self, incarnation: int, timeout_ms: int) -> list[int]:
-        """Declare daemons dead whose heartbeat is older than *timeout_ms* of real time, and
-        take their claims over under new claim ids of *incarnation*. Returns the new claim ids."""
+    async def reap(
+        self, incarnation: int, timeout_ms: int, gone: Sequence[int] = ()
+    ) -> list[int]:
+        """Declare daemons dead that are *gone*, or whose heartbeat is older than *timeout_ms*
+        of real time, and take claims of the dead over under new claim ids of *incarnation*.
+        Returns the new claim ids, at most a page of them."""
         ...
 
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
     ) -> list[Leased]:
         """Steps under claims of *incarnation* that it *adopted*, or that are not *known* to it
-        although they are minutes old: their acknowledgement was lost."""
+        although they are minutes old: their acknowledgement was lost. Each names its holders,
+        and is counted as its lease counted it."""
+        ...
+
+    async def at_rest(self, incarnations: Sequence[int]) -> list[int]:
+        """Those of *incarnations* that are dead and have held no claim that is still open."""
+        ...
+
+    async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:
+        """Deliveries (enrollment, seq, provider's id) that were accepted, as a journal says:
+        those that are `unknown` are accepted. Returns how many there were."""
         ...
 
     async def sweep(self, retention_days: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.enrollment import FLAG_COUNTED, Leased
 from dripd.clock import Instant
 from dripd.store.connect import Conn, parse_object
 from dripd.store.statements import sql
@@ -16,16 +16,21 @@ NO_DAY = date(1970, 1, 1)
 
 
 async def reap(
-    conn: Conn, incarnation: int, timeout_ms: int, new_claim: Callable[[], int]
+    conn: Conn,
+    incarnation: int,
+    timeout_ms: int,
+    gone: Sequence[int],
+    new_claim: Callable[[], int],
 ) -> list[int]:
-    """Bury daemons whose heartbeat stopped and take one page of their claims over: the new ids.
+    """Bury daemons whose heartbeat stopped, or that are *gone*, and take one page of the claims
+    of the dead over: the new ids.
 
     The node rows are locked first: that waits for their leases in flight, and later ones
     find the row dead and grant nothing.
     """
     dead = [
         row["incarnation"]
-        for row in await conn.fetch(sql("lock_dead"), incarnation, timeout_ms)
+        for row in await conn.fetch(sql("lock_dead"), incarnation, timeout_ms, list(gone))
     ]
     if dead:
         await conn.execute(sql("bury"), dead)
@@ -39,8 +44,15 @@ async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> int:
     if claim["n"]:
         span = (claim["account_ids"], claim["due_lo"], claim["due_hi"])
         await conn.fetch(sql("adopt_steps"), claim["claim_id"], new_id, *span)
+        held_by = [*(claim["adopted_from"] or ()), claim["incarnation"]]
         await conn.execute(
-            sql("adopt_claim"), new_id, incarnation, claim["leased_at"], claim["n"], *span
+            sql("adopt_claim"),
+            new_id,
+            incarnation,
+            claim["leased_at"],
+            claim["n"],
+            *span,
+            held_by,
         )
     await conn.execute(sql("drop_claims"), [claim["claim_id"]])
     return new_id
@@ -71,7 +83,8 @@ async def orphans(
             empty.append(claim["claim_id"])
             continue
         days = await _days(conn, claim)
-        found += [_orphan(row, claim, days) for row in rows]
+        holders = (*(claim["adopted_from"] or ()), incarnation)
+        found += [_orphan(row, claim, days, holders) for row in rows]
     return found, empty
 
 
@@ -80,7 +93,7 @@ async def _days(conn: Conn, claim: Any) -> dict[int, date]:
     return {row["account_id"]: row["local_date"] for row in rows}
 
 
-def _orphan(row: Any, claim: Any, days: dict[int, date]) -> Leased:
+def _orphan(row: Any, claim: Any, days: dict[int, date], holders: tuple[int, ...]) -> Leased:
     leased_at: Instant = claim["leased_at"]
     return Leased(
         account_id=row["account_id"],
@@ -93,10 +106,10 @@ def _orphan(row: Any, claim: Any, days: dict[int, date]) -> Leased:
         step_no=row["step_no"],
         run_no=row["run_no"],
         attempt=max(row["attempt"], 0),
-        flags=row["flags"],
+        flags=row["flags"] & ~FLAG_COUNTED,
         claim_id=claim["claim_id"],
         leased_at=leased_at,
-        counted=True,
+        counted=bool(row["flags"] & FLAG_COUNTED),
         local_date=days.get(row["account_id"], NO_DAY),
         email=row["email"],
         phone=row["phone"],
@@ -105,4 +118,5 @@ def _orphan(row: Any, claim: Any, days: dict[int, date]) -> Leased:
         owner=row["owner"],
         service_owner=row["service_owner"],
         external_id=row["external_id"],
+        holders=holders,
     )

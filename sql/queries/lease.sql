@@ -63,7 +63,7 @@ WITH alive AS MATERIALIZED (
 ), chosen AS (
     SELECT * FROM numbered WHERE NOT counted OR n <= remains
 ), marked AS (
-    UPDATE dripd.due_step AS d SET claim_id = $9::int8
+    UPDATE dripd.due_step AS d SET claim_id = $9::int8, flags = CASE WHEN g.counted THEN d.flags | 64::int2 ELSE d.flags END
     FROM chosen AS g
     WHERE d.ctid = g.t
     RETURNING g.o, g.a, g.local_date, g.due_at, g.contact_id, g.cv_id, g.seq, g.step_no, g.run_no, g.attempt, g.flags,

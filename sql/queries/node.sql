@@ -19,12 +19,13 @@ UPDATE dripd.node SET clock_at = $2::timestamptz WHERE incarnation = $1::int8;
 DELETE FROM dripd.node WHERE incarnation = $1::int8;
 
 -- name: lock_dead :many
--- Daemons whose heartbeat stopped. Waits for their leases in flight; later ones grant nothing.
---   $1 incarnation bigint (ours)  $2 timeout int (ms of real time)
+-- Daemons whose heartbeat stopped, or whose process is known to be gone. Waits for their leases
+-- in flight; later ones grant nothing.
+--   $1 incarnation bigint (ours)  $2 timeout int (ms of real time)  $3 gone bigint[]
 -- locks: their node rows, for update
 SELECT incarnation FROM dripd.node
 WHERE NOT dead AND incarnation <> $1::int8
-    AND beat_at < clock_timestamp() - make_interval(secs => $2::int4 / 1000.0)
+    AND (beat_at < clock_timestamp() - make_interval(secs => $2::int4 / 1000.0) OR incarnation = ANY ($3::int8[]))
 ORDER BY incarnation
 FOR UPDATE;
 
@@ -36,7 +37,7 @@ UPDATE dripd.node SET dead = true, state = 'dead' WHERE incarnation = ANY ($1::i
 -- Claims of daemons that are no more, for one survivor each.
 --   $1 incarnation bigint (ours)
 -- locks: claim rows, skip locked
-SELECT c.claim_id, c.leased_at, c.n, c.account_ids, c.due_lo, c.due_hi
+SELECT c.claim_id, c.incarnation, c.adopted_from, c.leased_at, c.n, c.account_ids, c.due_lo, c.due_hi
 FROM dripd.claim AS c
 WHERE c.incarnation <> $1::int8
     AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = c.incarnation AND NOT n.dead)
@@ -46,7 +47,7 @@ FOR UPDATE OF c SKIP LOCKED;
 
 -- name: own_claims :many
 --   $1 incarnation bigint
-SELECT claim_id, leased_at, n, account_ids, due_lo, due_hi, clock_timestamp() - claimed_at > interval '2 minutes' AS old
+SELECT claim_id, adopted_from, leased_at, n, account_ids, due_lo, due_hi, clock_timestamp() - claimed_at > interval '2 minutes' AS old
 FROM dripd.claim
 WHERE incarnation = $1::int8;
 
@@ -60,8 +61,27 @@ RETURNING d.enrollment_id;
 
 -- name: adopt_claim :exec
 --   $1 new claim bigint  $2 incarnation bigint  $3 leased_at  $4 n int  $5 accounts int[]  $6 due from  $7 due to
-INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_lo, due_hi)
-VALUES ($1::int8, $2::int8, $3::timestamptz, $4::int4, $5::int4[], $6::timestamptz, $7::timestamptz);
+--   $8 the incarnations that held it before bigint[]
+INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_lo, due_hi, adopted_from)
+VALUES ($1::int8, $2::int8, $3::timestamptz, $4::int4, $5::int4[], $6::timestamptz, $7::timestamptz, $8::int8[]);
+
+-- name: at_rest :many
+-- Of these incarnations, those that are dead and of whose claims none is open.
+--   $1 incarnations bigint[]
+SELECT k.i AS incarnation
+FROM unnest($1::int8[]) AS k (i)
+WHERE NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = k.i AND NOT n.dead)
+    AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = k.i OR k.i = ANY (c.adopted_from));
+
+-- name: testify :many
+-- Messages of which a journal says that they were accepted, where nobody had known.
+--   $1 enrollments bigint[]  $2 seqs int[]  $3 provider ids text[]
+-- locks: step_log rows
+UPDATE dripd.step_log AS l SET state = 1, provider_id = coalesce(k.pid, l.provider_id), reason = NULL
+FROM unnest($1::int8[], $2::int4[], $3::text[]) AS k (e, s, pid)
+JOIN dripd.run AS r ON r.id = k.e
+WHERE l.account_id = r.account_id AND l.enrollment_id = k.e AND l.seq = k.s AND l.state = 3
+RETURNING l.enrollment_id;
 
 -- name: claimed_steps :many
 -- What stands under a claim, with the contact's facts.

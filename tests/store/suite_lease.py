@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from dripd.campaigns.enrollment import Needs, RunStatus
+from dripd.campaigns.enrollment import LogState, Needs, RunStatus
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.inbox_rows import EndRun
@@ -24,10 +24,11 @@ from tests.store.world import (
     day_row,
     ends,
     open_scene,
+    sent,
 )
 
-OTHER = 2002
-"""Another daemon."""
+OTHER, THIRD = 2002, 3003
+"""Other daemons."""
 
 
 def why(result: LeaseResult) -> list[Refusal]:
@@ -437,6 +438,71 @@ class NodeSuite:
         assert [key.enrollment_id for key in done.moved] == [zombie.enrollment_id]
         assert [row["state"] for row in await world.deliveries()] == ["accepted"]
         assert await world.store.orphans(NODE, [], adopted) == []
+
+    async def test_what_is_taken_over_names_its_holders_and_its_count(
+        self, world: World
+    ) -> None:
+        """Twice: the journal that tells what left may be two owners away."""
+        scene = await open_scene(world)
+        for node in (OTHER, THIRD):
+            await world.store.join(node, "other", "0")
+        await scene.take(incarnation=OTHER)
+        first = await world.store.reap(THIRD, 3_600_000, [OTHER])
+        found = await world.store.orphans(THIRD, [], first)
+        assert [x.holders for x in found] == [(OTHER, THIRD)]
+
+        second = await world.store.reap(NODE, 3_600_000, [THIRD])
+        found = await world.store.orphans(NODE, [], second)
+        assert [(x.holders, x.counted, x.flags) for x in found] == [
+            ((OTHER, THIRD, NODE), True, 0)
+        ]
+        assert await scene.used() == 1
+        await scene.record(scene.tries_again(found[0]), closed=second)
+        assert await scene.used() == 0
+        assert [row["flags"] for row in await world.due_steps()] == [0]
+
+    async def test_a_step_that_took_no_cap_is_taken_over_uncounted(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await scene.take(mask=REPLY, incarnation=OTHER)
+        adopted = await world.store.reap(NODE, 3_600_000, [OTHER])
+        found = await world.store.orphans(NODE, [], adopted)
+
+        assert [x.counted for x in found] == [False]
+
+    async def test_a_dead_daemon_is_at_rest_when_its_claims_are_closed(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        await scene.take(incarnation=OTHER)
+        assert await world.store.at_rest([OTHER, NODE, 77]) == [77]
+        adopted = await world.store.reap(NODE, 3_600_000, [OTHER])
+        assert await world.store.at_rest([OTHER]) == []
+
+        found = await world.store.orphans(NODE, [], adopted)
+        await scene.record(*map(scene.tries_again, found), closed=adopted)
+        assert await world.store.at_rest([OTHER]) == [OTHER]
+
+    async def test_a_journal_settles_what_was_unknown_and_nothing_else(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        one, two = await scene.take(2)
+        doubtful = scene.goes_on(one)
+        doubtful.log = [sent(one, LogState.UNKNOWN, provider_id=None, reason="daemon_died")]
+        refused = scene.goes_on(two)
+        refused.log = [sent(two, LogState.FAILED, provider_id=None, reason="http_400")]
+        await scene.record(doubtful, refused, closed=[one.claim_id])
+        told = [(x.enrollment_id, x.seq, "m-7") for x in (one, two)]
+
+        assert await world.store.testify(told) == 1
+        assert await world.store.testify(told) == 0
+        rows = sorted(await world.deliveries(), key=lambda row: row["id"])
+        settled = [
+            (r["state"], r["provider_id"], r["reason"]) for r in rows if r["state"] != "leased"
+        ]
+        assert settled == [("accepted", "m-7", None), ("failed", None, "http_400")]
 
     async def test_claims_of_a_daemon_that_left_are_taken_over(self, world: World) -> None:
         scene = await open_scene(world)

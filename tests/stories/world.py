@@ -86,7 +86,7 @@ class World:
         if not self.socket.exists():
             return False
         try:
-            return bool(self.call("daemon.ready")["ready"])
+            return "ready" in self.call("daemon.ready")
         except (DripdError, OSError):
             return False
 

@@ -1,0 +1,316 @@
+"""The intent journal in files: what left this process, written where a kill -9 leaves it.
+
+    STATE/journal/INCARNATION-N.log
+    dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine
+    i CLAIM ENROLLMENT SEQ                is about to leave
+    o CLAIM ENROLLMENT SEQ {JSON}         its answer
+
+Wanted: one write a chunk, nothing to wait for, and certainty for whoever sweeps. A write to a
+file outlives its process, not its machine: a journal of an earlier boot counts as not whole.
+A reader seals a file (takes away its write bit) before he reads; the writer looks at the bit
+after each write of intents and before anything leaves. Whichever comes first, either the
+reader finds the intents or the writer finds the seal. The lock on a file goes with its
+process, which tells a dead daemon from a silent one at once. It holds no address and no
+content: ids, and the provider's id where that does not hold the address either.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, assert_never
+
+import orjson
+
+from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import (
+    Accepted,
+    Outcome,
+    Rejected,
+    Retryable,
+    Throttled,
+    Unknown,
+)
+from dripd.clock import Millis
+from dripd.engine.intent import Leave, Past, Testimony
+
+MAGIC: Final = "dripd-journal 1"
+
+SEGMENT_BYTES: Final = 8 << 20
+"""A new file begins here: about 150,000 messages."""
+
+SEALED: Final = 0o400
+OPEN: Final = 0o600
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+PROVIDER_ID_MOST: Final = 200
+
+Soon = Callable[[Callable[[], None]], None]
+"""Calls its argument within this turn of the event loop, once however often it is asked."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file of ours, and the claims that it speaks of."""
+
+    path: Path
+    fd: int
+    size: int = 0
+    claims: set[int] = field(default_factory=set)
+
+
+class FileJournal:
+    """`engine.intent.Journal` in `folder`, for `incarnation`. Made before the daemon leases."""
+
+    def __init__(self, folder: Path, incarnation: int, soon: Soon) -> None:
+        self._folder = folder
+        self._incarnation = incarnation
+        self._soon = soon
+        self._segments: list[Segment] = []
+        self._n_made = 0
+        self._answers: list[str] = []
+        self._fault = ""
+        self._is_torn = False
+        self._try(self._begin_segment)
+
+    # what the senders say
+
+    def intend(self, steps: Sequence[Leased]) -> Leave:
+        if self._fault:
+            return Leave.UNWRITABLE
+        claims = {leased.claim_id for leased in steps}
+        text = "".join(
+            f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}\n" for leased in steps
+        )
+        if not self._try(lambda: self._append(text, claims)):
+            return Leave.UNWRITABLE
+        return Leave.YES if _is_open(self._segments[-1].fd) else Leave.FENCED
+
+    def answer(self, leased: Leased, outcome: Outcome) -> None:
+        if not self._answers:
+            self._soon(self._flush)
+        place = f"o {leased.claim_id} {leased.enrollment_id} {leased.seq}"
+        self._answers.append(f"{place} {_write_outcome(outcome, leased)}\n")
+
+    def fault(self) -> str:
+        if self._fault:
+            self._try(self._probe)
+        return self._fault
+
+    # what the sweep asks
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        self._flush()
+        found = {one: self._read(one) for one in incarnations}
+        return {one: testimony for one, testimony in found.items() if testimony is not None}
+
+    def abandoned(self) -> list[int]:
+        found = {_incarnation_of(path) for path in self._files()} - {self._incarnation}
+        return sorted(one for one in found if one is not None and self._is_gone(one))
+
+    def tidy(self, open_claims: Collection[int]) -> None:
+        for segment in self._segments[:-1]:
+            if segment.claims.isdisjoint(open_claims):
+                self._drop(segment)
+
+    def forget(self, incarnations: Collection[int]) -> None:
+        for one in incarnations:
+            if one != self._incarnation:
+                for path in self._files(one):
+                    path.unlink(missing_ok=True)
+
+    def close(self, open_claims: Collection[int]) -> None:
+        """The daemon ends: what nobody needs goes, the rest is for whoever sweeps."""
+        self._flush()
+        for segment in list(self._segments):
+            if segment.claims.isdisjoint(open_claims):
+                self._drop(segment)
+            else:
+                os.close(segment.fd)
+        self._segments = []
+
+    # files
+
+    def _begin_segment(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._n_made += 1
+        path = self._folder / f"{self._incarnation}-{self._n_made}.log"
+        unseen = path.with_suffix(".new")  # without its lock nobody may see it
+        fd = os.open(unseen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, OPEN)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        unseen.rename(path)
+        before = self._segments[-1:]
+        self._segments.append(Segment(path, fd))
+        self._write(f"{MAGIC} {self._incarnation} {_boot_id()}\n")
+        if any(not _is_open(segment.fd) for segment in before):
+            os.fchmod(fd, SEALED)  # the reader may have listed the files before this one
+
+    def _append(self, text: str, claims: set[int]) -> None:
+        if self._segments[-1].size > SEGMENT_BYTES:
+            self._begin_segment()
+        self._segments[-1].claims |= claims
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        """All of *text*, or `OSError`; what a failed write left behind is ended as a line."""
+        data = (f"\n{text}" if self._is_torn else text).encode()
+        segment = self._segments[-1]
+        self._is_torn = True
+        written = os.write(segment.fd, data)
+        segment.size += written
+        if written < len(data):
+            raise OSError(errno.ENOSPC, "the journal was written only in part")
+        self._is_torn = False
+
+    def _probe(self) -> None:
+        if not self._segments:
+            self._begin_segment()
+        self._write("\n")
+
+    def _flush(self) -> None:
+        answers, self._answers = self._answers, []
+        if answers and self._segments:
+            self._try(lambda: self._write("".join(answers)))
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            self._fault = f"{error.strerror or error} ({self._folder})"
+            return False
+        self._fault = ""
+        return True
+
+    def _drop(self, segment: Segment) -> None:
+        self._segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+        os.close(segment.fd)
+
+    def _files(self, incarnation: int | None = None) -> list[Path]:
+        pattern = "*-*.log" if incarnation is None else f"{incarnation}-*.log"
+        return sorted(self._folder.glob(pattern), key=_number_of)
+
+    def _is_gone(self, incarnation: int) -> bool:
+        return all(_can_lock(path) for path in self._files(incarnation))
+
+    def _read(self, incarnation: int) -> Testimony | None:
+        """Seal and read; None where there is no journal of that incarnation here."""
+        files: list[Path] = []
+        while files != (found := self._files(incarnation)):
+            files = found
+            for path in files if incarnation != self._incarnation else ():
+                path.chmod(SEALED)
+        testimonies = [_parse(path) for path in files]
+        if not testimonies:
+            return None
+        first, *rest = testimonies
+        for testimony in rest:
+            first.words |= testimony.words
+            first.whole &= testimony.whole
+        return first
+
+
+def _is_open(fd: int) -> bool:
+    return bool(os.fstat(fd).st_mode & 0o200)
+
+
+def _number_of(path: Path) -> tuple[str, int]:
+    name, _, number = path.stem.partition("-")
+    return (name, int(number) if number.isdigit() else 0)
+
+
+def _incarnation_of(path: Path) -> int | None:
+    name = path.name.partition("-")[0]
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def _can_lock(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two who ask do not meet
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _boot_id() -> str:
+    """The name of this start of the machine; one that is never met again where it has none."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return f"none-{os.urandom(8).hex()}"
+
+
+def _parse(path: Path) -> Testimony:
+    """What one file says. A line that is none was never finished: nothing left after it."""
+    lines = iter(path.read_text("utf-8", errors="replace").split("\n"))
+    head = next(lines).split(" ")
+    testimony = Testimony(whole=head[-1] == _boot_id())
+    for kind, enrollment_id, seq, outcome in _entries(lines):
+        if kind == "i":
+            testimony.intend(enrollment_id, seq)
+        elif outcome is not None:
+            testimony.answer(enrollment_id, seq, outcome)
+    return testimony
+
+
+def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, Outcome | None]]:
+    for line in lines:
+        words = line.split(" ", 4)
+        if words[0] not in {"i", "o"} or len(words) < 4 or not words[3].isdigit():
+            continue
+        outcome = _read_outcome(words[4]) if len(words) == 5 else None
+        yield words[0], int(words[2]), int(words[3]), outcome
+
+
+def _write_outcome(outcome: Outcome, leased: Leased) -> str:
+    match outcome:
+        case Accepted(provider_id=provider_id):
+            told = {"is": "accepted", "id": _harmless(provider_id, leased)}
+        case Retryable(reason=reason):
+            told = {"is": "retryable", "why": reason}
+        case Throttled(after_ms=after_ms):
+            told = {"is": "throttled", "why": str(after_ms)}
+        case Rejected(reason=reason):
+            told = {"is": "rejected", "why": reason}
+        case Unknown(reason=reason):
+            told = {"is": "unknown", "why": reason}
+        case _:
+            assert_never(outcome)
+    return orjson.dumps(told).decode()
+
+
+def _read_outcome(text: str) -> Outcome | None:
+    try:
+        told = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    match told:
+        case {"is": "accepted", "id": str(provider_id)}:
+            return Accepted(provider_id=provider_id)
+        case {"is": "retryable", "why": str(reason)}:
+            return Retryable(reason=reason)
+        case {"is": "throttled", "why": str(after_ms)} if after_ms.isdigit():
+            return Throttled(after_ms=Millis(int(after_ms)))
+        case {"is": "rejected", "why": str(reason)}:
+            return Rejected(reason=reason)
+        case {"is": "unknown", "why": str(reason)}:
+            return Unknown(reason=reason)
+    return None
+
+
+def _harmless(provider_id: str, leased: Leased) -> str:
+    """The provider's id, unless it says whom the message was for."""
+    lower = provider_id.lower()
+    told = any(address and address.lower() in lower for address in (leased.email, leased.phone))
+    return "" if told or len(provider_id) > PROVIDER_ID_MOST else provider_id

@@ -1,0 +1,122 @@
+"""Did it leave? What is said before a message leaves and after its answer, beside the database.
+
+A dead daemon's steps are judged by what its journal says of them: no intent, then provably
+nothing left; an answer, then that is what is recorded; an intent without one, then nobody
+knows. Whoever reads a journal seals it first, so that a daemon that only seemed dead sends
+nothing more. The engine knows the protocol; files are the daemon's (`daemon.journal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import Deferred, Outcome, StepEvent, Unknown
+
+
+class Leave(StrEnum):
+    """May what was written down leave now?"""
+
+    YES = "yes"
+    FENCED = "fenced"  # others have taken over what we lease: nothing may leave any more
+    UNWRITABLE = "unwritable"  # the journal takes nothing: nothing may leave for now
+
+
+class Testimony:
+    """What the journal of one incarnation says of its steps; the last word on each counts.
+
+    `whole`: every intent that was ever written is in it, so that silence proves that a step
+    did not leave. A journal from before the machine's last start may have lost its end.
+    """
+
+    __test__ = False  # its name looks like a test's
+
+    def __init__(self, *, whole: bool) -> None:
+        self.whole = whole
+        self.words: dict[tuple[int, int], Outcome | None] = {}
+
+    def intend(self, enrollment_id: int, seq: int) -> None:
+        self.words[enrollment_id, seq] = None
+
+    def answer(self, enrollment_id: int, seq: int, outcome: Outcome) -> None:
+        self.words[enrollment_id, seq] = outcome
+
+
+Past = Mapping[int, Testimony]
+"""Incarnation to its testimony; one whose journal is not to be had here is missing."""
+
+
+def judge(past: Past, holders: Sequence[int], leased: Leased) -> StepEvent:
+    """What became of *leased*, which *holders* held one after the other and none of them lives.
+
+    An answer is itself, silence of whole journals `Deferred`, all else `Unknown`.
+    """
+    key = (leased.enrollment_id, leased.seq)
+    found = [past.get(holder) for holder in holders]
+    for testimony in found:
+        if testimony is not None and key in testimony.words:
+            return testimony.words[key] or Unknown(reason="daemon_died")
+    if all(testimony is not None and testimony.whole for testimony in found):
+        return Deferred(reason="daemon_died", until=None)
+    return Unknown(reason="daemon_died")
+
+
+class Journal(Protocol):
+    """The journal of this daemon, and those of its dead neighbours that can be read here."""
+
+    def intend(self, steps: Sequence[Leased]) -> Leave:
+        """Write down that *steps* leave next, in one write. Only on `YES` may they."""
+        ...
+
+    def answer(self, leased: Leased, outcome: Outcome) -> None:
+        """A step that left has its answer; it is written within this turn of the event loop."""
+        ...
+
+    def fault(self) -> str:
+        """Why nothing can be written, or "". Tries again where it failed before."""
+        ...
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        """Seal and read the journals of *incarnations*, this daemon's own unsealed."""
+        ...
+
+    def abandoned(self) -> list[int]:
+        """Incarnations that kept a journal here and whose process is gone."""
+        ...
+
+    def tidy(self, open_claims: Collection[int]) -> None:
+        """Throw away what concerns none of *open_claims*, the claims that this daemon holds."""
+        ...
+
+    def forget(self, incarnations: Collection[int]) -> None:
+        """Throw away the journals of *incarnations*: nothing of theirs is open."""
+        ...
+
+
+class NoJournal:
+    """Nothing is written down: what a dead daemon leased is unknown where it may have left."""
+
+    def intend(self, steps: Sequence[Leased]) -> Leave:
+        del steps
+        return Leave.YES
+
+    def answer(self, leased: Leased, outcome: Outcome) -> None:
+        """It is not kept."""
+
+    def fault(self) -> str:
+        return ""
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        del incarnations
+        return {}
+
+    def abandoned(self) -> list[int]:
+        return []
+
+    def tidy(self, open_claims: Collection[int]) -> None:
+        """There is nothing to throw away."""
+
+    def forget(self, incarnations: Collection[int]) -> None:
+        """There is nothing to throw away."""

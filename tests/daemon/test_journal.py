@@ -1,0 +1,284 @@
+"""The intent journal: what it says after every way in which its writer can stop."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import (
+    Accepted,
+    Deferred,
+    Outcome,
+    Rejected,
+    Retryable,
+    Throttled,
+    Unknown,
+)
+from dripd.clock import Instant, Millis
+from dripd.daemon import journal as files
+from dripd.daemon.journal import FileJournal
+from dripd.engine.intent import Leave, Testimony, judge
+
+ANN = "ann@x.example"
+
+
+def step(enrollment_id: int = 7, seq: int = 1, claim_id: int = 11) -> Leased:
+    return Leased(
+        account_id=1,
+        lane=0,
+        due_at=Instant(0),
+        enrollment_id=enrollment_id,
+        contact_id=1,
+        cv_id=1,
+        seq=seq,
+        step_no=0,
+        run_no=1,
+        attempt=0,
+        flags=0,
+        claim_id=claim_id,
+        leased_at=Instant(0),
+        counted=True,
+        local_date=date(2026, 1, 5),
+        email=ANN,
+        phone=None,
+        timezone=None,
+        attrs={},
+    )
+
+
+class Desk:
+    """Daemons that share a state directory, and the turns of their event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "journal"
+        self.soon: list[Callable[[], None]] = []
+        self.made: list[FileJournal] = []
+
+    def daemon(self, incarnation: int) -> FileJournal:
+        made = FileJournal(self.folder, incarnation, self.soon.append)
+        self.made.append(made)
+        return made
+
+    def turn(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
+
+    def die(self, journal: FileJournal) -> None:
+        """As its process does: nothing more is written, and its locks are gone."""
+        self.soon.clear()
+        self.made.remove(journal)
+        for segment in journal._segments:
+            os.close(segment.fd)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    for journal in list(desk.made):
+        desk.die(journal)
+
+
+OUTCOMES: list[Outcome] = [
+    Accepted(provider_id="m-1"),
+    Accepted(provider_id="mé-1"),
+    Accepted(),
+    Retryable(reason="http_503"),
+    Throttled(after_ms=Millis(60_000)),
+    Rejected(reason="http_400:from.email"),
+    Unknown(reason="timeout"),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=repr)
+def test_an_answer_is_read_as_it_was_given(desk: Desk, outcome: Outcome) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    assert one.intend([step()]) is Leave.YES
+    one.answer(step(), outcome)
+    desk.turn()
+    desk.die(one)
+
+    assert outcome == judge(two.past({1}), (1,), step())
+
+
+def test_silence_proves_that_nothing_left_and_an_intent_proves_nothing(desk: Desk) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step(7), step(8)])
+    desk.die(one)
+    past = two.past({1, 2})
+
+    assert Unknown(reason="daemon_died") == judge(past, (1,), step(7))
+    assert Deferred(reason="daemon_died", until=None) == judge(past, (1,), step(9))
+    assert Deferred(reason="daemon_died", until=None) == judge(past, (1, 2), step(7, seq=2))
+    assert Unknown(reason="daemon_died") == judge(past, (1, 99), step(9))
+
+
+def test_an_answer_of_this_turn_is_lost_with_the_process(desk: Desk) -> None:
+    """The window of K7: microseconds, and it makes the step unknown."""
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step()])
+    one.answer(step(), Accepted())
+    desk.die(one)
+
+    assert Unknown(reason="daemon_died") == judge(two.past({1}), (1,), step())
+
+
+def test_a_second_intent_opens_an_answered_step_again(desk: Desk) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step()])
+    one.answer(step(), Throttled(after_ms=Millis(1)))
+    desk.turn()
+    one.intend([step()])
+    desk.die(one)
+
+    assert Unknown(reason="daemon_died") == judge(two.past({1}), (1,), step())
+
+
+def test_a_journal_of_an_earlier_start_of_the_machine_is_not_whole(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its end may not have reached the disk: silence proves nothing, an answer still does."""
+    one = desk.daemon(1)
+    one.intend([step(7)])
+    one.answer(step(7), Accepted(provider_id="m"))
+    desk.turn()
+    desk.die(one)
+    boot = tmp_path / "boot"
+    boot.write_text("another\n")
+    monkeypatch.setattr(files, "BOOT_ID", boot)
+    past = desk.daemon(2).past({1})
+
+    assert Accepted(provider_id="m") == judge(past, (1,), step(7))
+    assert Unknown(reason="daemon_died") == judge(past, (1,), step(8))
+
+
+def test_who_only_seemed_dead_sends_nothing_more(desk: Desk) -> None:
+    """A stopped process still holds its lock; the seal reaches it when it wakes."""
+    one, two = desk.daemon(1), desk.daemon(2)
+
+    assert [] == two.abandoned()
+    assert Deferred(reason="daemon_died", until=None) == judge(two.past({1}), (1,), step())
+    assert one.intend([step()]) is Leave.FENCED
+    assert Unknown(reason="daemon_died") == judge(two.past({1}), (1,), step())
+
+
+def test_the_seal_reaches_a_file_begun_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step()])
+    two.past({1})
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 0)
+
+    assert one.intend([step(8)]) is Leave.FENCED
+    assert one.intend([step(9)]) is Leave.FENCED
+
+
+def test_a_process_that_is_gone_is_known_at_once_and_forgotten_when_at_rest(
+    desk: Desk,
+) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step()])
+    assert [] == two.abandoned()
+
+    desk.die(one)
+    assert [1] == two.abandoned()
+    two.forget([1, 2])
+    assert ([], ["2-1.log"]) == (two.abandoned(), desk.files())
+
+
+def test_files_go_when_their_claims_are_closed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 0)
+    one = desk.daemon(1)
+    one.intend([step(7, claim_id=11)])
+    one.intend([step(8, claim_id=12)])
+    one.intend([step(9, claim_id=13)])
+    one.tidy({12})
+
+    assert ["1-3.log", "1-4.log"] == desk.files()
+    desk.made.remove(one)
+    one.close({12})
+    assert ["1-3.log"] == desk.files()
+
+
+def test_files_are_read_in_their_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tenth comes after the second."""
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 0)
+    one, two = desk.daemon(1), desk.daemon(2)
+    for n in range(11):
+        one.intend([step()])
+        one.answer(step(), Retryable(reason=f"try-{n}"))
+        desk.turn()
+    desk.die(one)
+
+    assert Retryable(reason="try-10") == judge(two.past({1}), (1,), step())
+
+
+def test_a_full_disk_lets_nothing_leave_and_mends_by_itself(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    write, room = os.write, [5]
+
+    def narrow(fd: int, data: bytes) -> int:
+        part = data[: room[0]]
+        room[0] -= len(part)
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, part)
+
+    monkeypatch.setattr(os, "write", narrow)
+    assert one.intend([step(7)]) is Leave.UNWRITABLE
+    assert "in part" in one.fault() or "No space" in one.fault()
+    assert one.intend([step(7)]) is Leave.UNWRITABLE
+    room[0] = 1 << 20
+    assert "" == one.fault()
+    assert one.intend([step(8)]) is Leave.YES
+    past = two.past({1})
+    assert Deferred(reason="daemon_died", until=None) == judge(past, (1,), step(7))
+    assert Unknown(reason="daemon_died") == judge(past, (1,), step(8))
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault_until_it_can(tmp_path: Path) -> None:
+    place = tmp_path / "journal"
+    place.write_text("a file is in the way")
+    one = FileJournal(place, 1, lambda _: None)
+
+    assert str(place) in one.fault()
+    assert one.intend([step()]) is Leave.UNWRITABLE
+    place.unlink()
+    assert "" == one.fault()
+    assert one.intend([step()]) is Leave.YES
+    one.close(())
+
+
+def test_no_address_is_ever_written(desk: Desk) -> None:
+    one = desk.daemon(1)
+    one.intend([step()])
+    one.answer(step(), Accepted(provider_id=f"<1.{ANN.upper()}>"))
+    desk.turn()
+    text = (desk.folder / "1-1.log").read_text()
+
+    assert '"accepted"' in text
+    assert "ann" not in text.lower()
+
+
+def test_rubbish_in_a_file_is_no_word(desk: Desk) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    with (desk.folder / "1-1.log").open("ab") as file:
+        file.write(b'i 1 7 1\no 1 7 1 {"is": "acc\no 1 7 x {}\no 1 7 1 []\n\xff\xfe\ni 1 8')
+
+    assert isinstance(two.past({1})[1], Testimony)
+    assert {(7, 1): None} == two.past({1})[1].words
+    assert one.intend([step()]) is Leave.FENCED

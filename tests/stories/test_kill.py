@@ -1,0 +1,101 @@
+"""A daemon dies as by a power cut: what it left is told apart by its journal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from tests.stories.world import World
+
+CAMPAIGN = """
+campaign: hello
+name: Hello
+sender: hello@acme.test
+steps:
+  - {key: hi, do: email, subject: Hi, text: Hello}
+"""
+
+
+@contextmanager
+def stalled_sink(dsn: str) -> Iterator[None]:
+    """The sink takes what it is given, and does not answer."""
+    with asyncio.Runner() as runner:
+        conn = runner.run(asyncpg.connect(dsn))
+        runner.run(conn.execute("BEGIN; LOCK TABLE dripd.sink_message IN EXCLUSIVE MODE"))
+        try:
+            yield
+        finally:
+            runner.run(conn.close())
+
+
+def until(world: World, n: int, statement: str) -> None:
+    """Wait, in real time, until *statement* counts *n*."""
+    end = time.monotonic() + 10
+    while (found := world.one(statement)) != n:
+        assert time.monotonic() < end, (found, world.log())
+        time.sleep(0.02)
+
+
+def test_what_did_not_leave_is_sent_and_what_may_have_left_is_not(world: World) -> None:
+    """The sink has two senders: the third step is leased and waits for one of them."""
+    world.apply(CAMPAIGN)
+    for name in ("a", "b", "c"):
+        world.contact(name)
+    leased = "SELECT count(*) FROM dripd.delivery WHERE state = 'leased'"
+    with stalled_sink(world.dsn):
+        for n, name in enumerate(("a", "b", "c"), 1):
+            world.enroll("hello", name)
+            until(world, n, leased)
+            time.sleep(0.1)  # it reaches its sender
+        world.kill9()
+    world.start()
+    world.tick()
+
+    told = {
+        row["to_address"]: (row["state"], row["reason"])
+        for row in world.sql("SELECT * FROM dripd.delivery")
+    }
+    assert {
+        "a@x.test": ("unknown", "daemon_died"),
+        "b@x.test": ("unknown", "daemon_died"),
+        "c@x.test": ("accepted", None),
+    } == told
+    assert ["c@x.test"] == [row["recipient"] for row in world.sent()]
+    assert 3 == world.one("SELECT sum(n) FROM dripd.cap_usage WHERE source = 'program'")
+    folder = world.state / "journal"
+    until(world, 0, "SELECT count(*) FROM dripd.claim")
+    end = time.monotonic() + 10
+    while len(list(folder.iterdir())) > 1:
+        assert time.monotonic() < end, list(folder.iterdir())
+        time.sleep(0.05)
+
+
+def test_a_journal_that_cannot_be_written_holds_everything_and_says_so(world: World) -> None:
+    world.stop()
+    place = world.state / "journal"
+    for file in place.iterdir():
+        file.unlink()
+    place.rmdir()
+    place.write_text("in the way")
+    world.start()
+    world.apply(CAMPAIGN)
+    world.contact("a")
+    world.enroll("hello", "a")
+    until(world, 1, "SELECT count(*) FROM dripd.due_step")
+    time.sleep(0.5)
+
+    assert [] == world.sent()
+    ready = world.call("daemon.ready")
+    check = next(one for one in ready["checks"] if one["name"] == "journal")
+    assert (False, False) == (ready["ready"], check["ok"])
+    assert str(place) in check["detail"]
+    assert str(place) in world.call("daemon.status")["barred"]["journal"]
+    place.unlink()
+    world.tick()
+    assert 1 == len(world.sent())
+    checks = world.call("daemon.ready")["checks"]
+    assert next(one["ok"] for one in checks if one["name"] == "journal")
