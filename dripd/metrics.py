@@ -90,6 +90,7 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_late_results_total": counter("results that came after their claim was lost"),
     "dripd_regret_total": counter("messages that left although a stop had come by then"),
     "dripd_provider_rate_limit": gauge("messages a second, as configured", "provider"),
+    "dripd_provider_breaker_state": gauge("1 while a provider is not asked", "provider"),
     "dripd_accounts_parked": gauge("lanes and accounts that are held as a whole", "reason"),
     "dripd_retries_total": counter(
         "tries that will be followed by another", "channel", "class"
@@ -97,7 +98,7 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_dead_letters": gauge("steps that wait for somebody to put something right"),
     "dripd_unknown_deliveries": gauge("deliveries of which nobody knows whether they arrived"),
     "dripd_events_ingested_total": counter("events digested", "kind"),
-    "dripd_event_lag_seconds": histogram("from an event's row to its effect", LATE),
+    "dripd_event_lag_seconds": histogram("from an event's instant to its effect", LATE),
     "dripd_suppressed_total": counter("steps skipped for a suppressed address", "channel"),
     "dripd_approvals_waiting": gauge("messages that wait for an approval"),
     "dripd_approval_oldest_seconds": gauge("how long the oldest of them has waited"),

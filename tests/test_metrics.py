@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from dripd import metrics
 from dripd.metrics import METRICS, OTHER, SERIES_MOST, Registry
 
 LINE = re.compile(
@@ -21,6 +23,13 @@ def test_every_metric_is_named_after_what_it_is() -> None:
         assert family.doc
         assert (family.kind == "histogram") == bool(family.buckets)
         assert list(family.buckets) == sorted(family.buckets)
+
+
+def test_every_metric_is_counted_somewhere() -> None:
+    folder = Path(metrics.__file__).parent
+    code = "".join(path.read_text() for path in folder.rglob("*.py"))
+
+    assert [] == [name for name in METRICS if code.count(f'"{name}"') < 2]
 
 
 def test_no_label_can_name_a_person_or_a_message() -> None:

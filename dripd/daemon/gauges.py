@@ -78,6 +78,9 @@ def look_inside(pipe: Pipeline, store: PostgresStore, state: str) -> None:
     metrics["dripd_send_in_flight"].replace(
         {(name,): len(queue) for name, queue in pipe.leased.items()}
     )
+    metrics["dripd_provider_breaker_state"].replace(
+        {(name,): float(line.breaker.is_open) for name, line in pipe.flow.providers.items()}
+    )
     metrics["dripd_db_pool_connections"].replace(
         {(pool, use): float(n) for (pool, use), n in store.connections().items()}
     )

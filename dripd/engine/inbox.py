@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import trio
 
 from dripd.clock import Instant
+from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
@@ -78,9 +79,16 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
             log.warning("inbox.delayed", reason=error.code)
             await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
             return None
-    pipe.lately.heard.extend(heard, len(heard))
+    _tell(pipe, heard)
     pipe.stopped |= set(done.stopped)
     insert(pipe, done.moved)
     if done.requested:
         pipe.wake("admit")
     return done
+
+
+def _tell(pipe: Pipeline, heard: list[EventRow]) -> None:
+    """What was digested, for those who look on."""
+    pipe.lately.heard.extend(heard, len(heard))
+    if heard:
+        tally.heard(pipe.metrics, heard, pipe.clock.now())

@@ -54,6 +54,7 @@ def start(
         stages.start_soon(keep, lease, pipe)
         recorders.start_soon(keep, record, pipe)
     for channel in channels.values():
+        pipe.metrics["dripd_send_slots"].set(channel.concurrency, channel.name)
         for _ in range(channel.concurrency):
             stages.start_soon(partial(send, pipe, channel, deployment))
 

@@ -11,8 +11,11 @@ from typing import Final
 
 from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogState, RunStatus
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
+from dripd.campaigns.settings import MATCH_KEYS
+from dripd.clock import Instant
 from dripd.engine.directory import Directory
-from dripd.metrics import Registry
+from dripd.metrics import OTHER, Registry
+from dripd.policy.inbox_rows import EventRow
 from dripd.store.protocol import Admitted
 
 CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
@@ -104,6 +107,15 @@ def kind_of(directory: Directory, cv_id: int, step_no: int) -> str:
     version = directory.versions.get(cv_id)
     known = version is not None and step_no < len(version.steps)
     return str(version.steps[step_no].kind) if version is not None and known else "unreadable"
+
+
+def heard(metrics: Registry, events: Sequence[EventRow], now: Instant) -> None:
+    """Events that have taken effect now. Others may write any word as a kind."""
+    counted = Counter(one.kind if one.kind in MATCH_KEYS else OTHER for one in events)
+    for kind, n in counted.items():
+        metrics["dripd_events_ingested_total"].add(kind, n=n)
+    lags = [max(0, now - one.occurred_at) / 1000 for one in events]
+    metrics.timing("dripd_event_lag_seconds").observe_all(lags)
 
 
 def admitted(metrics: Registry, done: Admitted) -> None:

@@ -70,6 +70,9 @@ def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> Non
     world.contact("c1")
     world.enroll("welcome", "c1", "nobody")
     world.tick()
+    world.event("c1", "click")
+    world.event("c1", "whatever they call it")
+    world.tick()
     until(lambda: "dripd_up_state" in page(world, "/metrics")[1])
 
     text = page(world, "/metrics")[1]
@@ -80,8 +83,11 @@ def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> Non
         'dripd_enrollments_total{event="rejected"} 1',
         'dripd_enrollments_total{event="completed"} 1',
         'dripd_up_state{state="running"} 1',
+        'dripd_events_ingested_total{kind="click"} 1',
+        'dripd_provider_breaker_state{provider="sink"} 0',
+        'dripd_send_slots{provider="sink"} ',
         'dripd_due_lag_seconds_count{channel="email"} 1',
-        'dripd_admin_calls_total{method="clock.set",role="admin",result="ok"} 1',
+        'dripd_admin_calls_total{method="clock.set",role="admin",result="ok"} 2',
     ):
         assert line in text
     assert "c1" not in text
