@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from binascii import b2a_qp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import MIMEPart
 from email.policy import SMTP
@@ -26,7 +27,7 @@ from hmac import compare_digest
 from secrets import token_hex
 from typing import Final
 
-from dripd.channels.base import Message
+from dripd.channels.base import Attachment, Message
 from dripd.clock import Instant, to_datetime
 
 MAX_LINE: Final = 998
@@ -52,6 +53,8 @@ OWN_KEY: Final = re.compile(r"dripd:[^:]*:([0-9]+:[0-9]+:[A-Za-z0-9_-]+|i-[0-9]+
 OWN_ID: Final = re.compile(
     r"<?dripd\.([0-9]{1,18}\.[0-9]{1,9}\.[A-Za-z0-9_-]{1,63}|i-[0-9]{1,18})\.([0-9a-f]{20})@"
 )
+MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
+MIME_VERSION: Final = b"MIME-Version: 1.0\r\n"
 HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 BREAKS: Final = re.compile(r"[\r\n\0]")
 LINE_END: Final = re.compile(rb"\r\n|\r|\n")
@@ -153,7 +156,33 @@ def _build(message: Message, date: Instant, *, allow_8bit: bool) -> bytes:
     skeleton = _skeleton(*shape)
     if len(bodies) > 1 and any(skeleton.boundary in body for body in bodies):
         skeleton = _skeleton.__wrapped__(*shape)
-    return skeleton.form % (_variable(message, date), *bodies)
+    variable = _variable(message, date)
+    if not message.attachments:
+        return skeleton.form % (variable, *bodies)
+    return _with_files(skeleton.form % (variable, *bodies), message.attachments)
+
+
+def _with_files(mail: bytes, attachments: Sequence[Attachment]) -> bytes:
+    """*mail* as the first part of a multipart/mixed, the files behind it."""
+    head, _, body = mail.partition(MIME_VERSION)
+    boundary = f"=_dripd_{token_hex(16)}".encode()
+    opening = b'Content-Type: multipart/mixed; boundary="%b"\r\n\r\n' % boundary
+    parts = [body, *(_file(one) for one in attachments)]
+    middle = b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts)
+    return head + MIME_VERSION + opening + middle + b"--%b--\r\n" % boundary
+
+
+@lru_cache(maxsize=64)
+def _file(attachment: Attachment) -> bytes:
+    """One file as a part; the same for every contact of a step. Raises `Unsendable`."""
+    if BREAKS.search(attachment.name) or not MEDIA_TYPE.fullmatch(attachment.media_type):
+        raise Unsendable("an attachment whose name or type is none")
+    part = MIMEPart(policy=SMTP)
+    kind, _, subtype = attachment.media_type.partition("/")
+    part.set_content(
+        attachment.data, kind, subtype, disposition="attachment", filename=attachment.name
+    )
+    return part.as_bytes(policy=SMTP)
 
 
 @lru_cache(maxsize=512)
@@ -166,7 +195,7 @@ def _skeleton(sender: str, parts: tuple[tuple[str, str], ...]) -> _Skeleton:
         root["Content-Type"] = f'multipart/alternative; boundary="{boundary}"'
         for part in laid_out:
             root.attach(part)
-    structure = b"MIME-Version: 1.0\r\n" + root.as_bytes(policy=SMTP)
+    structure = MIME_VERSION + root.as_bytes(policy=SMTP)
     form = structure.replace(b"%", b"%%").replace(BODY.encode(), b"%b")
     start = b"From: " + _mailbox(sender).replace(b"%", b"%%") + b"\r\n%b"
     return _Skeleton(form=start + form, boundary=boundary.encode())

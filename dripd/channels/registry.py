@@ -20,9 +20,16 @@ GROUP: Final = "dripd.channels"
 """The entry points by which a third party adds a kind: `kind = "package.module:factory"`."""
 
 KINDS: Final = {
+    "mailgun": "dripd.channels.mailgun:create",
+    "postmark": "dripd.channels.postmark:create",
+    "resend": "dripd.channels.resend:create",
     "sendgrid": "dripd.channels.sendgrid:create",
+    "ses": "dripd.channels.ses:create",
     "sink": "dripd.channels.sink:create",
+    "slack": "dripd.channels.slack:create",
     "smtp": "dripd.channels.smtp:create",
+    "twilio": "dripd.channels.twilio:create",
+    "webhook": "dripd.channels.webhook:create",
 }
 """The built-in kinds, each with its `Factory`. No third party can take one of these names."""
 

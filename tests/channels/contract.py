@@ -84,7 +84,7 @@ async def cancel_at(
 class ChannelContract:
     """Subclassed once per adapter; `open` gives a fresh bench."""
 
-    batch = 4
+    kind = "email"
     cancel_range = range(120)
 
     def open(self) -> AbstractAsyncContextManager[Bench]:
@@ -99,7 +99,7 @@ class ChannelContract:
     async def test_channel_says_what_it_carries(self) -> None:
         async with self.open() as bench:
             assert bench.channel.name == "it"
-            assert "email" in bench.channel.kinds
+            assert self.kind in bench.channel.kinds
             assert bench.channel.batch >= 1
             assert bench.channel.concurrency >= 1
             assert bench.channel.repeats.key_ms >= 0
@@ -138,7 +138,7 @@ class ChannelContract:
 
             assert [FATES[fate] for fate in fates] == [type(outcomes[m]) for m in messages]
             taken = [m.to for m, f in zip(messages, fates, strict=True) if f == "accepted"]
-            assert taken == [to for to in bench.received() if to in taken]
+            assert sorted(taken) == sorted(to for to in bench.received() if to in taken)
 
     async def test_messages_are_handed_back_untouched(self) -> None:
         async with self.open() as bench:
@@ -206,6 +206,6 @@ class MailContract(ChannelContract):
 
             kinds = [type(outcomes[message]) for message in messages]
             assert kinds[0] is kinds[2] is Accepted
-            assert [messages[0].to, messages[2].to] == [
+            assert sorted([messages[0].to, messages[2].to]) == sorted(
                 to for to in bench.received() if to != messages[1].to
-            ]
+            )

@@ -60,7 +60,7 @@ class TestSendgridContract(MailContract):
     async def open(self) -> AsyncIterator[Bench]:
         taken: list[str] = []
         async with provider(taken) as server:
-            channel = channel_of(server.url, batch=4)
+            channel = channel_of(server.url)
             try:
                 yield Bench(
                     channel=channel,
@@ -168,7 +168,7 @@ async def test_provider_that_is_away_costs_nothing() -> None:
 )
 async def test_failure_that_concerns_all_spares_the_rest(said: bytes, rest: Outcome) -> None:
     async with answering(said) as server:
-        channel = channel_of(server.url, batch=3)
+        channel = channel_of(server.url, max_connections=1)
         messages = [bench_of(channel).message("accepted", i) for i in range(3)]
         settle = Outcomes()
         await channel.send(messages, settle)
@@ -185,7 +185,7 @@ async def test_provider_that_hangs_costs_one_deadline() -> None:
         await trio.sleep_forever()
 
     async with http_server(script) as server:
-        channel = channel_of(server.url, batch=3, timeout_ms=Millis(30))
+        channel = channel_of(server.url, max_connections=1, timeout_ms=Millis(30))
         messages = [bench_of(channel).message("accepted", i) for i in range(3)]
         settle = Outcomes()
         await channel.send(messages, settle)
