@@ -16,9 +16,31 @@ from dripd.clock import Millis
 from dripd.scheduler.due import Delay, Timing
 
 __all__ = [
-    "AT_ONCE", "MESSAGE_KINDS", "Activity", "ActivityType", "Case", "Content", "Definition", "Exclusivity", "ExitRule",
-    "Frequency", "Limits", "Match", "MaxLateness", "Notify", "Op", "Origin", "Policy",
-    "Reentry", "Sequence", "SkipOrExit", "Step", "Track", "WindowSpec", "build_window",
+    "AT_ONCE",
+    "MESSAGE_KINDS",
+    "Activity",
+    "ActivityType",
+    "Case",
+    "Content",
+    "Definition",
+    "Exclusivity",
+    "ExitRule",
+    "Frequency",
+    "Handler",
+    "Limits",
+    "Match",
+    "MaxLateness",
+    "Notify",
+    "Op",
+    "Origin",
+    "Policy",
+    "Reentry",
+    "Sequence",
+    "SkipOrExit",
+    "Step",
+    "Track",
+    "WindowSpec",
+    "build_window",
 ]  # fmt: skip
 
 MESSAGE_KINDS = frozenset({"email", "sms"})
@@ -356,6 +378,26 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """`on_click` or `on_form`: what is done when the link or form *id* is used.
+
+    `action` is read as a step; `path` is where the file has it.
+    """
+
+    on: str
+    id: str
+    action: Step
+    path: str
+    once_per: Literal["event", "contact"] = "event"
+
+    @property
+    def key(self) -> str:
+        """What tells it from other handlers, in whatever version."""
+        what = self.action.tag or ",".join(self.action.lists) or self.action.title
+        return f"{self.on}:{self.id}:{self.action.kind}:{what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """One version of a campaign. `raw` is what `campaign_version.definition` stores.
 
@@ -386,6 +428,7 @@ class Definition:
     request_types: Mapping[str, ActivityType] = field(default_factory=dict)
     sale_types: Mapping[str, ActivityType] = field(default_factory=dict)
     categories: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    handlers: tuple[Handler, ...] = ()
     templates: Mapping[str, Content] = field(default_factory=dict)
     raw: Mapping[str, object] = field(default_factory=dict)
 

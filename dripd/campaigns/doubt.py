@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.flow import order_of, successors
+from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.reader import NOT_YET, suggest
 from dripd.errors import Fault
@@ -98,6 +99,28 @@ def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
             and key not in {*known.campaigns, definition.campaign}
         ):
             yield _absent("campaign", f"{path}.campaign", key, known.campaigns)
+
+
+def twice_done(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Actions on links and forms that do what the flow or another one does, or undo it."""
+    flow = [(path, step) for path, step in steps_of(definition)]
+    for path, action in actions_of(definition):
+        for other, step in flow:
+            for target in _targets(action) & _targets(step):
+                same = action.kind == step.kind
+                yield Fault(
+                    code="duplicate_action" if same else "conflicting_action",
+                    path=path,
+                    message=f"{action.kind} {target[1]!r} is {'done' if same else 'undone'} at {other}",
+                    hint="keep it in one place",
+                )
+        flow.append((path, action))
+
+
+def _targets(step: Step) -> set[tuple[str, str]]:
+    if step.kind in {"tag_add", "tag_remove"}:
+        return {("tag", step.tag)}
+    return {("list", key) for key in step.lists}
 
 
 def no_network(definition: Definition, known: Known) -> Iterator[Fault]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
@@ -37,6 +38,17 @@ def lacking(definition: Definition, known: Known) -> Iterator[Fault]:
                 path=path,
                 message=f"step {step.key!r} lacks {wanted}",
                 hint=f"add it, or take the {step.kind} step out",
+            )
+
+
+def lacking_actions(definition: Definition, _known: Known) -> Iterator[Fault]:
+    for path, action in actions_of(definition):
+        if wanted := _wants(action):
+            yield Fault(
+                code=f"missing_settings:{path}",
+                path=path,
+                message=f"the action lacks {wanted}",
+                hint=f"add it, or take the {action.kind} out",
             )
 
 

@@ -14,6 +14,7 @@ from dripd.campaigns.activities import read_categories, read_types
 from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.document import examine, load_documents
 from dripd.campaigns.flow import faults_of, moved_by_delays
+from dripd.campaigns.handlers import read_handlers
 from dripd.campaigns.kinds import KINDS, PERFORMED, read_content
 from dripd.campaigns.ops import parse_op
 from dripd.campaigns.policies import read_policy
@@ -42,9 +43,6 @@ __all__ = [
 ]
 
 FIELD_TYPES = ("text", "number", "date", "datetime", "bool", "person", "multi")
-
-LATER = ("on_click", "on_form")
-"""Keys that this version knows and cannot perform."""
 
 
 def parse(document: Mapping[str, object], *, account: str = "") -> Definition:
@@ -98,12 +96,11 @@ def _definition(top: Section, account: str) -> Definition:
         "categories": read_categories(top),
         "templates": _templates(top),
     }
-    for name in LATER:
-        top.later(name)
     definition = Definition(**as_fields(found))
     raw = {**top.values, "account": definition.account}
     steps, sequences = read_flow(top, definition)
-    return replace(definition, steps=steps, sequences=sequences, raw=raw)
+    handlers = read_handlers(top, definition)
+    return replace(definition, steps=steps, sequences=sequences, handlers=handlers, raw=raw)
 
 
 def _who(top: Section, account: str) -> dict[str, object]:

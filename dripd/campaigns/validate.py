@@ -100,6 +100,7 @@ def _once(faults: Sequence[Fault]) -> tuple[Fault, ...]:
 
 _FAULTS = (
     lack.lacking,
+    lack.lacking_actions,
     lack.no_sender,
     lack.no_board,
     lack.no_person,
@@ -128,5 +129,6 @@ _WARNINGS = (
     wording.bare_tags,
     doubt.unknown_targets,
     doubt.no_network,
+    doubt.twice_done,
     doubt.unperformed,
 )

@@ -196,6 +196,20 @@ class Version:
         return bits
 
     @cached_property
+    def reactions(self) -> Version:
+        """The actions of `on_click` and `on_form` as the steps of a version, in their order."""
+        actions = tuple(handler.action for handler in self.definition.handlers)
+        definition = replace(self.definition, steps=actions, sequences=(), handlers=())
+        return Version(
+            cv_id=self.cv_id,
+            account_id=self.account_id,
+            campaign_id=self.campaign_id,
+            campaign_key=self.campaign_key,
+            owner=self.owner,
+            definition=definition,
+        )
+
+    @cached_property
     def message_channels(self) -> frozenset[str]:
         """Which of email and sms its messages use."""
         return frozenset(step.kind for step in self.steps if step.is_message)

@@ -294,6 +294,18 @@ class Directory:
             raise MissingVersion(cv_id)
         return found
 
+    def reacting(self, account_id: int) -> Sequence[Version]:
+        """The live versions of the account's campaigns that have handlers."""
+        closed = {"draft", "inactive", "archived"}
+        live = (
+            self.version(one.live_cv_id)
+            for one in self.account(account_id).row.campaigns
+            if one.live_cv_id is not None
+            and one.status not in closed
+            and one.live_cv_id not in self.broken
+        )
+        return [version for version in live if version.definition.handlers]
+
     def account_status(self, account_id: int) -> tuple[str, bool]:
         row = self.account(account_id).row
         return row.status, row.subscription_active

@@ -13,7 +13,8 @@ from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy import exits
-from dripd.policy.inbox_rows import EventRow, InboxEffect, RunRow
+from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
+from dripd.policy.reactions import MissingContacts
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Digested
 
@@ -50,6 +51,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
     """
     fresh_to = 0
     heard: list[EventRow] = []
+    facts: dict[int, ContactRow | None] = {}
 
     def digest(
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
@@ -58,7 +60,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         if newest > fresh_to:
             raise Unread(newest)
         heard[:] = events
-        return exits.digest(events, runs, now, pipe.directory)
+        return exits.digest(events, runs, now, pipe.directory, facts)
 
     done = None
     while done is None:
@@ -71,10 +73,8 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         except Unread as unread:
             fresh_to = unread.newest
             await pipe.directory.refresh([account])
-        except MissingVersion as missing:
-            await pipe.directory.load_versions([missing.cv_id])
-        except MissingAccount as missing:
-            await pipe.directory.refresh([missing.account_id])
+        except (MissingContacts, MissingVersion, MissingAccount) as missing:
+            await _look_up(pipe, account, missing, facts)
         except StoreError as error:
             log.warning("inbox.delayed", reason=error.code)
             await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
@@ -92,3 +92,21 @@ def _tell(pipe: Pipeline, heard: list[EventRow]) -> None:
     pipe.lately.heard.extend(heard, len(heard))
     if heard:
         tally.heard(pipe.metrics, heard, pipe.clock.now())
+
+
+async def _look_up(
+    pipe: Pipeline,
+    account: int,
+    missing: MissingContacts | MissingVersion | MissingAccount,
+    facts: dict[int, ContactRow | None],
+) -> None:
+    """Read what the decision lacked; a contact that is not there is None."""
+    match missing:
+        case MissingContacts(ids=ids):
+            rows = await pipe.store.read_contacts(account, ids)
+            facts |= dict.fromkeys(ids)
+            facts |= {row.id: row for row in rows}
+        case MissingVersion(cv_id=cv_id):
+            await pipe.directory.load_versions([cv_id])
+        case MissingAccount(account_id=account_id):
+            await pipe.directory.refresh([account_id])

@@ -30,6 +30,9 @@ class Trigger(Protocol):
 
 
 class InboxRooms(Rooms, Protocol):
+    def reacting(self, account_id: int) -> Sequence[Version]:
+        """The live versions of the account that have handlers. Raises `MissingVersion`."""
+
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         """The triggers of the account's campaigns."""
 

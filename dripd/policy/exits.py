@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from dripd.campaigns.definition import ExitRule, Match
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
@@ -17,6 +18,7 @@ from dripd.campaigns.version import RESET, TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
 from dripd.policy.entries import InboxRooms, Trigger, enter, entry_of, requests
 from dripd.policy.inbox_rows import (
+    ContactRow,
     EndRun,
     EventRow,
     ForgetRuns,
@@ -28,6 +30,8 @@ from dripd.policy.inbox_rows import (
     Release,
     RunRow,
 )
+from dripd.policy.reactions import KINDS as REACTED
+from dripd.policy.reactions import reactions
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
 from dripd.policy.waits import wakes
@@ -52,13 +56,19 @@ class _Batch:
 
 
 def digest(
-    events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant, rooms: InboxRooms
+    events: Sequence[EventRow],
+    runs: Sequence[RunRow],
+    now: Instant,
+    rooms: InboxRooms,
+    facts: Mapping[int, ContactRow | None] = MappingProxyType({}),
 ) -> list[InboxEffect]:
     """The effects of *events* on *runs*, event by event, each in the order above.
 
     An event sees what those before it in the batch did: a run that ended is over, a due that
-    moved stands where it was moved to. Neither argument is changed.
+    moved stands where it was moved to. Neither argument is changed. *facts* are those of the
+    contacts that actions are about; raises `MissingContacts` for others.
     """
+    facts = {contact: row and row.copy() for contact, row in facts.items()}
     by_contact: dict[int, list[RunRow]] = {}
     for run in runs:
         by_contact.setdefault(run.contact_id, []).append(replace(run))
@@ -75,6 +85,9 @@ def digest(
             batch.effects.append(Later(event.id))
             continue
         batch.effects += suppressions_of(event)
+        if event.kind in REACTED:
+            versions = rooms.reacting(event.account_id)
+            batch.effects += reactions(event, batch.runs, now, rooms, versions, facts)
         for run in concerned(event, batch.runs):
             if run.enrollment_id not in batch.over:
                 _apply(event, run, batch)

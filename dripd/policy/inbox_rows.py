@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from dripd.campaigns.enrollment import LaneKey, RunStatus
+from dripd.campaigns.action import Effect
+from dripd.campaigns.enrollment import LaneKey, Leased, RunStatus
 from dripd.clock import Instant
 
 
@@ -153,7 +154,38 @@ class Refuse:
     reason: str
 
 
-InboxEffect: TypeAlias = (
+@dataclass(slots=True)
+class ContactRow:
+    """A contact as actions on events see it; `company`, `tags`, `lists` included."""
+
+    id: int
+    external_id: str | None
+    email: str | None
+    phone: str | None
+    timezone: str | None
+    owner: str | None
+    service_owner: str | None
+    attrs: dict[str, object]
+    company: dict[str, object]
+    tags: frozenset[str]
+    lists: frozenset[str]
+
+    def copy(self) -> ContactRow:
+        """One that may be changed: what an action does is seen by the next."""
+        return replace(self, attrs=dict(self.attrs), company=dict(self.company))
+
+
+@dataclass(slots=True)
+class Act:
+    """What an action on an event wants written; `once`: only if it never was for the contact."""
+
+    leased: Leased
+    campaign_id: int
+    once: str | None
+    effects: list[Effect]
+
+
+InboxEffect: TypeAlias = Act | (
     EndRun
     | MoveDue
     | EnterSequence

@@ -23,6 +23,7 @@ from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreUnavailable
+from dripd.policy.inbox_rows import ContactRow
 from dripd.store import (
     memory_admit,
     memory_clock,
@@ -314,6 +315,11 @@ class MemoryStore(Doors, Views):
                 lambda: memory_inbox.digest(self._tables, account_id, n, digest, interest),
                 blocked=is_blocked,
             )
+
+    async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
+        return await self._unit(
+            "read_contacts", lambda: memory_inbox.read_contacts(self._tables, account_id, ids)
+        )
 
     async def fold_usage(self) -> list[int]:
         return await self._unit(

@@ -13,6 +13,7 @@ from dripd.campaigns.enrollment import (
     FLAG_VARS,
     FLAG_WAITING,
     HELD_LANE,
+    Change,
     DueKey,
     End,
     RunStatus,
@@ -20,6 +21,8 @@ from dripd.campaigns.enrollment import (
 from dripd.campaigns.version import INTERNAL_KINDS
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
+    Act,
+    ContactRow,
     EndRun,
     EnterSequence,
     EventRow,
@@ -37,8 +40,8 @@ from dripd.policy.inbox_rows import (
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import add_suppression, change_contact, forget_runs
 from dripd.store.memory_money import refund_unsent
-from dripd.store.memory_record import end_run
-from dripd.store.memory_rows import AccountDay, EventIn, EventLog, Run
+from dripd.store.memory_record import WRITERS, end_run
+from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
 from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
@@ -76,6 +79,7 @@ def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: in
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = _leave(tables, account_id, events, effects)
     done = Digested(taken=len(events), accounts={account_id})
+    _react(tables, [effect for effect in effects if isinstance(effect, Act)])
     _apply(tables, account_id, effects, runs, done)
     for effect in effects:
         if isinstance(effect, Release) and effect.enrollment_id not in done.stopped:
@@ -86,6 +90,42 @@ def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: in
             _poke(tables, account_id, effect)
     _log(tables, events, effects)
     return done
+
+
+def read_contacts(tables: Tables, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
+    found = (tables.contacts.get((account_id, contact)) for contact in ids)
+    return [_contact_row(tables, contact) for contact in found if contact is not None]
+
+
+def _contact_row(tables: Tables, contact: Contact) -> ContactRow:
+    key = (contact.account_id, contact.id)
+    company = tables.companies.get((contact.account_id, contact.company_id or 0))
+    places = tables.places_of.at(key)
+    return ContactRow(
+        id=contact.id,
+        external_id=contact.external_id,
+        email=contact.email,
+        phone=contact.phone,
+        timezone=contact.timezone,
+        owner=contact.owner,
+        service_owner=contact.service_owner,
+        attrs=copy.deepcopy(contact.attrs),
+        company={} if company is None else copy.deepcopy(company.attrs),
+        tags=frozenset(tag for _, _, tag in tables.tags_of.at(key)),
+        lists=frozenset(tables.lists[place[0], place[2]].key for place in places),
+    )
+
+
+def _react(tables: Tables, acts: Sequence[Act]) -> None:
+    for act in acts:
+        leased = act.leased
+        if act.once is not None:
+            once = (leased.account_id, act.campaign_id, leased.contact_id, act.once)
+            if once in tables.reactions:
+                continue
+            tables.reactions.add(once, True)
+        for effect in act.effects:
+            WRITERS[type(effect)](tables, Change(leased=leased, log=[]), effect)
 
 
 def _take(tables: Tables, account_id: int, n: int) -> list[int]:

@@ -207,6 +207,7 @@ class Tables:
         self.evidence: Table[int, Evidence] = Table(undo)
         self.tasks: Table[Ids, Task] = Table(undo)
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self.reactions: Table[tuple[int, int, int, str], bool] = Table(undo)
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int, int], int] = Table(undo)
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)

@@ -20,6 +20,7 @@ from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.errors import InDoubt, SchemaMismatch, StoreError
 from dripd.metrics import Registry
+from dripd.policy.inbox_rows import ContactRow
 from dripd.store import (
     unit_admit,
     unit_directory,
@@ -253,6 +254,9 @@ class PostgresStore:
         )
         self._book.keep(lanes)
         return done
+
+    async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
+        return await self._read(unit_inbox.read_contacts, account_id, list(ids))
 
     async def fold_usage(self) -> list[int]:
         return await self._write(unit_directory.fold_usage)

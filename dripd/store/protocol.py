@@ -24,6 +24,7 @@ from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import (
+    ContactRow,
     EventRow,
     InboxEffect,
     RunRow,
@@ -396,6 +397,8 @@ class Store(Protocol):
         *interest* (bits) are the contacts and their runs looked up. None: another daemon has
         the account's inbox at this moment."""
         ...
+
+    async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]: ...
 
     async def fold_usage(self) -> list[int]: ...
 

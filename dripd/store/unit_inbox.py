@@ -11,10 +11,12 @@ from typing import Any
 
 import orjson
 
-from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.enrollment import Change, DueKey
 from dripd.campaigns.version import INTERNAL_KINDS
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
+    Act,
+    ContactRow,
     EndRun,
     EnterSequence,
     EventRow,
@@ -33,6 +35,7 @@ from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Digest, Digested
 from dripd.store.statements import sql
+from dripd.store.unit_record import WRITERS
 
 CHANNELS = {1: "email", 2: "sms"}
 
@@ -168,7 +171,8 @@ async def _apply(
     runs: Sequence[RunRow],
     done: Digested,
 ) -> None:
-    """Changes in one order: ends, resets, suppressions, then new requests."""
+    """Changes in one order: actions, ends, resets, suppressions, then new requests."""
+    await _react(conn, [effect for effect in effects if isinstance(effect, Act)])
     ends = [effect for effect in effects if isinstance(effect, EndRun)]
     if ends:
         await _end(conn, account_id, ends, done)
@@ -190,6 +194,37 @@ async def _apply(
             sql("request_runs"), account_id, *map(list, zip(*asked, strict=True))
         )
         done.requested = len(requests)
+
+
+async def read_contacts(conn: Conn, account_id: int, ids: list[int]) -> list[ContactRow]:
+    return [
+        ContactRow(
+            id=row["id"],
+            external_id=row["external_id"],
+            email=row["email"],
+            phone=row["phone"],
+            timezone=row["timezone"],
+            owner=row["owner"],
+            service_owner=row["service_owner"],
+            attrs=parse_object(row["attrs"]),
+            company=parse_object(row["company"]),
+            tags=frozenset(row["tags"]),
+            lists=frozenset(row["lists"]),
+        )
+        for row in await conn.fetch(sql("read_contacts"), account_id, ids)
+    ]
+
+
+async def _react(conn: Conn, acts: Sequence[Act]) -> None:
+    """Write the effects of actions, each contact's in their order."""
+    for act in acts:
+        leased = act.leased
+        if act.once is not None:
+            where = (leased.account_id, act.campaign_id, leased.contact_id, act.once)
+            if await conn.fetchval(sql("react_once"), *where) is None:
+                continue
+        for effect in act.effects:
+            await WRITERS[type(effect)](conn, [(Change(leased=leased, log=[]), effect)])
 
 
 async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) -> None:

@@ -234,3 +234,24 @@ WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS
 --   $1 account int  $2 enrollments bigint[]
 UPDATE dripd.run SET hold_reason = NULL, release_at = NULL
 WHERE account_id = $1::int4 AND id = ANY ($2::int8[]);
+
+-- name: read_contacts :many
+-- The facts of contacts that actions on events are about.
+--   $1 account int  $2 contacts bigint[]
+SELECT c.id, c.external_id, c.email, c.phone, c.timezone, c.owner, c.service_owner, c.attrs::text AS attrs,
+    o.attrs::text AS company,
+    ARRAY(SELECT t.tag FROM dripd.contact_tag AS t WHERE t.account_id = c.account_id AND t.contact_id = c.id) AS tags,
+    ARRAY(SELECT l.key FROM dripd.list_member AS m
+        JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
+        WHERE m.account_id = c.account_id AND m.contact_id = c.id) AS lists
+FROM dripd.contact AS c
+LEFT JOIN dripd.company AS o ON o.account_id = c.account_id AND o.id = c.company_id
+WHERE c.account_id = $1::int4 AND c.id = ANY ($2::int8[]);
+
+-- name: react_once :one
+-- An action that a contact sets in motion only once; no row: it was.
+--   $1 account int  $2 campaign int  $3 contact bigint  $4 handler text
+INSERT INTO dripd.reaction (account_id, campaign_id, contact_id, handler)
+VALUES ($1::int4, $2::int4, $3::int8, $4::text)
+ON CONFLICT DO NOTHING
+RETURNING contact_id;

@@ -265,7 +265,6 @@ def test_a_kind_of_a_later_version_is_told_apart(kind: str) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        small(on_click=[{"link": "x", "do": "tag_add"}]),
         step(do="email", attachments=["terms.pdf"]),
         small(policy={"quiet_hours": "us_tcpa"}),
     ],

@@ -12,6 +12,7 @@ from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
 from tests.store.suite_money import MoneySuite
 from tests.store.suite_outbox import OutboxSuite
+from tests.store.suite_reactions import ReactionSuite
 from tests.store.suite_record import EffectSuite, RecordSuite
 
 
@@ -24,6 +25,7 @@ class Conformance(
     EffectSuite,
     MoneySuite,
     OutboxSuite,
+    ReactionSuite,
     InboxSuite,
     SinkSuite,
     ClockSuite,

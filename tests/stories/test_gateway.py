@@ -276,3 +276,79 @@ def test_a_reply_is_known_by_its_conversation(base: World) -> None:
     assert hook(base, "r2", "reply", **talk) == 200
     logged(base, "talker", 2)
     assert base.run("talker", "talker")["end_reason"] == "reply"
+
+
+ACTING = """
+campaign: {key}
+account: acme
+name: {key}
+sender: hello@acme.test
+steps:
+  - {{key: one, do: email, subject: One, track: {{click: true}},
+     html: "<a data-link=offer href='https://shop.test/'>Go</a>"}}
+  - {{key: two, do: tag_add, delay: 30d, tag: late}}
+on_click:
+  - {{link: offer, do: list_add, list: clicked, create_if_missing: true}}
+  - {{link: offer, do: update, ops: ["interests add bikes"]}}
+  - {{link: offer, do: update, ops: ["clicks increment 1"]}}
+  - {{link: offer, do: update, ops: ["firsts increment 1"], once_per: contact}}
+  - {{link: offer, do: tag_add, tag: hot}}
+  - {{link: offer, do: request, title: "Offer for {{First Name}}", assignee: ann, once_per: contact}}
+  - {{link: offer, do: follow_up, title: "Call {{First Name}}", assignee: ann}}
+on_form:
+  - {{form: "{key}", do: tag_add, tag: signed-up}}
+  - {{form: "{key}", do: update, ops: ["interests add forms"]}}
+"""
+
+
+@pytest.mark.feature("F39")
+def test_a_click_adds_to_lists_and_fields_each_in_its_way(base: World) -> None:
+    base.contact("clicker")
+    base.apply(ACTING.format(key="clicker"))
+    base.enroll("clicker", "clicker")
+    base.tick()
+    (mail,) = base.sql("SELECT * FROM dripd.sink_message WHERE recipient = 'clicker@x.test'")
+    url = unescape(re.findall("href='?\"?([^'\">]*)", mail["body"])[0])
+    fetch("GET", url)
+    logged(base, "clicker", 1)
+    insert = """INSERT INTO dripd.event_in (account_id, delivery_id, kind, dedup_key, payload)
+                SELECT account_id, $1, 'click', $2, '{"link": "offer"}' FROM dripd.sink_message
+                WHERE recipient = 'clicker@x.test'"""
+    for key in ("same", "same", "another"):
+        base.sql(insert, f"{mail['enrollment_id']}-1", key)
+    base.tick()
+    attrs = json.loads(
+        base.one("SELECT attrs FROM dripd.contact WHERE external_id = 'clicker'")
+    )
+    assert attrs["interests"] == ["bikes"]
+    assert (attrs["clicks"], attrs["firsts"]) == (3, 1)
+    places = """SELECT l.key FROM dripd.list_member AS m JOIN dripd.contact_list AS l
+                ON l.account_id = m.account_id AND l.id = m.list_id
+                JOIN dripd.contact AS c ON c.id = m.contact_id WHERE c.external_id = 'clicker'"""
+    tags = """SELECT tag FROM dripd.contact_tag AS t JOIN dripd.contact AS c ON c.id = t.contact_id
+              WHERE c.external_id = 'clicker'"""
+    assert (base.column(places), base.column(tags)) == (["clicked"], ["hot"])
+    tasks = """SELECT t.kind || ': ' || t.title FROM dripd.task AS t ORDER BY t.kind, t.id"""
+    assert base.column(tasks) == ["follow_up: Call Ann"] * 3 + ["request: Offer for Ann"]
+    insert_form = """INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
+                     SELECT account_id, id, 'form', '{"form": "clicker"}' FROM dripd.contact
+                     WHERE external_id = 'clicker'"""
+    base.sql(insert_form)
+    base.tick()
+    assert sorted(base.column(tags)) == ["hot", "signed-up"]
+
+
+@pytest.mark.feature("F1")
+def test_actions_that_repeat_or_undo_the_flow_are_told(base: World) -> None:
+    def warnings(action: str) -> list[str]:
+        text = (
+            "{campaign: f1, account: acme, name: f1, steps: [{key: a, do: list_add, list: L, "
+            f"create_if_missing: true}}], on_click: [{{link: x, do: {action}, list: L}}]}}"
+        )
+        answer = base.call("campaign.validate", documents=[{"filename": "a", "text": text}])
+        (item,) = answer["items"]
+        assert item["ok"] is True
+        return [warning["code"] for warning in item["warnings"]]
+
+    assert warnings("list_add") == ["duplicate_action"]
+    assert "conflicting_action" in warnings("list_remove")

@@ -100,6 +100,9 @@ class World:
     def addresses(self, account_id: int) -> Sequence[Sender]:
         return list(self.senders.values())
 
+    def reacting(self, account_id: int) -> Sequence[Version]:
+        return [one for one in self.versions.values() if one.definition.handlers]
+
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         return self.attached
 

@@ -1,0 +1,80 @@
+"""`on_click` and `on_form` as a file has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dripd.campaigns.parse import parse, read
+from dripd.campaigns.validate import validate
+
+
+def document(**top: Any) -> dict[str, Any]:
+    steps = [
+        {"key": "a", "do": "list_add", "list": "L"},
+        {"key": "b", "do": "tag_add", "tag": "T"},
+    ]
+    return {"campaign": "c", "account": "acme", "name": "C", "steps": steps, **top}
+
+
+def faults(**top: Any) -> list[tuple[str, str]]:
+    _, found = read(document(**top))
+    return [(fault.code, fault.path) for fault in found]
+
+
+def warned(**top: Any) -> list[tuple[str, str]]:
+    report = validate(parse(document(**top)))
+    assert report.ok
+    return [(fault.code, fault.path) for fault in report.warnings]
+
+
+def test_handlers_are_read_as_the_steps_of_their_kind() -> None:
+    found = parse(
+        document(
+            on_click=[{"link": "offer", "do": "tag_add", "tag": "hot", "once_per": "contact"}],
+            on_form=[{"form": "signup", "do": "update", "ops": ["city set Oslo"]}],
+        )
+    ).handlers
+
+    assert [(h.on, h.id, h.action.kind, h.once_per, h.path) for h in found] == [
+        ("click", "offer", "tag_add", "contact", "on_click[0]"),
+        ("form", "signup", "update", "event", "on_form[0]"),
+    ]
+
+
+def test_what_no_handler_can_be_is_a_fault() -> None:
+    assert faults(on_click=[{"do": "tag_add", "tag": "x"}]) == [("bad_value", "on_click[0]")]
+    assert (
+        faults(on_click=[{"link": "x", "do": "move"}])
+        == [
+            ("unknown_kind", "on_click[0].do"),
+            ("unknown_option", "on_click[0].do"),
+        ][:1]
+    )
+    assert faults(on_form=[{"form": "x", "do": "tag_add", "tag": "y", "delay": "3d"}]) == [
+        ("unknown_option", "on_form[0].delay")
+    ]
+    assert faults(on_form=[{"form": "x", "do": "tag_add", "tag": "y", "once_per": "day"}]) == [
+        ("bad_value", "on_form[0].once_per")
+    ]
+
+
+def test_an_action_that_lacks_what_it_needs_cannot_be_published() -> None:
+    report = validate(parse(document(on_click=[{"link": "x", "do": "tag_add"}])))
+
+    assert [fault.code for fault in report.faults] == ["missing_settings:on_click[0]"]
+    assert report.as_draft().ok
+
+
+def test_what_is_done_or_undone_in_two_places_is_said() -> None:
+    def on_click(*actions: dict[str, Any]) -> list[tuple[str, str]]:
+        return warned(on_click=[{"link": "x", **action} for action in actions])
+
+    assert on_click({"do": "list_add", "list": "L"}) == [("duplicate_action", "on_click[0]")]
+    assert on_click({"do": "list_remove", "list": "L"}) == [
+        ("conflicting_action", "on_click[0]")
+    ]
+    assert on_click({"do": "tag_remove", "tag": "T"}) == [("conflicting_action", "on_click[0]")]
+    assert on_click({"do": "list_add", "list": "M"}) == []
+    assert on_click({"do": "tag_add", "tag": "M"}, {"do": "tag_add", "tag": "M"}) == [
+        ("duplicate_action", "on_click[1]")
+    ]
