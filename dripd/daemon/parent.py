@@ -2,7 +2,8 @@
 
 The parent sends nothing and holds no connection; it starts daemons that know nothing of each
 other, hands on signals, starts anew what dies, and speaks to systemd for all of them: ready
-when all are, alive while all are. Each has a socket, a name and a metrics port of its own; the
+when all are, alive while all are. Each has a session of its own, so that Ctrl-C reaches it
+once, through the parent, and none outlives the parent. Each has a socket, a name and a metrics port of its own; the
 first has those that the configuration names.
 """
 
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from dripd.config import Config
 from dripd.daemon.notify import notify
 from dripd.log import get
@@ -28,8 +31,15 @@ from dripd.log import get
 ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 HANDED_ON: Final = frozenset({*ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
-AGAIN_S: Final = 1.0
-"""Real seconds until a daemon that died is started anew."""
+SOONEST_S: Final = 1.0
+LATEST_S: Final = 30.0
+"""Real seconds until a daemon that died is started anew: twice as long each time."""
+
+SETTLED_S: Final = 60.0
+"""Who has been ready for so long begins with the shortest wait again."""
+
+PARENT: Final = "DRIPD_PARENT"
+"""In the environment of a daemon: the process that it must not outlive."""
 
 LOOK_S: Final = 0.2
 
@@ -61,11 +71,25 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     ready: bool = False
     fed: bool = False
+    began: bool = False
+    """It has been ready once."""
+    started_at: float = 0.0
     start_at: float = 0.0
+    wait_s: float = SOONEST_S
 
     def start(self, command: Sequence[str]) -> None:
         self.ready = self.fed = False
-        self.process = subprocess.Popen(command, env={**os.environ, **self.around})
+        self.started_at = time.monotonic()
+        env = {**os.environ, **self.around, PARENT: str(os.getpid())}
+        self.process = subprocess.Popen(command, env=env, start_new_session=True)
+
+    def start_again(self) -> float:
+        """Be started anew; in how many seconds."""
+        now = time.monotonic()
+        wait_s = SOONEST_S if self.ready and now - self.started_at > SETTLED_S else self.wait_s
+        self.wait_s = min(2 * wait_s, LATEST_S)
+        self.start_at = now + wait_s
+        return wait_s
 
     def listen(self) -> None:
         """Take in what it told systemd."""
@@ -74,6 +98,7 @@ class Child:
         except BlockingIOError:
             return
         self.ready |= b"READY=1" in lines
+        self.began |= self.ready
         self.fed |= b"WATCHDOG=1" in lines
 
 
@@ -115,9 +140,9 @@ class Family:
         if self.ending:
             early = not child.ready and -code in ENDING  # it was told before it could listen
             self.result = self.result or (0 if early else code)
-        elif child.ready:
-            child.start_at = time.monotonic() + AGAIN_S
-            log.error("process.died", number=child.number, code=code)
+        elif child.began:
+            wait_s = child.start_again()
+            log.error("process.died", number=child.number, code=code, again_s=wait_s)
         else:
             self.result = code  # it could not start: neither could the others
             self.signals.append(signal.SIGTERM)
@@ -157,6 +182,15 @@ def supervise(command: Sequence[str], config: Config, n: int, extra: Mapping[str
                 else:
                     os.read(key.fd, 64)
         return family.result
+
+
+async def until_orphaned() -> None:
+    """Wait until the parent that started this process is gone; for ever if there is none."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        await trio.sleep_forever()
+    while os.getppid() == int(str(parent)):  # noqa: ASYNC110 - nobody else tells us
+        await trio.sleep(SOONEST_S)  # noqa: TID251 - a poll in real time
 
 
 def catch_signals(family: Family, selector: selectors.BaseSelector, stack: ExitStack) -> None:

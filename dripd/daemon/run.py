@@ -8,7 +8,7 @@ knows Postgres or sockets but through what is built here.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from dripd.daemon.health import Health, open_health, serving
 from dripd.daemon.journal import FileJournal
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
+from dripd.daemon.parent import until_orphaned
 from dripd.daemon.pulse import observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.reload import Reloader
@@ -362,14 +363,14 @@ def start_watching(daemon: Daemon, looks: Desk, stages: trio.Nursery) -> None:
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:
-    """Until somebody asks that it end, or other daemons have declared it dead."""
+    """Until it is asked to end, others have declared it dead, or its parent is gone."""
     async with trio.open_nursery() as nursery:
-        for event in (daemon.ending.asked, daemon.pipe.buried):
-            nursery.start_soon(_until, event, nursery.cancel_scope)
+        for wait in (daemon.ending.asked.wait, daemon.pipe.buried.wait, until_orphaned):
+            nursery.start_soon(_until, wait, nursery.cancel_scope)
 
 
-async def _until(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
+async def _until(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    await wait()
     scope.cancel()
 
 
