@@ -62,14 +62,20 @@ async def watch(
     """Once a second, for ever: the stamp of the loop, how late it is, and what is in memory."""
     lag = pipe.metrics.timing("dripd_loop_lag_seconds")
     while True:
+        stamp(vitals, pipe, state())
+        look_inside(pipe, store, vitals.state)
         began = trio.current_time()
         await trio.sleep(SECOND)  # noqa: TID251 - how late it wakes is what is measured
         lag.observe(max(0.0, trio.current_time() - began - SECOND))
-        vitals.looped_at = time.monotonic()
-        vitals.turned_at = time.monotonic() - (trio.current_time() - pipe.counters.turned_at)
-        vitals.state, vitals.drained = state(), pipe.drained
-        vitals.journal_error = pipe.barred.get("journal", "")
-        look_inside(pipe, store, vitals.state)
+
+
+def stamp(vitals: Vitals, pipe: Pipeline, state: str) -> None:
+    """The loop runs: say so, and what it knows."""
+    vitals.looped_at = time.monotonic()
+    if pipe.counters.turned_at:
+        since = trio.current_time() - pipe.counters.turned_at
+        vitals.turned_at = vitals.looped_at - since
+    vitals.state, vitals.drained = state, pipe.drained
 
 
 def look_inside(pipe: Pipeline, store: PostgresStore, state: str) -> None:

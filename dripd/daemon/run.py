@@ -27,7 +27,7 @@ from dripd.config import Config
 from dripd.daemon import control, front
 from dripd.daemon.calls import Calls
 from dripd.daemon.figures import Figures
-from dripd.daemon.gauges import sample, watch
+from dripd.daemon.gauges import sample, stamp, watch
 from dripd.daemon.health import Health, open_health, serving
 from dripd.daemon.journal import FileJournal
 from dripd.daemon.judge import DeskJudge
@@ -185,7 +185,7 @@ class Daemon:
         return {"state": state, "env": env, **self.figures.shown(), "history": history}
 
     def ready(self) -> Mapping[str, object]:
-        self.vitals.state, self.vitals.drained = self.state(), self.pipe.drained
+        stamp(self.vitals, self.pipe, self.state())
         self.vitals.journal_error = self.journal.fault()
         return self.vitals.report()
 
