@@ -560,6 +560,8 @@ CREATE TABLE dripd.journal_log (  -- what is not a step, an acceptance or an end
 ) PARTITION BY RANGE (at);
 CREATE TABLE dripd.journal_log_default PARTITION OF dripd.journal_log DEFAULT;
 CREATE INDEX journal_log_run ON dripd.journal_log (account_id, enrollment_id);
+CREATE INDEX journal_log_contact ON dripd.journal_log (account_id, contact_id)  -- refused requests, for timelines
+    WHERE contact_id IS NOT NULL AND enrollment_id IS NULL;
 
 CREATE FUNCTION dripd.refuse_change() RETURNS trigger
 LANGUAGE plpgsql

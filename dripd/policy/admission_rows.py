@@ -109,6 +109,13 @@ class Reject:
     reason: str
     enrollment_id: int | None = None
 
+    def told(self) -> dict[str, object]:
+        """What the journal says of it: the campaign only where there is one of that name."""
+        told: dict[str, object] = {"request_id": self.request.id, "reason": self.reason}
+        if self.reason != "unknown_campaign":
+            told["campaign"] = self.request.campaign_key
+        return told
+
 
 @dataclass(slots=True)
 class Leave:

@@ -337,9 +337,8 @@ def _note(
     for one in rejected:
         _decide(tables, one.request, "rejected", one.reason, one.enrollment_id or None)
         if one.request.account_id:
-            detail: dict[str, object] = {"request_id": one.request.id, "reason": one.reason}
             who = (one.request.account_id, None, one.request.contact_id)
-            tables.write_journal(*who, "rejected", detail)
+            tables.write_journal(*who, "rejected", one.told())
 
 
 def _decide(

@@ -314,7 +314,7 @@ async def _note(
             None,
             one.request.contact_id,
             "rejected",
-            _dumps({"request_id": one.request.id, "reason": one.reason}),
+            _dumps(one.told()),
         )
         for one in rejected
         if one.request.account_id

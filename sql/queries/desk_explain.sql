@@ -39,7 +39,7 @@ ORDER BY e.id
 LIMIT 1000;
 
 -- name: read_timeline :many
--- The journal of a contact's runs, and the events that came in about it, oldest first.
+-- The journal of a contact's runs, what was refused it, and the events that came in about it, oldest first.
 --   $1 account     int4
 --   $2 contact     int8
 --   $3 enrollment  int8, NULL = all
@@ -61,6 +61,13 @@ FROM (
     JOIN mine ON mine.id = j.enrollment_id
     WHERE j.account_id = $1::int4
         AND j.enrollment_id = ANY (ARRAY(SELECT id FROM mine))
+    UNION ALL
+    SELECT g.at, g.kind, g.detail ->> 'campaign', NULL, NULL, g.detail, 1
+    FROM dripd.journal_log AS g
+    WHERE g.account_id = $1::int4
+        AND g.contact_id = $2::int8
+        AND g.enrollment_id IS NULL
+        AND $3::int8 IS NULL
     UNION ALL
     SELECT e.occurred_at, 'event', NULL, e.enrollment_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('event', e.kind, 'id', e.id,

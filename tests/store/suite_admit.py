@@ -132,7 +132,9 @@ class AdmitSuite:
             ("accepted", None),
         ]
         told = [line for line in await world.journal() if line["kind"] == "rejected"]
-        assert [line["detail"]["reason"] for line in told] == ["unknown_contact"]
+        assert [line["detail"] for line in told] == [
+            {"request_id": 1, "reason": "unknown_contact", "campaign": "c"}
+        ]
 
     async def test_what_is_left_stays_pending(self, world: World) -> None:
         scene = await open_scene(world)

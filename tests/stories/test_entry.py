@@ -113,6 +113,10 @@ def test_a_contact_runs_once_ever_and_again_only_after_a_reset(world: World) -> 
         ("c2", "rejected", "already_ran"),
     ]
 
+    told = world.call("contact.timeline", account="acme", contact="c1")["items"]
+    [refused] = [line for line in told if line["kind"] == "rejected"]
+    assert ("welcome", "already_ran") == (refused["campaign_key"], refused["detail"]["reason"])
+
     world.call("enroll.reset", account="acme", campaign=["welcome"], contact=["c1"])
     mark = last_request(world)
     world.enroll("welcome", "c1", "c2")
