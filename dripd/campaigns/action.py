@@ -125,6 +125,11 @@ class ResetRuns:
 
 
 @dataclass(slots=True, kw_only=True)
+class CountNotice:
+    """A message went to somebody of the house: counted as individual, never to the cap."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Note:
     """A line of the journal that is not a step; `detail` holds ids, words and numbers only."""
 
@@ -143,5 +148,6 @@ Effect: TypeAlias = (
     | CallOut
     | MoveTo
     | ResetRuns
+    | CountNotice
     | Note
 )

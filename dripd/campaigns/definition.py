@@ -46,6 +46,9 @@ __all__ = [
 MESSAGE_KINDS = frozenset({"email", "sms"})
 """The step kinds that owe a delivery; every other kind is internal."""
 
+NOTICE_CHANNELS: Mapping[str, str] = {"notify_email": "email", "notify_sms": "sms"}
+"""The step kinds that tell somebody who is not the contact; they owe no delivery."""
+
 AT_ONCE = Millis(0)
 
 Origin: TypeAlias = Literal["file", "preset", "default"]
@@ -346,6 +349,7 @@ class Step:
     target: Literal["contact", "company"] = "contact"
     ops: tuple[Op, ...] = ()
     campaign: str = ""
+    to: str = ""
     offset: Delay = field(default_factory=Delay)
     past: Literal["skip", "send_now", "exit"] = "skip"
     on: Match | None = None
@@ -361,6 +365,16 @@ class Step:
     def is_message(self) -> bool:
         """Does this step owe a delivery?"""
         return self.kind in MESSAGE_KINDS
+
+    @property
+    def is_notice(self) -> bool:
+        """Does it send to somebody who is not the contact?"""
+        return self.kind in NOTICE_CHANNELS
+
+    @property
+    def channel(self) -> str:
+        """email, sms, or "" where nothing is sent."""
+        return self.kind if self.is_message else NOTICE_CHANNELS.get(self.kind, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Which keys has each kind of step besides the common ones? The kinds, and a reader for each.
 
-A kind adds a function to the table at the end and its name to `PERFORMED`.
+A kind adds a function to the table at the end and its name to `KINDS`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,13 @@ from dripd.campaigns.reader import (
 from dripd.campaigns.settings import read_match
 from dripd.scheduler.due import parse_offset
 
-PERFORMED = frozenset(
+KINDS = frozenset(
     {"email", "sms", "delay", "tag_add", "tag_remove", "list_add", "list_remove", "update"}
-    | {"custom_task", "task", "call_task", "manual_email", "move", "end"}
-    | {"script", "sync", "social_follow"}
-    | {"date_timer", "wait_for", "branch", "reset_campaign", "follow_up", "request", "sale"}
+    | {"date_timer", "wait_for", "branch", "move", "reset_campaign", "end"}
+    | {"notify_email", "notify_sms", "script", "sync", "social_follow"}
+    | {*MANUAL_KINDS}
 )
-"""The kinds that this version can perform; any other is refused."""
-
-KINDS = PERFORMED | {
-    *MANUAL_KINDS,
-    *("notify_email", "notify_sms"),
-}
-"""The closed set of CONTRACT section 3."""
+"""The closed set of CONTRACT section 3; any other is refused."""
 
 
 @dataclass(slots=True)
@@ -203,6 +197,23 @@ def _activity(reading: Reading) -> dict[str, object]:
     return {**found, "activity": activity}
 
 
+def _notice(reading: Reading) -> dict[str, object]:
+    section = reading.section
+    campaigns = reading.campaign.sender
+    by_mail = reading.kind == "notify_email"
+    own = {
+        name: section.take(name, content, "")
+        for name in (("subject", "text") if by_mail else ("text",))
+    }
+    return {
+        "to": section.take("to", content, ""),
+        "content": Content(**own),
+        "sender": section.take(
+            "sender", filled, campaigns if ("@" in campaigns) is by_mail else ""
+        ),
+    }
+
+
 def _tag(reading: Reading) -> dict[str, object]:
     return {"tag": reading.section.take("tag", filled, "")}
 
@@ -303,6 +314,7 @@ OWN: Mapping[str, Callable[[Reading], dict[str, object]]] = MappingProxyType(
         **dict.fromkeys(("list_add", "list_remove"), _list),
         **dict.fromkeys(MANUAL_KINDS, _manual),
         "manual_email": _manual_email,
+        **dict.fromkeys(("notify_email", "notify_sms"), _notice),
         **dict.fromkeys(("follow_up", "request", "sale"), _activity),
     }
 )

@@ -64,6 +64,10 @@ def _wants(step: Step) -> str:
         "list_remove": not step.lists and "`list`",
         "update": not step.ops and "`ops`",
         "move": not step.campaign and "`campaign`",
+        "notify_email": (not step.to and "`to`")
+        or (not has.subject and "a subject")
+        or (not has.text and "a text"),
+        "notify_sms": (not step.to and "`to`") or (not has.text and "a text"),
         "date_timer": not step.field and "`field`",
         "wait_for": step.on is None and "`on`",
         "branch": not step.cases and "`cases`",

@@ -15,7 +15,7 @@ from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.document import examine, load_documents
 from dripd.campaigns.flow import faults_of, moved_by_delays
 from dripd.campaigns.handlers import read_handlers
-from dripd.campaigns.kinds import KINDS, PERFORMED, read_content
+from dripd.campaigns.kinds import KINDS, read_content
 from dripd.campaigns.ops import parse_op
 from dripd.campaigns.policies import read_policy
 from dripd.campaigns.presets import PRESETS, preset_of
@@ -34,7 +34,6 @@ from dripd.errors import DefinitionError, Fault
 
 __all__ = [
     "KINDS",
-    "PERFORMED",
     "load_documents",
     "parse",
     "parse_op",

@@ -8,9 +8,8 @@ from typing import Any
 
 from dripd.campaigns.definition import Content, Definition, MaxLateness, Sequence, Step
 from dripd.campaigns.flow import goes_below
-from dripd.campaigns.kinds import KINDS, OWN, PERFORMED, Reading, nothing, read_condition
+from dripd.campaigns.kinds import KINDS, OWN, Reading, nothing, read_condition
 from dripd.campaigns.reader import (
-    NOT_YET,
     Section,
     as_fields,
     delay,
@@ -114,20 +113,17 @@ def _subject(own: Mapping[str, object]) -> str:
 
 
 def _kind(section: Section, name: str) -> str:
-    """The kind if this version can perform it, else "" and a fault."""
+    """The kind, else "" and a fault."""
     if not section.given("do"):
         if section.values:
             section.fault("missing:do", section.path, "the step has no kind", "add `do: email`")
         return ""
     kind = section.values["do"]
-    if isinstance(kind, str) and kind in PERFORMED:
+    if isinstance(kind, str) and kind in KINDS:
         return kind
     path, named = section.path_of("do"), f"step {name!r}: " if name else ""
-    if isinstance(kind, str) and kind in KINDS:
-        section.fault("unknown_kind", path, f"{named}{kind!r} is not performed", NOT_YET)
-    else:
-        message = f"{named}unknown kind {shown(kind)}"
-        section.fault("unknown_kind", path, message, suggest(str(kind), PERFORMED))
+    message = f"{named}unknown kind {shown(kind)}"
+    section.fault("unknown_kind", path, message, suggest(str(kind), KINDS))
     return ""
 
 

@@ -103,6 +103,7 @@ class Content:
     text: Template
     html: Template
     title: Template
+    to: Template
     links: tuple[Link, ...] = ()
     asks_ours: bool = False
     tracked: Content | None = None
@@ -110,7 +111,7 @@ class Content:
     def tags(self) -> Iterable[str]:
         """The normalised names that any of them reads."""
         targets = (link.target for link in self.links)
-        for template in (self.subject, self.text, self.html, self.title, *targets):
+        for template in (self.subject, self.text, self.html, self.title, self.to, *targets):
             yield from (slot.name for slot in template.slots)
 
 
@@ -152,6 +153,14 @@ class Version:
         """Does `field_map` say where *channel* reaches the contact, instead of its own column?"""
         mapped = self.definition.field_map.get("email" if channel == "email" else "phone", "")
         return channel in ("email", "sms") and mapped.startswith("attrs.")
+
+    def is_notice(self, step_key: str | None) -> bool:
+        """Does the step of this key tell somebody who is not the contact?"""
+        return step_key is not None and step_key in self._notices
+
+    @cached_property
+    def _notices(self) -> frozenset[str]:
+        return frozenset(step.key for step in self.steps if step.is_notice)
 
     def leased_alone(self, step_no: int) -> bool:
         """Does no pass perform the step behind another one?"""
@@ -237,6 +246,8 @@ class Version:
     def sends(self, step_no: int, flags: int = 0) -> bool:
         """Does the step send now? A message that a person must approve is a task until then."""
         step = self.steps[step_no]
+        if step.is_notice:
+            return True
         return step.is_message and (not step.require_approval or bool(flags & FLAG_APPROVED))
 
     def lane_key(
@@ -246,7 +257,7 @@ class Version:
 
         Approval is asked for when the step is due, whatever the window of its message.
         """
-        if not self.sends(step_no, flags):
+        if not self.sends(step_no, flags) or self.steps[step_no].is_notice:
             calendar = "" if self.steps[step_no].is_message else self._calendars[step_no]
             kind, channel = LaneClass.INTERNAL, ""
         else:
@@ -347,12 +358,13 @@ def _compile(step: Step, klass: str) -> Content:
 
 
 def _templates(step: Step, body: Body) -> Content:
-    header: Kind = "header" if step.kind == "email" else "text"
+    header: Kind = "header" if step.channel == "email" else "text"
     content = Content(
         subject=compile_template(step.content.subject, kind=header),
         text=compile_template(body.text, kind="text"),
         html=compile_template(body.html, kind="html"),
         title=compile_template(step.title, kind="text"),
+        to=compile_template(step.to, kind="header"),
         links=body.links,
     )
     asks = any(tag in OURS or tag.startswith((LINK_SLOT, OPEN_SLOT)) for tag in content.tags())

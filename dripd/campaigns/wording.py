@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dripd.campaigns.definition import Content, Definition
+from dripd.campaigns.definition import NOTICE_CHANNELS, Content, Definition
 from dripd.campaigns.document import member
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
@@ -43,6 +43,8 @@ def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
         for name, kind in kinds:
             if source := getattr(content, name):
                 yield f"{path}.{name}", source, kind
+    for path, step in steps_of(definition, *NOTICE_CHANNELS):
+        yield f"{path}.to", step.to, "header"
     for path, step in steps_of(definition, *MANUAL_KINDS):
         if step.title and step.title != step.content.subject:
             yield f"{path}.title", step.title, "text"

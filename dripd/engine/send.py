@@ -15,6 +15,7 @@ import trio
 
 from dripd.billing.ledger import Ask, owed
 from dripd.billing.price import FREE
+from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import Change, Leased, Next
 from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, Unknown
 from dripd.campaigns.version import Version
@@ -59,7 +60,7 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
             continue
         step = version.steps[leased.step_no]
         sender = pipe.directory.sender(
-            leased.account_id, step.kind, step.sender, leased.contact_id
+            leased.account_id, step.channel, step.sender, leased.contact_id
         )
         provider = sender.provider if sender is not None else ""
         if (
@@ -96,9 +97,9 @@ def _shut(
 ) -> Deferred | None:
     """What of the limits of its sender and provider holds a leased message; None: it is taken."""
     account = pipe.directory.account(leased.account_id)
-    if sender is None or not pipe.flow.concerns(account):
-        return None
     step = version.steps[leased.step_no]
+    if sender is None or step.is_notice or not pipe.flow.concerns(account):
+        return None
     to = address_of(leased, step.kind, version.definition.field_map)
     alone = version.sole_sender(step.kind) != sender.address
     return pipe.flow.take(leased, sender, to, alone=alone, now=now)
@@ -334,13 +335,17 @@ def _count(
     pipe.flow.passed(provider, passed, pipe.clock.now())
 
 
+def _step(ready: Ready) -> Step:
+    return ready.version.steps[ready.leased.step_no]
+
+
 def _answer(
     pipe: Pipeline, provider: str, message: Message, outcome: Outcome, sent_at: Instant
 ) -> None:
     ready = message.ref
     assert isinstance(ready, Ready)
     sent = Sent(
-        channel=ready.channel,
+        channel="" if _step(ready).is_notice else ready.channel,
         to=ready.to,
         subject=ready.subject,
         segments=ready.segments,

@@ -87,9 +87,10 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past) -> None:
     sent = None
     if version.sends(leased.step_no, leased.flags):
         event = judge(past, leased.holders, leased)
-        to = address_of(leased, step.kind, version.definition.field_map)
+        to = address_of(leased, step.channel, version.definition.field_map)
         sender = pipe.directory.sender(
-            leased.account_id, step.kind, step.sender, leased.contact_id
+            leased.account_id, step.channel, step.sender, leased.contact_id
         )
-        sent = Sent(step.kind, to or "", "", None, None if sender is None else sender.id)
+        owed = "" if step.is_notice else step.channel
+        sent = Sent(owed, to or "", "", None, None if sender is None else sender.id)
     pipe.settle(advance(leased, version, event, pipe.clock.now(), pipe.directory, sent))

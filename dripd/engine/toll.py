@@ -43,7 +43,7 @@ def ask_of(pipe: Pipeline, ready: Ready) -> Ask | None:
     leased, version = ready.leased, ready.version
     amount = FREE
     step = version.steps[leased.step_no]
-    if version.billed:
+    if version.billed and not step.is_notice:
         prices = pipe.directory.account(leased.account_id).prices
         unit = price_of(prices, ready.channel, 1)
         amount = owed(leased.paid.get(step.key), unit, ready.segments)

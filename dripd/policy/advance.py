@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from dripd.campaigns.action import CountNotice
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_HELD,
@@ -137,10 +138,16 @@ def follow(
 def _go_on(
     leased: Leased, version: Version, row: LogRow, now: Instant, rooms: Rooms, *, refund: bool
 ) -> Change:
+    told = version.steps[leased.step_no].is_notice
     sent = row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
-    step = follow(version, leased.step_no, now, leased, rooms, leased.seq + 1, sent=sent)
+    step = follow(
+        version, leased.step_no, now, leased, rooms, leased.seq + 1, sent=sent and not told
+    )
     end = COMPLETED if step is None else None
-    return Change(leased=leased, log=[row], next=step, end=end, refund=refund)
+    change = Change(leased=leased, log=[row], next=step, end=end, refund=refund)
+    if told and sent:
+        change.effects.append(CountNotice())
+    return change
 
 
 def _stay(

@@ -113,6 +113,8 @@ def _must_wait(event: EventRow, batch: _Batch) -> bool:
 def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     """What the event does to one live run: an end, else a reset, else a release."""
     version, rooms = batch.rooms.version(run.cv_id), batch.rooms
+    if event.enrollment_id == run.enrollment_id and version.is_notice(event.step_key):
+        return  # somebody of the house answered, not the contact
     if event.kind == "bounce" and event.payload.get("type") == "soft":
         batch.soft[run.enrollment_id] += 1
     softs = run.soft_bounces + batch.soft[run.enrollment_id]

@@ -96,6 +96,8 @@ def _play(
 ) -> Change:
     """Perform the step at *at*; a message goes into *found*, and is accepted."""
     step = version.steps[here.step_no]
+    if step.is_notice:
+        return advance(here, version, Accepted(), at, rooms)
     if not step.is_message:
         return chain(here, version, at, rooms)
     verdict = perform(here, version, at, rooms)

@@ -26,12 +26,13 @@ from dripd.campaigns.enrollment import (
 from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
 from dripd.campaigns.links import Links
 from dripd.campaigns.sms import segments, truncate
+from dripd.campaigns.template import render
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
 from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS
-from dripd.policy.facts import address_of, condition_facts, is_address
-from dripd.policy.performance import Outcome, Pass, Waiting
+from dripd.policy.facts import address_of, condition_facts, is_address, lookup
+from dripd.policy.performance import Outcome, Pass, Waiting, unrendered
 from dripd.policy.rooms import Rooms, Sender, step_times
 from dripd.policy.tasks import approval
 from dripd.policy.watching import Words, render_words
@@ -70,6 +71,8 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
     skipped = passed_over(step, leased, now)
     if skipped is not None:
         return skipped
+    if step.is_notice:
+        return _notice(leased, version, step, now, rooms)
     if leased.suppressed:
         return _suppressed(step)
     to = address_of(leased, step.kind, version.definition.field_map)
@@ -81,6 +84,28 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
     if sender is None:
         return Held(reason="no_sender")
     return _render(leased, version, step, sender, to, now, rooms)
+
+
+def _notice(
+    leased: Leased, version: Version, step: Step, now: Instant, rooms: Rooms
+) -> Ready | Held | Skipped | Rejected:
+    """A message to somebody of the house: nothing that protects contacts stands in its way."""
+    _, zone, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
+    to = render(version.contents[leased.step_no].to, lookup(leased), zone, missing="empty")
+    if not isinstance(to, str):
+        return unrendered(to)
+    if not to.strip():
+        return Skipped(reason="no_address" if step.channel == "email" else "no_phone")
+    if not is_address(to.strip(), step.channel):
+        return Rejected(reason="invalid_address")
+    sender = rooms.sender(leased.account_id, step.channel, step.sender, leased.contact_id)
+    if sender is None:
+        return Held(reason="no_sender")
+    words = render_words(leased, version, now, rooms, None)
+    if isinstance(words, Held):
+        return words
+    n = segments(words[1]).n if step.channel == "sms" else None
+    return Ready(leased, version, step.channel, sender, to.strip(), *words, n)
 
 
 def _suppressed(step: Step) -> Stopped | Skipped:

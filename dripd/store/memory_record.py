@@ -15,6 +15,7 @@ from dripd.campaigns.action import (
     AddTag,
     AddToList,
     CallOut,
+    CountNotice,
     MakeTask,
     MoveTo,
     Note,
@@ -364,6 +365,13 @@ def _reset_runs(tables: Tables, change: Change, effect: ResetRuns) -> None:
     )
 
 
+def _count_notice(tables: Tables, change: Change, effect: CountNotice) -> None:
+    day = tables.days.get((change.leased.account_id, change.leased.local_date))
+    if day is not None:
+        key = (day.account_id, day.local_date)
+        tables.days.change(key, individual=day.individual + 1)
+
+
 WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     AddTag: _add_tag,
     RemoveTag: _remove_tag,
@@ -373,6 +381,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     UpdateCompany: _update_company,
     MakeTask: make_task,
     ResetRuns: _reset_runs,
+    CountNotice: _count_notice,
     CallOut: call_out,
     Note: _write_note,
 }

@@ -19,6 +19,7 @@ from dripd.campaigns.action import (
     AddTag,
     AddToList,
     CallOut,
+    CountNotice,
     Effect,
     MakeTask,
     MoveTo,
@@ -463,6 +464,12 @@ async def _reset_runs(conn: Conn, pairs: Pairs) -> None:
         await conn.execute(sql("tell_resets"), *map(list, zip(*told, strict=True)))
 
 
+async def _count_notices(conn: Conn, pairs: Pairs) -> None:
+    days = Counter((c.leased.account_id, c.leased.local_date) for c, _ in pairs)
+    rows = [(account, day, days[account, day]) for account, day in sorted(days)]
+    await conn.execute(sql("count_individual"), *map(list, zip(*rows, strict=True)))
+
+
 WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     AddTag: _add_tags,
     RemoveTag: _remove_tags,
@@ -472,6 +479,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     UpdateCompany: _update_companies,
     MakeTask: make_tasks,
     ResetRuns: _reset_runs,
+    CountNotice: _count_notices,
     CallOut: _call_out,
     Note: _write_notes,
 }

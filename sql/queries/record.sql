@@ -234,6 +234,15 @@ VALUES ($1::int4, $2::text, tstzrange($3::timestamptz, $4::timestamptz))
 ON CONFLICT DO NOTHING
 RETURNING id;
 
+-- name: count_individual :exec
+-- Messages to people of the house, on the day of their lease.
+--   $1 accounts int[]  $2 dates date[]  $3 counts int[]
+-- locks: account_day rows, sorted by the caller
+UPDATE dripd.account_day AS ad
+SET individual = ad.individual + k.n
+FROM unnest($1::int4[], $2::date[], $3::int4[]) AS k (a, d, n)
+WHERE ad.account_id = k.a AND ad.local_date = k.d;
+
 -- name: reset_own_runs :exec
 -- Runs that reset their own campaign go on; neither they nor those before them count as runs any more.
 --   $1 accounts int[]  $2 contacts bigint[]  $3 enrollments bigint[]

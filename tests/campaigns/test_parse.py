@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from dripd.campaigns.definition import Content, ExitRule, Match, Op, Step, WindowSpec
 from dripd.campaigns.parse import (
     KINDS,
-    PERFORMED,
     load_documents,
     parse,
     parse_op,
@@ -252,14 +251,6 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
     assert (fault.code, fault.path) == ("unknown_kind", "steps[0].do")
     assert "'one'" in fault.message
     assert "'teleport'" in fault.message
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS - PERFORMED))
-def test_a_kind_of_a_later_version_is_told_apart(kind: str) -> None:
-    fault = one_fault(step(do=kind, field="x", offset="-1h"))
-
-    assert fault.code == "unknown_kind"
-    assert "cannot perform it yet" in fault.hint
 
 
 @pytest.mark.parametrize(
@@ -601,7 +592,7 @@ STEPS = st.fixed_dictionaries(
     {},
     optional={
         "key": st.sampled_from(["a", "b", "end", "", 5]),
-        "do": st.sampled_from([*sorted(PERFORMED), "branch", "nope", 5]),
+        "do": st.sampled_from([*sorted(KINDS), "branch", "nope", 5]),
         **dict.fromkeys(STEP_KEYS, JUNK),
     },
 )
