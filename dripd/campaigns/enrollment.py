@@ -137,6 +137,8 @@ class Leased:
     """It was granted one of the account's quota of actions."""
     run_owner: str | None = None
     asked: Asked | None = None
+    sent: tuple[tuple[int, int, Instant], ...] = ()
+    """The contact's latest messages of all campaigns, as (enrollment, seq, at)."""
     recent: tuple[Recent, ...] = ()
     holders: tuple[int, ...] = ()
 
@@ -154,6 +156,7 @@ class Needs(IntEnum):
     SMS = 1 << 23
     PAID = 1 << 24  # what its messages were charged, and their frozen texts
     RECENT = 1 << 26  # what the contact did since the step before was leased
+    SENT = 1 << 27  # what else the contact was sent of late, by whatever campaign
     ASKED = 1 << 25  # the task of a step that waits, set by the lease itself
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dripd.campaigns.condition import Condition
-from dripd.campaigns.definition import Definition, Step, WindowSpec
+from dripd.campaigns.definition import Definition, Frequency, Step, WindowSpec
 from dripd.campaigns.enrollment import FLAG_APPROVED, LaneClass, LaneKey, Needs
 from dripd.campaigns.flow import successors
 from dripd.campaigns.policies import MANUAL_KINDS
@@ -142,6 +142,12 @@ class Version:
         self.metered = policy.meter == "actions"
         self.billed = policy.billing != "none"
         self._masks = {channel: self._mask(channel) for channel in ("", "email", "sms")}
+
+    @property
+    def frequency(self) -> Frequency | None:
+        """How often a contact may be written to; transactional mail is not held to it."""
+        is_exempt = self.definition.klass == "transactional"
+        return None if is_exempt else self.definition.policy.frequency
 
     def mask(self, channel: str) -> int:
         """What the lease of a step in a lane of *channel* must know: the event kinds that it
@@ -288,6 +294,7 @@ class Version:
             bits |= Needs.PAID
         if channel and not self.maps(channel):
             bits |= Needs.EMAIL if channel == "email" else Needs.SMS
+            bits |= Needs.SENT if self.frequency is not None else 0
         return bits
 
     def _needs(self, step_no: int) -> int:

@@ -201,6 +201,8 @@ class Directory:
         """Links that only this machine can follow: for what stays on it."""
         self.sinks: frozenset[str] = frozenset()
         """The providers whose messages reach nobody."""
+        self.frequent: set[int] = set()
+        """Accounts in which a version limits how often a contact is written to."""
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
 
@@ -234,7 +236,9 @@ class Directory:
             return
         for row in await self._store.read_versions(missing):
             try:
-                self.versions[row.cv_id] = compile_version(row)
+                version = self.versions[row.cv_id] = compile_version(row)
+                if version.frequency is not None:
+                    self.frequent.add(version.account_id)
             except DripdError as error:
                 self.broken[row.cv_id] = error.message
             await trio.lowlevel.checkpoint()  # a millisecond each: sends go on between

@@ -19,6 +19,7 @@ from dripd.engine.flow import Flow
 from dripd.engine.intent import Journal, NoJournal
 from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
+from dripd.engine.written import Written
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
 from dripd.ring import Ring
@@ -99,6 +100,7 @@ class Pipeline:
         self.tuning = tuning
         self.metrics = metrics or Registry()
         self.flow = Flow(directory)
+        self.written = Written()
         self.wheel = Wheel(clock.now(), width=4)
         self.ready: Ready[tuple[Instant, int, int]] = Ready()
         self.lanes = Lanes()

@@ -29,6 +29,7 @@ from dripd.log import get
 from dripd.policy import gate
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
+from dripd.policy.frequency import release_at
 from dripd.policy.gate import CLEARED, Gate
 from dripd.policy.perform import CHAIN_MOST, Ready, chain, perform
 from dripd.store.protocol import SenderRow
@@ -137,6 +138,8 @@ def _settle(
 ) -> None:
     version = pipe.directory.versions[leased.cv_id]
     pipe.flow.settled(leased.enrollment_id, event)
+    if pipe.written and not isinstance(event, Accepted | Unknown):
+        pipe.written.drop(leased)
     change = advance(leased, version, event, now, pipe.directory, sent)
     change.metered = version.metered
     if sent is not None and version.billed and leased.paid:
@@ -228,12 +231,25 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     except Exception:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         verdict = Held(reason="quarantined")
-    if isinstance(verdict, Ready):
-        if version.billed or version.metered:
-            verdict.ask = ask_of(pipe, verdict)
-        return verdict
-    _settle(pipe, leased, verdict, now)
-    return None
+    if not isinstance(verdict, Ready):
+        _settle(pipe, leased, verdict, now)
+        return None
+    if leased.account_id in pipe.directory.frequent and not _may_write(pipe, verdict, now):
+        return None
+    if version.billed or version.metered:
+        verdict.ask = ask_of(pipe, verdict)
+    return verdict
+
+
+def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
+    """Is the contact not written to too often? Else the step has been held, alone."""
+    leased, limit = ready.leased, ready.version.frequency
+    until = None if limit is None else release_at(limit, pipe.written.to(leased), now)
+    if until is None:
+        pipe.written.note(leased, now)
+        return True
+    _settle(pipe, leased, Deferred(reason="frequency", until=until, alone=True), now)
+    return False
 
 
 def _gate(pipe: Pipeline, leased: Leased, now: Instant) -> Gate:

@@ -14,6 +14,7 @@ from dripd.campaigns.enrollment import (
     FLAG_VARS,
     Asked,
     Leased,
+    LogState,
     Needs,
     Recent,
 )
@@ -28,9 +29,13 @@ READS = (
     | Needs.LISTS
     | Needs.EVENTS
     | Needs.START
+    | Needs.SENT
     | Needs.RECENT
     | Needs.PAID
 )
+
+SENT_MOST = 100
+"""Of a contact's messages, that the frequency of writing to it is judged by."""
 
 KIND_MASK = (1 << 16) - 1
 
@@ -202,6 +207,8 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
         leased.lists = frozenset(tables.lists[key[0], key[2]].key for key in lists)
     if mask & Needs.RECENT:
         leased.recent = _recent_of(tables, leased, run.started_at)
+    if mask & Needs.SENT:
+        leased.sent = _sent_to(tables, leased)
     if mask & Needs.EVENTS:
         leased.events = _events_of(tables, leased, run.started_at)
 
@@ -238,6 +245,24 @@ def _recent_of(tables: Tables, leased: Leased, start: Instant) -> tuple[Recent, 
         for event in _own_events(tables, leased, since)
         for payload in [event.payload if isinstance(event.payload, dict) else {}]
     )
+
+
+def _sent_to(tables: Tables, leased: Leased) -> tuple[tuple[int, int, Instant], ...]:
+    """The contact's last hundred messages, of whatever campaign, the latest first."""
+    runs = {
+        run.id
+        for run in tables.runs
+        if (run.account_id, run.contact_id) == (leased.account_id, leased.contact_id)
+    }
+    found = [
+        (log.enrollment_id, log.row.seq, log.row.at)
+        for log in tables.step_log
+        if log.account_id == leased.account_id
+        and log.enrollment_id in runs
+        and log.row.channel
+        and log.row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+    ]
+    return tuple(sorted(found, key=lambda one: -one[2])[:SENT_MOST])
 
 
 def _events_of(tables: Tables, leased: Leased, since: Instant) -> frozenset[str]:

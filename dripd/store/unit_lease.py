@@ -20,6 +20,7 @@ READS = (
     | Needs.EVENTS
     | Needs.START
     | Needs.RECENT
+    | Needs.SENT
     | Needs.PAID
 )
 
@@ -122,6 +123,7 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
             Recent(kind, payload if isinstance(payload, dict) else {}, step)
             for kind, payload, step in orjson.loads(row["recent"] or "[]")
         )
+        leased.sent = tuple(map(tuple, orjson.loads(row["sent"] or "[]")))
         if row["asked_state"] is not None:
             payload = parse_object(row["asked_payload"])
             leased.asked = Asked(row["asked_state"], payload, row["asked_at"])

@@ -139,6 +139,16 @@ SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.stat
             AND e.occurred_at >= coalesce((
                 SELECT max(l.leased_at) FROM dripd.step_log AS l
                 WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.state > 0), r.started_at)) END AS recent,
+    CASE WHEN k.needs & 134217728 <> 0 THEN (
+        SELECT jsonb_agg(jsonb_build_array(x.enrollment_id, x.seq, (extract(epoch FROM x.at) * 1000)::int8))::text
+        FROM (
+            SELECT l.enrollment_id, l.seq, l.at
+            FROM dripd.run AS other
+            JOIN dripd.step_log AS l ON l.account_id = other.account_id AND l.enrollment_id = other.id
+            WHERE other.account_id = k.a AND other.contact_id = k.c AND l.channel > 0 AND l.state IN (1, 3)
+            ORDER BY l.at DESC
+            LIMIT 100
+        ) AS x) END AS sent,
     CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
     CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
     CASE WHEN k.needs & 65536 <> 0 THEN (

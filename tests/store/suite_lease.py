@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,17 @@ class LeaseSuite:
         assert await scene.used() == 2
         assert (await scene.run())["status"] == "executing"
         assert [row["state"] for row in await world.deliveries()] == ["leased", "leased"]
+
+    async def test_a_lease_brings_the_contact_s_messages_of_late_where_it_is_asked(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        first = (await scene.take())[0]
+        later = replace(scene.goes_on(first).next, due_at=T0)
+        moved = (await scene.record(scene.goes_on(first, next=later))).moved
+        asked = (await scene.lease(moved, mask=MAIL | Needs.SENT)).granted
+
+        assert [((first.enrollment_id, 1, T0),)] == [leased.sent for leased in asked]
 
     async def test_two_leases_never_share_a_step(self, world: World) -> None:
         scene = await open_scene(world)

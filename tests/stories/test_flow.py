@@ -111,3 +111,41 @@ def test_a_provider_that_fails_is_left_alone_and_probed(world: World) -> None:
 
     assert sum(sent_at(world).values()) == 60
     assert holds(world) == {}
+
+
+TWICE_A_DAY = """
+campaign: {key}
+account: acme
+name: Often
+sender: hello@acme.test
+class: {klass}
+policy: {{frequency: {{per_contact: 2/1d}}}}
+steps:
+  - {{key: hello, do: email, subject: "{key}", text: Hello}}
+  - {{key: note, do: tag_add, tag: told}}
+"""
+
+
+def test_a_contact_is_written_to_so_often_across_campaigns(world: World) -> None:
+    """Four campaigns want the same contact at once; the transactional one may."""
+    contacts(world, 1, "acme")
+    for key in ("one", "two", "three"):
+        world.apply(TWICE_A_DAY.format(key=key, klass="personal"))
+    world.apply(TWICE_A_DAY.format(key="receipt", klass="transactional"))
+    for key in ("one", "two", "three"):
+        enroll_all(world, key, "acme")
+    world.tick()
+    held = world.sql(
+        "SELECT hold_reason, release_at::text, due_at = release_at FROM dripd.enrollment "
+        "WHERE status = 'held'"
+    )
+    assert [tuple(row) for row in held] == [("frequency", "2026-01-06 09:00:00+00", True)]
+    assert sent_at(world) == {"05 09:00": 2}
+    world.restart()
+    enroll_all(world, "receipt", "acme")
+    world.at("2026-01-05T10:00:00Z")
+    assert sent_at(world) == {"05 09:00": 3}
+    world.at("2026-01-07T10:00:00Z")
+
+    assert sent_at(world) == {"05 09:00": 3, "06 09:00": 1}
+    assert holds(world) == {}
