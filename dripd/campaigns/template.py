@@ -54,6 +54,7 @@ _TAG = re.compile(
 _LIKE_A_TAG = re.compile(r"\{[ \t\xa0]*\w")
 _DIRECTIVE = re.compile(r"%(-?)(.?)", re.DOTALL)
 _NO_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+_BREAKS = re.compile("[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 _NO_BODY = re.compile("[\x00\ud800-\udfff]")
 _MARKUP = re.compile("[&<>\"']")
 
@@ -234,6 +235,8 @@ def _fill(slot: Slot, value: object, kind: Kind, zone: tzinfo) -> str | Unrender
     if slot.format is not None:
         return _dated(slot, value, zone)
     if not text.isprintable():
+        if kind == "header":  # a value of several lines: no line of it begins a header
+            text = _BREAKS.sub(" ", text)
         unfit = _NO_HEADER if kind == "header" else _NO_BODY
         if unfit.search(text) is not None:
             return Unrenderable(f"bad_char:{slot.written}")

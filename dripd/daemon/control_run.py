@@ -9,11 +9,13 @@ import trio
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.clock import format_instant
 from dripd.daemon.control_explain import explain
 from dripd.daemon.control_room import Room
+from dripd.errors import Conflict
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result
-from dripd.store.desk_explain import read_timeline, read_waits
+from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_contact
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
 from dripd.store.desk_run import (
@@ -106,7 +108,7 @@ class RunControl:
         """One message by hand: first the audit row, then the message."""
         found = await self._room.perform(_aim, call, args)
         if call.dry_run:
-            return {"delivery_id": None, "warning": None}
+            return {"delivery_id": None, "warning": found["warning"]}
         sent = await self._room.hooks.send_individual(
             account_id=found["account_id"],
             contact_id=found["contact_id"],
@@ -117,7 +119,7 @@ class RunControl:
             html=args.html,
             requested_by=call.actor,
         )
-        return dict(sent)
+        return {**sent, "warning": found["warning"] or sent.get("warning")}
 
 
 def _settle(item: dict[str, object], row: Mapping[str, Any]) -> None:
@@ -132,10 +134,22 @@ def _settle(item: dict[str, object], row: Mapping[str, Any]) -> None:
 
 
 async def _aim(conn: Conn, _call: Call, args: p.ContactSend) -> Deed:
-    """Whom an individual message is for."""
+    """Whom an individual message is for, and whether a campaign writes to the contact too.
+
+    Raises `Conflict` `already_in:KEY` where that campaign forbids it.
+    """
     row = await find_contact(conn, args.contact, args.account)
+    busy = await read_busy(conn, row, args.channel)
+    warning = None
+    if busy is not None:
+        warning = f"the contact is in campaign {busy['campaign_key']!r}"
+        if busy["next_send_at"] is not None:
+            warning += f", which comes up next at {format_instant(busy['next_send_at'])}"
+        if busy["individual"] == "block":
+            raise Conflict(warning, code=f"already_in:{busy['campaign_key']}",
+                hint="its policy `individual: block` forbids it while the run lives")  # fmt: skip
     return Deed(
-        result={"account_id": row["account_id"], "contact_id": row["id"]},
+        result={"account_id": row["account_id"], "contact_id": row["id"], "warning": warning},
         accounts=(row["account_id"],),
         target=f"contact {row['id']}",
         detail={"channel": args.channel},

@@ -38,3 +38,11 @@ async def read_timeline(conn: Conn, args: p.ContactTimeline) -> Result:
     )  # fmt: skip
     following = cursor_of({"n": start + args.limit}, ("n",)) if rows[args.limit :] else None
     return {"items": [shown(row) for row in rows[: args.limit]], "next": following}
+
+
+async def read_busy(conn: Conn, contact: Row, channel: str) -> Row | None:
+    """The campaign that writes to the contact on *channel*, one that forbids others first."""
+    found: Row | None = await conn.fetchrow(
+        sql("read_busy"), contact["account_id"], contact["id"], channel
+    )
+    return found

@@ -259,7 +259,7 @@ WITH versions AS (
         AND NOT r.stats_void
     GROUP BY s.key
 )
-SELECT s.key AS step_key, coalesce(w.n, 0) AS at, coalesce(h.done, 0) AS done,
+SELECT s.key AS step_key, s.name, coalesce(w.n, 0) AS at, coalesce(h.done, 0) AS done,
     coalesce(h.skipped, 0) AS skipped, coalesce(h.failed, 0) AS failed, coalesce(h.sent, 0) AS sent
 FROM dripd.version_step AS s
 LEFT JOIN waiting AS w ON w.key = s.key

@@ -222,3 +222,20 @@ WHERE account_id = $1::int4
     AND list_id = $2::int8
     AND contact_id = ANY ($3::int8[])
 RETURNING contact_id;
+
+-- name: read_busy :one
+-- A live run of the contact that sends on a channel, one that forbids individual messages first.
+--   $1 account  $2 contact  $3 channel
+SELECT c.key AS campaign_key, d.due_at AS next_send_at, v.definition -> 'policy' ->> 'individual' AS individual
+FROM dripd.run AS r
+JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
+LEFT JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+WHERE r.account_id = $1::int4
+    AND r.contact_id = $2::int8
+    AND r.status = 1
+    AND EXISTS (
+        SELECT FROM dripd.version_step AS s
+        WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id AND s.kind = $3::text)
+ORDER BY v.definition -> 'policy' ->> 'individual' = 'block' DESC NULLS LAST, d.due_at
+LIMIT 1;

@@ -46,7 +46,7 @@ LIMIT 1000;
 --   $4 offset      int4
 --   $5 most        int4
 WITH mine AS (
-    SELECT r.id, c.key AS campaign_key
+    SELECT r.id, r.cv_id, c.key AS campaign_key
     FROM dripd.run AS r
     JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
     WHERE r.account_id = $1::int4
@@ -56,9 +56,11 @@ WITH mine AS (
 SELECT t.at, t.kind, t.campaign_key, t.enrollment_id, t.step_key, t.detail
 FROM (
     SELECT j.at, j.kind, mine.campaign_key, j.enrollment_id, j.detail ->> 'step_key' AS step_key,
-        j.detail, 1 AS rank
+        j.detail || coalesce(jsonb_strip_nulls(jsonb_build_object('name', s.name)), '{}') AS detail, 1 AS rank
     FROM dripd.journal AS j
     JOIN mine ON mine.id = j.enrollment_id
+    LEFT JOIN dripd.version_step AS s
+        ON s.account_id = j.account_id AND s.cv_id = mine.cv_id AND s.key = j.detail ->> 'step_key'
     WHERE j.account_id = $1::int4
         AND j.enrollment_id = ANY (ARRAY(SELECT id FROM mine))
     UNION ALL
