@@ -17,14 +17,18 @@ CONFIG = '[log]\nlevel = "warning"\n[provider.counting]\nkind = "sink"\nrecord =
 
 
 @contextmanager
-def running(dsn: str, *flags: str) -> Iterator[int]:
-    """A daemon on *dsn* while inside; its process id. It need not be ready yet."""
+def running(dsn: str, *flags: str, socket: Path | None = None) -> Iterator[int]:
+    """A daemon on *dsn* while inside, on *socket* if it matters; its process id.
+
+    It need not be ready yet.
+    """
     with tempfile.TemporaryDirectory(prefix="dripd-bench-run-") as folder:
         config = Path(folder) / "dripd.toml"
         config.write_text(CONFIG)
         start = "from dripd.cli.main import main; main()"
         words = [sys.executable, "-c", start, "run", "--config", str(config), *flags]
         env = {**os.environ, "DRIPD_STATE": folder, "DRIPD_DSN": dsn}
+        env |= {} if socket is None else {"DRIPD_SOCKET": str(socket)}
         with subprocess.Popen(words, cwd=ROOT, env=env) as process:
             try:
                 yield process.pid

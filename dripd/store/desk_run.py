@@ -374,7 +374,8 @@ async def list_runs(conn: Conn, args: p.EnrollList) -> Result:
     account = await account_id(conn, args.account)
     campaign = members = contact = None
     if args.campaign is not None:
-        campaign = (await find_campaign(conn, args.campaign, args.account))["id"]
+        meant = await find_campaign(conn, args.campaign, args.account)
+        account, campaign = meant["account_id"], meant["id"]
     if args.list_key is not None:
         members = (await find_list(conn, args.list_key, args.account))["id"]
     if args.contact is not None:

@@ -19,7 +19,7 @@ from dripd.tui.table import Column, Row, Table
 from dripd.tui.watch import Follow, Watch
 from dripd.tui.words import count, text
 
-PAGE_ROWS: Final = 100
+PAGE_ROWS: Final = 60
 Params: TypeAlias = Mapping[str, object]
 Inverse: TypeAlias = tuple[str, Params, Params]
 """The method that undoes something, its params, and what must still stand."""
@@ -185,7 +185,7 @@ class ListPage(Page):
 
     method: ClassVar[str] = ""
     fixed: ClassVar[Mapping[str, object]] = {}
-    hz: ClassVar[float] = 1.0
+    hz: ClassVar[float] = 0.5
     detail_rows: ClassVar[int] = 6
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
