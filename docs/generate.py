@@ -17,7 +17,7 @@ import msgspec
 
 from dripd import errors, log
 from dripd.admin.catalogue import SPECS
-from dripd.campaigns.kinds import PERFORMED
+from dripd.campaigns.kinds import KINDS
 from dripd.campaigns.policies import WORDS
 from dripd.campaigns.presets import DEFAULT, PRESETS
 from dripd.campaigns.settings import MATCH_KEYS
@@ -233,7 +233,7 @@ def first_line(found: type) -> str:
 def campaign() -> str:
     """What of a campaign file stands in tables."""
     lines = title("Step kinds", "-")
-    lines += [" ".join(literal(kind) for kind in sorted(PERFORMED)), ""]
+    lines += [" ".join(literal(kind) for kind in sorted(KINDS)), ""]
     lines += title("Events, and what a match may ask of them", "-")
     lines += table(
         ("on", "keys"),

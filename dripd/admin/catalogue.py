@@ -124,6 +124,7 @@ RUNS: Final = (
     changing("suppress.import", p.Import),
     reading("suppress.export", p.Listing, view="account_id channel address"),
     changing("event.add", p.EventAdd),
+    reading("event.tail", p.EventTail),
 )
 
 DEPLOYMENT: Final = (

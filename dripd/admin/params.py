@@ -423,6 +423,15 @@ class EventAdd(InAccount, frozen=True, kw_only=True):
     dedup_key: Key | None = None
 
 
+class EventTail(Params, frozen=True, kw_only=True):
+    """`after` is a number that `next` gave: 0 = from the oldest that is kept, None = the newest."""
+
+    after: Annotated[int, Meta(ge=0)] | None = None
+    account: Key | None = None
+    kind: Key | None = None
+    limit: Page = 100
+
+
 class ClockSet(Params, frozen=True, kw_only=True):
     to: str
 

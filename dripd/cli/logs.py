@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import click
 
 from dripd.cli.asking import Ask, changing, reading
-from dripd.cli.output import Row, cell, print_json, rows_of
+from dripd.cli.following import followed, show_tail
+from dripd.cli.output import Row, cell
 
 LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"])
 FIRST = ("seq", "ts", "level", "event", "stage")
-FOLLOW_S = 0.5
 
 
 @click.group()
@@ -25,36 +22,11 @@ def logs() -> None:
 @logs.command("tail")
 @click.option("--level", type=LEVELS, help="Only from this level on.")
 @click.option("--event", help="Only events that begin so, such as admin.")
-@click.option("--limit", type=click.IntRange(1, 1000), help="Most lines (100).")
-@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Only later lines.")
-@click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
+@followed
 @reading
 def tail(ask: Ask, *, follow: bool, **given: object) -> int:
     """The last lines that the daemon kept in memory; with --follow --json, a line each."""
-    if follow:
-        for page in pages(ask, **given):
-            for line in rows_of(page.get("items")):
-                click.echo(json.dumps(line) if ask.as_json else readable(line))
-    found = ask.call("logs.tail", **given)
-    if ask.as_json:
-        print_json(found)
-    else:
-        for line in rows_of(found.get("items")):
-            click.echo(readable(line))
-    return 0
-
-
-def pages(ask: Ask, **given: object) -> Iterator[Row]:
-    """Answers for ever; what was lost between two of them is said on stderr."""
-    with ask.connect() as client:
-        while True:
-            page = ask.use(client, "logs.tail", **given)
-            if page.get("lost"):
-                click.echo(f"{page['lost']} lines are lost", err=True)
-            yield page
-            given["after"] = int(str(page["next"]))
-            if not page.get("items"):
-                time.sleep(FOLLOW_S)
+    return show_tail(ask, "logs.tail", readable, follow=follow, **given)
 
 
 def readable(line: Row) -> str:

@@ -9,7 +9,8 @@ import click
 
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, pages, reading
-from dripd.cli.output import Row, print_json, rows_of
+from dripd.cli.following import followed, show_tail
+from dripd.cli.output import Row, cell, print_json, rows_of
 from dripd.cli.rows import read_object, read_rows
 
 COLUMNS = ("address", "channel", "reason", "expires_at", "account_key")
@@ -104,3 +105,20 @@ def add_event(ask: Ask, payload: str | None, **given: object) -> int:
     """Tell dripd of a reply, bounce, unsubscribe, click ..."""
     found = read_object(payload, path="--payload")
     return ask.show("event.add", payload=found, **given)
+
+
+@event.command("tail")
+@asking.account
+@click.option("--kind", help="Only events of this kind.")
+@followed
+@reading
+def tail_events(ask: Ask, *, follow: bool, **given: object) -> int:
+    """The events that the daemon which answers has digested lately."""
+    return show_tail(ask, "event.tail", readable, follow=follow, **given)
+
+
+def readable(row: Row) -> str:
+    """When, what, whose; then its keys."""
+    first = ("at", "kind", "account")
+    rest = " ".join(f"{k}={cell(v)}" for k, v in row.items() if k not in first and v)
+    return f"{' '.join(cell(row.get(name)) for name in first)} {rest}".rstrip()

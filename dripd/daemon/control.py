@@ -73,6 +73,17 @@ def _test_sender(room: Room) -> Handler:
     return handle
 
 
+def _tail_events(room: Room) -> Handler:
+    async def handle(_call: Call, args: p.EventTail) -> Result:
+        given = {"account": args.account, "kind": args.kind}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        items, lost, after = room.hooks.events(args.after or 0, args.limit, wanted)
+        known = args.after is not None
+        return {"items": items, "next": str(after), "lost": lost if known else 0}
+
+    return handle
+
+
 def _contacts(room: Room) -> dict[str, Handler]:
     return {
         "list.set": room.changing(desk_list.set_list),
@@ -110,5 +121,6 @@ def _work(room: Room) -> dict[str, Handler]:
         "suppress.check": room.reading(desk_suppress.check_suppression),
         "suppress.import": room.changing(desk_suppress.import_suppressions),
         "suppress.export": room.reading(desk_suppress.export_suppressions),
+        "event.tail": _tail_events(room),
         "event.add": room.changing(desk_suppress.add_event),
     }

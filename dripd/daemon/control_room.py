@@ -17,6 +17,7 @@ import trio
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.admin.tail import Shown
 from dripd.clock import Instant
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
@@ -62,6 +63,7 @@ class Hooks:
     kick: Callable[[], None]
     trace: Callable[[], Mapping[str, object]]
     reload: Callable[[], Mapping[str, object]]
+    events: Callable[[int, int, Mapping[str, object]], tuple[list[Shown], int, int]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]

@@ -9,7 +9,7 @@ import trio
 
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
-from dripd.daemon.vitals import FRESH_S, Vitals
+from dripd.daemon.vitals import TURN_S, Vitals
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreUnavailable
 from dripd.log import get
@@ -71,7 +71,7 @@ def tell_manager(daemon: Living) -> None:
     """
     counters = daemon.pipe.counters
     lag = daemon.figures.shown()["lag_ms"]
-    if trio.current_time() - counters.turned_at < FRESH_S:
+    if trio.current_time() - counters.turned_at < TURN_S:
         status = f"STATUS={daemon.state()}, {counters.accepted} sent, {lag} ms late"
         notify("WATCHDOG=1", status)
 

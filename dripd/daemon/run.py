@@ -235,6 +235,7 @@ class Daemon:
             kick=self.kick,
             trace=self.trace,
             reload=self.reloader.reload,
+            events=sources(self.pipe)["events"].read,
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             clock_set=self.clock_set,

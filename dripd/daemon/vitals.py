@@ -17,7 +17,8 @@ LIVE_S: Final = 10.0
 FRESH_S: Final = 5.0
 """A heartbeat is due every two seconds; two in a row may be late."""
 
-READY: Final = ("loop", "running", "database", "heartbeat", "wheel", "journal")
+TURN_S: Final = 10.0
+"""A turn of the wheel is due every second; one that loads much from a slow database takes long."""
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Vitals:
             shown("heartbeat", beaten, f"written {ago(self.beaten_at)}", db_hint),
             shown(
                 "wheel",
-                age(self.turned_at) < FRESH_S,
+                age(self.turned_at) < TURN_S,
                 f"turned {ago(self.turned_at)}",
                 "dripd node trace",
             ),

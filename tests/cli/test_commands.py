@@ -304,6 +304,11 @@ LINES = [
             "dedup_key": "d",
         },
     ),
+    (
+        "event tail --account acme --kind reply --after 3",
+        "event.tail",
+        {"account": "acme", "kind": "reply", "after": 3, "limit": 100},
+    ),
     ("clock show", "clock.show", {}),
     ("clock set 2026-01-02T00:00:00Z", "clock.set", {"to": "2026-01-02T00:00:00Z"}),
     ("clock advance 3d", "clock.advance", {"by": "3d"}),

@@ -178,6 +178,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         node="here",
         status=lambda: {"state": "running", "version": "0"},
         ready=lambda: {"ready": True, "checks": []},
+        events=lambda _after, _limit, _wanted: ([], 0, 0),
         reload=lambda: {"changed": False},
         trace=lambda: {"tasks": []},
         figures=lambda: {"state": "running", "env": "test", "sent_per_s": 1.5, "history": []},

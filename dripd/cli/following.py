@@ -1,0 +1,56 @@
+"""How does a command follow what a daemon keeps in memory? Page after page, until interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import click
+
+from dripd.cli.asking import Ask, Command
+from dripd.cli.output import Row, print_json, rows_of
+
+FOLLOW_S: Final = 0.5
+
+
+def followed(command: Command) -> Command:
+    """`--limit`, `--after` and `--follow`."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1, 1000), help="Most lines (100)."),
+        click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Only later ones."),
+        click.option("--follow", "-f", is_flag=True, help="Go on until interrupted."),
+    ):
+        command = option(command)
+    return command
+
+
+def show_tail(
+    ask: Ask, method: str, readable: Callable[[Row], str], *, follow: bool, **given: object
+) -> int:
+    """Print what *method* has; following with `--json`, an object a line."""
+    if follow:
+        for page in pages(ask, method, **given):
+            for row in rows_of(page.get("items")):
+                click.echo(json.dumps(row) if ask.as_json else readable(row))
+    found = ask.call(method, **given)
+    if ask.as_json:
+        print_json(found)
+    else:
+        for row in rows_of(found.get("items")):
+            click.echo(readable(row))
+    return 0
+
+
+def pages(ask: Ask, method: str, **given: object) -> Iterator[Row]:
+    """Answers for ever; what was lost between two of them is said on stderr."""
+    with ask.connect() as client:
+        while True:
+            page = ask.use(client, method, **given)
+            if page.get("lost"):
+                click.echo(f"{page['lost']} are lost", err=True)
+            yield page
+            given["after"] = int(str(page["next"]))
+            if not page.get("items"):
+                time.sleep(FOLLOW_S)
