@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dripd.campaigns.definition import NOTICE_CHANNELS, Content, Definition
 from dripd.campaigns.document import member
+from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
@@ -30,7 +31,7 @@ def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
     """Where content stands and what it is: the campaign's templates, then the steps' own."""
     for name, content in definition.templates.items():
         yield member("templates", name), content
-    for path, step in steps_of(definition):
+    for path, step in (*steps_of(definition), *actions_of(definition)):
         if not step.template:
             yield path, step.content
 
@@ -45,7 +46,8 @@ def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
                 yield f"{path}.{name}", source, kind
     for path, step in steps_of(definition, *NOTICE_CHANNELS):
         yield f"{path}.to", step.to, "header"
-    for path, step in steps_of(definition, *MANUAL_KINDS):
+    actions = (pair for pair in actions_of(definition) if pair[1].kind in MANUAL_KINDS)
+    for path, step in (*steps_of(definition, *MANUAL_KINDS), *actions):
         if step.title and step.title != step.content.subject:
             yield f"{path}.title", step.title, "text"
         if step.text:

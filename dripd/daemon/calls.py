@@ -17,7 +17,7 @@ from dripd.channels.outcall import post
 from dripd.channels.transport import TrioTransport
 from dripd.clock import Clock, Millis
 from dripd.config import REFERENCE, Config, ScriptSettings, fetch
-from dripd.engine.outbox import UNDER_WAY_MOST, CallAnswer
+from dripd.engine.outbox import UNDER_WAY_MOST, CallAnswer, Caller
 from dripd.store.protocol import CallRow
 
 CONNECTOR_MS = Millis(10_000)
@@ -25,9 +25,10 @@ CONNECTOR_MS = Millis(10_000)
 
 
 class Calls:
-    """`engine.outbox.Caller` over HTTP. *clock* is real time."""
+    """`engine.outbox.Caller` over HTTP. *clock* is real time; *respond* sends what is mail."""
 
-    def __init__(self, config: Config, deployment: str, clock: Clock) -> None:
+    def __init__(self, config: Config, deployment: str, clock: Clock, respond: Caller) -> None:
+        self._respond = respond
         self._scripts = config.scripts
         self._deployment = deployment
         self._clock = clock
@@ -38,6 +39,8 @@ class Calls:
         )
 
     async def __call__(self, call: CallRow) -> CallAnswer:
+        if call.kind == "email":
+            return await self._respond(call)
         if call.kind == "script":
             script = self._scripts.get(call.target)
             if script is None:

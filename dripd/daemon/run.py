@@ -45,6 +45,7 @@ from dripd.engine.individual import send_individual, send_test
 from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
+from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
 from dripd.errors import StoreError
 from dripd.gateway import app as gateway
@@ -141,7 +142,8 @@ class Daemon:
         self.figures = Figures(self.pipe)
         for name, settings in config.providers.items():
             self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
-        self.calls = Calls(config, deployment, SystemClock())
+        responder = partial(respond, self.pipe, self.channels, deployment)
+        self.calls = Calls(config, deployment, SystemClock(), responder)
         self.mover = trio.Lock()
         self.ending = Ending()
         self.reloader = Reloader(config, health.metrics, self.apply)

@@ -18,6 +18,13 @@ def script(here: Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING
 
 
+def respond(here: Pass, step: Step, step_no: int) -> Outcome:
+    """The mail that answers a form or a click: written when it leaves, soon after."""
+    target = step.sender or "email"
+    here.effects.append(CallOut(seq=here.seq, step_key=step.key, kind="email", target=target))
+    return NOTHING
+
+
 def connect(here: Pass, step: Step, step_no: int) -> Verdict:
     """A call to a connector; it is waited for, and what it refuses for good holds the run."""
     if here.resumes(step_no):

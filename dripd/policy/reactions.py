@@ -16,6 +16,7 @@ from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import Held, Skipped
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
+from dripd.policy.calls import respond
 from dripd.policy.deeds import PERFORMERS
 from dripd.policy.inbox_rows import Act, ContactRow, EventRow, RunRow
 from dripd.policy.performance import Pass
@@ -99,7 +100,8 @@ def _act(
     handler = version.definition.handlers[no]
     leased = _facts(event, version, no, row, seq, now)
     here = Pass(leased, version.reactions, now, rooms, [], [], seq)
-    outcome = PERFORMERS[handler.action.kind](here, handler.action, no)
+    perform = respond if handler.action.kind == "email" else PERFORMERS[handler.action.kind]
+    outcome = perform(here, handler.action, no)
     row.tags, row.lists = leased.tags, leased.lists
     if isinstance(outcome, Held | Skipped):
         detail = {"handler": handler.path, "reason": outcome.reason}
@@ -115,15 +117,22 @@ def _act(
 def _facts(
     event: EventRow, version: Version, no: int, row: ContactRow, seq: int, now: Instant
 ) -> Leased:
-    """The contact as a step would find it; no run, no claim, no cap."""
+    """The contact as a step would find it, with the form's fields as vars."""
+    found = facts_of(row, version, no, now)
+    found.seq, found.vars = seq, dict(event.payload)
+    return found
+
+
+def facts_of(row: ContactRow, version: Version, no: int, now: Instant) -> Leased:
+    """What an action of *version* may look at: no run, no claim, no cap."""
     return Leased(
-        account_id=event.account_id,
+        account_id=version.account_id,
         lane=0,
         due_at=now,
         enrollment_id=NO_RUN,
         contact_id=row.id,
         cv_id=version.cv_id,
-        seq=seq,
+        seq=0,
         step_no=no,
         run_no=0,
         attempt=0,
@@ -139,7 +148,6 @@ def _facts(
         owner=row.owner,
         service_owner=row.service_owner,
         external_id=row.external_id,
-        vars=dict(event.payload),
         company=row.company,
         tags=row.tags,
         lists=row.lists,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dripd.campaigns.action import CallOut
 from dripd.campaigns.enrollment import Change, RunStatus
 from dripd.campaigns.version import TASK_CLOSED
-from dripd.store.memory_rows import Call
+from dripd.store.memory_rows import Call, Run
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import CallEnd, CallRow
 from dripd.store.unit_outbox import COLUMNS
@@ -19,12 +19,16 @@ def call_out(tables: Tables, change: Change, effect: CallOut) -> None:
     """A call that a step asks for, once; one that had its answer begins anew."""
     leased = change.leased
     step = (leased.account_id, leased.enrollment_id, effect.seq)
-    known = tables.call_of_step.get(step)
+    in_run = effect.kind != "email"
+    known = tables.call_of_step.get(step) if in_run else None
     if known is None:
         row = Call(
             account_id=leased.account_id,
             id=tables.next_id(),
             enrollment_id=leased.enrollment_id,
+            contact_id=leased.contact_id,
+            cv_id=leased.cv_id,
+            step_no=None if in_run else leased.step_no,
             seq=effect.seq,
             step_key=effect.step_key,
             kind=effect.kind,
@@ -34,7 +38,8 @@ def call_out(tables: Tables, change: Change, effect: CallOut) -> None:
             created_at=tables.now(),
         )
         tables.calls.add((row.account_id, row.id), row)
-        tables.call_of_step.add(step, row.id)
+        if in_run:
+            tables.call_of_step.add(step, row.id)
     elif tables.calls[leased.account_id, known].state != "open":
         tables.calls.change(
             (leased.account_id, known),
@@ -63,8 +68,8 @@ def take_calls(tables: Tables, n: int, of_a_target: int, patience_ms: int) -> li
 
 
 def _row(tables: Tables, call: Call) -> CallRow:
-    run = tables.runs[call.account_id, call.enrollment_id]
-    contact = tables.contacts.get((call.account_id, run.contact_id))
+    run = _run_of(tables, call)
+    contact = tables.contacts.get((call.account_id, call.contact_id))
     columns = {name: getattr(contact, name, None) for name in COLUMNS}
     connector = tables.connectors.get((call.account_id, call.target))
     if call.kind == "script":
@@ -73,6 +78,9 @@ def _row(tables: Tables, call: Call) -> CallRow:
         account_id=call.account_id,
         id=call.id,
         enrollment_id=call.enrollment_id,
+        contact_id=call.contact_id,
+        cv_id=call.cv_id,
+        step_no=call.step_no,
         seq=call.seq,
         step_key=call.step_key,
         kind=call.kind,
@@ -80,9 +88,9 @@ def _row(tables: Tables, call: Call) -> CallRow:
         awaited=call.awaited,
         attempt=call.attempt,
         account_key=tables.accounts[call.account_id].key,
-        campaign_key=tables.campaigns[call.account_id, run.campaign_id].key,
-        run_no=run.run_no,
-        vars=copy.deepcopy(run.vars or {}),
+        campaign_key=tables.campaign_of_version(call.cv_id).key,
+        run_no=0 if run is None else run.run_no,
+        vars={} if run is None else copy.deepcopy(run.vars or {}),
         url=None if connector is None else connector.url,
         secret=None if connector is None else connector.secret,
         contact={
@@ -90,6 +98,12 @@ def _row(tables: Tables, call: Call) -> CallRow:
             "attrs": copy.deepcopy(contact.attrs if contact is not None else {}),
         },
     )
+
+
+def _run_of(tables: Tables, call: Call) -> Run | None:
+    if call.enrollment_id is None:
+        return None
+    return tables.runs[call.account_id, call.enrollment_id]
 
 
 def end_calls(tables: Tables, ends: Sequence[CallEnd]) -> None:
@@ -108,8 +122,8 @@ def end_calls(tables: Tables, ends: Sequence[CallEnd]) -> None:
             taken_until_ms=None,
             due_at=due_at,
         )
-        run = tables.runs[row.account_id, row.enrollment_id]
-        if end.state != "open" and run.status is RunStatus.LIVE:
+        run = _run_of(tables, row)
+        if end.state != "open" and run is not None and run.status is RunStatus.LIVE:
             tables.tell(
                 row.account_id,
                 TASK_CLOSED,
@@ -122,23 +136,23 @@ def end_calls(tables: Tables, ends: Sequence[CallEnd]) -> None:
 def _forget(tables: Tables, row: Call, end: CallEnd) -> None:
     """A call that nobody waits for is gone with its end; one that failed is noted."""
     tables.calls.drop((row.account_id, row.id))
-    tables.call_of_step.drop((row.account_id, row.enrollment_id, row.seq))
+    if row.enrollment_id is not None:
+        tables.call_of_step.drop((row.account_id, row.enrollment_id, row.seq))
     if end.state == "failed":
-        run = tables.runs[row.account_id, row.enrollment_id]
         detail: dict[str, object] = {
             "step_key": row.step_key,
             "target": row.target,
             "reason": end.reason,
         }
         tables.write_journal(
-            row.account_id, row.enrollment_id, run.contact_id, "call_failed", detail
+            row.account_id, row.enrollment_id, row.contact_id, "call_failed", detail
         )
 
 
 def sweep(tables: Tables) -> None:
     """Answers that have been read: the run is past the step, or over."""
     for row in list(tables.calls):
-        due = tables.due.get((row.account_id, row.enrollment_id))
+        due = tables.due.get((row.account_id, row.enrollment_id or 0))
         if row.state != "open" and (due is None or due.seq > row.seq):
             tables.calls.drop((row.account_id, row.id))
             tables.call_of_step.drop((row.account_id, row.enrollment_id, row.seq))

@@ -396,7 +396,10 @@ class Connector:
 class Call:
     account_id: int
     id: int
-    enrollment_id: int
+    enrollment_id: int | None
+    contact_id: int
+    cv_id: int
+    step_no: int | None
     seq: int
     step_key: str
     kind: str

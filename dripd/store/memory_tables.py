@@ -209,7 +209,7 @@ class Tables:
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
         self.reactions: Table[tuple[int, int, int, str], bool] = Table(undo)
         self.calls: Table[Ids, Call] = Table(undo)
-        self.call_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self.call_of_step: Table[tuple[int, int | None, int], int] = Table(undo)
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)
         self.diary: Table[int, Busy] = Table(undo)
         self.rota: Table[tuple[int, str, str, str], int] = Table(undo)

@@ -292,12 +292,18 @@ Digest = Callable[[Sequence[EventRow], Sequence[RunRow], Instant], list[InboxEff
 class CallRow:
     """A call that was taken: whom it is about, and how often it has been tried.
 
+    `enrollment_id` and `run_no` are None and 0 where it stands in no run; then `step_no` says
+    which action of the version it is.
+
     `url` and `secret` (a reference) are the connector's; None where there is none.
     """
 
     account_id: int
     id: int
-    enrollment_id: int
+    enrollment_id: int | None
+    contact_id: int
+    cv_id: int
+    step_no: int | None
     seq: int
     step_key: str
     kind: str

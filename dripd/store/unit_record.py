@@ -418,15 +418,18 @@ async def _update_companies(conn: Conn, pairs: Pairs) -> None:
 async def _call_out(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
-            c.leased.account_id,
-            c.leased.enrollment_id,
-            e.seq,
-            e.step_key,
-            e.kind,
-            e.target,
-            e.awaited,
+            change.leased.account_id,
+            change.leased.enrollment_id,
+            call.seq,
+            call.step_key,
+            call.kind,
+            call.target,
+            call.awaited,
+            change.leased.contact_id,
+            change.leased.cv_id,
+            change.leased.step_no,
         )
-        for c, e in pairs
+        for change, call in pairs
     ]
     await conn.execute(sql("call_out"), *map(list, zip(*rows, strict=True)))
 

@@ -1,9 +1,13 @@
 -- name: call_out :exec
 -- Calls that steps ask for, once a step; one that failed and is asked for again begins anew.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 step keys text[]  $5 kinds text[]  $6 targets text[]
---   $7 awaited boolean[]
-INSERT INTO dripd.outbox AS o (account_id, enrollment_id, seq, step_key, kind, target, awaited)
-SELECT * FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::text[], $5::text[], $6::text[], $7::bool[])
+--   $7 awaited boolean[]  $8 contacts bigint[]  $9 versions int[]  $10 steps int2[] (where there is no run)
+INSERT INTO dripd.outbox AS o (account_id, enrollment_id, seq, step_key, kind, target, awaited, contact_id, cv_id,
+    step_no)
+SELECT k.a, k.e, k.seq, k.key, k.kind, k.target, k.awaited,
+    CASE WHEN k.e IS NULL THEN k.c END, CASE WHEN k.e IS NULL THEN k.cv END, CASE WHEN k.e IS NULL THEN k.no END
+FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::int8[],
+    $9::int4[], $10::int2[]) AS k (a, e, seq, key, kind, target, awaited, c, cv, no)
 ON CONFLICT (account_id, enrollment_id, seq) DO UPDATE
 SET state = 'open', reason = NULL, attempt = 0, taken_until = NULL, due_at = excluded.due_at
 WHERE o.state <> 'open';
@@ -45,16 +49,18 @@ WITH RECURSIVE target (account_id, kind, target) AS (
     FROM due
     WHERE o.account_id = due.account_id AND o.id = due.id AND o.state = 'open'
         AND (o.taken_until IS NULL OR o.taken_until < clock_timestamp())
-    RETURNING o.account_id, o.id, o.enrollment_id, o.seq, o.step_key, o.kind, o.target, o.awaited, o.attempt
+    RETURNING o.account_id, o.id, o.enrollment_id, o.seq, o.step_key, o.kind, o.target, o.awaited, o.attempt,
+        o.contact_id, o.cv_id, o.step_no
 )
 SELECT t.account_id, t.id, t.enrollment_id, t.seq, t.step_key, t.kind, t.target, t.awaited, t.attempt::int4 AS attempt,
-    a.key AS account_key, g.key AS campaign_key, r.run_no, r.vars::text AS vars, k.url, k.secret,
+    a.key AS account_key, v.campaign_key, coalesce(r.run_no, 0) AS run_no, r.vars::text AS vars, k.url, k.secret,
+    coalesce(t.contact_id, r.contact_id) AS contact_id, v.id AS cv_id, t.step_no::int4 AS step_no,
     c.external_id, c.email, c.phone, c.timezone, c.owner, c.service_owner, c.attrs::text AS attrs
 FROM taken AS t
 JOIN dripd.account AS a ON a.id = t.account_id
-JOIN dripd.run AS r ON r.account_id = t.account_id AND r.id = t.enrollment_id
-JOIN dripd.campaign AS g ON g.account_id = r.account_id AND g.id = r.campaign_id
-LEFT JOIN dripd.contact AS c ON c.account_id = r.account_id AND c.id = r.contact_id
+LEFT JOIN dripd.run AS r ON r.account_id = t.account_id AND r.id = t.enrollment_id
+JOIN dripd.campaign_version AS v ON v.account_id = t.account_id AND v.id = coalesce(t.cv_id, r.cv_id)
+LEFT JOIN dripd.contact AS c ON c.account_id = t.account_id AND c.id = coalesce(t.contact_id, r.contact_id)
 LEFT JOIN dripd.connector AS k ON k.account_id = t.account_id AND k.key = t.target AND t.kind <> 'script'
 ORDER BY t.account_id, t.id;
 
@@ -69,13 +75,13 @@ WITH ended AS (
     DELETE FROM dripd.outbox AS o
     USING ended AS k
     WHERE o.account_id = k.account_id AND o.id = k.id AND NOT o.awaited AND k.state <> 'open'
-    RETURNING o.account_id, o.enrollment_id, o.step_key, o.target, k.state, k.reason
+    RETURNING o.account_id, o.enrollment_id, o.contact_id, o.step_key, o.target, k.state, k.reason
 ), noted AS (
     INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
-    SELECT g.account_id, g.enrollment_id, r.contact_id, 'call_failed',
+    SELECT g.account_id, g.enrollment_id, coalesce(g.contact_id, r.contact_id), 'call_failed',
         jsonb_build_object('step_key', g.step_key, 'target', g.target, 'reason', g.reason)
     FROM gone AS g
-    JOIN dripd.run AS r ON r.account_id = g.account_id AND r.id = g.enrollment_id
+    LEFT JOIN dripd.run AS r ON r.account_id = g.account_id AND r.id = g.enrollment_id
     WHERE g.state = 'failed'
 ), kept AS (
     UPDATE dripd.outbox AS o

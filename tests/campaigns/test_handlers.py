@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dripd.campaigns.parse import parse, read
-from dripd.campaigns.validate import validate
+from dripd.campaigns.validate import Known, validate
 
 
 def document(**top: Any) -> dict[str, Any]:
@@ -77,4 +77,14 @@ def test_what_is_done_or_undone_in_two_places_is_said() -> None:
     assert on_click({"do": "list_add", "list": "M"}) == []
     assert on_click({"do": "tag_add", "tag": "M"}, {"do": "tag_add", "tag": "M"}) == [
         ("duplicate_action", "on_click[1]")
+    ]
+
+
+def test_the_words_of_actions_are_checked_like_those_of_steps() -> None:
+    mail = {"form": "x", "do": "email", "subject": "Hi {Nope}", "text": "{{no}}"}
+    report = validate(parse(document(on_form=[mail])), Known(fields=frozenset()))
+
+    assert [(fault.code, fault.path) for fault in report.faults] == [
+        ("bad_value", "on_form[0].text"),
+        ("unknown_field:Nope", "on_form[0].subject"),
     ]

@@ -7,6 +7,7 @@ from dripd.campaigns.enrollment import FLAG_WAITING, Leased, Needs
 from dripd.clock import DAY, HOUR, Instant
 from dripd.policy.inbox_rows import Release
 from dripd.store.protocol import CallEnd, CallRow
+from tests.store.suite_reactions import act, click
 from tests.store.world import T0, Scene, World, open_scene
 
 SECOND = 1_000
@@ -169,3 +170,26 @@ class OutboxSuite:
         await world.store.end_calls([CallEnd(call.account_id, call.id, "open", "x", again)])
         assert "calls" not in await world.store.unsettled()
         assert await world.store.next_instant() == again
+
+    async def test_a_call_without_a_run_names_its_contact_and_its_action(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact("ann")
+        await scene.clear_events()
+        mail = CallOut(seq=1, step_key="on_form[0]", kind="email", target="email")
+        for _ in range(2):
+            await click(world, scene, contact, act(scene, contact, mail))
+        found = await take(world)
+
+        assert len(found) == 2
+        call = found[0]
+        assert (call.enrollment_id, call.run_no, call.step_no) == (None, 0, 0)
+        assert (call.contact_id, call.cv_id, call.campaign_key) == (contact, scene.cv, "c")
+        assert call.contact["email"] == "ann@x.example"
+        await world.store.end_calls(
+            [CallEnd(one.account_id, one.id, "failed", "suppressed") for one in found]
+        )
+        noted = [line for line in await world.journal() if line["kind"] == "call_failed"]
+        assert [line["enrollment_id"] for line in noted] == [None, None]
+        assert await take(world) == []

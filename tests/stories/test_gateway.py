@@ -298,6 +298,10 @@ on_click:
 on_form:
   - {{form: "{key}", do: tag_add, tag: signed-up}}
   - {{form: "{key}", do: update, ops: ["interests add forms"]}}
+  - {{form: "{key}", do: list_add, list: [selected, project], create_if_missing: true}}
+  - {{form: "{key}", do: update, ops: ["category set customer", "business set retail"]}}
+  - {{form: "{key}", do: request, title: "Form of {{First Name}}", assignee: ann}}
+  - {{form: "{key}", do: email, subject: "Thanks {{First Name}}", text: "We call {{First Name}}."}}
 """
 
 
@@ -352,3 +356,34 @@ def test_actions_that_repeat_or_undo_the_flow_are_told(base: World) -> None:
 
     assert warnings("list_add") == ["duplicate_action"]
     assert "conflicting_action" in warnings("list_remove")
+
+
+@pytest.mark.feature("F38")
+def test_a_form_has_all_its_effects_once_for_its_key(base: World) -> None:
+    base.contact("filler")
+    base.apply(ACTING.format(key="filler"))
+    insert = """INSERT INTO dripd.event_in (account_id, contact_id, kind, dedup_key, payload)
+                SELECT account_id, id, 'form', 'form-1', '{"form": "filler"}'
+                FROM dripd.contact WHERE external_id = 'filler'"""
+    base.sql(insert)
+    base.sql(insert)
+    base.tick()
+    attrs = json.loads(base.one("SELECT attrs FROM dripd.contact WHERE external_id = 'filler'"))
+    assert attrs == {
+        "first_name": "Ann",
+        "interests": ["forms"],
+        "category": "customer",
+        "business": "retail",
+    }
+    places = """SELECT l.key FROM dripd.list_member AS m JOIN dripd.contact_list AS l
+                ON l.account_id = m.account_id AND l.id = m.list_id
+                JOIN dripd.contact AS c ON c.id = m.contact_id
+                WHERE c.external_id = 'filler' ORDER BY 1"""
+    assert base.column(places) == ["project", "selected"]
+    tasks = """SELECT t.title FROM dripd.task AS t JOIN dripd.contact AS c ON c.id = t.contact_id
+               WHERE t.kind = 'request' AND c.external_id = 'filler'"""
+    assert base.column(tasks) == ["Form of Ann"]
+    mails = base.sql("SELECT * FROM dripd.sink_message WHERE recipient = 'filler@x.test'")
+    assert [(row["subject"], row["enrollment_id"]) for row in mails] == [("Thanks Ann", None)]
+    sent = "SELECT state FROM dripd.delivery WHERE to_address = 'filler@x.test'"
+    assert base.column(sent) == ["accepted"]
