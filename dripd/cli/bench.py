@@ -22,7 +22,7 @@ from dripd.log import configure
 from dripd.store import embedded, migrate
 
 ON_POSTGRES = ("engine", "http", "lateness", "admit", "backlog", "replies", "console")
-ALONE = ("wheel", "bucket")
+ALONE = ("wheel", "bucket", "transport")
 LATENESS = ("lateness", "backlog")
 
 FIGURES = (
@@ -53,7 +53,8 @@ def bench() -> None:
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
-    """Run the benchmark NAME: engine, http, lateness, admit, backlog, replies, console, wheel or bucket."""
+    """Run the benchmark NAME: engine, http, lateness, admit, backlog, replies, console, wheel,
+    bucket or transport."""
     configure(level="warning")
     module = _module(name)
     answer = summary(name, [_once(module, name, n) for _ in range(max(1, runs))])
