@@ -125,6 +125,16 @@ class ResetRuns:
 
 
 @dataclass(slots=True, kw_only=True)
+class WatchReply:
+    """Tell `recipient` at `due_at`, unless the contact has replied by then."""
+
+    seq: int
+    step_key: str
+    due_at: Instant
+    recipient: str
+
+
+@dataclass(slots=True, kw_only=True)
 class CountNotice:
     """A message went to somebody of the house: counted as individual, never to the cap."""
 
@@ -149,5 +159,6 @@ Effect: TypeAlias = (
     | MoveTo
     | ResetRuns
     | CountNotice
+    | WatchReply
     | Note
 )

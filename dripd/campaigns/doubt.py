@@ -155,13 +155,3 @@ def unperformed(definition: Definition, _known: Known) -> Iterator[Fault]:
                 message=f"`{name}: {value}` has no effect",
                 hint=NOT_YET,
             )
-    for path, step in steps_of(definition, "email", "sms"):
-        track = step.track
-        wanted = (track.notify_if_opened, track.no_reply_after_ms)
-        if any(wanted):
-            yield Fault(
-                code="unknown_option",
-                path=f"{path}.track",
-                message="`notify_if_opened` and `no_reply_after` have no effect",
-                hint=NOT_YET,
-            )

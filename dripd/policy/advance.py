@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from dripd.campaigns.action import CountNotice
+from dripd.campaigns.action import CountNotice, WatchReply
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_HELD,
@@ -147,7 +147,22 @@ def _go_on(
     change = Change(leased=leased, log=[row], next=step, end=end, refund=refund)
     if told and sent:
         change.effects.append(CountNotice())
+    watch = version.steps[leased.step_no].track.no_reply_after_ms
+    if watch is not None and sent:
+        change.effects.append(_watch(leased, version, _later(now, watch)))
     return change
+
+
+def _watch(leased: Leased, version: Version, due_at: Instant) -> WatchReply:
+    """Who is told if no reply comes: a person of the contact, else the campaign's owner."""
+    field = version.definition.notify.field
+    person = leased.attrs.get(field) if field else None
+    return WatchReply(
+        seq=leased.seq,
+        step_key=version.steps[leased.step_no].key,
+        due_at=due_at,
+        recipient=str(person or version.owner),
+    )
 
 
 def _stay(

@@ -29,6 +29,7 @@ from dripd.policy.inbox_rows import (
     Refuse,
     Release,
     RunRow,
+    TellOpened,
 )
 from dripd.policy.reactions import KINDS as REACTED
 from dripd.policy.reactions import reactions
@@ -85,6 +86,7 @@ def digest(
             batch.effects.append(Later(event.id))
             continue
         batch.effects += suppressions_of(event)
+        batch.effects += _opened(event, rooms)
         if event.kind in REACTED:
             versions = rooms.reacting(event.account_id)
             batch.effects += reactions(event, batch.runs, now, rooms, versions, facts)
@@ -96,6 +98,20 @@ def digest(
             batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
         batch.effects += requests(event, batch.runs, batch.over, rooms)
     return batch.effects
+
+
+def _opened(event: EventRow, rooms: InboxRooms) -> Iterator[TellOpened]:
+    """Who asked to hear of the opening of a message; a machine's is none."""
+    if event.kind != "open" or event.cv_id is None or event.delivery_id is None:
+        return
+    version = rooms.version(event.cv_id)
+    counts = version.definition.policy.machine_opens == "count"
+    step = next((one for one in version.steps if one.key == event.step_key), None)
+    if step is None or not step.track.notify_if_opened or event.enrollment_id is None:
+        return
+    if counts or event.payload.get("machine") is not True:
+        field = version.definition.notify.field or ""
+        yield TellOpened(event.enrollment_id, event.delivery_id, field, version.owner)
 
 
 def _must_wait(event: EventRow, batch: _Batch) -> bool:

@@ -28,6 +28,8 @@ class EventRow:
     channel: str | None
     occurred_at: Instant
     payload: dict[str, object]
+    cv_id: int | None = None
+    delivery_id: str | None = None
     duplicate: bool = False
     unresolved: str | None = None
     """Why nobody could be found for it, as a word."""
@@ -131,6 +133,16 @@ class Later:
 
 
 @dataclass(slots=True)
+class TellOpened:
+    """Somebody watches the message: a person of the contact (`field`), else the owner."""
+
+    enrollment_id: int
+    delivery_id: str
+    field: str
+    owner: str
+
+
+@dataclass(slots=True)
 class Suppress:
     channel: str
     address: str
@@ -192,6 +204,7 @@ InboxEffect: TypeAlias = Act | (
     | ForgetRuns
     | Release
     | Poke
+    | TellOpened
     | Suppress
     | Request
     | Refuse

@@ -391,6 +391,7 @@ class MemoryStore(Doors, Views):
 
     async def remind(self) -> None:
         await self._unit("remind", lambda: memory_nodes.remind(self._tables))
+        await self._unit("remind", lambda: memory_nodes.miss_replies(self._tables))
 
     async def finish_drained(self) -> None:
         await self._unit("finish_drained", lambda: memory_nodes.finish_drained(self._tables))

@@ -41,8 +41,10 @@ def _instants(tables: Tables, now: Instant) -> Iterator[Instant]:
             yield run.release_at
     yield from (call.due_at for call in tables.calls if call.state == "open")
     for task in tables.tasks:
-        if task.state == "open" and task.reminder_at is not None:
+        waits = task.state == "open" and task.recipient is not None
+        if waits and task.reminder_at is not None:
             yield task.reminder_at
+    yield from (watch.due_at for watch in tables.watches)
 
 
 def unsettled(tables: Tables) -> list[str]:
@@ -56,9 +58,13 @@ def unsettled(tables: Tables) -> list[str]:
         "claims": any(claim.n > 0 for claim in tables.claims),
         "sends": any(row.state == "leased" for row in tables.individuals),
         "calls": any(c.state == "open" and c.due_at <= now for c in tables.calls),
+        "replies": any(watch.due_at <= now for watch in tables.watches),
         "parks": any(p.release_at is not None and p.release_at <= now for p in tables.parks),
         "reminders": any(
-            task.state == "open" and task.reminder_at is not None and task.reminder_at <= now
+            task.state == "open"
+            and task.recipient is not None
+            and task.reminder_at is not None
+            and task.reminder_at <= now
             for task in tables.tasks
         ),
         "due": any(_is_due(tables, lane, now) for lane in tables.lanes),

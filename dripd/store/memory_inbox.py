@@ -36,6 +36,7 @@ from dripd.policy.inbox_rows import (
     Request,
     RunRow,
     Suppress,
+    TellOpened,
 )
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import add_suppression, change_contact, forget_runs
@@ -169,6 +170,8 @@ def _event(
         enrollment_id=_enrollment_of(row),
         step_key=sent.step_key,
         campaign_id=sent.campaign_id,
+        cv_id=sent.cv_id,
+        delivery_id=row.delivery_id,
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,
         channel=CHANNELS.get(sent.channel),
@@ -232,6 +235,7 @@ class _Sent(NamedTuple):
 
     step_key: str | None = None
     campaign_id: int | None = None
+    cv_id: int | None = None
     channel: int = 0
     to_address: str | None = None
 
@@ -248,7 +252,9 @@ def _sent(tables: Tables, row: EventIn, account_id: int) -> _Sent:
     last = max(logged, key=lambda log: log.row.at)
     version = tables.versions[last.cv_id]
     step_key = version.steps[last.row.step_no][0]
-    return _Sent(step_key, version.campaign_id, last.row.channel, last.row.to_address)
+    return _Sent(
+        step_key, version.campaign_id, last.cv_id, last.row.channel, last.row.to_address
+    )
 
 
 def _live_runs(tables: Tables, account_id: int, contacts: Iterable[int]) -> list[Run]:
@@ -319,6 +325,9 @@ def _apply(
     before = {run.enrollment_id: run for run in runs}
     for move in moves.values():
         _move(tables, before.get(move.enrollment_id), move, done)
+    for effect in effects:
+        if isinstance(effect, TellOpened):
+            _tell_opened(tables, account_id, effect)
     for effect in effects:
         if isinstance(effect, ForgetRuns):
             campaign = tables.campaign_of(account_id, effect.campaign_key)
@@ -424,6 +433,20 @@ def _enter(tables: Tables, account_id: int, entry: EnterSequence, done: Digested
         detail: dict[str, object] = {"step_no": entry.step_no}
         tables.write_journal(account_id, row.enrollment_id, row.contact_id, "entered", detail)
     tables.runs.change(key, entered=entry.entered, hold_reason=None, release_at=None)
+
+
+def _tell_opened(tables: Tables, account_id: int, opened: TellOpened) -> None:
+    """Once for a delivery."""
+    for row in tables.notifications:
+        same = row.payload.get("delivery_id") == opened.delivery_id and row.kind == "opened"
+        if row.account_id == account_id and same:
+            return
+    run = tables.runs.get((account_id, opened.enrollment_id))
+    contact = tables.contacts.get((account_id, run.contact_id)) if run is not None else None
+    if contact is not None:
+        person = str(contact.attrs.get(opened.field) or opened.owner)
+        payload: dict[str, object] = {"delivery_id": opened.delivery_id}
+        notify(tables, account_id, "opened", person, opened.enrollment_id, payload)
 
 
 def _poke(tables: Tables, account_id: int, poke: Poke) -> None:

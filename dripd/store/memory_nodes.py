@@ -14,7 +14,7 @@ from dripd.campaigns.enrollment import Leased, LogState
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
-from dripd.store.memory_rows import Campaign, Claim, Node
+from dripd.store.memory_rows import Campaign, Claim, EventLog, Node, ReplyWatch
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import notify
 
@@ -182,6 +182,44 @@ def remind(tables: Tables) -> None:
                 {"title": task.title},
                 task_id=task.id,
             )
+
+
+def miss_replies(tables: Tables) -> None:
+    """Tell who waits for a reply that should have come by now, unless it has."""
+    now = tables.now()
+    for watch in [one for one in tables.watches if one.due_at <= now]:
+        tables.watches.drop((watch.account_id, watch.enrollment_id, watch.seq))
+        if not _has_replied(tables, watch):
+            payload: dict[str, object] = {
+                "delivery_id": f"{watch.enrollment_id}-{watch.seq}",
+                "step_key": watch.step_key,
+            }
+            who = (watch.account_id, "no_reply", watch.recipient, watch.enrollment_id)
+            notify(tables, *who, payload)
+
+
+def _has_replied(tables: Tables, watch: ReplyWatch) -> bool:
+    logged = tables.logged_of.at((watch.account_id, watch.contact_id))
+    if any(_answers(event, watch) for event in map(tables.event_log.__getitem__, logged)):
+        return True
+    subjects = (("contact", watch.contact_id), ("run", watch.enrollment_id))
+    return any(
+        tables.events[key].kind == "reply"
+        for subject in subjects
+        for key in tables.events_by_subject.keys((watch.account_id, subject))
+    )
+
+
+def _answers(event: EventLog, watch: ReplyWatch) -> bool:
+    payload = event.payload if isinstance(event.payload, dict) else {}
+    return (
+        event.kind == "reply"
+        and event.occurred_at is not None
+        and watch.since <= event.occurred_at <= watch.due_at
+        and event.refused_reason is None
+        and payload.get("auto") is not True
+        and event.enrollment_id in {None, watch.enrollment_id}
+    )
 
 
 def drained(tables: Tables) -> list[Campaign]:

@@ -24,6 +24,7 @@ from dripd.campaigns.action import (
     ResetRuns,
     UpdateCompany,
     UpdateContact,
+    WatchReply,
 )
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
@@ -61,7 +62,7 @@ from dripd.store.memory_money import (
     write,
 )
 from dripd.store.memory_outbox import call_out
-from dripd.store.memory_rows import Evidence, StepLog
+from dripd.store.memory_rows import Evidence, ReplyWatch, StepLog
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import make_task
 from dripd.store.protocol import Decide, Recorded
@@ -372,6 +373,23 @@ def _count_notice(tables: Tables, change: Change, effect: CountNotice) -> None:
         tables.days.change(key, individual=day.individual + 1)
 
 
+def _watch_reply(tables: Tables, change: Change, effect: WatchReply) -> None:
+    leased = change.leased
+    key = (leased.account_id, leased.enrollment_id, effect.seq)
+    if key not in tables.watches:
+        row = ReplyWatch(
+            account_id=leased.account_id,
+            enrollment_id=leased.enrollment_id,
+            seq=effect.seq,
+            contact_id=leased.contact_id,
+            step_key=effect.step_key,
+            recipient=effect.recipient,
+            since=tables.now(),
+            due_at=effect.due_at,
+        )
+        tables.watches.add(key, row)
+
+
 WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     AddTag: _add_tag,
     RemoveTag: _remove_tag,
@@ -382,6 +400,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     MakeTask: make_task,
     ResetRuns: _reset_runs,
     CountNotice: _count_notice,
+    WatchReply: _watch_reply,
     CallOut: call_out,
     Note: _write_note,
 }

@@ -375,6 +375,20 @@ class Task:
 
 
 @dataclass(slots=True, kw_only=True)
+class ReplyWatch:
+    """A message of which somebody is told if no reply comes in time."""
+
+    account_id: int
+    enrollment_id: int
+    seq: int
+    contact_id: int
+    step_key: str
+    recipient: str
+    since: Instant
+    due_at: Instant
+
+
+@dataclass(slots=True, kw_only=True)
 class Busy:
     """A time at which a person is busy, half-open."""
 

@@ -45,6 +45,7 @@ from dripd.store.memory_rows import (
     Nudge,
     Operator,
     Park,
+    ReplyWatch,
     Run,
     SeenRequest,
     SinkRule,
@@ -211,6 +212,7 @@ class Tables:
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int | None, int], int] = Table(undo)
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)
+        self.watches: Table[tuple[int, int, int], ReplyWatch] = Table(undo)
         self.diary: Table[int, Busy] = Table(undo)
         self.rota: Table[tuple[int, str, str, str], int] = Table(undo)
         self.notifications: Table[Ids, Notification] = Table(undo)

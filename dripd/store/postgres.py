@@ -315,6 +315,7 @@ class PostgresStore:
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""
         await self._read(_execute, "remind")
+        await self._read(_execute, "miss_replies")
 
     async def finish_drained(self) -> None:
         await self._read(_execute, "finish_drained")

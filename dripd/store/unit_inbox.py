@@ -30,6 +30,7 @@ from dripd.policy.inbox_rows import (
     Request,
     RunRow,
     Suppress,
+    TellOpened,
 )
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
@@ -119,6 +120,8 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         enrollment_id=row["enrollment_id"],
         step_key=row["step_key"],
         campaign_id=row["campaign_id"],
+        cv_id=row["cv_id"],
+        delivery_id=row["delivery_id"],
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
@@ -179,6 +182,12 @@ async def _apply(
     moves = [effect for effect in effects if isinstance(effect, MoveDue)]
     if moves:
         await _move(conn, account_id, moves, runs, done)
+    opened = [effect for effect in effects if isinstance(effect, TellOpened)]
+    if opened:
+        told = [(one.enrollment_id, one.delivery_id, one.field, one.owner) for one in opened]
+        await conn.execute(
+            sql("notify_opened"), account_id, *map(list, zip(*told, strict=True))
+        )
     forgotten = [effect for effect in effects if isinstance(effect, ForgetRuns)]
     if forgotten:
         pairs = [(one.contact_id, one.campaign_key) for one in forgotten]

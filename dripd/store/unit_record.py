@@ -29,6 +29,7 @@ from dripd.campaigns.action import (
     ResetRuns,
     UpdateCompany,
     UpdateContact,
+    WatchReply,
 )
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
@@ -473,6 +474,22 @@ async def _count_notices(conn: Conn, pairs: Pairs) -> None:
     await conn.execute(sql("count_individual"), *map(list, zip(*rows, strict=True)))
 
 
+async def _watch_replies(conn: Conn, pairs: Pairs) -> None:
+    rows = [
+        (
+            c.leased.account_id,
+            c.leased.enrollment_id,
+            e.seq,
+            c.leased.contact_id,
+            e.step_key,
+            e.recipient,
+            e.due_at,
+        )
+        for c, e in pairs
+    ]
+    await conn.execute(sql("watch_replies"), *map(list, zip(*rows, strict=True)))
+
+
 WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     AddTag: _add_tags,
     RemoveTag: _remove_tags,
@@ -483,6 +500,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     MakeTask: make_tasks,
     ResetRuns: _reset_runs,
     CountNotice: _count_notices,
+    WatchReply: _watch_replies,
     CallOut: _call_out,
     Note: _write_notes,
 }

@@ -32,6 +32,7 @@ SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS req
     EXISTS (SELECT FROM dripd.claim WHERE n > 0) AS claims,
     EXISTS (SELECT FROM dripd.individual_send AS i WHERE i.state = 'leased') AS sends,
     EXISTS (SELECT FROM dripd.outbox WHERE state = 'open' AND due_at <= (SELECT dripd.now())) AS calls,
+    EXISTS (SELECT FROM dripd.reply_watch WHERE due_at <= (SELECT dripd.now())) AS replies,
     EXISTS (SELECT FROM dripd.park WHERE release_at <= (SELECT dripd.now())) AS parks,
     EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
         AND reminder_at <= (SELECT dripd.now())) AS reminders,
@@ -77,6 +78,7 @@ SELECT least(
             ORDER BY d.due_at
             LIMIT 1
         ) AS due),
+    (SELECT min(due_at) FROM dripd.reply_watch WHERE due_at > (SELECT dripd.now())),
     (SELECT min(due_at) FROM dripd.outbox WHERE state = 'open' AND due_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.park WHERE release_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.run WHERE hold_reason IS NOT NULL AND release_at > (SELECT dripd.now())),
@@ -121,3 +123,29 @@ WITH over AS (
 )
 INSERT INTO dripd.journal_log (account_id, kind, detail)
 SELECT account_id, 'deactivated', jsonb_build_object('campaign', key, 'status', 'inactive') FROM over;
+
+-- name: miss_replies :exec
+-- Replies that should have come by now: who waits for one is told, unless it has come, or stands in the queue.
+WITH over AS (
+    DELETE FROM dripd.reply_watch
+    WHERE (account_id, enrollment_id, seq) IN (
+        SELECT account_id, enrollment_id, seq FROM dripd.reply_watch
+        WHERE due_at <= (SELECT dripd.now())
+        ORDER BY due_at
+        LIMIT 1000
+        FOR UPDATE SKIP LOCKED)
+    RETURNING account_id, enrollment_id, seq, contact_id, step_key, recipient, since, due_at
+)
+INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, payload)
+SELECT o.account_id, 'no_reply', o.recipient, o.enrollment_id,
+    jsonb_build_object('delivery_id', o.enrollment_id || '-' || o.seq, 'step_key', o.step_key)
+FROM over AS o
+WHERE NOT EXISTS (
+        SELECT FROM dripd.event_log AS e
+        WHERE e.account_id = o.account_id AND e.contact_id = o.contact_id AND e.kind = 'reply'
+            AND e.occurred_at BETWEEN o.since AND o.due_at AND e.refused_reason IS NULL
+            AND coalesce(e.payload ->> 'auto', '') <> 'true'
+            AND (e.enrollment_id IS NULL OR e.enrollment_id = o.enrollment_id))
+    AND NOT EXISTS (
+        SELECT FROM dripd.event_in AS e
+        WHERE e.account_id = o.account_id AND e.subject IN (o.contact_id, -o.enrollment_id) AND e.kind_bit & 1 <> 0);

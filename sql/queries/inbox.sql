@@ -37,7 +37,7 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
             UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
         ELSE '{}' END AS contact_ids,
     n.enrollment_id,
-    d.step_key, d.campaign_id, d.channel, d.to_address,
+    d.step_key, d.campaign_id, d.cv_id, d.channel, d.to_address,
     CASE WHEN e.kind = 'contact_created' AND e.kind_bit & $3::int4 <> 0 THEN ARRAY(
         SELECT l.key FROM dripd.list_member AS m
         JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
         THEN split_part(e.delivery_id, '-', 1)::int8 END AS enrollment_id
 ) AS n
 LEFT JOIN LATERAL (
-    SELECT s.key AS step_key, v.campaign_id, l.channel, l.to_address
+    SELECT s.key AS step_key, v.campaign_id, l.cv_id, l.channel, l.to_address
     FROM dripd.step_log AS l
     JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
     JOIN dripd.campaign_version AS v ON v.account_id = l.account_id AND v.id = l.cv_id
@@ -163,6 +163,21 @@ WHERE account_id = $1::int4 AND dedup_h IN (SELECT hashtextextended(key, 0) FROM
 INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, payload)
 SELECT a, 'ended', who, e, payload::jsonb FROM unnest($1::int4[], $2::int8[], $3::text[], $4::text[])
     AS k (a, e, who, payload);
+
+-- name: notify_opened :exec
+-- Who watches a message is told once that it was opened.
+--   $1 account int  $2 enrollments bigint[]  $3 deliveries text[]  $4 fields text[]: of the contact, "" for none
+--   $5 owners text[]
+INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, payload)
+SELECT DISTINCT ON (k.delivery) $1::int4, 'opened', coalesce(nullif(c.attrs ->> k.field, ''), k.owner), k.e,
+    jsonb_build_object('delivery_id', k.delivery)
+FROM unnest($2::int8[], $3::text[], $4::text[], $5::text[]) AS k (e, delivery, field, owner)
+JOIN dripd.run AS r ON r.account_id = $1::int4 AND r.id = k.e
+JOIN dripd.contact AS c ON c.account_id = r.account_id AND c.id = r.contact_id
+WHERE NOT EXISTS (
+    SELECT FROM dripd.notification AS n
+    WHERE n.account_id = $1::int4 AND n.enrollment_id = k.e AND n.kind = 'opened'
+        AND n.payload ->> 'delivery_id' = k.delivery);
 
 -- name: log_events :exec
 -- Processed events leave the queue in the transaction that applies them.

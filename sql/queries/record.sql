@@ -243,6 +243,14 @@ SET individual = ad.individual + k.n
 FROM unnest($1::int4[], $2::date[], $3::int4[]) AS k (a, d, n)
 WHERE ad.account_id = k.a AND ad.local_date = k.d;
 
+-- name: watch_replies :exec
+-- Messages of which somebody is told if no reply comes.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 contacts bigint[]  $5 step keys text[]
+--   $6 recipients text[]  $7 due timestamptz[]
+INSERT INTO dripd.reply_watch (account_id, enrollment_id, seq, contact_id, step_key, recipient, due_at)
+SELECT * FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::timestamptz[])
+ON CONFLICT DO NOTHING;
+
 -- name: reset_own_runs :exec
 -- Runs that reset their own campaign go on; neither they nor those before them count as runs any more.
 --   $1 accounts int[]  $2 contacts bigint[]  $3 enrollments bigint[]

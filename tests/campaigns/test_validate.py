@@ -424,7 +424,7 @@ def test_lists_and_campaigns_may_come_later() -> None:
 
 def test_wishes_without_effect_are_named() -> None:
     document = campaign(
-        {**MAIL, "track": {"notify_if_opened": True}},
+        MAIL,
         preset="superoffice",
         policy={"meter": "actions"},
     )
@@ -432,7 +432,6 @@ def test_wishes_without_effect_are_named() -> None:
     assert warnings(document) == [
         ("unknown_option", "preset"),
         ("unknown_option", "policy.meter"),
-        ("unknown_option", "steps[0].track"),
     ]
 
 

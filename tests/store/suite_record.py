@@ -20,6 +20,7 @@ from dripd.campaigns.action import (
     Slot,
     UpdateCompany,
     UpdateContact,
+    WatchReply,
 )
 from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
@@ -497,6 +498,29 @@ class EffectSuite:
             T0,
         )
         assert (await scene.run())["hold_reason"] is None
+
+    async def test_who_waits_for_a_reply_is_told_once_unless_one_came(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        silent, answered, queued = await scene.take(3)
+        for leased in (silent, answered, queued):
+            watch = WatchReply(seq=1, step_key="one", due_at=Instant(T0 + DAY), recipient="bob")
+            await scene.record(scene.goes_on(leased, effects=[watch]))
+        await world.set_now(Instant(T0 + HOUR))
+        await world.event(scene.account, "reply", contact_id=answered.contact_id)
+        await world.event(
+            scene.account, "reply", contact_id=silent.contact_id, payload={"auto": True}
+        )
+        await scene.clear_events()
+        await world.set_now(Instant(T0 + DAY))
+        await world.event(scene.account, "reply", contact_id=queued.contact_id)
+        for _ in range(2):
+            await world.store.remind()
+
+        assert [
+            (n["kind"], n["recipient"], n["enrollment_id"]) for n in await world.notifications()
+        ] == [("no_reply", "bob", silent.enrollment_id)]
 
     async def test_members_of_a_category_take_turns_by_their_weights(
         self, world: World
