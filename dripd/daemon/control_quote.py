@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
@@ -10,9 +11,15 @@ from dripd.billing.ledger import total
 from dripd.billing.price import read_prices
 from dripd.clock import format_instant
 from dripd.daemon.control_room import Room
-from dripd.policy.foresee import priced
+from dripd.forecast.play import play
+from dripd.policy.admission_rows import RequestRow
+from dripd.policy.foresee import Foreseen, priced
 from dripd.store.desk_deed import Result
 from dripd.store.desk_quote import keep_quote, read_asked
+from dripd.store.desk_snapshot import read_snapshot
+
+AMPLE = Decimal(10**9)
+"""A quote asks when, not whether the account can pay."""
 
 
 class QuoteControl:
@@ -28,6 +35,7 @@ class QuoteControl:
         """Every message that the contact would get, its price and its moment, and the sum."""
         row, now = await self._room.desk.run(read_asked, args)
         found = await self._room.hooks.rehearse(row, now)
+        await self._time(row, found.messages)
         bill = priced(found.messages, read_prices(row.prices))
         quote_id = await self._room.desk.run(keep_quote, row, total(bill))
         messages = [
@@ -50,3 +58,17 @@ class QuoteControl:
             "messages": messages,
             "reject_reason": found.reason,
         }
+
+    async def _time(self, row: RequestRow, messages: list[Foreseen]) -> None:
+        """Let each message come when the engine would send it, with all that competes for the
+        account's day; what nothing competes with stands as it was foreseen."""
+        snapshot = await self._room.desk.run(
+            read_snapshot, row.account_id, row.contact_id, None, [row.cv_id]
+        )
+        if not messages or not snapshot.competes:
+            return
+        snapshot.balance = AMPLE
+        steps = await play(snapshot, None, str(row.campaign_key))
+        times = {step.key: step.at for step in steps if step.sent}
+        for one in messages:
+            one.at = times.get(one.step_key, one.at)

@@ -13,8 +13,9 @@ from dripd.clock import format_instant
 from dripd.daemon.control_explain import explain
 from dripd.daemon.control_room import Room
 from dripd.errors import Conflict
+from dripd.forecast.play import play
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result
+from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_contact
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
@@ -28,7 +29,11 @@ from dripd.store.desk_run import (
     stop_runs,
     waiting_versions,
 )
+from dripd.store.desk_snapshot import read_snapshot
 from dripd.store.desk_work import dead_versions, retry_dead
+
+PLAYED: Final = 5
+"""Runs of a contact whose next step is played through; the others are told by their gates."""
 
 PATIENCE_S: Final = 5
 """Real time that `enroll add` waits for decisions; what is undecided then is `pending`."""
@@ -87,7 +92,19 @@ class RunControl:
 
     async def explain(self, _call: Call, args: p.EnrollKey | p.ContactKey) -> Result:
         rows = await self._room.desk.run(read_waits, args)
-        return {"enrollments": [explain(row, self._room.hooks.holidays) for row in rows]}
+        found = [explain(row, self._room.hooks.holidays) for row in rows]
+        for row, one in list(zip(rows, found, strict=True))[:PLAYED]:
+            if one["chain"] and one["ready_at"] is not None:
+                one["ready_at"] = await self._ready(row) or one["ready_at"]
+        return {"enrollments": found}
+
+    async def _ready(self, row: Row) -> str | None:
+        """When the engine would perform the step, with all that competes for the day."""
+        snapshot = await self._room.desk.run(
+            read_snapshot, row["account_id"], row["contact_id"], row["enrollment_id"], []
+        )
+        steps = await play(snapshot, row["enrollment_id"]) if snapshot.competes else []
+        return format_instant(steps[0].at) if steps else None
 
     async def skip(self, call: Call, args: p.Selection) -> Result:
         cv_ids = await self._room.desk.run(waiting_versions, args)

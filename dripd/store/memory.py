@@ -31,6 +31,7 @@ from dripd.store import (
     memory_inbox,
     memory_individual,
     memory_lease,
+    memory_load,
     memory_money,
     memory_nodes,
     memory_outbox,
@@ -60,6 +61,7 @@ from dripd.store.protocol import (
     Recorded,
     VersionRow,
 )
+from dripd.store.snapshot import Snapshot
 from dripd.store.unit_admit import Losers
 
 T = TypeVar("T")
@@ -90,6 +92,11 @@ class MemoryStore(Doors, Views):
         self._released: trio.Event | None = None
         self.away = False
         """While true, every unit raises `StoreUnavailable` and has no effect."""
+
+    def take_in(self, snapshot: Snapshot) -> None:
+        """Fill an empty store from a snapshot."""
+        memory_load.load(self._tables, snapshot)
+        self._tables.undo.forget()
 
     # what can be played
 

@@ -98,6 +98,10 @@ class Tables:
         """The next of a sequence; like Postgres's, it is not rolled back."""
         return next(self._ids[name])
 
+    def begin_at(self, name: str, number: int) -> None:
+        """The sequence goes on from *number*: rows were loaded that bear those before it."""
+        self._ids[name] = count(number)
+
     def transact(self, work: Callable[[], T], *, keep: bool = True) -> T:
         """Do *work* as a whole or not at all; without *keep* it is rolled back after it."""
         try:

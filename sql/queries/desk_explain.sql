@@ -3,7 +3,7 @@
 --   $1 account     int4
 --   $2 contact     int8, NULL = any
 --   $3 enrollment  int8, NULL = any
-SELECT e.id AS enrollment_id, e.account_id, e.campaign_key, e.status, e.end_reason, e.step_key,
+SELECT e.id AS enrollment_id, e.account_id, e.contact_id, e.campaign_key, e.status, e.end_reason, e.step_key,
     e.due_at, e.hold_reason, e.release_at, a.status AS account_status, a.subscription_active,
     a.timezone, a.send_window, c.status AS campaign_status, r.hold_reason AS own_hold,
     r.release_at AS own_release_at, d.step_no, d.lane, l.calendar, l.zone, l.channel,

@@ -1,0 +1,1 @@
+"""What would happen: the engine itself, over a copy in memory and a clock of its own."""

@@ -1,0 +1,136 @@
+"""What would happen to this run? The stages of the engine, played over a snapshot.
+
+Nothing here models the engine: it is the engine, on a `MemoryStore` loaded from a snapshot,
+with a manual clock that jumps from instant to instant and providers that accept everything.
+It runs in a thread of its own with a `trio.run` of its own, so that no send waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+from trio.testing import MockClock
+
+from dripd.campaigns.event import Accepted
+from dripd.channels.base import Channel, Message, Settle
+from dripd.channels.sink import SinkChannel
+from dripd.clock import DAY, Instant, ManualClock
+from dripd.engine import stages
+from dripd.engine.directory import Directory
+from dripd.engine.look import learn_all
+from dripd.engine.pipeline import Pipeline
+from dripd.engine.settle import settle
+from dripd.engine.tuning import Tuning
+from dripd.errors import DripdError
+from dripd.store.memory import MemoryStore
+from dripd.store.snapshot import Snapshot
+
+VISITS_MOST = 500
+"""Instants that are visited: a run of nine messages needs about twenty."""
+
+AHEAD_MS = 400 * DAY
+"""Further ahead nothing is played."""
+
+NODE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that the run performs at `at`; `sent`: it is a message that is accepted then."""
+
+    key: str
+    at: Instant
+    sent: bool
+
+
+class Willing(SinkChannel):
+    """A provider that accepts everything at once."""
+
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        for message in messages:
+            settle(message, Accepted())
+
+
+async def play(snapshot: Snapshot, enrollment: int | None, campaign: str = "") -> list[Step]:
+    """The steps that a run performs from now on, in their order.
+
+    *enrollment* is a run of the snapshot; None: one of `snapshot.subject` in *campaign* that
+    begins now. Empty where it performs none, or cannot be played.
+    """
+    work = partial(_in_thread, snapshot, enrollment, campaign)
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _in_thread(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
+    story = partial(_story, snapshot, enrollment, campaign)
+    try:
+        return trio.run(story, clock=MockClock(autojump_threshold=0))
+    except (DripdError, BaseExceptionGroup):
+        return []
+
+
+async def _story(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
+    store = MemoryStore(ManualClock(snapshot.now), manual=True)
+    store.take_in(snapshot)
+    pipe = Pipeline(
+        store, Directory(store), ManualClock(snapshot.now), NODE,
+        tuning=Tuning().without_time(),
+    )  # fmt: skip
+    await store.join(NODE, "forecast", "")
+    await learn_all(pipe)
+    if enrollment is None:
+        store.enroll(snapshot.account.id, campaign, snapshot.subject)
+    channels = _channels(snapshot, store)
+    async with trio.open_nursery() as nursery:
+        stages.start(pipe, channels, "forecast", stages=nursery, recorders=nursery)
+        nursery.start_soon(_beat, store)
+        run = await _visit(pipe, store, snapshot, enrollment)
+        nursery.cancel_scope.cancel()
+    return [] if run is None else _performed(store, run)
+
+
+def _channels(snapshot: Snapshot, store: MemoryStore) -> Mapping[str, Channel]:
+    names = {"sink", *(sender.provider for sender in snapshot.senders)}
+    return {name: Willing(name, store) for name in names}
+
+
+async def _beat(store: MemoryStore) -> None:
+    while True:
+        await store.beat(NODE, 0, "running", {})
+        await trio.sleep(2)  # noqa: TID251 - virtual time: the node stays alive
+
+
+async def _visit(
+    pipe: Pipeline, store: MemoryStore, snapshot: Snapshot, enrollment: int | None
+) -> int | None:
+    """Go from instant to instant until the run has ended, or nothing more comes of it."""
+    until = Instant(snapshot.now + AHEAD_MS)
+    run = enrollment
+    for _ in range(VISITS_MOST):
+        await settle(pipe)
+        if run is None:
+            run = store.requests()[-1]["enrollment_id"]
+            if run is None:
+                return None
+        upcoming = await store.next_instant()
+        if _is_over(store, run) or upcoming is None or upcoming > until:
+            return run
+        await store.move_clock(upcoming)
+    return run
+
+
+def _is_over(store: MemoryStore, run: int) -> bool:
+    row = next((one for one in store.enrollments() if one["id"] == run), None)
+    return row is None or row["ended_at"] is not None
+
+
+def _performed(store: MemoryStore, run: int) -> list[Step]:
+    sent = {one["step_key"] for one in store.deliveries() if one["enrollment_id"] == run}
+    rows = [one for one in store.step_runs() if one["enrollment_id"] == run]
+    return [
+        Step(one["step_key"], one["finished_at"], one["step_key"] in sent)
+        for one in sorted(rows, key=lambda one: one["seq"])
+    ]

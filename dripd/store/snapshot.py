@@ -1,0 +1,59 @@
+"""A copy of what one account has and what waits in it, small enough to be played through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from dripd.billing.price import FREE
+from dripd.clock import Instant
+from dripd.store.memory_rows import (
+    Account,
+    AccountDay,
+    Campaign,
+    CampaignVersion,
+    Contact,
+    ContactList,
+    DueStep,
+    Lane,
+    Mark,
+    Park,
+    Run,
+    Suppression,
+)
+from dripd.store.protocol import SenderRow
+
+
+@dataclass(slots=True, kw_only=True)
+class Snapshot:
+    """Rows as memory keeps them. `subject` is the contact that is asked about.
+
+    `whole`: everything that competes with it for the cap of the days ahead is in it.
+    """
+
+    now: Instant
+    account: Account
+    cap: int | None
+    quota: int | None
+    subject: int
+    whole: bool
+    balance: Decimal = FREE
+    senders: Sequence[SenderRow] = ()
+    contacts: Sequence[Contact] = ()
+    lists: Sequence[ContactList] = ()
+    tags: Sequence[Mark] = ()
+    places: Sequence[Mark] = ()
+    suppressions: Sequence[Suppression] = ()
+    campaigns: Sequence[Campaign] = ()
+    versions: Sequence[CampaignVersion] = ()
+    runs: Sequence[Run] = ()
+    due: Sequence[DueStep] = ()
+    days: Sequence[AccountDay] = ()
+    lanes: Sequence[Lane] = ()
+    parks: Sequence[Park] = ()
+
+    @property
+    def competes(self) -> bool:
+        """Does anything beside windows and delays decide when a message goes?"""
+        return self.whole and (self.cap is not None or self.account.rate is not None)

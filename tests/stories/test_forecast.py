@@ -1,0 +1,68 @@
+"""What is promised about the future is what comes: the forecast is the engine itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stories.crowd import contacts, enroll_all
+from tests.stories.world import World
+
+TWO = """
+campaign: two
+account: pro
+name: Two
+sender: hello@pro.test
+window: {from: "09:00", to: "17:00"}
+steps:
+  - {key: a, do: email, subject: a, text: x}
+  - {key: b, do: email, delay: 1d, subject: b, text: x}
+"""
+
+
+def capped(world: World, n: int) -> None:
+    """Account pro may send ten mails a day, and *n* contacts have entered its campaign."""
+    world.sql("INSERT INTO dripd.plan (key, daily_email_cap) VALUES ('ten', 10)")
+    world.account("pro", plan="ten")
+    contacts(world, n, "pro")
+    world.apply(TWO, "pro")
+    enroll_all(world, "two", "pro")
+    world.tick()
+
+
+def test_every_waiting_run_goes_when_it_was_told_to(world: World) -> None:
+    capped(world, 33)
+    waiting = world.sql(
+        "SELECT id, step_key FROM dripd.enrollment WHERE ended_at IS NULL ORDER BY id"
+    )
+    told = {}
+    for run, step in waiting:
+        (one,) = world.call("enroll.explain", enrollment=run)["enrollments"]
+        told[run, step] = one["ready_at"]
+    world.at("2026-01-20T00:00:00Z")
+    sent = {
+        (row[0], row[1]): row[2]
+        for row in world.sql(
+            "SELECT enrollment_id, step_key, to_char(received_at AT TIME ZONE 'UTC', "
+            '\'YYYY-MM-DD"T"HH24:MI:SS"Z"\') FROM dripd.sink_message'
+        )
+    }
+
+    assert len(told) == 33
+    assert {key: sent[key] for key in told} == told
+    assert len(set(told.values())) > 2
+
+
+@pytest.mark.feature("S4")
+def test_a_quote_knows_the_backlog_of_the_account(world: World) -> None:
+    capped(world, 25)
+    world.contact("late", "pro")
+    quote = world.call("campaign.quote", key="two", account="pro", contact="late")
+    world.enroll("two", "late", account="pro")
+    world.at("2026-01-20T00:00:00Z")
+    sent = world.column(
+        "SELECT to_char(received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
+        "FROM dripd.sink_message WHERE recipient = 'late@x.test' ORDER BY received_at"
+    )
+
+    assert [one["at"] for one in quote["messages"]] == sent
+    assert sent[0] > "2026-01-07"
