@@ -29,17 +29,21 @@ def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
         return trio.run(partial(_measure, config, dsn, wanted, server))
 
 
-async def _measure(config: Config, dsn: str, n: int, server: Server) -> dict[str, object]:
-    settings = ProviderSettings(
+def settings_of(url: str) -> ProviderSettings:
+    """One message a request to the server at *url*."""
+    return ProviderSettings(
         name="post",
         kind="sendgrid",
-        base_url=server.url,
+        base_url=url,
         max_connections=CONNECTIONS,
         batch=1,
         secrets={"api_key": Secret("bench")},
     )
+
+
+async def _measure(config: Config, dsn: str, n: int, server: Server) -> dict[str, object]:
     meter = Meter(await trio.to_thread.run_sync(postmaster_of, dsn), helpers=[server.pid])
-    async with daemon(config, dsn, settings) as running:
+    async with daemon(config, dsn, settings_of(server.url)) as running:
         await until_sent(running, n, 300)
         figures = meter.read(n)
     await check(dsn, n)

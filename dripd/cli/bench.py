@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import click
 
+from dripd.admin.place import state_dir
 from dripd.cli.output import print_json
 from dripd.config import load
 from dripd.errors import NotFound
@@ -94,6 +97,45 @@ def _commit() -> str | None:
     return found.stdout.strip() or None
 
 
+@bench.command("compare")
+@click.option("--scenario", "scenarios", multiple=True, help="noop, post, lateness, backlog.")
+@click.option("--peer", "peers", multiple=True, help="Some of the peers only; dripd is one.")
+@click.option("--rounds", type=int, default=1, show_default=True, help="Interleaved turns.")
+@click.option("--n", type=int, help="Jobs of a drain, instead of the scenario's own number.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where the peers are installed."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the table as an SVG.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def compare(
+    scenarios: tuple[str, ...],
+    peers: tuple[str, ...],
+    rounds: int,
+    n: int | None,
+    folder: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Run dripd beside pgqueuer, procrastinate, graphile-worker and pg-boss.
+
+    Installs them into a folder of their own. See bench/README.md for what is fair about it.
+    """
+    configure(level="error")
+    sys.path.insert(0, str(ROOT))
+    comparison, drawing = import_module("bench.compare"), import_module("bench.plot")
+    chosen = comparison.chosen(scenarios, n)
+    place = folder or state_dir() / "bench-peers"
+    with _database() as dsn:
+        found = comparison.run(dsn, place, chosen, peers, rounds, partial(click.echo, err=True))
+    found |= {"machine": f"{platform.machine()} x{os.cpu_count()}", "commit": _commit()}
+    if plot is not None:
+        plot.write_text(drawing.svg(found["table"]))
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(drawing.markdown(found["table"]))
+
+
 def _module(name: str) -> ModuleType:
     """The benchmark's module: `bench/` of the checkout."""
     if name not in ON_POSTGRES + ALONE:
@@ -107,13 +149,20 @@ def _once(module: ModuleType, name: str, n: int | None) -> dict[str, object]:
     if name in ALONE:
         found: dict[str, object] = module.run(n)
         return found
+    with _database() as dsn:
+        result: dict[str, object] = module.run(load(None), dsn, n)
+        return result
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    """A Postgres of its own with dripd's schema, thrown away afterwards."""
     with tempfile.TemporaryDirectory(prefix="dripd-bench-") as folder:
         os.environ["DRIPD_STATE"] = folder
         os.environ.pop("DRIPD_SOCKET", None)
         dsn = embedded.up(Path(folder))
         try:
             migrate.migrate(dsn)
-            result: dict[str, object] = module.run(load(None), dsn, n)
-            return result
+            yield dsn
         finally:
             embedded.destroy(Path(folder))

@@ -1,0 +1,114 @@
+"""What the comparison needs, installed into a folder of its own: nothing of it is dripd's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+PYTHON = (
+    "pgqueuer[asyncpg]==1.6.0",
+    "procrastinate==3.10.0",
+    "psycopg[binary,pool]",
+    "aiohttp",
+    "uvloop",
+)
+
+NODE = {
+    "node": "22.23.3",
+    "graphile-worker": "0.18.0",
+    "pg-boss": "12.38.0",
+    "pg": "8",
+    "undici": "7",
+}
+"""Both JavaScript peers want Node 22 or newer, so the kit brings its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One queue: what it does of what dripd does, and what it does that dripd does not."""
+
+    name: str
+    version: str
+    script: str
+    less: str
+    share: float = 1.0
+    """How much of the work it is given: the slow ones are not waited for."""
+
+
+PEERS = (
+    Peer("dripd", "this checkout", "dripd_worker.py", ""),
+    Peer(
+        "graphile-worker", "0.18.0", "graphile_worker.mjs",
+        "deletes the job when it is done; no caps, windows, delivery row, rendering or stop",
+    ),
+    Peer(
+        "pg-boss", "12.38.0", "pgboss_worker.mjs",
+        "keeps the job row as completed; no caps, windows, rendering or stop",
+    ),
+    Peer(
+        "pgqueuer", "1.6.0", "pgqueuer_worker.py",
+        "writes a log row a job, as dripd a delivery; no caps, windows, rendering or stop",
+    ),
+    Peer(
+        "procrastinate", "3.10.0", "procrastinate_worker.py",
+        "keeps every job with its events, locks by name; no caps, windows, rendering or stop",
+        0.05,
+    ),
+)  # fmt: skip
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Install what is missing; peers that cannot run here, with the reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    python(folder)
+    if shutil.which("npm") is None:
+        return dict.fromkeys(
+            ("graphile-worker", "pg-boss"), "there is no npm to install Node 22 with"
+        )
+    node(folder)
+    return {}
+
+
+def python(folder: Path) -> None:
+    stamp = folder / "python.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == list(PYTHON):
+        return
+    run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")])
+    pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    run([*pip, "--disable-pip-version-check", *PYTHON])
+    stamp.write_text(json.dumps(list(PYTHON)))
+
+
+def node(folder: Path) -> None:
+    place = folder / "node"
+    place.mkdir(exist_ok=True)
+    for script in HERE.glob("*.mjs"):  # they find their packages beside them
+        shutil.copy(script, place)
+    stamp = place / "installed.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == NODE:
+        return
+    package = {"private": True, "type": "module", "dependencies": NODE}
+    (place / "package.json").write_text(json.dumps(package))
+    run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(place)])
+    stamp.write_text(json.dumps(NODE))
+
+
+def command(folder: Path, peer: Peer) -> list[str]:
+    """The words that start a worker of *peer*."""
+    if peer.name == "dripd":
+        return [sys.executable, "-m", "bench.peers.dripd_worker"]
+    if peer.script.endswith(".mjs"):
+        place = folder / "node"
+        return [str(place / "node_modules" / "node" / "bin" / "node"), str(place / peer.script)]
+    return [str(folder / "venv" / "bin" / "python"), str(HERE / peer.script)]
+
+
+def run(words: Sequence[str]) -> None:
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
