@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from tests.stories.world import World
 
@@ -98,68 +100,80 @@ def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> Non
     assert 0 < float(admin) < 5
 
 
-def test_hangup_reloads_and_a_bad_file_changes_nothing(pg_dsn: str) -> None:
+def test_hangup_reloads_and_a_bad_file_changes_nothing(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with TemporaryDirectory(prefix="dripd-") as folder:
         file = Path(folder) / "dripd.toml"
         file.write_text("[engine]\nbatch = 100\n")
-        os.environ["DRIPD_CONFIG"] = str(file)
-        try:
-            world = World(pg_dsn, Path(folder))
-            with world:
+        monkeypatch.setenv("DRIPD_CONFIG", str(file))
+        with World(pg_dsn, Path(folder)) as world:
+            assert world.process is not None
+            file.write_text('[engine]\nbatch = 200\n[daemon]\nnode = "other"\n')
+            world.process.send_signal(signal.SIGHUP)
+            until(lambda: "config.waiting" in world.log())
+            assert '"in_force":["engine.batch"]' in world.log()
+            assert '"needs_restart":["daemon.node"]' in world.log()
+
+            file.write_text("[engine]\nbatch = nonsense\n")
+            world.process.send_signal(signal.SIGHUP)
+            until(lambda: "config.refused" in world.log())
+            assert world.call("daemon.status")["state"] == "running"
+
+            world.process.send_signal(signal.SIGUSR2)
+            until(lambda: "daemon.traced" in world.log())
+
+
+SENDGRID = """
+[provider.slow]
+kind = "sendgrid"
+base_url = "http://127.0.0.1:{port}"
+api_key = "env:DRIPD_STORY_KEY"
+"""
+
+
+def test_a_second_signal_ends_at_once_what_a_provider_keeps_waiting(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TemporaryDirectory(prefix="dripd-") as folder, socket.create_server(("", 0)) as silent:
+        file = Path(folder) / "dripd.toml"
+        file.write_text(SENDGRID.format(port=silent.getsockname()[1]))
+        monkeypatch.setenv("DRIPD_CONFIG", str(file))
+        monkeypatch.setenv("DRIPD_STORY_KEY", "secret")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(f"{folder}/notify")
+            monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
+            with World(pg_dsn, Path(folder)) as world:
+                world.sql("UPDATE dripd.sender SET provider = 'slow' WHERE channel = 'email'")
+                world.apply(WELCOME)
+                world.contact("c1")
+                world.call("enroll.add", campaign="welcome", contacts=["c1"])
+                silent.settimeout(10)
+                taken, _ = silent.accept()
+                assert taken.recv(100)
                 assert world.process is not None
-                file.write_text('[engine]\nbatch = 200\n[daemon]\nnode = "other"\n')
-                world.process.send_signal(signal.SIGHUP)
-                until(lambda: "config.waiting" in world.log())
-                assert '"in_force":["engine.batch"]' in world.log()
-                assert '"needs_restart":["daemon.node"]' in world.log()
 
-                file.write_text("[engine]\nbatch = nonsense\n")
-                world.process.send_signal(signal.SIGHUP)
-                until(lambda: "config.refused" in world.log())
-                assert world.call("daemon.status")["state"] == "running"
+                world.process.send_signal(signal.SIGTERM)
+                until(lambda: "daemon.draining" in world.log())
+                time.sleep(0.3)
+                assert world.process.poll() is None
+                world.process.send_signal(signal.SIGTERM)
+                assert world.process.wait(8) == 0
+                taken.close()
 
-                world.process.send_signal(signal.SIGUSR2)
-                until(lambda: "daemon.traced" in world.log())
-        finally:
-            del os.environ["DRIPD_CONFIG"]
-
-
-class Pair(World):
-    """Two daemons under one parent."""
-
-    options = ("--processes", "2")
-
-    def nodes(self) -> list[str]:
-        return self.column("SELECT name FROM dripd.node WHERE NOT dead ORDER BY name")
+                assert "daemon.hurried" in world.log()
+                assert ["unknown"] == world.column("SELECT state FROM dripd.delivery")
+            told = received(manager)
+    assert told.index("READY=1") < told.index("STOPPING=1")
+    assert "WATCHDOG=1" in told
 
 
-def test_several_daemons_live_under_one_parent(pg_dsn: str) -> None:
-    with TemporaryDirectory(prefix="dripd-") as folder, Pair(pg_dsn, Path(folder)) as world:
-        until(lambda: len(world.nodes()) == 2, 15)
-        first, second = world.nodes()
-        assert second == f"{first}-2"
-        assert (world.state / "dripd-2.sock").exists()
-        world.apply(WELCOME)
-        for n in range(4):
-            world.account(f"a{n}")
-            world.apply(WELCOME.replace("acme", f"a{n}"), f"a{n}")
-            world.contact(f"c{n}", f"a{n}")
-            world.enroll("welcome", f"c{n}", account=f"a{n}")
-        world.tick()
-        assert len(world.sent()) == 4
-
-        (pid,) = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/environ")
-            if is_second(path, world.state)
-        ]
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: "process.died" in world.log())
-        until(lambda: len(world.nodes()) == 3, 15)
-
-
-def is_second(environ: Path, state: Path) -> bool:
-    try:
-        return f"DRIPD_SOCKET={state}/dripd-2.sock\0".encode() in environ.read_bytes()
-    except OSError:
-        return False
+def received(manager: socket.socket) -> list[str]:
+    """Every line that a daemon told its service manager."""
+    manager.setblocking(False)
+    lines: list[str] = []
+    while True:
+        try:
+            lines += manager.recv(4096).decode().splitlines()
+        except BlockingIOError:
+            return lines

@@ -27,9 +27,6 @@ STARTUP_S = 20.0
 class World:
     """One daemon process, one connection of SQL, one account `acme` in UTC, always open."""
 
-    options: tuple[str, ...] = ()
-    """Further options of `dripd run`."""
-
     def __init__(self, dsn: str, state: Path) -> None:
         self.dsn = dsn
         self.state = state
@@ -72,7 +69,6 @@ class World:
             "manual",
             "--at",
             at,
-            *self.options,
         ]
         with (self.state / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
