@@ -29,6 +29,7 @@ from dripd.channels.base import (
     Settle,
 )
 from dripd.channels.dialogue import Dialogue, Letter, Login, Phase, Starttls
+from dripd.channels.dkim import Signer
 from dripd.channels.mime import Unsendable, address, build
 from dripd.channels.options import expect_only, refusal, text
 from dripd.channels.wire import LOST, RECEIVE_BYTES, CountingStream
@@ -80,6 +81,7 @@ class SmtpChannel:
         timeout_ms: Millis,
         max_connections: int,
         batch: int = BATCH,
+        signer: Signer | None = None,
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self.name: Final = name
@@ -89,6 +91,7 @@ class SmtpChannel:
         self._clock = clock
         self._timeout_s = timeout_ms / 1_000
         self._slots = trio.Semaphore(max_connections)
+        self._signer = signer
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._idle: list[_Session] = []
@@ -162,6 +165,8 @@ class SmtpChannel:
             try:
                 data = build(message, date=self._clock.now(), allow_8bit=dialogue.allows_8bit)
                 sender, recipient = address(message.sender), address(message.to)
+                if self._signer is not None and self._signer.signs(sender):
+                    data = self._signer.sign(data, self._clock.now())
             except Unsendable:
                 left.settle_one(message, Rejected(reason="malformed"))
                 continue
@@ -324,11 +329,13 @@ def create(settings: ProviderSettings, resources: Resources) -> Channel:
     PEM, default the system's) and `starttls`: `require`, `offer` (where the server has it),
     `never`; default `require` with a username, `offer` without. Secret `password`. A password
     is spoken over TLS only, except to the own machine or where `starttls = "never"`.
+    Secret `dkim_key` (a private key in PEM) with `dkim_domain` and `dkim_selector`: mail from
+    that domain is signed.
 
     Raises `ConfigError` for anything else.
     """
-    options = ("username", "helo", "ca_file", "starttls")
-    expect_only(settings, options=options, secrets=("password",))
+    options = ("username", "helo", "ca_file", "starttls", "dkim_domain", "dkim_selector")
+    expect_only(settings, options=options, secrets=("password", "dkim_key"))
     ca_file = text(settings, "ca_file") or None
     return SmtpChannel(
         settings.name,
@@ -337,8 +344,21 @@ def create(settings: ProviderSettings, resources: Resources) -> Channel:
         timeout_ms=settings.timeout_ms,
         max_connections=settings.max_connections,
         batch=settings.batch or BATCH,
+        signer=_signer(settings),
         tls=lambda: ssl.create_default_context(cafile=ca_file),
     )
+
+
+def _signer(settings: ProviderSettings) -> Signer | None:
+    key = settings.secrets.get("dkim_key")
+    domain, selector = text(settings, "dkim_domain"), text(settings, "dkim_selector")
+    if not key and not domain and not selector:
+        return None
+    try:
+        return Signer(domain, selector, key.reveal() if key else "")
+    except ValueError as error:
+        hint = "dkim_key, dkim_domain and dkim_selector go together"
+        raise refusal(settings, "dkim_key", f"signs nothing: {error}", hint) from error
 
 
 def _server(settings: ProviderSettings) -> Server:

@@ -7,13 +7,20 @@ from email import policy
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Unknown
-from dripd.channels.base import Channel, ProviderSettings, Resources, Secret
+from dripd.channels.base import Attachment, Channel, ProviderSettings, Resources, Secret
 from dripd.channels.registry import build
 from dripd.clock import Millis, SystemClock
 from dripd.errors import ConfigError
 from tests.channels.contract import Bench, MailContract, Outcomes
+from tests.channels.test_dkim import check
 from tests.support.smtp_server import Mailroom, Rules, smtp_server
 from tests.support.tls import HERE
 
@@ -280,3 +287,41 @@ def test_smtp_refuses_settings_with_their_path(changes: dict[str, object], path:
         channel_of(**{"url": "smtp://x", **changes})  # type: ignore[arg-type]  # its fields
 
     assert [path] == [fault.path for fault in caught.value.faults]
+
+
+@pytest.mark.trio
+async def test_mail_of_the_domain_is_signed_and_no_other() -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    options = {"helo": "us", "dkim_domain": "acme.example", "dkim_selector": "s1"}
+    secrets = {"dkim_key": Secret(pem)}
+    async with open_bench(Rules(), options=options, secrets=secrets) as (bench, room):
+        await send(bench, "accepted")
+        await send(bench, "accepted", sender="ann@else.example")
+    signed, other = (taken.data for taken in room.taken)
+
+    check(signed, key)
+    assert b"DKIM-Signature" not in other
+
+
+def test_a_key_without_its_domain_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        channel_of("smtp://x", secrets={"dkim_key": Secret("no key")})
+
+    assert ["provider.it.dkim_key"] == [fault.path for fault in caught.value.faults]
+
+
+@pytest.mark.trio
+async def test_files_go_with_the_mail() -> None:
+    file = Attachment(
+        name="Gr\u00fc\u00dfe.pdf", media_type="application/pdf", data=b"%PDF" * 99
+    )
+    async with open_bench(Rules()) as (bench, room):
+        await send(bench, "accepted", html="<p>Hi", attachments=(file,))
+    read = email.message_from_bytes(room.taken[0].data, policy=policy.default)
+    (part,) = read.iter_attachments()
+
+    assert ("Gr\u00fc\u00dfe.pdf", b"%PDF" * 99) == (part.get_filename(), part.get_content())
+    body = read.get_body(("html",))
+    assert body is not None
+    assert body.get_content().startswith("<p>Hi")
