@@ -16,6 +16,8 @@ class Known:
     whether it is static. `senders`: address to channel. `features`: the step kinds that the
     plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name.
     `window`: the account's own. `scripts` are those of the configuration.
+    `providers`: address to provider. `unlinked`: senders whose mail nobody could unsubscribe
+    from, for want of an address that recipients reach.
     """
 
     fields: frozenset[str] | None = None
@@ -26,6 +28,8 @@ class Known:
     features: frozenset[str] | None = None
     campaigns: Mapping[str, str] | None = None
     postal_address: bool | None = None
+    providers: Mapping[str, str] | None = None
+    unlinked: frozenset[str] = frozenset()
     scripts: frozenset[str] | None = None
     connectors: frozenset[str] | None = None
     window: WindowSpec | None = None

@@ -13,6 +13,7 @@ from dripd.errors import Fault
 
 SETTING_CODES = frozenset(
     {"missing:sender", "missing:board", "missing:notify.field", "missing:postal_address"}
+    | {"missing:public_url"}
 )
 
 
@@ -130,6 +131,28 @@ def no_person(definition: Definition, _known: Known) -> Iterator[Fault]:
             message="who is to be notified is not said",
             hint="add `notify: {field: KEY}`, the attrs key of a person",
         )
+
+
+def no_public_url(definition: Definition, known: Known) -> Iterator[Fault]:
+    if definition.klass == "marketing":
+        yield from _unlinked(definition, known, "marketing mail would be held")
+
+
+def private_links(definition: Definition, known: Known) -> Iterator[Fault]:
+    if definition.klass == "personal":
+        yield from _unlinked(definition, known, "mail leaves without one-click unsubscribing")
+
+
+def _unlinked(definition: Definition, known: Known, what: str) -> Iterator[Fault]:
+    for path, step in steps_of(definition, "email"):
+        if step.sender in known.unlinked:
+            yield Fault(
+                code="missing:public_url",
+                path=path,
+                message=f"step {step.key!r}: no link of ours can be followed, so {what}",
+                hint="give [gateway] public_url in the daemon's configuration",
+            )
+            return
 
 
 def no_postal_address(definition: Definition, known: Known) -> Iterator[Fault]:

@@ -105,6 +105,7 @@ _FAULTS = (
     lack.no_board,
     lack.no_person,
     lack.no_postal_address,
+    lack.no_public_url,
     wording.uncompilable,
     wording.refused_fields,
     bounds.too_many,
@@ -130,5 +131,6 @@ _WARNINGS = (
     doubt.unknown_targets,
     doubt.no_network,
     doubt.twice_done,
+    lack.private_links,
     doubt.unperformed,
 )

@@ -224,7 +224,15 @@ class FileControl:
         hooks = self._room.hooks
         return {
             key: replace(
-                known, zones=zone_names(), calendars=hooks.calendars, scripts=hooks.scripts
+                known,
+                zones=zone_names(),
+                calendars=hooks.calendars,
+                scripts=hooks.scripts,
+                unlinked=frozenset(
+                    address
+                    for address, provider in (known.providers or {}).items()
+                    if not hooks.is_linked(provider)
+                ),
             )
             for key, known in found.items()
         }

@@ -53,7 +53,8 @@ class Hooks:
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
     for an unknown one; `calendars` are the names, None = any. `scripts` are those of the
-    configuration, `check_url` raises `ValueError` for an address that tenants may not reach.
+    configuration, `is_linked` says whether recipients of a provider's mail can follow our links,
+    `check_url` raises `ValueError` for an address that tenants may not reach.
     """
 
     node: str
@@ -72,6 +73,7 @@ class Hooks:
     holidays: Callable[[str], Container[date]]
     calendars: frozenset[str] | None = None
     scripts: frozenset[str] = frozenset()
+    is_linked: Callable[[str], bool] = lambda _provider: True
     check_url: Callable[[str], None] = lambda _url: None
 
 

@@ -246,6 +246,7 @@ class Daemon:
             holidays=open_holidays,
             calendars=known_calendars(),
             scripts=frozenset(self.config.scripts),
+            is_linked=self.directory.is_linked,
             check_url=Guard(self.config.net_allow).check,
         )
 

@@ -283,6 +283,10 @@ class Directory:
             return usable[0] if usable else None
         return min(usable, key=lambda one: _rank(contact_id, one.id))
 
+    def is_linked(self, provider: str) -> bool:
+        """Can whoever gets mail through *provider* follow our links?"""
+        return self.public is not None or (self.local is not None and provider in self.sinks)
+
     def links(self, sender: Sender) -> Links | None:
         return self.public or (self.local if sender.provider in self.sinks else None)
 

@@ -86,6 +86,7 @@ async def _known(conn: Conn, account: Row) -> Known:
         field_types=facts["fields"],
         lists=facts["lists"],
         senders=facts["senders"],
+        providers=facts["providers"],
         features=None if features is None else frozenset(features),
         campaigns=facts["campaigns"],
         postal_address=bool(account["postal_address"]),

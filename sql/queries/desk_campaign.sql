@@ -9,6 +9,8 @@ SELECT p.features,
         FROM dripd.contact_list AS l WHERE l.account_id = a.id) AS lists,
     (SELECT coalesce(jsonb_object_agg(s.address, s.channel), '{}')
         FROM dripd.sender AS s WHERE s.account_id = a.id) AS senders,
+    (SELECT coalesce(jsonb_object_agg(s.address, s.provider), '{}')
+        FROM dripd.sender AS s WHERE s.account_id = a.id) AS providers,
     ARRAY(SELECT k.key FROM dripd.connector AS k WHERE k.account_id = a.id) AS connectors,
     (SELECT coalesce(jsonb_object_agg(c.key, c.name), '{}')
         FROM dripd.campaign AS c

@@ -502,3 +502,15 @@ def test_check_of_what_is_no_campaign_at_all() -> None:
 
     assert definition is None
     assert not report.ok
+
+
+def test_mail_that_nobody_can_end_is_told_and_marketing_refused() -> None:
+    unlinked: dict[str, Any] = {"unlinked": frozenset({"me@a.test"})}
+    missing = [("missing:public_url", "steps[0]")]
+    marketing = campaign(MAIL, **{"class": "marketing"})
+
+    assert warnings(campaign(MAIL), **unlinked) == missing
+    assert faults(marketing, **unlinked) == missing
+    assert validate(parse(marketing), Known(**unlinked)).as_draft().ok
+    transactional = campaign(MAIL, **{"class": "transactional"})
+    assert (faults(transactional, **unlinked), warnings(transactional, **unlinked)) == ([], [])
