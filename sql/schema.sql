@@ -245,7 +245,8 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
     reject_reason text,
     enrollment_id int8,
     decided_at timestamptz,
-    entry text                       -- the sequence in which an event lets it begin
+    entry text,                      -- the sequence in which an event lets it begin
+    queued_for int8                  -- the contact who is busy elsewhere
 ) PARTITION BY RANGE (inserted_at);
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
 CREATE INDEX enroll_request_pending ON dripd.enroll_request (id) WHERE status = 'pending';

@@ -72,7 +72,7 @@ def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision
         or _busy(row, version, now)
     )
     if reason == "":
-        return Leave(row)
+        return Leave(row, queued=True)
     if reason is not None:
         return Reject(row, reason)
     return _charged(_accept(row, version, now, rooms), version, rooms)
@@ -158,7 +158,7 @@ def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
         return f"already_in:{row.campaign_key}"
     if reentry.mode == "once" and row.unreset and not _resets(row, version):
         return "already_ran"
-    if scope != "none" and scope in row.busy:
+    if scope != "none" and scope in row.busy and not _displaces(row, version):
         return "" if policy.exclusivity.on_busy == "queue" else f"already_in:{row.busy[scope]}"
     if row.live and reentry.mode != "always":
         return f"already_in:{row.campaign_key}"
@@ -170,6 +170,13 @@ def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
     if ended is not None and reentry.min_gap_ms and start - ended < reentry.min_gap_ms:
         return "min_gap"
     return None
+
+
+def _displaces(row: RequestRow, version: Version) -> bool:
+    """Does the run take the place of another campaign's that keeps the contact busy?"""
+    exclusivity = version.definition.policy.exclusivity
+    elsewhere = row.busy.get(exclusivity.scope) not in {None, row.campaign_key}
+    return exclusivity.on_busy == "move" and exclusivity.scope != "none" and elsewhere
 
 
 def _entry(row: RequestRow, version: Version) -> int:
@@ -202,6 +209,7 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
         due_at=due,
         lane=lane,
         step_no=first,
+        displaces=_displaces(row, version),
         resets=_resets(row, version),
         end=None if version.steps else COMPLETED,
         reentry=modes.get(policy.reentry.mode),

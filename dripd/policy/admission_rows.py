@@ -91,6 +91,8 @@ class Accept:
     reentry: int | None = 1
     exclusive: str | None = None
     owner: str | None = None
+    displaces: bool = False
+    """The run that keeps the contact busy elsewhere ends, moved here."""
     resets: bool = False
     """The contact's earlier runs here no longer count: they are reset first."""
     end: End | None = None
@@ -119,9 +121,11 @@ class Reject:
 
 @dataclass(slots=True)
 class Leave:
-    """Stay pending: its turn comes after what stands before it in the batch or the queue."""
+    """Stay pending: its turn comes after what stands before it in the batch, or, where
+    `queued`, once its contact is free."""
 
     request: RequestRow
+    queued: bool = False
 
 
 Decision: TypeAlias = Accept | Reject | Leave

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
+from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
 from dripd.clock import DAY, Instant
-from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
-from dripd.store.memory_changes import forget_runs
+from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
+from dripd.store.memory_changes import end_run, forget_runs
 from dripd.store.memory_money import charge
 from dripd.store.memory_rows import (
     Account,
@@ -27,7 +27,7 @@ from dripd.store.unit_admit import Losers
 
 def admit(tables: Tables, losers: Losers, n: int, decide: Decide) -> Admitted:
     """Decide up to *n* pending requests, oldest first."""
-    taken = [entry[0] for entry in islice(tables.pending.at("pending"), n)]
+    taken = list(islice(tables.ready_requests(), n))
     if not taken:
         return Admitted(taken=0, decided=0, started=[])
     done = decide_requests(tables, losers, _first_of_each_key(tables, taken), decide)
@@ -99,6 +99,13 @@ def decide_requests(
         if one.request.id not in won and losers.lost(one.request.id)
     ]
     _note(tables, runs, rejected, decisions)
+    for one in decisions:
+        if isinstance(one, Leave) and one.queued:
+            tables.requests.change(
+                one.request.id,
+                account_id=one.request.account_id,
+                queued_for=one.request.contact_id,
+            )
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done
@@ -245,8 +252,24 @@ def _add_history(
     row.last_run_no = max((run.run_no for run in runs), default=0)
 
 
+def _displace(tables: Tables, one: Accept) -> None:
+    """End the run whose place is taken, as a move would: what is in flight is marked."""
+    account_id = one.request.account_id or 0
+    key = (account_id, one.request.contact_id or 0, one.exclusive)
+    for found in tables.run_exclusive.at(key):
+        end = End(RunStatus.REMOVED, f"moved:{one.request.campaign_key}")
+        end_run(tables, account_id, found[1], end)
+        row = tables.due.get(found)
+        if row is not None and row.claim_id is not None:
+            tables.due.change(found, attempt=-1)
+        elif row is not None:
+            tables.due.drop(found)
+
+
 def _begin(tables: Tables, one: Accept, now: Instant) -> int | None:
     """Insert a run; None where a unique index forbids it."""
+    if one.displaces:
+        _displace(tables, one)
     if one.resets:
         forget_runs(
             tables,

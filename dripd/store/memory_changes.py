@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import TASK_CLOSED
 from dripd.clock import Instant
 from dripd.errors import StoreError
@@ -117,6 +117,25 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
             payload={"task_id": task_id},
             delivery_id=f"{task.enrollment_id}-{task.seq}",
         )
+
+
+def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:
+    """A live run reaches its end; what it kept busy is free. False: it had ended."""
+    key = (account_id, enrollment_id)
+    run = tables.runs.get(key)
+    if run is None or run.status is not RunStatus.LIVE:
+        return False
+    tables.runs.change(
+        key,
+        status=end.status,
+        end_reason=end.reason,
+        ended_at=tables.now(),
+        exclusive=None,
+        hold_reason=None,
+        release_at=None,
+        reentry=None if run.reentry == 2 else run.reentry,
+    )
+    return True
 
 
 def forget_runs(tables: Tables, account_id: int, contact_id: int, campaign_id: int) -> None:

@@ -52,7 +52,7 @@ def unsettled(tables: Tables) -> list[str]:
     now = tables.now()
     shown = now if isinstance(tables.clock, ManualClock) else None
     holds = {
-        "requests": len(tables.pending.at("pending")) > 0,
+        "requests": any(True for _ in tables.ready_requests()),
         "events": len(tables.events) > 0,
         "usage": len(tables.usage) > 0,
         "claims": any(claim.n > 0 for claim in tables.claims),

@@ -43,7 +43,7 @@ def look(tables: Tables, seen: Collection[int], *, manual: bool) -> Look:
     return Look(
         now=tables.now(),
         manual=manual,
-        requests=bool(tables.pending.at("pending")),
+        requests=any(True for _ in tables.ready_requests()),
         events=told[:EVENT_ACCOUNTS_MOST] + stray,
         usage=bool(tables.usage),
         nudges=list(islice(fresh, NUDGES_MOST)),

@@ -39,9 +39,9 @@ from dripd.policy.inbox_rows import (
     TellOpened,
 )
 from dripd.store.memory_admit import new_request
-from dripd.store.memory_changes import add_suppression, change_contact, forget_runs
+from dripd.store.memory_changes import add_suppression, change_contact, end_run, forget_runs
 from dripd.store.memory_money import refund_unsent
-from dripd.store.memory_record import WRITERS, end_run
+from dripd.store.memory_record import WRITERS
 from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
 from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.memory_task import notify

@@ -36,7 +36,6 @@ from dripd.campaigns.enrollment import (
     HELD_LANE,
     Change,
     DueKey,
-    End,
     LogRow,
     LogState,
     Next,
@@ -48,6 +47,7 @@ from dripd.store.memory_changes import (
     add_place,
     add_tag,
     change_contact,
+    end_run,
     forget_runs,
     make_list,
     merged,
@@ -178,25 +178,6 @@ def _wake(unit: _Unit, change: Change, lane: int) -> None:
     unit.done.moved.append(
         DueKey(leased.account_id, lane, row.due_at, leased.enrollment_id, leased.cv_id)
     )
-
-
-def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:
-    """A live run reaches its end; what it kept busy is free. False: it had ended."""
-    key = (account_id, enrollment_id)
-    run = tables.runs.get(key)
-    if run is None or run.status is not RunStatus.LIVE:
-        return False
-    tables.runs.change(
-        key,
-        status=end.status,
-        end_reason=end.reason,
-        ended_at=tables.now(),
-        exclusive=None,
-        hold_reason=None,
-        release_at=None,
-        reentry=None if run.reentry == 2 else run.reentry,
-    )
-    return True
 
 
 def _log(tables: Tables, change: Change, row: LogRow, *, stopped: bool) -> None:

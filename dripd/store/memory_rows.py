@@ -118,6 +118,7 @@ class EnrollRequest:
     enrollment_id: int | None = None
     decided_at: Instant | None = None
     entry: str | None = None
+    queued_for: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

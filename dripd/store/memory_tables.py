@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from itertools import count
 from typing import TypeVar
@@ -255,6 +255,17 @@ class Tables:
             return self.accounts.get(account_id)
         found = self.account_keys.at(key)
         return self.accounts[found[0]] if found else None
+
+    def ready_requests(self) -> Iterator[int]:
+        """Pending requests in their order; those in the queue once their contact is free."""
+        for (request_id,) in self.pending.at("pending"):
+            request = self.requests[request_id]
+            if request.queued_for is None:
+                yield request_id
+                continue
+            runs = self.runs_of.at((request.account_id or 0, request.queued_for))
+            if all(self.runs[key].exclusive is None for key in runs):
+                yield request_id
 
     def campaign_of(self, account_id: int, key: str | None) -> Campaign | None:
         found = self.campaign_keys.at((account_id, key))

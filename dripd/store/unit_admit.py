@@ -13,7 +13,7 @@ import orjson
 
 from dripd.billing.ledger import unaffordable
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
-from dripd.policy.admission_rows import Accept, Decision, Quote, Reject, RequestRow
+from dripd.policy.admission_rows import Accept, Decision, Leave, Quote, Reject, RequestRow
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Admitted, Decide
@@ -99,6 +99,10 @@ async def decide_requests(
         if one.request.id not in begun and losers.lost(one.request.id)
     ]
     await _note(conn, runs, rejected, decisions)
+    queued = [one.request for one in decisions if isinstance(one, Leave) and one.queued]
+    if queued:
+        rows_of = [(one.id, one.account_id, one.contact_id) for one in queued]
+        await conn.execute(sql("queue_requests"), *map(list, zip(*rows_of, strict=True)))
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done, lanes
@@ -193,6 +197,7 @@ async def _start(
     the balance does not cover."""
     if not accepted:
         return [], {}, []
+    await _displace(conn, [one for one in accepted if one.displaces])
     again = [(o.request.account_id, o.request.contact_id, o.request.campaign_id)
              for o in accepted if o.resets]  # fmt: skip
     if again:
@@ -242,6 +247,22 @@ async def _charge(conn: Conn, begun: list[tuple[Accept, int]]) -> list[Accept]:
     if charged:
         await conn.execute(sql("charge_runs"), *map(list, zip(*charged, strict=True)))
     return [one for _, run, one in asked if run in refused]
+
+
+async def _displace(conn: Conn, accepted: list[Accept]) -> None:
+    """End the runs whose place is taken, as a move would: what is in flight is marked."""
+    if not accepted:
+        return
+    keys = [(o.request.account_id, o.request.contact_id, o.exclusive) for o in accepted]
+    rows = await conn.fetch(sql("busy_runs"), *map(list, zip(*keys, strict=True)))
+    accounts, ids = [row["account_id"] for row in rows], [row["id"] for row in rows]
+    await conn.fetch(sql("lock_due"), accounts, ids)
+    why = [f"moved:{accepted[row['o'] - 1].request.campaign_key}" for row in rows]
+    await conn.fetch(sql("end_runs"), accounts, ids, [RunStatus.REMOVED] * len(ids), why)
+    for account in sorted(set(accounts)):
+        mine = [row["id"] for row in rows if row["account_id"] == account]
+        await conn.execute(sql("mark_stopped"), account, mine)
+        await conn.execute(sql("delete_stopped"), account, mine)
 
 
 def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:

@@ -1,11 +1,14 @@
 -- name: take_requests :many
--- The oldest pending requests that nobody else is deciding.
+-- The oldest pending requests that nobody else is deciding; one in the queue for a busy contact once that is free.
 --   $1 most int
 -- locks: the rows, skip locked
 SELECT q.id, coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
     q.campaign_key, q.idempotency_key
 FROM dripd.enroll_request AS q
 WHERE q.status = 'pending'
+    AND (q.queued_for IS NULL OR NOT EXISTS (
+        SELECT FROM dripd.run AS r
+        WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL))
 ORDER BY q.id
 LIMIT $1::int4
 FOR UPDATE OF q SKIP LOCKED;
@@ -141,6 +144,22 @@ UPDATE dripd.enroll_request AS q
 SET status = k.s, reject_reason = k.why, enrollment_id = k.e, decided_at = (SELECT dripd.now())
 FROM unnest($1::int8[], $2::text[], $3::text[], $4::int8[]) AS k (id, s, why, e)
 WHERE q.id = k.id AND q.status = 'pending';
+
+-- name: queue_requests :exec
+-- Requests wait until their contact is free.
+--   $1 requests bigint[]  $2 accounts int[]  $3 contacts bigint[]
+UPDATE dripd.enroll_request AS q
+SET account_id = k.a, queued_for = k.contact
+FROM unnest($1::int8[], $2::int4[], $3::int8[]) AS k (id, a, contact)
+WHERE q.id = k.id AND q.status = 'pending';
+
+-- name: busy_runs :many
+-- The live runs that keep contacts busy.
+--   $1 accounts int[]  $2 contacts bigint[]  $3 exclusive scopes text[]
+SELECT r.account_id, r.id, k.o
+FROM unnest($1::int4[], $2::int8[], $3::text[]) WITH ORDINALITY AS k (a, contact, scope, o)
+JOIN dripd.run AS r ON r.account_id = k.a AND r.contact_id = k.contact AND r.exclusive = k.scope
+ORDER BY r.account_id, r.id;
 
 -- name: see_requests :exec
 -- Idempotency keys are remembered for ever.

@@ -12,7 +12,9 @@ WITH RECURSIVE told AS (
 )
 SELECT (SELECT dripd.now()) AS now,
     EXISTS (SELECT FROM dripd.clock) AS manual,
-    EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending') AS requests,
+    EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND (queued_for IS NULL OR NOT EXISTS (
+            SELECT FROM dripd.run AS r
+            WHERE r.account_id = enroll_request.account_id AND r.contact_id = queued_for AND r.exclusive IS NOT NULL))) AS requests,
     ARRAY(SELECT account_id FROM told WHERE account_id IS NOT NULL LIMIT 500) AS events,
     EXISTS (SELECT FROM dripd.event_in WHERE account_id IS NULL) AS stray,
     EXISTS (SELECT FROM dripd.usage_in) AS usage,

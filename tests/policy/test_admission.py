@@ -151,16 +151,23 @@ def test_how_soon_and_how_often_a_contact_may_run_again() -> None:
     assert refusal(daily, runs=9, runs_today=2) == "max_runs"
 
 
-@pytest.mark.parametrize(
-    ("on_busy", "waits"), [("reject", False), ("queue", True), ("move", False)]
-)
-def test_a_contact_that_is_busy_elsewhere(on_busy: str, waits: bool) -> None:
+@pytest.mark.parametrize("on_busy", ["reject", "queue", "move"])
+def test_a_contact_that_is_busy_elsewhere(on_busy: str) -> None:
     rooms = world(policy={"exclusivity": {"scope": "group:sales", "on_busy": on_busy}})
     decision = decided(rooms, busy={"group:sales": "other"})
 
-    assert isinstance(decision, Leave if waits else Reject)
-    if isinstance(decision, Reject):
-        assert decision.reason == "already_in:other"
+    match on_busy:
+        case "reject":
+            assert isinstance(decision, Reject)
+            assert decision.reason == "already_in:other"
+        case "queue":
+            assert isinstance(decision, Leave)
+            assert decision.queued
+        case "move":
+            assert isinstance(decision, Accept)
+            assert decision.displaces
+            own = decided(rooms, live=1, runs=1, unreset=1, busy={"group:sales": "c1"})
+            assert isinstance(own, Reject)
     assert accepted(rooms, busy={"account": "other"}).exclusive == "group:sales"
 
 

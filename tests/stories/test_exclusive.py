@@ -1,0 +1,49 @@
+"""Stories of contacts who are busy: refused, queued, moved."""
+
+from __future__ import annotations
+
+from tests.stories.test_tasks import campaign, play
+from tests.stories.world import World
+
+
+def exclusive(key: str, on_busy: str, days: str = "5d") -> str:
+    policy = (
+        f"policy: {{exclusivity: {{scope: account, on_busy: {on_busy}}}, reentry: after_end}}"
+    )
+    return campaign(key, f"{{key: {key}, do: tag_add, tag: {key}, delay: {days}}}", more=policy)
+
+
+def test_a_busy_contacts_request_waits_its_turn(world: World) -> None:
+    play(world, exclusive("first", "reject"), "c1")
+    for key in ("second", "third"):
+        world.apply(exclusive(key, "queue"))
+        world.enroll(key, "c1")
+    world.tick()
+    asked = "SELECT status FROM dripd.enroll_request ORDER BY id"
+    assert world.column(asked) == ["accepted", "pending", "pending"]
+    world.restart()
+    world.at("2026-01-10T08:59:59Z")
+    assert world.run("c1", "first")["status"] == "waiting"
+    world.advance("1s")
+    assert world.column(asked) == ["accepted", "accepted", "pending"]
+    assert str(world.run("c1", "second")["started_at"]) == "2026-01-10 09:00:00+00:00"
+    world.advance("5d")
+    world.advance("5d")
+    assert world.column("SELECT DISTINCT status FROM dripd.enrollment") == ["completed"]
+    assert world.one("SELECT count(*) FROM dripd.enrollment") == 3
+
+
+def test_a_busy_contact_may_be_moved(world: World) -> None:
+    play(world, exclusive("first", "reject"), "c1")
+    world.apply(exclusive("urgent", "move"))
+    world.advance("1d")
+    world.enroll("urgent", "c1", "c1")
+    world.tick()
+    ended = world.run("c1", "first")
+    assert (ended["status"], ended["end_reason"]) == ("removed", "moved:urgent")
+    assert ended["ended_at"] == world.run("c1", "urgent")["started_at"]
+    assert world.column("SELECT reject_reason FROM dripd.enroll_request ORDER BY id")[2:] == [
+        "already_in:urgent"
+    ]
+    world.advance("5d")
+    assert world.column("SELECT tag FROM dripd.contact_tag") == ["urgent"]
