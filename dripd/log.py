@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Final, Literal, TypeAlias
@@ -147,6 +148,39 @@ RING: Final = Ring()
 """The lines of this process."""
 
 
+FOLD_S: Final = 60.0
+"""How long a line that says the same again is only counted."""
+
+FOLDED: Final = 256
+"""Different lines that are watched for repeats."""
+
+
+class Fold:
+    """Lets a warning or an error that repeats itself word for word through once a minute.
+
+    The next one that passes says in `repeated` how many were left out before it. What differs
+    in any key is another line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, _: WrappedLogger, __: str, keys: EventDict) -> EventDict:
+        if LEVELS[str(keys["level"])] < LEVELS["warning"] or "exc_info" in keys:
+            return keys
+        same = repr(sorted((name, repr(value)) for name, value in keys.items()))
+        now = self._clock()
+        since, n = self._seen.get(same, (-FOLD_S, 0))
+        if now - since < FOLD_S:
+            self._seen[same] = (since, n + 1)
+            raise structlog.DropEvent
+        if len(self._seen) >= FOLDED:
+            self._seen.clear()
+        self._seen[same] = (now, 0)
+        return {**keys, "repeated": n} if n else keys
+
+
 class Logger(structlog.BoundLoggerBase):
     """Writes events at a level; below the threshold a call costs one comparison."""
 
@@ -218,7 +252,7 @@ def configure(
 
 def processors(form: Format, out: IO[str]) -> list[Processor]:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
-    first: list[Processor] = [structlog.processors.add_log_level, stamp, RING]
+    first: list[Processor] = [structlog.processors.add_log_level, Fold(), stamp, RING]
     if form == "console" or (form == "auto" and out.isatty()):
         return [*first, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=out.isatty())]
     prefixed = in_journal(out)

@@ -88,6 +88,27 @@ def seqs(found: tuple[list[log.Line], int, int]) -> tuple[list[object], int, int
     return [line["seq"] for line in items], after, lost
 
 
+def test_what_repeats_itself_is_counted_instead(out: io.StringIO) -> None:
+    now = [0.0]
+    fold = log.Fold(lambda: now[0])
+    lost = {"event": "store.lost", "level": "warning", "reason": "away"}
+
+    assert fold(None, "", dict(lost)) == lost
+    for _ in range(3):
+        with pytest.raises(structlog.DropEvent):
+            fold(None, "", dict(lost))
+    assert fold(None, "", {**lost, "reason": "other"})["reason"] == "other"
+    now[0] = log.FOLD_S
+    assert fold(None, "", dict(lost)) == {**lost, "repeated": 3}
+    for _ in range(2):
+        assert fold(None, "", {"event": "pulse", "level": "info"})["event"] == "pulse"
+
+    logger = log.get("look")
+    for _ in range(5):
+        logger.warning("store.lost", reason="away")
+    assert len(lines(out)) == 1
+
+
 def test_people_get_text(out: io.StringIO) -> None:
     log.configure(form="console", stream=out)
     log.get("lease").info("lease.taken", n=3)

@@ -20,7 +20,7 @@ import trio
 from dripd.admin.client import Client
 from dripd.admin.server import MOST_PATH_BYTES
 from dripd.clock import SystemClock
-from dripd.config import Config
+from dripd.config import Config, fetch
 from dripd.daemon.gauges import installed
 from dripd.errors import DripdError, StoreError
 from dripd.store import embedded, migrate
@@ -318,6 +318,23 @@ def senders(patient: Patient, found: Facts) -> Check:
     return judge("senders", not bad, detail, "add it to the configuration and restart")
 
 
+def connectors(_patient: Patient, found: Facts) -> Check:
+    bad = [secret for secret in found["secrets"] if not can_read(secret)]
+    detail = f"cannot be read: {', '.join(bad)}" if bad else f"{len(found['secrets'])} secrets"
+    return judge(
+        "connectors", not bad, detail, "put it where the reference points to, for the daemon"
+    )
+
+
+def can_read(reference: str) -> bool:
+    """Whether the secret behind *reference* is there for this user."""
+    how, _, what = reference.partition(":")
+    try:
+        return bool(fetch(how, what))
+    except (OSError, KeyError, UnicodeDecodeError):
+        return False
+
+
 def accounts(_patient: Patient, found: Facts) -> Check:
     bad = found["senderless"]
     detail = f"active campaigns, no sender: {', '.join(bad)}" if bad else "each can send"
@@ -363,5 +380,5 @@ def unknown(_patient: Patient, found: Facts) -> Check:
 
 
 DEPLOYMENT: Final[Sequence[Callable[[Patient, Facts], Check]]] = (
-    rights, zones, senders, accounts, parked, lost, versions, queues, broken, unknown,
+    rights, zones, senders, connectors, accounts, parked, lost, versions, queues, broken, unknown,
 )  # fmt: skip

@@ -22,6 +22,7 @@ SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
         AND has_table_privilege('dripd.admin_audit', 'INSERT') AS may_work,
     ARRAY(SELECT DISTINCT s.provider FROM dripd.sender AS s WHERE s.status = 'active') AS providers,
     ARRAY(SELECT DISTINCT a.timezone FROM dripd.account AS a WHERE a.status <> 'closed') AS zones,
+    ARRAY(SELECT DISTINCT c.secret FROM dripd.connector AS c WHERE c.secret <> '') AS secrets,
     ARRAY(SELECT a.key FROM dripd.account AS a
         WHERE a.status = 'active'
             AND EXISTS (SELECT FROM dripd.campaign AS c WHERE c.account_id = a.id AND c.status = 'active')

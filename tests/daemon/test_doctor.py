@@ -19,6 +19,8 @@ from dripd.daemon.doctor import Check, diagnose
 BREAK = """
 INSERT INTO dripd.account (key, timezone) VALUES ('acme', 'Europe/Berlin'), ('beta', 'UTC');
 INSERT INTO dripd.sender (account_id, address, provider) VALUES (1, 'a@acme.test', 'gone');
+INSERT INTO dripd.connector (account_id, key, url, secret)
+    VALUES (1, 'crm', 'https://crm.test', 'file:/no/such/secret');
 INSERT INTO dripd.campaign (account_id, key, name, status) VALUES (2, 'welcome', 'W', 'active');
 INSERT INTO dripd.park (account_id, lane, reason) VALUES (1, -1, 'no_subscription');
 INSERT INTO dripd.node (incarnation, name, version, beat_at)
@@ -64,7 +66,7 @@ def test_what_is_wrong_with_a_deployment_is_named(state: Path, pg_dsn: str) -> N
 
     found = sick(diagnose(load(dsn=pg_dsn)))
 
-    assert {"senders", "accounts", "parked", "daemons", "queues"} == set(found)
+    assert {"senders", "connectors", "accounts", "parked", "daemons", "queues"} == set(found)
     assert "gone" in found["senders"]
     assert "beta" in found["accounts"]
     assert "no_subscription" in found["parked"]
