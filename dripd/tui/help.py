@@ -57,7 +57,7 @@ def _meaning(judge: Judge, action: Action) -> str:
 def _section(title: str, rows: Any) -> list[Line]:
     found: list[Line] = []
     for name, meaning in rows:
-        first, *rest = wrap(meaning, 68)
+        first, *rest = wrap(meaning, 52)
         found.append(line(Cell(pad(name, 22), "key"), first))
         found += [line(" " * 22, more) for more in rest]
     return [line(Cell(title, "head")), *found, line("")] if found else []

@@ -248,7 +248,7 @@ class ListPage(Page):
         """How much of the list is loaded, and what waits: never a count of everything."""
         n = len(self._table.order)
         more = (self._list.answer or {}).get("next") is not None
-        said = f"{count(n)}{' of more' if more else ''} rows"
+        said = f"{count(n)}{' of more' if more else ''} row{'' if n == 1 else 's'}"
         if self._table.marks:
             said += f"  {len(self._table.marks)} marked"
         if self._table.waiting or self._table.gone:

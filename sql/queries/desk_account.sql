@@ -32,16 +32,22 @@ RETURNING id, key, name, plan, timezone, send_window, rate, subscription_active,
     postal_address, writer::text AS writer, prices, created_at;
 
 -- name: list_accounts :many
--- Accounts in the order in which they were made.
+-- Accounts in the order in which they were made, with their cap and what has taken of it today.
 --   $1 status  text, NULL = any
 --   $2 after   int8, an id
 --   $3 most    int4
-SELECT id, key, name, plan, timezone, send_window, rate, subscription_active, status,
-    postal_address, writer::text AS writer, prices, created_at
-FROM dripd.account
-WHERE ($1::text IS NULL OR status = $1::text)
-    AND id > $2::int8
-ORDER BY id
+SELECT a.id, a.key, a.name, a.plan, a.timezone, a.send_window, a.rate, a.subscription_active,
+    a.status, a.postal_address, a.writer::text AS writer, a.prices, a.created_at,
+    p.daily_email_cap AS cap, coalesce(d.used + d.bulk, 0) AS used
+FROM dripd.account AS a
+JOIN dripd.plan AS p ON p.key = a.plan
+LEFT JOIN dripd.account_day AS d
+    ON d.account_id = a.id
+    AND d.starts_at <= (SELECT dripd.now())
+    AND d.ends_at > (SELECT dripd.now())
+WHERE ($1::text IS NULL OR a.status = $1::text)
+    AND a.id > $2::int8
+ORDER BY a.id
 LIMIT $3::int4;
 
 -- name: list_account_ids :many

@@ -24,7 +24,7 @@ def used(row: Row) -> str:
 
 ACCOUNTS = (
     Column(title="ST", width=3, show=lambda row: glyph(row.get("status"))),
-    Column(title="ACCOUNT", width=18, show=lambda row: text(row.get("key"))),
+    Column(title="ACCOUNT", width=17, show=lambda row: text(row.get("key"))),
     Column(title="STATUS", width=8, show=lambda row: text(row.get("status"))),
     Column(title="PLAN", width=13, show=lambda row: text(row.get("plan"))),
     Column(title="TODAY/CAP", width=15, right=True, show=used),

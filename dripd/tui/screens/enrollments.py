@@ -85,7 +85,7 @@ class Enrollments(ListPage):
 
     def actions(self) -> list[Action]:
         has_row = self._no_row
-        found = [
+        return [
             Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
                    method="contact.timeline", why_not=has_row),
             Action(key="a", label="enroll", help="one or many contacts, by a plan", run=self._enroll,
@@ -96,10 +96,7 @@ class Enrollments(ListPage):
                    run=self._due_now, method="enroll.due_now", changes=True, why_not=has_row),
             Action(key="K", label="STOP", help="the marked runs; contacts and statistics may be reset",
                    run=self._stop, method="enroll.stop", changes=True, why_not=has_row),
-            Action(key="u", label="unmask", help="the contact's address, with a reason, audited",
-                   run=self._unmask, method="contact.unmask", changes=True, why_not=has_row),
         ]  # fmt: skip
-        return [one for one in found if one.key != "u" or self.port.has("contact.unmask")]
 
     def _no_row(self) -> str:
         return "" if self._table.marked else "the cursor is on nothing"
@@ -179,15 +176,6 @@ class Enrollments(ListPage):
         self.port.ask(
             Question("enroll", [campaign, account, contacts], done, "external ids, or #id")
         )
-
-    def _unmask(self) -> None:
-        row = self._table.row
-        if row is not None:
-            self.deeds.confirm(
-                f"UNMASK {text(row.get('external_id'))}", ["Shows the contact's own values once. It is audited."],
-                "contact.unmask", {"contact": f"#{row['contact_id']}", "account": row["account_key"]}, "",
-                verb="Show", blanks=[Blank(name="reason", label="Reason:", required=True)],
-            )  # fmt: skip
 
     def enter(self) -> None:
         row = self._table.row
