@@ -179,6 +179,7 @@ def assemble(
             relearn_ms=spans["relearn"],
             admit_batch=counts["admit_batch"],
             send_timeout_ms=spans["send_timeout"],
+            node_timeout_ms=spans["node_timeout"],
             retention_days=counts["retention_days"],
         ),
         metrics_listen=str(values["metrics"]["listen"]),

@@ -239,6 +239,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
                 600_000,
                 "most time one call of a channel may take",
             ),
+            "node_timeout": duration(
+                ENGINE.node_timeout_ms,
+                1_000,
+                600_000,
+                "without a heartbeat for this long a daemon counts as dead",
+            ),
             "retention_days": number(
                 ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"
             ),

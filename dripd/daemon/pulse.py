@@ -47,7 +47,7 @@ async def pulse(daemon: Living) -> None:
         if accepted != before:
             log.info("pulse", accepted=accepted, unsent=daemon.pipe.unsent)
             before = accepted
-        await trio.sleep(BEAT_S)  # noqa: TID251 - the heartbeat
+        await trio.sleep(min(BEAT_S, daemon.pipe.tuning.node_timeout_ms / 5_000))  # noqa: TID251 - the heartbeat
 
 
 async def beat(daemon: Living) -> bool:

@@ -19,7 +19,6 @@ from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
 
 SWEEP_S = 2.0
-NODE_TIMEOUT_MS = 10_000
 
 TESTIMONY_MOST = 1_000
 """Deliveries a statement, when a journal settles what was unknown."""
@@ -42,7 +41,7 @@ async def sweep_once(pipe: Pipeline) -> int:
     """One pass; returns how many steps were taken over."""
     gone = pipe.journal.abandoned()
     with trio.CancelScope(shield=True):
-        adopted = await pipe.store.reap(pipe.incarnation, NODE_TIMEOUT_MS, gone)
+        adopted = await pipe.store.reap(pipe.incarnation, pipe.tuning.node_timeout_ms, gone)
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()

@@ -51,6 +51,11 @@ class Tuning:
     send_timeout_ms: Millis = Millis(60_000)
     """The most one call of a channel may take: what it has not settled then is unknown."""
 
+    node_timeout_ms: Millis = Millis(10_000)
+    """Without a heartbeat for this long a daemon counts as dead and is taken over; it beats
+    five times in it, so that four may be late. A daemon that was wrongly called dead is safe,
+    and starts anew."""
+
     retention_days: int = 0
     """Days until partitions go; 0 keeps everything."""
 

@@ -1,0 +1,125 @@
+"""`dripd sink`, `dripd selftest`: the test provider, and the long proofs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from dripd.cli.output import print_json
+from dripd.proof import chaos as proof
+from dripd.proof.sink import serve
+
+UNKNOWN_COMMIT = "unknown"
+
+
+@click.command()
+@click.option(
+    "--log",
+    "log_file",
+    type=click.Path(path_type=Path),
+    default="sink.jsonl",
+    show_default=True,
+    help="What was received, a JSON object a line.",
+)
+@click.option(
+    "--port", type=int, default=8025, show_default=True, help="HTTP; 0 takes a free one."
+)
+@click.option(
+    "--smtp-port", type=int, default=2525, show_default=True, help="SMTP; 0 takes a free one."
+)
+@click.option(
+    "--ports", "ports_file", type=click.Path(path_type=Path), help="Write both ports there."
+)
+@click.option(
+    "--faults",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="The share of requests that something befalls.",
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+def sink(
+    log_file: Path, port: int, smtp_port: int, ports_file: Path | None, faults: float, seed: int
+) -> int:
+    """A provider that misbehaves on purpose, on 127.0.0.1, over HTTP and SMTP.
+
+    Each line of its log is on disk before the answer leaves. A path under /keyed honours
+    Idempotency-Key.
+    """
+
+    def tell(http: int, smtp: int) -> None:
+        click.echo(f"http 127.0.0.1:{http}  smtp 127.0.0.1:{smtp}  log {log_file}")
+        if ports_file is not None:
+            ports_file.write_text(f"{http} {smtp}\n")
+
+    bound = partial(serve, log_file, port=port, smtp_port=smtp_port, faults=faults, seed=seed)
+    trio.run(_serve, bound, tell)
+    return 0
+
+
+async def _serve(
+    bound: Callable[..., Awaitable[None]], tell: Callable[[int, int], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        tell(*await nursery.start(bound))
+
+
+@click.group()
+def selftest() -> None:
+    """The long proofs, on this machine."""
+
+
+@selftest.command("chaos")
+@click.option(
+    "--minutes", type=float, default=10.0, show_default=True, help="How long the faults last."
+)
+@click.option("--steps", type=int, help="Messages in all; 10,000 a minute otherwise.")
+@click.option(
+    "--faults",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="The share of faulty answers.",
+)
+@click.option("--seed", type=int, help="Drawn otherwise, and said.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def chaos(
+    minutes: float, steps: int | None, faults: float, seed: int | None, as_json: bool
+) -> int:
+    """Four daemons under kill -9, SIGSTOP, lost connections and Postgres restarts.
+
+    Afterwards a checker that shares no code with them reads the sink's log and SQL. Exit 1
+    if any promise was broken.
+    """
+    plan = proof.Plan(
+        minutes=minutes,
+        steps=steps or round(10_000 * minutes),
+        faults=faults,
+        seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
+    )
+    click.echo(f"seed {plan.seed}", err=True)
+    result = proof.run(plan, partial(click.echo, err=True))
+    answer = {"seed": plan.seed, "commit": commit(), **result}
+    if as_json:
+        print_json(answer)
+    else:
+        for key, value in answer.items():
+            click.echo(f"{key:20} {value}")
+    return 0 if result["ok"] else 1
+
+
+def commit() -> str:
+    """The commit of this checkout; `unknown` where it is none."""
+    here = Path(__file__).resolve().parent
+    asked = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(asked, check=False, capture_output=True, text=True)
+    except OSError:
+        return UNKNOWN_COMMIT
+    return done.stdout.strip() or UNKNOWN_COMMIT

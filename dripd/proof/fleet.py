@@ -1,0 +1,184 @@
+"""What is put under stress? An embedded Postgres, the sink, and several daemons, as processes.
+
+They are started as an operator would start them, and end by their process id alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from dripd.store import embedded, embedded_place, migrate
+
+DRIPD: Final = (sys.executable, "-m", "dripd.cli.main")
+
+CONFIG: Final = """
+[engine]
+node_timeout = "1s"
+send_timeout = "10s"
+in_flight = 400
+
+[gateway]
+listen = ""
+
+[metrics]
+listen = ""
+
+[provider.keyless]
+kind = "sendgrid"
+base_url = "{url}/plain"
+api_key = "env:CHAOS_KEY"
+timeout = "2s"
+max_connections = 16
+
+[provider.keyed]
+kind = "resend"
+base_url = "{url}/keyed"
+api_key = "env:CHAOS_KEY"
+timeout = "2s"
+max_connections = 16
+"""
+
+STOP_S: Final = 30
+
+
+class Database:
+    """The Postgres under stress, and statements to it; one that fails for its absence says so."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self.dsn = embedded.up(state)
+        migrate.migrate(self.dsn)
+        self._runner = asyncio.Runner()
+
+    def fetch(self, text: str, *args: Any) -> list[Any]:
+        """One statement in its own transaction. Raises `OSError` or asyncpg's errors."""
+        return self._runner.run(self._fetch(text, args))
+
+    async def _fetch(self, text: str, args: Sequence[Any]) -> list[Any]:
+        conn = await asyncpg.connect(self.dsn, timeout=5, command_timeout=30)
+        try:
+            found: list[Any] = await conn.fetch(text, *args)
+            return found
+        finally:
+            await conn.close(timeout=5)
+
+    def crash(self) -> None:
+        """Stop at once, as `pg_ctl stop -m immediate`, and start again."""
+        place = embedded_place.find_place(self._state)
+        if place is None:
+            raise RuntimeError("the database of the proof is gone")
+        pid = int((place.home / "data" / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(pid, signal.SIGQUIT)
+        self._up_again()
+
+    def restart(self) -> None:
+        """Stop in order and start again."""
+        embedded.down(self._state)
+        self._up_again()
+
+    def _up_again(self) -> None:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                embedded.up(self._state)
+                return
+            except Exception:  # it may still be stopping
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    def close(self) -> None:
+        self._runner.close()
+        embedded.destroy(self._state)
+
+
+class Process:
+    """One process of the fleet, started anew whenever it is asked for and has ended."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+        self._command = command
+        self._env = env
+        self._log = log
+        self.n_died = 0
+        """How often it ended without being told to."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._env, stdout=log, stderr=log
+            )
+
+    def keep(self) -> None:
+        """Start it if it has ended by itself: a service manager would."""
+        if self._process is None or self._process.poll() is not None:
+            self.n_died += self._process is not None
+            self.start()
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def stop(self) -> int | None:
+        """End it in order; its exit code, None if it had none."""
+        if self._process is None:
+            return None
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+
+def start_sink(folder: Path, *, faults: float, seed: int) -> tuple[Process, str, Path]:
+    """The sink, its URL and its log."""
+    log, ports = folder / "sink.jsonl", folder / "sink.ports"
+    command = [
+        *DRIPD, "sink", "--log", str(log), "--port", "0", "--smtp-port", "0", "--ports", str(ports),
+        "--faults", str(faults), "--seed", str(seed),
+    ]  # fmt: skip
+    sink = Process(command, dict(os.environ), folder / "sink.log")
+    sink.start()
+    end = time.monotonic() + 30
+    while not ports.exists() or not ports.read_text().endswith("\n"):
+        if time.monotonic() > end:
+            raise RuntimeError(f"the sink did not start: {(folder / 'sink.log').read_text()}")
+        time.sleep(0.05)
+    return sink, f"http://127.0.0.1:{ports.read_text().split()[0]}", log
+
+
+def daemons(folder: Path, dsn: str, url: str, n: int) -> list[Process]:
+    """*n* daemons that share a database and a state directory; none is started."""
+    config = folder / "dripd.toml"
+    config.write_text(CONFIG.format(url=url))
+    made = []
+    for i in range(n):
+        env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("DRIPD_")},
+            "DRIPD_DSN": dsn,
+            "DRIPD_STATE": str(folder),
+            "DRIPD_SOCKET": str(folder / f"d{i}.sock"),
+            "DRIPD_DAEMON__NODE": f"d{i}",
+            "CHAOS_KEY": "not-a-secret",
+        }
+        command = [*DRIPD, "run", "--config", str(config)]
+        made.append(Process(command, env, folder / f"d{i}.log"))
+    return made

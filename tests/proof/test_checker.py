@@ -1,0 +1,141 @@
+"""The checker bites: each broken promise is found, alone, and a kept one is not accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dripd.proof.checker import PROMISES, judge
+
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+NOON_MS = int(NOON.timestamp() * 1000)
+
+
+@dataclass
+class Story:
+    """Two runs of two steps in an account with a cap of 4 and a window around noon."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    stops: list[tuple[int, int]] = field(default_factory=list)
+    n: int = 2
+
+    def __post_init__(self) -> None:
+        steps = [
+            {"account_id": 1, "key": key, "n": n, "opens": "11:00", "closes": "13:00"}
+            for n, key in enumerate(("s1", "s2"), 1)
+        ]
+        self.facts = {
+            "deliveries": [delivery(run, n) for n in (1, 2) for run in (7, 8)],
+            "runs": [run_row(7), run_row(8)],
+            "steps": steps,
+            "caps": [{"id": 1, "cap": 4}],
+            "used": [{"account_id": 1, "n": 4}],
+            "pending": 0,
+            "open": 0,
+            "money": 0,
+        }
+        self.log = [entry(run, n) for n in (1, 2) for run in (7, 8)]
+
+    def broken(self) -> dict[str, int]:
+        found = judge(deepcopy(self.facts), self.log, self.stops, self.n)
+        return {promise: n for promise in PROMISES if (n := found.counts[promise])}
+
+
+def key_of(run: int, n: int) -> str:
+    return f"dripd:x:{run}:1:s{n}"
+
+
+def delivery(run: int, n: int) -> dict[str, Any]:
+    return {
+        "id": f"{run}-{n}",
+        "account_id": 1,
+        "enrollment_id": run,
+        "step_key": f"s{n}",
+        "key": key_of(run, n),
+        "state": "accepted",
+        "leased_at": NOON,
+        "contact_id": run,
+    }
+
+
+def run_row(run: int) -> dict[str, Any]:
+    return {"id": run, "account_id": 1, "status": "completed", "hold_reason": None}
+
+
+def entry(run: int, n: int) -> dict[str, Any]:
+    return {"at": NOON_MS, "key": key_of(run, n), "accepted": True, "fault": ""}
+
+
+def late_window(story: Story) -> None:
+    story.log[3]["at"] = NOON_MS + 3_603_000
+
+
+def stop_before_lease(story: Story) -> None:
+    story.stops.append((7, NOON_MS - 5))
+
+
+def state(word: str) -> Callable[[Story], None]:
+    def play(story: Story) -> None:
+        story.facts["deliveries"][0]["state"] = word
+
+    return play
+
+
+def swapped(story: Story) -> None:
+    story.log[0], story.log[2] = story.log[2], story.log[0]
+
+
+def waiting(status: str, reason: str | None) -> Callable[[Story], None]:
+    def play(story: Story) -> None:
+        story.facts["runs"][0].update(status=status, hold_reason=reason)
+
+    return play
+
+
+BREACHES: list[tuple[str, Callable[[Story], object], dict[str, int]]] = [
+    ("blind retry, random key per attempt", lambda s: s.log.append(entry(8, 2)), {"duplicates": 1, "cap_excess": 1}),
+    ("cancelled after an ambiguous attempt", state("cancelled"), {"lost": 1, "ledger": 1}),
+    ("failed though accepted", state("failed"), {"lost": 1, "ledger": 1}),
+    ("accepted without a request", lambda s: s.log.pop(), {"lost": 1}),
+    ("a delivery that is on no record", lambda s: s.facts["deliveries"].pop(), {"lost": 1, "ledger": 1}),
+    ("a row that the watermark passed by", lambda s: s.facts.update(pending=3), {"lost": 3}),
+    ("a run that was never begun", lambda s: s.facts["runs"].pop(), {"lost": 1}),
+    ("cap counted after the send", lambda s: s.facts["caps"][0].update(cap=3), {"cap_excess": 1}),
+    ("a refund on an ambiguous attempt", lambda s: s.facts["used"][0].update(n=3), {"ledger": 1}),
+    ("money that does not add up", lambda s: s.facts.update(money=2), {"ledger": 2}),
+    ("a window passed in flight", late_window, {"window": 1}),
+    ("leased after a stop", stop_before_lease, {"after_stop": 2}),
+    ("the second step first", swapped, {"order": 1}),
+    ("a claim nobody holds", lambda s: s.facts.update(open=1), {"stuck": 1}),
+    ("a due step nobody takes", waiting("waiting", None), {"stuck": 1}),
+    ("a step quarantined without need", waiting("held", "quarantined"), {"stuck": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("play", "broken"), [b[1:] for b in BREACHES], ids=[b[0] for b in BREACHES]
+)
+def test_a_breach_is_found_under_its_name(
+    play: Callable[[Story], object], broken: dict[str, int]
+) -> None:
+    story = Story()
+    play(story)
+
+    assert broken == story.broken()
+
+
+def test_what_is_right_is_not_accused() -> None:
+    story = Story()
+    story.stops.append((8, NOON_MS + 50))
+    story.facts["runs"][0].update(status="held", hold_reason="cap")
+    story.facts["deliveries"][1]["state"] = "unknown"
+    story.log[1]["fault"] = "accept_close"
+    found = judge(story.facts, story.log, story.stops, 2)
+
+    assert ({}, 1, 1) == (dict(found.counts), found.unknown, found.unknown_accepted)
