@@ -1333,6 +1333,18 @@ CREATE TRIGGER refund_unsent AFTER UPDATE ON dripd.run FOR EACH ROW
     WHEN (old.status = 1 AND new.status > 1 AND new.paid IS NOT NULL)
     EXECUTE FUNCTION dripd.run_ended();
 
+CREATE FUNCTION dripd.refund_disproved() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    PERFORM dripd.refund_unsent(new.account_id, new.enrollment_id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER refund_disproved AFTER UPDATE OF state ON dripd.step_log FOR EACH ROW
+    WHEN (old.state = 3 AND new.state IN (2, 4))
+    EXECUTE FUNCTION dripd.refund_disproved();
+
 CREATE VIEW dripd.ledger_fault AS  -- empty, or money is not where it should be
 SELECT c.account_id, c.enrollment_id, c.step_key, 'not_refunded' AS fault, c.amount
 FROM dripd.covered AS c
@@ -1495,6 +1507,8 @@ BEGIN
     FROM dripd.run AS r
     WHERE r.account_id = person.account_id AND r.contact_id = person.id
         AND l.account_id = r.account_id AND l.enrollment_id = r.id;
+    UPDATE dripd.run AS r SET vars = NULL, frozen = NULL
+    WHERE r.account_id = person.account_id AND r.contact_id = person.id;
     UPDATE dripd.individual_send AS i SET to_address = NULL, subject = NULL
     WHERE i.account_id = person.account_id AND i.contact_id = person.id;
     UPDATE dripd.task AS t SET title = NULL, payload = '{}'

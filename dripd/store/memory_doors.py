@@ -233,6 +233,8 @@ class Doors:
         tables.contacts.change(
             (account_id, contact_id), attrs={}, erased_at=tables.now(), **empty
         )
+        for key in tables.runs_of.at((account_id, contact_id)):
+            tables.runs.change(key, vars=None, frozen=None)
         for _, _, tag in tables.tags_of.at((account_id, contact_id)):
             remove_tag(tables, account_id, contact_id, tag)
         for _, _, list_id in tables.places_of.at((account_id, contact_id)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from dripd.errors import DefinitionError, DripdError
@@ -253,3 +255,35 @@ def test_what_was_charged_for_steps_that_are_gone_goes_back_at_the_end(world: Wo
 
     assert world.call("account.show", key="acme")["balance"] == "8"
     assert world.sql("SELECT * FROM dripd.ledger_fault") == []
+
+
+@pytest.mark.feature("M47")
+def test_no_enrollment_slips_in_on_the_old_version_while_it_is_replaced(world: World) -> None:
+    world.apply(mails("a", "b", edit="inflight: terminate"))
+    names = [f"c{n}" for n in range(400)]
+    world.sql(
+        "INSERT INTO dripd.contact (account_id, external_id, email) SELECT id, n, n || '@x.test' "
+        "FROM dripd.account, unnest($1::text[]) AS n WHERE key = 'acme'",
+        names,
+    )
+    text = mails("a", "b", edit="inflight: terminate").replace("subject: b", "subject: better")
+    world.call(
+        "campaign.apply", documents=[{"filename": "a.yaml", "text": text}], account="acme"
+    )
+
+    def edit() -> object:
+        return world.call("campaign.publish", key="c", account="acme", yes=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        world.enroll("c", *names[:50])
+        edited = pool.submit(edit)
+        for at in range(50, 400, 10):
+            world.enroll("c", *names[at : at + 10])
+        edited.result()
+    world.tick()
+    rows = world.sql("SELECT version, end_reason, count(*) FROM dripd.enrollment GROUP BY 1, 2")
+    counts = {(row[0], row[1]): row[2] for row in rows}
+
+    assert set(counts) <= {(1, "edited"), (2, None)}
+    assert sum(counts.values()) == 400
+    assert counts[2, None] > 0

@@ -405,3 +405,39 @@ def test_without_a_subscription_nothing_begins_and_what_runs_is_held(world: Worl
 
     assert len(world.sent()) == 2
     assert world.run("ann", "two")["status"] == "completed"
+
+
+def test_an_unknown_outcome_counts_as_sent_until_it_is_disproved(shop: World) -> None:
+    shop.apply(paid("doubt", "Hi", "Ho", every=1))
+    shop.contact("ann", phone="+4930777")
+    shop.sql(
+        "INSERT INTO dripd.sink_rule (recipient_like, answer, times) "
+        "VALUES ('+4930777', 'ambiguous', 1)"
+    )
+    shop.enroll("doubt", "ann")
+    shop.tick()
+    shop.event("ann", "reply")
+    shop.tick()
+    state = "SELECT state FROM dripd.delivery WHERE step_key = 'm0'"
+
+    assert shop.one(state) == "unknown"
+    assert money(shop, "refund") == Decimal("0.01")
+    for _ in range(2):
+        shop.sql("UPDATE dripd.step_log SET state = 2 WHERE state IN (2, 3) AND channel > 0")
+
+    assert shop.one(state) == "failed"
+    assert money(shop, "refund") == Decimal("0.02")
+
+
+def test_an_erased_contact_leaves_no_text_that_it_was_charged_for(shop: World) -> None:
+    shop.apply(paid("kept", "Hi {First Name}", "Ho", policy=", freeze: at_enroll"))
+    shop.contact("ann")
+    shop.enroll("kept", "ann")
+    shop.tick()
+    assert shop.one("SELECT frozen::text LIKE '%Hi Ann%' FROM dripd.run")
+    shop.call("contact.erase", contact="ann", account="acme", yes=True)
+    shop.tick()
+
+    assert shop.one("SELECT frozen FROM dripd.run") is None
+    assert shop.one("SELECT end_reason FROM dripd.run") == "contact_erased"
+    assert money(shop, "refund") == Decimal("0.01")
