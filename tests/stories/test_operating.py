@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.stories.world import World
+from tests.support.relay import Relay
 
 WELCOME = """
 campaign: welcome
@@ -122,6 +123,36 @@ def test_hangup_reloads_and_a_bad_file_changes_nothing(
 
             world.process.send_signal(signal.SIGUSR2)
             until(lambda: "daemon.traced" in world.log())
+
+
+def test_a_lost_database_is_not_ready_but_live_and_comes_back(pg_dsn: str) -> None:
+    with (
+        TemporaryDirectory(prefix="dripd-") as folder,
+        Relay(pg_dsn, Path(folder)) as relay,
+        World(relay.dsn, Path(folder)) as world,
+    ):
+        world.apply(WELCOME)
+        world.contact("c1")
+        world.contact("c2")
+        world.enroll("welcome", "c1")
+        world.tick()
+        until(lambda: page(world, "/readyz")[0] == 200)
+
+        relay.cut()
+        until(lambda: page(world, "/readyz")[0] == 503, 15)
+        assert page(world, "/livez")[0] == 200
+        status = world.call("daemon.status")
+        assert not status["db"]["ok"]
+        assert status["db"]["error"]
+        sick = {one["name"] for one in world.call("daemon.ready")["checks"] if not one["ok"]}
+        assert {"database"} <= sick <= {"database", "heartbeat", "wheel"}
+
+        relay.mend()
+        until(lambda: page(world, "/readyz")[0] == 200, 30)
+        world.reconnect()
+        world.enroll("welcome", "c2")
+        world.tick()
+        assert ["c1@x.test", "c2@x.test"] == [row["recipient"] for row in world.sent()]
 
 
 SENDGRID = """

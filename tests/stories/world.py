@@ -120,6 +120,12 @@ class World:
         found: list[Any] = await self._conn.fetch(text, *args)
         return found
 
+    def reconnect(self) -> None:
+        """Forget the connection of SQL; the next statement makes a new one."""
+        if self._conn is not None:
+            self._conn.terminate()
+            self._conn = None
+
     def one(self, text: str, *args: Any) -> Any:
         """The first column of the only row."""
         rows = self.sql(text, *args)
