@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import trio
 
@@ -28,6 +29,9 @@ LOAD_LANES, LOAD_KEYS = 200, 5_000
 """Lanes and keys of one load: 10 ms of work, between which sends go on."""
 
 IDLE_S = 1.0
+
+Due: TypeAlias = tuple[Instant, tuple[Instant, int, int]]
+"""A due instant, and the key as `Ready` holds it: (due, enrollment, cv)."""
 
 
 async def feed(pipe: Pipeline) -> None:
@@ -71,26 +75,27 @@ def fire(pipe: Pipeline) -> None:
     """Move what the wheel gives up, and what was in somebody's way, to ready."""
     now = pipe.clock.now()
     fired = pipe.wheel.turn(Instant(now + pipe.tuning.lease_ahead_ms))
+    by_place: dict[int, list[Due]] = {}
     for at in range(0, len(fired), 4):
         due, enrollment, place, cv = fired[at : at + 4]
+        by_place.setdefault(place, []).append((Instant(due), (Instant(due), enrollment, cv)))
+    for place, entries in by_place.items():
         account, lane = place >> 16, place & 0xFFFF
-        pipe.lanes.at(account, lane).waiting -= 1
-        make_ready(pipe, DueKey(account, lane, Instant(due), enrollment, cv))
+        pipe.lanes.at(account, lane).waiting -= len(entries)
+        make_ready(pipe, account, lane, entries)
     real = trio.current_time()
     while pipe.again and pipe.again[0][0] <= real:
-        make_ready(pipe, pipe.again.popleft()[1])
+        account, lane, due_at, enrollment, cv = pipe.again.popleft()[1]
+        make_ready(pipe, account, lane, [(due_at, (due_at, enrollment, cv))])
     if len(pipe.ready):
         pipe.wake("lease")
 
 
-def make_ready(pipe: Pipeline, key: DueKey) -> None:
-    """A due key enters its lane's queue, unless the lane is not to be served."""
-    account, lane = key.account_id, key.lane
-    if account not in pipe.owned or pipe.lanes.is_parked(account, lane):
-        return
-    urgent = pipe.lanes.at(account, lane).key.kind != LaneClass.FIRST
-    entry = (key.due_at, key.enrollment_id, key.cv_id)
-    pipe.ready.add(account, lane, key.due_at, entry, urgent=urgent)
+def make_ready(pipe: Pipeline, account: int, lane: int, entries: list[Due]) -> None:
+    """Due keys of a lane enter its queue, unless the lane is not to be served."""
+    if account in pipe.owned and not pipe.lanes.is_parked(account, lane):
+        urgent = pipe.lanes.at(account, lane).key.kind != LaneClass.FIRST
+        pipe.ready.extend(account, lane, entries, urgent=urgent)
 
 
 def insert(pipe: Pipeline, keys: Iterable[DueKey]) -> None:

@@ -29,15 +29,12 @@ def lookup(leased: Leased) -> Callable[[str], object | None]:
         if dot and scope in {"vars", "contact", "attrs", "company"}:
             found = _column(leased, key) if scope == "contact" else None
             return found if found is not None else _field(_source(leased, scope), key)
-        for found in (
-            _field(leased.vars, name),
-            _column(leased, name),
-            _field(leased.attrs, name),
-            _field(leased.company, name),
-        ):
-            if found is not None:
-                return found
-        return None
+        found = _field(leased.vars, name) if leased.vars else None
+        if found is None:
+            found = _column(leased, name)
+        if found is None:
+            found = _field(leased.attrs, name)
+        return _field(leased.company, name) if found is None else found
 
     return look
 

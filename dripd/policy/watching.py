@@ -18,7 +18,7 @@ from dripd.campaigns.version import Content, Version
 from dripd.clock import Instant
 from dripd.policy.facts import lookup
 from dripd.policy.performance import unrendered
-from dripd.policy.rooms import Rooms, step_times
+from dripd.policy.rooms import Rooms
 
 Words: TypeAlias = tuple[str, str, str]
 """Subject, text and html as they leave."""
@@ -40,7 +40,8 @@ def render_words(
     """
     no = leased.step_no if step_no is None else step_no
     content, reader = version.contents[no], lookup(leased)
-    _, zone, _ = step_times(rooms, version, no, leased.account_id, leased.timezone)
+    zone_name = version.zone_name(leased.timezone, rooms.zones)
+    zone = rooms.zone(leased.account_id, zone_name)
     missing = version.definition.policy.missing_tag
     if watched and links is not None and content.tracked is not None:
         content = content.tracked
