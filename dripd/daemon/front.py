@@ -61,7 +61,10 @@ def sinks(config: Config) -> frozenset[str]:
 
 
 async def open_front(house: House, desk: Desk, nursery: trio.Nursery) -> None:
-    """Answer HTTP, where an address is configured, for as long as events can be kept."""
+    """Answer HTTP, where an address is configured, for as long as events can be kept.
+
+    *desk* is the front's own: a flood from outside takes no connection from operators.
+    """
     if house.site is None:
         return
     intake = Intake(partial(desk.run, keep_signals))

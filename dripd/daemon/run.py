@@ -284,13 +284,16 @@ async def serve(
         looks = Desk(bridge, dsn, size=1, statement_timeout=VIEW_PATIENCE)
         stack.push_async_callback(_shielded, looks.close)
         await looks.open()
+        doorman = Desk(bridge, dsn)
+        stack.push_async_callback(_shielded, doorman.close)
+        await doorman.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
         site = gateway.open_site(config.gateway.listen)
         if site is not None:
             stack.callback(site.close)
         daemon = Daemon(config, store, clock, deployment, channels, site, health)
-        await _live(daemon, desk, looks, task_status)
+        await _live(daemon, desk, looks, doorman, task_status)
 
 
 async def _shielded(close: object) -> None:
@@ -309,7 +312,11 @@ async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant |
 
 
 async def _live(
-    daemon: Daemon, desk: Desk, looks: Desk, task_status: trio.TaskStatus[Daemon]
+    daemon: Daemon,
+    desk: Desk,
+    looks: Desk,
+    doorman: Desk,
+    task_status: trio.TaskStatus[Daemon],
 ) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
@@ -342,7 +349,7 @@ async def _live(
                     caller=daemon.calls,
                 )
                 start_watching(daemon, looks, stages)
-                await front.open_front(daemon, desk, outer)
+                await front.open_front(daemon, doorman, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
                 notify("READY=1", f"STATUS=serving {len(pipe.owned)} accounts")

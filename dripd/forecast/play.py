@@ -15,6 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from dripd.campaigns.event import Accepted
+from dripd.campaigns.links import Links
 from dripd.channels.base import Channel, Message, Settle
 from dripd.channels.sink import SinkChannel
 from dripd.clock import DAY, Instant, ManualClock
@@ -75,8 +76,10 @@ def _in_thread(snapshot: Snapshot, enrollment: int | None, campaign: str) -> lis
 async def _story(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
     store = MemoryStore(ManualClock(snapshot.now), manual=True)
     store.take_in(snapshot)
+    directory = Directory(store)
+    directory.public = Links("https://forecast.invalid", bytes(32))
     pipe = Pipeline(
-        store, Directory(store), ManualClock(snapshot.now), NODE,
+        store, directory, ManualClock(snapshot.now), NODE,
         tuning=Tuning().without_time(),
     )  # fmt: skip
     await store.join(NODE, "forecast", "")

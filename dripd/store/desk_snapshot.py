@@ -14,6 +14,7 @@ from dripd.store.memory_rows import (
     AccountDay,
     Campaign,
     CampaignVersion,
+    Connector,
     Contact,
     ContactList,
     DueStep,
@@ -127,6 +128,10 @@ async def _add_account(conn: Conn, found: Snapshot, cv_ids: list[int]) -> None:
     account_id = found.account.id
     senders = await conn.fetch(sql("read_senders"), [account_id])
     found.senders = [SenderRow(**dict(row)) for row in senders]
+    keys = await conn.fetchval(sql("connector_keys"), account_id)
+    found.connectors = [
+        Connector(account_id=account_id, key=key, url="", secret=None) for key in keys
+    ]
     rows = await conn.fetch(sql("snapshot_versions"), account_id, cv_ids)
     found.versions = [
         CampaignVersion(

@@ -15,6 +15,8 @@ def load(tables: Tables, found: Snapshot) -> None:
     tables.accounts.add(account.id, account)
     for sender in found.senders:
         tables.senders.add((account.id, sender.id), sender)
+    for connector in found.connectors:
+        tables.connectors.add((account.id, connector.key), connector)
     for contact in found.contacts:
         tables.contacts.add((account.id, contact.id), contact)
     for one in found.lists:

@@ -13,6 +13,7 @@ from dripd.store.memory_rows import (
     AccountDay,
     Campaign,
     CampaignVersion,
+    Connector,
     Contact,
     ContactList,
     DueStep,
@@ -40,6 +41,7 @@ class Snapshot:
     whole: bool
     balance: Decimal = FREE
     senders: Sequence[SenderRow] = ()
+    connectors: Sequence[Connector] = ()
     contacts: Sequence[Contact] = ()
     lists: Sequence[ContactList] = ()
     tags: Sequence[Mark] = ()

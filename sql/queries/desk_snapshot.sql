@@ -90,3 +90,8 @@ FROM dripd.lane AS l
 LEFT JOIN dripd.park AS p ON p.account_id = l.account_id AND p.lane = l.lane
 WHERE l.account_id = $1::int4
 ORDER BY l.lane;
+
+-- name: connector_keys :one
+-- Which outside servers steps may call; where they are does not matter to who only plays.
+--   $1 account int4
+SELECT ARRAY(SELECT key FROM dripd.connector WHERE account_id = $1::int4) AS keys;
