@@ -17,7 +17,6 @@ from dripd.campaigns.definition import (
 )
 from dripd.campaigns.presets import Preset
 from dripd.campaigns.reader import (
-    NOT_YET,
     BadValue,
     Section,
     as_fields,
@@ -79,7 +78,6 @@ def read_policy(section: Section, preset: Preset) -> Policy:
     values |= _structured(inner)
     values |= _counted(inner)
     inner.finish()
-    _refuse_unperformed(given)
     return Policy(
         **values, origins={name: origins.get(name, "default") for name in inner.taken}
     )
@@ -211,10 +209,3 @@ def _per_contact(value: object) -> Frequency:
     if parts is None or int(parts[1]) == 0 or duration(parts[2]) == 0:
         raise BadValue(f"{shown(value)} is no frequency", hint="such as 2/1d")
     return Frequency(n=int(parts[1]), per_ms=Millis(min(duration(parts[2]), 366 * DAY)))
-
-
-def _refuse_unperformed(given: Section) -> None:
-    """Policies that would promise the sender something that nothing keeps yet."""
-    if given.values.get("quiet_hours") == "us_tcpa":
-        path = given.path_of("quiet_hours")
-        given.fault("unknown_option", path, "`us_tcpa` is known, but not performed", NOT_YET)

@@ -23,7 +23,7 @@ from dripd.campaigns.enrollment import (
     LogState,
     Next,
 )
-from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
+from dripd.campaigns.event import Deferred, Held, Rejected, Skipped, Stopped
 from dripd.campaigns.links import Links
 from dripd.campaigns.sms import segments, truncate
 from dripd.campaigns.template import render
@@ -33,6 +33,7 @@ from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS
 from dripd.policy.facts import address_of, condition_facts, is_address, lookup
 from dripd.policy.performance import Outcome, Pass, Waiting, unrendered
+from dripd.policy.quiet import quiet_until
 from dripd.policy.rooms import Rooms, Sender, step_times
 from dripd.policy.tasks import approval
 from dripd.policy.watching import Words, render_words
@@ -60,7 +61,7 @@ class Ready:
     """The address of one-click unsubscribing; "" where the message owes none."""
 
 
-Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected
+Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected | Deferred
 
 
 def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Verdict:
@@ -75,6 +76,10 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
         return _notice(leased, version, step, now, rooms)
     if leased.suppressed:
         return _suppressed(step)
+    if step.kind == "sms" and version.definition.policy.quiet_hours == "us_tcpa":
+        until = quiet_until(leased, now, rooms)
+        if until is not None:
+            return Deferred(reason="window", until=until, alone=True)
     to = address_of(leased, step.kind, version.definition.field_map)
     if to is None:
         return _no_address(step)

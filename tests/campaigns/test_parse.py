@@ -257,7 +257,6 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
     "document",
     [
         step(do="email", attachments=["terms.pdf"]),
-        small(policy={"quiet_hours": "us_tcpa"}),
     ],
 )
 def test_an_option_of_a_later_version_is_told_apart(document: dict[str, object]) -> None:
