@@ -24,7 +24,17 @@ from dripd.errors import NotFound
 from dripd.log import configure
 from dripd.store import embedded, migrate
 
-ON_POSTGRES = ("engine", "http", "lateness", "admit", "backlog", "replies", "console")
+ON_POSTGRES = (
+    "engine",
+    "http",
+    "batch",
+    "smtp",
+    "lateness",
+    "admit",
+    "backlog",
+    "replies",
+    "console",
+)
 ALONE = ("wheel", "bucket", "transport")
 LATENESS = ("lateness", "backlog")
 
@@ -56,7 +66,7 @@ def bench() -> None:
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
-    """Run the benchmark NAME: engine, http, lateness, admit, backlog, replies, console, wheel,
+    """Run the benchmark NAME: engine, http, batch, smtp, lateness, admit, backlog, replies, console, wheel,
     bucket or transport."""
     configure(level="warning")
     module = _module(name)
