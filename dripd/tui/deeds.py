@@ -87,9 +87,12 @@ class Deeds:
         blanks: Sequence[Blank] = (),
     ) -> None:
         """Tier 2: after a yes. What is typed goes along as parameters."""
+        numbers = [blank.name for blank in blanks if blank.number]
 
         def done(typed: dict[str, str]) -> None:
-            given = {**params, **{k: v for k, v in typed.items() if v}, "yes": True}
+            filled: dict[str, object] = {k: v for k, v in typed.items() if v}
+            filled |= {k: int(typed[k]) for k in numbers if typed[k]}
+            given = {**params, **filled, "yes": True}
             self._port.spawn(self._done(method, given, said))
 
         self._port.ask(

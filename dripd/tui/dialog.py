@@ -33,17 +33,21 @@ class Dialog(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Blank:
-    """A field of a dialog. `must_be`: only this text confirms; `required`: some text."""
+    """A field of a dialog. `must_be`: only this text confirms; `required`: some text; `number`:
+    a whole number."""
 
     name: str
     label: str
     required: bool = False
     must_be: str = ""
+    number: bool = False
     field: Field = field(default_factory=Field)
 
     @property
     def is_filled(self) -> bool:
         text = self.field.text.strip()
+        if self.number and text:
+            return text.isascii() and text.isdigit() and len(text) < 10
         return text == self.must_be if self.must_be else bool(text) or not self.required
 
 

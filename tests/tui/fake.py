@@ -8,10 +8,11 @@ from typing import Any
 
 from dripd.admin.catalogue import SPECS
 from dripd.admin.delta import key_of
+from dripd.admin.messages import decode, split
 from dripd.admin.own import OWN
 from dripd.admin.roles import Role
 from dripd.admin.safe import clean
-from dripd.errors import DripdError
+from dripd.errors import BadRequest, DripdError
 from dripd.tui.console import Console, said
 from dripd.tui.draw import plain
 from dripd.tui.options import Options
@@ -105,6 +106,14 @@ ANSWERS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def judge(method: str, params: Mapping[str, Any]) -> None:
+    """Raise as the daemon does if *method* does not take *params*."""
+    if method == "plan.make":
+        judge(params["method"], params["params"])
+    elif method in SPECS:
+        decode(SPECS[method].params, split(params)[1])
+
+
 class FakeDaemon:
     """Answers at once; `calls` is what it was asked to do, `failing` what it refuses."""
 
@@ -123,9 +132,16 @@ class FakeDaemon:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failing: dict[str, DripdError] = {}
         self.watched: list[Watch] = []
+        self.refused: list[BadRequest] = []
 
     def watch(self, watch: Watch) -> None:
         self.watched.append(watch)
+        try:
+            judge(watch.of, watch.params)
+        except BadRequest as error:
+            self.refused.append(error)
+            watch.failed(error)
+            return
         watch.opened(self._reply(watch))
 
     def _reply(self, watch: Watch) -> dict[str, Any]:
@@ -153,6 +169,11 @@ class FakeDaemon:
         self, method: str, params: Mapping[str, object] | None = None, *, once: bool = False
     ) -> Any:
         self.calls.append((method, dict(params or {})))
+        try:
+            judge(method, dict(params or {}))
+        except BadRequest as error:
+            self.refused.append(error)
+            raise
         if method in self.failing:
             raise self.failing[method]
         return clean(self.answers.get(method, {"changed": True}))

@@ -10,6 +10,7 @@ import pytest
 from dripd.admin.catalogue import SPECS
 from dripd.admin.roles import Role
 from dripd.errors import Conflict, Unreachable
+from dripd.tui.dialog import Confirm, Menu, Question
 from dripd.tui.draw import plain, width_of
 from dripd.tui.options import Options
 from dripd.tui.pages import PAGES
@@ -97,6 +98,49 @@ def test_changing_keys_ask_first_with_the_focus_on_cancel(name: str) -> None:
         assert "Cancel" in rig.text() or "Esc cancels" in rig.text() or "+- stop" in rig.text()
         rig.press("escape")
         assert rig.changed == []
+
+
+TABS = [
+    (name, tabs)
+    for name in PAGES
+    for tabs in ((), ("tab",), ("a",))
+    if tabs != ("a",) or name == "events"
+]
+
+
+@pytest.mark.parametrize(("name", "tabs"), TABS)
+def test_every_change_is_one_that_the_daemon_takes(name: str, tabs: tuple[str, ...]) -> None:
+    """Every changing key, its dialog filled in and confirmed: the fake refuses odd arguments."""
+    for key in [a.key for a in _page(name, *tabs).actions() if a.changes]:
+        rig = Rig()
+        rig.console.go(name)
+        rig.press(*tabs)
+        rig.write_mode()
+        rig.press(key)
+        for _ in range(4):
+            fill_in(rig)
+
+        assert rig.changed, (name, tabs, key, rig.text())
+        assert rig.daemon.refused == [], (name, tabs, key)
+
+
+def fill_in(rig: Rig) -> None:
+    """Answer the dialog that stands open."""
+    if not rig.console.dialogs:
+        return
+    dialog = rig.console.dialogs[-1]
+    if isinstance(dialog, Menu):
+        rig.press("enter")
+        return
+    if not isinstance(dialog, Confirm | Question):
+        rig.press("escape")
+        return
+    for blank in dialog.blanks:
+        blank.field.set(blank.must_be or ("7" if "imit" in blank.label else "word"))
+    dialog.focus = (
+        len(dialog.blanks) + 1 if isinstance(dialog, Confirm) else len(dialog.blanks) - 1
+    )
+    rig.press("enter")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -463,9 +507,10 @@ def test_clicks_choose_screens_and_rows() -> None:
     assert table.cursor == "2"
 
 
-def _page(name: str) -> Any:
+def _page(name: str, *tabs: str) -> Any:
     rig = Rig()
     rig.console.go(name)
+    rig.press(*tabs)
     return rig.console.page
 
 

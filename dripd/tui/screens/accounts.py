@@ -94,7 +94,7 @@ class Accounts(ListPage):
         ]  # fmt: skip
         if self._senders:
             found += [
-                Action(key="l", label="limit", help="rate and daily limit of the sender", run=self._limit,
+                Action(key="l", label="limit", help="how many messages it may send in a local day", run=self._limit,
                        method="sender.limit", changes=True, why_not=self._no_row),
                 Action(key="t", label="test", help="send one message to an address of yours", run=self._test,
                        method="sender.test", changes=True, why_not=self._no_row),
@@ -153,11 +153,13 @@ class Accounts(ListPage):
         row = self._table.row
         if row is None:
             return
-        blanks = [Blank(name="rate", label="Rate, such as 20/s:", required=True)]
-        blanks[0].field.set("" if row.get("rate") is None else str(row["rate"]))
+        most = Blank(
+            name="daily_limit", label="Most a day (0: no limit):", required=True, number=True
+        )
+        most.field.set(str(row.get("daily_limit") or 0))
         self.deeds.confirm(
-            f"LIMIT {text(row['address'])}", ["Its messages leave no faster than this."],
-            "sender.limit", self._target(row), "limit set", verb="Set", blanks=blanks,
+            f"LIMIT {text(row['address'])}", ["Messages beyond it wait for the next local day."],
+            "sender.limit", self._target(row), "limit set", verb="Set", blanks=[most],
         )  # fmt: skip
 
     def _test(self) -> None:
