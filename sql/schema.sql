@@ -584,8 +584,10 @@ CREATE TABLE dripd.late_evidence (  -- results that came back after their claim 
     state int2 NOT NULL,
     provider_id text,
     reason text,
+    applied_at timestamptz,  -- it agrees with what stands on record, or has settled it
     PRIMARY KEY (account_id, id)
 );
+CREATE INDEX late_evidence_open ON dripd.late_evidence (account_id, id) WHERE applied_at IS NULL AND state = 1;
 
 CREATE TABLE dripd.individual_send (
     account_id int4 NOT NULL,

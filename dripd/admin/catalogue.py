@@ -115,6 +115,7 @@ RUNS: Final = (
     changing("notification.read", p.TaskKey, dry_run=False),
     reading("delivery.list", p.DeliveryList, view="id"),
     reading("delivery.show", p.DeliveryKey, view=""),
+    changing("delivery.resolve", p.DeliveryResolve),
     reading("dead.list", p.DeadList, view="group"),
     changing("dead.retry", p.DeadPick),
     changing("dead.discard", p.DeadPick),

@@ -386,6 +386,11 @@ class DeliveryKey(Params, frozen=True, kw_only=True):
     id: Key
 
 
+class DeliveryResolve(Params, frozen=True, kw_only=True):
+    id: Key
+    state: Literal["accepted", "failed"]
+
+
 class DeadList(Listing, frozen=True, kw_only=True):
     campaign: Key | None = None
 

@@ -47,6 +47,15 @@ def show(ask: Ask, delivery_id: str) -> int:
     return ask.show("delivery.show", id=delivery_id)
 
 
+@delivery.command("resolve")
+@click.argument("delivery_id", metavar="ID")
+@click.argument("state", type=click.Choice(["accepted", "failed"]))
+@changing
+def resolve(ask: Ask, delivery_id: str, state: str) -> int:
+    """Say what became of a message of unknown outcome; a failed one gives cap and money back."""
+    return ask.show("delivery.resolve", id=delivery_id, state=state)
+
+
 @click.group()
 def dead() -> None:
     """What failed for good."""

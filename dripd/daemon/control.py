@@ -18,7 +18,14 @@ from dripd.daemon.control_library import LibraryControl
 from dripd.daemon.control_quote import QuoteControl
 from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
-from dripd.store import desk_account, desk_contact, desk_list, desk_suppress, desk_work
+from dripd.store import (
+    desk_account,
+    desk_contact,
+    desk_list,
+    desk_resolve,
+    desk_suppress,
+    desk_work,
+)
 from dripd.store.desk_deed import Result
 
 __all__ = ["Door", "Hooks", "handlers"]
@@ -114,6 +121,7 @@ def _work(room: Room) -> dict[str, Handler]:
         "notification.read": room.changing(desk_work.read_notification),
         "delivery.list": room.reading(desk_work.list_deliveries),
         "delivery.show": room.reading(desk_work.show_delivery),
+        "delivery.resolve": room.changing(desk_resolve.resolve_delivery),
         "dead.list": room.reading(desk_work.list_dead),
         "dead.discard": room.changing(desk_work.discard_dead),
         "suppress.add": room.changing(desk_suppress.add_suppressions),

@@ -154,8 +154,21 @@ def testify(tables: Tables, accepted: Sequence[tuple[int, int, str | None]]) -> 
     return len(found)
 
 
+def apply_evidence(tables: Tables) -> None:
+    """Messages that turned out to be accepted, after others had called them unknown."""
+    for number, told in tables.evidence.items():
+        if told.applied_at is not None or told.state != LogState.ACCEPTED:
+            continue
+        testify(tables, [(told.enrollment_id, told.seq, told.provider_id)])
+        logs = tables.log_of.at((told.account_id, told.enrollment_id))
+        rows = [tables.step_log[log].row for log in logs]
+        if any(row.seq == told.seq and row.state for row in rows):
+            tables.evidence.change(number, applied_at=tables.now())
+
+
 def sweep(tables: Tables) -> None:
     """Throw away what has served: old nudges, daemons long dead that own no claim."""
+    apply_evidence(tables)
     now_ms = tables.real_ms()
     for nudge in list(tables.nudges):
         if nudge.at < now_ms - NUDGE_MS:

@@ -349,6 +349,7 @@ class Evidence:
     state: int
     provider_id: str | None
     reason: str | None
+    applied_at: Instant | None = None
 
 
 @dataclass(slots=True, kw_only=True)

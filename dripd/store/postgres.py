@@ -427,7 +427,7 @@ async def _close(pool: Any) -> None:
 
 
 async def _sweep(conn: Conn, retention_days: int) -> None:
-    for name in ("sweep_nudges", "sweep_nodes", "sweep_outbox"):
+    for name in ("sweep_nudges", "sweep_nodes", "sweep_outbox", "apply_evidence"):
         await conn.execute(sql(name))
     await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
     if retention_days:

@@ -93,6 +93,30 @@ JOIN dripd.due_step AS d
     ON d.account_id = k.a AND d.due_at BETWEEN $3::timestamptz AND $4::timestamptz AND d.claim_id = $1::int8
 JOIN dripd.contact AS c ON c.account_id = d.account_id AND c.id = d.contact_id;
 
+-- name: apply_evidence :exec
+-- Messages that turned out to be accepted, after others had called them unknown. Evidence that came
+-- before its delivery was recorded waits for it.
+-- locks: late_evidence and step_log rows
+WITH told AS (
+    SELECT e.account_id, e.id, e.enrollment_id, e.seq, e.provider_id
+    FROM dripd.late_evidence AS e
+    WHERE e.applied_at IS NULL AND e.state = 1
+    ORDER BY e.account_id, e.id
+    LIMIT 1000
+    FOR UPDATE SKIP LOCKED
+), settled AS (
+    UPDATE dripd.step_log AS l
+    SET state = 1, provider_id = coalesce(t.provider_id, l.provider_id), reason = NULL
+    FROM told AS t
+    WHERE l.account_id = t.account_id AND l.enrollment_id = t.enrollment_id AND l.seq = t.seq AND l.state = 3
+)
+UPDATE dripd.late_evidence AS e SET applied_at = (SELECT dripd.now())
+FROM told AS t
+WHERE e.account_id = t.account_id AND e.id = t.id
+    AND EXISTS (
+        SELECT FROM dripd.step_log AS l
+        WHERE l.account_id = t.account_id AND l.enrollment_id = t.enrollment_id AND l.seq = t.seq AND l.state > 0);
+
 -- name: claimed_days :many
 -- The local day that each account had at the instant of a lease, for refunds.
 --   $1 accounts int[]  $2 at timestamptz

@@ -279,6 +279,11 @@ LINES = [
         {"state": "unknown", "channel": "email", "enrollment": 7, "limit": 100},
     ),
     ("delivery show 7-1", "delivery.show", {"id": "7-1"}),
+    (
+        "delivery resolve 7-1 failed",
+        "delivery.resolve",
+        {"id": "7-1", "state": "failed"},
+    ),
     ("dead list --campaign w", "dead.list", {"campaign": "w", "limit": 100}),
     ("dead retry g1", "dead.retry", {"group": "g1"}),
     ("dead discard --enrollment 7", "dead.discard", {"enrollment": [7]}),

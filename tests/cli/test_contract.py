@@ -189,6 +189,7 @@ ROWS: list[Row] = [
     ("delivery list", 0, DELIVERY),
     ("delivery show 1-1", 0, DELIVERY),
     ("delivery show 9-9", 3, ""),
+    ("delivery resolve 1-1 failed", 6, ""),
     ("task list --kind custom --assignee ann", 0, TASK),
     ("task assign 1 --to bob", 0, "changed"),
     ("task edit 1 --subject nothing", 6, ""),

@@ -516,6 +516,33 @@ class NodeSuite:
         ]
         assert settled == [("accepted", "m-7", None), ("failed", None, "http_400")]
 
+    async def test_a_late_answer_settles_what_was_called_unknown(self, world: World) -> None:
+        """Whichever comes first, the answer of the zombie or the record of who took over."""
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        early, late = await scene.take(2, incarnation=OTHER)
+        adopted = await world.store.reap(NODE, 3_600_000, [OTHER])
+        found = await world.store.orphans(NODE, [], adopted)
+        doubts = []
+        for leased in found:
+            doubt = scene.goes_on(leased)
+            doubt.log = [sent(leased, LogState.UNKNOWN, provider_id=None, reason="daemon_died")]
+            doubts.append(doubt)
+        await scene.record(scene.goes_on(early))
+        await world.store.sweep(0)
+        await scene.record(*doubts, closed=adopted)
+        await scene.record(scene.goes_on(late))
+        await world.store.sweep(0)
+
+        told = {
+            row["enrollment_id"]: (row["state"], row["provider_id"])
+            for row in await world.deliveries()
+            if row["state"] != "leased"
+        }
+        assert told == {
+            x.enrollment_id: ("accepted", f"m{x.enrollment_id}") for x in (early, late)
+        }
+
     async def test_claims_of_a_daemon_that_left_are_taken_over(self, world: World) -> None:
         scene = await open_scene(world)
         await world.store.join(OTHER, "other", "0")

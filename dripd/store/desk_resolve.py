@@ -1,0 +1,60 @@
+"""What became of a message that nobody knew of? What an operator found out, put on record."""
+
+from __future__ import annotations
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.errors import Conflict
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Row
+from dripd.store.desk_work import show_delivery
+from dripd.store.statements import sql
+
+STATES = {"accepted": 1, "failed": 2}
+
+
+async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> Deed:
+    """An `unknown` delivery is accepted or failed. A failed one gives back what it took of the
+    day's cap, and its charge. The run stays where it is: it has gone on.
+
+    Raises `NotFound`, and `Conflict` for one whose outcome is known to be the other.
+    """
+    found = await show_delivery(conn, p.DeliveryKey(id=args.id))
+    if found["state"] == args.state:
+        return _deed(args, int(str(found["account_id"])), changed=False)
+    row = None
+    if found["state"] == "unknown":
+        row = await _resolve(conn, args)
+    if row is None:
+        raise Conflict(
+            f"delivery {args.id} is {found['state']}",
+            code="not_unknown",
+            hint="only an unknown outcome can be resolved",
+        )
+    return _deed(args, row["account_id"], changed=True)
+
+
+async def _resolve(conn: Conn, args: p.DeliveryResolve) -> Row | None:
+    if args.id.startswith("i-"):
+        number = int(args.id.removeprefix("i-"))
+        found: Row | None = await conn.fetchrow(sql("resolve_individual"), number, args.state)
+        return found
+    enrollment, _, seq = args.id.partition("-")
+    where = (int(enrollment), int(seq))
+    row: Row | None = await conn.fetchrow(sql("resolve_delivery"), *where, STATES[args.state])
+    if row is not None and args.state == "failed":
+        account = row["account_id"]
+        if row["counted"]:
+            await conn.execute(sql("free_cap"), account, row["leased_at"])
+            await conn.fetch(sql("unpark_reason"), [account], "cap")
+        await conn.execute(sql("refund_failed"), account, where[0], args.id)
+    return row
+
+
+def _deed(args: p.DeliveryResolve, account: int, *, changed: bool) -> Deed:
+    return Deed(
+        result={"changed": changed, "id": args.id, "state": args.state},
+        accounts=(account,),
+        target=f"delivery {args.id}",
+        detail={"state": args.state},
+    )
