@@ -16,7 +16,7 @@ write()
 project = "dripd"
 author = "the dripd authors"
 version = release = VERSION
-extensions: list[str] = []
+extensions = ["myst_parser"]
 exclude_patterns = ["generated", "_build"]
 nitpicky = True
 html_theme = "furo"
