@@ -104,6 +104,8 @@ async def _insert(
     quote: str | None = None,
     conversation_ref: str | None = None,
 ) -> list[Result]:
+    if call.as_name is not None and source == "cli":
+        source = "operator"  # somebody in an account: admission asks what he sees
     numbers = [contact_number(wish.contact) for wish in wishes]
     rows = await conn.fetch(
         sql("add_requests"), campaign["account_id"], campaign["key"], source, call.actor,

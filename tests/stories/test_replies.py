@@ -124,6 +124,7 @@ def test_a_stop_ends_the_chosen_runs_only(world: World) -> None:
     assert not {f"{who}@acme.x.test" for who in chosen} & set(second)
 
 
+@pytest.mark.feature("F2")
 @pytest.mark.feature("Q20")
 def test_a_stop_that_races_the_sending_leaves_no_message_half_sent(world: World) -> None:
     begin(world, 300)
@@ -147,3 +148,7 @@ def test_a_stop_that_races_the_sending_leaves_no_message_half_sent(world: World)
     assert "three" not in {row["step_key"] for row in world.sent()}
     states = world.column("SELECT DISTINCT state FROM dripd.delivery")
     assert set(states) <= {"accepted", "cancelled"}
+    late = """SELECT d.id FROM dripd.delivery AS d JOIN dripd.enrollment AS e
+        ON e.account_id = d.account_id AND e.id = d.enrollment_id
+        WHERE d.state = 'accepted' AND d.leased_at > e.ended_at"""
+    assert world.column(late) == []

@@ -171,6 +171,18 @@ def test_contacts_are_enrolled_by_who_sees_the_campaign(office: World) -> None:
         return {row[0]: row[1] for row in rows}
 
     assert ask(1) == {**dict.fromkeys(askers), "other": "not_visible"}
+
+    def command(contact: str, **more: object) -> object:
+        office.contact(contact)
+        answer = office.call(
+            "enroll.add", campaign="shared", account="acme", contacts=[contact], **more
+        )
+        return answer["items"][0]["reject_reason"]
+
+    assert command("by-root") is None
+    assert command("by-mate", **{"as": "mate"}) is None
+    assert command("by-other", **{"as": "other"}) == "not_visible"
+    assert command("by-nobody", **{"as": "nobody"}) == "not_visible"
     office.call("sender.set", address="team@acme.test", account="acme", shared="account")
     office.tick()
     assert ask(2) == dict.fromkeys(askers)
