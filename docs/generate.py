@@ -23,7 +23,7 @@ from dripd.campaigns.presets import DEFAULT, PRESETS
 from dripd.campaigns.settings import MATCH_KEYS
 from dripd.cli.main import COMMANDS, dripd
 from dripd.metrics import METRICS
-from dripd.options import PROVIDER, SECTIONS, Option
+from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option
 
 GENERATED: Final = Path(__file__).parent / "generated"
 
@@ -145,6 +145,9 @@ def configuration() -> str:
     for name, options in SECTIONS.items():
         lines += title(f"[{name}]", "-")
         lines += section(options, f"DRIPD_{name.upper().replace('.', '__')}__")
+    lines += title("[script.NAME]", "-")
+    lines += ["What a ``script`` step may call.", ""]
+    lines += section(SCRIPT, "DRIPD_SCRIPT__NAME__")
     lines += title("[provider.NAME]", "-")
     lines += ["A provider that senders name. Other keys belong to its kind.", ""]
     return "\n".join([*lines, *section(PROVIDER, "DRIPD_PROVIDER__NAME__")])
