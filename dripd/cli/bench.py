@@ -30,13 +30,14 @@ ON_POSTGRES = (
     "batch",
     "smtp",
     "lateness",
+    "immediate",
     "admit",
     "backlog",
     "replies",
     "console",
 )
 ALONE = ("wheel", "bucket", "transport")
-LATENESS = ("lateness", "backlog")
+LATENESS = ("lateness", "immediate", "backlog")
 
 FIGURES = (
     "n",
@@ -66,7 +67,7 @@ def bench() -> None:
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
-    """Run the benchmark NAME: engine, http, batch, smtp, lateness, admit, backlog, replies, console, wheel,
+    """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, wheel,
     bucket or transport."""
     configure(level="warning")
     module = _module(name)

@@ -73,7 +73,7 @@ async def open_front(house: House, desk: Desk, nursery: trio.Nursery) -> None:
     await nursery.start(app.serve, house.site, routes(house, desk, intake))
     log.info("gateway.listening", url=house.site.url)
     if not house.config.gateway.public_url:
-        log.warning("gateway.private", url=house.site.url)
+        log.info("gateway.private", url=house.site.url)
 
 
 async def _keep(desk: Desk, deployment: str, provider: str, told: Sequence[Happened]) -> int:

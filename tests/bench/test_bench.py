@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import admit, engine, http, lateness
+from bench import admit, engine, http, immediate, lateness
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
 from bench.meter import value
@@ -43,6 +43,15 @@ def test_lateness_measures_from_the_due_instant(config: Config, pg_dsn: str) -> 
     found = lateness.run(config, pg_dsn, 40)
 
     assert 0 <= float(str(found["p50_ms"])) <= float(str(found["p99_ms"]))
+
+
+@pytest.mark.feature("C45")
+def test_a_new_lead_is_mailed_at_once(config: Config, pg_dsn: str) -> None:
+    """The figure is the benchmark's to tell; that no poll of a minute lies between, is not."""
+    found = immediate.run(config, pg_dsn, 20)
+
+    assert 20 == found["n"]
+    assert 0 < float(str(found["p50_ms"])) < 10_000
 
 
 def test_admit_decides_while_others_are_sent(config: Config, pg_dsn: str) -> None:
