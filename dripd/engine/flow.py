@@ -55,6 +55,8 @@ class Flow:
         """Lanes that are to rest, found out where nothing may wait."""
         self.opened: set[str] = set()
         """Providers whose breaker has just opened: what waits for them is given back."""
+        self.calling: dict[str, int] = {}
+        """Messages that a provider's channel has in hand."""
         self.is_freed = False
         """Whether something that was shut is open again: lanes that rest for it may go."""
         self._taken: dict[int, tuple[list[Line], list[Bucket]]] = {}

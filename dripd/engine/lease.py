@@ -68,7 +68,7 @@ async def lease_once(pipe: Pipeline) -> bool:
     most = min(pipe.tuning.batch, pipe.room)
     if 2 * most < min(pipe.tuning.batch, pipe.tuning.in_flight):
         return False  # under full load many small leases would cost more than they save
-    picked = pipe.ready.pick(most, pipe.busy)
+    picked = pipe.ready.pick(most, pipe.busy | _clogged(pipe))
     if not picked:
         return False
     accounts = {account for account, _ in picked}
@@ -91,6 +91,21 @@ async def lease_once(pipe: Pipeline) -> bool:
         pipe.busy -= accounts
     pipe.wake("lease")
     return True
+
+
+def _clogged(pipe: Pipeline) -> set[int]:
+    """Accounts that wait for a provider which holds half of all that may be in flight, once
+    room grows scarce: what it does not answer must not keep others from theirs."""
+    if len(pipe.leased) < 2 or 2 * pipe.room >= 3 * pipe.tuning.batch:
+        return set()
+    most = pipe.tuning.in_flight // 2
+    full = {
+        name
+        for name, queue in pipe.leased.items()
+        if len(queue) + pipe.flow.calling.get(name, 0) >= most
+    }
+    accounts = pipe.directory.accounts
+    return {one for one in pipe.owned if accounts[one].providers & full} if full else set()
 
 
 async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None:

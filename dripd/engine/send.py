@@ -319,6 +319,8 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
         _answer(pipe, channel.name, message, outcome, sent_at)
 
     reason = "no_answer"
+    calling = pipe.flow.calling
+    calling[channel.name] = calling.get(channel.name, 0) + len(messages)
     try:
         deadline = trio.current_time() + pipe.tuning.send_timeout_ms / 1000
         with trio.CancelScope(shield=True, deadline=deadline) as scope:
@@ -329,6 +331,7 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
         log.exception("channel.failed", provider=channel.name, n=len(messages))
         reason = "channel_failed"
     finally:
+        calling[channel.name] -= len(messages)
         for message in messages:
             settle(message, Unknown(reason=reason))
         _count(pipe, channel.name, messages, settled, trio.current_time() - began)

@@ -84,8 +84,15 @@ class NotingStore(MemoryStore):
 class SlowSink(SinkChannel):
     """Answers after *wait_s*, and notes when each message came."""
 
-    def __init__(self, wait_s: float = 0.0, *, batch: int = 500, concurrency: int = 2) -> None:
-        super().__init__("sink", None, batch, concurrency)
+    def __init__(
+        self,
+        wait_s: float = 0.0,
+        *,
+        batch: int = 500,
+        concurrency: int = 2,
+        name: str = "sink",
+    ) -> None:
+        super().__init__(name, None, batch, concurrency)
         self.wait_s = wait_s
         self.came: list[tuple[float, int]] = []
 
@@ -98,17 +105,25 @@ class SlowSink(SinkChannel):
 class Rig:
     """A daemon without a database, a socket or a real second."""
 
-    def __init__(self, tuning: Tuning, sink: SlowSink) -> None:
+    def __init__(self, tuning: Tuning, sink: SlowSink, *others: SlowSink) -> None:
         self.clock = VirtualClock()
         self.store = NotingStore(self.clock)
         self.sink = sink
+        self.channels = {one.name: one for one in (sink, *others)}
         self.pipe = Pipeline(self.store, Directory(self.store), self.clock, 1001, tuning)
         self._contacts = 0
 
-    def account(self, key: str, *, step: dict[str, object] | None = None, **how: str) -> int:
+    def account(
+        self,
+        key: str,
+        *,
+        step: dict[str, object] | None = None,
+        provider: str = "sink",
+        **how: str,
+    ) -> int:
         """An account with a sender and an active campaign of one email."""
         account = self.store.add_account(key, **how)  # type: ignore[arg-type]  # words only
-        self.store.add_sender(account, f"s@{key}.test")
+        self.store.add_sender(account, f"s@{key}.test", provider=provider)
         document = {
             "campaign": "c",
             "account": key,
@@ -137,8 +152,6 @@ class Rig:
         await self.store.join(pipe.incarnation, "rig", "0")
         await learn_all(pipe)
         async with trio.open_nursery() as nursery:
-            stages_of.start(
-                pipe, {"sink": self.sink}, "test", stages=nursery, recorders=nursery
-            )
+            stages_of.start(pipe, self.channels, "test", stages=nursery, recorders=nursery)
             yield
             nursery.cancel_scope.cancel()
