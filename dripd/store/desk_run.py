@@ -78,6 +78,7 @@ async def stop_rows(
         some = [row["id"] for row in group]
         await conn.execute(sql("mark_stopped"), account, some)
         await conn.execute(sql("delete_stopped"), account, some)
+        await conn.execute(sql("cancel_awaited"), account, some)
     gone = [row for row in live if row["id"] in ended]
     await note(conn, gone, actor, "stopped", {"reason": reason})
     campaigns = sorted({row["campaign_id"] for row in gone})

@@ -39,7 +39,13 @@ from dripd.policy.inbox_rows import (
     TellOpened,
 )
 from dripd.store.memory_admit import new_request
-from dripd.store.memory_changes import add_suppression, change_contact, end_run, forget_runs
+from dripd.store.memory_changes import (
+    add_suppression,
+    change_contact,
+    close_task,
+    end_run,
+    forget_runs,
+)
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
@@ -356,6 +362,9 @@ def _end(tables: Tables, account_id: int, end: EndRun) -> None:
         tables.due.change(key, attempt=-1)
     elif row is not None:
         tables.due.drop(key)
+    for task in [one for one in tables.tasks if one.enrollment_id == end.enrollment_id]:
+        if task.awaited and task.account_id == account_id:
+            close_task(tables, account_id, task.id, "cancelled")
     if not ended:
         return
     refund_unsent(tables, account_id, end.enrollment_id)

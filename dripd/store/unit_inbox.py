@@ -245,6 +245,7 @@ async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) 
     }
     await conn.execute(sql("mark_stopped"), account_id, ids)
     await conn.execute(sql("delete_stopped"), account_id, ids)
+    await conn.execute(sql("cancel_awaited"), account_id, ids)
     done.stopped = ids
     for end in ends:
         if end.set and end.enrollment_id in ended:

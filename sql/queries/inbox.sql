@@ -99,6 +99,12 @@ FOR UPDATE OF d;
 UPDATE dripd.due_step SET attempt = -1
 WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS NOT NULL;
 
+-- name: cancel_awaited :exec
+-- Nobody waits any more for the tasks that ended runs waited for.
+--   $1 account int  $2 enrollments bigint[]
+UPDATE dripd.task SET state = 'cancelled', closed_by = 'dripd'
+WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND awaited AND state = 'open';
+
 -- name: delete_stopped :exec
 --   $1 account int  $2 enrollments bigint[]
 DELETE FROM dripd.due_step

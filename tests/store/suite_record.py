@@ -554,6 +554,16 @@ class EffectSuite:
             "to": "2026-01-05T14:00:00Z",
         }
 
+    async def test_a_run_that_ends_waits_for_its_task_no_more(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased, other = await scene.take(2)
+        await scene.record(
+            scene.waits(leased, a_task(awaited=True)), scene.goes_on(other, effects=[a_task()])
+        )
+        await stop(scene, leased, other)
+
+        assert [row["state"] for row in await world.tasks()] == ["cancelled", "open"]
+
     async def test_the_closing_of_an_awaited_task_alone_is_told(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]

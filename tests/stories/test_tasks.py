@@ -248,6 +248,15 @@ BLOCKING = campaign(
 )
 
 
+def test_nobody_need_approve_what_has_been_stopped(world: World) -> None:
+    play(world, ASKING, "c1", "c2")
+    world.call("enroll.stop", contact=["c1"], account="acme", yes=True)
+    world.event("c2", "unsubscribe")
+    world.tick()
+    assert [t["state"] for t in tasks(world)] == ["cancelled"] * 2
+    assert world.sent() == []
+
+
 def test_a_blocking_task_holds_the_run_until_it_is_closed(world: World) -> None:
     play(world, BLOCKING.replace("EXTRA", ""), "c1", "c2")
     world.advance("20d")
