@@ -24,6 +24,7 @@ html_title = f"dripd {VERSION}"
 man_show_urls = False
 man_pages = [
     ("man/dripd.8", "dripd", "drip campaigns out of a Postgres database", [author], 8),
+    ("man/dripd-console.1", "dripd-console", "the console of dripd", [author], 1),
     ("man/dripd.toml.5", "dripd.toml", "configuration of dripd", [author], 5),
     ("man/dripd-campaign.5", "dripd-campaign", "campaign files of dripd", [author], 5),
     ("man/dripd-protocol.7", "dripd-protocol", "the admin protocol of dripd", [author], 7),

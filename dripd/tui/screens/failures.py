@@ -157,7 +157,7 @@ class Failures(ListPage):
         if row := self._table.row:
             self.deeds.confirm(
                 f"{row['id']} {outcome.upper()}", [meaning, "It cannot be undone."],
-                "delivery.resolve", {"id": row["id"], "outcome": outcome}, f"{row['id']} {outcome}",
+                "delivery.resolve", {"id": row["id"], "state": outcome}, f"{row['id']} {outcome}",
                 verb="Resolve", blanks=[Blank(name="reason", label="Evidence:", required=True)],
             )  # fmt: skip
 
