@@ -28,8 +28,9 @@ from dripd.store.desk_doctor import Facts, examine
 from dripd.store.postgres import HOT_CONNECTIONS, SINK_CONNECTIONS
 
 OLDEST_SERVER: Final = 150_000
-NEEDED: Final = HOT_CONNECTIONS + SINK_CONNECTIONS + 3
-"""Connections of one daemon: the hot ones, the sink's, the desk's and the views'."""
+NEEDED: Final = HOT_CONNECTIONS + SINK_CONNECTIONS + 5
+"""Connections of one daemon: the hot ones, the sink's, two of the desk, one of the views, two
+of the gateway."""
 
 SKEW_MS: Final = 2_000
 SPACE: Final = 256 << 20

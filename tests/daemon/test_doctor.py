@@ -110,3 +110,10 @@ def test_the_command_answers_without_a_daemon(
     answer = json.loads(capsys.readouterr().out)
     assert answer["checks"][0]["name"] == "config"
     assert "engine.batch" in answer["checks"][0]["detail"]
+
+
+def test_the_guide_says_how_many_connections_a_daemon_needs() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "install.rst"
+
+    assert doctor.NEEDED == 14
+    assert "fourteen connections" in guide.read_text()
