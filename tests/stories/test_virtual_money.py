@@ -1,0 +1,89 @@
+"""Money and quotas on memory in virtual time: the same stages, the same verdicts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from trio.testing import MockClock
+
+from tests.stories.virtual import Virtual, virtual
+
+pytestmark = pytest.mark.trio
+
+
+def texts(world: Virtual, n: int, **policy: object) -> None:
+    """*n* texts, a day apart, at a cent a segment."""
+    world.store.add_sender(world.acme, "+15550001", channel="sms")
+    world.store.set_prices(world.acme, sms="0.01")
+    steps = [
+        {"key": f"t{i}", "do": "sms", "text": "Hi", "delay": "0" if i == 0 else "1d"}
+        for i in range(n)
+    ]
+    world.campaign(*steps, policy=policy)
+
+
+def amounts(world: Virtual, kind: str) -> Decimal:
+    rows = [row["amount"] for row in world.store.ledger if row["kind"] == kind]
+    return sum(rows, Decimal(0))
+
+
+async def test_four_daemons_never_spend_more_than_there_is(autojump_clock: MockClock) -> None:
+    async with virtual(daemons=4) as world:
+        texts(world, 3, billing="per_send")
+        world.store.deposit(world.acme, "0.20")
+        for n in range(10):
+            world.contact(f"c{n}", phone=f"+4930{n}")
+            world.store.enroll(world.acme, "welcome", f"c{n}")
+        await world.advance_to("2026-01-10T09:00:00Z")
+
+        assert len(world.received()) == 20
+        assert amounts(world, "charge") == Decimal("0.20")
+        holds = {row["hold_reason"] for row in world.store.enrollments()}
+        assert holds == {"balance"}
+        world.store.deposit(world.acme, "1")
+        await world.advance_to("2026-01-12T09:00:00Z")
+
+        assert len(world.received()) == len(set(world.received())) == 30
+        assert amounts(world, "charge") == Decimal("0.30")
+
+
+async def test_a_quota_is_shared_by_four_daemons(autojump_clock: MockClock) -> None:
+    async with virtual(daemons=4) as world:
+        world.store.set_quota("unlimited", 7)
+        world.campaign(
+            {"key": "a", "do": "tag_add", "tag": "a"},
+            {"key": "b", "do": "email", "subject": "b", "text": "x"},
+            {"key": "c", "do": "delay", "delay": "1d"},
+            policy={"meter": "actions"},
+        )
+        world.enroll(*[f"c{n}" for n in range(6)])
+        await world.advance_to("2026-01-20T00:00:00Z")
+        counted = {row["period"]: row["n"] for row in world.store.meters}
+
+        assert 7 <= counted["2026-01"] <= 7 + 6  # completions are counted, never held
+        assert {row["hold_reason"] for row in world.store.enrollments()} >= {"quota"}
+        world.store.set_quota("unlimited", None)
+        await world.advance_to("2026-01-25T00:00:00Z")
+
+        assert world.ends() == {"completed": 6}
+        assert sum(row["n"] for row in world.store.meters) == 6 * 3 + 6
+
+
+async def test_an_upfront_run_that_is_answered_gets_back_what_was_not_sent(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        texts(world, 5, billing="upfront")
+        world.store.deposit(world.acme, "1")
+        contact = world.contact("ann", phone="+4930")
+        world.store.enroll(world.acme, "welcome", "ann")
+        await world.advance_to("2026-01-06T10:00:00Z")
+        world.store.event(world.acme, "reply", contact_id=contact)
+        await world.advance_to("2026-01-06T11:00:00Z")
+
+        assert world.ends() == {"reply": 1}
+        assert (amounts(world, "charge"), amounts(world, "refund")) == (
+            Decimal("0.05"),
+            Decimal("0.03"),
+        )
