@@ -10,6 +10,7 @@ import orjson
 
 from dripd.channels.happening import Happened, read_key
 from dripd.store.connect import Conn
+from dripd.store.desk_resolve import settle_unknown
 from dripd.store.statements import sql
 
 
@@ -43,8 +44,8 @@ AGAIN_MOST = 500
 FORBIDDING = frozenset({"bounce", "complaint", "unsubscribe"})
 """Kinds that count by the address alone: they can only end sending."""
 
-PROVES = {"delivered": 1, "failed": 2}
-"""Kinds that say what became of a message, as states of `step_log`."""
+PROVES = {"delivered": "accepted", "failed": "failed"}
+"""Kinds that say what became of a message, and the state of its delivery that this is."""
 
 
 async def keep_happenings(
@@ -85,26 +86,35 @@ async def _match(
     found: dict[int, list[tuple[int, str | None]]] = {}
     for row in rows:
         found.setdefault(row["n"], []).append((row["account_id"], row["delivery_id"]))
-    proofs: list[tuple[object, ...]] = []
+    proofs: list[tuple[int, str, str]] = []
     events: list[tuple[object, ...]] = []
     lost: list[Happened] = []
     for n, one in enumerate(told):
         places = found.get(n, [])
         if one.kind in PROVES:
-            proven = [
-                _proof(one, account, delivery) for account, delivery in places if delivery
-            ]
-            proofs += [proof for proof in proven if proof is not None]
-            places = places if proven else []
+            places = [place for place in places if place[1]]
+            proofs += [(account, str(delivery), one.kind) for account, delivery in places]
         else:
             events += [_event(provider, one, account, delivery) for account, delivery in places]
         if not places:
             lost.append(one)
     if events:
         await conn.execute(sql("keep_happenings"), *map(list, zip(*events, strict=True)))
-    if proofs:
-        await conn.execute(sql("prove_deliveries"), *map(list, zip(*proofs, strict=True)))
+    await _prove(conn, proofs)
     return lost
+
+
+async def _prove(conn: Conn, proofs: Sequence[tuple[int, str, str]]) -> None:
+    """Settle those deliveries of (account, delivery, kind) that are unknown, as a person would."""
+    if not proofs:
+        return
+    accounts, deliveries, _ = map(list, zip(*proofs, strict=True))
+    unknown = {
+        row["delivery"] for row in await conn.fetch(sql("find_unknown"), accounts, deliveries)
+    }
+    for _, delivery, kind in proofs:
+        if delivery in unknown:
+            await settle_unknown(conn, delivery, PROVES[kind])
 
 
 def _asked(n: int, one: Happened, deployment: str) -> tuple[object, ...]:
@@ -123,11 +133,3 @@ def _event(
     address = None if delivery else one.address or None
     dedup = f"{provider}:{one.id}"
     return (account, one.kind, delivery, conversation, address, dedup, one.at, payload)
-
-
-def _proof(one: Happened, account: int, delivery: str) -> tuple[object, ...] | None:
-    """The row of `step_log` that *one* proves; None for a message sent by hand."""
-    enrollment, _, seq = delivery.partition("-")
-    if not enrollment.isdecimal() or not seq.isdecimal():
-        return None
-    return account, int(enrollment), int(seq), PROVES[one.kind], one.provider_id or None

@@ -24,7 +24,7 @@ async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> D
         return _deed(args, int(str(found["account_id"])), changed=False)
     row = None
     if found["state"] == "unknown":
-        row = await _resolve(conn, args)
+        row = await settle_unknown(conn, args.id, args.state)
     if row is None:
         raise Conflict(
             f"delivery {args.id} is {found['state']}",
@@ -34,20 +34,21 @@ async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> D
     return _deed(args, row["account_id"], changed=True)
 
 
-async def _resolve(conn: Conn, args: p.DeliveryResolve) -> Row | None:
-    if args.id.startswith("i-"):
-        number = int(args.id.removeprefix("i-"))
-        found: Row | None = await conn.fetchrow(sql("resolve_individual"), number, args.state)
+async def settle_unknown(conn: Conn, delivery_id: str, state: str) -> Row | None:
+    """Make an unknown delivery `accepted` or `failed`; None: it was not unknown (any more)."""
+    if delivery_id.startswith("i-"):
+        number = int(delivery_id.removeprefix("i-"))
+        found: Row | None = await conn.fetchrow(sql("resolve_individual"), number, state)
         return found
-    enrollment, _, seq = args.id.partition("-")
+    enrollment, _, seq = delivery_id.partition("-")
     where = (int(enrollment), int(seq))
-    row: Row | None = await conn.fetchrow(sql("resolve_delivery"), *where, STATES[args.state])
-    if row is not None and args.state == "failed":
+    row: Row | None = await conn.fetchrow(sql("resolve_delivery"), *where, STATES[state])
+    if row is not None and state == "failed":
         account = row["account_id"]
         if row["counted"]:
             await conn.execute(sql("free_cap"), account, row["leased_at"])
             await conn.fetch(sql("unpark_reason"), [account], "cap")
-        await conn.execute(sql("refund_failed"), account, where[0], args.id)
+        await conn.execute(sql("refund_failed"), account, where[0], delivery_id)
     return row
 
 

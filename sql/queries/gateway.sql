@@ -90,13 +90,25 @@ FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
     WITH ORDINALITY AS k (a, kind, delivery, conversation, address, dedup, at, payload, o)
 ORDER BY o;
 
--- name: prove_deliveries :exec
--- What became of messages whose outcome was unknown.
---   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 states int2[] (1 accepted, 2 failed)  $5 provider ids text[]
-UPDATE dripd.step_log AS l
-SET state = k.state, reason = NULL, provider_id = coalesce(l.provider_id, k.pid)
-FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int2[], $5::text[]) AS k (a, e, seq, state, pid)
-WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.seq = k.seq AND l.state = 3 AND l.channel > 0;
+-- name: find_unknown :many
+-- Which of these deliveries are of unknown outcome; most are not.
+--   $1 accounts int[]  $2 deliveries text[]
+WITH named AS (
+    SELECT a, delivery,
+        CASE WHEN delivery ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(delivery, '-', 1)::int8 END AS enrollment_id,
+        CASE WHEN delivery ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(delivery, '-', 2)::int4 END AS seq,
+        CASE WHEN delivery ~ '^i-[0-9]{1,18}$' THEN substr(delivery, 3)::int8 END AS individual
+    FROM unnest($1::int4[], $2::text[]) AS k (a, delivery)
+)
+SELECT n.delivery
+FROM named AS n
+WHERE EXISTS (
+        SELECT FROM dripd.step_log AS l
+        WHERE l.account_id = n.a AND l.enrollment_id = n.enrollment_id AND l.seq = n.seq AND l.state = 3
+            AND l.channel > 0)
+    OR EXISTS (
+        SELECT FROM dripd.individual_send AS i
+        WHERE i.account_id = n.a AND i.id = n.individual AND i.state = 'unknown');
 
 -- name: park_happenings :exec
 -- Events that no delivery was found for; of too many the oldest go.

@@ -129,3 +129,30 @@ async def test_parked_events_are_capped_and_kept_once(
     rows = await control.rows("SELECT event_key FROM dripd.event_parked ORDER BY parked_at")
 
     assert ["2", "3", "4", "5"] == [row["event_key"] for row in rows]
+
+
+async def test_deliveries_that_are_none_are_parked_or_passed_over(control: Control) -> None:
+    ids = ["9x", "-1", "i-", "i-x", "99999999999999999999-1", "1-99999999999", "1-1"]
+    told = [
+        Happened(kind="delivered", id=text, account="acme", delivery_id=text) for text in ids
+    ]
+
+    assert 0 == await keep(control, *told)
+    assert 1 == await keep(control, Happened(kind="delivered", id="none", account="acme"))
+
+
+async def test_a_message_that_never_left_gives_its_place_in_the_day_back(
+    control: Control,
+) -> None:
+    enrollment = await sent(control, state=3)
+    await control.one(
+        "INSERT INTO dripd.account_day (account_id, local_date, cap, used, starts_at, ends_at) "
+        "SELECT account_id, current_date, 10, 4, dripd.now() - interval '1 day', "
+        "dripd.now() + interval '1 day' FROM dripd.run WHERE id = $1 RETURNING used",
+        enrollment,
+    )
+    told = Happened(kind="failed", id="1", account="acme", delivery_id=f"{enrollment}-1")
+
+    assert 0 == await keep(control, told)
+    assert 3 == await control.one("SELECT used FROM dripd.account_day")
+    assert "failed" == await control.one("SELECT state FROM dripd.delivery")
