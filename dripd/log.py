@@ -35,6 +35,7 @@ EVENTS: Final[dict[str, str]] = {
     "config.reloaded": "the configuration was read again, and what of it is new in force",
     "config.waiting": "what of the configuration that was read again needs a restart",
     "config.loaded": "a configuration was read and is in force",
+    "daemon.barred": "nothing is leased or sent, for a reason that somebody must remove",
     "daemon.buried": "other daemons had declared this one dead; it stops and must start anew",
     "daemon.drained": "an operator drained this daemon: it leases nothing more",
     "daemon.undrained": "an operator put this daemon back to work",

@@ -18,6 +18,7 @@ CREATE TABLE dripd.deployment (
     id text NOT NULL DEFAULT left(replace(gen_random_uuid()::text, '-', ''), 12),
     clock_mode text,
     created_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    place text,  -- the server and database in which it was begun or adopted
     CONSTRAINT there_is_one_deployment CHECK (one),
     CONSTRAINT a_clock_is_real_or_manual CHECK (clock_mode IN ('real', 'manual'))
 );

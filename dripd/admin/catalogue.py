@@ -134,6 +134,7 @@ DEPLOYMENT: Final = (
     changing("clock.advance", p.ClockAdvance, Role.ADMIN, dry_run=False),
     changing("daemon.pause", p.Everything, Role.ADMIN),
     changing("daemon.resume", p.Everything, Role.ADMIN),
+    changing("daemon.adopt", p.Params, Role.ADMIN),
     reading("daemon.status", view=""),
     reading("daemon.overview", p.Overview, view=""),
     reading("daemon.ready"),

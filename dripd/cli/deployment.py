@@ -75,6 +75,13 @@ def resume(ask: Ask, all_: bool) -> int:
     return ask.show("daemon.resume", all=everything(all_))
 
 
+@click.command()
+@changing
+def adopt(ask: Ask) -> int:
+    """Let a restored copy of a database send again."""
+    return ask.show("daemon.adopt")
+
+
 def everything(meant: bool) -> bool:
     if not meant:
         raise click.UsageError("this concerns every account; say so with --all")

@@ -20,6 +20,7 @@ from dripd.errors import BadRequest, DripdError
 
 COMMANDS: Final = {
     "account": ("account:account", "Tenants: their plan, zone, window and rate."),
+    "adopt": ("deployment:adopt", "Let a restored copy of a database send again."),
     "audit": ("deployment:audit", "Who did what."),
     "call": ("shell:call", "One raw call of the admin protocol."),
     "campaign": ("campaign:campaign", "Sequences: files, drafts, versions, state."),

@@ -16,6 +16,7 @@ from dripd.store.desk_account import read_operator, turn_all
 from dripd.store.desk_audit import PROMISES, is_guarded, read_account_ids, verify_account
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_deployment import (
+    adopt,
     aim_clock,
     drain_node,
     list_audit,
@@ -40,6 +41,7 @@ class DeploymentControl:
             "clock.advance": self.set_clock,
             "daemon.pause": self.pause,
             "daemon.resume": self.resume,
+            "daemon.adopt": self._room.changing(adopt),
             "daemon.status": self.status,
             "daemon.ready": self.ready,
             "daemon.whoami": self.whoami,

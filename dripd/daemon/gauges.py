@@ -76,6 +76,8 @@ def stamp(vitals: Vitals, pipe: Pipeline, state: str) -> None:
         since = trio.current_time() - pipe.counters.turned_at
         vitals.turned_at = vitals.looped_at - since
     vitals.state, vitals.drained = state, pipe.drained
+    vitals.journal_error = pipe.barred.get("journal", "")
+    vitals.copy_error = pipe.barred.get("adopt", "")
 
 
 def look_inside(pipe: Pipeline, store: PostgresStore, state: str) -> None:

@@ -33,6 +33,20 @@ class Living(Protocol):
     def state(self) -> str: ...
 
 
+COPY: Final = "this is a copy of a database, made elsewhere: what was sent since is not in it"
+
+
+async def mind_place(daemon: Living) -> None:
+    """A copy of a database sends nothing until somebody adopts it. Raises `StoreError`."""
+    barred = daemon.pipe.barred
+    if await daemon.store.is_at_home():
+        barred.pop("adopt", None)
+        return
+    if "adopt" not in barred:
+        log.error("daemon.barred", reason="adopt")
+    barred["adopt"] = COPY
+
+
 async def pulse(daemon: Living) -> None:
     """The heartbeat in real time, and one line of log a minute of work."""
     before = 0
@@ -56,6 +70,7 @@ async def beat(daemon: Living) -> bool:
         alive = await daemon.store.beat(
             daemon.incarnation, len(daemon.pipe.owned), daemon.state(), daemon.figures.shown()
         )
+        await mind_place(daemon)
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)
         daemon.vitals.db_error = error.message

@@ -33,7 +33,7 @@ from dripd.daemon.journal import FileJournal
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
 from dripd.daemon.parent import until_orphaned
-from dripd.daemon.pulse import observe, pulse
+from dripd.daemon.pulse import mind_place, observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.reload import Reloader
 from dripd.daemon.signals import Ending, listen
@@ -189,6 +189,7 @@ class Daemon:
     def ready(self) -> Mapping[str, object]:
         stamp(self.vitals, self.pipe, self.state())
         self.vitals.journal_error = self.journal.fault()
+        self.vitals.copy_error = self.pipe.barred.get("adopt", "")
         return self.vitals.report()
 
     def apply(self, config: Config) -> None:
@@ -319,6 +320,7 @@ async def _live(
     task_status: trio.TaskStatus[Daemon],
 ) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
+    await mind_place(daemon)
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await learn_all(pipe)
     methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))

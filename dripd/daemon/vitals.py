@@ -39,6 +39,8 @@ class Vitals:
     db_error: str = ""
     journal_error: str = ""
     """Why the intent journal takes nothing, so that nothing is leased."""
+    copy_error: str = ""
+    """Why this database is taken for a copy that nobody has adopted."""
 
     def is_live(self) -> bool:
         """Whether the loop runs; a database that is away is no reason to start anew."""
@@ -72,6 +74,12 @@ class Vitals:
                 not self.journal_error,
                 self.journal_error or "takes intents",
                 "make room for it; nothing is sent until it can be written, nothing is lost",
+            ),
+            shown(
+                "original",
+                not self.copy_error,
+                self.copy_error or "this database was begun or adopted here",
+                "suppress what was sent since, stop the other one, then dripd adopt",
             ),
         ]
 

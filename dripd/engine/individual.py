@@ -35,6 +35,9 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
     Raises `NotFound` without a usable sender, `Conflict` where the contact has no address or
     is suppressed, or the provider refused.
     """
+    if pipe.barred:
+        word, why = next(iter(pipe.barred.items()))
+        raise Conflict(f"nothing is sent: {why}", code=f"barred:{word}", hint="dripd ready")
     await pipe.directory.refresh([account_id])
     found = pipe.directory.sender(account_id, channel, sender or "", contact_id)
     if found is None or found.provider not in channels:

@@ -54,7 +54,9 @@ async def outbox(pipe: Pipeline, caller: Caller) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             n = UNDER_WAY_MOST - len(under_way)
-            for call in await _take(pipe, n) if n > 0 and not pipe.draining else ():
+            for call in (
+                await _take(pipe, n) if n > 0 and not (pipe.draining or pipe.barred) else ()
+            ):
                 under_way.add((call.account_id, call.id))
                 nursery.start_soon(_make, pipe, caller, call, under_way)
             await pipe.wait("outbox", POLL_S)

@@ -69,6 +69,12 @@ async def _turn_node(conn: Conn, node: str, *, drain: bool) -> Deed:
     return Deed(result={"changed": changed, "nodes": names}, target=f"node {node}")
 
 
+async def adopt(conn: Conn, _call: Call, _args: p.Params) -> Deed:
+    """This copy of a database is the deployment from now on: its daemons may send."""
+    deployment = await conn.fetchval(sql("adopt"))
+    return Deed(result={"changed": deployment is not None}, target="deployment")
+
+
 async def list_nodes(conn: Conn) -> Result:
     rows = await conn.fetch(sql("list_nodes"))
     return {"items": [shown(row) for row in rows], "next": None}

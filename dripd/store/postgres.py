@@ -362,6 +362,11 @@ class PostgresStore:
         deployment, mode, at = rows[0]
         return deployment, mode, at
 
+    async def is_at_home(self) -> bool:
+        """False: this is a copy of the database, made elsewhere, that nobody has adopted."""
+        await self._read(_execute, "note_place")
+        return bool((await self._read(_fetch, "is_at_home"))[0]["at_home"])
+
     async def choose_clock(self, mode: str, at: Instant | None) -> None:
         """Start on the clock *mode*; a deployment keeps the mode of its first daemon.
 

@@ -8,6 +8,19 @@ SELECT d.id, d.clock_mode, (SELECT at FROM dripd.clock) AS at FROM dripd.deploym
 UPDATE dripd.deployment SET clock_mode = $1::text WHERE clock_mode IS NULL OR clock_mode = $1::text
 RETURNING id;
 
+-- name: note_place :exec
+-- The first daemon notes where the database is.
+UPDATE dripd.deployment
+SET place = (SELECT c.system_identifier || '/' || b.oid FROM pg_control_system() AS c, pg_database AS b
+    WHERE b.datname = current_database())
+WHERE place IS NULL;
+
+-- name: is_at_home :one
+-- Is it still where it was noted? A dump that was restored is not.
+SELECT d.place IS NOT DISTINCT FROM (c.system_identifier || '/' || b.oid) AS at_home
+FROM dripd.deployment AS d, pg_control_system() AS c, pg_database AS b
+WHERE b.datname = current_database();
+
 -- name: start_clock :exec
 --   $1 at timestamptz
 INSERT INTO dripd.clock (at) VALUES ($1::timestamptz) ON CONFLICT DO NOTHING;
