@@ -269,3 +269,25 @@ def test_a_public_url_loses_its_last_slash(tmp_path: Path) -> None:
     config = read(tmp_path, '[gateway]\npublic_url = "https://mail.example.com/drip/"')
 
     assert config.gateway.public_url == "https://mail.example.com/drip"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_good"),
+    [
+        ('{"x.test" = "5/s", "*" = "50/min"}', True),
+        ('{"x.test" = "fast"}', False),
+        ('"5/s"', False),
+    ],
+)
+def test_rates_by_domain_are_a_table_of_rates(
+    tmp_path: Path, value: str, is_good: bool
+) -> None:
+    file = tmp_path / "dripd.toml"
+    file.write_text(f'[provider.mail]\nkind = "sink"\ndomains = {value}\n')
+    if is_good:
+        assert {"x.test": "5/s", "*": "50/min"} == load(file).providers["mail"].domains
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+
+    assert ["provider.mail.domains"] == [fault.path for fault in caught.value.faults]

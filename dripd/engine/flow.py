@@ -111,7 +111,9 @@ class Flow:
         if shut is None:
             self._taken[leased.enrollment_id] = (lines, buckets)
             return None
-        alone = alone or (domain is not None and domain.wait_ms(1, now) > 0)
+        if domain is not None and domain.wait_ms(1, now):
+            until = self.domains[sender.provider].slot(domain, now)
+            return Deferred(reason="rate", until=max(until, shut.until), alone=True)
         if not alone:
             self.parks.append(ParkRow(leased.account_id, leased.lane, shut.reason, shut.until))
         return Deferred(reason=shut.reason, until=shut.until, alone=alone)

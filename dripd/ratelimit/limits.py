@@ -140,6 +140,7 @@ class Domains:
     def __init__(self, rates: Mapping[str, str]) -> None:
         self._rates = {domain.lower(): rate for domain, rate in rates.items()}
         self._buckets: dict[str, Bucket] = {}
+        self._slots: dict[Bucket, Instant] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rates)
@@ -154,5 +155,14 @@ class Domains:
                 return None
             if len(self._buckets) >= self.MOST:
                 self._buckets.clear()
+                self._slots.clear()
             found = self._buckets[domain] = Bucket(parse_rate(rate))
         return found
+
+    def slot(self, bucket: Bucket, now: Instant) -> Instant:
+        """When a message that found no token may try again: each a token after the one before,
+        so that a backlog is put off once, not at every token."""
+        first = now + bucket.wait_ms(1, now)
+        after = self._slots.get(bucket, now) + -(-bucket.rate.per_ms // bucket.rate.n)
+        self._slots[bucket] = slot = Instant(max(first, after))
+        return slot

@@ -27,3 +27,53 @@ async def test_a_provider_that_hangs_leaves_room_for_the_others(
 
     assert quick.count == 50
     assert max(at for at, _ in quick.came) - began < 5
+
+
+def never_faster(came: list[tuple[float, int]], n: int, per_s: float) -> bool:
+    """No more than *n* at once, and *per_s* a second from there on."""
+    times = sorted(at for at, _ in came)
+    return all(
+        len([at for at in times if start <= at <= end]) <= n + per_s * (end - start) + 1e-6
+        for i, start in enumerate(times)
+        for end in times[i:]
+    )
+
+
+@pytest.mark.trio
+async def test_a_provider_is_sent_to_at_its_rate_by_all_accounts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sink = SlowSink()
+    rig = Rig(Tuning(), sink)
+    rig.pipe.flow.add_provider("sink", rate="2/s burst 3")
+    for key in ("a", "b"):
+        rig.enroll(rig.account(key), 10)
+    async with rig.running():
+        await trio.sleep(20)
+
+    assert sink.count == 20
+    assert never_faster(sink.came, 3, 2)
+
+
+@pytest.mark.trio
+async def test_a_domain_is_sent_to_at_its_rate_and_holds_nobody_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sink = SlowSink()
+    rig = Rig(Tuning(), sink)
+    rig.pipe.flow.add_provider("sink", domains={"x.test": "1/s", "*": "50/s"})
+    account = rig.account("a")
+    rig.enroll(account, 8)
+    other = rig.store.add_contact(account, email="someone@y.test")
+    rig.store.enroll(account, "c", other)
+    async with rig.running():
+        await trio.sleep(3)
+        at_first = len(sink.came)
+        last = max(run for _, run in sink.came)
+        await trio.sleep(60)
+
+    assert 2 <= at_first <= 5
+    assert rig.pipe.counters.leased <= 9 + 8  # put off once, not at every token
+    assert sink.count == 9
+    slow = [one for one in sink.came if one[1] != last]
+    assert never_faster(slow, 1, 1)
