@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from dripd.admin import wire
+from dripd.admin import session, wire
 from dripd.admin.client import Client
 from dripd.admin.messages import Call, Method, Spec
 from dripd.admin.params import CampaignKey, ClockSet, Params
@@ -503,3 +503,28 @@ async def until_answered(house: House) -> None:
 
 async def pause() -> None:
     await trio.sleep(0.005)
+
+
+async def test_who_has_another_role_by_now_must_connect_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PING_SECONDS", 0.05)
+    roles = [Role.ADMIN]
+
+    def identity(_: Options) -> Peer:
+        return somebody(roles[-1])(_)
+
+    house = House(path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, path, house.table(), identity=identity, info=INFO))
+
+        def wait_under_another_role() -> None:
+            with Client(path, timeout=5) as client:
+                client.call("t.read", {})
+                roles.append(Role.VIEWER)
+                client.call("t.wait", {})
+
+        with pytest.raises(NotPermitted, match="role is viewer"):
+            await trio.to_thread.run_sync(wait_under_another_role)
+        house.gate.set()
+        nursery.cancel_scope.cancel()
