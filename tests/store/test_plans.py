@@ -30,7 +30,9 @@ BY_KEY = ("lease", "refusals", "move_steps", "end_steps")
 BY_LANE = ("load", "heads", "next_heads")
 """Statements that read a lane from one place on."""
 
-HOT = (*BY_KEY, *BY_LANE, "refund_caps", "take_stops", "take_events", "look")
+HOT = (
+    *BY_KEY, *BY_LANE, "refund_caps", "take_stops", "take_events", "look", "odd_days", "end_runs",
+)  # fmt: skip
 
 SMALL = {"clock", "node", "nudge", "usage_in"}
 """Tables of a handful of rows, which no index makes cheaper."""
