@@ -8,6 +8,7 @@ the connection breaks while it runs, the same call is repeated under the same id
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -79,10 +80,12 @@ class Link:
     ) -> Any:
         """The result of *method*. *once*: it changes something and gets a request_id.
 
-        Raises the daemon's `DripdError`; `TimedOut` after 30 s; `Unreachable` if there is no
-        connection, or it broke twice.
+        Raises the daemon's `DripdError`; `TimedOut` after 30 s; `Unreachable` at once if there is
+        no connection, or if it broke twice.
         """
         given = dict(params or {})
+        if not self.up:
+            raise Unreachable("there is no daemon; nothing was done", hint="it is looked for")
         if once:
             given["request_id"] = str(uuid.uuid4())
         for _ in range(2):
@@ -130,6 +133,8 @@ class Link:
             task.cancel()
         if self._writer is not None:
             self._writer.close()
+            with contextlib.suppress(OSError):  # it was gone already
+                await self._writer.wait_closed()
 
     async def _connected(self) -> None:
         """One connection, from greeting to end."""
@@ -287,7 +292,7 @@ def shown(params: Mapping[str, object]) -> dict[str, Any]:
 def readable(error: DripdError) -> DripdError:
     """*error* with texts that may be shown."""
     error.message, error.hint = str(clean(error.message)), str(clean(error.hint))
-    error.path = str(clean(error.path))
+    error.path, error.args = str(clean(error.path)), (error.message,)
     return error
 
 

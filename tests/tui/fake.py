@@ -91,7 +91,7 @@ ANSWERS: dict[str, Any] = {
          "error": "503 upstream", "retry": "safe", "first_at": NOW, "last_at": NOW},
         {"group": "g2", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 801, "code": "quarantined",
          "error": None, "retry": "unsafe", "first_at": NOW, "last_at": NOW}]},
-    "delivery.list": {"items": rows(1, state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},
+    "delivery.list": {"items": rows(1, id="41-2", state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},
     "node.list": {"items": [{"node": "mail-1", "incarnation": "77", "state": "running", "silent_s": 1.0, "up_s": 4000, "accounts": 40,
                              "claims": 2, "version": "0.1.0", "figures": {"sent_per_s": 812.0, "lag_ms": 400, "cpu_percent": 41, "wheel": 9}}]},
     "audit.list": {"items": rows(2, at=NOW, user="carol", method="campaign.pause", target="reminders", result="changed", reason="typo")},

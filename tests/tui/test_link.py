@@ -1,0 +1,181 @@
+"""The connection to the daemon: lost, found again, and nothing done twice on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dripd.admin import wire
+from dripd.errors import Conflict, PeerWireError, Unreachable
+from dripd.tui.link import Link
+from dripd.tui.watch import Watch
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Greets and then does as each connection's `talk` says; requests are kept."""
+
+    def __init__(
+        self, *talks: Callable[[Server, wire.Request], list[wire.Message] | None]
+    ) -> None:
+        self._talks = list(talks)
+        self.requests: list[wire.Request] = []
+
+    async def __call__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        talk = self._talks.pop(0) if len(self._talks) > 1 else self._talks[0]
+        hello = {"proto": [1, 0], "server": "x", "methods": []}
+        writer.write(wire.encode(wire.Notice(method="hello", params=hello)))
+        try:
+            await self._serve(reader, writer, talk)
+        finally:
+            writer.close()
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, talk: Any
+    ) -> None:
+        decoder = wire.Decoder()
+        while data := await reader.read(65536):
+            for message in decoder.feed(data):
+                if not isinstance(message, wire.Request):
+                    continue
+                self.requests.append(message)
+                answers = talk(self, message)
+                if answers is None:
+                    return
+                for one in answers:
+                    writer.write(wire.encode(one))
+
+
+def replying(server: Server, request: wire.Request) -> list[wire.Message]:
+    return [wire.Reply(id=request.id, result={"n": len(server.requests), "name": "a\x1b[31m"})]
+
+
+def hanging_up(server: Server, request: wire.Request) -> None:
+    return None
+
+
+def refusing(server: Server, request: wire.Request) -> list[wire.Message]:
+    return [wire.pack_error(request.id, Conflict("no\x1b]52;c;x\x07", code="active"))]
+
+
+async def until(met: Callable[[], bool]) -> None:
+    while not met():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.01)
+
+
+def told(path: Path, server: Talk, scenario: Callable[[Link], Awaitable[Any]]) -> Any:
+    """Run *scenario* with a link to *server*, as soon as it is up."""
+
+    async def run() -> Any:
+        listening = await asyncio.start_unix_server(server, path)
+        link = Link(path, lambda: None)
+        task = asyncio.create_task(link.run())
+        try:
+            async with asyncio.timeout(10):
+                await until(lambda: link.up or link.trouble is not None)
+                return await scenario(link)
+        finally:
+            await link.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            listening.close()
+            await asyncio.sleep(0.05)
+
+    return asyncio.run(run())
+
+
+def test_answers_are_made_safe_where_they_are_decoded(tmp_path: Path) -> None:
+    answer = told(tmp_path / "s", Server(replying), lambda link: link.call("t.read"))
+
+    assert answer == {"n": 1, "name": "a␛[31m"}
+
+
+def test_a_change_whose_connection_broke_is_repeated_once_under_its_own_id(
+    tmp_path: Path,
+) -> None:
+    server = Server(hanging_up, replying)
+    answer = told(
+        tmp_path / "s", server, lambda link: link.call("t.write", {"key": "x"}, once=True)
+    )
+    first, second = server.requests
+
+    assert answer["n"] == 2
+    assert first.params == second.params
+    assert first.params["request_id"]
+
+
+def test_a_change_whose_connection_breaks_twice_is_told_as_that(tmp_path: Path) -> None:
+    server = Server(hanging_up)
+    with pytest.raises(Unreachable, match="broke twice"):
+        told(tmp_path / "s", server, lambda link: link.call("t.write", once=True))
+
+    assert len(server.requests) == 2
+
+
+def test_a_reading_call_is_not_repeated(tmp_path: Path) -> None:
+    server = Server(hanging_up)
+    with pytest.raises(Unreachable):
+        told(tmp_path / "s", server, lambda link: link.call("t.read"))
+
+    assert len(server.requests) == 1
+
+
+def test_without_a_daemon_nothing_is_done_and_said_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        link = Link(tmp_path / "none", lambda: None)
+        async with asyncio.timeout(1):
+            await link.call("t.write", once=True)
+
+    with pytest.raises(Unreachable, match="nothing was done"):
+        asyncio.run(scenario())
+
+
+def test_errors_keep_their_class_and_are_safe_to_show(tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="no␛]52;c;x␇") as caught:
+        told(tmp_path / "s", Server(refusing), lambda link: link.call("t.write", once=True))
+
+    assert caught.value.code == "active"
+
+
+def test_a_watch_goes_on_after_a_lost_connection(tmp_path: Path) -> None:
+    def viewing(server: Server, request: wire.Request) -> list[wire.Message] | None:
+        if request.method != "view.open":
+            return None
+        items = [{"id": 1, "n": len(server.requests)}]
+        result = {"sub": 1, "seq": 0, "key": ["id"], "result": {"items": items}}
+        return [wire.Reply(id=request.id, result=result)]
+
+    async def scenario(link: Link) -> list[int]:
+        watch, seen = Watch("t.list"), []
+        link.watch(watch)
+        await until(lambda: bool(watch.rows))
+        seen.append(watch.rows[0]["n"])
+        with pytest.raises(Unreachable):
+            await link.call("t.break")
+        assert watch.rows[0]["n"] == 1
+        await until(lambda: watch.rows[0]["n"] > 1)
+        return [*seen, watch.rows[0]["n"]]
+
+    assert told(tmp_path / "s", Server(viewing), scenario) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "said", [b"junk\n", b"{}\n", b'{"jsonrpc":"2.0","method":"x","params":{}}\n']
+)
+def test_what_is_no_daemon_is_called_so(tmp_path: Path, said: bytes) -> None:
+    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await reader.read(1)
+        writer.close()
+
+    async def scenario(link: Link) -> Any:
+        return link.trouble
+
+    assert isinstance(told(tmp_path / "s", odd, scenario), PeerWireError)
