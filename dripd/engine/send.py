@@ -50,7 +50,7 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
         if version is None or leased.step_no >= len(version.steps):
-            _settle_unreadable(pipe, leased)
+            settle_unreadable(pipe, leased)
             continue
         if not version.sends(leased.step_no, leased.flags):
             quota = quota_of(pipe, leased, version)
@@ -119,7 +119,7 @@ def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_
     pipe.settle(change)
 
 
-def _settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
+def settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
     """A version that this dripd cannot read: the run is held, nothing is lost."""
 
     held = Next(

@@ -13,6 +13,7 @@ from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import Accepted, Deferred, StepEvent
 from dripd.engine.intent import Past, judge
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.send import settle_unreadable
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
@@ -80,7 +81,11 @@ async def close_journals(pipe: Pipeline, gone: list[int]) -> None:
 
 
 def _settle(pipe: Pipeline, leased: Leased, past: Past) -> None:
-    version = pipe.directory.versions[leased.cv_id]
+    version = pipe.directory.versions.get(leased.cv_id)
+    if version is None or leased.step_no >= len(version.steps):
+        leased.counted = False  # it may have left: nothing is given back
+        settle_unreadable(pipe, leased)
+        return
     step = version.steps[leased.step_no]
     event: StepEvent = Deferred(reason="daemon_died", until=None)
     sent = None
