@@ -79,10 +79,12 @@ async def lease_once(pipe: Pipeline) -> bool:
     try:
         now = pipe.clock.now()
         await open_days(pipe.store, pipe.directory, accounts, now)
-        groups, parks = _group(pipe, picked, now)
+        room = _Room(pipe)
+        groups, parks = _group(pipe, picked, now, room)
         if groups:
             await _ask(pipe, groups, picked)
-        await park(pipe, parks)  # last: a lane that is shut must not look settled before
+        # last: a lane that is shut must not look settled before, nor shut that was refused
+        await park(pipe, [row for row in parks if room.is_shut(row, now)])
     except StoreError:
         in_hand = {enrollment for _, entries in picked for _, (_, enrollment, _) in entries}
         _ask_again(pipe, picked, in_hand)
@@ -166,12 +168,11 @@ async def _suppress_mapped(pipe: Pipeline, granted: list[Leased]) -> None:
 
 
 def _group(
-    pipe: Pipeline, picked: Picked, now: Instant
+    pipe: Pipeline, picked: Picked, now: Instant, room: _Room
 ) -> tuple[list[LeaseGroup], list[ParkRow]]:
     """The groups to ask for, and the lanes that turn out to be closed."""
     groups: list[LeaseGroup] = []
     parks: dict[tuple[int, int], ParkRow] = {}
-    room = _Room(pipe)
     for account_id, entries in picked:
         account = pipe.directory.accounts.get(account_id)
         if account is None:
@@ -219,6 +220,7 @@ class _Room:
         self._pipe = pipe
         self._left: dict[tuple[int, str, str], tuple[int, Closed | None]] = {}
         self._why: Closed | None = None
+        self._days: dict[tuple[int, int], tuple[Account, str, str]] = {}
 
     def takes(self, account: Account, lane: int, version: Version | None, now: Instant) -> bool:
         """Is there room for one more message of *lane*?"""
@@ -231,7 +233,14 @@ class _Room:
             self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
         n, self._why = self._left[place]
         self._left[place] = (n - 1, self._why)
+        if n <= 0 and self._why is not None and self._why.reason == "cap":
+            self._days[account.row.id, lane] = (account, key.channel, address)
         return n > 0
+
+    def is_shut(self, row: ParkRow, now: Instant) -> bool:
+        """Is the lane to rest, now that the lease is known? What was refused used up no day."""
+        day = self._days.get((row.account_id, row.lane))
+        return day is None or self._pipe.flow.room(*day, now)[0] <= 0
 
     def rest(self, account_id: int, lane: int) -> ParkRow:
         """The park entry of the lane for which there was none."""
