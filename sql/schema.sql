@@ -106,6 +106,7 @@ CREATE TABLE dripd.sender (
     daily_limit int4,
     status text NOT NULL DEFAULT 'active',
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
+    warmup text,  -- '20 +10/d from 2026-01-05'
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, channel, address),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms')),

@@ -81,7 +81,8 @@ class SenderKey(InAccount, frozen=True, kw_only=True):
 
 
 class SenderSet(SenderKey, frozen=True, kw_only=True):
-    """`daily_limit` 0 takes the limit away; `shared` is `account`, names, or empty."""
+    """`daily_limit` 0 takes the limit away; `shared` is `account`, names, or empty; `warmup`
+    such as `20 +10/d`, or empty."""
 
     channel: Channel | None = None
     provider: Key | None = None
@@ -89,6 +90,7 @@ class SenderSet(SenderKey, frozen=True, kw_only=True):
     shared: str | None = None
     rate: str | None = None
     daily_limit: Annotated[int, Meta(ge=0)] | None = None
+    warmup: str | None = None
 
 
 class SenderLimit(SenderKey, frozen=True, kw_only=True):

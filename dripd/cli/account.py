@@ -97,6 +97,7 @@ def sender() -> None:
 @click.option("--shared", help="account, or names with commas between.")
 @click.option("--rate")
 @click.option("--daily-limit", type=click.IntRange(0), help="0 takes the limit away.")
+@click.option("--warmup", help="20 +10/d: 20 today, 10 more each day, up to the daily limit.")
 @changing
 def set_sender(ask: Ask, **given: object) -> int:
     """Make or change a sender; what is not given stays."""

@@ -135,13 +135,14 @@ class Account:
         if before.row.rate == self.row.rate:
             self.bucket = before.bucket
         limits = {sender.id: sender for sender in self.row.senders}
+        olds = {sender.id: sender for sender in before.row.senders}
         for sender_id, line in before._lines.items():
             sender = limits.get(sender_id)
-            if sender is None:
+            if sender is None or sender_id not in olds:
                 continue
             if line.rate != (sender.rate or ""):
                 line.set_rate(sender.rate or "")
-            if line.day is not None and sender.daily_limit != line.day.limit:
+            if _most(sender) != _most(olds[sender_id]):
                 line.day = None
             self._lines[sender_id] = line
 
@@ -186,7 +187,12 @@ class Account:
 
 
 def _is_limited(sender: SenderRow) -> bool:
-    return bool(sender.rate) or sender.daily_limit is not None or sender.status != "active"
+    has_day = sender.daily_limit is not None or sender.warmup is not None
+    return bool(sender.rate) or has_day or sender.status != "active"
+
+
+def _most(sender: SenderRow) -> tuple[int | None, str | None]:
+    return sender.daily_limit, sender.warmup
 
 
 class Directory:

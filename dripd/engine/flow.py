@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Final
 
 from dripd.campaigns.enrollment import Leased
@@ -28,6 +29,7 @@ from dripd.engine.directory import Account, Directory
 from dripd.log import get
 from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
+from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import day_bounds, local_date
 from dripd.store.protocol import ParkRow, SenderRow, Store
 
@@ -228,13 +230,28 @@ async def open_days(
         account = directory.accounts.get(account_id)
         if account is None or not account.is_limited:
             continue
+        today = local_date(account.zone, now)
         stale = {
-            sender.id: sender.daily_limit
+            sender.id: most
             for sender in account.row.senders
-            if sender.daily_limit is not None and account.line(sender.id).is_dayless(now)
+            if (most := _limit_of(sender, today)) is not None
+            and account.line(sender.id).is_dayless(now)
         }
         if stale:
-            starts_at, ends_at = day_bounds(account.zone, local_date(account.zone, now))
+            starts_at, ends_at = day_bounds(account.zone, today)
             sent = await store.count_sent(account_id, list(stale), starts_at)
             for sender_id, limit in stale.items():
                 account.line(sender_id).day = Day(limit, sent.get(sender_id, 0), ends_at)
+
+
+def _limit_of(sender: SenderRow, today: date) -> int | None:
+    """How many may leave from *sender* today: its ramp, its daily limit, whichever is less.
+
+    A ramp that nobody can read is none: the desk stores no such.
+    """
+    if sender.warmup is None:
+        return sender.daily_limit
+    try:
+        return parse_ramp(sender.warmup, today).limit(today, sender.daily_limit)
+    except ValueError:
+        return sender.daily_limit

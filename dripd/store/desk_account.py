@@ -13,6 +13,8 @@ from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
 from dripd.errors import BadRequest, NotFound
 from dripd.ratelimit.bucket import parse_rate
+from dripd.ratelimit.warmup import parse_ramp
+from dripd.scheduler.calendar import local_date
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
@@ -21,6 +23,7 @@ from dripd.store.desk_deed import (
     near,
     page,
     read_cursor,
+    read_now,
     shown,
 )
 from dripd.store.desk_find import find_account, find_sender, sole_account
@@ -219,7 +222,8 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     old = known[0] if known else None
     if old is None:
         _check_address(args.address, channel)
-    values = [args.address, channel, *_sender_values(args, old)]
+    warmup = await _read_warmup(conn, args.warmup, account)
+    values = [args.address, channel, *_sender_values(args, old, warmup)]
     row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
     await conn.execute(sql("open_sender_lanes"), account["id"])
     changed = old is None or any(row[name] != old[name] for name in _SENDER)
@@ -232,7 +236,18 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     return Deed(result=result, accounts=(account["id"],), target=args.address)
 
 
-_SENDER = ("provider", "owner", "shared", "rate", "daily_limit")
+_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup")
+
+
+async def _read_warmup(conn: Conn, text: str | None, account: Row) -> str | None:
+    """The ramp with the day it begins on: today's in the account, where none is given."""
+    if not text:
+        return text
+    now = await read_now(conn)
+    try:
+        return str(parse_ramp(text, local_date(ZoneInfo(account["timezone"]), now)))
+    except ValueError as error:
+        raise BadRequest(str(error), path="warmup", hint="such as 20 +10/d") from error
 
 
 def _check_address(address: str, channel: str) -> None:
@@ -242,7 +257,7 @@ def _check_address(address: str, channel: str) -> None:
         raise BadRequest(f"{address!r} is no address", path="address", hint="NAME@DOMAIN")
 
 
-def _sender_values(args: p.SenderSet, old: Row | None) -> list[object]:
+def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> list[object]:
     base: dict[str, object] = dict(old) if old is not None else {"provider": "sink"}
     for name in ("provider", "owner", "shared"):
         if (value := getattr(args, name)) is not None:
@@ -251,6 +266,8 @@ def _sender_values(args: p.SenderSet, old: Row | None) -> list[object]:
         base["rate"] = read_rate(args.rate)
     if args.daily_limit is not None:
         base["daily_limit"] = args.daily_limit or None
+    if warmup is not None:
+        base["warmup"] = warmup or None
     return [base.get(name) for name in _SENDER]
 
 

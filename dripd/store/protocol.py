@@ -137,6 +137,7 @@ class SenderRow:
     owner: str | None = None
     shared: str | None = None
     """`account`, or names with commas between."""
+    warmup: str | None = None
 
 
 @dataclass(slots=True)

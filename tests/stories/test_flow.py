@@ -71,6 +71,15 @@ def test_a_sender_s_daily_limit_holds_until_its_next_local_day(world: World) -> 
     assert sent_at(world) == {"05 09:00": 3, "06 00:00": 2}
 
 
+def test_a_new_sender_warms_up_day_by_day(world: World) -> None:
+    world.call("sender.set", address="hello@acme.test", account="acme", warmup="2 +3/d")
+    shown = world.call("sender.show", address="hello@acme.test", account="acme")
+    assert shown["warmup"] == "2 +3/d from 2026-01-05"
+    start(world, 12)
+    world.at("2026-01-07T12:00:00Z")
+    assert sent_at(world) == {"05 09:00": 2, "06 00:00": 5, "07 00:00": 5}
+
+
 def test_a_paused_sender_parks_its_lane_and_touches_no_run(world: World) -> None:
     world.call("sender.pause", address="hello@acme.test", account="acme")
     start(world, 5)
