@@ -131,6 +131,17 @@ CREATE TABLE dripd.field (
     CONSTRAINT a_type_is_known CHECK (type IN ('text', 'number', 'date', 'datetime', 'bool', 'person', 'multi')),
     CONSTRAINT a_target_is_known CHECK (target IN ('contact', 'company'))
 );
+CREATE TABLE dripd.template (  -- words that several campaigns may share
+    account_id int4 NOT NULL REFERENCES dripd.account (id),
+    key text NOT NULL,
+    subject text NOT NULL DEFAULT '',
+    text text NOT NULL DEFAULT '',
+    html text NOT NULL DEFAULT '',
+    updated_at timestamptz NOT NULL DEFAULT dripd.now(),
+    hash text NOT NULL GENERATED ALWAYS AS (md5(subject || chr(1) || text || chr(1) || html)) STORED,
+    PRIMARY KEY (account_id, key),
+    CONSTRAINT a_key_is_given CHECK (key <> '')
+);
 
 -- ---------------------------------------------------------------- contacts, lists, tags: doors
 
@@ -386,6 +397,7 @@ CREATE TABLE dripd.campaign_version (
     definition jsonb NOT NULL,
     published_at timestamptz NOT NULL DEFAULT dripd.now(),
     published_by text,
+    shared jsonb NOT NULL DEFAULT '{}',  -- the account's templates that it uses, as at publishing
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, campaign_id, version),
     FOREIGN KEY (account_id, campaign_id) REFERENCES dripd.campaign (account_id, id)
@@ -906,6 +918,20 @@ CREATE TRIGGER nudge_new AFTER INSERT ON dripd.connector
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION dripd.nudge_accounts();
 CREATE TRIGGER nudge_gone AFTER DELETE ON dripd.connector
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION dripd.nudge_accounts();
+CREATE TRIGGER nudge_new AFTER INSERT ON dripd.template
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION dripd.nudge_accounts();
+CREATE TRIGGER nudge_changed AFTER UPDATE ON dripd.template
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION dripd.nudge_accounts();
+CREATE FUNCTION dripd.stamp_template() RETURNS trigger
+LANGUAGE plpgsql SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    new.updated_at := dripd.now();
+    RETURN new;
+END
+$$;
+CREATE TRIGGER stamp_template BEFORE UPDATE ON dripd.template
+    FOR EACH ROW EXECUTE FUNCTION dripd.stamp_template();
 
 CREATE FUNCTION dripd.nudge_plan() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
@@ -1662,6 +1688,14 @@ CREATE POLICY daemon ON dripd.diary TO dripd_daemon USING (true) WITH CHECK (tru
 CREATE POLICY read ON dripd.diary FOR SELECT TO dripd_reader, dripd_writer USING (true);
 CREATE POLICY add ON dripd.diary FOR INSERT TO dripd_writer WITH CHECK (dripd.may_write(account_id));
 CREATE POLICY remove ON dripd.diary FOR DELETE TO dripd_writer USING (dripd.may_write(account_id));
+
+GRANT SELECT ON dripd.template TO dripd_reader, dripd_writer;
+GRANT INSERT (account_id, key, subject, text, html), UPDATE (subject, text, html) ON dripd.template TO dripd_writer;
+ALTER TABLE dripd.template ENABLE ROW LEVEL SECURITY;
+CREATE POLICY daemon ON dripd.template TO dripd_daemon USING (true) WITH CHECK (true);
+CREATE POLICY read ON dripd.template FOR SELECT TO dripd_reader, dripd_writer USING (true);
+CREATE POLICY add ON dripd.template FOR INSERT TO dripd_writer WITH CHECK (dripd.may_write(account_id));
+CREATE POLICY change ON dripd.template FOR UPDATE TO dripd_writer USING (dripd.may_write(account_id)) WITH CHECK (dripd.may_write(account_id));
 
 REVOKE ALL ON FUNCTION dripd.make_partitions, dripd.drop_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dripd.make_partitions, dripd.drop_partitions TO dripd_daemon;

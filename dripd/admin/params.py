@@ -272,6 +272,18 @@ class LibraryImport(InAccount, frozen=True, kw_only=True):
     as_: Key | None = field(default=None, name="as_key")
 
 
+class TemplateKey(InAccount, frozen=True, kw_only=True):
+    key: Key
+
+
+class TemplateSet(TemplateKey, frozen=True, kw_only=True):
+    """What is not given stays."""
+
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+
+
 class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
     campaign: Key
 

@@ -305,6 +305,10 @@ class Content:
     text: str = ""
     html: str = ""
 
+    def as_raw(self) -> dict[str, str]:
+        """What `Content(**raw)` makes again."""
+        return {"subject": self.subject, "text": self.text, "html": self.html}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -313,7 +317,7 @@ class Step:
     `timing` already holds the anchor, the unit and what `delay` steps ahead of it moved.
     `next` is a key, `end`, or None for the step below. `window`: None = inherit.
     `sender` is the step's or the campaign's, "" for none. `content` is resolved where the
-    campaign owns `template`; else `template` names one of the account's. `on_unable` and
+    campaign owns `template`, or the account has it. `on_unable` and
     `on_no_phone` are resolved. `notify` None = as the campaign says.
     """
 
@@ -416,7 +420,8 @@ class Definition:
     """One version of a campaign. `raw` is what `campaign_version.definition` stores.
 
     `parse(raw)` gives an equal definition. `window`: None = the account's.
-    `owner` "" = who applied the file.
+    `owner` "" = who applied the file. `templates` are its own, `shared` those of the account
+    that its steps use.
     """
 
     campaign: str
@@ -444,6 +449,7 @@ class Definition:
     categories: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     handlers: tuple[Handler, ...] = ()
     templates: Mapping[str, Content] = field(default_factory=dict)
+    shared: Mapping[str, Content] = field(default_factory=dict)
     raw: Mapping[str, object] = field(default_factory=dict)
 
     def step_index(self, key: str) -> int:

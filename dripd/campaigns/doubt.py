@@ -144,7 +144,7 @@ def _absent(what: str, path: str, key: str, known: Mapping[str, object]) -> Faul
 def unperformed(definition: Definition, _known: Known) -> Iterator[Fault]:
     """Wishes that are kept with the definition, and change nothing in this version."""
     policy = definition.policy
-    idle = {"billing": "none", "meter": "none", "content": "pinned"}
+    idle = {"billing": "none", "meter": "none"}
     for name, harmless in idle.items():
         value = getattr(policy, name)
         if value != harmless:

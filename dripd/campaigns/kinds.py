@@ -116,7 +116,7 @@ def _message(reading: Reading) -> dict[str, object]:
 
 
 def _resolved(reading: Reading, own: Content) -> Content:
-    """The content of a template that the campaign owns, else what the step itself says."""
+    """The content of a template, of the campaign or of the account, else what the step says."""
     section = reading.section
     name = section.values.get("template")
     if name is None:
@@ -126,7 +126,8 @@ def _resolved(reading: Reading, own: Content) -> Content:
             path = section.path_of(inline)
             message = f"`template` and `{inline}` exclude each other"
             section.fault("bad_value", path, message, "give one")
-    return reading.campaign.templates.get(str(name), own)
+    campaign = reading.campaign
+    return campaign.templates.get(str(name)) or campaign.shared.get(str(name), own)
 
 
 def _track(section: Section) -> Track:

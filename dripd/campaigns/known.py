@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dripd.campaigns.definition import Definition, Step, WindowSpec
+from dripd.campaigns.definition import Content, Definition, Step, WindowSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,8 @@ class Known:
     """What the account has; None = not known, so nothing is said about it.
 
     `fields`: attrs keys of its contacts; `field_types`: declared fields. `lists`: key to
-    whether it is static. `senders`: address to channel. `features`: the step kinds that the
+    whether it is static. `templates`: those of the account, which campaigns share.
+    `senders`: address to channel. `features`: the step kinds that the
     plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name.
     `window`: the account's own. `scripts` are those of the configuration.
     `providers`: address to provider. `unlinked`: senders whose mail nobody could unsubscribe
@@ -23,7 +24,7 @@ class Known:
     fields: frozenset[str] | None = None
     field_types: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, bool] | None = None
-    templates: frozenset[str] | None = None
+    templates: Mapping[str, Content] | None = None
     senders: Mapping[str, str] | None = None
     features: frozenset[str] | None = None
     campaigns: Mapping[str, str] | None = None

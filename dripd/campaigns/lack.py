@@ -24,9 +24,7 @@ def is_setting(code: str) -> bool:
 
 def lacking(definition: Definition, known: Known) -> Iterator[Fault]:
     for path, step in steps_of(definition):
-        if step.template and step.template not in definition.templates:
-            if step.template in (known.templates or ()):
-                continue
+        if step.template and step.template not in {*definition.templates, *definition.shared}:
             yield Fault(
                 code=f"missing_template:{step.template}",
                 path=f"{path}.template",

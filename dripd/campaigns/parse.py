@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from dripd.campaigns.activities import read_categories, read_types
 from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.document import examine, load_documents
 from dripd.campaigns.flow import faults_of, moved_by_delays
-from dripd.campaigns.handlers import read_handlers
+from dripd.campaigns.handlers import actions_of, read_handlers
 from dripd.campaigns.kinds import KINDS, read_content
 from dripd.campaigns.ops import parse_op
 from dripd.campaigns.policies import read_policy
@@ -43,14 +44,22 @@ __all__ = [
 
 FIELD_TYPES = ("text", "number", "date", "datetime", "bool", "person", "multi")
 
+NONE_SHARED: Mapping[str, Content] = MappingProxyType({})
 
-def parse(document: Mapping[str, object], *, account: str = "") -> Definition:
+
+def parse(
+    document: Mapping[str, object],
+    *,
+    account: str = "",
+    shared: Mapping[str, Content] = NONE_SHARED,
+) -> Definition:
     """Read one document of a campaign file.
 
-    *account* is used where the file names none; one that contradicts it is a fault.
+    *account* is used where the file names none; one that contradicts it is a fault. *shared*
+    are the account's templates.
     Raises `DefinitionError` with every fault.
     """
-    definition, faults = read(document, account=account)
+    definition, faults = read(document, account=account, shared=shared)
     if faults:
         name = definition.campaign or "the campaign"
         raise DefinitionError(f"{name} has {len(faults)} fault(s)", faults=faults)
@@ -58,14 +67,17 @@ def parse(document: Mapping[str, object], *, account: str = "") -> Definition:
 
 
 def read(
-    document: Mapping[str, object], *, account: str = ""
+    document: Mapping[str, object],
+    *,
+    account: str = "",
+    shared: Mapping[str, Content] = NONE_SHARED,
 ) -> tuple[Definition, tuple[Fault, ...]]:
     """Read one document as far as it can be read, and say everything that is wrong with it."""
     faults = list(examine(document))
     if faults:
         return Definition(campaign="", account="", name=""), tuple(faults)
     section = Section(document, "", faults)
-    definition = _definition(section, account)
+    definition = _definition(section, account, shared)
     section.finish()
     faults.extend(faults_of(definition))
     if not faults:
@@ -74,7 +86,7 @@ def read(
     return definition, tuple(faults)
 
 
-def _definition(top: Section, account: str) -> Definition:
+def _definition(top: Section, account: str, shared: Mapping[str, Content]) -> Definition:
     preset_name = top.take("preset", word(*PRESETS), "")
     preset = preset_of(preset_name)
     found = {
@@ -94,12 +106,21 @@ def _definition(top: Section, account: str) -> Definition:
         "sale_types": read_types(top, "sale_types", "sale"),
         "categories": read_categories(top),
         "templates": _templates(top),
+        "shared": shared,
     }
     definition = Definition(**as_fields(found))
     raw = {**top.values, "account": definition.account}
     steps, sequences = read_flow(top, definition)
     handlers = read_handlers(top, definition)
-    return replace(definition, steps=steps, sequences=sequences, handlers=handlers, raw=raw)
+    flow = replace(definition, steps=steps, sequences=sequences, handlers=handlers, raw=raw)
+    return replace(flow, shared=_used(flow))
+
+
+def _used(definition: Definition) -> dict[str, Content]:
+    """The account's templates that steps and actions name, and the file does not own."""
+    steps = (*definition.steps, *(step for _, step in actions_of(definition)))
+    named = {step.template for step in steps} - {*definition.templates}
+    return {name: definition.shared[name] for name in sorted(named & {*definition.shared})}
 
 
 def _who(top: Section, account: str) -> dict[str, object]:

@@ -55,7 +55,8 @@ def check(
 
     What follows only from a fault of reading is not said a second time.
     """
-    definition, unread = read(document, account=account)
+    shared = (known and known.templates) or {}
+    definition, unread = read(document, account=account, shared=shared)
     if unread and not definition.steps:
         return None, Report(faults=unread)
     judged = validate(definition, known)

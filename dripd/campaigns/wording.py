@@ -28,12 +28,18 @@ USUAL_FIELDS = frozenset(
 
 
 def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
-    """Where content stands and what it is: the campaign's templates, then the steps' own."""
+    """Where content stands and what it is: the campaign's templates, then the steps' own.
+
+    A template of the account stands where the file first names it.
+    """
     for name, content in definition.templates.items():
         yield member("templates", name), content
+    shared = dict(definition.shared)
     for path, step in (*steps_of(definition), *actions_of(definition)):
         if not step.template:
             yield path, step.content
+        elif step.template in shared:
+            yield f"{path}.template", shared.pop(step.template)
 
 
 def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:

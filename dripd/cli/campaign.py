@@ -18,6 +18,7 @@ from dripd.cli.output import (
     rows_of,
 )
 from dripd.cli.rows import pairs, read_text
+from dripd.cli.template import template
 from dripd.errors import DefinitionError, Fault, Unreachable
 
 INFLIGHT = click.Choice(["pin", "terminate", "migrate"])
@@ -28,6 +29,9 @@ CHANGES_FOUND = 10
 @click.group()
 def campaign() -> None:
     """Sequences: files, drafts, versions, state."""
+
+
+campaign.add_command(template)
 
 
 @campaign.command("validate")

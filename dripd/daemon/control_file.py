@@ -28,11 +28,13 @@ from dripd.store.desk_file import (
     Publication,
     Raw,
     Sides,
+    keeps_words,
     migrate_rest,
     next_draft,
     publish,
     read_known,
     read_sides,
+    shared_of,
     store_drafts,
 )
 from dripd.store.desk_find import find_account
@@ -97,11 +99,14 @@ class FileControl:
         if args.key is not None:
             sides = await self._room.desk.run(read_sides, args.key, args.account)
             new, key = sides.draft or sides.live, args.key
+            known = str((sides.row or {})["account_key"])
+            definition = None if new is None else (await self._check(new, known))[0]
         else:
-            sides, new, key = await self._plan_document(args)
+            sides, definition = await self._plan_document(args)
+            new, key = definition.raw, definition.campaign
         policy = None if sides.live is None else await self.policy(sides.live)
         mode = args.inflight or (policy.edit_inflight if policy else "pin")
-        changes = [] if new == sides.live else diff(sides.live, new)
+        changes = _changes(sides, new, definition)
         n_live = sides.n_live if changes else 0
         inflight = {"pin": 0, "terminate": 0, "migrate": 0, mode: n_live}
         return {
@@ -112,15 +117,14 @@ class FileControl:
             "confirm": mode != "pin" and n_live > 0,
         }
 
-    async def _plan_document(self, args: p.CampaignPlan) -> tuple[Sides, Raw, str]:
+    async def _plan_document(self, args: p.CampaignPlan) -> tuple[Sides, Definition]:
         judged = await self._judge(args.documents, args.account)
         if len(judged) != 1:
             raise BadRequest("the file holds several campaigns", path="documents")
         one = replace(judged[0], report=judged[0].report.as_draft())
         refuse_faults([one])
         definition = cast("Definition", one.definition)
-        sides = await self._sides(one)
-        return sides, definition.raw, definition.campaign
+        return await self._sides(one), definition
 
     async def publish(self, call: Call, args: p.CampaignPublish) -> Result:
         """Make the draft the next version. Raises `DefinitionError`, `Conflict`."""
@@ -255,7 +259,7 @@ class FileControl:
         sides = await self._sides(one) if known else empty
         changed = False
         if one.definition is not None:
-            _, changed = next_draft(sides, one.definition.raw)
+            _, changed = next_draft(sides, one.definition)
         return {
             "filename": one.filename,
             "ok": one.report.ok,
@@ -267,6 +271,22 @@ class FileControl:
             "faults": shown_faults(one.report.faults),
             "warnings": shown_faults(one.report.warnings),
         }
+
+
+def _changes(sides: Sides, new: Raw | None, definition: Definition | None) -> list[Result]:
+    """What *new* says otherwise than the live version, also by templates of the account."""
+    if definition is None or keeps_words(sides, definition):
+        return [] if new == sides.live else diff(sides.live, new)
+    shared = shared_of(definition)
+    return diff(_worded(sides.live, sides.shared), _worded(definition.raw, shared))
+
+
+def _worded(raw: Raw | None, shared: Raw) -> Raw | None:
+    """A definition as if the account's templates that it uses were its own."""
+    if raw is None or not shared:
+        return raw
+    own = raw.get("templates")
+    return {**raw, "templates": {**shared, **(own if isinstance(own, Mapping) else {})}}
 
 
 def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Migration:

@@ -7,7 +7,7 @@ holiday calendars are opened here, at the rim of the pure core.
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from functools import cache, lru_cache
@@ -17,13 +17,16 @@ import holidays
 import trio
 
 from dripd.billing.price import read_prices
-from dripd.campaigns.definition import Match, WindowSpec, build_window
+from dripd.campaigns.definition import Content, Definition, Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.known import Known
+from dripd.campaigns.lack import lacking
 from dripd.campaigns.links import Links
 from dripd.campaigns.parse import parse, parse_window
 from dripd.campaigns.version import KIND_BITS, Version
 from dripd.clock import Instant
 from dripd.errors import DripdError
+from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.caps import NO_CAP
@@ -35,6 +38,8 @@ DAYS_AHEAD = 2
 """Day rows are made so far ahead: the lease itself never makes one."""
 
 ALL_KINDS = 0xFFFF
+
+log = get("directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,7 @@ class Directory:
 
     async def refresh(self, accounts: Sequence[int] | None = None) -> None:
         """Read *accounts* (None = all) again; a bucket with an unchanged rate goes on."""
+        reworded: set[int] = set()
         for row in await self._store.read_accounts(accounts):
             before = self.accounts.get(row.id)
             if before is not None and before.row == row:
@@ -221,7 +227,21 @@ class Directory:
             fresh = self._account(row)
             if before is not None:
                 fresh.take_over(before)
+                if before.row.templates != row.templates:
+                    reworded.add(row.id)
             self.accounts[row.id] = fresh
+        if reworded:
+            await self._reword(reworded)
+
+    async def _reword(self, accounts: Container[int]) -> None:
+        """Compile anew the versions whose words follow the templates of *accounts*."""
+        follow = [
+            version.cv_id
+            for version in self.versions.values()
+            if version.account_id in accounts and _follows(version.definition)
+        ]
+        if follow:
+            await self._compile(follow)
 
     @staticmethod
     def _account(row: AccountRow) -> Account:
@@ -240,7 +260,13 @@ class Directory:
         ]
         if not missing:
             return
-        for row in await self._store.read_versions(missing):
+        await self._compile(missing)
+        for cv in missing:
+            if cv not in self.versions:
+                self.broken.setdefault(cv, "the version does not exist")
+
+    async def _compile(self, cv_ids: Sequence[int]) -> None:
+        for row in await self._store.read_versions(cv_ids):
             try:
                 version = self.versions[row.cv_id] = compile_version(row)
                 if version.frequency is not None:
@@ -248,9 +274,6 @@ class Directory:
             except DripdError as error:
                 self.broken[row.cv_id] = error.message
             await trio.lowlevel.checkpoint()  # a millisecond each: sends go on between
-        for cv in missing:
-            if cv not in self.versions:
-                self.broken.setdefault(cv, "the version does not exist")
 
     # policy.rooms
 
@@ -353,9 +376,33 @@ def _rank(contact_id: int, sender_id: int) -> bytes:
     return blake2b(b"%d:%d" % (contact_id, sender_id), digest_size=8).digest()
 
 
+def _follows(definition: Definition) -> bool:
+    """Does a template of the account that is edited change what the version says?"""
+    return bool(definition.shared) and definition.policy.content == "live"
+
+
 def compile_version(row: VersionRow) -> Version:
-    """Raises `DefinitionError` if this dripd cannot read it."""
-    definition = parse(row.definition)
+    """Raises `DefinitionError` if this dripd cannot read it.
+
+    Words that follow the account's templates stay as published where those are unfit.
+    """
+    version = _version(row, row.shared)
+    if not _follows(version.definition) or row.current == row.shared:
+        return version
+    try:
+        latest = _version(row, {**row.shared, **row.current})
+    except DripdError as error:
+        log.warning("template.unfit", cv=row.cv_id, code=error.code)
+        return version
+    if any(lacking(latest.definition, Known())):
+        log.warning("template.unfit", cv=row.cv_id, code="missing_settings")
+        return version
+    return latest
+
+
+def _version(row: VersionRow, shared: Mapping[str, Mapping[str, str]]) -> Version:
+    words = {key: Content(**one) for key, one in shared.items()}
+    definition = parse(row.definition, shared=words)
     return Version(
         cv_id=row.cv_id,
         account_id=row.account_id,

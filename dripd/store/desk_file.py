@@ -7,11 +7,11 @@ what stands here runs under the campaign's row lock and only compares and writes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dripd.admin.messages import Call
-from dripd.campaigns.definition import Definition, Match
+from dripd.campaigns.definition import Content, Definition, Match
 from dripd.campaigns.enrollment import RunStatus
 from dripd.campaigns.known import Known
 from dripd.campaigns.migration import read_map
@@ -35,12 +35,16 @@ FIELD_ROUNDS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """A campaign with its live definition and its draft; None where there is none."""
+    """A campaign with its live definition and its draft; None where there is none.
+
+    `shared` are the account's templates as the live version keeps them.
+    """
 
     row: Row | None
     live: Raw | None
     draft: Raw | None
     n_live: int
+    shared: Raw = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ async def _known(conn: Conn, account: Row) -> Known:
         campaigns=facts["campaigns"],
         postal_address=bool(account["postal_address"]),
         connectors=frozenset(facts["connectors"]),
+        templates={key: Content(**one) for key, one in facts["templates"].items()},
         window=_window(account["send_window"]),
     )
 
@@ -127,14 +132,15 @@ async def read_sides(conn: Conn, key: str, account: str | None, *, must: bool = 
 
 
 async def _sides(conn: Conn, row: Row) -> Sides:
-    live = None
+    found = None
     if row["live_cv_id"] is not None:
-        live = await conn.fetchval(
+        found = await conn.fetchrow(
             sql("read_definition"), row["account_id"], row["id"], row["live_version"]
         )
     return Sides(
-        row=dict(row), live=live, draft=row["draft"], n_live=await count_live(conn, row)
-    )
+        row=dict(row), live=found and found["definition"], draft=row["draft"],
+        n_live=await count_live(conn, row), shared=found["shared"] if found else {},
+    )  # fmt: skip
 
 
 async def count_live(conn: Conn, row: Row) -> int:
@@ -176,7 +182,7 @@ async def _store(conn: Conn, call: Call, account: Row, definition: Definition) -
         row = await lock_campaign(conn, definition.campaign, account["key"])
         await refuse_stranger(conn, call, [row["id"]])
         sides = await _sides(conn, row)
-        draft, changed = next_draft(sides, definition.raw)
+        draft, changed = next_draft(sides, definition)
         if changed:
             await conn.execute(
                 sql("put_draft"), row["account_id"], row["id"], draft, definition.name,
@@ -200,13 +206,26 @@ async def _store(conn: Conn, call: Call, account: Row, definition: Definition) -
     }
 
 
-def next_draft(sides: Sides, raw: Raw) -> tuple[Raw | None, bool]:
-    """The draft after *raw* is applied, and whether that changes anything.
+def next_draft(sides: Sides, definition: Definition) -> tuple[Raw | None, bool]:
+    """The draft after *definition* is applied, and whether that changes anything.
 
     What says the same as the live version needs no draft.
     """
-    draft = None if raw == sides.live else dict(raw)
+    raw = definition.raw
+    is_live = raw == sides.live and keeps_words(sides, definition)
+    draft = None if is_live else dict(raw)
     return draft, draft != sides.draft
+
+
+def keeps_words(sides: Sides, definition: Definition) -> bool:
+    """Would a version of *definition* use the account's templates as the live one does?"""
+    follows = definition.policy.content == "live"
+    return follows or shared_of(definition) == sides.shared
+
+
+def shared_of(definition: Definition) -> dict[str, dict[str, str]]:
+    """The account's templates that *definition* uses, as a version keeps them."""
+    return {key: content.as_raw() for key, content in definition.shared.items()}
 
 
 async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
@@ -219,7 +238,7 @@ async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
     sides = await _sides(conn, row)
     if sides.draft is None or sides.draft != plan.raw:
         raise Outdated("the draft was replaced meanwhile")
-    if sides.draft == sides.live:
+    if sides.draft == sides.live and keeps_words(sides, plan.definition):
         await conn.execute(sql("drop_draft"), row["account_id"], row["id"])
         return _published(plan, row, row["live_version"], 0, changed=False)
     touched = 0 if plan.inflight == "pin" else sides.n_live
@@ -267,8 +286,9 @@ async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> tuple[
     """Insert the version and let the campaign point to it; its number and its id."""
     account, definition = row["account_id"], plan.definition
     made = await conn.fetchrow(
-        sql("make_version"), account, row["id"], row["key"], dict(plan.raw), call.actor
-    )
+        sql("make_version"), account, row["id"], row["key"], dict(plan.raw), call.actor,
+        shared_of(definition),
+    )  # fmt: skip
     steps = definition.steps
     await conn.execute(
         sql("make_version_steps"), account, made["id"], [step.key for step in steps],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import LaneKey
 from dripd.clock import DAY, Instant
 from dripd.store.connect import Conn
@@ -23,6 +24,7 @@ from dripd.store.memory_rows import (
     Park,
     Run,
     Suppression,
+    Template,
 )
 from dripd.store.protocol import SenderRow
 from dripd.store.snapshot import Snapshot
@@ -142,9 +144,16 @@ async def _add_account(conn: Conn, found: Snapshot, cv_ids: list[int]) -> None:
             version=row["version"],
             definition=row["definition"],
             steps=list(zip(row["keys"], row["kinds"], strict=True)),
+            shared=row["shared"],
         )
         for row in rows
     ]
+    if used := {key for version in found.versions for key in version.shared}:
+        shared = await conn.fetch(sql("snapshot_templates"), account_id, sorted(used))
+        found.templates = [
+            Template(account_id=account_id, key=key, content=Content(*words))
+            for key, *words in shared
+        ]
     campaigns = {row["campaign_id"]: row for row in rows}
     found.campaigns = [
         Campaign(

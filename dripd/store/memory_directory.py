@@ -110,7 +110,14 @@ def _account(tables: Tables, account: Account) -> AccountRow:
         connectors=frozenset(
             one.key for one in tables.connectors if one.account_id == account.id
         ),
+        templates=_words(tables, account.id),
     )
+
+
+def _words(tables: Tables, account_id: int) -> str:
+    """Another text whenever one of the account's templates says something else."""
+    own = {one.key: one.content for one in tables.templates if one.account_id == account_id}
+    return repr(sorted(own.items(), key=lambda item: item[0])) if own else ""
 
 
 def read_versions(tables: Tables, cv_ids: Sequence[int]) -> list[VersionRow]:
@@ -126,6 +133,12 @@ def read_versions(tables: Tables, cv_ids: Sequence[int]) -> list[VersionRow]:
             campaign_owner=tables.campaign_of_version(version.id).owner,
             version=version.version,
             definition=copy.deepcopy(version.definition),
+            shared=version.shared,
+            current={
+                key: shared.content.as_raw()
+                for key in version.shared
+                if (shared := tables.templates.get((version.account_id, key))) is not None
+            },
         )
         for version in found
     ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from dripd.campaigns.definition import Definition
+from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.policy.admission_rows import Quote
@@ -37,6 +37,7 @@ from dripd.store.memory_rows import (
     EnrollRequest,
     Operator,
     SinkRule,
+    Template,
     Trigger,
     Usage,
 )
@@ -164,6 +165,15 @@ class Doors:
         self._tables.nudge(account_id)
         self._commit()
         return row.id
+
+    def set_template(self, account_id: int, key: str, content: Content) -> None:
+        row = Template(account_id=account_id, key=key, content=content)
+        if (account_id, key) in self._tables.templates:
+            self._tables.templates.change((account_id, key), content=content)
+        else:
+            self._tables.templates.add((account_id, key), row)
+        self._tables.nudge(account_id)
+        self._commit()
 
     def add_connector(
         self, account_id: int, key: str, url: str, secret: str | None = None
@@ -385,6 +395,7 @@ class Doors:
                 version=len(tables.versions_of.at((account_id, campaign.id))) + 1,
                 definition=copy.deepcopy(dict(definition.raw)),
                 steps=[(step.key, step.kind) for step in definition.steps],
+                shared={key: one.as_raw() for key, one in definition.shared.items()},
             ),
         )
         status = "active" if activate else campaign.status

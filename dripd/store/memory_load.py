@@ -46,6 +46,8 @@ def _load_campaigns(tables: Tables, found: Snapshot) -> None:
         tables.campaigns.add((account, campaign.id), campaign)
     for version in found.versions:
         tables.versions.add(version.id, version)
+    for template in found.templates:
+        tables.templates.add((account, template.key), template)
     for run in found.runs:
         tables.runs.add((account, run.id), run)
     for step in found.due:

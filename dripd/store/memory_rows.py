@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import LaneKey, LogRow, RunStatus
 from dripd.clock import Instant
 
@@ -183,6 +184,7 @@ class CampaignVersion:
     version: int
     definition: dict[str, object]
     steps: list[tuple[str, str]]
+    shared: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -398,6 +400,13 @@ class Busy:
     person: str
     begins: Instant
     ends: Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class Template:
+    account_id: int
+    key: str
+    content: Content
 
 
 @dataclass(slots=True, kw_only=True)

@@ -53,6 +53,7 @@ from dripd.store.memory_rows import (
     Subject,
     Suppression,
     Task,
+    Template,
     Trigger,
     Usage,
 )
@@ -215,6 +216,7 @@ class Tables:
         self.reactions: Table[tuple[int, int, int, str], bool] = Table(undo)
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int | None, int], int] = Table(undo)
+        self.templates: Table[tuple[int, str], Template] = Table(undo)
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)
         self.watches: Table[tuple[int, int, int], ReplyWatch] = Table(undo)
         self.diary: Table[int, Busy] = Table(undo)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import (
@@ -156,6 +156,8 @@ class AccountRow:
     prices: Mapping[str, object] = field(default_factory=dict)
     action_quota: int | None = None
     connectors: frozenset[str] = frozenset()
+    templates: str = ""
+    """Another text whenever one of its templates says something else."""
     senders: list[SenderRow] = field(default_factory=list)
     campaigns: list[CampaignRow] = field(default_factory=list)
     triggers: list[TriggerRow] = field(default_factory=list)
@@ -190,6 +192,10 @@ class VersionRow:
     campaign_owner: str | None
     version: int
     definition: Mapping[str, object]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """The account's templates that it uses, as at publishing."""
+    current: Mapping[str, Any] = field(default_factory=dict)
+    """The same as they stand now."""
 
 
 @dataclass(slots=True)

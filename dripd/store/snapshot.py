@@ -22,6 +22,7 @@ from dripd.store.memory_rows import (
     Park,
     Run,
     Suppression,
+    Template,
 )
 from dripd.store.protocol import SenderRow
 
@@ -42,6 +43,7 @@ class Snapshot:
     balance: Decimal = FREE
     senders: Sequence[SenderRow] = ()
     connectors: Sequence[Connector] = ()
+    templates: Sequence[Template] = ()
     contacts: Sequence[Contact] = ()
     lists: Sequence[ContactList] = ()
     tags: Sequence[Mark] = ()

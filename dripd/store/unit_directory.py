@@ -74,6 +74,7 @@ def _account(row: Any) -> AccountRow:
         prices=parse_object(row["prices"]),
         action_quota=row["action_quota"],
         connectors=frozenset(row["connectors"]),
+        templates=row["templates"],
     )
 
 
@@ -98,6 +99,8 @@ async def read_versions(conn: Conn, cv_ids: Sequence[int]) -> list[VersionRow]:
             campaign_owner=row["owner"],
             version=row["version"],
             definition=parse_object(row["definition"]),
+            shared=parse_object(row["shared"]),
+            current=parse_object(row["current"]),
         )
         for row in rows
     ]

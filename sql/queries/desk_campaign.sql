@@ -12,6 +12,8 @@ SELECT p.features,
     (SELECT coalesce(jsonb_object_agg(s.address, s.provider), '{}')
         FROM dripd.sender AS s WHERE s.account_id = a.id) AS providers,
     ARRAY(SELECT k.key FROM dripd.connector AS k WHERE k.account_id = a.id) AS connectors,
+    (SELECT coalesce(jsonb_object_agg(t.key, jsonb_build_object('subject', t.subject, 'text', t.text, 'html', t.html)), '{}')
+        FROM dripd.template AS t WHERE t.account_id = a.id) AS templates,
     (SELECT coalesce(jsonb_object_agg(c.key, c.name), '{}')
         FROM dripd.campaign AS c
         WHERE c.account_id = a.id AND c.status <> 'archived') AS campaigns
@@ -34,7 +36,7 @@ FROM (
 
 -- name: read_definition :one
 --   $1 account  $2 campaign  $3 version
-SELECT definition
+SELECT definition, shared
 FROM dripd.campaign_version
 WHERE account_id = $1::int4
     AND campaign_id = $2::int4
@@ -79,11 +81,11 @@ WHERE account_id = $1::int4
 
 -- name: make_version :one
 -- The next version of a campaign whose row is locked.
---   $1 account  $2 campaign  $3 key  $4 definition  $5 actor
+--   $1 account  $2 campaign  $3 key  $4 definition  $5 actor  $6 shared templates
 INSERT INTO dripd.campaign_version (account_id, campaign_id, campaign_key, version, definition,
-    published_at, published_by)
+    published_at, published_by, shared)
 SELECT $1::int4, $2::int4, $3::text, coalesce(max(v.version), 0) + 1, $4::jsonb,
-    (SELECT dripd.now()), $5::text
+    (SELECT dripd.now()), $5::text, $6::jsonb
 FROM dripd.campaign_version AS v
 WHERE v.account_id = $1::int4
     AND v.campaign_id = $2::int4

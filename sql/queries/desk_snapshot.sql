@@ -65,7 +65,8 @@ WHERE s.address IS NOT NULL;
 -- name: snapshot_versions :many
 -- Campaigns with the versions that are asked for.
 --   $1 account  $2 version ids int4[]
-SELECT v.id AS cv_id, v.campaign_id, v.campaign_key, v.version, v.definition, c.name, c.status, c.live_cv_id, c.owner,
+SELECT v.id AS cv_id, v.campaign_id, v.campaign_key, v.version, v.definition, v.shared, c.name,
+    c.status, c.live_cv_id, c.owner,
     ARRAY(SELECT s.key FROM dripd.version_step AS s
         WHERE s.account_id = v.account_id AND s.cv_id = v.id ORDER BY s.step_no) AS keys,
     ARRAY(SELECT s.kind FROM dripd.version_step AS s
@@ -95,3 +96,8 @@ ORDER BY l.lane;
 -- Which outside servers steps may call; where they are does not matter to who only plays.
 --   $1 account int4
 SELECT ARRAY(SELECT key FROM dripd.connector WHERE account_id = $1::int4) AS keys;
+
+-- name: snapshot_templates :many
+-- The templates that versions use.
+--   $1 account int4  $2 keys text[]
+SELECT key, subject, text, html FROM dripd.template WHERE account_id = $1::int4 AND key = ANY ($2::text[]);

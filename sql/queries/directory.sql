@@ -8,7 +8,9 @@ SELECT id FROM dripd.account WHERE id > $1::int4 ORDER BY id LIMIT $2::int4;
 --   $1 accounts  int[]  which, NULL = all
 SELECT a.id, a.key, a.timezone, p.daily_email_cap AS cap, a.send_window::text AS send_window, a.rate, a.status,
     a.subscription_active, a.postal_address, a.prices::text AS prices, p.action_quota,
-    ARRAY(SELECT k.key FROM dripd.connector AS k WHERE k.account_id = a.id) AS connectors
+    ARRAY(SELECT k.key FROM dripd.connector AS k WHERE k.account_id = a.id) AS connectors,
+    (SELECT coalesce(md5(string_agg(t.hash, '' ORDER BY t.key)), '')
+        FROM dripd.template AS t WHERE t.account_id = a.id) AS templates
 FROM dripd.account AS a
 JOIN dripd.plan AS p ON p.key = a.plan
 WHERE $1::int4[] IS NULL OR a.id = ANY ($1::int4[]);
@@ -36,9 +38,13 @@ WHERE $1::int4[] IS NULL OR t.account_id = ANY ($1::int4[])
 ORDER BY t.account_id, t.id;
 
 -- name: read_versions :many
+-- Versions with the account's templates that they use: as at publishing, and as they stand now.
 --   $1 cv_ids  int[]
 SELECT v.id AS cv_id, v.account_id, v.campaign_id, v.campaign_key, c.owner, v.version,
-    v.definition::text AS definition
+    v.definition::text AS definition, v.shared::text AS shared,
+    (SELECT coalesce(jsonb_object_agg(t.key, jsonb_build_object('subject', t.subject, 'text', t.text, 'html', t.html)), '{}')
+        FROM dripd.template AS t
+        WHERE t.account_id = v.account_id AND t.key IN (SELECT jsonb_object_keys(v.shared)))::text AS current
 FROM dripd.campaign_version AS v
 JOIN dripd.campaign AS c ON c.account_id = v.account_id AND c.id = v.campaign_id
 WHERE v.id = ANY ($1::int4[]);

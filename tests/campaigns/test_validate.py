@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dripd.campaigns.definition import Step, WindowSpec
+from dripd.campaigns.definition import Content, Step, WindowSpec
 from dripd.campaigns.parse import parse
 from dripd.campaigns.validate import Known, Report, check, is_setting, validate
 
@@ -27,7 +27,8 @@ def campaign(*steps: dict[str, object], **keys: object) -> dict[str, object]:
 
 
 def judge(document: dict[str, object], **known: Any) -> Report:
-    return validate(parse(document), Known(**known))
+    shared = known.get("templates") or {}
+    return validate(parse(document, shared=shared), Known(**known))
 
 
 def faults(document: dict[str, object], **known: Any) -> list[tuple[str, str]]:
@@ -74,7 +75,22 @@ def test_a_missing_template_is_named_and_known_ones_are_not() -> None:
 
     assert faults(document) == [("missing_template:helo", "steps[0].template")]
     assert "'hello'" in judge(document).faults[0].hint
-    assert not faults(document, templates=frozenset({"helo"}))
+    assert not faults(document, templates={"helo": Content(subject="Hi", text="x")})
+
+
+def test_a_template_of_the_account_is_judged_as_the_files_own() -> None:
+    document = campaign({"do": "email", "template": "hello"})
+
+    def of(content: Content) -> list[tuple[str, str]]:
+        return faults(document, templates={"hello": content, "unused": Content(text="{{x")})
+
+    assert of(Content(subject="Hi")) == [("missing_settings:s1", "steps[0]")]
+    assert of(Content(subject="Hi {{x", text="x")) == [
+        ("bad_value", "steps[0].template.subject")
+    ]
+    own = campaign({"do": "email", "template": "hello"},
+                   templates={"hello": {"subject": "Own", "text": "x"}})  # fmt: skip
+    assert not faults(own, templates={"hello": Content(text="{{x")})
 
 
 def test_a_mail_needs_a_sender_and_a_text_does_not() -> None:

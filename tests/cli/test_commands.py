@@ -47,6 +47,13 @@ LINES = [
     ),
     ("account deposit acme 25", "account.deposit", {"key": "acme", "amount": "25"}),
     ("campaign library list", "campaign.library_list", {}),
+    (
+        "campaign template set hello --account acme --subject Hi --text Hello --html <p>",
+        "campaign.template_set",
+        {"key": "hello", "account": "acme", "subject": "Hi", "text": "Hello", "html": "<p>"},
+    ),
+    ("campaign template list", "campaign.template_list", {"limit": 100}),
+    ("campaign template show hello", "campaign.template_show", {"key": "hello"}),
     ("campaign library show trial", "campaign.library_show", {"item": "trial"}),
     (
         "campaign library import trial --as mine --account acme",

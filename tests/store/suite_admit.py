@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import trio
 
+from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import End, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, Instant
 from dripd.policy.admission_rows import Decision, Leave, RequestRow
@@ -473,6 +475,26 @@ class FeedSuite:
         versions = await world.store.read_versions([scene.cv, 999])
         assert [(v.cv_id, v.campaign_key, v.version) for v in versions] == [(scene.cv, "c", 1)]
         assert versions[0].definition["campaign"] == "c"
+
+    async def test_a_version_has_its_shared_words_of_then_and_of_now(
+        self, world: World
+    ) -> None:
+        account = await world.add_account("acme")
+        old, new = Content(subject="Old", text="x"), Content(subject="New", text="x")
+        await world.set_template(account, "hello", old)
+        await world.set_template(account, "other", old)
+        shared = replace(campaign("c"), shared={"hello": old})
+        _, cv = await world.add_campaign(account, shared)
+        (before,) = await world.store.read_accounts([account])
+        seen = [number for number, _ in (await world.store.look([])).nudges]
+        await world.set_template(account, "hello", new)
+
+        (version,) = await world.store.read_versions([cv])
+        assert version.shared == {"hello": old.as_raw()}
+        assert version.current == {"hello": new.as_raw()}
+        (after,) = await world.store.read_accounts([account])
+        assert before.templates != after.templates
+        assert [one for _, one in (await world.store.look(seen)).nudges] == [account]
 
     async def test_look_says_what_is_new(self, world: World) -> None:
         scene = await open_scene(world)

@@ -22,6 +22,7 @@ DOORS = {
     "occurred_at payload",
     "suppression": "account_id channel address reason expires_at",
     "field": "account_id key type target",
+    "template": "account_id key subject text html",
     "sink_rule": "recipient_like answer times",
 }
 """Columns that `dripd_writer` may insert."""
@@ -66,6 +67,7 @@ CHANGED = {
     "contact": "external_id email phone timezone owner service_owner company_id attrs",
     "company": "external_id attrs",
     "task": "state",
+    "template": "subject text html",
 }
 """Columns that `dripd_writer` may update."""
 

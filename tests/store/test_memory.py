@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from pytest_trio import trio_fixture
 
-from dripd.campaigns.definition import Definition
+from dripd.campaigns.definition import Content, Definition
 from dripd.clock import HOUR, Instant, ManualClock
 from dripd.errors import InDoubt, StoreUnavailable
 from dripd.store.memory import LOCK_TIMEOUT_S, MemoryStore
@@ -51,6 +51,9 @@ class MemoryWorld(World):
 
     async def add_connector(self, account: int, key: str, url: str, secret: str) -> None:
         self.store.add_connector(account, key, url, secret)
+
+    async def set_template(self, account: int, key: str, content: Content) -> None:
+        self.store.set_template(account, key, content)
 
     async def add_company(self, account: int, attrs: Row) -> int:
         return self.store.add_company(account, attrs)

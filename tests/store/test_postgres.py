@@ -15,7 +15,7 @@ import pytest
 import trio
 from pytest_trio import trio_fixture
 
-from dripd.campaigns.definition import Definition
+from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
 from dripd.errors import InDoubt, StoreUnavailable
 from dripd.store import unit_lease
@@ -117,6 +117,16 @@ class PostgresWorld(World):
             "INSERT INTO dripd.connector VALUES ($1, $2, $3, $4)", account, key, url, secret
         )
 
+    async def set_template(self, account: int, key: str, content: Content) -> None:
+        await self.run(
+            "INSERT INTO dripd.template (account_id, key, subject, text, html)"
+            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account_id, key) DO UPDATE"
+            " SET subject = excluded.subject, text = excluded.text, html = excluded.html",
+            account,
+            key,
+            *content.as_raw().values(),
+        )
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return int(await self.insert("company", {"account_id": account, "attrs": attrs}))
 
@@ -212,6 +222,7 @@ class PostgresWorld(World):
                 "campaign_key": key,
                 "version": 1,
                 "definition": dict(definition.raw),
+                "shared": {key: one.as_raw() for key, one in definition.shared.items()},
             },
         )
         for at, step in enumerate(definition.steps):

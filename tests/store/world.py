@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any, Literal
 
 from dripd.campaigns.action import CallOut, Effect, MakeTask
-from dripd.campaigns.definition import Definition, Match, Step
+from dripd.campaigns.definition import Content, Definition, Match, Step
 from dripd.campaigns.enrollment import (
     FLAG_WAITING,
     Change,
@@ -81,6 +81,8 @@ class World(ABC):
     async def add_operator(self, account: int, name: str, role: str) -> None: ...
     @abstractmethod
     async def add_connector(self, account: int, key: str, url: str, secret: str) -> None: ...
+    @abstractmethod
+    async def set_template(self, account: int, key: str, content: Content) -> None: ...
     @abstractmethod
     async def add_company(self, account: int, attrs: Row) -> int: ...
     @abstractmethod

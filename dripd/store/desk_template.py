@@ -1,0 +1,65 @@
+"""Templates of an account at the desk: words that its campaigns share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.campaigns.template import Kind, compile_template
+from dripd.errors import BadRequest, NotFound, TemplateError
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
+from dripd.store.desk_find import find_account, sole_account
+from dripd.store.statements import sql
+
+PARTS: tuple[tuple[str, Kind], ...] = (
+    ("subject", "header"), ("text", "text"), ("html", "html"),
+)  # fmt: skip
+
+
+async def set_template(conn: Conn, call: Call, args: p.TemplateSet) -> Deed:
+    """Make or change a template. Raises `BadRequest` for one that cannot be rendered."""
+    account = await sole_account(conn, args.account)
+    await conn.execute(sql("lock_key"), f"template {account['id']} {args.key}")
+    old = await conn.fetchrow(sql("find_template"), account["id"], args.key)
+    words = {name: _part(args, name, kind, old) for name, kind in PARTS}
+    row = await conn.fetchrow(sql("put_template"), account["id"], args.key, *words.values())
+    result = {
+        "changed": old is None or any(old[name] != text for name, text in words.items()),
+        "created": old is None,
+        **shown(row),
+        "account_key": account["key"],
+    }
+    return Deed(result=result, accounts=(account["id"],), target=args.key)
+
+
+def _part(args: p.TemplateSet, name: str, kind: Kind, old: Any) -> str:
+    given: str | None = getattr(args, name)
+    if given is None:
+        return "" if old is None else str(old[name])
+    try:
+        compile_template(given, kind=kind)
+    except TemplateError as error:
+        raise BadRequest(
+            error.message, code="bad_value", path=name, hint=error.hint or ""
+        ) from error
+    return given
+
+
+async def list_templates(conn: Conn, args: p.Listing) -> Result:
+    after = read_cursor(args.after, 0, "")
+    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    rows = await conn.fetch(sql("list_templates"), account, *after, args.limit + 1)
+    return page(rows, args.limit, "account_id", "key")
+
+
+async def show_template(conn: Conn, args: p.TemplateKey) -> Result:
+    account = await sole_account(conn, args.account)
+    row = await conn.fetchrow(sql("find_template"), account["id"], args.key)
+    if row is None:
+        raise NotFound(
+            f"account {account['key']} has no template {args.key!r}",
+            hint="dripd campaign template list",
+        )
+    return {**shown(row), "account_key": account["key"]}
