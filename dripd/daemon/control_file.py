@@ -14,7 +14,7 @@ import trio
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
-from dripd.campaigns.definition import Definition, Policy
+from dripd.campaigns.definition import Content, Definition, Policy
 from dripd.campaigns.parse import load_documents, read
 from dripd.campaigns.validate import Known, Report, check
 from dripd.campaigns.version import Version
@@ -28,6 +28,7 @@ from dripd.store.desk_file import (
     Publication,
     Raw,
     Sides,
+    Words,
     keeps_words,
     migrate_rest,
     next_draft,
@@ -143,7 +144,7 @@ class FileControl:
             done = await self._publish(call, wanted, activate=True)
             return {**done, "status": "active", "live": 0}
         if sides.live is not None and row["status"] in {"draft", "inactive"}:
-            await self._refuse_lacking(args.key, str(row["account_key"]), sides.live)
+            await self._refuse_lacking(args.key, sides)
         turn = Turn(key=args.key, account=args.account, verb="activate")
         turn = replace(turn, shift=await self.shifts(sides))
         return await self._room.perform(turn_campaign, call, turn)
@@ -213,14 +214,21 @@ class FileControl:
                 return
             await trio.sleep(REST_S)  # noqa: TID251 - a record in flight, in real time
 
-    async def _refuse_lacking(self, key: str, account: str, live: Raw) -> None:
-        _, report = await self._check(live, account)
+    async def _refuse_lacking(self, key: str, sides: Sides) -> None:
+        """The live version is judged with the shared words that it keeps."""
+        row, live = sides.row or {}, cast("Raw", sides.live)
+        _, report = await self._check(live, str(row["account_key"]), kept=sides.shared)
         if not report.ok:
             raise DefinitionError(f"campaign {key!r} is not fit to run", faults=report.faults)
 
-    async def _check(self, raw: Raw, account: str) -> tuple[Definition | None, Report]:
+    async def _check(
+        self, raw: Raw, account: str, kept: Words | None = None
+    ) -> tuple[Definition | None, Report]:
         known = await self._known([account])
         own = _without(known.get(account), str(raw.get("campaign", "")))
+        if own is not None and kept:
+            words = {name: Content(**one) for name, one in kept.items()}
+            own = replace(own, templates={**(own.templates or {}), **words})
         return await away(_check, raw, own, account)
 
     async def _known(self, accounts: Sequence[str]) -> dict[str, Known]:
@@ -281,7 +289,7 @@ def _changes(sides: Sides, new: Raw | None, definition: Definition | None) -> li
     return diff(_worded(sides.live, sides.shared), _worded(definition.raw, shared))
 
 
-def _worded(raw: Raw | None, shared: Raw) -> Raw | None:
+def _worded(raw: Raw | None, shared: Words) -> Raw | None:
     """A definition as if the account's templates that it uses were its own."""
     if raw is None or not shared:
         return raw

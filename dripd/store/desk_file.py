@@ -28,6 +28,7 @@ from dripd.store.desk_run import stop_rows
 from dripd.store.statements import sql
 
 Raw = Mapping[str, object]
+Words = Mapping[str, Mapping[str, str]]
 
 FIELD_ROUNDS = 60
 """Looks at contacts for attrs keys not seen yet; each brings the keys of 200 contacts."""
@@ -44,7 +45,7 @@ class Sides:
     live: Raw | None
     draft: Raw | None
     n_live: int
-    shared: Raw = field(default_factory=dict)
+    shared: Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

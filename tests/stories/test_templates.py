@@ -114,6 +114,10 @@ def test_a_shared_template_is_looked_for_and_judged_as_the_files_own(world: Worl
 
     again = world.call("campaign.template_set", key="hello", account="acme", text="Hello")
     assert not again["changed"]
+    share(world, "Unfit {{x")
+    world.call("campaign.deactivate", key="c", account="acme", yes=True)
+    world.call("campaign.activate", key="c", account="acme")
+    share(world, "Hi")
     (listed,) = world.call("campaign.template_list", account="acme")["items"]
     assert (listed["account_key"], listed["key"]) == ("acme", "hello")
     shown = world.call("campaign.template_show", key="hello", account="acme")
