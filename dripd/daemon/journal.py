@@ -311,6 +311,6 @@ def _read_outcome(text: str) -> Outcome | None:
 
 def _harmless(provider_id: str, leased: Leased) -> str:
     """The provider's id, unless it says whom the message was for."""
-    lower = provider_id.lower()
-    told = any(address and address.lower() in lower for address in (leased.email, leased.phone))
+    lower, email, phone = provider_id.lower(), leased.email, leased.phone
+    told = (email and email.lower() in lower) or (phone and phone.lower() in lower)
     return "" if told or len(provider_id) > PROVIDER_ID_MOST else provider_id
