@@ -239,19 +239,26 @@ async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     for row in fresh:
         pipe.lanes.park(row)
         pipe.ready.park(row.account_id, row.lane)
-    if fresh:
+    if not fresh:
+        return
+    try:
         await pipe.store.park(fresh)
+    finally:
         for row in fresh:
             pipe.ready.unpark(row.account_id, row.lane)  # `lanes` keeps it out from here on
-        pipe.wake("feed")
+    pipe.wake("feed")
 
 
 async def unpark_due(pipe: Pipeline) -> None:
     """Open what waited for an instant that has come."""
     released = pipe.lanes.released(pipe.clock.now())
     free = [place for place in released if place[0] in pipe.owned]
-    if free:
-        await pipe.store.unpark(free)
+    try:
+        if free:
+            await pipe.store.unpark(free)
+    except StoreError:
+        pipe.lanes.release_again(released)
+        raise
     open_lanes(pipe, released)  # another daemon's, too: when it is gained, SQL tells of it
 
 

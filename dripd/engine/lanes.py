@@ -180,6 +180,13 @@ class Lanes:
                 found.append((account, lane))
         return found
 
+    def release_again(self, places: Iterable[tuple[int, int]]) -> None:
+        """Put back what `released` took out and nobody could open."""
+        for account, lane in places:
+            row = self._parked.get(account, {}).get(lane)
+            if row is not None and row.release_at is not None:
+                heappush(self._releases, (row.release_at, account, lane))
+
     def next_release(self) -> Instant | None:
         """When the next park opens; may be too early, never too late."""
         return self._releases[0][0] if self._releases else None

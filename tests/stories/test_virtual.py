@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from dripd.clock import DAY, MINUTE, Millis, parse_instant
-from tests.stories.virtual import virtual
+from dripd.proof.virtual import virtual
 
 EMAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
 
@@ -190,3 +190,20 @@ async def test_leased_steps_wait_for_what_dispatch_must_know(
 
         assert {"completed": 1} == world.ends()
         assert ["accepted", "accepted"] == [r["state"] for r in world.store.deliveries()]
+
+
+@pytest.mark.parametrize("loss", ["before", "after"])
+@pytest.mark.parametrize("unit", ["park", "unpark"])
+async def test_a_lane_whose_closing_or_opening_was_lost_opens_all_the_same(
+    unit: str, loss: str, autojump_clock: MockClock
+) -> None:
+    """Found by the simulation: such a lane stayed shut until the daemon ended."""
+    async with virtual() as world:
+        window = {"days": ["tue"], "from": "09:00", "to": "17:00"}
+        world.campaign(ONE, window=window)
+        world.store.fail_next(unit, loss)  # type: ignore[arg-type]  # one of its two words
+        world.enroll("ann")
+
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        assert [("ann@x.test", "one")] == world.received()

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from trio.testing import MockClock
 
-from tests.stories.virtual import Virtual, virtual
+from dripd.proof.virtual import Virtual, virtual
 
 pytestmark = pytest.mark.trio
 

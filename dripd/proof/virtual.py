@@ -88,7 +88,8 @@ class Virtual:
         await self.store.join(number, f"node-{number}", "0")
         await learn_all(pipe)
         self.engines.append(engine)
-        self._nursery.start_soon(self._run, engine, {"sink": self.sink})
+        channels: dict[str, Channel] = {"sink": self.sink}
+        self._nursery.start_soon(self._run, engine, channels)
         return engine
 
     async def _run(self, engine: Engine, channels: dict[str, Channel]) -> None:
