@@ -729,6 +729,16 @@ CREATE TABLE dripd.diary (
         EXCLUDE USING gist (int8range(whose, whose, '[]') WITH &&, busy WITH &&)
 );
 
+CREATE TABLE dripd.attachment (  -- files that go with mails, known by what they hold, in parts of 512 KiB
+    account_id int4 NOT NULL REFERENCES dripd.account (id),
+    sha256 text NOT NULL,
+    part int4 NOT NULL,
+    size int4 NOT NULL,  -- of the whole file
+    data bytea NOT NULL,
+    PRIMARY KEY (account_id, sha256, part),
+    CONSTRAINT a_file_has_a_size CHECK (size >= 0)
+);
+
 CREATE TABLE dripd.rota (
     account_id int4 NOT NULL,
     campaign_key text NOT NULL,

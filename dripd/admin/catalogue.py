@@ -73,6 +73,7 @@ CAMPAIGNS: Final = (
     reading("campaign.validate", p.CampaignDocuments),
     reading("campaign.plan", p.CampaignPlan),
     changing("campaign.apply", p.CampaignDocuments),
+    changing("campaign.attach", p.CampaignAttach),
     changing("campaign.publish", p.CampaignPublish),
     changing("campaign.activate", p.CampaignKey),
     changing("campaign.resume", p.CampaignKey),

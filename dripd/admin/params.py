@@ -23,6 +23,7 @@ Some: TypeAlias = Annotated[list[Key], Meta(min_length=1, max_length=1000)]
 Upto: TypeAlias = Annotated[list[Key], Meta(max_length=1000)]
 Id: TypeAlias = Annotated[int, Meta(ge=1)]
 Ids: TypeAlias = Annotated[list[Id], Meta(max_length=1000)]
+Sha256: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Rows: TypeAlias = Annotated[list[dict[str, object]], Meta(min_length=1, max_length=500)]
 
 
@@ -41,9 +42,19 @@ class Listing(InAccount, frozen=True, kw_only=True):
     after: str | None = None
 
 
+class Pin(Params, frozen=True, kw_only=True):
+    """A file, by what it holds."""
+
+    sha256: Sha256
+    size: Annotated[int, Meta(ge=0)]
+
+
 class Document(Params, frozen=True, kw_only=True):
+    """`files`: what stands beside it by the name that a step gives it."""
+
     filename: str
     text: str
+    files: dict[str, Pin] = {}
 
 
 class AccountKey(Params, frozen=True, kw_only=True):
@@ -215,6 +226,16 @@ class CampaignKey(InAccount, frozen=True, kw_only=True):
 
 class CampaignDocuments(InAccount, frozen=True, kw_only=True):
     documents: Annotated[list[Document], Meta(min_length=1, max_length=1000)]
+
+
+class CampaignAttach(Params, frozen=True, kw_only=True):
+    """Part `part` of a file of `size` bytes, as base64: 512 KiB each, the last may be shorter."""
+
+    account: Key
+    sha256: Sha256
+    size: Annotated[int, Meta(ge=0, le=26_214_400)]
+    part: Annotated[int, Meta(ge=0, lt=50)] = 0
+    data: Annotated[str, Meta(max_length=700_000)] = ""
 
 
 class CampaignPlan(InAccount, frozen=True, kw_only=True):

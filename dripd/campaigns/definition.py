@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dripd.campaigns.attached import Attached
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.window import WindowSpec, build_window
 from dripd.clock import Millis
@@ -335,6 +336,7 @@ class Step:
     sender: str = ""
     template: str = ""
     content: Content = field(default_factory=Content)
+    attachments: tuple[Attached, ...] = ()
     track: Track = field(default_factory=Track)
     on_no_phone: SkipOrExit = "skip"
     on_unable: SkipOrExit = "skip"

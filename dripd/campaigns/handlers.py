@@ -55,6 +55,7 @@ def _action(section: Section, campaign: Definition) -> Step:
             "unknown_kind", section.path_of("do"), f"{kind!r} is not performed", NOT_YET
         )
         return Step(key=section.path, kind="")
+    section.later("attachments", harmless=[])
     own = OWN[kind](Reading(section, kind, campaign))
     step = Step(key=section.path, kind=kind, **as_fields(own))
     return replace(step, blocking=False, require_approval=False)

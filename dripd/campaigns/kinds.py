@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dripd.campaigns.activities import AUTO, read_activity
+from dripd.campaigns.attached import read_attached
 from dripd.campaigns.condition import Condition, compile_condition
 from dripd.campaigns.definition import Case, Content, Definition, Op, Policy, Track
 from dripd.campaigns.ops import read_op
@@ -76,9 +77,9 @@ def nothing(_reading: Reading) -> dict[str, object]:
 
 def _email(reading: Reading) -> dict[str, object]:
     section = reading.section
-    section.later("attachments", harmless=[])
     return {
         **_message(reading),
+        "attachments": read_attached(section),
         "content": _resolved(reading, read_content(section)),
         "on_unable": section.take("on_unable", _SKIP_OR_EXIT, _on_unable(reading, "exit")),
     }

@@ -96,6 +96,18 @@ def no_sender(definition: Definition, known: Known) -> Iterator[Fault]:
             )
 
 
+def no_file(definition: Definition, _known: Known) -> Iterator[Fault]:
+    for path, step in steps_of(definition, "email"):
+        for index, one in enumerate(step.attachments):
+            if not one.sha256:
+                yield Fault(
+                    code="missing:attachment",
+                    path=f"{path}.attachments[{index}]",
+                    message=f"step {step.key!r}: no file {one.name!r} is beside the campaign file",
+                    hint="put it there; dripd campaign apply FILE takes it along",
+                )
+
+
 def no_board(definition: Definition, known: Known) -> Iterator[Fault]:
     if not definition.board and definition.preset == "monday":
         yield Fault(

@@ -103,6 +103,7 @@ _FAULTS = (
     lack.lacking,
     lack.lacking_actions,
     lack.no_sender,
+    lack.no_file,
     lack.no_board,
     lack.no_person,
     lack.no_postal_address,

@@ -136,6 +136,7 @@ class Version:
         self.definition = definition
         self.steps: tuple[Step, ...] = definition.steps
         self.contents = tuple(_compile(step, definition.klass) for step in self.steps)
+        self.attaches = any(step.attachments for step in self.steps)
         self._follows = successors(self.steps)
         self._calendars = tuple(self._calendar(step) for step in self.steps)
         policy = definition.policy

@@ -107,10 +107,12 @@ def _headers(message: Message) -> dict[str, str]:
     """The message's own headers and, for mail, the form that it would have on the wire."""
     if message.channel != EMAIL:
         return message.headers
-    if not message.html:
-        return {**message.headers, "Content-Type": "text/plain"}
     form = "multipart/alternative" if message.text else "text/html"
-    return {**message.headers, "Content-Type": form}
+    headers = {**message.headers, "Content-Type": form if message.html else "text/plain"}
+    if message.attachments:
+        files = (f"{one.name} ({len(one.data)})" for one in message.attachments)
+        headers["Attachments"] = ", ".join(files)
+    return headers
 
 
 def _outcome(message: Message, answer: str) -> Outcome:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
+from dripd.cli.beside import hand_over, look, pins
 from dripd.cli.output import (
     Row,
     fault_row,
@@ -62,6 +65,8 @@ def apply(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
     """Store campaign files as drafts, all or none."""
     try:
         documents = read_documents(files)
+        for file, document in zip(files, documents, strict=True):
+            hand_over(ask, look(str(document["text"]), Path(file).parent, account))
         result = ask.call("campaign.apply", documents=documents, account=account)
     except DefinitionError as error:
         if ask.as_json:
@@ -334,20 +339,29 @@ def is_file(text: str) -> bool:
     return text == "-" or "/" in text or text.endswith((".yaml", ".yml", ".json"))
 
 
-def read_documents(files: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"filename": Path(file).name, "text": read_text(file)} for file in files]
+def read_documents(files: tuple[str, ...]) -> list[dict[str, object]]:
+    return [read_document(file) for file in files]
 
 
-def judge(document: dict[str, str], account: str | None) -> list[dict[str, object]]:
+def read_document(file: str) -> dict[str, object]:
+    """A campaign file as it is sent, with what the files beside it hold where it names some."""
+    text = read_text(file)
+    found = pins(look(text, Path(file).parent))
+    return {"filename": Path(file).name, "text": text, **({"files": found} if found else {})}
+
+
+def judge(document: Mapping[str, Any], account: str | None) -> list[dict[str, object]]:
     """What can be said of a campaign file without a daemon, one answer a document in it."""
-    from dripd.campaigns.document import load_documents  # noqa: PLC0415 - 80 ms of YAML and rules
+    from dripd.campaigns.attached import pinned  # noqa: PLC0415 - 80 ms of YAML and rules
+    from dripd.campaigns.document import load_documents  # noqa: PLC0415 - that asking a daemon
     from dripd.campaigns.validate import check  # noqa: PLC0415 - that asking a daemon needs not
 
     try:
         found = load_documents(document["text"], filename=document["filename"])
     except DefinitionError as error:
         return [verdict(None, error.faults, ())]
-    judged = [(doc, check(doc, account=account or "")[1]) for doc in found]
+    docs = [pinned(one, document.get("files", {})) for one in found]
+    judged = [(doc, check(doc, account=account or "")[1]) for doc in docs]
     return [verdict(doc.get("campaign"), r.faults, r.warnings) for doc, r in judged]
 
 

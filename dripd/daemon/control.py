@@ -20,6 +20,7 @@ from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
 from dripd.store import (
     desk_account,
+    desk_attach,
     desk_contact,
     desk_list,
     desk_resolve,
@@ -37,6 +38,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
     files = FileControl(room)
     found: dict[str, Handler] = {
         **_accounts(room),
+        "campaign.attach": room.changing(desk_attach.attach),
         **_contacts(room),
         **_work(room),
         **files.handlers(),

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+import msgspec
 import trio
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.campaigns.attached import pinned
 from dripd.campaigns.definition import Content, Definition, Policy
 from dripd.campaigns.parse import load_documents, read
 from dripd.campaigns.validate import Known, Report, check
@@ -354,7 +356,8 @@ def _load(documents: list[p.Document]) -> list[Loaded]:
         except DefinitionError as error:
             found.append((document.filename, {}, error.faults))
         else:
-            found += [(document.filename, raw, ()) for raw in raws]
+            files = {name: msgspec.to_builtins(pin) for name, pin in document.files.items()}
+            found += [(document.filename, pinned(raw, files), ()) for raw in raws]
     return found
 
 

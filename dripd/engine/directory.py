@@ -25,6 +25,7 @@ from dripd.campaigns.links import Links
 from dripd.campaigns.parse import parse, parse_window
 from dripd.campaigns.version import KIND_BITS, Version
 from dripd.clock import Instant
+from dripd.engine.files import Files
 from dripd.errors import DripdError
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
@@ -214,6 +215,7 @@ class Directory:
         """The providers whose messages reach nobody."""
         self.frequent: set[int] = set()
         """Accounts in which a version limits how often a contact is written to."""
+        self.files = Files(store)
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
 

@@ -22,6 +22,7 @@ from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
 from dripd.clock import Instant
 from dripd.engine import tally
+from dripd.engine.files import enclose
 from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
@@ -36,6 +37,10 @@ from dripd.store.protocol import SenderRow
 
 CHUNK_LEAST, CHUNK_MOST = 1, 32
 """Messages an idle sender pulls, unless its channel takes batches."""
+
+LOAD_ENOUGH = 8 * 1024 * 1024
+"""Bytes of attachments in one call after which nothing is added: with the last of 25 MiB it stays
+below what providers take in a request, and encodes in little memory."""
 
 log = get("send")
 
@@ -167,6 +172,8 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             _give_back(pipe, queue, provider)
             continue
         batch = await _pull(pipe, queue, channel)
+        if any(ready.version.attaches for ready in batch):
+            batch = await _enclose(pipe, batch)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
         if batch and may_leave(pipe, batch):
@@ -190,7 +197,8 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
         else max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
     )
     batch: list[Ready] = []
-    while queue and len(batch) < most:
+    load = 0
+    while queue and len(batch) < most and load < LOAD_ENOUGH:
         wait_ms = queue[0].due_at - pipe.clock.now()
         if wait_ms > 0:
             if batch:
@@ -200,6 +208,8 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
         ready = judge(pipe, queue.popleft())
         if ready is not None:
             batch.append(ready)
+            if ready.version.attaches:
+                load += sum(one.size for one in _step(ready).attachments)
     return batch
 
 
@@ -213,6 +223,17 @@ async def _pay(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
         if reason is not None:
             _settle(pipe, ready.leased, Deferred(reason=reason, until=None), now)
     return [ready for ready in batch if ready.leased.enrollment_id not in refused]
+
+
+async def _enclose(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+    """Those of *batch* that have what goes with them; the others are given back, or held."""
+    lacking = await enclose(pipe.directory.files, batch)
+    now = pipe.clock.now()
+    for ready in batch:
+        event = lacking.get(ready.leased.enrollment_id)
+        if event is not None:
+            _settle(pipe, ready.leased, event, now)
+    return [ready for ready in batch if ready.leased.enrollment_id not in lacking]
 
 
 def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
@@ -294,6 +315,7 @@ def _message(ready: Ready, deployment: str) -> Message:
         html=ready.html,
         headers=_headers(ready),
         idempotency_key=key,
+        attachments=ready.files,
     )
 
 

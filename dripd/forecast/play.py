@@ -55,6 +55,13 @@ class Willing(SinkChannel):
             settle(message, Accepted())
 
 
+class Copy(MemoryStore):
+    """Files that go with mails are in no snapshot; here they are empty, and go with nothing."""
+
+    async def read_attachment(self, account_id: int, sha256: str) -> bytes | None:
+        return b""
+
+
 async def play(snapshot: Snapshot, enrollment: int | None, campaign: str = "") -> list[Step]:
     """The steps that a run performs from now on, in their order.
 
@@ -74,7 +81,7 @@ def _in_thread(snapshot: Snapshot, enrollment: int | None, campaign: str) -> lis
 
 
 async def _story(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
-    store = MemoryStore(ManualClock(snapshot.now), manual=True)
+    store = Copy(ManualClock(snapshot.now), manual=True)
     store.take_in(snapshot)
     directory = Directory(store)
     directory.public = Links("https://forecast.invalid", bytes(32))

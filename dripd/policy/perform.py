@@ -28,6 +28,7 @@ from dripd.campaigns.links import Links
 from dripd.campaigns.sms import segments, truncate
 from dripd.campaigns.template import render
 from dripd.campaigns.version import Version
+from dripd.channels.base import Attachment
 from dripd.clock import Instant
 from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS
@@ -59,6 +60,8 @@ class Ready:
     """What must be granted before it leaves, where its version charges or counts."""
     unsubscribe: str = ""
     """The address of one-click unsubscribing; "" where the message owes none."""
+    files: tuple[Attachment, ...] = ()
+    """What goes with it; fetched just before it leaves."""
 
 
 Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected | Deferred

@@ -19,6 +19,7 @@ from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec
 from dripd.errors import Conflict, DefinitionError, DripdError
 from dripd.store.connect import Conn
+from dripd.store.desk_attach import refuse_unattached
 from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_find import find_account, find_campaign, lock_campaign
 from dripd.store.desk_migrate import Migration, migrate_runs
@@ -162,6 +163,8 @@ async def store_drafts(
         definition, warnings = wanted[index]
         account = await find_account(conn, definition.account)
         accounts.add(account["id"])
+        if not call.dry_run:
+            await refuse_unattached(conn, account, definition)
         stored = await _store(conn, call, account, definition)
         items[index] = {"ok": True, **stored, "faults": [], "warnings": list(warnings)}
     ordered = [items[index] for index in range(len(wanted))]

@@ -220,6 +220,10 @@ class MemoryStore(Doors, Views):
             "read_versions", lambda: memory_directory.read_versions(self._tables, cv_ids)
         )
 
+    async def read_attachment(self, account_id: int, sha256: str) -> bytes | None:
+        place = (account_id, sha256)
+        return await self._unit("read_attachment", lambda: self._tables.attachments.get(place))
+
     async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
         return await self._unit(
             "read_lanes", lambda: memory_directory.read_lanes(self._tables, accounts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from decimal import Decimal
+from hashlib import sha256
 from typing import NamedTuple
 
 from dripd.campaigns.definition import Content, Definition
@@ -174,6 +175,13 @@ class Doors:
             self._tables.templates.add((account_id, key), row)
         self._tables.nudge(account_id)
         self._commit()
+
+    def attach(self, account_id: int, data: bytes) -> str:
+        """Keep a file; what it is known by."""
+        name = sha256(data).hexdigest()
+        self._tables.attachments.add((account_id, name), data)
+        self._commit()
+        return name
 
     def add_connector(
         self, account_id: int, key: str, url: str, secret: str | None = None

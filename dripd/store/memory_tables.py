@@ -167,6 +167,7 @@ class Tables:
             self.undo, self.versions_of, self.versions_in
         )
         self.triggers: Table[Ids, Trigger] = Table(self.undo)
+        self.attachments: Table[tuple[int, str], bytes] = Table(self.undo)
 
     def _make_hot(self) -> None:
         self.runs_of: Groups[Ids, Run] = Groups(lambda r: (r.account_id, r.contact_id))

@@ -156,6 +156,9 @@ class PostgresStore:
     async def read_versions(self, cv_ids: Sequence[int]) -> list[VersionRow]:
         return await self._read(unit_directory.read_versions, cv_ids)
 
+    async def read_attachment(self, account_id: int, sha256: str) -> bytes | None:
+        return await self._read(unit_directory.read_attachment, account_id, sha256)
+
     async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
         rows = await self._read(_fetch, "read_lanes", accounts)
         lanes = [lane_row(dict(row)) for row in rows]

@@ -106,6 +106,11 @@ async def read_versions(conn: Conn, cv_ids: Sequence[int]) -> list[VersionRow]:
     ]
 
 
+async def read_attachment(conn: Conn, account_id: int, sha256: str) -> bytes | None:
+    found: bytes | None = await conn.fetchval(sql("read_attachment"), account_id, sha256)
+    return found
+
+
 async def make_days(conn: Conn, days: Sequence[DayRow]) -> None:
     """Day rows that are missing; a new cap, and a new zone, of rows that are there."""
     ordered = sorted(days, key=lambda day: (day.account_id, day.local_date))

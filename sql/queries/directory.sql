@@ -49,6 +49,14 @@ FROM dripd.campaign_version AS v
 JOIN dripd.campaign AS c ON c.account_id = v.account_id AND c.id = v.campaign_id
 WHERE v.id = ANY ($1::int4[]);
 
+-- name: read_attachment :one
+-- A file that is there in full.
+--   $1 account int4  $2 sha256 text
+SELECT string_agg(data, ''::bytea ORDER BY part) AS data
+FROM dripd.attachment
+WHERE account_id = $1::int4 AND sha256 = $2::text
+HAVING sum(octet_length(data)) = max(size);
+
 -- name: read_lanes :many
 --   $1 accounts  int[]  which, NULL = all
 SELECT account_id, lane, campaign_id, class, channel, calendar, zone

@@ -256,7 +256,7 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        step(do="email", attachments=["terms.pdf"]),
+        small(on_form=[{"form": "f", "do": "email", "attachments": ["terms.pdf"]}]),
     ],
 )
 def test_an_option_of_a_later_version_is_told_apart(document: dict[str, object]) -> None:

@@ -475,7 +475,8 @@ def test_plan_exits_10_when_something_would_change(
     assert main(["campaign", "plan", str(file)]) == 10
     assert main(["campaign", "plan", "w"]) == 0
     assert "~ hello.delay  1d -> 2d" in capsys.readouterr().out
-    assert daemon.calls[0][1] == {"documents": [{"filename": "w.yaml", "text": "campaign: w"}]}
+    document = {"filename": "w.yaml", "text": "campaign: w", "files": {}}
+    assert daemon.calls[0][1] == {"documents": [document]}
 
 
 def test_faults_of_apply_are_told_on_both_streams(

@@ -52,6 +52,23 @@ def test_every_fault_of_a_file_is_told_with_its_path(
     assert "[unknown_kind] steps[0]" in capsys.readouterr().out
 
 
+def test_files_beside_a_campaign_are_weighed_without_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(GOOD.replace("text: Hello", "text: Hello, attachments: [a.pdf]"))
+
+    def codes() -> list[str]:
+        main(["campaign", "validate", str(file), "--json"])
+        return [fault["code"] for fault in json.loads(capsys.readouterr().out)["faults"]]
+
+    assert codes() == ["missing:attachment"]
+    for size, expected in ((26_214_400, []), (26_214_401, ["attachments_too_big"])):
+        with (tmp_path / "a.pdf").open("wb") as attached:
+            attached.truncate(size)
+        assert codes() == expected
+
+
 def test_text_that_is_no_yaml_is_a_fault_not_a_crash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -496,6 +496,16 @@ class FeedSuite:
         assert before.templates != after.templates
         assert [one for _, one in (await world.store.look(seen)).nudges] == [account]
 
+    async def test_a_file_is_read_by_what_it_holds(self, world: World) -> None:
+        scene = await open_scene(world)
+        other = await world.add_account("other")
+        name = await world.attach(scene.account, b"in more parts than one")
+
+        read = world.store.read_attachment
+        assert await read(scene.account, name) == b"in more parts than one"
+        assert await read(other, name) is None
+        assert await read(scene.account, "0" * 64) is None
+
     async def test_look_says_what_is_new(self, world: World) -> None:
         scene = await open_scene(world)
         first = await world.store.look([])

@@ -55,6 +55,9 @@ class MemoryWorld(World):
     async def set_template(self, account: int, key: str, content: Content) -> None:
         self.store.set_template(account, key, content)
 
+    async def attach(self, account: int, data: bytes) -> str:
+        return self.store.attach(account, data)
+
     async def add_company(self, account: int, attrs: Row) -> int:
         return self.store.add_company(account, attrs)
 

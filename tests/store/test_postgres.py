@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any, Literal, TypeVar
 
 import asyncpg
@@ -126,6 +127,15 @@ class PostgresWorld(World):
             key,
             *content.as_raw().values(),
         )
+
+    async def attach(self, account: int, data: bytes) -> str:
+        name = sha256(data).hexdigest()
+        for part in range(0, len(data), 4):
+            await self.run(
+                "INSERT INTO dripd.attachment VALUES ($1, $2, $3, $4, $5)",
+                *(account, name, part, len(data), data[part : part + 4]),
+            )
+        return name
 
     async def add_company(self, account: int, attrs: Row) -> int:
         return int(await self.insert("company", {"account_id": account, "attrs": attrs}))
