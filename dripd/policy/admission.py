@@ -37,9 +37,6 @@ LATEST_START = Instant(FAR_FUTURE - 3650 * DAY)
 
 
 class AdmissionRooms(Rooms, Protocol):
-    def account_status(self, account_id: int) -> tuple[str, bool]:
-        """(status, subscription active) of an account."""
-
     def addresses(self, account_id: int) -> Sequence[Address]:
         """Every sender of an account."""
 
@@ -61,7 +58,7 @@ def decide(rows: Sequence[RequestRow], now: Instant, rooms: AdmissionRooms) -> l
 
 def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision:
     """The decision on one request, as if it stood alone."""
-    reason = _unfit(row, now, rooms)
+    reason = _unfit(row)
     if reason is not None:
         return Reject(row, reason, row.duplicate_of or None)
     assert row.cv_id is not None
@@ -95,7 +92,7 @@ def rehearse(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Rehearsal:
     return Rehearsal(decision.reason if isinstance(decision, Reject) else None, messages)
 
 
-def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:
+def _unfit(row: RequestRow) -> str | None:
     if row.account_id is None:
         return "unknown_account"
     if row.duplicate_of is not None:
@@ -110,10 +107,9 @@ def _unfit(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> str | None:
         return "bad_request:start_at"
     if row.campaign_status != "active" or row.cv_id is None:
         return "not_active"
-    status, subscribed = rooms.account_status(row.account_id)
-    if status != "active":
+    if row.account_status != "active":
         return "account_paused"
-    if not subscribed:
+    if not row.subscribed:
         return "no_subscription"
     if not row.on_board:
         return "not_on_board"

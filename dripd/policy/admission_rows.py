@@ -45,6 +45,8 @@ class RequestRow:
     vars_ok: bool
     start_at: Instant | None
     quote_id: str | None
+    account_status: str = "active"
+    subscribed: bool = True
     email: str | None = None
     phone: str | None = None
     timezone: str | None = None

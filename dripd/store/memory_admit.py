@@ -158,6 +158,7 @@ def _add_account_facts(
 ) -> None:
     campaign = tables.campaign_of(account.id, request.campaign_key)
     contact = _contact_of(tables, account.id, request)
+    row.account_status, row.subscribed = account.status, account.subscription_active
     if campaign is not None:
         row.campaign_id = campaign.id
         row.campaign_status = campaign.status

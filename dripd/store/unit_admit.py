@@ -161,6 +161,8 @@ def _asked(row: Any) -> RequestRow:
         campaign_key=row["campaign_key"],
         campaign_id=row["campaign_id"],
         campaign_status=row["campaign_status"],
+        account_status=row["account_status"] or "active",
+        subscribed=row["subscribed"] is not False,
         cv_id=row["cv_id"],
         contact_id=row["contact_id"],
         source=row["source"],

@@ -27,7 +27,8 @@ FOR SHARE OF c;
 -- What must be known to decide requests.
 --   $1 requests bigint[]  in the order in which they are to be decided
 -- OFFSET 0: one probe a contact, also without statistics; as a plain join all of an account's may be tried
-SELECT q.id, a.id AS account_id, q.campaign_key, c.id AS campaign_id, c.status AS campaign_status,
+SELECT q.id, a.id AS account_id, a.status AS account_status, a.subscription_active AS subscribed, q.campaign_key,
+    c.id AS campaign_id, c.status AS campaign_status,
     c.live_cv_id AS cv_id, k.id AS contact_id, q.source, q.idempotency_key, q.requested_by, q.conversation_ref,
     q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, q.entry, k.email, k.phone, k.timezone,
     k.owner,

@@ -138,6 +138,17 @@ class AdmitSuite:
             {"request_id": 1, "reason": "unknown_contact", "campaign": "c"}
         ]
 
+    async def test_the_account_is_read_as_it_stands_when_it_is_decided(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.set_account(scene.account, subscription_active=False)
+        await world.enroll("acme", "c", await scene.contact())
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [("active", False)] == [(r.account_status, r.subscribed) for r in facts.rows]
+
     async def test_what_is_left_stays_pending(self, world: World) -> None:
         scene = await open_scene(world)
         await world.enroll("acme", "c", await scene.contact())

@@ -61,7 +61,6 @@ class World:
     postal: str | None = None
     connectors: frozenset[str] = frozenset()
     office: Window | None = None
-    status: tuple[str, bool] = ("active", True)
     attached: list[Trigger] = field(default_factory=list)
     zones: Container[str] = frozenset({"UTC", BERLIN, "America/New_York"})
 
@@ -93,9 +92,6 @@ class World:
         if cv_id not in self.versions:
             raise MissingVersion(cv_id)
         return self.versions[cv_id]
-
-    def account_status(self, account_id: int) -> tuple[str, bool]:
-        return self.status
 
     def addresses(self, account_id: int) -> Sequence[Sender]:
         return list(self.senders.values())
