@@ -24,6 +24,7 @@ from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.files import enclose
 from dripd.engine.intent import Leave
+from dripd.engine.outgoing import line_up
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.log import get
@@ -52,6 +53,7 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
     """
     now = pipe.clock.now()
     counted: list[tuple[Leased, Ask]] = []
+    fresh: dict[str, list[Leased]] = {}
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
         if version is None or leased.step_no >= len(version.steps):
@@ -78,11 +80,11 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
         if shut is not None:
             _settle(pipe, leased, shut, now)
             continue
-        pipe.leased[provider].append(leased)
-    for provider, queue in pipe.leased.items():
-        if queue:
-            pipe.arrived[provider].set()
-            pipe.arrived[provider] = trio.Event()
+        fresh.setdefault(provider, []).append(leased)
+    for provider, messages in fresh.items():
+        line_up(pipe.leased[provider], messages, now)
+        pipe.arrived[provider].set()
+        pipe.arrived[provider] = trio.Event()
     return counted
 
 
@@ -203,7 +205,9 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
         if wait_ms > 0:
             if batch:
                 break
-            await trio.sleep(wait_ms / 1000)  # noqa: TID251 - leased ahead of its instant: held until then
+            # leased ahead of its instant: held until then, or until one comes that is due before
+            with trio.move_on_after(wait_ms / 1000):
+                await pipe.arrived[channel.name].wait()
             continue  # meanwhile another sender may have taken it: look again
         ready = judge(pipe, queue.popleft())
         if ready is not None:
