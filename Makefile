@@ -27,7 +27,7 @@ demo: install  ## Tell the story of dripd, on a Postgres of its own
 	@$(BIN)/dripd demo
 
 test: install  ## Run every test, on a Postgres of their own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: lint test  ## Formatting, lint, import contracts, types, and every test
 
