@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import h11
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dripd.channels.reply import Reader, Reply, whole
@@ -172,6 +172,7 @@ def test_what_comes_after_the_answer_makes_its_connection_unfit(data: bytes) -> 
     ),
     st.sampled_from(["200 OK", "204 No", "304 No", "101 Switch", "600 X", "20 OK"]),
 )  # fmt: skip
+@example(["Content-Length: 5", "Content-Length : 5"], "200 OK")
 def test_what_is_read_at_once_h11_reads_alike(lines: list[str], status: str) -> None:
     """The short way is taken only where nobody could read it otherwise."""
     data = ok(*lines, body=b"hello", status=status)

@@ -65,9 +65,9 @@ def temporary_state(folder: Path | None = None) -> Iterator[Path]:
 
 def place() -> Path:
     """Where the servers of tests live: in memory if there is room."""
-    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK):
-        if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
-            return MEMORY
+    usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK)
+    if usable and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        return MEMORY
     return temporary()
 
 

@@ -43,7 +43,10 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dripd.cli.main", *args],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=cwd,
-            env={**os.environ, "TERM": "xterm-256color", "TEXTUAL_ANIMATIONS": "none", **(environment or {})},
+            env={
+                **{key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}},
+                "TERM": "xterm-256color", "TEXTUAL_ANIMATIONS": "none", **(environment or {}),
+            },
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
         )  # fmt: skip
 
