@@ -123,6 +123,8 @@ class Pipeline:
         self._open_gates()
 
     def _open_gates(self) -> None:
+        self.gathering = trio.Lock()
+        """Held by who waits until a batch of `done` is worth writing."""
         self.draining = False
         """It is being stopped: nothing more is admitted or leased."""
         self.drained = False

@@ -17,18 +17,30 @@ from dripd.store.protocol import Recorded
 LINGER_S = 0.01
 """How long a batch that is not full waits for more."""
 
+LINGER_BUSY_S = 0.05
+"""The same while a batch or more is under way, so that more is certain to come: a write
+costs as much as fifty of its rows, and nobody waits for this one."""
+
 log = get("record")
 
 
 async def record(pipe: Pipeline) -> None:
     """Write what is done, for ever."""
     while True:
-        if len(pipe.done) < pipe.tuning.batch:
-            await pipe.wait("done", 0.2)
-            if pipe.done and pipe.tuning.lease_ahead_ms:
-                await trio.sleep(LINGER_S)  # noqa: TID251 - lets a batch fill
-        while pipe.done:
+        async with pipe.gathering:
+            await _gather(pipe)
+        if pipe.done:
             await record_once(pipe)
+
+
+async def _gather(pipe: Pipeline) -> None:
+    """Wait for something that is done, and let a batch fill; of those who record, one at a time."""
+    if not pipe.done:
+        await pipe.wait("done", 0.2)
+    if 0 < len(pipe.done) < pipe.tuning.batch and pipe.tuning.lease_ahead_ms:
+        is_busy = pipe.unsent >= pipe.tuning.batch
+        pipe.signals.done = trio.Event()  # the old one is set: by the first of the batch
+        await pipe.wait("done", LINGER_BUSY_S if is_busy else LINGER_S)
 
 
 async def record_once(pipe: Pipeline) -> None:

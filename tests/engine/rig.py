@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.enrollment import Change, DueKey
 from dripd.campaigns.parse import parse
 from dripd.channels.base import Message, Settle
 from dripd.channels.sink import SinkChannel
@@ -20,7 +20,15 @@ from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.store.memory import MemoryStore
-from dripd.store.protocol import Admitted, Decide, LaneRow, LeaseGroup, LeaseResult, Look
+from dripd.store.protocol import (
+    Admitted,
+    Decide,
+    LaneRow,
+    LeaseGroup,
+    LeaseResult,
+    Look,
+    Recorded,
+)
 
 T0 = parse_instant("2026-01-05T12:00:00Z")
 
@@ -49,6 +57,8 @@ class NotingStore(MemoryStore):
         self.admits: list[int] = []
         self.told: list[int] = []
         """Accounts whose lanes were read."""
+        self.records: list[tuple[float, int]] = []
+        """(real second, changes written at once)."""
         self.told_at_once: list[int] = []
 
     async def read_lanes(self, accounts: Sequence[int] | None) -> list[LaneRow]:
@@ -79,6 +89,12 @@ class NotingStore(MemoryStore):
         keys = sum(len(group.keys) for group in groups)
         self.leases.append((trio.current_time(), keys, lease_ahead_ms))
         return await super().lease(incarnation, groups, lease_ahead_ms)
+
+    async def record(
+        self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
+    ) -> Recorded:
+        self.records.append((trio.current_time(), len(changes)))
+        return await super().record(changes, decide, closed)
 
 
 class SlowSink(SinkChannel):

@@ -1,0 +1,43 @@
+"""What is done is written soon, and where much is under way in batches."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from dripd.engine.record import LINGER_BUSY_S, LINGER_S
+from dripd.engine.tuning import Tuning
+from tests.engine.rig import Rig, SlowSink
+
+
+@pytest.mark.trio
+async def test_answers_that_trickle_in_under_load_are_written_in_batches(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sink = SlowSink(0.004, batch=1, concurrency=4)
+    rig = Rig(Tuning(in_flight=600, batch=200), sink)
+    for key in ("a", "b", "c"):
+        rig.enroll(rig.account(key), 200)
+    async with rig.running():
+        await trio.sleep(5)
+    first = [n for _, n in rig.store.records[:7]]
+
+    assert 600 == sink.count == sum(n for _, n in rig.store.records)
+    assert min(first) >= 4 * LINGER_BUSY_S / 0.004 - 4
+
+
+@pytest.mark.trio
+async def test_a_lone_answer_is_written_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    account = rig.account("a")
+    async with rig.running():
+        await trio.sleep(1)
+        rig.enroll(account, 1)
+        await trio.sleep(5)
+    (written_at, n), (came_at, _) = rig.store.records[0], rig.sink.came[0]
+
+    assert 1 == n
+    assert written_at - came_at <= LINGER_S + 0.001
