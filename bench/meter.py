@@ -12,6 +12,8 @@ from typing import Any
 
 import asyncpg
 
+from bench import profile
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -103,6 +105,8 @@ class Meter:
         self._postmaster = postmaster
         self._daemons = daemons
         self._helpers = helpers
+        if not daemons:
+            profile.begin()
         self._before = self._now()
 
     def _now(self) -> tuple[float, float, float, float, float]:
@@ -124,6 +128,7 @@ class Meter:
             "cpu_us_postgres": round(pg / n * 1e6, 1),
             "cpu_us_helpers": round(helping / n * 1e6, 1),
             "other_cpu": round(max(0.0, busy - own - pg - helping) / seconds, 2),
+            **profile.end(n),
         }
 
 

@@ -65,12 +65,15 @@ def bench() -> None:
 @click.argument("name")
 @click.option("--n", type=int, help="How many; the benchmark's own number otherwise.")
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
+@click.option("--profile", is_flag=True, help="Say where the daemon's CPU went, by stage.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def run(name: str, n: int | None, runs: int, as_json: bool) -> None:
+def run(name: str, n: int | None, runs: int, profile: bool, as_json: bool) -> None:
     """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, wheel,
     bucket or transport."""
     configure(level="warning")
     module = _module(name)
+    if profile:
+        import_module("bench.profile").switch_on()
     answer = summary(name, [_once(module, name, n) for _ in range(max(1, runs))])
     if as_json:
         print_json(answer)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import admit, engine, http, immediate, lateness
+from bench import admit, engine, http, immediate, lateness, profile
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
 from bench.meter import value
@@ -35,8 +35,21 @@ def test_engine_sends_every_step_once_and_tells_its_floor(config: Config, pg_dsn
     assert {"machine", "commit"} <= set(answer)
 
 
-def test_http_makes_one_request_a_step(config: Config, pg_dsn: str) -> None:
-    assert http.run(config, pg_dsn, 50)["n"] == 50
+def test_http_makes_one_request_a_step_and_tells_where_its_time_goes(
+    config: Config, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile.Switch, "is_on", True)
+    found = http.run(config, pg_dsn, 400)
+    where = found["where_us"]
+    assert isinstance(where, dict)
+
+    assert 400 == found["n"]
+    assert (
+        {profile.DATABASE, "wire", "request"}
+        <= set(where)
+        <= {*profile.STAGES, profile.DATABASE, profile.LOOP}
+    )
+    assert sum(where.values()) == pytest.approx(found["cpu_us_daemon"], rel=0.2)
 
 
 def test_lateness_measures_from_the_due_instant(config: Config, pg_dsn: str) -> None:
