@@ -25,7 +25,7 @@ from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.channels.guard import Guard
 from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
 from dripd.config import Config
-from dripd.daemon import control, front
+from dripd.daemon import control, front, garbage
 from dripd.daemon.calls import Calls
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, stamp, watch
@@ -280,6 +280,7 @@ async def serve(
     """
     gc.set_threshold(*COLLECT_AFTER)
     async with AsyncExitStack() as stack:
+        stack.enter_context(garbage.seldom())
         health = open_health(config, VERSION)
         stack.enter_context(serving(health.server))
         bridge = await stack.enter_async_context(Bridge())
@@ -330,6 +331,7 @@ async def _live(
     await mind_place(daemon)
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await learn_all(pipe)
+    garbage.set_aside()
     methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
     views = catalogue.bind(control.handlers(looks, hooks=daemon.hooks()))
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
