@@ -172,3 +172,11 @@ class Pipeline:
                 if self.claims[claim] == 0:
                     closed.append(claim)
         return batch, closed
+
+    def put_back(self, batch: list[Change]) -> None:
+        """Answers that were taken and could not be kept: their claims are open as before."""
+        for change in batch:
+            claim = change.leased.claim_id
+            if claim in self.claims:
+                self.claims[claim] += 1
+        self.done = batch + self.done

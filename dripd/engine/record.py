@@ -44,10 +44,17 @@ async def _gather(pipe: Pipeline) -> None:
 
 
 async def record_once(pipe: Pipeline) -> None:
-    """One batch, however often it takes: what is known is never dropped."""
+    """One batch, however often it takes: what is known is never dropped.
+
+    Where that breaks, the batch is put back: the other recorder must not close its claims.
+    """
     batch, closed = pipe.take_done()
-    with trio.CancelScope(shield=True):
-        await _write(pipe, batch, closed)
+    try:
+        with trio.CancelScope(shield=True):
+            await _write(pipe, batch, closed)
+    except BaseException:
+        pipe.put_back(batch)
+        raise
 
 
 async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:

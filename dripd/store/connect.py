@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
+from asyncpg.exceptions import InternalClientError
 
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.errors import InDoubt, SchemaMismatch, StoreError, StoreRefused, StoreUnavailable
@@ -143,7 +144,7 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         raise StoreRefused(
             f"the DSN cannot be used: {error}", hint="postgresql://USER@HOST:PORT/DATABASE"
         ) from error
-    except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+    except (OSError, asyncpg.InterfaceError, InternalClientError, TimeoutError) as error:
         lost = InDoubt if committing else StoreUnavailable
         raise lost(
             f"the database does not answer: {error or type(error).__name__}",
