@@ -15,7 +15,9 @@ from dripd.cli.output import print_json
 from dripd.log import configure
 from dripd.proof import chaos as proof
 from dripd.proof import simulate as simulation
+from dripd.proof.faults import ALL, COMMON, SESSION, SMTP, Faults, Rule
 from dripd.proof.sink import serve
+from dripd.proof.sink_http import PERSONALITIES
 
 UNKNOWN_COMMIT = "unknown"
 
@@ -46,23 +48,65 @@ UNKNOWN_COMMIT = "unknown"
     help="The share of requests that something befalls.",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(sorted(ALL)),
+    metavar="FAULT",
+    help="What is drawn, again and again; all that is common otherwise.",
+)
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="MATCH=FAULT[*TIMES]",
+    help="Requests that hold MATCH meet FAULT: an address, a subject, a path.",
+)
+@click.option("--list", "listed", is_flag=True, help="Name every fault and personality.")
 def sink(
-    log_file: Path, port: int, smtp_port: int, ports_file: Path | None, faults: float, seed: int
+    log_file: Path,
+    port: int,
+    smtp_port: int,
+    ports_file: Path | None,
+    faults: float,
+    seed: int,
+    kinds: tuple[str, ...],
+    rules: tuple[str, ...],
+    listed: bool,
 ) -> int:
     """A provider that misbehaves on purpose, on 127.0.0.1, over HTTP and SMTP.
 
-    Each line of its log is on disk before the answer leaves. A path under /keyed honours
-    Idempotency-Key.
+    Each line of its log is on disk before the answer leaves. The first part of a path is its
+    personality (/keyed honours Idempotency-Key, /plain does not); a part @FAULT or the header
+    X-Sink-Fault asks for a fault.
     """
+    if listed:
+        for name in (*(f"/{one}" for one in PERSONALITIES), *sorted(ALL)):
+            click.echo(name)
+        return 0
 
     def tell(http: int, smtp: int) -> None:
         click.echo(f"http 127.0.0.1:{http}  smtp 127.0.0.1:{smtp}  log {log_file}")
         if ports_file is not None:
             ports_file.write_text(f"{http} {smtp}\n")
 
-    bound = partial(serve, log_file, port=port, smtp_port=smtp_port, faults=faults, seed=seed)
+    drawn = draw_from(faults, seed, kinds, rules)
+    bound = partial(serve, log_file, port=port, smtp_port=smtp_port, faults=drawn)
     trio.run(_serve, bound, tell)
     return 0
+
+
+def draw_from(
+    share: float, seed: int, kinds: tuple[str, ...], rules: tuple[str, ...]
+) -> Faults:
+    """The faults as the flags name them. Raises `click.BadParameter`."""
+    try:
+        read = [Rule.parse(text) for text in rules]
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--rule") from error
+    session = frozenset(kinds) & set(SESSION)
+    return Faults(share, seed, kinds or (*COMMON, *SMTP), read, session)
 
 
 async def _serve(
@@ -90,9 +134,15 @@ def selftest() -> None:
     help="The share of faulty answers.",
 )
 @click.option("--seed", type=int, help="Drawn otherwise, and said.")
+@click.option("--keep", type=click.Path(path_type=Path), help="A folder for all logs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def chaos(
-    minutes: float, steps: int | None, faults: float, seed: int | None, as_json: bool
+    minutes: float,
+    steps: int | None,
+    faults: float,
+    seed: int | None,
+    keep: Path | None,
+    as_json: bool,
 ) -> int:
     """Four daemons under kill -9, SIGSTOP, lost connections and Postgres restarts.
 
@@ -104,6 +154,7 @@ def chaos(
         steps=steps or round(10_000 * minutes),
         faults=faults,
         seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
+        keep=keep,
     )
     click.echo(f"seed {plan.seed}", err=True)
     result = proof.run(plan, partial(click.echo, err=True))

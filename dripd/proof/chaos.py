@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,8 @@ STEPS: Final = 3
 
 WEIGHTS: Final = {"kill9": 30, "sigstop": 11, "terminated": 11, "restarts": 1}
 """How often each fault is drawn: 300 kill -9 in ten minutes need one every two seconds."""
+
+NOT_KEPT: Final = shutil.ignore_patterns("*.sock", "pg*")
 
 STOPPED_FOR_S: Final = (1.2, 3.0)
 """Beyond the heartbeat limit of a second: who wakes has been declared dead."""
@@ -104,6 +107,8 @@ class Plan:
     seed: int
     drain_s: float = 600.0
     heartbeat_ms: int = 1_000
+    keep: Path | None = None
+    """Where logs and configuration stay for whoever asks afterwards."""
 
 
 @dataclass(slots=True)
@@ -226,6 +231,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
             for process in (*fleet, sink):
                 process.stop()
             database.close()
+            if plan.keep is not None:
+                shutil.copytree(folder, plan.keep, dirs_exist_ok=True, ignore=NOT_KEPT)
     faults = {kind: chaos.faults[kind] for kind in WEIGHTS}
     counts = {promise: found.counts[promise] for promise in PROMISES}
     return {
@@ -240,7 +247,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
         "stops": len(chaos.stops),
         "enrollments": chaos.enrolled,
         "daemons": NODES,
-        "died": sum(daemon.n_died for daemon in fleet),
+        "ended": ends(fleet),
         "exits": codes,
         "heartbeat_limit_ms": plan.heartbeat_ms,
         "faulty_answers": plan.faults,
@@ -249,6 +256,12 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
             promise: found.examples[promise] for promise in PROMISES if counts[promise]
         },
     }
+
+
+def ends(fleet: Sequence[Process]) -> dict[str, int]:
+    """How often daemons ended by themselves, by exit code and reason."""
+    told = (f"{end.code}: {end.why}" for daemon in fleet for end in daemon.ends)
+    return dict(Counter(told).most_common(20))
 
 
 def set_up(database: Database, folder: Path, daemon: Process, plan: Plan) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +51,12 @@ max_connections = 16
 """
 
 STOP_S: Final = 30
+
+RAISED: Final = re.compile(r"[A-Za-z_.]+(Error|Exception|Group|Unavailable|Closed|Doubt)\b")
+
+VARYING: Final = re.compile(r',"(incarnation|ts)":"?[^,}]*"?')
+
+GOODBYES: Final = ("daemon.draining", "daemon.stopped", "pulse")
 
 
 class Database:
@@ -102,6 +110,14 @@ class Database:
         embedded.destroy(self._state)
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A daemon's own end: its exit code and the last word of its log that tells why."""
+
+    code: int
+    why: str
+
+
 class Process:
     """One process of the fleet, started anew whenever it is asked for and has ended."""
 
@@ -109,8 +125,8 @@ class Process:
         self._command = command
         self._env = env
         self._log = log
-        self.n_died = 0
-        """How often it ended without being told to."""
+        self.ends: list[End] = []
+        """How it ended without being told to, each time."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -121,8 +137,10 @@ class Process:
 
     def keep(self) -> None:
         """Start it if it has ended by itself: a service manager would."""
-        if self._process is None or self._process.poll() is not None:
-            self.n_died += self._process is not None
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self.ends.append(End(code, last_word(self._log)))
+            self._process = None
+        if self._process is None:
             self.start()
 
     def kill(self) -> None:
@@ -146,6 +164,17 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             return None
+
+
+def last_word(log: Path) -> str:
+    """Why the daemon that wrote *log* ended: its innermost exception, or its last line that is
+    no goodbye, without what differs every time."""
+    lines = [line.strip(" |+") for line in log.read_text(errors="replace").splitlines()[-200:]]
+    told = [line for line in lines if line.strip("-") and not any(w in line for w in GOODBYES)]
+    raised = [line for line in told if RAISED.match(line)]
+    if not told or told[-1].startswith("{") or not raised:
+        return VARYING.sub("", told[-1])[:300] if told else ""
+    return raised[-1][:300]
 
 
 def start_sink(folder: Path, *, faults: float, seed: int) -> tuple[Process, str, Path]:
