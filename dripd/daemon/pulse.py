@@ -70,6 +70,9 @@ async def beat(daemon: Living) -> bool:
         alive = await daemon.store.beat(
             daemon.incarnation, len(daemon.pipe.owned), daemon.state(), daemon.figures.shown()
         )
+        daemon.pipe.watch.note_beat(
+            trio.current_time(), daemon.pipe.tuning.node_timeout_ms / 1000
+        )
         await mind_place(daemon)
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)

@@ -56,6 +56,24 @@ class Watch:
         """Accounts to be read anew with the next look."""
         self.days: dict[int, DayRow] = {}
         """Today's row of each account, as it was last made."""
+        self.beaten_at: float | None = None
+        """When our own heartbeat was last written; None: nobody keeps one."""
+        self.in_touch_since = 0.0
+        """Since when it came without a gap."""
+
+    def note_beat(self, now: float, limit_s: float) -> None:
+        """Our heartbeat has been written at *now* of the loop's time."""
+        if self.beaten_at is None or now - self.beaten_at > limit_s / 2:
+            self.in_touch_since = now
+        self.beaten_at = now
+
+    def hears_silence(self, now: float, limit_s: float) -> bool:
+        """Is somebody's silence his own? Not while we could not be heard ourselves: after an
+        outage of the database every heartbeat is old, and whoever came back first would
+        declare all others dead."""
+        if self.beaten_at is None:
+            return True
+        return now - self.beaten_at <= limit_s / 2 and now - self.in_touch_since >= limit_s
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import trio
 
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import Accepted, Deferred, StepEvent
+from dripd.clock import DAY, Millis
 from dripd.engine.intent import Past, judge
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.send import settle_unreadable
@@ -23,6 +24,9 @@ SWEEP_S = 2.0
 
 TESTIMONY_MOST = 1_000
 """Deliveries a statement, when a journal settles what was unknown."""
+
+NEVER = Millis(7 * DAY)
+"""Silence that is not counted."""
 
 log = get("sweep")
 
@@ -42,7 +46,7 @@ async def sweep_once(pipe: Pipeline) -> int:
     """One pass; returns how many steps were taken over."""
     gone = pipe.journal.abandoned()
     with trio.CancelScope(shield=True):
-        adopted = await pipe.store.reap(pipe.incarnation, pipe.tuning.node_timeout_ms, gone)
+        adopted = await pipe.store.reap(pipe.incarnation, _silence_ms(pipe), gone)
         orphans = await pipe.store.orphans(pipe.incarnation, list(pipe.claims), adopted)
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
@@ -60,6 +64,13 @@ async def sweep_once(pipe: Pipeline) -> int:
     pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
     return len(orphans)
+
+
+def _silence_ms(pipe: Pipeline) -> Millis:
+    """How long a daemon must have been silent to be dead."""
+    limit = pipe.tuning.node_timeout_ms
+    hears = pipe.watch.hears_silence(trio.current_time(), limit / 1000)
+    return limit if hears else NEVER
 
 
 async def close_journals(pipe: Pipeline, gone: list[int]) -> None:

@@ -6,7 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from dripd.clock import HOUR
+from dripd.clock import HOUR, Millis
+from dripd.engine.sweep import NEVER, sweep_once
 from dripd.engine.tuning import Tuning
 from tests.engine.rig import Rig, SlowSink
 
@@ -30,3 +31,33 @@ async def test_a_step_of_a_version_that_cannot_be_read_is_held_when_it_is_taken_
     held = [row["hold_reason"] for row in rig.store.enrollments()]
     assert ["quarantined", "quarantined"] == held
     assert (0, 0) == (rig.sink.count, rig.pipe.unsent)
+
+
+@pytest.mark.trio
+async def test_nobody_is_declared_dead_for_an_outage_that_silenced_all(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whoever came back first after a restart of Postgres declared all others dead."""
+    rig = Rig(Tuning(node_timeout_ms=Millis(1_000)), SlowSink())
+    watch, asked = rig.pipe.watch, []
+
+    async def reap(_incarnation: int, timeout_ms: int, _gone: object) -> list[int]:
+        asked.append(timeout_ms)
+        return []
+
+    async def beat(seconds: float) -> None:
+        for _ in range(round(seconds * 5)):
+            watch.note_beat(trio.current_time(), 1)
+            await trio.sleep(0.2)
+
+    rig.store.reap = reap  # type: ignore[method-assign,assignment]  # notes what it is asked
+    await beat(1.2)
+    await sweep_once(rig.pipe)
+    await trio.sleep(3)  # the database is away
+    await sweep_once(rig.pipe)
+    await beat(0.4)
+    await sweep_once(rig.pipe)
+    await beat(1)
+    await sweep_once(rig.pipe)
+
+    assert [1_000, NEVER, NEVER, 1_000] == asked
