@@ -168,7 +168,7 @@ def chaos(
 
 
 @selftest.command("simulate")
-@click.option("--seeds", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=20_000, show_default=True)
 @click.option(
     "--seed",
     type=int,
@@ -176,14 +176,22 @@ def chaos(
     show_default=True,
     help="The first one; the same is replayed.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="one a processor",
+    help="Processes that share the seeds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def simulate(seeds: int, seed: int, as_json: bool) -> int:
+def simulate(seeds: int, seed: int, jobs: int, as_json: bool) -> int:
     """Several daemons in virtual time, on memory, under faults drawn from each seed.
 
-    A seed that breaks a promise is told, and plays again the same way. Exit 1 if any did.
+    About ten seeds a second and processor. A seed that breaks a promise is told, and plays again the same way. Exit 1 if any did.
     """
-    configure(level="error")
-    result = simulation.run(range(seed, seed + seeds), partial(click.echo, err=True))
+    configure(level="critical")
+    told = partial(click.echo, err=True)
+    result = simulation.run(range(seed, seed + seeds), told, jobs=jobs)
     answer = {"commit": commit(), **result}
     if as_json:
         print_json(answer)

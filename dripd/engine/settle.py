@@ -14,12 +14,18 @@ from dripd.errors import Conflict, TimedOut
 PATIENCE_S = 120.0
 """Real time without any progress after which the mover gives up and says what is not settled."""
 
+POLL_S, POLL_MOST_S, SLOWER = 0.01, 0.25, 1.2
+"""How often it is asked whether all is settled. Where nothing moves (a row is locked, a dead
+daemon's claims are not yet taken over) the question itself, and the wake-ups with it, need not
+come a hundred times a second."""
+
 
 async def settle(pipe: Pipeline) -> None:
     """Wait until nothing more is due at the present instant. Raises `TimedOut`."""
     calm = 0
     began = trio.current_time()
     before = -1
+    pause_s = POLL_S
     while calm < 2:
         for stage in ("look", "admit", "feed", "lease", "done", "outbox"):
             pipe.wake(stage)
@@ -28,13 +34,15 @@ async def settle(pipe: Pipeline) -> None:
         progress = pipe.counters.leased + pipe.counters.recorded
         if progress != before:
             before, began = progress, trio.current_time()
+            pause_s = POLL_S
         if trio.current_time() - began > PATIENCE_S:
             raise TimedOut(
                 f"not settled: {', '.join(unsettled)} wait",
                 hint="`dripd status` says what is held; `dripd logs` why nothing moves",
             )
         if unsettled:
-            await trio.sleep(0.01)  # noqa: TID251 - a poll of SQL in real time
+            await trio.sleep(pause_s)  # noqa: TID251 - a poll of SQL in real time
+            pause_s = min(pause_s * SLOWER, POLL_MOST_S)
 
 
 async def move_to(pipe: Pipeline, until: Instant) -> int:

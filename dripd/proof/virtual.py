@@ -6,7 +6,7 @@ Ask for it with the fixture `autojump_clock`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -84,15 +84,17 @@ class Virtual:
             self.store, Directory(self.store), ManualClock(self.clock.now()), number,
             tuning=Tuning().without_time(),
         )  # fmt: skip
-        engine = Engine(pipe)
+        return await self._begin(Engine(pipe), {"sink": self.sink})
+
+    async def _begin(self, engine: Engine, channels: Mapping[str, Channel]) -> Engine:
+        number = engine.pipe.incarnation
         await self.store.join(number, f"node-{number}", "0")
-        await learn_all(pipe)
+        await learn_all(engine.pipe)
         self.engines.append(engine)
-        channels: dict[str, Channel] = {"sink": self.sink}
         self._nursery.start_soon(self._run, engine, channels)
         return engine
 
-    async def _run(self, engine: Engine, channels: dict[str, Channel]) -> None:
+    async def _run(self, engine: Engine, channels: Mapping[str, Channel]) -> None:
         with engine.scope:
             async with trio.open_nursery() as nursery:
                 stages_of.start(

@@ -1,0 +1,344 @@
+"""Were the promises kept in a simulation? The provider's log and the views, nothing else.
+
+`Record` is what anybody can see of a deployment; `judge` holds it against what was done.
+`Watch` looks at it again and again while it happens: what must be true at every instant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from dripd.clock import HOUR, Instant, format_instant, to_datetime
+from dripd.proof.provider import DEFINITE, Request
+from dripd.proof.story import History, Tenant
+from dripd.proof.troubled import Troubled
+
+PROMISES: Final = (
+    "lost", "duplicates", "cap_excess", "window", "after_stop", "order", "stuck", "ledger",
+    "phantom", "live", "transition", "early", "input", "frozen",
+)  # fmt: skip
+
+ORDER: Final = {"one": 1, "two": 2, "three": 3}
+
+SURE: Final = frozenset({"accepted", "unknown"})
+"""States of a delivery that is counted as sent."""
+
+LEGAL: Final = frozenset({"leased", "failed", "accepted", "unknown", "cancelled"})
+
+NEXT: Final = {
+    "accepted": frozenset({"accepted"}),
+    "unknown": frozenset({"unknown", "accepted", "failed"}),
+    "cancelled": frozenset({"cancelled"}),
+    "failed": frozenset({"failed"}),
+    "leased": LEGAL,
+}
+"""What may become of a delivery that was seen in a state."""
+
+HOLDS: Final = frozenset({"step_failed"})
+"""Reasons for which a run may wait for a person when all is over."""
+
+Broken = dict[str, list[str]]
+Row = dict[str, Any]
+
+
+@dataclass
+class Record:
+    """What is to be seen: the provider's log in its order, and the public relations."""
+
+    requests: list[Request]
+    deliveries: list[Row]
+    runs: list[Row]
+    asked: list[Row]
+    """`dripd.enroll_request`."""
+    due: list[Row]
+    usage: list[Row]
+
+    @classmethod
+    def of(cls, world: Troubled) -> Record:
+        store = world.store
+        requests = [one for provider in world.providers.values() for one in provider.log]
+        return cls(
+            requests, store.deliveries(), store.enrollments(), store.requests(),
+            store.due_steps(), store.cap_usage(),
+        )  # fmt: skip
+
+    def taken(self) -> list[Request]:
+        return [one for one in self.requests if one.accepted]
+
+
+def nothing() -> Broken:
+    return {name: [] for name in PROMISES}
+
+
+@dataclass
+class Watch:
+    """What has been seen so far, and what was wrong with it."""
+
+    keyed: frozenset[str]
+    broken: Broken = field(default_factory=nothing)
+    _states: dict[str, str] = field(default_factory=dict)
+    _ended: dict[int, str] = field(default_factory=dict)
+
+    def look(self, record: Record) -> None:
+        """One look between two acts."""
+        self._live(record)
+        self._transitions(record)
+        _duplicates(self.broken, record, self.keyed)
+
+    def _live(self, record: Record) -> None:
+        """Exactly one due step for each live run, none for one that has ended."""
+        due = Counter(row["enrollment_id"] for row in record.due)
+        marked = {row["enrollment_id"] for row in record.due if row["attempt"] < 0}
+        for run in record.runs:
+            wanted = 1 if run["ended_at"] is None else 0
+            found = due.pop(run["id"], 0)
+            if found != wanted and not (run["id"] in marked and found == 1):
+                self.broken["live"].append(f"run {run['id']} has {found} due steps")
+        self.broken["live"] += [f"a due step of run {run}, which is not there" for run in due]
+
+    def _transitions(self, record: Record) -> None:
+        """No terminal state is left, but for `unknown` by evidence."""
+        for row in _latest(record.deliveries).values():
+            before, now = self._states.get(row["id"], "leased"), row["state"]
+            if now not in NEXT[before]:
+                self.broken["transition"].append(f"{row['id']} was {before} and is {now}")
+            self._states[row["id"]] = now
+        for run in record.runs:
+            before, now = self._ended.get(run["id"], ""), run["end_reason"] or ""
+            if before and now != before:
+                self.broken["transition"].append(f"run {run['id']}: {before}, then {now}")
+            self._ended[run["id"]] = now
+
+
+def judge(record: Record, history: History) -> Broken:
+    """Every promise with what broke it, once all that may go has gone."""
+    broken = nothing()
+    tenants = {tenant.id: tenant for tenant in history.tenants}
+    _duplicates(broken, record, history.keyed)
+    _books(broken, record)
+    _caps(broken, record, tenants)
+    _ledger(broken, record, tenants)
+    _windows(broken, record, tenants, history)
+    _stops(broken, record, history)
+    _order(broken, record)
+    if not history.clock_stepped:
+        _early(broken, record, tenants)
+    _stuck(broken, record)
+    _input(broken, record, history)
+    for key, bodies in _bodies(record).items():
+        if len(bodies) > 1:
+            broken["frozen"].append(f"{key} went out with {len(bodies)} contents")
+    return broken
+
+
+def _latest(deliveries: Sequence[Row]) -> dict[str, Row]:
+    """Of each delivery its last row: a step released from `step_failed` begins another."""
+    return {row["id"]: row for row in deliveries}
+
+
+def _by_key(record: Record) -> dict[str, Row]:
+    return {row["idempotency_key"]: row for row in record.deliveries}
+
+
+def _bodies(record: Record) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for request in record.requests:
+        found[request.key].add(request.body)
+    return found
+
+
+def _duplicates(broken: Broken, record: Record, keyed: frozenset[str]) -> None:
+    """A message is taken at most once; without keys at most one request could have been taken."""
+    taken = Counter(one.key for one in record.taken())
+    maybe = Counter(
+        one.key
+        for one in record.requests
+        if one.provider not in keyed and one.fate not in DEFINITE
+    )
+    told = [f"{key} was taken {n} times" for key, n in taken.items() if n > 1]
+    told += [f"{key} was risked {n} times" for key, n in maybe.items() if n > 1]
+    broken["duplicates"] += [one for one in told if one not in broken["duplicates"]]
+
+
+def _books(broken: Broken, record: Record) -> None:
+    """Record and provider agree on what left."""
+    by_key = _by_key(record)
+    keys = {one.key for one in record.requests if one.fate not in DEFINITE}
+    for key in {one.key for one in record.taken()}:
+        state = by_key[key]["state"] if key in by_key else None
+        if state not in SURE:
+            broken["lost"].append(f"{key} was taken and is {state}")
+    arrived = {one.key for one in record.taken()}
+    for key, row in by_key.items():
+        if row["state"] == "accepted" and key not in arrived:
+            broken["lost"].append(f"{key} is accepted and never arrived")
+    broken["phantom"] += [
+        f"{key} was asked for and is on no record" for key in keys - by_key.keys()
+    ]
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def _local(at: Instant, tenant: Tenant) -> datetime:
+    return to_datetime(at).astimezone(_zone(tenant.zone))
+
+
+def _caps(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """By the local day of the lease; where the cap changed, the highest of that day."""
+    by_key = _by_key(record)
+    sent: Counter[tuple[int, date]] = Counter()
+    for request in record.taken():
+        row = by_key.get(request.key)
+        if row is not None:
+            tenant = tenants[row["account_id"]]
+            sent[tenant.id, _local(row["leased_at"], tenant).date()] += 1
+    for (account, day), n in sent.items():
+        most = _cap_of(tenants[account], day)
+        if most is not None and n > most:
+            broken["cap_excess"].append(f"account {account}, {day}: {n} of {most}")
+
+
+def _cap_of(tenant: Tenant, day: date) -> int | None:
+    if not tenant.caps:
+        return None
+    days = [(_local(at, tenant).date(), cap) for at, cap in tenant.caps]
+    before = [cap for at, cap in days if at < day]
+    return max([*before[-1:], *(cap for at, cap in days if at == day)], default=None)
+
+
+def _ledger(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """The cap counts exactly what left or may have left."""
+    counted: Counter[tuple[int, date]] = Counter()
+    for row in record.deliveries:
+        if row["state"] in SURE:
+            tenant = tenants[row["account_id"]]
+            counted[tenant.id, _local(row["leased_at"], tenant).date()] += 1
+    used = {
+        (row["account_id"], row["local_date"]): row["n"]
+        for row in record.usage
+        if row["source"] == "program" and row["n"]
+    }
+    for place in sorted(counted.keys() | used.keys()):
+        if counted[place] != used.get(place, 0):
+            broken["ledger"].append(
+                f"account {place[0]}, {place[1]}: used {used.get(place, 0)}, sent {counted[place]}"
+            )
+
+
+def _windows(
+    broken: Broken, record: Record, tenants: dict[int, Tenant], history: History
+) -> None:
+    """The hour of the lease and the hour of the request; of who slept in between, the lease."""
+    by_key = _by_key(record)
+    for request in record.taken():
+        row, tenant = by_key.get(request.key), tenants[request.account_id]
+        if row is None or tenant.window is None:
+            continue
+        moments = [row["leased_at"]]
+        if (
+            not request.by_zombie
+            and not history.clock_stepped
+            and request.fate != "late_accept"
+        ):
+            moments.append(request.at)
+        broken["window"] += [
+            f"{request.key} at {format_instant(at)}"
+            for at in moments
+            if not _is_open(_local(at, tenant), tenant.window)
+        ]
+
+
+def _is_open(local: datetime, window: dict[str, Any]) -> bool:
+    opens, closes = int(window["from"][:2]), int(window["to"][:2])
+    day = local.date()
+    if opens > closes and local.hour < closes:
+        day -= timedelta(days=1)  # the part behind midnight belongs to the day before
+    inside = (
+        opens <= local.hour < closes
+        if opens < closes
+        else local.hour >= opens or local.hour < closes
+    )
+    days = window.get("days")
+    return inside and (
+        days is None
+        or (["mon", "tue", "wed", "thu", "fri", "sat", "sun"])[day.weekday()] in days
+    )
+
+
+def _stops(broken: Broken, record: Record, history: History) -> None:
+    """Nothing was leased after a stop of its contact, nor sent to a suppressed address."""
+    runs, by_key = {row["id"]: row for row in record.runs}, _by_key(record)
+    for row in record.deliveries:
+        run = runs[row["enrollment_id"]]
+        for stop in history.stopped.get(run["contact_id"], ()):
+            if run["started_at"] <= stop < row["leased_at"]:
+                broken["after_stop"].append(f"{row['id']} leased after the stop")
+    for request in record.requests:
+        since, leased = history.suppressed.get(request.recipient), by_key.get(request.key)
+        if since is not None and leased is not None and since < leased["leased_at"]:
+            broken["after_stop"].append(f"{request.key} to a suppressed address")
+
+
+def _order(broken: Broken, record: Record) -> None:
+    furthest: dict[int | None, int] = defaultdict(int)
+    for request in record.requests:
+        if request.fate == "late_accept":
+            continue  # it left before the run went on, and was long on its way
+        n = ORDER[request.step_key]
+        if n < furthest[request.enrollment_id]:
+            broken["order"].append(f"run {request.enrollment_id}: {request.step_key} came late")
+        furthest[request.enrollment_id] = max(n, furthest[request.enrollment_id])
+
+
+def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """A step's request is not before its due: the delay counts from the step before it."""
+    first = {
+        (one.enrollment_id, one.step_key): one.at
+        for one in reversed(record.requests)
+        if one.fate != "late_accept"
+    }
+    for (run, step), at in first.items():
+        before = {"two": "one", "three": "two"}.get(step)
+        if before is None or (run, before) not in first:
+            continue
+        account = next(one.account_id for one in record.requests if one.enrollment_id == run)
+        delay = tenants[account].delays_ms[ORDER[step] - 2]
+        if at - first[run, before] < delay - HOUR // 60:
+            broken["early"].append(
+                f"run {run}: {step} came {delay - at + first[run, before]} ms early"
+            )
+
+
+def _stuck(broken: Broken, record: Record) -> None:
+    """Every request is decided, every run has ended or waits for a person, no claim is open."""
+    broken["stuck"] += [
+        f"run {row['id']} is {row['status']} {row['hold_reason']}"
+        for row in record.runs
+        if row["ended_at"] is None and row["hold_reason"] not in HOLDS
+    ]
+    broken["stuck"] += [f"request {r['id']}" for r in record.asked if r["status"] == "pending"]
+    broken["stuck"] += [
+        f"{r['id']} is leased" for r in record.deliveries if r["state"] == "leased"
+    ]
+
+
+def _input(broken: Broken, record: Record, history: History) -> None:
+    """What was asked for twice under one key began one run."""
+    runs = Counter(row["contact_id"] for row in record.runs)
+    known = {contact for tenant in history.tenants for contact in tenant.contacts.values()}
+    broken["input"] += [f"contact {c} has {runs[c]} runs" for c in known if runs[c] > 1]
+    begun = {row["id"] for row in record.runs}
+    broken["lost"] += [
+        f"request {row['id']} was accepted, run {row['enrollment_id']} is not there"
+        for row in record.asked
+        if row["status"] == "accepted" and row["enrollment_id"] not in begun
+    ]

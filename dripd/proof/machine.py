@@ -1,0 +1,163 @@
+"""What stands between one simulated daemon and the world: it may be frozen, cut off or killed.
+
+A daemon touches the world at its store, its channels and its journal only, so what befalls
+these befalls it: whoever is frozen waits at the next touch and goes on when it is thawed, as
+after SIGSTOP; whoever is dead learns nothing more of what it asked for, whether it happened or
+not. Its journal is on a disk that outlives it, unless the disk is lost too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import Any
+
+import trio
+
+from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import Outcome
+from dripd.engine.intent import Leave, Past, Testimony
+from dripd.errors import InDoubt, StoreUnavailable
+from dripd.store.memory import MemoryStore
+
+IDLE = frozenset({"remind", "finish_drained", "take_calls"})
+"""Units that are asked for again and again and have nothing to do in a simulation: it has no
+tasks, drains no campaign and calls nobody. They cost a third of its time."""
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it goes on from here."""
+
+
+@dataclass
+class Machine:
+    """What can be done to one daemon from outside."""
+
+    thawed: trio.Event = field(default_factory=trio.Event)
+    cut_off: bool = False
+    """The network between it and the database is gone; all else goes on."""
+    dead: bool = False
+    n_frozen: int = 0
+
+    def __post_init__(self) -> None:
+        self.thawed.set()
+
+    def freeze(self) -> None:
+        self.thawed = trio.Event()
+        self.n_frozen += 1
+
+    def thaw(self) -> None:
+        self.thawed.set()
+
+    def kill(self) -> None:
+        """Whatever it waits for, it never hears the answer."""
+        self.dead = True
+        self.thaw()
+
+    async def touch(self) -> None:
+        """Wait while it is frozen. Raises `Killed` once it is dead."""
+        while not self.thawed.is_set():
+            await self.thawed.wait()
+        if self.dead:
+            raise Killed
+
+
+class Link:
+    """A `Store` as one machine reaches it: every unit of work passes here, there and back."""
+
+    def __init__(self, store: MemoryStore, machine: Machine) -> None:
+        self._store = store
+        self._machine = machine
+
+    def __getattr__(self, name: str) -> Any:
+        unit = getattr(self._store, name)
+        if not iscoroutinefunction(unit):
+            return unit
+        through = self._through(_nothing if name in IDLE else unit, name)
+        setattr(self, name, through)
+        return through
+
+    def _through(
+        self, unit: Callable[..., Coroutine[Any, Any, Any]], name: str
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        machine = self._machine
+
+        async def through(*args: Any) -> Any:
+            if not machine.thawed.is_set() or machine.dead:
+                await machine.touch()
+            if machine.cut_off:
+                await trio.lowlevel.checkpoint()
+                raise StoreUnavailable("the database cannot be reached: it is played so")
+            result = await unit(*args)
+            if not machine.thawed.is_set() or machine.dead:
+                await machine.touch()
+            if machine.cut_off:
+                raise InDoubt(f"the acknowledgement of {name} was lost on the way")
+            return result
+
+        return through
+
+
+async def _nothing(*args: Any) -> tuple[()]:
+    del args
+    return ()
+
+
+@dataclass
+class Page:
+    """The journal of one incarnation, as it lies on the disk."""
+
+    testimony: Testimony = field(default_factory=lambda: Testimony(whole=True))
+    is_sealed: bool = False
+    is_gone: bool = False
+    """Its process has ended."""
+
+
+Disk = dict[int, Page]
+"""What the daemons of one machine have written down, by incarnation."""
+
+
+class DiskJournal:
+    """`engine.intent.Journal` on a disk that simulated daemons share. `full`: it takes nothing."""
+
+    def __init__(self, disk: Disk, incarnation: int) -> None:
+        self._disk = disk
+        self._own = incarnation
+        self.full = False
+        disk[incarnation] = Page()
+
+    def intend(self, steps: Sequence[Leased]) -> Leave:
+        if self.full:
+            return Leave.UNWRITABLE
+        page = self._disk.get(self._own)
+        if page is None:  # the disk was lost under it, and with it the proof of what left
+            page = self._disk[self._own] = Page(Testimony(whole=False))
+        for leased in steps:
+            page.testimony.intend(leased.enrollment_id, leased.seq)
+        return Leave.FENCED if page.is_sealed else Leave.YES
+
+    def answer(self, leased: Leased, outcome: Outcome) -> None:
+        page = self._disk.get(self._own)
+        if page is not None and not self.full:
+            page.testimony.answer(leased.enrollment_id, leased.seq, outcome)
+
+    def fault(self) -> str:
+        return "No space left on device (simulated)" if self.full else ""
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        found = {one: self._disk[one] for one in incarnations if one in self._disk}
+        for one, page in found.items():
+            page.is_sealed |= one != self._own
+        return {one: page.testimony for one, page in found.items()}
+
+    def abandoned(self) -> list[int]:
+        return sorted(n for n, page in self._disk.items() if page.is_gone and n != self._own)
+
+    def tidy(self, open_claims: Collection[int]) -> None:
+        """Its pages are few: nothing is thrown away before its time."""
+
+    def forget(self, incarnations: Collection[int]) -> None:
+        for one in incarnations:
+            if one != self._own:
+                self._disk.pop(one, None)

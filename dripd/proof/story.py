@@ -1,0 +1,381 @@
+"""What happens in a simulation: a seed draws the deployment and then, act by act, its troubles.
+
+Everything is drawn from one `random.Random`, so that a seed is a story that can be told again.
+What was done stands in `History`, for the judge. An act never fails: where the deployment is
+too broken for it, it does nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+import orjson
+import trio
+
+from dripd.campaigns.definition import Definition
+from dripd.campaigns.parse import parse
+from dripd.clock import DAY, HOUR, MINUTE, Instant, Millis
+from dripd.engine.settle import move_to
+from dripd.engine.sweep import SWEEP_S
+from dripd.errors import Conflict, StoreError, TimedOut
+from dripd.proof.machine import Killed
+from dripd.proof.troubled import NODE_TIMEOUT_S, Daemon, Troubled
+
+ROUNDS: Final = 10
+
+CAP_AFTER: Final = 30
+"""The cap of every account that has one, once the troubles are over."""
+
+UNITS: Final = (
+    "admit", "lease", "record", "digest", "load", "park", "unpark", "heads", "make_days",
+    "read_versions", "reap", "orphans", "nudge", "look", "sweep", "read_accounts", "testify",
+    "at_rest", "fold_usage",
+)  # fmt: skip
+"""Units whose acknowledgement may be lost."""
+
+WINDOWS: Final = (
+    {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"},
+    {"from": "22:00", "to": "04:00"},
+)
+
+ZONES: Final = ("UTC", "America/New_York", "Asia/Kolkata")
+
+MAIL: Final = {"do": "email", "subject": "Hi", "text": "Hello"}
+
+
+@dataclass
+class Tenant:
+    """One account as the seed drew it; `caps`: each cap with the instant it began."""
+
+    id: int
+    key: str
+    zone: str
+    window: dict[str, Any] | None
+    provider: str
+    caps: list[tuple[Instant, int]] = field(default_factory=list)
+    delays_ms: tuple[int, int] = (0, 0)
+    """From the first mail to the second, and from that to the third."""
+    contacts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class History:
+    """What was done to the deployment, for the judge."""
+
+    seed: int
+    tenants: list[Tenant] = field(default_factory=list)
+    stopped: dict[int, list[Instant]] = field(default_factory=dict)
+    """Contact to the instants at which a stop of it was committed."""
+    suppressed: dict[str, Instant] = field(default_factory=dict)
+    """Address to the instant from which it must not be reached."""
+    keyed: frozenset[str] = frozenset()
+    """Providers that honour an idempotency key."""
+    clock_stepped: bool = False
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+@cache
+def _definition(document: bytes) -> Definition:
+    return parse(orjson.loads(document))
+
+
+class Story:
+    """One seed's choices: each act is drawn, with its particulars, from the dice."""
+
+    def __init__(self, world: Troubled, dice: random.Random, history: History) -> None:
+        self.world, self.dice, self.history = world, dice, history
+        acts: list[tuple[Callable[[], Awaitable[None]], int]] = [
+            (self._enroll, 5), (self._stop, 4), (self._pass_time, 7), (self._lose_answers, 3),
+            (self._kill, 3), (self._freeze, 2), (self._cut_off, 1), (self._go_away, 1),
+            (self._lock, 2), (self._misanswer, 2), (self._pause, 1), (self._change_cap, 1),
+            (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 1), (self._interact, 1),
+            (self._report_usage, 1), (self._step_clock, 1),
+        ]  # fmt: skip
+        always = {self._pass_time, self._enroll}
+        kept = [one for one in acts if one[0] in always or dice.random() < 0.6]
+        self.acts = [act for act, _ in kept]
+        self.weights = [weight for _, weight in kept]
+
+    def set_up(self) -> None:
+        dice, world = self.dice, self.world
+        for name, provider in world.providers.items():
+            provider.keyed = name == "p1"
+            provider.batch = dice.choice((1, 3, 32))
+            provider.faulty = dice.choice((0.0, 0.1, 0.4))
+        self.history.keyed = frozenset({"p1"})
+        for n in range(dice.choice((1, 1, 2, 3))):
+            self._add_tenant(n)
+
+    def _add_tenant(self, n: int) -> None:
+        dice, store = self.dice, self.world.store
+        key, zone = f"t{n}", dice.choice(ZONES)
+        cap = dice.randint(2, 8) if dice.random() < 0.5 else None
+        store.add_plan(f"plan-{key}", cap)
+        account = store.add_account(key, plan=f"plan-{key}", timezone=zone)
+        tenant = Tenant(
+            account, key, zone, dice.choice((None, None, *WINDOWS)), dice.choice(("p0", "p1")),
+            delays_ms=(dice.randint(1, 40) * HOUR, dice.randint(1, 5) * DAY),
+        )  # fmt: skip
+        if cap is not None:
+            tenant.caps.append((self.world.clock.now(), cap))
+        store.add_sender(account, f"sales@{key}.test", provider=tenant.provider)
+        self.history.tenants.append(tenant)
+        self.publish(tenant, "Hello")
+
+    def publish(self, tenant: Tenant, text: str) -> None:
+        """Three mails for the account's contacts; every version says something else."""
+        one, two = tenant.delays_ms
+        mail = {**MAIL, "text": text}
+        document = {
+            "campaign": "welcome", "account": tenant.key, "name": "welcome",
+            "sender": f"sales@{tenant.key}.test",
+            "window": tenant.window or "off",
+            "exit_rules": [{"on": "reply"}],
+            "steps": [
+                {"key": "mark", "do": "tag_add", "tag": "in"},
+                {"key": "one", **mail},
+                {"key": "two", "delay": f"{one // HOUR}h", **mail},
+                {"key": "three", "delay": f"{two // DAY}d", **mail},
+                {"key": "over", "do": "list_add", "list": "done", "create_if_missing": True},
+            ],
+        }  # fmt: skip
+        self.world.store.add_campaign(tenant.id, _definition(orjson.dumps(document)))
+
+    async def play(self, look: Callable[[], None]) -> None:
+        """The troubles, some of them in the middle of what the daemons do; *look* after each."""
+        for _ in range(ROUNDS):
+            if self.dice.random() < 0.7:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._meddle)
+                    await self._draw()()
+            else:
+                await self._draw()()
+            look()
+
+    def _draw(self) -> Callable[[], Awaitable[None]]:
+        return self.dice.choices(self.acts, self.weights)[0]
+
+    async def _meddle(self) -> None:
+        """Another act begins at any instant of the one that goes on."""
+        await self._a_moment()
+        if (act := self._draw()) != self._pass_time:
+            await act()
+
+    async def _a_moment(self) -> None:
+        for _ in range(self.dice.choice((0, 1, 3, 10, 40))):
+            await trio.lowlevel.checkpoint()
+        await self.world.pass_by(self.dice.choice((0.0, 0.001, 0.01, 0.1)))
+
+    # what users do
+
+    def _tenant(self) -> Tenant:
+        return self.dice.choice(self.history.tenants)
+
+    def _tick(self) -> None:
+        """What is committed after this is later: instants tell it from what was before."""
+        self.world.clock.set(Instant(self.world.clock.now() + 1))
+
+    async def _enroll(self) -> None:
+        tenant, store = self._tenant(), self.world.store
+        for _ in range(self.dice.randint(1, 6)):
+            name = f"{tenant.key}-c{len(tenant.contacts)}"
+            contact = store.add_contact(tenant.id, external_id=name, email=f"{name}@x.test")
+            tenant.contacts[name] = contact
+            for _ in range(2 if self.dice.random() < 0.1 else 1):  # the same one, told twice
+                store.enroll(tenant.id, "welcome", name, idempotency_key=f"k-{name}")
+        await self.world.pass_by(self.dice.choice((0.0, 0.05, 1.0)))
+
+    async def _stop(self) -> None:
+        tenant, store = self._tenant(), self.world.store
+        if not tenant.contacts:
+            return
+        name = self.dice.choice(list(tenant.contacts))
+        contact, address = tenant.contacts[name], f"{name}@x.test"
+        how = self.dice.choice(("contact", "address", "delivery", "unsubscribe", "suppress"))
+        sent = [
+            row["id"]
+            for row in store.deliveries()
+            if row["to_address"] == address and row["state"] == "accepted"
+        ]
+        if how == "suppress":
+            store.suppress(tenant.id, "email", address.upper())
+            self.history.suppressed.setdefault(address, self.world.clock.now())
+        else:
+            kind = "unsubscribe" if how == "unsubscribe" else "reply"
+            if how == "delivery" and sent:
+                store.event(tenant.id, kind, delivery_id=self.dice.choice(sent))
+            elif how == "address":
+                store.event(tenant.id, kind, address=address)
+            else:
+                dedup = f"{name}-{len(self.history.stopped.get(contact, ()))}"
+                for _ in range(self.dice.choice((1, 1, 2))):  # the same one, told twice
+                    store.event(tenant.id, kind, contact_id=contact, dedup_key=dedup)
+            self.history.stopped.setdefault(contact, []).append(self.world.clock.now())
+        self._tick()
+        self.history.faults["stops"] += 1
+
+    async def _interact(self) -> None:
+        tenant = self._tenant()
+        if tenant.contacts:
+            contact = self.dice.choice(list(tenant.contacts.values()))
+            kind = self.dice.choice(("open", "click", "interaction"))
+            self.world.store.event(tenant.id, kind, contact_id=contact)
+
+    async def _pass_time(self) -> None:
+        hours = self.dice.choice((0, 1, 5, 24, 60))
+        await self._advance(hours * HOUR + self.dice.randint(0, MINUTE))
+
+    async def _advance(self, by_ms: int, patience_s: float = 5.0) -> bool:
+        """Move the clock through a daemon that lives. False: it did not settle."""
+        movers = self.world.awake()
+        if not movers:
+            await self.world.pass_by(0.5)
+            return False
+        mover = movers[0]
+        done = False
+
+        async def move() -> None:
+            nonlocal done
+            with suppress(StoreError, TimedOut, Conflict, Killed):
+                await move_to(mover.pipe, Instant(self.world.clock.now() + by_ms))
+                done = True
+            scope.cancel()
+
+        with trio.move_on_after(
+            patience_s
+        ) as scope:  # its daemon may end, and never come to an end
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(move)
+                await mover.gone.wait()
+                scope.cancel()
+        return done
+
+    async def _pause(self) -> None:
+        tenant = self._tenant()
+        self.world.store.set_account(tenant.id, status="paused")
+        await self.world.pass_by(self.dice.choice((0.0, 0.5, 3.0)))
+        self.world.store.set_account(tenant.id, status="active")
+        self.history.faults["paused"] += 1
+
+    async def _change_cap(self) -> None:
+        tenant = self._tenant()
+        if tenant.caps:
+            self._set_cap(tenant, self.dice.randint(1, 10))
+            self.history.faults["cap_changed"] += 1
+
+    def _set_cap(self, tenant: Tenant, cap: int) -> None:
+        self.world.store.add_plan(f"plan-{tenant.key}", cap)
+        tenant.caps.append((self.world.clock.now(), cap))
+
+    async def _publish(self) -> None:
+        self.publish(self._tenant(), f"Hello {self.dice.randint(1, 4)}")
+        self.history.faults["published"] += 1
+
+    async def _report_usage(self) -> None:
+        self.world.store.record_usage(self._tenant().key, "bulk", self.dice.randint(1, 3))
+
+    # what goes wrong
+
+    async def _lose_answers(self) -> None:
+        for _ in range(self.dice.randint(1, 3)):
+            unit = self.dice.choice(UNITS)
+            self.world.store.fail_next(unit, self.dice.choice(("before", "after")))
+            self.history.faults["answer_lost"] += 1
+
+    def _victim(self) -> Daemon | None:
+        living = self.world.living()
+        return self.dice.choice(living) if living else None
+
+    async def _kill(self) -> None:
+        """A daemon dies in the middle of what it does; another one is started."""
+        await self._a_moment()
+        victim = self._victim()
+        if victim is not None:
+            await self.world.kill(victim)
+            self.history.faults["kill9"] += 1
+            await self.world.start_somehow()
+
+    async def _freeze(self) -> None:
+        """SIGSTOP, mostly beyond the limit after which it counts as dead."""
+        victim = self._victim()
+        if victim is None or not victim.is_awake:
+            return
+        await self._a_moment()
+        victim.machine.freeze()
+        await self.world.pass_by(self.dice.choice((0.3, 1.2, 2.0, 4.0)) * NODE_TIMEOUT_S)
+        victim.machine.thaw()
+        self.history.faults["sigstop"] += 1
+
+    async def _cut_off(self) -> None:
+        victim = self._victim()
+        if victim is None:
+            return
+        await self._a_moment()
+        victim.machine.cut_off = True
+        await self.world.pass_by(self.dice.choice((0.1, 0.5, 2.0)) * NODE_TIMEOUT_S)
+        victim.machine.cut_off = False
+        self.history.faults["cut_off"] += 1
+
+    async def _go_away(self) -> None:
+        self.world.store.away = True
+        await self.world.pass_by(self.dice.choice((0.1, 1.0, 5.0)))
+        self.world.store.away = False
+        self.history.faults["database_away"] += 1
+
+    async def _lock(self) -> None:
+        store = self.world.store
+        runs = [row["id"] for row in store.enrollments()]
+        picked = self.dice.sample(runs, min(len(runs), 3))
+        with ExitStack() as stack:
+            stack.enter_context(store.lock_rows(picked))
+            if self.dice.random() < 0.3:
+                stack.enter_context(store.lock_days([self._tenant().id]))
+            await self.world.pass_by(self.dice.choice((0.1, 2.0)))
+        self.history.faults["locked"] += 1
+
+    async def _misanswer(self) -> None:
+        provider = self.world.providers[self.dice.choice(("p0", "p1"))]
+        provider.faulty = self.dice.choice((0.0, 0.2, 0.6))
+        self.history.faults["provider"] += 1
+
+    async def _fill_disk(self) -> None:
+        victim = self._victim()
+        if victim is not None:
+            victim.journal.full = True
+            await self.world.pass_by(self.dice.choice((0.1, 1.0)))
+            victim.journal.full = False
+            self.history.faults["disk_full"] += 1
+
+    async def _lose_disk(self) -> None:
+        self.world.disk.clear()
+        self.history.faults["disk_lost"] += 1
+
+    async def _step_clock(self) -> None:
+        """The database's clock jumps ahead, over whatever should have been visited."""
+        by_ms = self.dice.choice((1_000, MINUTE, HOUR, DAY))
+        with suppress(StoreError):
+            await self.world.store.move_clock(Instant(self.world.clock.now() + by_ms))
+        self.history.clock_stepped = True
+        self.history.faults["clock_step"] += 1
+
+    async def mend(self) -> None:
+        """The faults stop; what is due and allowed must drain."""
+        world = self.world
+        for provider in world.providers.values():
+            provider.faulty = 0.0
+        await world.pass_by(NODE_TIMEOUT_S + SWEEP_S + 1)
+        if not world.living():
+            await world.start_somehow()
+        world.store.age_claims(Millis(10 * MINUTE))
+        await world.pass_by(SWEEP_S + 0.5)
+        for tenant in self.history.tenants:
+            if tenant.caps:  # what a cap of 1 put off would take months
+                self._set_cap(tenant, CAP_AFTER)
+        for days in (1, 60):
+            await self._advance(days * DAY, patience_s=600)
