@@ -6,11 +6,9 @@ expected to keep ids for a day and to answer a repeat as it answered the first.
 
 from __future__ import annotations
 
-import hmac
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from binascii import Error
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 
 import orjson
@@ -39,10 +37,10 @@ from dripd.channels.http import (
 from dripd.channels.letter import encoded
 from dripd.channels.options import refusal
 from dripd.channels.reply import Reply
+from dripd.channels.signing import PREFIX, sign_with
 from dripd.channels.status import StatusTable
 from dripd.clock import DAY, Clock, format_instant
 
-PREFIX: Final = "whsec_"
 EXAMPLE: Final = "https://hooks.example.com/dripd"
 
 
@@ -64,13 +62,13 @@ class Webhook(Api[tuple[bytes, Headers]]):
                 "data": _data(message),
             }
         )
-        name, key = key_header(message, b"webhook-id")
-        at = str(now // 1_000).encode()
-        signature = hmac.digest(self._secret, b"%b.%b.%b" % (key, at, body), sha256)
+        own_id = key_header(message, b"webhook-id")
+        seconds = str(now // 1_000)
+        signature = sign_with(self._secret, message.idempotency_key, seconds, body)
         return body, [
-            (name, key),
-            (b"webhook-timestamp", at),
-            (b"webhook-signature", b"v1," + b64encode(signature)),
+            own_id,
+            (b"webhook-timestamp", seconds.encode()),
+            (b"webhook-signature", signature.encode()),
         ]
 
     def request(
