@@ -5,7 +5,7 @@ connections, at the cost of little more than its two system calls.
 Guarantees
     As `transport`: a job whose bytes left and that has no full answer is `Unknown`, one of
     which not a byte left is `Retryable`; nothing is written twice. A job is answered at most
-    once. One deadline covers a request from its first byte to the last of its answer.
+    once, and never by what its connection said before it was written. One deadline covers a request from its first byte to the last of its answer.
 Method
     The sockets stand in an epoll set of their own, nested in trio's: one wake-up serves all
     that are ready, by plain calls. Whoever waits in `carry` drives for all; when its own jobs
@@ -227,7 +227,7 @@ class Driver:
             return 0
         if n_open and trio.current_time() < self._no_dial_until:
             return 0
-        return min(len(self._queue) - self._n_dialling, self._max - n_open)
+        return max(0, min(len(self._queue) - self._n_dialling, self._max - n_open))
 
     def _dial(self, nursery: trio.Nursery, n: int) -> None:
         for _ in range(n):
@@ -312,19 +312,14 @@ class Driver:
 
     def _hear_idle(self, wire: _Wire) -> None:
         """An idle connection that has ended, or says anything, is not used again."""
-        try:
-            wire.sock.recv(1)
-        except AGAIN:  # a session ticket of TLS: nothing that was said
-            return
-        except OSError:
-            pass
-        self._drop(wire)
+        if not _is_silent(wire.sock):
+            self._drop(wire)
 
     def _serve_idle(self) -> bool:
         """Put the next job on the connection used last; False if there is none."""
         while self._idle:
             wire = self._idle.pop()
-            if wire.until > self._now:
+            if wire.until > self._now and _is_silent(wire.sock):
                 self._next(wire)
                 return True
             self._drop(wire)
@@ -337,9 +332,9 @@ class Driver:
             job.call.answer(job, rest)
 
     def _free(self, wire: _Wire) -> None:
-        """The connection can take the next job."""
+        """The new connection can take its first job."""
         wire.until = self._now + self._keepalive_ms / 1_000
-        self._next(wire)
+        self._go_on(wire)
 
     def _next(self, wire: _Wire) -> None:
         self._flush()
@@ -347,6 +342,14 @@ class Driver:
             self._begin(wire, self._queue.popleft())
         else:
             self._idle.append(wire)
+
+    def _go_on(self, wire: _Wire) -> None:
+        """The next job on a connection that has just answered, unless it says more than that."""
+        if _is_silent(wire.sock):
+            self._next(wire)
+            return
+        self._drop(wire)
+        self._serve_idle()
 
     def _begin(self, wire: _Wire, job: Job) -> None:
         wire.job, wire.reader, wire.n_sent = job, None, 0
@@ -421,7 +424,7 @@ class Driver:
             return
         keepalive_ms = self._keepalive_ms if reply.keepalive_ms is None else reply.keepalive_ms
         wire.until = self._now + keepalive_ms / 1_000
-        self._next(wire)
+        self._go_on(wire)
 
     def _lose(self, wire: _Wire) -> None:
         """The connection is gone: what had begun on it is unknown, what had not goes again."""
@@ -454,6 +457,20 @@ class Driver:
         waiting, self._queue = self._queue, deque()
         for job in waiting:
             job.call.answer(job, outcome)
+
+
+def _is_silent(sock: socket.socket) -> bool:
+    """Has a connection on which nothing is awaited neither ended nor said anything?
+
+    Whatever it says is an answer to nothing that will be asked: it is over with it.
+    """
+    try:
+        sock.recv(1)
+    except AGAIN:  # nothing, or a session ticket of TLS, which is nothing that was said
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _pending(sock: socket.socket) -> bool:

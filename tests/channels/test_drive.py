@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import h11
 import pytest
 import trio
 
 from dripd.campaigns.event import Outcome, Retryable, Unknown
-from dripd.channels.drive import Call, Driver, Job
+from dripd.channels.drive import Call, Driver, Job, _Wire
 from dripd.clock import Millis
 from tests.support.http_server import Peer, answer, answering, http_server
 from tests.support.tls import client_context, server_context
@@ -128,6 +130,68 @@ async def test_idle_connection_grows_too_old() -> None:
         await carry(driver)
 
         assert server.n_connections == 2
+
+
+SAID_UNASKED = [OK, b"H", answer(408), b"HTTP/1.1 408 X\r\nConnection: close\r\n\r\n", b"\r\n"]
+
+
+def may_be_used_again(said: bytes) -> bool:
+    """What h11 says of a connection on which *said* follows a full answer."""
+    conn = h11.Connection(h11.CLIENT)
+    conn.send(h11.Request(method="POST", target="/", headers=[("Host", "x")]))
+    conn.send(h11.EndOfMessage())
+    conn.receive_data(OK)
+    while not isinstance(conn.next_event(), h11.EndOfMessage):
+        pass
+    conn.receive_data(said)
+    return conn.next_event() is not h11.PAUSED
+
+
+@pytest.mark.parametrize("said", [b"", *SAID_UNASKED])
+async def test_what_comes_before_a_request_is_no_answer_to_it(said: bytes) -> None:
+    """Whether it comes between the answer and the next request, or while nothing is asked."""
+    peers: list[Peer] = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        while await peer.ask() is not None:
+            await peer.stream.send_all(answer(200 + len(peers), body=b"hello"))
+
+    def say(job: Job) -> None:
+        stream = peers[0].stream
+        assert isinstance(stream, trio.SocketStream)
+        if len(peers) == 1 and said:
+            os.write(stream.socket.fileno(), said)
+
+    async with http_server(script) as server, driver_of(server.port, most=1) as driver:
+        jobs = [Job(POST % (1, b"x")) for _ in range(2)]
+        await driver.carry(jobs, Call(2, say))
+        if said:
+            stream = peers[1].stream
+            assert isinstance(stream, trio.SocketStream)
+            os.write(stream.socket.fileno(), said)
+        more = await carry(driver)
+
+        assert may_be_used_again(said) == (server.n_connections == 1)
+        assert ([201, 201, 201] if not said else [201, 202, 203]) == statuses(jobs + more)
+
+
+async def test_a_queue_shorter_than_the_dials_under_way_is_waited_for() -> None:
+    """The dials that a queue asked for are not yet made when others have emptied it."""
+    gate = trio.Event()
+
+    class Gated(Driver):
+        async def _reach(self) -> _Wire:
+            if self._wires:
+                await gate.wait()
+            return await super()._reach()
+
+    async with answering(OK) as server:
+        driver = Gated("127.0.0.1", server.port, max_connections=8, timeout_ms=Millis(5_000))
+        await carry(driver)
+        with trio.fail_after(5):
+            assert [200] * 4 == statuses(await carry(driver, 4))
+        await driver.aclose()
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 O", b"garbage\r\n\r\n"])
