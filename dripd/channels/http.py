@@ -1,12 +1,14 @@
 """Any provider with an HTTP API: what all of them have in common.
 
 An `Api` is what differs: how a message is written, how many go into one request, what the
-answer means. `HttpChannel` carries the requests: over a `Driver`, or over stock httpx where a
-proxy or HTTP/2 is asked for.
+answer means. `HttpChannel` carries the requests: over a `Driver`, over stock httpx where a
+proxy or HTTP/2 is asked for, and over httpx on our own transport where the system has no epoll
+(macOS, the BSDs).
 """
 
 from __future__ import annotations
 
+import select
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -23,7 +25,7 @@ from dripd.channels.mime import Unsendable
 from dripd.channels.options import expect_only, flag, refusal, text
 from dripd.channels.reply import Reply
 from dripd.channels.status import COMMON, StatusTable, classify
-from dripd.channels.transport import outcome_of
+from dripd.channels.transport import TrioTransport, outcome_of
 from dripd.clock import Clock
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -35,6 +37,8 @@ CARRIAGE: Final = ("proxy", "http2")
 
 CALL: Final = 32
 """Messages a call where a request carries one: enough to keep the connections busy."""
+
+HAS_EPOLL: Final = hasattr(select, "epoll")
 
 UNWRITABLE: Final = (Unsendable, UnicodeEncodeError, orjson.JSONEncodeError)
 MAX_WORD: Final = 64
@@ -205,7 +209,7 @@ class Prepared:
 
 
 class Stock:
-    """Requests by an `httpx.AsyncClient`: where a proxy or HTTP/2 is asked for."""
+    """Requests by an `httpx.AsyncClient`, one task each: where no `Driver` can carry them."""
 
     def __init__(self, client: httpx.AsyncClient, max_connections: int) -> None:
         self._client = client
@@ -281,7 +285,8 @@ COMMON_HEADERS: Final = {
 
 def _carrier(settings: ProviderSettings, url: httpx.URL, headers: Mapping[str, str]) -> Carrier:
     proxy, http2 = text(settings, "proxy"), flag(settings, "http2", default=False)
-    if not proxy and not http2:
+    is_plain = not proxy and not http2
+    if is_plain and HAS_EPOLL:
         return Prepared(_driver(settings, url), url, headers)
     try:
         client = httpx.AsyncClient(
@@ -292,6 +297,7 @@ def _carrier(settings: ProviderSettings, url: httpx.URL, headers: Mapping[str, s
             http2=http2,
             trust_env=False,
             limits=httpx.Limits(max_connections=settings.max_connections),
+            transport=_transport(settings, url) if is_plain else None,
         )
     except ImportError as error:
         hint = "pip install h2"
@@ -299,6 +305,11 @@ def _carrier(settings: ProviderSettings, url: httpx.URL, headers: Mapping[str, s
     except (httpx.InvalidURL, ValueError) as error:
         raise refusal(settings, "proxy", "is no address", "such as http://host:3128") from error
     return Stock(client, settings.max_connections)
+
+
+def _transport(settings: ProviderSettings, url: httpx.URL) -> TrioTransport:
+    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    return TrioTransport(max_connections=settings.max_connections, tls=tls)
 
 
 def _driver(settings: ProviderSettings, url: httpx.URL) -> Driver:

@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
+from dripd.channels import http
 from dripd.channels.base import (
     Attachment,
     Channel,
@@ -282,6 +283,18 @@ class TestProxyContract(MailKind):
     async def test_cancelled_anywhere_it_claims_nothing_false(self) -> None:
         """httpx does not say what had left: what it was asked to carry is left unsettled."""
         await super().test_cancelled_anywhere_it_claims_nothing_false()
+
+
+class TestContractWithoutEpoll(MailKind):
+    """httpx over our own transport, as where the system has no epoll."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Bench]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http, "HAS_EPOLL", False)
+            patch.delattr("select.epoll")
+            async with open_bench("resend") as bench:
+                yield bench
 
 
 async def ask(kind: str, said: bytes, **changes: object) -> tuple[Outcome | None, Asked]:
