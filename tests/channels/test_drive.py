@@ -259,8 +259,11 @@ async def test_what_a_call_is_spared_needs_no_connection() -> None:
 
 
 async def test_closing_it_ends_what_is_under_way() -> None:
+    asked = trio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.ask()
+        asked.set()
         await trio.sleep_forever()
 
     async with http_server(script) as server, driver_of(server.port, most=1) as driver:
@@ -271,7 +274,7 @@ async def test_closing_it_ends_what_is_under_way() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lose)
-            await trio.sleep(0.02)
+            await asked.wait()
             await driver.aclose()
 
         assert statuses(jobs) == [Unknown(reason="lost"), Retryable(reason="cancelled")]
