@@ -7,7 +7,6 @@ knows Postgres or sockets but through what is built here.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -64,11 +63,6 @@ FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 
 VIEW_PATIENCE = "2s"
 """How long the database may take for a view: what takes longer must be asked for once."""
-
-COLLECT_AFTER = (10_000, 20, 100)
-"""Objects alive more than at the last collection, and collections of one age before the next:
-a batch in flight keeps some thousands, of which none is garbage. With Python's own 700 a fifth
-of a step's CPU went into looking at them."""
 
 VERSION = "0.1.0"
 
@@ -278,7 +272,6 @@ async def serve(
 
     *channels* stand in for, or beside, those of the configuration.
     """
-    gc.set_threshold(*COLLECT_AFTER)
     async with AsyncExitStack() as stack:
         stack.enter_context(garbage.seldom())
         health = open_health(config, VERSION)
