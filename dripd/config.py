@@ -84,6 +84,8 @@ class Config:
     """What a daemon needs to know; `dsn` None means the embedded Postgres of `state`."""
 
     dsn: Secret | None
+    patience_ms: Millis
+    """How long the database may take over a statement."""
     roster: Roster
     daemon: DaemonConfig
     log: LogConfig
@@ -161,6 +163,7 @@ def assemble(
     counts = cast("Mapping[str, int]", engine)
     return Config(
         dsn=dsn,
+        patience_ms=cast("Millis", values["postgres"]["patience"]),
         roster=Roster(**roles),
         daemon=DaemonConfig(
             env=str(daemon["env"]),

@@ -74,6 +74,12 @@ class StoreUnavailable(StoreError):
     code = "db_unavailable"
 
 
+class StoreBusy(StoreUnavailable):
+    """The database is there, but cannot do this now: a lock, a time limit, a full disk."""
+
+    code = "db_busy"
+
+
 class StoreRefused(StoreUnavailable):
     """The server is there and does not let us in: to be put right before a start."""
 

@@ -61,6 +61,7 @@ EVENTS: Final[dict[str, str]] = {
     "record.refused": "the database refused a batch of results; it is tried in halves",
     "step.failed": "a step broke on its own data and was quarantined",
     "store.lost": "the database is away",
+    "store.regained": "the database answers again, and takes writes",
     "template.unfit": "a template of an account cannot be sent; the words as published go on",
     "version.unreadable": "a campaign version cannot be read by this dripd",
 }

@@ -116,6 +116,7 @@ METRICS: Final[Mapping[str, Family]] = {
         "one unit of work, waiting for it included", QUICK, "unit"
     ),
     "dripd_db_errors_total": counter("units of work that failed", "unit", "code"),
+    "dripd_db_away_seconds": gauge("how long the database has been away; 0: it answers"),
     "dripd_db_pool_connections": gauge("connections to the database", "pool", "state"),
     "dripd_loop_lag_seconds": histogram("how late the event loop wakes a sleeper", QUICK),
     "dripd_tasks": gauge("tasks of the event loop"),

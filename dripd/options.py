@@ -170,6 +170,9 @@ def rates(doc: str) -> Option:
 SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
     "postgres": {
         "dsn": text("", "the database; empty: an embedded one", reference=True),
+        "patience": duration(
+            15_000, 1_000, 600_000, "how long a statement may take, and an answer be waited for"
+        ),
     },
     "admin.roles": {
         "viewer": live(words(Roster().viewer, "users and @groups who may look")),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
+
+import trio
 
 from dripd import log
 from dripd.admin import params as p
@@ -26,6 +28,9 @@ from dripd.store.desk_deployment import (
     undrain_node,
 )
 from dripd.store.desk_pick import confirm
+
+STATUS_S = 3.0
+"""How long the database may take over a status: whoever asks wants to know that it is slow."""
 
 
 class DeploymentControl:
@@ -74,11 +79,15 @@ class DeploymentControl:
         """What the daemon knows, and what SQL knows where it answers."""
         own = dict(self._room.hooks.status())
         try:
-            facts = await self._room.desk.run(read_status)
-        except StoreError as error:
-            return {**own, "db": {"ok": False, "error": error.message}}
+            with trio.fail_after(STATUS_S):
+                facts = await self._room.desk.run(read_status)
+        except (StoreError, trio.TooSlowError) as error:
+            own = dict(self._room.hooks.status())  # it knows by now
+            known: Any = own.get("db")
+            told = known if known and not known["ok"] else {"error": _said(error)}
+            return {**own, "db": {"since": None, **told, "ok": False}}
         clock = {"mode": facts.pop("mode"), "now": facts.pop("now")}
-        return {**facts, "clock": clock, "db": {"ok": True, "error": None}, **own}
+        return {"db": {"ok": True, "error": None}, **facts, "clock": clock, **own}
 
     async def ready(self, _call: Call, _args: p.Params) -> Result:
         return dict(self._room.hooks.ready())
@@ -143,6 +152,11 @@ class DeploymentControl:
     async def trace(self, _call: Call, _args: p.Params) -> Result:
         """What this daemon's tasks are doing, and how full its wheel and queues are."""
         return dict(self._room.hooks.trace())
+
+
+def _said(error: StoreError | trio.TooSlowError) -> str:
+    slow = f"the database has not answered for {STATUS_S:g} s"
+    return error.message if isinstance(error, StoreError) else slow
 
 
 def _kept(name: str, broken: list[str], hint: str) -> Result:

@@ -63,6 +63,7 @@ async def watch(
     lag = pipe.metrics.timing("dripd_loop_lag_seconds")
     while True:
         stamp(vitals, pipe, state())
+        vitals.db_error = store.condition.words()
         look_inside(pipe, store, vitals.state)
         began = trio.current_time()
         await trio.sleep(SECOND)  # noqa: TID251 - how late it wakes is what is measured
@@ -92,6 +93,7 @@ def look_inside(pipe: Pipeline, store: PostgresStore, state: str) -> None:
     metrics["dripd_db_pool_connections"].replace(
         {(pool, use): float(n) for (pool, use), n in store.connections().items()}
     )
+    metrics["dripd_db_away_seconds"].set(store.condition.away_ms / 1000)
     metrics["dripd_wheel_items"].set(len(pipe.wheel))
     metrics["dripd_ready_items"].set(len(pipe.ready))
     metrics["dripd_unsent_items"].set(pipe.unsent)

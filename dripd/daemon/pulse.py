@@ -76,9 +76,8 @@ async def beat(daemon: Living) -> bool:
         await mind_place(daemon)
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)
-        daemon.vitals.db_error = error.message
         return True
-    daemon.vitals.beaten_at, daemon.vitals.db_error = time.monotonic(), ""
+    daemon.vitals.beaten_at = time.monotonic()
     return alive
 
 

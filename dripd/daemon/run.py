@@ -61,7 +61,7 @@ from dripd.store.postgres import PostgresStore
 FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 """Where a manual clock starts unless it is told otherwise."""
 
-VIEW_PATIENCE = "2s"
+VIEW_PATIENCE_S = 2.0
 """How long the database may take for a view: what takes longer must be asked for once."""
 
 VERSION = "0.1.0"
@@ -160,6 +160,7 @@ class Daemon:
         pipe = self.pipe
         return {
             "state": self.state(),
+            "db": self.store.condition.report(),
             "barred": dict(pipe.barred),
             "version": VERSION,
             "deployment": self.deployment,
@@ -190,6 +191,7 @@ class Daemon:
         stamp(self.vitals, self.pipe, self.state())
         self.vitals.journal_error = self.journal.fault()
         self.vitals.copy_error = self.pipe.barred.get("adopt", "")
+        self.vitals.db_error = self.store.condition.words()
         return self.vitals.report()
 
     def apply(self, config: Config) -> None:
@@ -277,16 +279,17 @@ async def serve(
         health = open_health(config, VERSION)
         stack.enter_context(serving(health.server))
         bridge = await stack.enter_async_context(Bridge())
-        store = PostgresStore(bridge, dsn, health.metrics)
+        patience_s = config.patience_ms / 1000
+        store = PostgresStore(bridge, dsn, health.metrics, patience_s=patience_s)
         stack.push_async_callback(_shielded, store.close)
         await store.open()
-        desk = Desk(bridge, dsn)
+        desk = Desk(bridge, dsn, condition=store.condition)
         stack.push_async_callback(_shielded, desk.close)
         await desk.open()
-        looks = Desk(bridge, dsn, size=1, statement_timeout=VIEW_PATIENCE)
+        looks = Desk(bridge, dsn, size=1, patience_s=VIEW_PATIENCE_S, condition=store.condition)
         stack.push_async_callback(_shielded, looks.close)
         await looks.open()
-        doorman = Desk(bridge, dsn)
+        doorman = Desk(bridge, dsn, condition=store.condition)
         stack.push_async_callback(_shielded, doorman.close)
         await doorman.open()
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
@@ -400,6 +403,7 @@ async def drain(daemon: Daemon) -> None:
         while pipe.unsent > 0 and not hurried.is_set():
             pipe.wake("done")
             await trio.sleep(0.02)  # noqa: TID251 - waits for senders that poll their provider
+    pipe.leaving = daemon.store.condition.is_left = True
     if hurried.is_set():
         log.warning("daemon.hurried", unsent=pipe.unsent)
         for channel in daemon.channels.values():

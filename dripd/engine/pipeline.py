@@ -145,6 +145,8 @@ class Pipeline:
         """Held by who waits until a batch of `done` is worth writing."""
         self.draining = False
         """It is being stopped: nothing more is admitted or leased."""
+        self.leaving = False
+        """The time to end is over: what cannot be recorded is left to whoever sweeps."""
         self.drained = False
         """An operator asked that it lease nothing more; it serves everything else."""
         self.barred: dict[str, str] = {}

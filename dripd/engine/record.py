@@ -68,6 +68,8 @@ async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None
             await pipe.directory.refresh([missing.account_id])
         except StoreUnavailable as error:
             log.warning("store.lost", reason=error.code)
+            if pipe.leaving:
+                return  # its claims stay open, and the journal tells what left
             await trio.sleep(0.2)  # noqa: TID251 - the database is away: results are kept and tried again
         except StoreError:
             log.exception("record.refused", n=len(batch))

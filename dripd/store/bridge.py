@@ -22,6 +22,33 @@ from dripd.errors import StoreUnavailable
 T = TypeVar("T")
 
 
+CANCEL_S = 1.0
+"""How long a statement that was cancelled may take to end."""
+
+
+class Deadline:
+    """Calls *cut* if the block, on the asyncio thread, has not ended after *seconds*.
+
+    What waits for a peer that is frozen or out of reach cannot be cancelled: the driver waits
+    for an answer to the cancellation too. So a block that is left by one has its connection
+    cut soon after, unless it has been given back by then.
+    """
+
+    __slots__ = ("_cut", "_seconds", "_timer")
+
+    def __init__(self, seconds: float, cut: Callable[[], object]) -> None:
+        self._seconds = seconds
+        self._cut = cut
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            asyncio.get_running_loop().call_later(CANCEL_S, self._cut)
+
+
 class BridgeClosed(StoreUnavailable):
     """The database thread is gone."""
 

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
-from asyncpg.exceptions import InternalClientError
+from asyncpg.exceptions import (
+    InternalClientError,
+    TargetServerAttributeNotMatched,
+)
 
 from dripd.clock import FAR_FUTURE, Instant
-from dripd.errors import InDoubt, SchemaMismatch, StoreError, StoreRefused, StoreUnavailable
+from dripd.errors import (
+    InDoubt,
+    SchemaMismatch,
+    StoreBusy,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from dripd.store.bridge import Deadline
+
+PATIENCE_S = 15.0
+"""How long a statement may take unless `[postgres] patience` says otherwise."""
+
+CONNECT_S = 10.0
+
+PROBE_S = 5.0
+"""How long the prober waits for a server that may not be there."""
 
 PG_EPOCH_MS = 946_684_800_000
 """2000-01-01 in milliseconds since 1970: where Postgres counts from."""
@@ -30,7 +49,6 @@ HOT_SETTINGS = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "lock_timeout": "5s",
-    "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
     "synchronous_commit": "on",
     "timezone": "UTC",
@@ -39,10 +57,11 @@ HOT_SETTINGS = {
 DESK_SETTINGS = {
     "jit": "off",
     "lock_timeout": "5s",
-    "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
     "timezone": "UTC",
 }
+
+T = TypeVar("T")
 
 Conn: TypeAlias = Any  # asyncpg's connection or pool proxy: it ships no type that covers both
 
@@ -110,10 +129,13 @@ async def make_pool(
     size: int,
     *,
     desk: bool = False,
-    command_timeout_s: float = 30,
-    statement_timeout: str = "30s",
+    patience_s: float = PATIENCE_S,
 ) -> Any:
-    """A pool of *size* held connections to the database of *dsn*."""
+    """A pool of *size* held connections to the database of *dsn*.
+
+    The server ends a statement after *patience_s*; `deadline` cuts those of which no answer
+    comes at all. Only a desk may be connected to a server that takes no writes.
+    """
     with_rim = translated()
     async with with_rim:
         return await asyncpg.create_pool(
@@ -122,15 +144,49 @@ async def make_pool(
             max_size=size,
             init=prepare_desk if desk else prepare,
             reset=_keep,
-            command_timeout=command_timeout_s,
-            timeout=10,
+            timeout=CONNECT_S,
+            target_session_attrs="any" if desk else "read-write",
             server_settings={
                 "application_name": "dripd",
                 **(DESK_SETTINGS if desk else HOT_SETTINGS),
-                "statement_timeout": statement_timeout,
+                "statement_timeout": str(int(patience_s * 1000)),
             },
             max_inactive_connection_lifetime=0,
         )
+
+
+def deadline(conn: Conn, patience_s: float) -> Deadline:
+    """Cut *conn* if a unit of work has no end when the server itself should have ended it."""
+
+    def cut() -> None:
+        with suppress(asyncpg.InterfaceError):  # it has been given back: it serves others
+            conn.terminate()
+
+    return Deadline(1.25 * patience_s, cut)
+
+
+async def transact(
+    conn: Conn, patience_s: float, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
+) -> T:
+    """*unit* in a transaction; no end of it, and no commit, is waited for too long."""
+    with deadline(conn, patience_s):
+        async with conn.transaction():
+            with deadline(conn, patience_s):
+                return await unit(conn, *args, **kwargs)
+
+
+async def probe(dsn: str, pools: Sequence[Any]) -> None:
+    """Meet a server that takes writes, on a connection of its own; *pools* then connect anew.
+
+    Raises `StoreUnavailable` and its kinds.
+    """
+    async with translated():
+        conn = await asyncpg.connect(
+            dsn, timeout=PROBE_S, command_timeout=PROBE_S, target_session_attrs="read-write"
+        )
+        await conn.close(timeout=PROBE_S)
+        for pool in pools:
+            await pool.expire_connections()
 
 
 @asynccontextmanager
@@ -144,7 +200,11 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         raise StoreRefused(
             f"the DSN cannot be used: {error}", hint="postgresql://USER@HOST:PORT/DATABASE"
         ) from error
+    except TargetServerAttributeNotMatched as error:
+        raise StoreUnavailable("the database is read-only", hint=READ_ONLY) from error
     except (OSError, asyncpg.InterfaceError, InternalClientError, TimeoutError) as error:
+        if isinstance(error, ValueError):  # the driver cannot write a value: nothing was asked
+            raise StoreError(f"a value does not fit: {error}", code="bad_value") from error
         lost = InDoubt if committing else StoreUnavailable
         raise lost(
             f"the database does not answer: {error or type(error).__name__}",
@@ -152,8 +212,26 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         ) from error
 
 
-AWAY = ("08", "57", "53", "25006", "40", "55P03")
-"""SQLSTATEs after which asking again is right."""
+AWAY = ("08", "57P", "53300", "25006", "25P03")
+"""SQLSTATEs of a server that is not there for us: it ends, starts, is full, takes no writes."""
+
+BUSY = ("40", "53", "55P03", "57014")
+"""SQLSTATEs of a server that is there and cannot do this now: nothing was done."""
+
+READ_ONLY = "a standby after a failover, or default_transaction_read_only"
+
+WORDS = {
+    "25006": f"the database is read-only ({READ_ONLY})",
+    "53100": "the database's disk is full",
+    "53200": "the database is out of memory",
+    "53300": "the database takes no more connections",
+    "55P03": "somebody holds a lock for long",
+    "57014": "a statement took too long",
+    "57P01": "the database was shut down, or ended our connection",
+    "57P02": "the database crashed",
+    "57P03": "the database is starting, or shutting down",
+}
+"""What SQLSTATEs mean for an operator."""
 
 
 def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
@@ -167,6 +245,9 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
             f"the database refuses us: {error}", hint="check the DSN and the role"
         )
     if state.startswith(AWAY):
-        doubtful = committing and state.startswith(("08", "57"))
-        return (InDoubt if doubtful else StoreUnavailable)(f"the database is away: {error}")
+        doubtful = committing and state.startswith(("08", "57P"))
+        said = f"{WORDS.get(state, 'the database is away')}: {error}"
+        return (InDoubt if doubtful else StoreUnavailable)(said)
+    if state.startswith(BUSY):
+        return StoreBusy(f"{WORDS.get(state, 'the database is busy')}: {error}")
     return StoreError(f"the database refused a statement: {error} [{state}]")

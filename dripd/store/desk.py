@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
 
-from dripd.errors import StoreUnavailable
+from dripd.errors import StoreBusy, StoreUnavailable
 from dripd.store.bridge import Bridge
-from dripd.store.connect import make_pool, translated
+from dripd.store.condition import Condition
+from dripd.store.connect import make_pool, transact, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,40 +21,56 @@ class Desk:
     """
 
     def __init__(
-        self, bridge: Bridge, dsn: str, *, size: int = 2, statement_timeout: str = "30s"
+        self,
+        bridge: Bridge,
+        dsn: str,
+        *,
+        size: int = 2,
+        patience_s: float = 30.0,
+        condition: Condition | None = None,
     ) -> None:
         self._bridge = bridge
         self._dsn = dsn
         self._size = size
-        self._patience = statement_timeout
+        self._patience_s = patience_s
+        self._condition = condition or Condition()
         self._pool: Any = None
 
     async def open(self) -> None:
-        self._pool = await self._bridge.run(_open, self._dsn, self._size, self._patience)
+        self._pool = await self._bridge.run(_open, self._dsn, self._size, self._patience_s)
+        self._condition.pools.append(self._pool)
 
     async def close(self) -> None:
         if self._pool is not None:
-            await self._bridge.run(self._pool.close)
+            await self._bridge.run(_close, self._pool)
 
     async def run(self, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """`await unit(conn, *args, **kwargs)` in a transaction of its own.
 
-        A `DripdError` passes through and rolls back. Raises `StoreError` and its kinds.
+        A `DripdError` passes through and rolls back. Raises `StoreError` and its kinds, at
+        once where it is known that the database is away.
         """
         if self._pool is None:
             raise StoreUnavailable("the desk is not open")
-        return await self._bridge.run(self._transact, unit, args, kwargs)
+        self._condition.refuse()
+        try:
+            return await self._bridge.run(self._transact, unit, args, kwargs)
+        except StoreBusy:
+            raise  # somebody's lock, or a view that costs too much: no trouble of the engine
+        except StoreUnavailable as error:
+            self._condition.note("desk", error)
+            raise
 
     async def _transact(
         self, unit: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> T:
-        async with (
-            translated(committing=True),
-            self._pool.acquire(timeout=10) as conn,
-            conn.transaction(),
-        ):
-            return await unit(conn, *args, **kwargs)
+        async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
+            return await transact(conn, self._patience_s, unit, *args, **kwargs)
 
 
-async def _open(dsn: str, size: int, patience: str) -> Any:
-    return await make_pool(dsn, size, desk=True, statement_timeout=patience)
+async def _close(pool: Any) -> None:
+    pool.terminate()
+
+
+async def _open(dsn: str, size: int, patience_s: float) -> Any:
+    return await make_pool(dsn, size, desk=True, patience_s=patience_s)

@@ -89,6 +89,7 @@ class MemoryStore(Doors, Views):
         self._moving = False
         self._losers = Losers()
         self._losses: dict[str, list[Loss]] = {}
+        self._in_doubt: dict[int, set[int]] = {}
         self._released: trio.Event | None = None
         self.away = False
         """While true, every unit raises `StoreUnavailable` and has no effect."""
@@ -286,10 +287,18 @@ class MemoryStore(Doors, Views):
     async def lease(
         self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
     ) -> LeaseResult:
-        return await self._unit(
-            "lease",
-            lambda: memory_lease.lease(self._tables, incarnation, groups, lease_ahead_ms),
-        )
+        made: list[int] = []
+
+        def work() -> LeaseResult:
+            result = memory_lease.lease(self._tables, incarnation, groups, lease_ahead_ms)
+            made.append(result.claim_id)
+            return result
+
+        try:
+            return await self._unit("lease", work)
+        except InDoubt:
+            self._in_doubt.setdefault(incarnation, set()).update(made)
+            raise
 
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         return await self._unit(
@@ -371,10 +380,14 @@ class MemoryStore(Doors, Views):
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
     ) -> list[Leased]:
-        return await self._unit(
+        lost = self._in_doubt.get(incarnation, set())
+        meant = set(adopted) | lost
+        found = await self._unit(
             "orphans",
-            lambda: memory_nodes.orphans(self._tables, incarnation, set(known), set(adopted)),
+            lambda: memory_nodes.orphans(self._tables, incarnation, set(known), meant),
         )
+        lost -= meant
+        return found
 
     async def sweep(self, retention_days: int) -> None:
         def work() -> None:

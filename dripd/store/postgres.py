@@ -18,7 +18,7 @@ from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
-from dripd.errors import InDoubt, SchemaMismatch, StoreError
+from dripd.errors import InDoubt, SchemaMismatch, StoreBusy, StoreError
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import ContactRow
 from dripd.store import (
@@ -32,7 +32,16 @@ from dripd.store import (
     unit_toll,
 )
 from dripd.store.bridge import Bridge
-from dripd.store.connect import Conn, make_pool, translated
+from dripd.store.condition import Condition
+from dripd.store.connect import (
+    PATIENCE_S,
+    Conn,
+    deadline,
+    make_pool,
+    probe,
+    transact,
+    translated,
+)
 from dripd.store.lanes import LaneBook, lane_row
 from dripd.store.protocol import (
     AccountRow,
@@ -77,9 +86,18 @@ def new_claim_id() -> int:
 class PostgresStore:
     """The `Store` on a Postgres at the schema of this dripd."""
 
-    def __init__(self, bridge: Bridge, dsn: str, metrics: Registry | None = None) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        dsn: str,
+        metrics: Registry | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._bridge = bridge
         self._dsn = dsn
+        self._patience_s = patience_s
+        self.condition = Condition(self._probe)
         counted = metrics or Registry()
         self._timing = counted.timing("dripd_db_query_seconds")
         self._errors = counted["dripd_db_errors_total"]
@@ -87,11 +105,15 @@ class PostgresStore:
         self._losers = unit_admit.Losers()
         self._pool: Any = None
         self._sink: Any = None
+        self._in_doubt: set[int] = set()
+        """Claims of leases that may have been committed, and are not settled yet."""
 
     async def open(self) -> None:
         """Connect. Raises `StoreUnavailable`, `SchemaMismatch`."""
-        self._pool = await self._bridge.run(make_pool, self._dsn, HOT_CONNECTIONS)
-        self._sink = await self._bridge.run(make_pool, self._dsn, SINK_CONNECTIONS)
+        make = partial(make_pool, self._dsn, patience_s=self._patience_s)
+        self._pool = await self._bridge.run(make, HOT_CONNECTIONS)
+        self._sink = await self._bridge.run(make, SINK_CONNECTIONS)
+        self.condition.pools += [self._pool, self._sink]
 
     async def close(self) -> None:
         for pool in (self._pool, self._sink):
@@ -103,20 +125,31 @@ class PostgresStore:
 
         async def cross() -> T:
             async with translated(), self._pool.acquire(timeout=10) as conn:
-                return await unit(conn, *args)
+                with deadline(conn, self._patience_s):
+                    return await unit(conn, *args)
 
         return await self._cross(name_of(unit, args), cross)
 
     async def _cross(self, name: str, unit: Callable[[], Awaitable[T]]) -> T:
         """*unit* on the database's thread, counted and timed under *name*."""
-        began = trio.current_time()
+        began, condition = trio.current_time(), self.condition
         try:
-            return await self._bridge.run(unit)
+            if condition.reason:
+                await condition.until_back()
+            result = await self._bridge.run(unit)
         except StoreError as error:
             self._errors.add(name, error.code)
+            condition.note(name, error)
             raise
         finally:
             self._timing.observe(trio.current_time() - began, name)
+        if condition.troubles:
+            condition.went_well(name)
+        return result
+
+    async def _probe(self) -> None:
+        """Raises `StoreUnavailable` while there is no server that takes writes."""
+        await self._bridge.run(probe, self._dsn, self.condition.pools)
 
     def connections(self) -> dict[tuple[str, str], int]:
         """How many are (`hot` or `sink`, `busy` or `idle`)."""
@@ -136,9 +169,8 @@ class PostgresStore:
             async with (
                 translated(committing=True),
                 (pool or self._pool).acquire(timeout=10) as conn,
-                conn.transaction(),
             ):
-                return await unit(conn, *args)
+                return await transact(conn, self._patience_s, unit, *args)
 
         return await self._cross(name_of(unit, args), cross)
 
@@ -215,21 +247,35 @@ class PostgresStore:
     async def lease(
         self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
     ) -> LeaseResult:
-        """As the protocol says. An acknowledgement that was lost is settled by a tombstone:
-        what then is found committed is given back by the sweep, since nobody holds it."""
+        """As the protocol says. An acknowledgement that was lost is settled by the next sweep:
+        what is found committed is given back, since nobody holds it."""
         claim_id = new_claim_id()
 
         async def cross() -> LeaseResult:
             async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
-                return await unit_lease.lease(
-                    conn, claim_id, incarnation, groups, lease_ahead_ms
-                )
+                with deadline(conn, self._patience_s):
+                    return await unit_lease.lease(
+                        conn, claim_id, incarnation, groups, lease_ahead_ms
+                    )
 
         try:
             return await self._cross("lease", cross)
         except InDoubt:
-            await self._read(_fetch, "settle_claim", claim_id, incarnation)
+            self._in_doubt.add(claim_id)
             raise
+
+    async def _settle(self, incarnation: int) -> list[int]:
+        """Settle the leases that are in doubt, each by a tombstone on its claim: those that had
+        been committed after all. One whose backend has not decided yet is in doubt still."""
+        found = []
+        for claim_id in list(self._in_doubt):
+            try:
+                if not await self._read(_fetch, "settle_claim", claim_id, incarnation):
+                    found.append(claim_id)
+            except StoreBusy:
+                continue
+            self._in_doubt.discard(claim_id)
+        return found
 
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         columns = [list(column) for column in zip(*addresses, strict=True)]
@@ -297,6 +343,7 @@ class PostgresStore:
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
     ) -> list[Leased]:
+        adopted = [*adopted, *await self._settle(incarnation)]
         found, empty = await self._read(
             unit_node.orphans, incarnation, set(known), set(adopted)
         )

@@ -448,9 +448,9 @@ class Store(Protocol):
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
     ) -> list[Leased]:
-        """Steps under claims of *incarnation* that it *adopted*, or that are not *known* to it
-        although they are minutes old: their acknowledgement was lost. Each names its holders,
-        and is counted as its lease counted it."""
+        """Steps under claims of *incarnation* that it *adopted*, whose lease was in doubt and
+        turns out to be committed, or that are not *known* to it although they are minutes old.
+        Each names its holders, and is counted as its lease counted it."""
         ...
 
     async def at_rest(self, incarnations: Sequence[int]) -> list[int]:

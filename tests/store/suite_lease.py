@@ -574,8 +574,6 @@ class NodeSuite:
 
         assert await scene.used() == 2
         assert why(await scene.lease(keys)) == [Refusal.GONE, Refusal.GONE]
-        assert await world.store.orphans(NODE, [], []) == []
-        await world.age_claims()
         found = await world.store.orphans(NODE, [], [])
         assert await world.store.orphans(NODE, [found[0].claim_id], []) == []
         assert {x.enrollment_id for x in found} == {k.enrollment_id for k in keys}

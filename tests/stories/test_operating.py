@@ -125,7 +125,10 @@ def test_hangup_reloads_and_a_bad_file_changes_nothing(
             until(lambda: "daemon.traced" in world.log())
 
 
-def test_a_lost_database_is_not_ready_but_live_and_comes_back(pg_dsn: str) -> None:
+def test_a_lost_database_is_not_ready_but_live_and_comes_back(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIPD_POSTGRES__PATIENCE", "1s")
     with (
         TemporaryDirectory(prefix="dripd-") as folder,
         Relay(pg_dsn, Path(folder)) as relay,
@@ -153,6 +156,15 @@ def test_a_lost_database_is_not_ready_but_live_and_comes_back(pg_dsn: str) -> No
         world.enroll("welcome", "c2")
         world.tick()
         assert ["c1@x.test", "c2@x.test"] == [row["recipient"] for row in world.sent()]
+
+        relay.swallow()
+        until(lambda: page(world, "/readyz")[0] == 503, 15)
+        assert "dripd_db_away_seconds 0" not in page(world, "/metrics")[1]
+        assert not world.call("daemon.status")["db"]["ok"]
+        relay.flow()
+        until(lambda: page(world, "/readyz")[0] == 200, 30)
+        world.tick()
+        assert 2 == len(world.sent())
 
 
 SENDGRID = """

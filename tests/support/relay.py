@@ -23,6 +23,8 @@ class Relay:
         self.dsn = f"postgresql://{parts.username}@{parts.path}?host={folder}&port=5432"
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
+        self._flows = threading.Event()
+        self._flows.set()
 
     def __enter__(self) -> Self:
         self.mend()
@@ -35,6 +37,7 @@ class Relay:
         trace: TracebackType | None,
     ) -> None:
         self.cut()
+        self.flow()
 
     def mend(self) -> None:
         """Take connections, again."""
@@ -56,6 +59,14 @@ class Relay:
                 one.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
+    def swallow(self) -> None:
+        """Hold what is said, in both directions, and hang up on nobody: a black hole."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Hand on again, what was held first."""
+        self._flows.set()
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -66,13 +77,15 @@ class Relay:
             there.connect(self._target)
             self._open += [here, there]
             for one, other in ((here, there), (there, here)):
-                threading.Thread(target=pump, args=(one, other), daemon=True).start()
+                pair = (one, other, self._flows)
+                threading.Thread(target=pump, args=pair, daemon=True).start()
 
 
-def pump(one: socket.socket, other: socket.socket) -> None:
+def pump(one: socket.socket, other: socket.socket, flows: threading.Event) -> None:
     """From *one* to *other*, to the end."""
     with suppress(OSError):
         while data := one.recv(65536):
+            flows.wait()
             other.sendall(data)
     with suppress(OSError):
         other.shutdown(socket.SHUT_RDWR)
