@@ -87,7 +87,7 @@ def _measured(form: Form, port: int, n: int, connections: int) -> tuple[float, f
 
 async def _drive(port: int, n: int, connections: int, watch: Watch) -> None:
     driver = Driver("127.0.0.1", port, max_connections=connections, timeout_ms=Millis(30_000))
-    await driver.warm_up(connections)
+    await driver.dial()
     answered = 0
 
     def count(job: Job) -> None:

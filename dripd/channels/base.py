@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from dripd.campaigns.event import Outcome
 from dripd.clock import Clock, Millis
@@ -118,6 +118,17 @@ class Channel(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection; what is under way then comes out as lost."""
+
+
+@runtime_checkable
+class Dials(Protocol):
+    """A channel that can open its connections before it is sent anything."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def dial(self) -> None:
+        """Open what a great many messages would open; what fails is left for them to meet."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -170,10 +170,10 @@ class Driver:
                 self._abandon(call)
             self._hand_over()
 
-    async def warm_up(self, n: int) -> None:
-        """Open connections until *n* are open; failures are left for the jobs to meet."""
+    async def dial(self) -> None:
+        """Open as many connections as there may be; failures are left for the jobs to meet."""
         async with trio.open_nursery() as nursery:
-            self._dial(nursery, n - len(self._wires) - self._n_dialling)
+            self._dial(nursery, self._max - len(self._wires) - self._n_dialling)
 
     async def aclose(self) -> None:
         """Close every connection; what is under way is lost, what waits is not begun."""

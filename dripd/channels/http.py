@@ -99,6 +99,8 @@ class Carrier(Protocol):
 
     async def carry(self, jobs: Sequence[Job], call: Call) -> None: ...
 
+    async def dial(self) -> None: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -139,6 +141,9 @@ class HttpChannel:
         call = Call(len(jobs), answered)
         if jobs:
             await self._carrier.carry(jobs, call)
+
+    async def dial(self) -> None:
+        await self._carrier.dial()
 
     async def aclose(self) -> None:
         await self._carrier.aclose()
@@ -204,6 +209,9 @@ class Prepared:
     async def carry(self, jobs: Sequence[Job], call: Call) -> None:
         await self._driver.carry(jobs, call)
 
+    async def dial(self) -> None:
+        await self._driver.dial()
+
     async def aclose(self) -> None:
         await self._driver.aclose()
 
@@ -229,6 +237,9 @@ class Stock:
         async with trio.open_nursery() as nursery:
             for job in jobs:
                 nursery.start_soon(self._ask, job, call)
+
+    async def dial(self) -> None:
+        """httpx opens a connection with the request that needs it, not before."""
 
     async def aclose(self) -> None:
         await self._client.aclose()

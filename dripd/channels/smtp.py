@@ -106,6 +106,12 @@ class SmtpChannel:
         finally:
             left.settle_rest(Retryable(reason="cancelled"))
 
+    async def dial(self) -> None:
+        """Greet and log in on as many sessions as may be open and are not in use."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._slots.value - len(self._idle)):
+                nursery.start_soon(self._dial_one)
+
     async def aclose(self) -> None:
         """Say QUIT on idle sessions, half a second for all, and close every connection."""
         idle, self._idle = self._idle, []
@@ -172,6 +178,12 @@ class SmtpChannel:
                 continue
             letters.append(Letter(ref=message, sender=sender, recipient=recipient, data=data))
         return letters
+
+    async def _dial_one(self) -> None:
+        async with self._slots:
+            session = await self._connect(_Left((), lambda message, outcome: None))
+            if session is not None:
+                self._keep(session)
 
     def _take_idle(self) -> _Session | None:
         while self._idle:

@@ -18,6 +18,9 @@ from dripd.campaigns.enrollment import LaneKey
 from dripd.clock import Instant
 from dripd.store.protocol import WHOLE_ACCOUNT, ParkRow
 
+GATHERS = frozenset({"window", "cap"})
+"""Reasons of parks that open all at one instant, with all that has gathered until then."""
+
 START = (Instant(0), 0)
 """The cursor of a lane of which nothing has been loaded."""
 
@@ -45,6 +48,7 @@ class Lanes:
         self._full: dict[int, set[int]] = {}
         self._parked: dict[int, dict[int, ParkRow]] = {}
         self._releases: list[tuple[Instant, int, int]] = []
+        self._openings: set[Instant] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -137,6 +141,8 @@ class Lanes:
         is_new = before is None or before.release_at != row.release_at
         if is_new and row.release_at is not None:
             heappush(self._releases, (row.release_at, row.account_id, row.lane))
+            if row.reason in GATHERS:
+                self._openings.add(row.release_at)
 
     def unpark(self, account: int, lane: int, now: Instant) -> None:
         """A lane, or with `WHOLE_ACCOUNT` all of an account's, is served again, from SQL."""
@@ -190,3 +196,11 @@ class Lanes:
     def next_release(self) -> Instant | None:
         """When the next park opens; may be too early, never too late."""
         return self._releases[0][0] if self._releases else None
+
+    def next_opening(self, now: Instant) -> Instant | None:
+        """When next a window opens or a day begins for what is parked; may be too early.
+
+        There are few such instants, however many lanes wait for them.
+        """
+        self._openings = {at for at in self._openings if at > now}
+        return min(self._openings, default=None)

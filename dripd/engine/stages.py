@@ -13,6 +13,7 @@ import trio
 
 from dripd.channels.base import Channel
 from dripd.engine.admit import admit
+from dripd.engine.dial import dial, is_due
 from dripd.engine.feed import feed
 from dripd.engine.lease import lease
 from dripd.engine.look import look
@@ -57,6 +58,7 @@ def start(
         pipe.metrics["dripd_send_slots"].set(channel.concurrency, channel.name)
         for _ in range(channel.concurrency):
             stages.start_soon(partial(send, pipe, channel, deployment))
+    stages.start_soon(partial(dial, pipe, tuple(channels.values()), at_once=is_due(pipe)))
 
 
 async def keep(stage: Callable[[Pipeline], Awaitable[None]], pipe: Pipeline) -> None:

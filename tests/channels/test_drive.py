@@ -104,11 +104,11 @@ async def test_a_call_that_is_cancelled_leaves_the_others_whole() -> None:
 
 async def test_connections_can_be_made_before_they_are_needed() -> None:
     async with answering(OK) as server, driver_of(server.port) as driver:
-        await driver.warm_up(3)
+        await driver.dial()
         await carry(driver, 3)
         await trio.sleep(0.01)
 
-        assert server.n_connections == 3
+        assert server.n_connections == 4
 
 
 async def test_connection_closed_while_idle_is_replaced_unnoticed() -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Unknown
-from dripd.channels.base import Attachment, Channel, ProviderSettings, Resources, Secret
+from dripd.channels.base import Attachment, Channel, Dials, ProviderSettings, Resources, Secret
 from dripd.channels.registry import build
 from dripd.clock import Millis, SystemClock
 from dripd.errors import ConfigError
@@ -128,6 +128,18 @@ async def test_session_is_used_again() -> None:
 
         assert room.n_sessions == 1
         assert len(room.taken) == 3
+
+
+@pytest.mark.trio
+async def test_sessions_can_be_opened_before_they_are_needed() -> None:
+    async with open_bench(Rules()) as (bench, room):
+        assert isinstance(bench.channel, Dials)
+        await bench.channel.dial()
+        opened = room.n_sessions
+        await send(bench, "accepted")
+        await bench.channel.dial()
+
+        assert opened == room.n_sessions == bench.channel.concurrency
 
 
 @pytest.mark.trio

@@ -135,10 +135,10 @@ class Rig:
         *,
         step: dict[str, object] | None = None,
         provider: str = "sink",
-        **how: str,
+        **how: object,
     ) -> int:
         """An account with a sender and an active campaign of one email."""
-        account = self.store.add_account(key, **how)  # type: ignore[arg-type]  # words only
+        account = self.store.add_account(key, **how)  # type: ignore[arg-type]  # its own arguments
         self.store.add_sender(account, f"s@{key}.test", provider=provider)
         document = {
             "campaign": "c",
