@@ -107,11 +107,21 @@ CREATE TABLE dripd.sender (
     status text NOT NULL DEFAULT 'active',
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
     warmup text,  -- '20 +10/d from 2026-01-05'
+    gap text,  -- '60s-120s'
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, channel, address),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms')),
     CONSTRAINT a_status_is_known CHECK (status IN ('active', 'paused'))
 );
+
+CREATE TABLE dripd.sender_turn (
+    account_id int4 NOT NULL REFERENCES dripd.account (id),
+    sender_id int4 NOT NULL,
+    starts_at timestamptz(3),  -- of the local day that is counted
+    used int4 NOT NULL DEFAULT 0,
+    next_at timestamptz(3),  -- when the gap behind the last message is over
+    PRIMARY KEY (account_id, sender_id)
+) WITH (fillfactor = 50);
 
 CREATE TABLE dripd.connector (
     account_id int4 NOT NULL REFERENCES dripd.account (id),

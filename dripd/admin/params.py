@@ -93,7 +93,7 @@ class SenderKey(InAccount, frozen=True, kw_only=True):
 
 class SenderSet(SenderKey, frozen=True, kw_only=True):
     """`daily_limit` 0 takes the limit away; `shared` is `account`, names, or empty; `warmup`
-    such as `20 +10/d`, or empty."""
+    such as `20 +10/d`, `gap` such as `60s-120s`, or empty."""
 
     channel: Channel | None = None
     provider: Key | None = None
@@ -102,6 +102,7 @@ class SenderSet(SenderKey, frozen=True, kw_only=True):
     rate: str | None = None
     daily_limit: Annotated[int, Meta(ge=0)] | None = None
     warmup: str | None = None
+    gap: str | None = None
 
 
 class SenderLimit(SenderKey, frozen=True, kw_only=True):

@@ -132,8 +132,9 @@ class Account:
         """The limits of one of its senders, made when first asked for."""
         found = self._lines.get(sender_id)
         if found is None:
-            rates = {sender.id: sender.rate for sender in self.row.senders}
-            found = self._lines[sender_id] = Line(rates.get(sender_id) or "")
+            own = next((one for one in self.row.senders if one.id == sender_id), None)
+            rate, gap = ("", "") if own is None else (own.rate or "", own.gap or "")
+            found = self._lines[sender_id] = Line(rate, gap)
         return found
 
     def take_over(self, before: Account) -> None:
@@ -148,6 +149,8 @@ class Account:
                 continue
             if line.rate != (sender.rate or ""):
                 line.set_rate(sender.rate or "")
+            if sender.gap != olds[sender_id].gap:
+                line.set_gap(sender.gap or "")
             if _most(sender) != _most(olds[sender_id]):
                 line.day = None
             self._lines[sender_id] = line
@@ -193,8 +196,12 @@ class Account:
 
 
 def _is_limited(sender: SenderRow) -> bool:
-    has_day = sender.daily_limit is not None or sender.warmup is not None
-    return bool(sender.rate) or has_day or sender.status != "active"
+    return bool(sender.rate) or takes_turns(sender) or sender.status != "active"
+
+
+def takes_turns(sender: SenderRow) -> bool:
+    """Is what leaves from it counted for all daemons together?"""
+    return sender.daily_limit is not None or sender.warmup is not None or sender.gap is not None
 
 
 def _most(sender: SenderRow) -> tuple[int | None, str | None]:
@@ -215,6 +222,8 @@ class Directory:
         """The providers whose messages reach nobody."""
         self.frequent: set[int] = set()
         """Accounts in which a version limits how often a contact is written to."""
+        self.turning: set[int] = set()
+        """Accounts of which what leaves from a sender is counted for all daemons together."""
         self.files = Files(store)
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
@@ -232,8 +241,15 @@ class Directory:
                 if before.row.templates != row.templates:
                     reworded.add(row.id)
             self.accounts[row.id] = fresh
+            self._mind_turns(fresh)
         if reworded:
             await self._reword(reworded)
+
+    def _mind_turns(self, account: Account) -> None:
+        if any(map(takes_turns, account.row.senders)):
+            self.turning.add(account.row.id)
+        else:
+            self.turning.discard(account.row.id)
 
     async def _reword(self, accounts: Container[int]) -> None:
         """Compile anew the versions whose words follow the templates of *accounts*."""
@@ -252,7 +268,7 @@ class Directory:
         except (DripdError, ValueError, KeyError):
             row.send_window = row.rate = None  # what SQL holds is unreadable: as if not given
             for sender in row.senders:
-                sender.rate = None
+                sender.rate = sender.gap = None
             return Account(row)
 
     async def load_versions(self, cv_ids: Iterable[int]) -> None:

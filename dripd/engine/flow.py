@@ -3,13 +3,15 @@
 Asked twice. Before the lease, for lanes whose messages all leave from one sender: what may not
 leave is neither leased nor counted against a cap, its lane rests. And for what is leased:
 only here is it taken, exactly. Accounts are divided among daemons, so that an account's
-limits are kept in one place; a provider's are each daemon's own.
+limits are kept in one place; a provider's are each daemon's own. What must hold also while
+an account changes hands, a sender's day and its gap, is counted in SQL besides (`engine.turns`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
@@ -31,7 +33,7 @@ from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
 from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import day_bounds, local_date
-from dripd.store.protocol import ParkRow, SenderRow, Store
+from dripd.store.protocol import ParkRow, SenderRow, Store, TurnBack
 
 FAULTS: Final = frozenset({"auth", "payment", "no_tls", "redirected"})
 """Reasons that concern every message alike until somebody changes the set-up."""
@@ -44,6 +46,15 @@ AMBIGUOUS: Final = frozenset(
 )
 
 log = get("flow")
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one message has taken that may have to be given back."""
+
+    lines: list[Line]
+    buckets: list[Bucket]
+    turn: TurnBack | None = None
 
 
 class Flow:
@@ -61,7 +72,9 @@ class Flow:
         """Messages that a provider's channel has in hand."""
         self.is_freed = False
         """Whether something that was shut is open again: lanes that rest for it may go."""
-        self._taken: dict[int, tuple[list[Line], list[Bucket]]] = {}
+        self.backs: list[TurnBack] = []
+        """Turns that were not used, to be told to SQL."""
+        self._taken: dict[int, Taken] = {}
         self._shaky: set[int] = set()
         self._is_alert = False
 
@@ -109,16 +122,36 @@ class Flow:
         domain = self._domain(sender.provider, to)
         if domain is not None:
             buckets.append(domain)
-        shut = take(lines, buckets, now)
+        key = key_of(leased)
+        shut = take(lines, buckets, now, key)
         if shut is None:
-            self._taken[leased.enrollment_id] = (lines, buckets)
+            self._taken[leased.enrollment_id] = Taken(lines, buckets)
             return None
         if domain is not None and domain.wait_ms(1, now):
             until = self.domains[sender.provider].slot(domain, now)
             return Deferred(reason="rate", until=max(until, shut.until), alone=True)
+        return self.refuse(leased, lines[0], shut, alone=alone)
+
+    def refuse(self, leased: Leased, own: Line, shut: Closed, *, alone: bool) -> Deferred:
+        """Hold a message of a sender, or (not *alone*) its lane."""
         if not alone:
             self.parks.append(ParkRow(leased.account_id, leased.lane, shut.reason, shut.until))
-        return Deferred(reason=shut.reason, until=shut.until, alone=alone)
+            return Deferred(reason=shut.reason, until=shut.until)
+        until = shut.until
+        if shut.reason == "rate" and own.gap is not None:
+            until = max(until, own.slot(key_of(leased)))
+        return Deferred(reason=shut.reason, until=until, alone=True)
+
+    def corrected(self, enrollment_id: int, own: Line) -> None:
+        """SQL knows better of a sender: what a message took of it here is not given back."""
+        taken = self._taken.get(enrollment_id)
+        if taken is not None:
+            taken.lines = [line for line in taken.lines if line is not own]
+
+    def turned(self, enrollment_id: int, turn: TurnBack) -> None:
+        """A message has had its turn."""
+        taken = self._taken.setdefault(enrollment_id, Taken([], []))
+        taken.turn = turn
 
     def settled(self, enrollment_id: int, event: object) -> None:
         """A leased message has its answer: what it took and did not use goes back."""
@@ -126,7 +159,9 @@ class Flow:
         if taken is None or isinstance(event, Accepted | Unknown):
             return
         was_tried = isinstance(event, Rejected | Retryable | Throttled)
-        self.is_freed |= give_back(*taken, left=was_tried)
+        self.is_freed |= give_back(taken.lines, taken.buckets, left=was_tried)
+        if taken.turn is not None:
+            self.backs.append(replace(taken.turn, reopens=not was_tried))
 
     def failed(
         self, provider: str, account_id: int, sender_id: int, outcome: Outcome, now: Instant
@@ -181,7 +216,7 @@ class Flow:
             for row in parked
             if row.reason == "breaker"
             or (
-                row.reason == "cap"
+                row.reason in {"cap", "rate"}
                 and (found := accounts.get(row.account_id))
                 and found.is_limited
             )
@@ -222,6 +257,11 @@ def _is_failure(outcome: Outcome) -> bool:
             return False
 
 
+def key_of(leased: Leased) -> str:
+    """What the length of the gap behind a message is drawn from."""
+    return f"{leased.enrollment_id}:{leased.run_no}:{leased.step_no}"
+
+
 async def open_days(
     store: Store, directory: Directory, accounts: Iterable[int], now: Instant
 ) -> None:
@@ -241,7 +281,8 @@ async def open_days(
             starts_at, ends_at = day_bounds(account.zone, today)
             sent = await store.count_sent(account_id, list(stale), starts_at)
             for sender_id, limit in stale.items():
-                account.line(sender_id).day = Day(limit, sent.get(sender_id, 0), ends_at)
+                used = sent.get(sender_id, 0)
+                account.line(sender_id).day = Day(limit, used, used, starts_at, ends_at)
 
 
 def _limit_of(sender: SenderRow, today: date) -> int | None:

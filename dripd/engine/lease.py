@@ -8,6 +8,7 @@ local day, the rest is dropped, for SQL tells of it again.
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -84,7 +85,7 @@ async def lease_once(pipe: Pipeline) -> bool:
         if groups:
             await _ask(pipe, groups, picked)
         # last: a lane that is shut must not look settled before, nor shut that was refused
-        await park(pipe, [row for row in parks if room.is_shut(row, now)])
+        await park(pipe, [row for row in map(partial(room.again, now), parks) if row])
     except StoreError:
         in_hand = {enrollment for _, entries in picked for _, (_, enrollment, _) in entries}
         _ask_again(pipe, picked, in_hand)
@@ -220,7 +221,7 @@ class _Room:
         self._pipe = pipe
         self._left: dict[tuple[int, str, str], tuple[int, Closed | None]] = {}
         self._why: Closed | None = None
-        self._days: dict[tuple[int, int], tuple[Account, str, str]] = {}
+        self._shut: dict[tuple[int, int], tuple[Account, str, str]] = {}
 
     def takes(self, account: Account, lane: int, version: Version | None, now: Instant) -> bool:
         """Is there room for one more message of *lane*?"""
@@ -233,14 +234,20 @@ class _Room:
             self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
         n, self._why = self._left[place]
         self._left[place] = (n - 1, self._why)
-        if n <= 0 and self._why is not None and self._why.reason == "cap":
-            self._days[account.row.id, lane] = (account, key.channel, address)
+        if n <= 0 and self._why is not None and self._why.reason in {"cap", "rate"}:
+            self._shut[account.row.id, lane] = (account, key.channel, address)
         return n > 0
 
-    def is_shut(self, row: ParkRow, now: Instant) -> bool:
-        """Is the lane to rest, now that the lease is known? What was refused used up no day."""
-        day = self._days.get((row.account_id, row.lane))
-        return day is None or self._pipe.flow.room(*day, now)[0] <= 0
+    def again(self, now: Instant, row: ParkRow) -> ParkRow | None:
+        """The park entry, now that the lease is known: what was refused used up nothing, and
+        the gap behind a message is known with it. None: the lane is not to rest."""
+        asked = self._shut.get((row.account_id, row.lane))
+        if asked is None:
+            return row
+        n, why = self._pipe.flow.room(*asked, now)
+        if n > 0 or why is None:
+            return None if n > 0 else row
+        return ParkRow(row.account_id, row.lane, why.reason, why.until)
 
     def rest(self, account_id: int, lane: int) -> ParkRow:
         """The park entry of the lane for which there was none."""

@@ -9,6 +9,7 @@ from dripd.engine import tally
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes, reopen
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.turns import return_turns
 from dripd.errors import StoreError, StoreUnavailable
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
@@ -101,6 +102,8 @@ async def _go_on(pipe: Pipeline, done: Recorded) -> None:
     if done.refunded:
         for account in done.refunded:
             open_lanes(pipe, pipe.lanes.parked_for(account, "cap"))
+    if pipe.flow.backs:
+        await return_turns(pipe)
     if pipe.flow.is_freed:
         pipe.flow.is_freed = False
         await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))

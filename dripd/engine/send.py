@@ -27,6 +27,7 @@ from dripd.engine.intent import Leave
 from dripd.engine.outgoing import line_up
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
+from dripd.engine.turns import take_turns
 from dripd.log import get
 from dripd.policy import gate
 from dripd.policy.advance import Sent, advance
@@ -176,6 +177,8 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
         batch = await _pull(pipe, queue, channel)
         if any(ready.version.attaches for ready in batch):
             batch = await _enclose(pipe, batch)
+        if pipe.directory.turning:
+            batch = await _turn(pipe, batch)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
         if batch and may_leave(pipe, batch):
@@ -215,6 +218,16 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
             if ready.version.attaches:
                 load += sum(one.size for one in _step(ready).attachments)
     return batch
+
+
+async def _turn(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+    """Those of *batch* whose sender may send them now; the others are given back."""
+    held = await take_turns(pipe, batch)
+    for ready in batch if held else ():
+        event = held.get(ready.leased.enrollment_id)
+        if event is not None:
+            _settle(pipe, ready.leased, event, pipe.clock.now())
+    return [ready for ready in batch if ready.leased.enrollment_id not in held]
 
 
 async def _pay(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:

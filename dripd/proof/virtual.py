@@ -126,6 +126,12 @@ class Virtual:
         mover = next(one for one in self.engines if not one.gone.is_set())
         await move_to(mover.pipe, parse_instant(at))
 
+    async def open_lanes(self) -> None:
+        """What is parked is asked anew, as after a change of its sender."""
+        parks = await self.store.read_parks(None)
+        await self.store.unpark([(row.account_id, row.lane) for row in parks])
+        await self.store.nudge([self.acme])
+
     def campaign(self, *steps: dict[str, Any], **top: Any) -> str:
         """An active campaign of the account; its key."""
         key = str(top.pop("campaign", "welcome"))

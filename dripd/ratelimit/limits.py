@@ -14,6 +14,7 @@ from dripd.clock import Instant, Millis
 from dripd.ratelimit.breaker import Breaker
 from dripd.ratelimit.bucket import Bucket, Wait, parse_rate
 from dripd.ratelimit.buckets import take_all
+from dripd.ratelimit.gap import Gap, parse_gap
 
 THROTTLES: Final = 5
 """Answers `too fast` in a row after which the whole provider is left alone for a while."""
@@ -33,31 +34,64 @@ class Closed(NamedTuple):
 
 @dataclass(slots=True)
 class Day:
-    """A sender's local day: how many may leave in it, and how many have."""
+    """A sender's local day: how many may leave in it, how many have, and had when it was read."""
 
     limit: int
     used: int
+    base: int
+    starts_at: Instant
     ends_at: Instant
 
 
 class Line:
     """The limits of one provider or sender; what it has none of is None."""
 
-    __slots__ = ("_throttles", "breaker", "bucket", "day", "rate", "rests_until")
+    __slots__ = (
+        "_slots_until",
+        "_throttles",
+        "breaker",
+        "bucket",
+        "day",
+        "gap",
+        "opens_at",
+        "rate",
+        "rests_until",
+    )
 
     bucket: Bucket | None
 
-    def __init__(self, rate: str = "") -> None:
+    def __init__(self, rate: str = "", gap: str = "") -> None:
         self.set_rate(rate)
+        self.set_gap(gap)
         self.breaker = Breaker()
         self.day: Day | None = None
         self.rests_until = Instant(0)
+        self.opens_at = Instant(0)
+        """When the gap behind the last message is over; 0: nothing has left, as far as is known."""
+        self._slots_until = Instant(0)
         self._throttles = 0
 
     def set_rate(self, rate: str) -> None:
         """Another rate from now on; its bucket is full."""
         self.rate = rate
         self.bucket = Bucket(parse_rate(rate)) if rate else None
+
+    def set_gap(self, gap: str) -> None:
+        """Another gap, from the next message on."""
+        self.gap: Gap | None = parse_gap(gap) if gap else None
+
+    @property
+    def takes_turns(self) -> bool:
+        """Is what leaves from it counted for all daemons together?"""
+        return self.day is not None or self.gap is not None
+
+    def slot(self, key: str) -> Instant:
+        """When the message *key*, which came within the gap, may try again: after those that
+        came before it, so that a backlog is put off once, not at every gap."""
+        found = max(self.opens_at, self._slots_until)
+        rest = self.gap.after(key) if self.gap is not None else 0
+        self._slots_until = Instant(found + rest)
+        return found
 
     def is_dayless(self, now: Instant) -> bool:
         """Is it unknown how many have left in the local day of *now*?"""
@@ -93,6 +127,12 @@ def room(lines: Sequence[Line], buckets: Sequence[Bucket], now: Instant) -> tupl
             found.append((1, Closed("breaker", Instant(now + REST_MS))))
         if now < line.rests_until:
             found.append((0, Closed("rate", line.rests_until)))
+        if line.gap is not None:
+            rest = max(line.opens_at, Instant(now + line.gap.least_ms))
+            found.append(
+                (1, Closed("rate", rest)) if line.opens_at <= now
+                else (0, Closed("rate", line.opens_at))
+            )  # fmt: skip
         if line.day is not None:
             found.append(
                 (max(line.day.limit - line.day.used, 0), Closed("cap", line.day.ends_at))
@@ -104,8 +144,10 @@ def room(lines: Sequence[Line], buckets: Sequence[Bucket], now: Instant) -> tupl
     return least, max((why for n, why in found if n == least), key=lambda why: why.until)
 
 
-def take(lines: Sequence[Line], buckets: Sequence[Bucket], now: Instant) -> Closed | None:
-    """Let one message pass every line and bucket, or none of them and say why."""
+def take(
+    lines: Sequence[Line], buckets: Sequence[Bucket], now: Instant, key: str = ""
+) -> Closed | None:
+    """Let the message *key* pass every line and bucket, or none of them and say why."""
     left, why = room(lines, (), now)
     if left == 0:
         return why
@@ -116,20 +158,25 @@ def take(lines: Sequence[Line], buckets: Sequence[Bucket], now: Instant) -> Clos
         line.breaker.wait_until(now)
         if line.day is not None:
             line.day.used += 1
+        if line.gap is not None:
+            line.opens_at = Instant(now + line.gap.after(key))
     return None
 
 
 def give_back(lines: Sequence[Line], buckets: Sequence[Bucket], *, left: bool) -> bool:
     """One message that had passed was not accepted; *left*: it was tried all the same.
 
-    Returns whether a day has room again.
+    Returns whether there is room again in a day, or no gap to keep.
     """
+    gaps = [] if left else [line for line in lines if line.gap is not None]
     for bucket in () if left else buckets:
         bucket.refund(1)
+    for line in gaps:
+        line.opens_at = Instant(0)
     days = [line.day for line in lines if line.day is not None]
     for day in days:
         day.used = max(day.used - 1, 0)
-    return bool(days)
+    return bool(days or gaps)
 
 
 class Domains:

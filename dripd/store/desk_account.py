@@ -13,6 +13,7 @@ from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
 from dripd.errors import BadRequest, NotFound
 from dripd.ratelimit.bucket import parse_rate
+from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import local_date
 from dripd.store.connect import Conn
@@ -236,7 +237,18 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     return Deed(result=result, accounts=(account["id"],), target=args.address)
 
 
-_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup")
+_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap")
+
+
+def _read_gap(text: str) -> str | None:
+    """A gap as text, None for an empty one. Raises `BadRequest`."""
+    if not text.strip() or text.strip() == "off":
+        return None
+    try:
+        parse_gap(text)
+    except ValueError as error:
+        raise BadRequest(str(error), path="gap", hint="such as 60s-120s") from error
+    return text.strip()
 
 
 async def _read_warmup(conn: Conn, text: str | None, account: Row) -> str | None:
@@ -268,6 +280,8 @@ def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> li
         base["daily_limit"] = args.daily_limit or None
     if warmup is not None:
         base["warmup"] = warmup or None
+    if args.gap is not None:
+        base["gap"] = _read_gap(args.gap)
     return [base.get(name) for name in _SENDER]
 
 

@@ -36,6 +36,7 @@ from dripd.store import (
     memory_nodes,
     memory_outbox,
     memory_record,
+    memory_turns,
 )
 from dripd.store.memory_doors import Doors
 from dripd.store.memory_tables import Tables
@@ -59,6 +60,8 @@ from dripd.store.protocol import (
     Look,
     ParkRow,
     Recorded,
+    Turn,
+    TurnBack,
     VersionRow,
 )
 from dripd.store.snapshot import Snapshot
@@ -242,6 +245,14 @@ class MemoryStore(Doors, Views):
             "count_sent",
             lambda: memory_directory.count_sent(self._tables, account_id, sender_ids, since),
         )
+
+    async def take_turns(self, turns: Sequence[Turn]) -> list[tuple[int, Instant | None]]:
+        return await self._unit(
+            "take_turns", lambda: memory_turns.take_turns(self._tables, turns)
+        )
+
+    async def return_turns(self, backs: Sequence[TurnBack]) -> None:
+        await self._unit("return_turns", lambda: memory_turns.return_turns(self._tables, backs))
 
     async def admit(self, n: int, decide: Decide) -> Admitted:
         return await self._unit(

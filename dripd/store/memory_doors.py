@@ -138,7 +138,7 @@ class Doors:
         self._tables.operators.add((account_id, name), row)
         self._commit()
 
-    def add_sender(
+    def add_sender(  # noqa: PLR0913 - the columns of one row
         self,
         account_id: int,
         address: str,
@@ -149,6 +149,7 @@ class Doors:
         daily_limit: int | None = None,
         owner: str | None = None,
         shared: str | None = None,
+        gap: str | None = None,
     ) -> int:
         row = SenderRow(
             id=self._tables.next_id("account"),
@@ -161,6 +162,7 @@ class Doors:
             owner=owner,
             shared=shared,
             status="active",
+            gap=gap,
         )
         self._tables.senders.add((account_id, row.id), row)
         self._tables.nudge(account_id)

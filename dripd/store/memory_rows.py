@@ -451,6 +451,15 @@ class Notification:
 
 
 @dataclass(slots=True, kw_only=True)
+class SenderTurn:
+    account_id: int
+    sender_id: int
+    starts_at: Instant | None = None
+    used: int = 0
+    next_at: Instant | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Individual:
     account_id: int
     id: int

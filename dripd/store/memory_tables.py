@@ -48,6 +48,7 @@ from dripd.store.memory_rows import (
     ReplyWatch,
     Run,
     SeenRequest,
+    SenderTurn,
     SinkRule,
     StepLog,
     Subject,
@@ -197,6 +198,7 @@ class Tables:
         self.lanes_of: Groups[Ids, Lane] = Groups(lambda x: x.account_id)
         self.lanes: Table[Ids, Lane] = Table(self.undo, self.lane_keys, self.lanes_of)
         self.parks: Table[Ids, Park] = Table(self.undo)
+        self.turns: Table[Ids, SenderTurn] = Table(self.undo)
 
     def _make_rest(self) -> None:
         undo = self.undo

@@ -62,6 +62,8 @@ from dripd.store.protocol import (
     Look,
     ParkRow,
     Recorded,
+    Turn,
+    TurnBack,
     VersionRow,
 )
 from dripd.store.statements import sql
@@ -205,6 +207,12 @@ class PostgresStore:
     ) -> dict[int, int]:
         rows = await self._read(_fetch, "count_sent", account_id, list(sender_ids), since)
         return {row["sender_id"]: row["n"] for row in rows}
+
+    async def take_turns(self, turns: Sequence[Turn]) -> list[tuple[int, Instant | None]]:
+        return await self._write(unit_directory.take_turns, turns)
+
+    async def return_turns(self, backs: Sequence[TurnBack]) -> None:
+        await self._write(unit_directory.return_turns, backs)
 
     # admit
 

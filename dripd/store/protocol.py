@@ -138,6 +138,32 @@ class SenderRow:
     shared: str | None = None
     """`account`, or names with commas between."""
     warmup: str | None = None
+    gap: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """*n* messages of a sender are about to leave: in its local day since `starts_at`, of which
+    `base` had left where nobody counts yet, `most` may; behind the last of them comes a gap."""
+
+    account_id: int
+    sender_id: int
+    n: int
+    starts_at: Instant | None = None
+    base: int = 0
+    most: int | None = None
+    gap_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnBack:
+    """*n* messages that had a turn were not taken; `reopens`: not even tried, no gap is kept."""
+
+    account_id: int
+    sender_id: int
+    starts_at: Instant | None
+    n: int
+    reopens: bool
 
 
 @dataclass(slots=True)
@@ -361,6 +387,13 @@ class Store(Protocol):
         """Sender to the messages of campaigns that left from it since an instant: accepted, or
         of unknown outcome."""
         ...
+
+    async def take_turns(self, turns: Sequence[Turn]) -> list[tuple[int, Instant | None]]:
+        """Of each, at most one a sender: how many may leave, and when its gap is over. Exact,
+        however many daemons ask."""
+        ...
+
+    async def return_turns(self, backs: Sequence[TurnBack]) -> None: ...
 
     # admit
     async def admit(self, n: int, decide: Decide) -> Admitted: ...

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from dripd.channels.base import SinkRow
+from dripd.clock import Instant
 from dripd.ratelimit.caps import carried
 from dripd.store.connect import Conn, parse_object
 from dripd.store.protocol import (
@@ -19,6 +20,8 @@ from dripd.store.protocol import (
     Look,
     SenderRow,
     TriggerRow,
+    Turn,
+    TurnBack,
     VersionRow,
 )
 from dripd.store.statements import sql
@@ -143,6 +146,43 @@ async def make_days(conn: Conn, days: Sequence[DayRow]) -> None:
     if capped:
         accounts = sorted({row["account_id"] for row in capped})
         await conn.fetch(sql("unpark_reason"), accounts, "cap")
+
+
+async def take_turns(conn: Conn, turns: Sequence[Turn]) -> list[tuple[int, Instant | None]]:
+    """Of each turn how many may leave, and when its gap is over."""
+    columns = [
+        [turn.account_id for turn in turns],
+        [turn.sender_id for turn in turns],
+        [turn.n for turn in turns],
+        [turn.starts_at for turn in turns],
+        [turn.base for turn in turns],
+        [turn.most for turn in turns],
+        [turn.gap_ms for turn in turns],
+    ]
+    rows = await conn.fetch(sql("take_turns"), *columns)
+    given = {(row["account_id"], row["sender_id"]): row for row in rows}
+    places = [(turn.account_id, turn.sender_id) for turn in turns]
+    fresh = [turn for turn, place in zip(turns, places, strict=True) if place not in given]
+    first: dict[tuple[int, int], tuple[int, Instant | None]] = {}
+    if fresh:
+        keys = [(turn.account_id, turn.sender_id) for turn in fresh]
+        await conn.execute(sql("make_turns"), *map(list, zip(*keys, strict=True)))
+        first = dict(zip(keys, await take_turns(conn, fresh), strict=True))
+    return [
+        first[place] if place in first else (given[place]["granted"], given[place]["next_at"])
+        for place in places
+    ]
+
+
+async def return_turns(conn: Conn, backs: Sequence[TurnBack]) -> None:
+    await conn.execute(
+        sql("return_turns"),
+        [back.account_id for back in backs],
+        [back.sender_id for back in backs],
+        [back.starts_at for back in backs],
+        [back.n for back in backs],
+        [back.reopens for back in backs],
+    )
 
 
 async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:

@@ -18,7 +18,7 @@ WHERE $1::int4[] IS NULL OR a.id = ANY ($1::int4[]);
 -- name: read_senders :many
 --   $1 accounts  int[]  which, NULL = all
 SELECT id, account_id, address, channel, provider, rate, daily_limit, status, owner, shared,
-    warmup
+    warmup, gap
 FROM dripd.sender
 WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[])
 ORDER BY account_id, id;
@@ -101,6 +101,76 @@ WHERE l.account_id = $1::int4
     AND l.sender_id = ANY ($2::int4[])
     AND l.state IN (1, 3)
 GROUP BY l.sender_id;
+
+-- name: make_turns :exec
+-- Rows of senders whose messages are counted for the first time.
+--   $1 accounts int[]  $2 senders int[]
+INSERT INTO dripd.sender_turn (account_id, sender_id)
+SELECT DISTINCT k.a, k.s
+FROM unnest($1::int4[], $2::int4[]) AS k (a, s)
+ORDER BY k.a, k.s
+ON CONFLICT (account_id, sender_id) DO NOTHING;
+
+-- name: take_turns :many
+-- How many of the messages that are about to leave may, whichever daemon they are with.
+-- A day that began later than the asked one stands: a daemon that is behind counts into it.
+--   $1 accounts int[]  $2 senders int[]  $3 messages int[]
+--   $4 starts of the local day timestamptz[], NULL = no day is counted
+--   $5 what left in the day, where nobody has counted yet int[]  $6 the day's most int[]
+--   $7 gap behind the last message int[], ms, NULL = none
+-- locks: sender_turn rows, by primary key
+WITH asked AS (
+    SELECT k.*
+    FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::timestamptz[], $5::int4[], $6::int4[], $7::int4[])
+        AS k (account_id, sender_id, n, starts_at, base, most, gap)
+), standing AS (
+    SELECT a.account_id, a.sender_id, a.n, a.most, a.gap, t.next_at,
+        greatest(t.starts_at, a.starts_at) AS starts_at,
+        CASE WHEN t.starts_at >= a.starts_at THEN t.used ELSE a.base END AS used
+    FROM dripd.sender_turn AS t
+    JOIN asked AS a ON a.account_id = t.account_id
+        AND a.sender_id = t.sender_id
+    ORDER BY t.account_id, t.sender_id
+    FOR UPDATE OF t
+), granted AS (
+    SELECT s.*,
+        CASE WHEN s.gap IS NOT NULL AND s.next_at > (SELECT dripd.now()) THEN 0
+            WHEN s.most IS NULL THEN s.n
+            ELSE least(s.n, greatest(s.most - s.used, 0)) END AS granted
+    FROM standing AS s
+)
+UPDATE dripd.sender_turn AS t
+SET starts_at = g.starts_at,
+    used = g.used + g.granted,
+    next_at = CASE WHEN g.granted > 0 AND g.gap IS NOT NULL
+        THEN (SELECT dripd.now()) + g.gap * interval '1 ms'
+        ELSE t.next_at END
+FROM granted AS g
+WHERE t.account_id = g.account_id
+    AND t.sender_id = g.sender_id
+RETURNING t.account_id, t.sender_id, g.granted, t.next_at;
+
+-- name: return_turns :exec
+-- Messages that had a turn were not taken: their day has room again, and who did not even try
+-- keeps no gap.
+--   $1 accounts int[]  $2 senders int[]  $3 starts of the local day timestamptz[]
+--   $4 messages int[]  $5 whether the gap is not to be kept bool[]
+-- locks: sender_turn rows, by primary key
+WITH given AS (
+    SELECT t.account_id, t.sender_id, k.n, k.starts_at, k.reopens
+    FROM unnest($1::int4[], $2::int4[], $3::timestamptz[], $4::int4[], $5::bool[])
+        AS k (account_id, sender_id, starts_at, n, reopens)
+    JOIN dripd.sender_turn AS t ON t.account_id = k.account_id
+        AND t.sender_id = k.sender_id
+    ORDER BY t.account_id, t.sender_id
+    FOR UPDATE OF t
+)
+UPDATE dripd.sender_turn AS t
+SET used = CASE WHEN t.starts_at = g.starts_at THEN greatest(t.used - g.n, 0) ELSE t.used END,
+    next_at = CASE WHEN g.reopens THEN NULL ELSE t.next_at END
+FROM given AS g
+WHERE t.account_id = g.account_id
+    AND t.sender_id = g.sender_id;
 
 -- name: park :exec
 --   $1 accounts int[]  $2 lanes int2[]  $3 reasons text[]  $4 release instants timestamptz[]

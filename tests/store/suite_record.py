@@ -41,7 +41,7 @@ from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import EndRun, Poke, Release
-from dripd.store.protocol import ParkRow
+from dripd.store.protocol import ParkRow, Turn, TurnBack
 from tests.store.world import (
     NODE,
     T0,
@@ -202,6 +202,47 @@ class RecordSuite:
         assert await count(scene.account, [5, 6], T0) == {5: 2}
         assert await count(scene.account, [5], Instant(T0 + 1)) == {}
         assert await count(scene.account + 1, [5], T0) == {}
+
+    async def test_turns_of_a_day_are_taken_once_whoever_asks(self, world: World) -> None:
+        scene = await open_scene(world)
+
+        def turn(n: int, *, day: int = 0, base: int = 0) -> Turn:
+            return Turn(
+                account_id=scene.account, sender_id=5, n=n, base=base, most=10,
+                starts_at=Instant(T0 + day * DAY),
+            )  # fmt: skip
+
+        take, back = world.store.take_turns, world.store.return_turns
+
+        assert await take([turn(4, base=3)]) == [(4, None)]
+        assert await take([turn(4, base=9)]) == [(3, None)]  # 3 of before, 4, and 3 make 10
+        assert await take([turn(1)]) == [(0, None)]
+        given = TurnBack(
+            account_id=scene.account, sender_id=5, starts_at=T0, n=2, reopens=False
+        )
+        await back([given])
+        assert await take([turn(5)]) == [(2, None)]
+        assert await take([turn(9, day=1)]) == [(9, None)]
+        await back([given])  # of a day that is over
+        assert await take([turn(2)]) == [(1, None)]  # asked by one who is a day behind
+
+    async def test_turns_of_a_sender_with_a_gap_are_taken_one_by_one(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+
+        def turn(sender: int) -> Turn:
+            return Turn(account_id=scene.account, sender_id=sender, n=1, gap_ms=60_000)
+
+        take, until = world.store.take_turns, Instant(T0 + 60_000)
+
+        assert await take([turn(5), turn(6)]) == [(1, until), (1, until)]
+        assert await take([turn(6), turn(5)]) == [(0, until), (0, until)]
+        kept = TurnBack(
+            account_id=scene.account, sender_id=5, starts_at=None, n=1, reopens=False
+        )
+        await world.store.return_turns([kept, replace(kept, sender_id=6, reopens=True)])
+        assert await take([turn(5), turn(6)]) == [(0, until), (1, until)]
 
     async def test_a_hold_takes_the_row_out_of_the_lanes(self, world: World) -> None:
         scene = await open_scene(world)

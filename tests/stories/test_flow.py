@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
+import pytest
+
+from dripd.clock import parse_instant
+from dripd.errors import DripdError
 from tests.stories.crowd import contacts, enroll_all
 from tests.stories.world import World
 
@@ -78,6 +83,32 @@ def test_a_new_sender_warms_up_day_by_day(world: World) -> None:
     start(world, 12)
     world.at("2026-01-07T12:00:00Z")
     assert sent_at(world) == {"05 09:00": 2, "06 00:00": 5, "07 00:00": 5}
+
+
+def test_a_mailbox_rests_between_two_mails_and_explain_says_until_when(world: World) -> None:
+    with pytest.raises(DripdError, match="is no gap"):
+        world.call("sender.set", address="hello@acme.test", account="acme", gap="soon")
+    world.call("sender.set", address="hello@acme.test", account="acme", gap="60s-120s")
+    shown = world.call("sender.show", address="hello@acme.test", account="acme")
+    assert shown["gap"] == "60s-120s"
+    start(world, 3)
+    world.tick()
+    assert holds(world) == {"rate": 2}
+    next_at = world.one("SELECT next_at FROM dripd.sender_turn")
+    run = world.one("SELECT min(id) FROM dripd.enrollment WHERE status = 'held'")
+    (told,) = world.call("enroll.explain", enrollment=run)["enrollments"]
+    assert parse_instant(told["ready_at"]) == round(next_at.timestamp() * 1000)
+    assert [gate["gate"] for gate in told["chain"]] == ["rate"]
+    world.restart()
+    world.call("sender.set", address="hello@acme.test", account="acme", owner="ann")
+    world.advance("10m")
+
+    sent = world.column("SELECT received_at FROM dripd.sink_message ORDER BY 1")
+    waits = [(after - at).total_seconds() for at, after in pairwise(sent)]
+    assert sent[1] == next_at
+    assert len(sent) == 3
+    assert all(60 <= wait <= 120 for wait in waits)
+    assert world.column("SELECT DISTINCT attempt FROM dripd.delivery") == [1]
 
 
 def test_a_paused_sender_parks_its_lane_and_touches_no_run(world: World) -> None:

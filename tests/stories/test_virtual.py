@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import pytest
 from trio.testing import MockClock
 
 from dripd.clock import DAY, MINUTE, Millis, parse_instant
-from dripd.proof.virtual import virtual
+from dripd.engine.feed import learn
+from dripd.engine.look import own
+from dripd.proof.virtual import MONDAY, virtual
 
 EMAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
 
@@ -207,3 +210,61 @@ async def test_a_lane_whose_closing_or_opening_was_lost_opens_all_the_same(
         await world.advance_to("2026-01-06T09:00:00Z")
 
         assert [("ann@x.test", "one")] == world.received()
+
+
+async def test_a_mailbox_rests_between_two_mails_as_long_as_was_foretold(
+    autojump_clock: MockClock,
+) -> None:
+    """Two campaigns, two daemons, one of which dies: the gaps are those of the mails' own keys."""
+    async with virtual(daemons=2) as world:
+        sender = world.store.add_sender(world.acme, "slow@acme.test", gap="60s-120s")
+        world.campaign(ONE, TWO, sender="slow@acme.test")
+        world.campaign(ONE, campaign="other", sender="slow@acme.test")
+        world.enroll("ann", "bob", "cyd")
+        world.enroll("dan", "eve", campaign="other")
+        await world.advance_to("2026-01-05T09:03:00Z")
+        waiting = [row for row in world.store.enrollments() if row["hold_reason"]]
+        assert {"rate"} == {row["hold_reason"] for row in waiting}
+        assert all(row["release_at"] > world.clock.now() for row in waiting)
+        holder = next(one for one in world.engines if world.acme in one.pipe.owned)
+        await holder.cut()
+        world.store.silence(holder.pipe.incarnation, Millis(DAY))
+        await world.pass_by(15)
+        await world.open_lanes()
+        await world.pass_by(1)
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert {"completed": 5} == world.ends()
+        rows = [row for row in world.store.deliveries() if row["sender_id"] == sender]
+        sent = sorted((row["sent_at"], row["id"]) for row in rows)
+        first = [at for at, _ in sent if at < MONDAY + DAY]
+        waits = [after - at for at, after in pairwise(first)]
+        assert 5 == len(first)
+        assert all(MINUTE <= wait <= 2 * MINUTE for wait in waits)
+        assert len(set(waits)) > 1
+        assert {1} == {row["attempt"] for row in rows}
+
+
+async def test_a_sender_s_day_is_exact_while_its_account_changes_hands(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual(daemons=2) as world:
+        world.store.add_sender(world.acme, "few@acme.test", daily_limit=7)
+        world.campaign(ONE, sender="few@acme.test")
+        world.enroll(*(f"c{n}" for n in range(30)))
+        world.sink.close()
+        await world.sink.waiting.wait()
+        await world.pass_by(1)
+        await world.open_lanes()
+        for one in world.engines:  # each holds the account to be its own
+            own(one.pipe, [world.acme], {one.pipe.incarnation})
+            await learn(one.pipe, [world.acme])
+        await world.pass_by(0.05)
+        assert all(one.pipe.counters.leased for one in world.engines)
+        world.sink.open.set()
+        await world.advance_to("2026-01-05T20:00:00Z")
+        assert 7 == len(world.received())
+
+        await world.advance_to("2026-01-07T09:00:00Z")
+        assert 21 == len(world.received())
