@@ -59,6 +59,8 @@ EVENTS: Final[dict[str, str]] = {
     "process.died": "a daemon of `--processes` ended by itself; it is started anew",
     "pulse": "once a second: what was done, and how late",
     "record.refused": "the database refused a batch of results; it is tried in halves",
+    "record.lost": "one result cannot be written in any form; its step stays leased",
+    "lease.refused": "the database refuses to lease a step; it was set aside",
     "step.failed": "a step broke on its own data and was quarantined",
     "store.lost": "the database is away",
     "store.regained": "the database answers again, and takes writes",

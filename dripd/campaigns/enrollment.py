@@ -45,6 +45,10 @@ FLAG_COUNTED = 64
 """`due_step.flags`, while it is leased: the lease took one of the cap."""
 
 
+FLAG_SUSPECT = 256
+"""`due_step.flags`: a daemon died over it; performed only once the journal knows of the trial."""
+
+
 class LaneKey(NamedTuple):
     """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
 

@@ -4,6 +4,7 @@
     dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine
     i CLAIM ENROLLMENT SEQ                is about to leave
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
+    t CLAIM ENROLLMENT SEQ                a step over which a daemon has died is tried next
 
 Wanted: one write a chunk, nothing to wait for, and certainty for whoever sweeps. A write to a
 file outlives its process, not its machine: a journal of an earlier boot counts as not whole.
@@ -96,6 +97,11 @@ class FileJournal:
             self._soon(self._flush)
         place = f"o {leased.claim_id} {leased.enrollment_id} {leased.seq}"
         self._answers.append(f"{place} {_write_outcome(outcome, leased)}\n")
+
+    def begin(self, leased: Leased) -> None:
+        text = f"t {leased.claim_id} {leased.enrollment_id} {leased.seq}\n"
+        if self._segments:
+            self._try(lambda: self._append(text, {leased.claim_id}))
 
     def fault(self) -> str:
         if self._fault:
@@ -211,6 +217,7 @@ class FileJournal:
         first, *rest = testimonies
         for testimony in rest:
             first.words |= testimony.words
+            first.tried = testimony.tried or first.tried
             first.whole &= testimony.whole
         return first
 
@@ -259,6 +266,8 @@ def _parse(path: Path) -> Testimony:
     for kind, enrollment_id, seq, outcome in _entries(lines):
         if kind == "i":
             testimony.intend(enrollment_id, seq)
+        elif kind == "t":
+            testimony.tried = (enrollment_id, seq)
         elif outcome is not None:
             testimony.answer(enrollment_id, seq, outcome)
     return testimony
@@ -267,7 +276,7 @@ def _parse(path: Path) -> Testimony:
 def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, Outcome | None]]:
     for line in lines:
         words = line.split(" ", 4)
-        if words[0] not in {"i", "o"} or len(words) < 4 or not words[3].isdigit():
+        if words[0] not in {"i", "o", "t"} or len(words) < 4 or not words[3].isdigit():
             continue
         outcome = _read_outcome(words[4]) if len(words) == 5 else None
         yield words[0], int(words[2]), int(words[3]), outcome

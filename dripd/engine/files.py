@@ -68,9 +68,10 @@ async def enclose(files: Files, batch: Sequence[Ready]) -> dict[int, Deferred | 
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             lacking[leased.enrollment_id] = Deferred(reason="away", until=None)
-        except LookupError:
+        except LookupError as error:
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
-            lacking[leased.enrollment_id] = Held(reason="quarantined")
+            why = f"the file {error} is not there"
+            lacking[leased.enrollment_id] = Held(reason="quarantined", failed=why)
     return lacking
 
 

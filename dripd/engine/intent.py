@@ -36,6 +36,8 @@ class Testimony:
     def __init__(self, *, whole: bool) -> None:
         self.whole = whole
         self.words: dict[tuple[int, int], Outcome | None] = {}
+        self.tried: tuple[int, int] | None = None
+        """The suspect step (enrollment, seq) that was begun last: if any, that killed it."""
 
     def intend(self, enrollment_id: int, seq: int) -> None:
         self.words[enrollment_id, seq] = None
@@ -74,6 +76,10 @@ class Journal(Protocol):
         """A step that left has its answer; it is written within this turn of the event loop."""
         ...
 
+    def begin(self, leased: Leased) -> None:
+        """A step over which a daemon has died is performed next."""
+        ...
+
     def fault(self) -> str:
         """Why nothing can be written, or "". Tries again where it failed before."""
         ...
@@ -103,6 +109,9 @@ class NoJournal:
         return Leave.YES
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
+        """It is not kept."""
+
+    def begin(self, leased: Leased) -> None:
         """It is not kept."""
 
     def fault(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from functools import partial
+from itertools import groupby
 from typing import TypeAlias
 
 import trio
@@ -20,13 +21,14 @@ from dripd.engine.directory import Account
 from dripd.engine.feed import park
 from dripd.engine.flow import open_days
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
 from dripd.engine.send import dispatch, perform_counted
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.facts import address_of
 from dripd.ratelimit.limits import Closed
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
-from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal
+from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal, SetAside
 
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
@@ -119,12 +121,21 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
             result = await pipe.store.lease(
                 pipe.incarnation, groups, pipe.tuning.lease_ahead_ms
             )
+    except NO_ROW:
+        raise
+    except POISON as error:
+        await _halve(pipe, groups, picked, error)
+        return
     finally:
         pipe.asked -= asked
-    if result.granted:
-        pipe.claims[result.claim_id] = len(result.granted)
-        pipe.unsent += len(result.granted)
-        pipe.counters.leased += len(result.granted)
+    if result.granted or result.unreadable:
+        n = len(result.granted) + len(result.unreadable)
+        pipe.claims[result.claim_id] = n
+        pipe.unsent += n
+        pipe.counters.leased += n
+        for leased, why in result.unreadable:
+            log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
+            pipe.settle(set_aside(leased, why, pipe.clock.now()))
         await _prepare(pipe, result.granted)
         counted = dispatch(pipe, result.granted)
         if counted:
@@ -133,6 +144,38 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
     if result.refused:
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
+
+
+async def _halve(
+    pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, error: BaseException
+) -> None:
+    """The lease of *groups* raised: the half that is sound is leased, and what is left alone
+    with the error is set aside. One that cannot even be set aside is dropped until SQL tells of
+    it again."""
+    keys = [(group, key) for group in groups for key in group.keys]
+    if len(keys) > 1:
+        half = len(keys) // 2
+        for some in (keys[:half], keys[half:]):
+            await _ask(pipe, _grouped(some), picked)
+        return
+    ((group, key),) = keys
+    log.error("lease.refused", enrollment_id=key.enrollment_id, reason=said(error))
+    step = SetAside(group.account_id, key.lane, key.due_at, key.enrollment_id, said(error))
+    try:
+        await pipe.store.set_aside([step])
+    except NO_ROW:
+        raise
+    except POISON:
+        log.exception("lease.refused", enrollment_id=key.enrollment_id)
+
+
+def _grouped(keys: list[tuple[LeaseGroup, LeaseKey]]) -> list[LeaseGroup]:
+    return [
+        LeaseGroup(account_id, local_date, [key for _, key in some])
+        for (account_id, local_date), some in groupby(
+            keys, lambda pair: (pair[0].account_id, pair[0].local_date)
+        )
+    ]
 
 
 async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:

@@ -9,8 +9,8 @@ from dripd.engine import tally
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes, reopen
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.quarantine import NO_ROW, POISON, said, salvage
 from dripd.engine.turns import return_turns
-from dripd.errors import StoreError, StoreUnavailable
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Recorded
@@ -59,6 +59,37 @@ async def record_once(pipe: Pipeline) -> None:
 
 
 async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
+    try:
+        await _keep(pipe, batch, closed)
+    except POISON as error:
+        log.exception("record.refused", n=len(batch))
+        if len(batch) == 1:
+            await _salvage(pipe, batch[0], closed, error)
+            return
+        half = len(batch) // 2
+        await _write(pipe, batch[:half], [])
+        await _write(pipe, batch[half:], closed)
+
+
+async def _salvage(
+    pipe: Pipeline, change: Change, closed: list[int], error: BaseException
+) -> None:
+    """Write what can be written instead of *change*, which nobody can write.
+
+    Where that is nothing, its claim stays open: nobody takes it over while this daemon lives.
+    """
+    for instead in salvage(change, said(error), pipe.clock.now()):
+        try:
+            await _keep(pipe, [instead], closed)
+        except POISON:
+            continue
+        return
+    log.error("record.lost", enrollment_id=change.leased.enrollment_id)
+    pipe.unsent -= 1
+
+
+async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
+    """Write *batch*, however often the database must be asked. Raises `POISON`."""
     done = None
     while done is None:
         try:
@@ -67,20 +98,11 @@ async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None
             await pipe.directory.load_versions([missing.cv_id])
         except MissingAccount as missing:
             await pipe.directory.refresh([missing.account_id])
-        except StoreUnavailable as error:
+        except NO_ROW as error:
             log.warning("store.lost", reason=error.code)
             if pipe.leaving:
                 return  # its claims stay open, and the journal tells what left
             await trio.sleep(0.2)  # noqa: TID251 - the database is away: results are kept and tried again
-        except StoreError:
-            log.exception("record.refused", n=len(batch))
-            if len(batch) == 1:
-                _forget(pipe, batch, closed)
-                return
-            half = len(batch) // 2
-            await _write(pipe, batch[:half], [])
-            await _write(pipe, batch[half:], closed)
-            return
     _forget(pipe, batch, closed)
     tally.recorded(pipe.metrics, batch, pipe.directory)
     await _go_on(pipe, done)

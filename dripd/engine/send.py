@@ -16,7 +16,7 @@ import trio
 from dripd.billing.ledger import Ask, owed
 from dripd.billing.price import FREE
 from dripd.campaigns.definition import Step
-from dripd.campaigns.enrollment import Change, Leased, Next
+from dripd.campaigns.enrollment import FLAG_SUSPECT, Change, Leased, Next
 from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, Unknown
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
@@ -26,6 +26,7 @@ from dripd.engine.files import enclose
 from dripd.engine.intent import Leave
 from dripd.engine.outgoing import line_up
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.quarantine import REASON, said, set_aside
 from dripd.engine.toll import ask_for_step, ask_of, quota_of, toll
 from dripd.engine.turns import take_turns
 from dripd.log import get
@@ -58,7 +59,8 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
         if version is None or leased.step_no >= len(version.steps):
-            settle_unreadable(pipe, leased)
+            why = pipe.directory.broken.get(leased.cv_id, "its version has no such step")
+            pipe.settle(set_aside(leased, f"the version cannot be read: {why}", now))
             continue
         if not version.sends(leased.step_no, leased.flags):
             quota = quota_of(pipe, leased, version)
@@ -116,27 +118,28 @@ def _shut(
 
 def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_MOST) -> None:
     version = pipe.directory.versions[leased.cv_id]
+    if leased.flags & FLAG_SUSPECT:
+        pipe.journal.begin(leased)
     try:
         at = Instant(max(now, leased.due_at))
         change = chain(leased, version, at, pipe.directory, most)
-    except Exception:
+    except Exception as error:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
-        _settle(pipe, leased, Held(reason="quarantined"), now)
+        _settle(pipe, leased, Held(reason=REASON, failed=said(error)), now)
         return
     change.metered = version.metered
     pipe.settle(change)
 
 
 def settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
-    """A version that this dripd cannot read: the run is held, nothing is lost."""
-
+    """A version that this dripd cannot read, of a step that may have left: the run is held."""
     held = Next(
         due_at=leased.due_at,
         lane=None,
         step_no=leased.step_no,
         seq=leased.seq,
         flags=leased.flags,
-        hold_reason="quarantined",
+        hold_reason=REASON,
     )
     pipe.settle(Change(leased=leased, log=[], next=held, refund=True))
 
@@ -264,11 +267,13 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     if isinstance(shut, Deferred):
         _settle(pipe, leased, shut, now)
         return None
+    if leased.flags & FLAG_SUSPECT:
+        pipe.journal.begin(leased)
     try:
         verdict = perform(leased, version, now, pipe.directory)
-    except Exception:
+    except Exception as error:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
-        verdict = Held(reason="quarantined")
+        verdict = Held(reason=REASON, failed=said(error))
     if not isinstance(verdict, Ready):
         _settle(pipe, leased, verdict, now)
         return None

@@ -7,13 +7,16 @@ internal step did nothing that its record does not do: it becomes due again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
-from dripd.campaigns.enrollment import Leased
-from dripd.campaigns.event import Accepted, Deferred, StepEvent
+from dripd.campaigns.enrollment import FLAG_SUSPECT, Leased
+from dripd.campaigns.event import Accepted, Deferred, Held, StepEvent
 from dripd.clock import DAY, Millis
 from dripd.engine.intent import Past, judge
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.quarantine import REASON
 from dripd.engine.send import settle_unreadable
 from dripd.errors import StoreError
 from dripd.log import get
@@ -24,6 +27,13 @@ SWEEP_S = 2.0
 
 TESTIMONY_MOST = 1_000
 """Deliveries a statement, when a journal settles what was unknown."""
+
+RECOVERED_WITHIN = Millis(3 * DAY)
+
+DEATHS_MOST = 3
+"""Daemons that may die over one step within that time: then it is set aside."""
+
+DEADLY = f"daemon_died: {DEATHS_MOST} times within 72 h while it was performed"
 
 NEVER = Millis(7 * DAY)
 """Silence that is not counted."""
@@ -56,11 +66,12 @@ async def sweep_once(pipe: Pipeline) -> int:
         return 0
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})
     past = pipe.journal.past({holder for leased in orphans for holder in leased.holders})
+    killers = await find_killers(pipe, orphans, past)
     for leased in orphans:
         pipe.claims[leased.claim_id] = pipe.claims.get(leased.claim_id, 0) + 1
     pipe.unsent += len(orphans)
     for leased in orphans:
-        _settle(pipe, leased, past)
+        _settle(pipe, leased, past, killers.get(leased.enrollment_id, 0))
     pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
     return len(orphans)
@@ -91,7 +102,40 @@ async def close_journals(pipe: Pipeline, gone: list[int]) -> None:
     pipe.journal.forget(done)
 
 
-def _settle(pipe: Pipeline, leased: Leased, past: Past) -> None:
+async def find_killers(pipe: Pipeline, orphans: Sequence[Leased], past: Past) -> dict[int, int]:
+    """Which daemons died over which steps? Enrollment to how often of late.
+
+    With the first death all that was in hand unperformed is suspect; from then on a step that
+    is suspect counts only if it was the one just begun, as the dead daemon's journal has it, or
+    where there is no journal to be had.
+    """
+    counted = [leased for leased in orphans if _is_blamed(leased, past)]
+    for leased in counted:
+        leased.flags |= FLAG_SUSPECT
+    if not counted:
+        return {}
+    steps = [(leased.account_id, leased.enrollment_id, leased.seq) for leased in counted]
+    deaths: dict[int, int] = {}
+    try:
+        with trio.CancelScope(shield=True):
+            deaths = await pipe.store.count_recoveries(steps, RECOVERED_WITHIN)
+    except StoreError as error:  # nothing is blamed this time
+        log.warning("store.lost", reason=error.code)
+    return deaths
+
+
+def _is_blamed(leased: Leased, past: Past) -> bool:
+    dead = leased.holders[:-1]
+    key = (leased.enrollment_id, leased.seq)
+    if not dead or any((one := past.get(d)) and key in one.words for d in dead):
+        return False
+    if not leased.flags & FLAG_SUSPECT:
+        return True
+    last = past.get(dead[-1])
+    return last is None or last.tried == key
+
+
+def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
     version = pipe.directory.versions.get(leased.cv_id)
     if version is None or leased.step_no >= len(version.steps):
         leased.counted = False  # it may have left: nothing is given back
@@ -102,6 +146,10 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past) -> None:
     sent = None
     if version.sends(leased.step_no, leased.flags):
         event = judge(past, leased.holders, leased)
+    if deaths >= DEATHS_MOST and isinstance(event, Deferred):
+        log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
+        event = Held(reason=REASON, failed=DEADLY)
+    if version.sends(leased.step_no, leased.flags):
         to = address_of(leased, step.channel, version.definition.field_map)
         sender = pipe.directory.sender(
             leased.account_id, step.channel, step.sender, leased.contact_id

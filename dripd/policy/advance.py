@@ -99,7 +99,7 @@ def advance(
         case Deferred():
             return _give_back(leased, version, event, now, rooms)
         case Held():
-            return _hold(leased, event.reason, attempt=leased.attempt)
+            return _set_aside(leased, event, now)
         case Stopped():
             end = End(STATUS[event.status], event.reason)
             return Change(leased=leased, log=[], end=end, refund=True)
@@ -209,6 +209,15 @@ def _hold(leased: Leased, reason: str, *, attempt: int = 0, seq: int | None = No
         hold_reason=reason,
     )
     return Change(leased=leased, log=[], next=step, refund=True)
+
+
+def _set_aside(leased: Leased, event: Held, now: Instant) -> Change:
+    """Held; where the step was tried and failed, its failure is on record."""
+    if not event.failed:
+        return _hold(leased, event.reason, attempt=leased.attempt)
+    change = _hold(leased, event.reason, attempt=leased.attempt, seq=leased.seq + 1)
+    change.log = [_row(leased, LogState.FAILED, now, None, reason=event.failed)]
+    return change
 
 
 def _again(

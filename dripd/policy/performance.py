@@ -87,5 +87,6 @@ def words(here: Pass, template: Template) -> str | Held:
 def unrendered(part: Missing | Unrenderable) -> Held:
     if isinstance(part, Missing):
         return Held(reason=f"missing_tag:{part.tag}")
-    known = part.reason.startswith("bad_date") or part.reason == "too_long"
-    return Held(reason=part.reason if known else "quarantined")
+    if part.reason.startswith("bad_date") or part.reason == "too_long":
+        return Held(reason=part.reason)
+    return Held(reason="quarantined", failed=part.reason)

@@ -80,15 +80,29 @@ def decode_instant(moment: tuple[int]) -> Instant:
     return Instant(us // 1000 + PG_EPOCH_MS)
 
 
-def parse_object(text: str | None) -> dict[str, object]:
-    """A JSON object, or {} for anything else; numbers that orjson refuses are read by json."""
+def read_object(text: str | None) -> dict[str, object]:
+    """A JSON object, or {} for anything else; numbers that orjson refuses are read by json.
+
+    Raises `ValueError` for what jsonb holds and Python cannot: nested too deep, too many digits.
+    """
     if not text:
         return {}
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        value = json.loads(text)
+        try:
+            value = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deep") from error
     return value if isinstance(value, dict) else {}
+
+
+def parse_object(text: str | None) -> dict[str, object]:
+    """As `read_object`; what cannot be read is {}: no batch fails for one row."""
+    try:
+        return read_object(text)
+    except ValueError:
+        return {}
 
 
 async def prepare(conn: Conn) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import trio
 
@@ -22,7 +22,7 @@ from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
-from dripd.errors import InDoubt, StoreUnavailable
+from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.inbox_rows import ContactRow
 from dripd.store import (
     memory_admit,
@@ -60,6 +60,7 @@ from dripd.store.protocol import (
     Look,
     ParkRow,
     Recorded,
+    SetAside,
     Turn,
     TurnBack,
     VersionRow,
@@ -93,6 +94,7 @@ class MemoryStore(Doors, Views):
         self._losers = Losers()
         self._losses: dict[str, list[Loss]] = {}
         self._in_doubt: dict[int, set[int]] = {}
+        self._refusals: dict[str, Callable[[Any], bool]] = {}
         self._released: trio.Event | None = None
         self.away = False
         """While true, every unit raises `StoreUnavailable` and has no effect."""
@@ -134,6 +136,15 @@ class MemoryStore(Doors, Views):
         `before`: the commit was never made, and the effect is absent; `after`: it is there.
         """
         self._losses.setdefault(unit_name, []).append(loss)
+
+    def refuse(self, unit_name: str, refuses: Callable[[Any], bool]) -> None:
+        """From now on a `lease` raises if *refuses* says so of one of its keys, a `record` if
+        of one of its changes: a row that the database cannot take."""
+        self._refusals[unit_name] = refuses
+
+    def spoil_contact(self, account: int, contact: int) -> None:
+        """Its attrs are what jsonb holds and nobody can read."""
+        self._tables.unreadable.add((account, contact))
 
     def silence(self, incarnation: int, for_ms: Millis) -> None:
         """Its last heartbeat was *for_ms* of real time ago."""
@@ -301,6 +312,7 @@ class MemoryStore(Doors, Views):
         made: list[int] = []
 
         def work() -> LeaseResult:
+            self._look_for_poison("lease", [key for group in groups for key in group.keys])
             result = memory_lease.lease(self._tables, incarnation, groups, lease_ahead_ms)
             made.append(result.claim_id)
             return result
@@ -310,6 +322,19 @@ class MemoryStore(Doors, Views):
         except InDoubt:
             self._in_doubt.setdefault(incarnation, set()).update(made)
             raise
+
+    async def set_aside(self, steps: Sequence[SetAside]) -> int:
+        return await self._unit(
+            "set_aside", lambda: memory_lease.set_aside(self._tables, steps)
+        )
+
+    async def count_recoveries(
+        self, steps: Sequence[tuple[int, int, int]], within_ms: int
+    ) -> dict[int, int]:
+        return await self._unit(
+            "count_recoveries",
+            lambda: memory_nodes.count_recoveries(self._tables, steps, within_ms),
+        )
 
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         return await self._unit(
@@ -321,11 +346,17 @@ class MemoryStore(Doors, Views):
     ) -> Recorded:
         rows = [change.leased.enrollment_id for change in changes]
         days = {c.leased.account_id for c in changes if c.refund and c.leased.counted}
-        return await self._unit(
-            "record",
-            lambda: memory_record.record(self._tables, self._losers, changes, decide, closed),
-            blocked=lambda: self._any_locked(rows, days),
-        )
+
+        def work() -> Recorded:
+            self._look_for_poison("record", changes)
+            return memory_record.record(self._tables, self._losers, changes, decide, closed)
+
+        return await self._unit("record", work, blocked=lambda: self._any_locked(rows, days))
+
+    def _look_for_poison(self, unit_name: str, items: Sequence[object]) -> None:
+        refuses = self._refusals.get(unit_name)
+        if refuses is not None and any(map(refuses, items)):
+            raise StoreError(f"a row of this {unit_name} cannot be taken: it is played so")
 
     async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
         return await self._unit("toll", lambda: memory_money.toll(self._tables, asks))

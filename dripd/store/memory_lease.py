@@ -12,16 +12,19 @@ from dripd.campaigns.enrollment import (
     FLAG_ASKED,
     FLAG_COUNTED,
     FLAG_VARS,
+    HELD_LANE,
     Asked,
     Leased,
+    LogRow,
     LogState,
     Needs,
     Recent,
+    RunStatus,
 )
 from dripd.clock import Instant
-from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog
+from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog, StepLog
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
+from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal, SetAside
 
 READS = (
     Needs.COMPANY
@@ -65,6 +68,8 @@ def lease(
                 leased = _grant(tables, group, key, day, claim, Instant(now + ahead_ms))
             if leased is None:
                 missing.append((group, key))
+            elif (leased.account_id, leased.contact_id) in tables.unreadable:
+                result.unreadable.append((leased, "the contact's attrs cannot be read"))
             else:
                 result.granted.append(leased)
     if claim.n:
@@ -73,6 +78,26 @@ def lease(
         (group.account_id, key, _refusal(tables, group, key, now)) for group, key in missing
     ]
     return result
+
+
+def set_aside(tables: Tables, steps: Sequence[SetAside]) -> int:
+    """Hold steps that nobody has leased as `quarantined`, each with its error."""
+    n = 0
+    for step in sorted(steps):
+        key = (step.account_id, step.enrollment_id)
+        row = tables.due.get(key)
+        if row is None or (row.lane, row.due_at) != step[1:3] or row.claim_id is not None:
+            continue
+        n += 1
+        failed = LogRow(seq=row.seq, step_no=row.step_no, state=LogState.FAILED, at=tables.now(),
+                        attempt=row.attempt + 1, reason=step.why)  # fmt: skip
+        log = StepLog(account_id=row.account_id, enrollment_id=row.enrollment_id, claim_id=0,
+                      leased_at=tables.now(), cv_id=row.cv_id, run_no=row.run_no, row=failed)  # fmt: skip
+        tables.step_log.add(tables.next_id(), log)
+        tables.due.change(key, lane=HELD_LANE, seq=row.seq + 1)
+        if tables.runs[key].status is RunStatus.LIVE:
+            tables.runs.change(key, hold_reason="quarantined", release_at=None)
+    return n
 
 
 def _today(tables: Tables, group: LeaseGroup, now: Instant) -> AccountDay | None:

@@ -14,7 +14,14 @@ from dripd.campaigns.enrollment import Leased, LogState
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
-from dripd.store.memory_rows import Campaign, Claim, EventLog, Node, ReplyWatch
+from dripd.store.memory_rows import (
+    Campaign,
+    Claim,
+    EventLog,
+    Node,
+    Recovery,
+    ReplyWatch,
+)
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import notify
 
@@ -133,6 +140,24 @@ def _orphan(tables: Tables, key: tuple[int, int], claim: Claim) -> Leased:
     return leased
 
 
+def count_recoveries(
+    tables: Tables, steps: Sequence[tuple[int, int, int]], within_ms: int
+) -> dict[int, int]:
+    """Note steps that were taken over, unperformed; enrollment to how often of late."""
+    now = tables.real_ms()
+    counts: dict[int, int] = {}
+    for key in sorted(steps):
+        before = tables.recoveries.get(key)
+        kept = () if before is None else before.at
+        at = (*(one for one in kept if one > now - within_ms), now)
+        if before is None:
+            tables.recoveries.add(key, Recovery(at=at))
+        else:
+            tables.recoveries.change(key, at=at)
+        counts[key[1]] = len(at)
+    return counts
+
+
 def at_rest(tables: Tables, incarnations: Sequence[int]) -> list[int]:
     """Those of *incarnations* that are dead and have held no claim that is still open."""
     held = {one for claim in tables.claims for one in (claim.incarnation, *claim.adopted_from)}
@@ -173,6 +198,9 @@ def sweep(tables: Tables) -> None:
     for nudge in list(tables.nudges):
         if nudge.at < now_ms - NUDGE_MS:
             tables.nudges.drop(nudge.id)
+    for key, row in list(tables.recoveries.items()):
+        if row.at[-1] < now_ms - 7 * DAY:
+            tables.recoveries.drop(key)
     owners = {claim.incarnation for claim in tables.claims}
     for node in list(tables.nodes):
         if node.dead and node.beat_at < now_ms - DAY and node.incarnation not in owners:

@@ -355,6 +355,13 @@ class Evidence:
 
 
 @dataclass(slots=True, kw_only=True)
+class Recovery:
+    """When, in real milliseconds, a step was taken over from a dead daemon, unperformed."""
+
+    at: tuple[int, ...]
+
+
+@dataclass(slots=True, kw_only=True)
 class Task:
     account_id: int
     id: int

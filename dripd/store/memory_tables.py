@@ -45,6 +45,7 @@ from dripd.store.memory_rows import (
     Nudge,
     Operator,
     Park,
+    Recovery,
     ReplyWatch,
     Run,
     SeenRequest,
@@ -199,6 +200,9 @@ class Tables:
         self.lanes: Table[Ids, Lane] = Table(self.undo, self.lane_keys, self.lanes_of)
         self.parks: Table[Ids, Park] = Table(self.undo)
         self.turns: Table[Ids, SenderTurn] = Table(self.undo)
+        self.recoveries: Table[tuple[int, int, int], Recovery] = Table(self.undo)
+        self.unreadable: set[tuple[int, int]] = set()
+        """Contacts whose attrs nobody can read: it is played so."""
 
     def _make_rest(self) -> None:
         undo = self.undo

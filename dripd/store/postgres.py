@@ -62,6 +62,7 @@ from dripd.store.protocol import (
     Look,
     ParkRow,
     Recorded,
+    SetAside,
     Turn,
     TurnBack,
     VersionRow,
@@ -285,6 +286,17 @@ class PostgresStore:
             self._in_doubt.discard(claim_id)
         return found
 
+    async def set_aside(self, steps: Sequence[SetAside]) -> int:
+        columns = [list(column) for column in zip(*sorted(steps), strict=True)]
+        return len(await self._write(_fetch, "set_aside", *columns))
+
+    async def count_recoveries(
+        self, steps: Sequence[tuple[int, int, int]], within_ms: int
+    ) -> dict[int, int]:
+        columns = [list(column) for column in zip(*sorted(steps), strict=True)]
+        rows = await self._write(_fetch, "count_recoveries", *columns, within_ms)
+        return {row["enrollment_id"]: row["n"] for row in rows}
+
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         columns = [list(column) for column in zip(*addresses, strict=True)]
         return [row[0] for row in await self._read(_fetch, "suppressed", *columns)]
@@ -490,7 +502,13 @@ async def _close(pool: Any) -> None:
 
 
 async def _sweep(conn: Conn, retention_days: int) -> None:
-    for name in ("sweep_nudges", "sweep_nodes", "sweep_outbox", "apply_evidence"):
+    for name in (
+        "sweep_nudges",
+        "sweep_nodes",
+        "sweep_outbox",
+        "sweep_recoveries",
+        "apply_evidence",
+    ):
         await conn.execute(sql(name))
     await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
     if retention_days:

@@ -70,6 +70,18 @@ class LeaseResult:
     granted: list[Leased]
     refused: list[tuple[int, LeaseKey, Refusal]]
     """(account_id, key, why) of every key that was not granted."""
+    unreadable: list[tuple[Leased, str]] = field(default_factory=list)
+    """Leased like those granted, but their facts cannot be read, and why."""
+
+
+class SetAside(NamedTuple):
+    """A due step that nobody can lease, and the error."""
+
+    account_id: int
+    lane: int
+    due_at: Instant
+    enrollment_id: int
+    why: str
 
 
 @dataclass(slots=True)
@@ -423,6 +435,17 @@ class Store(Protocol):
     async def lease(
         self, incarnation: int, groups: Sequence[LeaseGroup], lease_ahead_ms: int
     ) -> LeaseResult: ...
+    async def set_aside(self, steps: Sequence[SetAside]) -> int:
+        """Hold steps that nobody has leased as `quarantined`. Returns how many there were."""
+        ...
+
+    async def count_recoveries(
+        self, steps: Sequence[tuple[int, int, int]], within_ms: int
+    ) -> dict[int, int]:
+        """Note that (account, enrollment, seq) was taken over from a dead daemon, unperformed;
+        enrollment to how often that has happened *within_ms* of real time, this time included."""
+        ...
+
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         """Is each (account, channel, address) never to be reached? In the order given."""
         ...

@@ -14,7 +14,7 @@ import orjson
 from dripd.billing.ledger import unaffordable
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
 from dripd.policy.admission_rows import Accept, Decision, Leave, Quote, Reject, RequestRow
-from dripd.store.connect import Conn, parse_object
+from dripd.store.connect import Conn, parse_object, read_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Admitted, Decide
 from dripd.store.statements import sql
@@ -140,6 +140,9 @@ def _request(row: Any) -> RequestRow:
 def _add_paying_facts(request: RequestRow, row: Any) -> None:
     """What decides which messages will be sent, for accounts that pay for them."""
     facts: dict[str, Any] = parse_object(row["facts"])
+    if not facts:  # they cannot be read: nobody knows what it would cost
+        request.vars_ok = False
+        return
     request.prices = facts["prices"]
     request.service_owner = facts["service_owner"]
     request.contact_external_id = facts["external_id"]
@@ -147,6 +150,14 @@ def _add_paying_facts(request: RequestRow, row: Any) -> None:
     request.company = _object(facts["company"])
     request.tags = frozenset(facts["tags"])
     request.lists = frozenset(facts["lists"])
+
+
+def _is_readable(text: str | None) -> bool:
+    try:
+        read_object(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _object(value: Any) -> dict[str, object]:
@@ -170,7 +181,7 @@ def _asked(row: Any) -> RequestRow:
         requested_by=row["requested_by"],
         conversation_ref=row["conversation_ref"],
         vars=parse_object(row["vars"]) if row["vars"] else None,
-        vars_ok=row["vars_type"] in {None, "object", "null"},
+        vars_ok=row["vars_type"] in {None, "object", "null"} and _is_readable(row["vars"]),
         start_at=row["start_at"],
         quote_id=row["quote_id"],
         entry=row["entry"] or "",

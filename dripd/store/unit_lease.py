@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs, Recent
-from dripd.store.connect import Conn, parse_object
+from dripd.store.connect import Conn, read_object
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
 
@@ -50,12 +50,19 @@ async def lease(
         timedelta(milliseconds=ahead_ms),
     )
     result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
-    result.granted = [
+    taken = [
         _leased(row, keys[row["o"] - 1][0], keys[row["o"] - 1][1], claim_id) for row in rows
     ]
-    await _add_facts(
-        conn, result.granted, {row["o"]: keys[row["o"] - 1][1].mask for row in rows}
-    )
+    spoilt = _read_attrs(rows, taken)
+    wanting = _wanting(taken, [keys[row["o"] - 1][1].mask for row in rows])
+    if wanting:
+        await _add_facts(conn, wanting, spoilt)
+    if spoilt:
+        result.unreadable = [
+            (x, spoilt[x.enrollment_id]) for x in taken if x.enrollment_id in spoilt
+        ]
+        taken = [leased for leased in taken if leased.enrollment_id not in spoilt]
+    result.granted = taken
     if len(rows) < len(keys):
         granted = {row["o"] for row in rows}
         missing = [pair for o, pair in enumerate(keys, 1) if o not in granted]
@@ -83,7 +90,7 @@ def _leased(row: Any, group: LeaseGroup, key: LeaseKey, claim_id: int) -> Leased
         email=row["email"],
         phone=row["phone"],
         timezone=row["timezone"],
-        attrs=parse_object(row["attrs"]),
+        attrs={},
         suppressed=row["suppressed"],
         owner=row["owner"],
         service_owner=row["service_owner"],
@@ -91,15 +98,29 @@ def _leased(row: Any, group: LeaseGroup, key: LeaseKey, claim_id: int) -> Leased
     )
 
 
-async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -> None:
-    """Read what the versions of some steps look at beyond the contact."""
-    wanting = [
+def _read_attrs(rows: Sequence[Any], taken: Sequence[Leased]) -> dict[int, str]:
+    """The contact's attrs of each step; enrollment to why those of some cannot be read."""
+    spoilt: dict[int, str] = {}
+    for row, leased in zip(rows, taken, strict=True):
+        try:
+            leased.attrs = read_object(row["attrs"])
+        except ValueError as error:
+            spoilt[leased.enrollment_id] = f"the contact's attrs cannot be read: {error}"
+    return spoilt
+
+
+def _wanting(taken: Sequence[Leased], masks: Sequence[int]) -> list[tuple[Leased, int]]:
+    """The steps whose versions look at more than the contact, and at what."""
+    return [
         (leased, mask & READS | (Needs.ASKED if leased.flags & FLAG_ASKED else 0))
-        for leased, mask in zip(granted, masks.values(), strict=True)
+        for leased, mask in zip(taken, masks, strict=True)
         if mask & READS or leased.flags & (FLAG_VARS | FLAG_ASKED)
     ]
-    if not wanting:
-        return
+
+
+async def _add_facts(
+    conn: Conn, wanting: list[tuple[Leased, int]], spoilt: dict[int, str]
+) -> None:
     rows = await conn.fetch(
         sql("more_facts"),
         [leased.account_id for leased, _ in wanting],
@@ -110,23 +131,31 @@ async def _add_facts(conn: Conn, granted: list[Leased], masks: dict[int, int]) -
     )
     for row in rows:
         leased = wanting[row["o"] - 1][0]
-        leased.started_at = row["started_at"]
-        leased.vars = parse_object(row["vars"])
-        leased.company = parse_object(row["company"])
-        leased.tags = frozenset(row["tags"] or ())
-        leased.lists = frozenset(row["lists"] or ())
-        leased.events = frozenset(row["events"] or ())
-        leased.paid = parse_object(row["paid"])
-        leased.frozen = parse_object(row["frozen"])
-        leased.run_owner = row["run_owner"]
-        leased.recent = tuple(
-            Recent(kind, payload if isinstance(payload, dict) else {}, step)
-            for kind, payload, step in orjson.loads(row["recent"] or "[]")
-        )
-        leased.sent = tuple(map(tuple, orjson.loads(row["sent"] or "[]")))
-        if row["asked_state"] is not None:
-            payload = parse_object(row["asked_payload"])
-            leased.asked = Asked(row["asked_state"], payload, row["asked_at"])
+        try:
+            _read_facts(leased, row)
+        except (ValueError, TypeError) as error:
+            spoilt[leased.enrollment_id] = f"the facts of the run cannot be read: {error}"
+
+
+def _read_facts(leased: Leased, row: Any) -> None:
+    """Raises `ValueError` for what cannot be read."""
+    leased.started_at = row["started_at"]
+    leased.vars = read_object(row["vars"])
+    leased.company = read_object(row["company"])
+    leased.tags = frozenset(row["tags"] or ())
+    leased.lists = frozenset(row["lists"] or ())
+    leased.events = frozenset(row["events"] or ())
+    leased.paid = read_object(row["paid"])
+    leased.frozen = read_object(row["frozen"])
+    leased.run_owner = row["run_owner"]
+    leased.recent = tuple(
+        Recent(kind, payload if isinstance(payload, dict) else {}, step)
+        for kind, payload, step in orjson.loads(row["recent"] or "[]")
+    )
+    leased.sent = tuple(map(tuple, orjson.loads(row["sent"] or "[]")))
+    if row["asked_state"] is not None:
+        payload = read_object(row["asked_payload"])
+        leased.asked = Asked(row["asked_state"], payload, row["asked_at"])
 
 
 async def _refusals(

@@ -217,7 +217,7 @@ SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)
     CASE
         WHEN code = 'step_failed' AND bool_or(doubtful) THEN 'unsafe'
         WHEN code = 'step_failed' THEN 'safe'
-        WHEN code = 'quarantined' THEN 'unsafe'
+        WHEN code = 'quarantined' AND (bool_or(doubtful) OR error LIKE 'daemon\_died%') THEN 'unsafe'
         ELSE 'fix'
     END AS retry
 FROM dead

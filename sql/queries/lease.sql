@@ -120,6 +120,27 @@ LEFT JOIN dripd.account_day AS ad
     ON ad.account_id = k.a AND ad.local_date = k.d
     AND ad.starts_at <= (SELECT dripd.now()) AND ad.ends_at > (SELECT dripd.now());
 
+-- name: set_aside :many
+-- Steps that nobody can lease are held, each with its error as a failed step.
+--   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]  $5 errors text[]
+-- locks: due_step rows, by full key in the order given, then their runs
+WITH moved AS (
+    UPDATE dripd.due_step AS d SET lane = -1, seq = d.seq + 1
+    FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::text[]) AS k (a, l, due, e, why)
+    WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e AND d.claim_id IS NULL
+    RETURNING d.account_id, d.enrollment_id, d.cv_id, d.seq - 1 AS seq, d.step_no, d.run_no, d.attempt, k.why
+), held AS (
+    UPDATE dripd.run AS r SET hold_reason = 'quarantined', release_at = NULL
+    FROM moved AS m
+    WHERE r.account_id = m.account_id AND r.id = m.enrollment_id AND r.status = 1
+)
+INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, cv_id, seq, step_no, run_no, channel,
+    state, attempt, reason)
+SELECT account_id, enrollment_id, 0, (SELECT dripd.now()), (SELECT dripd.now()), cv_id, seq, step_no, run_no, 0, 2,
+    attempt + 1, why
+FROM moved
+RETURNING enrollment_id;
+
 -- name: more_facts :many
 -- What only some versions read; asked only for their steps, in the lease's crossing.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)

@@ -83,6 +83,22 @@ JOIN dripd.run AS r ON r.id = k.e
 WHERE l.account_id = r.account_id AND l.enrollment_id = k.e AND l.seq = k.s AND l.state = 3
 RETURNING l.enrollment_id;
 
+-- name: count_recoveries :many
+-- Steps that were taken over from a dead daemon, unperformed, and how often of late.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seqs int[]  $4 within int (ms of real time)
+-- locks: recovery rows, sorted by the caller
+INSERT INTO dripd.recovery AS r (account_id, enrollment_id, seq, at)
+SELECT a, e, s, ARRAY[clock_timestamp()]
+FROM unnest($1::int4[], $2::int8[], $3::int4[]) AS k (a, e, s)
+ON CONFLICT (account_id, enrollment_id, seq) DO UPDATE
+SET at = ARRAY(
+    SELECT x FROM unnest(r.at) AS x WHERE x > clock_timestamp() - make_interval(secs => $4::int4 / 1000.0)
+) || excluded.at
+RETURNING enrollment_id, cardinality(at) AS n;
+
+-- name: sweep_recoveries :exec
+DELETE FROM dripd.recovery WHERE at[cardinality(at)] < clock_timestamp() - interval '7 days';
+
 -- name: claimed_steps :many
 -- What stands under a claim, with the contact's facts.
 --   $1 claim bigint  $2 accounts int[]  $3 due from timestamptz  $4 due to timestamptz

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -282,3 +283,15 @@ def test_rubbish_in_a_file_is_no_word(desk: Desk) -> None:
     assert isinstance(two.past({1})[1], Testimony)
     assert {(7, 1): None} == two.past({1})[1].words
     assert one.intend([step()]) is Leave.FENCED
+
+
+def test_the_suspect_that_was_begun_last_is_told(desk: Desk) -> None:
+    """Of two suspects the first was survived: it is the second over which the daemon died."""
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.begin(step())
+    one.begin(replace(step(), seq=step().seq + 1))
+    desk.die(one)
+
+    testimony = two.past({1})[1]
+    assert (step().enrollment_id, step().seq + 1) == testimony.tried
+    assert testimony.words == {}

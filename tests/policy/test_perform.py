@@ -47,7 +47,7 @@ def test_values_that_no_message_can_carry_hold_the_step() -> None:
     bad_char = judged(email(subject="{who}"), attrs={"who": "Ann\x1bBcc"})
 
     assert bad_date == Held(reason="bad_date:when")
-    assert bad_char == Held(reason="quarantined")
+    assert bad_char == Held(reason="quarantined", failed="bad_char:who")
 
 
 def test_dates_are_shown_in_the_zone_of_the_campaign() -> None:

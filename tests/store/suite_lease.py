@@ -12,7 +12,7 @@ from dripd.campaigns.enrollment import LogState, Needs, RunStatus
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.inbox_rows import EndRun
-from dripd.store.protocol import LeaseResult, Refusal
+from dripd.store.protocol import LeaseResult, Refusal, SetAside
 from tests.store.world import (
     BOUNCE,
     MAIL,
@@ -552,6 +552,47 @@ class NodeSuite:
         adopted = await world.store.reap(NODE, 10_000)
         assert len(await world.store.orphans(NODE, [], adopted)) == 2
         assert [number for number, _ in (await world.store.look([])).nodes] == [NODE]
+
+    async def test_a_contact_that_cannot_be_read_is_leased_apart(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(3)
+        bad = scene.contacts[1]
+        await world.spoil_contact(scene.account, bad)
+        result = await scene.lease(keys)
+
+        assert {x.contact_id for x in result.granted} == {*scene.contacts} - {bad}
+        assert [x.contact_id for x, _ in result.unreadable] == [bad]
+        assert "attrs cannot be read" in result.unreadable[0][1]
+        assert result.refused == []
+
+    async def test_a_step_that_is_set_aside_is_held_with_its_error(self, world: World) -> None:
+        scene = await open_scene(world)
+        one, two, three = await scene.enroll(3)
+        taken = await scene.lease([three])
+        steps = [SetAside(*key[:4], "it is bad") for key in (one, three)]
+
+        assert await world.store.set_aside(steps) == 1
+        assert await world.store.set_aside(steps) == 0
+        held, *_ = [x for x in await world.enrollments() if x["id"] == one.enrollment_id]
+        assert (held["status"], held["hold_reason"]) == ("held", "quarantined")
+        failed = [
+            (x["enrollment_id"], x["outcome"], x["reason"]) for x in await world.step_runs()
+        ]
+        assert failed == [(one.enrollment_id, "failed", "it is bad")]
+        assert len(taken.granted) == 1
+        assert why(await scene.lease([one])) == [Refusal.GONE]
+        assert len((await scene.lease([two])).granted) == 1
+
+    async def test_recoveries_are_counted_within_their_time(self, world: World) -> None:
+        scene = await open_scene(world)
+        one, two = [(scene.account, key.enrollment_id, 1) for key in await scene.enroll(2)]
+
+        assert await world.store.count_recoveries([two, one], 60_000) == {one[1]: 1, two[1]: 1}
+        assert await world.store.count_recoveries([one], 60_000) == {one[1]: 2}
+        await trio.sleep(0.05)
+        assert await world.store.count_recoveries([one], 10) == {one[1]: 1}
+        await world.store.sweep(0)
+        assert await world.store.count_recoveries([two, one], 60_000) == {one[1]: 2, two[1]: 2}
 
     async def test_a_lease_lost_before_its_commit_did_not_happen(self, world: World) -> None:
         scene = await open_scene(world)

@@ -23,8 +23,10 @@ class Server:
     async def probe(self) -> None:
         assert self.at_once == 0
         self.at_once += 1
-        await trio.sleep(0.01)
-        self.at_once -= 1
+        try:
+            await trio.sleep(0.01)
+        finally:
+            self.at_once -= 1
         self.asked.append(trio.current_time())
         if self.is_away:
             raise StoreUnavailable("nobody listens")

@@ -34,6 +34,9 @@ class MemoryWorld(World):
     async def pause(self) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
+    async def spoil_contact(self, account: int, contact: int) -> None:
+        self.store.spoil_contact(account, contact)
+
     async def add_plan(self, key: str, cap: int | None) -> None:
         self.store.add_plan(key, cap)
 

@@ -93,6 +93,13 @@ class PostgresWorld(World):
     async def pause(self) -> None:
         await trio.sleep(0.1)
 
+    async def spoil_contact(self, account: int, contact: int) -> None:
+        deep = f'{{"a": {"[" * 3_000}{"]" * 3_000}}}'
+        await self.run(
+            "UPDATE dripd.contact SET attrs = $3::text::jsonb WHERE account_id = $1 AND id = $2",
+            *(account, contact, deep),
+        )
+
     async def add_plan(self, key: str, cap: int | None) -> None:
         await self.run(
             "INSERT INTO dripd.plan (key, daily_email_cap) VALUES ($1, $2)", key, cap

@@ -92,6 +92,10 @@ class World(ABC):
     @abstractmethod
     async def set_attrs(self, account: int, contact: int, **attrs: object) -> None: ...
     @abstractmethod
+    async def spoil_contact(self, account: int, contact: int) -> None:
+        """Its attrs are what the database holds and nobody can read."""
+
+    @abstractmethod
     async def set_email(self, account: int, contact: int, email: str) -> None: ...
     @abstractmethod
     async def erase_contact(self, account: int, contact: int) -> None: ...

@@ -99,3 +99,67 @@ def test_a_journal_that_cannot_be_written_holds_everything_and_says_so(world: Wo
     assert 1 == len(world.sent())
     checks = world.call("daemon.ready")["checks"]
     assert next(one["ok"] for one in checks if one["name"] == "journal")
+
+
+TAGGED = """
+campaign: tagged
+name: Tagged
+steps:
+  - {key: mark, do: tag_add, tag: seen}
+"""
+
+
+@contextmanager
+def nothing_recorded(dsn: str) -> Iterator[None]:
+    """A tag that is added meanwhile cannot be recorded."""
+    with asyncio.Runner() as runner:
+        conn = runner.run(asyncpg.connect(dsn))
+        runner.run(conn.execute("BEGIN; LOCK TABLE dripd.contact_tag IN SHARE MODE"))
+        try:
+            yield
+        finally:
+            runner.run(conn.close())
+
+
+def n_begun(world: World) -> int:
+    """How many suspects the living daemon has begun, once it has sealed what the dead one left."""
+    files = (world.state / "journal").glob("*.log")
+    ours = [file for file in files if file.stat().st_mode & 0o200]
+    return ours[0].read_text().count("\nt ") if len(ours) == 1 else 0
+
+
+def test_a_step_over_which_daemons_die_is_set_aside_and_no_other(world: World) -> None:
+    """The first death makes suspects of all that was in hand; who is begun last is to blame."""
+    world.apply(TAGGED)
+    world.contact("ann")
+    world.contact("bob")
+    claimed = "SELECT count(*) FROM dripd.due_step WHERE claim_id IS NOT NULL"
+    for deaths in (1, 2, 3):
+        with nothing_recorded(world.dsn):
+            if deaths == 1:
+                world.enroll("tagged", "ann", "bob")
+            else:
+                world.start()
+            until(world, 2, claimed)
+            if deaths > 1:
+                end = time.monotonic() + 10
+                while n_begun(world) < 2:
+                    assert time.monotonic() < end, world.log()
+                    time.sleep(0.02)
+            world.kill9()
+        world.reconnect()
+    world.start()
+    world.tick()
+
+    found = {
+        row["status"]: row["hold_reason"] for row in world.sql("SELECT * FROM dripd.enrollment")
+    }
+    assert {"completed": None, "held": "quarantined"} == found
+    (group,) = world.call("dead.list")["items"]
+    assert ("quarantined", "unsafe", 1) == (group["code"], group["retry"], group["count"])
+    assert group["error"].startswith("daemon_died: 3 times within 72 h")
+
+    world.call("dead.retry", group=group["group"], yes=True)
+    world.tick()
+    statuses = world.column("SELECT status FROM dripd.enrollment")
+    assert ["completed", "completed"] == statuses

@@ -1,0 +1,154 @@
+"""One bad row never stops a batch: it is set aside, alone, with its error; what left is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from dripd.campaigns.enrollment import Change
+from dripd.engine import send
+from dripd.engine.quarantine import said
+from dripd.errors import StoreError
+from dripd.proof.virtual import Virtual, virtual
+from dripd.store.protocol import LeaseKey
+
+EMAIL = {"do": "email", "subject": "Hi", "text": "Hello {First Name|there}"}
+ONE = {"key": "one", **EMAIL}
+TWO = {"key": "two", "delay": "1d", **EMAIL}
+TAG = {"key": "tag", "do": "tag_add", "tag": "seen"}
+
+NAMES = [f"c{n}" for n in range(9)]
+BAD = "c4"
+
+pytestmark = pytest.mark.trio
+
+
+def enroll(world: Virtual) -> int:
+    """All of `NAMES`; the id of the contact that is to be bad."""
+    ids = {name: world.contact(name) for name in NAMES}
+    for name in NAMES:
+        world.store.enroll(world.acme, "welcome", name)
+    return ids[BAD]
+
+
+def run_of(world: Virtual, contact: int) -> dict[str, Any]:
+    return next(row for row in world.store.enrollments() if row["contact_id"] == contact)
+
+
+def failures(world: Virtual) -> list[tuple[str, str]]:
+    return [
+        (row["step_key"], row["reason"])
+        for row in world.store.step_runs()
+        if row["outcome"] == "failed"
+    ]
+
+
+def others_went_on(world: Virtual, bad: int, *, with_bad: int = 0) -> None:
+    sent = [to for to, _ in world.received()]
+    assert with_bad == sent.count(f"{BAD}@x.test")
+    assert {f"{name}@x.test" for name in NAMES if name != BAD} <= set(sent)
+    run = run_of(world, bad)
+    assert ("held", "quarantined") == (run["status"], run["hold_reason"])
+
+
+async def test_a_step_that_cannot_be_leased_waits_alone(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign({"key": "in", "do": "delay", "delay": "1h"}, ONE)
+        bad = enroll(world)
+        await world.pass_by(1)
+        run = run_of(world, bad)["id"]
+
+        def is_bad(key: LeaseKey) -> bool:
+            return key.enrollment_id == run
+
+        world.store.refuse("lease", is_bad)
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        others_went_on(world, bad)
+        assert [("in", "StoreError: a row of this lease cannot be taken: it is played so")] == (
+            failures(world)
+        )
+
+
+async def test_a_contact_that_cannot_be_read_waits_alone(autojump_clock: MockClock) -> None:
+    async with virtual() as world:
+        world.campaign(ONE)
+        bad = enroll(world)
+        world.store.spoil_contact(world.acme, bad)
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        others_went_on(world, bad)
+        assert [("one", "the contact's attrs cannot be read")] == failures(world)
+        assert 8 == sum(row["n"] for row in world.store.cap_usage())
+
+
+async def test_a_message_that_left_is_kept_and_the_step_behind_it_waits(
+    autojump_clock: MockClock,
+) -> None:
+    """Its texts are what the database refuses: it is written without them, and not sent again."""
+    async with virtual() as world:
+        world.campaign(ONE, TWO)
+        bad = enroll(world)
+        await world.pass_by(0)
+
+        def is_bad(change: Change) -> bool:
+            return any(row.to_address == "c4@x.test" for row in change.log)
+
+        world.store.refuse("record", is_bad)
+        await world.advance_to("2026-01-08T09:00:00Z")
+
+        others_went_on(world, bad, with_bad=1)
+        assert [("two", "unwritable")] == failures(world)
+        states = {row["state"] for row in world.store.deliveries()}
+        assert {"accepted"} == states
+        assert 17 == len(world.received()) == len(set(world.received()))
+        assert 0 == world.engines[0].pipe.unsent
+
+
+async def test_an_effect_that_cannot_be_written_holds_its_own_step(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(TAG, ONE)
+        bad = enroll(world)
+
+        def is_bad(change: Change) -> bool:
+            return bool(change.effects) and change.leased.contact_id == bad
+
+        world.store.refuse("record", is_bad)
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        others_went_on(world, bad)
+        assert [
+            ("tag", "StoreError: a row of this record cannot be taken: it is played so")
+        ] == (failures(world))
+
+
+async def test_what_raises_in_judgement_waits_alone_with_its_error(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perform = send.perform
+
+    def fragile(leased: Any, *rest: Any) -> Any:
+        if leased.email == "c4@x.test":
+            raise ZeroDivisionError("c4@x.test is worth nothing")
+        return perform(leased, *rest)
+
+    monkeypatch.setattr(send, "perform", fragile)
+    async with virtual() as world:
+        world.campaign(ONE)
+        bad = enroll(world)
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        others_went_on(world, bad)
+        assert [("one", "ZeroDivisionError: ... is worth nothing")] == failures(world)
+
+
+async def test_an_error_is_told_without_what_may_be_somebodys() -> None:
+    error = StoreError("value 'Ann Smith' of ann@x.test,\n call +49 30 123 4567\x00 \ud800")
+    told = said(error)
+    assert "StoreError: value '...' of ..., call ..." == told
+    told.encode()
+    assert 200 == len(said(ValueError("x" * 900)))
