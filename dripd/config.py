@@ -368,6 +368,8 @@ class Reader:
             max_connections=numbers["max_connections"],
             batch=numbers["batch"],
             rate=str(read["rate"]),
+            retry_share=numbers["retry_share"],
+            retry_floor=numbers["retry_floor"],
             webhook_secret=cast("Secret", read["webhook_secret"] or Secret("")),
             webhook_topic=str(read["webhook_topic"]),
             domains=cast("Mapping[str, str]", read["domains"]),

@@ -270,6 +270,8 @@ PROVIDER: Final[Mapping[str, Option]] = {
     "max_connections": number(8, 1, 1_000, "most connections at once"),
     "batch": number(0, 0, 1_000, "messages a call; 0: as the adapter likes"),
     "rate": rate("most messages a time, such as 20/s"),
+    "retry_share": number(10, 0, 100, "retries, in percent of first tries"),
+    "retry_floor": number(5, 1, 10_000, "retries a second that may go whatever the share"),
     "webhook_secret": secret(
         "proves the provider's events at /hooks/NAME; empty: none come in"
     ),

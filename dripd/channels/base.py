@@ -200,6 +200,9 @@ class ProviderSettings:
     max_connections: int = 8
     batch: int = 0
     rate: str = ""
+    retry_share: int = 10
+    """Retries, in percent of first tries; above them, `retry_floor` a second."""
+    retry_floor: int = 5
     domains: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)

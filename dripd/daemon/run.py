@@ -53,6 +53,7 @@ from dripd.gateway.key import load_key
 from dripd.log import get
 from dripd.policy.admission import Rehearsal, rehearse
 from dripd.policy.admission_rows import RequestRow
+from dripd.ratelimit.budget import RetryBudget
 from dripd.store import embedded, migrate
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
@@ -141,7 +142,10 @@ class Daemon:
         self.channels = {**build_channels(config, store), **channels}
         self.figures = Figures(self.pipe)
         for name, settings in config.providers.items():
-            self.pipe.flow.add_provider(name, rate=settings.rate, domains=settings.domains)
+            budget = RetryBudget(settings.retry_share, settings.retry_floor)
+            self.pipe.flow.add_provider(
+                name, rate=settings.rate, domains=settings.domains, budget=budget
+            )
         responder = partial(respond, self.pipe, self.channels, deployment)
         self.calls = Calls(config, deployment, SystemClock(), responder)
         self.mover = trio.Lock()

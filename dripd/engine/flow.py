@@ -30,6 +30,7 @@ from dripd.clock import Instant
 from dripd.engine.directory import Account, Directory
 from dripd.log import get
 from dripd.ratelimit.bucket import Bucket
+from dripd.ratelimit.budget import RetryBudget
 from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
 from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import day_bounds, local_date
@@ -55,6 +56,7 @@ class Taken:
     lines: list[Line]
     buckets: list[Bucket]
     turn: TurnBack | None = None
+    budget: RetryBudget | None = None
 
 
 class Flow:
@@ -64,6 +66,8 @@ class Flow:
         self._directory = directory
         self.providers: dict[str, Line] = {}
         self.domains: dict[str, Domains] = {}
+        self.budgets: dict[str, RetryBudget] = {}
+        """How many retries each may still be met with."""
         self.parks: list[ParkRow] = []
         """Lanes that are to rest, found out where nothing may wait."""
         self.opened: set[str] = set()
@@ -75,14 +79,20 @@ class Flow:
         self.backs: list[TurnBack] = []
         """Turns that were not used, to be told to SQL."""
         self._taken: dict[int, Taken] = {}
-        self._shaky: set[int] = set()
+        self._shaky: set[tuple[int, int]] = set()
         self._is_alert = False
 
     def add_provider(
-        self, name: str, *, rate: str = "", domains: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        rate: str = "",
+        domains: Mapping[str, str] | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         """A provider that messages may leave through."""
         self.providers[name] = Line(rate)
+        self.budgets[name] = budget or RetryBudget()
         if domains:
             self.domains[name] = Domains(domains)
         self._mind()
@@ -116,8 +126,38 @@ class Flow:
     ) -> Deferred | None:
         """Let one leased message pass, or say what holds it: its lane, or (*alone*) itself."""
         account = self._directory.account(leased.account_id)
+        if leased.attempt > 0:
+            return self._take_retry(leased, sender, to, alone=alone, now=now)
         if not self.concerns(account):
             return None
+        return self._take(account, leased, sender, to, alone=alone, now=now)
+
+    def _take_retry(
+        self, leased: Leased, sender: SenderRow, to: str | None, *, alone: bool, now: Instant
+    ) -> Deferred | None:
+        """A retry takes of its provider's budget besides."""
+        budget = self.budgets[sender.provider]
+        until = budget.take(now)
+        if until is not None:
+            return Deferred(reason="rate", until=until, alone=True)
+        account = self._directory.account(leased.account_id)
+        shut = self._take(account, leased, sender, to, alone=alone, now=now)
+        if shut is None:
+            self._taken[leased.enrollment_id].budget = budget
+        else:
+            budget.refund()
+        return shut
+
+    def _take(
+        self,
+        account: Account,
+        leased: Leased,
+        sender: SenderRow,
+        to: str | None,
+        *,
+        alone: bool,
+        now: Instant,
+    ) -> Deferred | None:
         lines, buckets = self._limits(account, sender)
         domain = self._domain(sender.provider, to)
         if domain is not None:
@@ -160,6 +200,8 @@ class Flow:
             return
         was_tried = isinstance(event, Rejected | Retryable | Throttled)
         self.is_freed |= give_back(taken.lines, taken.buckets, left=was_tried)
+        if taken.budget is not None and not was_tried:
+            taken.budget.refund()
         if taken.turn is not None:
             self.backs.append(replace(taken.turn, reopens=not was_tried))
 
@@ -178,35 +220,45 @@ class Flow:
         if not _is_failure(outcome) or isinstance(outcome, Accepted):
             return outcome
         own = self._directory.account(account_id).line(sender_id)
-        self._shaky.add(sender_id)
+        self._shaky.add((account_id, sender_id))
         was_open = line.breaker.is_open
-        line.breaker.record(0, 1, now)
-        own.breaker.record(0, 1, now)
+        in_hand = self.calling.get(provider, 0)
+        line.breaker.record(0, 1, now, in_hand)
+        own.breaker.record(0, 1, now, in_hand)
         if outcome.reason in FAULTS:
             line.breaker.trip(now)
-        if line.breaker.is_open and not was_open:
-            self.opened.add(provider)
-            log.error("breaker.opened", provider=provider, reason=outcome.reason)
+        self._heed(provider, was_open=was_open, reason=outcome.reason)
         self._mind()
         if isinstance(outcome, Retryable) and (line.breaker.is_open or own.breaker.is_open):
             return Deferred(reason="breaker", until=None)
         return outcome
 
-    def passed(self, provider: str, senders: Sequence[tuple[int, int]], now: Instant) -> None:
-        """Messages of one call were accepted, from these (account, sender)."""
-        if not senders:
-            return
+    def ended(self, provider: str, senders: Sequence[tuple[int, int]], now: Instant) -> None:
+        """One call is over: messages from these (account, sender) were accepted."""
         line = self.providers[provider]
-        line.passed()
-        self._count(line, len(senders), now)
+        if senders:
+            line.passed()
+            self._count(line, len(senders), now)
+        if self._shaky:
+            was_open = line.breaker.is_open
+            line.breaker.record(0, 0, now, self.calling.get(provider, 0))
+            self._heed(provider, was_open=was_open, reason="half_failed")
+            self._mind_senders(Counter(senders), now)
         if self._is_alert:
-            shaky = Counter(place for place in senders if place[1] in self._shaky)
-            for (account_id, sender_id), n in shaky.items():
-                own = self._directory.account(account_id).line(sender_id)
-                self._count(own, n, now)
-                if not own.breaker.is_open:
-                    self._shaky.discard(sender_id)
             self._mind()
+
+    def _mind_senders(self, passed: Counter[tuple[int, int]], now: Instant) -> None:
+        """What of senders that failed lately is counted: the others are spared it."""
+        for place in list(self._shaky):
+            own = self._directory.account(place[0]).line(place[1])
+            self._count(own, passed[place], now)
+            if own.breaker.is_sound(now):
+                self._shaky.discard(place)
+
+    def _heed(self, provider: str, *, was_open: bool, reason: str) -> None:
+        if self.providers[provider].breaker.is_open and not was_open:
+            self.opened.add(provider)
+            log.error("breaker.opened", provider=provider, reason=reason)
 
     def shut(self, parked: Iterable[ParkRow]) -> list[tuple[int, int]]:
         """The lanes that rest for what may be over: a breaker, a sender's day."""

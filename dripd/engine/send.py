@@ -109,7 +109,9 @@ def _shut(
     """What of the limits of its sender and provider holds a leased message; None: it is taken."""
     account = pipe.directory.account(leased.account_id)
     step = version.steps[leased.step_no]
-    if sender is None or step.is_notice or not pipe.flow.concerns(account):
+    if sender is None or step.is_notice:
+        return None
+    if leased.attempt <= 0 and not pipe.flow.concerns(account):
         return None
     to = address_of(leased, step.kind, version.definition.field_map)
     alone = version.sole_sender(step.kind) != sender.address
@@ -395,7 +397,8 @@ def _count(
         for message, (_, outcome) in zip(messages, outcomes, strict=True)
         if isinstance(outcome, Accepted) and isinstance(message.ref, Ready)
     ]
-    pipe.flow.passed(provider, passed, pipe.clock.now())
+    pipe.flow.budgets[provider].earn(len(messages))
+    pipe.flow.ended(provider, passed, pipe.clock.now())
 
 
 def _step(ready: Ready) -> Step:

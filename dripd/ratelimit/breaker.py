@@ -43,6 +43,10 @@ class Breaker:
         """Whether it is open, or waits for the answer to a probe."""
         return self._until is not None
 
+    def is_sound(self, now: Instant) -> bool:
+        """Is it closed, and has nothing failed lately?"""
+        return not self.is_open and (self._failed == 0 or now - self._since >= SPAN_MS)
+
     def wait_until(self, now: Instant) -> Instant | None:
         """None: one message may go now. Else the instant, later than *now*, to ask again.
 
@@ -63,8 +67,9 @@ class Breaker:
             return None
         return max(self._until, self._probe_until or self._until)
 
-    def record(self, n_ok: int, n_failed: int, now: Instant) -> None:
-        """Count the answers of one call."""
+    def record(self, n_ok: int, n_failed: int, now: Instant, in_hand: int = 0) -> None:
+        """Count answers; *in_hand* messages of calls that are under way, those already counted
+        among them, may yet turn out well: half of all must have failed whatever they bring."""
         if self._until is not None:
             self._on_probe(n_ok, n_failed, now)
             return
@@ -72,8 +77,8 @@ class Breaker:
             self._since, self._ok, self._failed = now, 0, 0
         self._ok += n_ok
         self._failed += n_failed
-        n = self._ok + self._failed
-        if n_failed and n >= LEAST and 2 * self._failed >= n:
+        n = self._ok + max(self._failed, in_hand)
+        if self._failed and n >= LEAST and 2 * self._failed >= n:
             self.trip(now)
 
     def trip(self, now: Instant) -> None:

@@ -32,6 +32,36 @@ def test_half_of_twenty_opens_it() -> None:
     assert breaker.wait_until(Instant(T0 + 1)) == T0 + 1 + FIRST_MS
 
 
+def test_failures_are_few_beside_what_is_still_in_hand() -> None:
+    """A provider that takes 500 at a time and refuses 30 of them is well."""
+    breaker = Breaker()
+    for _ in range(30):
+        breaker.record(0, 1, T0, in_hand=500)
+    breaker.record(470, 0, T0)
+    breaker.record(0, 0, T0)
+    assert not breaker.is_open
+    assert not breaker.is_sound(T0)
+    assert breaker.is_sound(Instant(T0 + SPAN_MS))
+
+
+def test_half_of_what_is_in_hand_opens_it_before_the_call_ends() -> None:
+    breaker = Breaker()
+    for _ in range(250):
+        assert not breaker.is_open
+        breaker.record(0, 1, T0, in_hand=500)
+
+    assert breaker.is_open
+
+
+def test_what_failed_is_judged_again_when_a_call_ends() -> None:
+    breaker = Breaker()
+    for _ in range(LEAST):
+        breaker.record(0, 1, T0, in_hand=500)
+    breaker.record(0, 0, T0)
+
+    assert breaker.is_open
+
+
 def test_failures_of_another_span_are_forgotten() -> None:
     breaker = Breaker()
     breaker.record(0, LEAST - 1, T0)

@@ -12,6 +12,7 @@ from dripd.clock import DAY, MINUTE, Millis, parse_instant
 from dripd.engine.feed import learn
 from dripd.engine.look import own
 from dripd.proof.virtual import MONDAY, virtual
+from dripd.ratelimit.budget import RetryBudget
 
 EMAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
 
@@ -268,3 +269,29 @@ async def test_a_sender_s_day_is_exact_while_its_account_changes_hands(
 
         await world.advance_to("2026-01-07T09:00:00Z")
         assert 21 == len(world.received())
+
+
+async def test_retries_are_few_beside_first_tries_and_none_is_lost(
+    autojump_clock: MockClock,
+) -> None:
+    """Two in five are refused once; their retries all come up within half a minute."""
+    async with virtual() as world:
+        world.campaign(ONE)
+        world.store.sink_rule("bad%", "temporary", times=40)
+        await world.pass_by(1)
+        world.engines[0].pipe.flow.budgets["sink"] = RetryBudget(10, 1)
+        world.enroll(*(f"{'bad' if n % 5 < 2 else 'good'}{n}" for n in range(100)))
+        await world.advance_to("2026-01-05T09:01:10Z")
+        held = [row for row in world.store.enrollments() if row["status"] == "held"]
+        assert {"rate"} == {row["hold_reason"] for row in held}
+        assert all(row["release_at"] > world.clock.now() for row in held)
+        await world.advance_to("2026-01-05T10:00:00Z")
+
+        assert {"completed": 100} == world.ends()
+        again = [row for row in world.store.deliveries() if row["to_address"][:3] == "bad"]
+        assert {2} == {row["attempt"] for row in again}
+        at = sorted(row["accepted_at"] for row in again)
+        for i, first in enumerate(at):
+            for n, last in enumerate(at[i:], start=1):
+                assert n <= 10 + 100 * 0.1 + (last - first) / 1_000 + 1
+        assert at[-1] - at[0] > 27_000
