@@ -24,19 +24,19 @@ from dripd.policy.perform import Ready
 
 ACCOUNTS = 1_000
 
+STEP = {
+    "key": "hello",
+    "do": "email",
+    "subject": "Hi {First Name}",
+    "text": "Hello {First Name}, " + "here is a line that makes it a letter. " * 12,
+}
+
 DEFINITION = {
     "campaign": "bench",
     "account": "a@@",
     "name": "Bench",
     "sender": "s@a@@.test",
-    "steps": [
-        {
-            "key": "hello",
-            "do": "email",
-            "subject": "Hi {First Name}",
-            "text": "Hello {First Name}, " + "here is a line that makes it a letter. " * 12,
-        }
-    ],
+    "steps": [STEP],
 }
 
 GROUND = """

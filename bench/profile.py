@@ -63,7 +63,8 @@ class Sampler:
 
     def start(self) -> None:
         signal.signal(signal.SIGPROF, self._tick)
-        self._last, self._whole = time.thread_time(), -time.process_time()
+        self._last = time.thread_time()
+        self._whole = -time.process_time()
         signal.setitimer(signal.ITIMER_PROF, TICK_S, TICK_S)
 
     def stop(self) -> None:

@@ -35,6 +35,8 @@ ON_POSTGRES = (
     "backlog",
     "replies",
     "console",
+    "fair",
+    "long",
 )
 ALONE = ("wheel", "bucket", "transport")
 LATENESS = ("lateness", "immediate", "backlog")
@@ -68,7 +70,7 @@ def bench() -> None:
 @click.option("--profile", is_flag=True, help="Say where the daemon's CPU went, by stage.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def run(name: str, n: int | None, runs: int, profile: bool, as_json: bool) -> None:
-    """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, wheel,
+    """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, fair, long, wheel,
     bucket or transport."""
     configure(level="warning")
     module = _module(name)

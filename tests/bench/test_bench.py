@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import admit, engine, http, immediate, lateness, profile
+from bench import admit, engine, fair, http, immediate, lateness, long, profile
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
 from bench.meter import value
@@ -72,6 +72,28 @@ def test_admit_decides_while_others_are_sent(config: Config, pg_dsn: str) -> Non
 
     assert found["n"] == 2_000
     assert int(str(found["others"])) > 0
+
+
+def test_fair_tells_what_a_backlog_and_its_neighbour_cost_each_other(
+    config: Config, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fair, "PAIRS", 1)
+    found = fair.run(config, pg_dsn, 8_000)
+
+    assert int(str(found["singles"])) > 0
+    assert 0 < float(str(found["share_of_rate"]))
+    assert 0 <= float(str(found["p50_ms"])) <= float(str(found["max_ms"]))
+
+
+def test_long_comes_round_with_every_row_and_tells_each_tenth(
+    config: Config, pg_dsn: str
+) -> None:
+    found = long.run(config, pg_dsn, 1_000)
+    tenths = found["tenths"]
+    assert isinstance(tenths, list)
+
+    assert (1_000, 10) == (found["n"], len(tenths))
+    assert {"cpu_last_to_second", "heap_last_to_second", "index_last_to_second"} <= set(found)
 
 
 def test_the_floor_leaves_nothing_and_counts_as_the_engine_does(pg_dsn: str) -> None:
