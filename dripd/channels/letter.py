@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass
 from email.utils import parseaddr
+from functools import lru_cache
 from typing import Final
 
 from dripd.channels.base import Attachment, Message
@@ -13,7 +14,7 @@ from dripd.channels.mime import Unsendable, address, check_header, message_id
 REPLY_TO: Final = "reply-to"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
     """An address, and the name in front of it or nothing."""
 
@@ -59,6 +60,7 @@ def write(message: Message) -> Letter:
     )
 
 
+@lru_cache(maxsize=4_096)
 def mailbox(text: str) -> Mailbox:
     """`a@b` or `Name <a@b>`. Raises `Unsendable` if it is neither."""
     name = parseaddr(text)[0] if "<" in text else ""

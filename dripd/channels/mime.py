@@ -185,7 +185,7 @@ def _file(attachment: Attachment) -> bytes:
     return part.as_bytes(policy=SMTP)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4_096)
 def _skeleton(sender: str, parts: tuple[tuple[str, str], ...]) -> _Skeleton:
     boundary = f"=_dripd_{token_hex(16)}"
     laid_out = [_part(subtype, encoding) for subtype, encoding in parts]

@@ -57,6 +57,16 @@ class Reply:
             self._headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         return self._headers
 
+    def header(self, name: str) -> str:
+        """The value of one header, *name* in lower case, without reading the others."""
+        head = self._headers
+        if not isinstance(head, bytes):
+            return head.get(name, "")
+        found = head.lower().rfind(f"\r\n{name}:".encode())
+        if found < 0:
+            return ""
+        return head[found + len(name) + 3 :].partition(b"\r\n")[0].decode("latin-1").strip()
+
 
 def whole(data: bytes) -> Reply | None:
     """The answer that *data* is, if it is plainly one and nothing else."""

@@ -49,7 +49,7 @@ class Sendgrid(Api[tuple[tuple[bytes, bytes], bytes]]):
         return Request(TARGET, body, messages, [header])
 
     def accepted(self, messages: Sequence[Message], reply: Reply) -> Sequence[Outcome]:
-        return all_accepted(messages, reply.headers.get("x-message-id", ""))
+        return all_accepted(messages, reply.header("x-message-id"))
 
     def refused(self, reply: Reply, outcome: Outcome) -> Outcome:
         return named(outcome, _field_of(reply))

@@ -157,17 +157,17 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, origin: Origin, request: httpx.Request, limit_s: float) -> _Wire:
         self._make_room()
-        stream: trio.SocketStream | None = None
+        socket: CountingStream | None = None
         wire: _Wire | None = None
         try:
             with trio.move_on_after(limit_s):
-                stream = await self._open_tcp(origin[1], origin[2])
-                wire = await self._dress(CountingStream(stream.socket), origin)
+                socket = CountingStream.over(await self._open_tcp(origin[1], origin[2]))
+                wire = await self._dress(socket, origin)
         except (OSError, UnicodeError, *LOST) as error:
             raise httpx.ConnectError(f"cannot connect: {error}", request=request) from error
         finally:
-            if wire is None and stream is not None:
-                stream.socket.close()
+            if wire is None and socket is not None:
+                socket.close()
         if wire is None:
             raise httpx.ConnectTimeout("no connection in time", request=request)
         self._open.add(wire)

@@ -180,3 +180,16 @@ def test_what_is_read_at_once_h11_reads_alike(lines: list[str], status: str) -> 
 
     if reply is not None:
         assert oracle(data, ended=False) == Read(reply.status, reply.body, reply.stays_open)
+
+
+def test_one_header_is_read_as_among_all() -> None:
+    head = (
+        b"HTTP/1.1 202 X\r\nX-Message-Id: a\r\nx-message-id:  b \r\nContent-Length: 0\r\n\r\n"
+    )
+    reply = whole(head)
+    assert reply is not None
+
+    assert "b" == reply.header("x-message-id")
+    assert "0" == reply.header("content-length")
+    assert "" == reply.header("x-message") == reply.header("message-id")
+    assert "b" == reply.headers["x-message-id"] == reply.header("x-message-id")
