@@ -92,6 +92,7 @@ class Config:
     engine: Tuning
     gateway: GatewayConfig
     metrics_listen: str
+    metrics_campaigns: int
     net_allow: tuple[str, ...]
     scripts: Mapping[str, ScriptSettings]
     providers: Mapping[str, ProviderSettings]
@@ -186,6 +187,7 @@ def assemble(
             retention_days=counts["retention_days"],
         ),
         metrics_listen=str(values["metrics"]["listen"]),
+        metrics_campaigns=cast("int", values["metrics"]["campaigns"]),
         gateway=GatewayConfig(
             listen=str(gateway["listen"]),
             public_url=str(gateway["public_url"]),

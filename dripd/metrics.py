@@ -87,6 +87,11 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_enrollments": gauge("runs, beyond 10,000 as the planner knows them", "state"),
     "dripd_enrollments_total": counter("requests decided and runs ended", "event"),
     "dripd_steps_total": counter("steps performed", "kind", "outcome"),
+    "dripd_campaign_steps_total": counter(
+        "steps performed, of as many campaigns as [metrics] campaigns says",
+        "campaign",
+        "outcome",
+    ),
     "dripd_late_results_total": counter("results that came after their claim was lost"),
     "dripd_regret_total": counter("messages that left although a stop had come by then"),
     "dripd_provider_rate_limit": gauge("messages a second, as configured", "provider"),
@@ -94,6 +99,9 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_accounts_parked": gauge("lanes and accounts that are held as a whole", "reason"),
     "dripd_retries_total": counter(
         "tries that will be followed by another", "channel", "class"
+    ),
+    "dripd_dead_letters_total": counter(
+        "steps that began to wait for somebody to put something right", "channel", "reason"
     ),
     "dripd_dead_letters": gauge("steps that wait for somebody to put something right"),
     "dripd_unknown_deliveries": gauge("deliveries of which nobody knows whether they arrived"),
@@ -104,6 +112,7 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_approval_oldest_seconds": gauge("how long the oldest of them has waited"),
     "dripd_tasks_waiting": gauge("open tasks; counting stops at 10,000", "kind"),
     "dripd_wheel_tick_seconds": histogram("one turn of the feed", QUICK),
+    "dripd_wheel_late_ticks_total": counter("turns of the feed that began over 100 ms late"),
     "dripd_wheel_items": gauge("due steps in the wheel"),
     "dripd_ready_items": gauge("due steps that wait for a lease"),
     "dripd_unsent_items": gauge("leased steps without an answer on record"),
@@ -118,6 +127,9 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_db_errors_total": counter("units of work that failed", "unit", "code"),
     "dripd_db_away_seconds": gauge("how long the database has been away; 0: it answers"),
     "dripd_db_pool_connections": gauge("connections to the database", "pool", "state"),
+    "dripd_db_pool_wait_seconds": histogram(
+        "until a unit of work had a connection", QUICK, "pool"
+    ),
     "dripd_loop_lag_seconds": histogram("how late the event loop wakes a sleeper", QUICK),
     "dripd_tasks": gauge("tasks of the event loop"),
     "dripd_admin_connections": gauge("clients on the admin socket"),
@@ -213,7 +225,9 @@ class Histogram:
 class Registry:
     """All metrics of one daemon. Asking for one that is not in the catalogue is a `KeyError`."""
 
-    def __init__(self) -> None:
+    def __init__(self, campaigns: int = 0) -> None:
+        self.campaigns = campaigns
+        """Campaigns that have series of their own; those met later are `other`."""
         self._series = {
             name: Series(family, self)
             for name, family in METRICS.items()

@@ -203,6 +203,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             "where /metrics, /livez and /readyz are answered; unless set, a free port where "
             "this one is in use; empty: nowhere",
         ),
+        "campaigns": number(
+            0,
+            0,
+            50,
+            "campaigns that have series of their own; the others are counted as `other`",
+        ),
     },
     "net": {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dripd.campaigns.action import Effect
 from dripd.clock import Instant
@@ -194,6 +194,12 @@ class LogRow:
     subject: str | None = None
     provider_id: str | None = None
     reason: str | None = None
+
+
+BROKEN: Final = frozenset(
+    {"quarantined", "step_failed", "connector_missing", "no_sender", "missing_tag", "too_long"}
+)
+"""Hold reasons, by their word before any colon, that wait for somebody to put something right."""
 
 
 @dataclass(slots=True)

@@ -171,7 +171,7 @@ class Health:
 
 def open_health(config: Config, version: str) -> Health:
     """Answer from before the database is asked until after it is left. Raises as `open_server`."""
-    metrics, vitals = Registry(), Vitals(node=config.daemon.node)
+    metrics, vitals = Registry(config.metrics_campaigns), Vitals(node=config.daemon.node)
     vitals.looped_at = time.monotonic()
     describe(metrics, version, {name: one.rate for name, one in config.providers.items()})
     server = open_server(

@@ -30,6 +30,9 @@ LOAD_LANES, LOAD_KEYS = 200, 5_000
 
 IDLE_S = 1.0
 
+LATE_S = 0.1
+"""A turn that begins so much later than it was to has kept what is due waiting."""
+
 Due: TypeAlias = tuple[Instant, tuple[Instant, int, int]]
 """A due instant, and the key as `Ready` holds it: (due, enrollment, cv)."""
 
@@ -37,14 +40,19 @@ Due: TypeAlias = tuple[Instant, tuple[Instant, int, int]]
 async def feed(pipe: Pipeline) -> None:
     """Keep wheel and ready filled, for ever."""
     ticks = pipe.metrics.timing("dripd_wheel_tick_seconds")
+    late = pipe.metrics["dripd_wheel_late_ticks_total"]
+    expected = trio.current_time()
     while True:
         began = trio.current_time()
+        late.add(n=began - expected > LATE_S)
         try:
             await turn(pipe)
         finally:
             pipe.counters.turned_at = trio.current_time()
             ticks.observe(pipe.counters.turned_at - began)
-        await pipe.wait("feed", wait_s(pipe))
+        wait = wait_s(pipe)
+        expected = pipe.counters.turned_at + wait
+        await pipe.wait("feed", wait)
 
 
 async def turn(pipe: Pipeline) -> None:

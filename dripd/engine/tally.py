@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogState, RunStatus
+from dripd.campaigns.enrollment import BROKEN, CHANNEL_NO, Change, LogState, RunStatus
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.campaigns.settings import MATCH_KEYS
 from dripd.clock import Instant
@@ -95,12 +95,38 @@ def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -
     for (cv_id, step_no, state), n in steps.items():
         kind = kind_of(directory, cv_id, step_no)
         metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
+        if metrics.campaigns:
+            _of_campaign(metrics, directory, cv_id, state, n)
+    _broken(metrics, batch)
     for status, n in ends.items():
         metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)
     for channel, values in lags.items():
         metrics.timing("dripd_due_lag_seconds").observe_all(values, CHANNELS[channel])
     for channel, n in n_suppressed.items():
         metrics["dripd_suppressed_total"].add(CHANNELS[channel], n=n)
+
+
+def _broken(metrics: Registry, batch: Sequence[Change]) -> None:
+    """Steps that are held from now on until somebody mends something."""
+    held = [one for one in batch if one.next is not None and one.next.hold_reason is not None]
+    for change in held:
+        word = change.next.hold_reason.partition(":")[0]  # type: ignore[union-attr]  # it is held
+        if word in BROKEN:
+            channel = change.log[-1].channel if change.log else 0
+            metrics["dripd_dead_letters_total"].add(CHANNELS.get(channel, "none"), word)
+
+
+def _of_campaign(
+    metrics: Registry, directory: Directory, cv_id: int, state: LogState, n: int
+) -> None:
+    """The campaigns that are met first have series; `[metrics] campaigns` says how many."""
+    counted = metrics["dripd_campaign_steps_total"]
+    version = directory.versions.get(cv_id)
+    key = OTHER if version is None else f"{version.definition.account}/{version.campaign_key}"
+    known = {labels[0] for labels in counted.values}
+    if key not in known and len(known - {OTHER}) >= metrics.campaigns:
+        key = OTHER
+    counted.add(key, state.name.lower(), n=n)
 
 
 def kind_of(directory: Directory, cv_id: int, step_no: int) -> str:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dripd.campaigns.enrollment import BROKEN
 from dripd.store.connect import Conn
 from dripd.store.desk_deployment import read_status
 from dripd.store.statements import sql
 
 EXACT = 10_000
 """Up to so many rows are counted; beyond, the planner's estimate has to do."""
-
-BROKEN = (
-    "quarantined",
-    "step_failed",
-    "connector_missing",
-    "no_sender",
-    "missing_tag",
-    "too_long",
-)
-"""Hold reasons that wait for somebody to put something right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ the loss of an acknowledgement into knowledge where that can be had (a lease's t
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -103,6 +105,7 @@ class PostgresStore:
         self.condition = Condition(self._probe)
         counted = metrics or Registry()
         self._timing = counted.timing("dripd_db_query_seconds")
+        self._waits = counted.timing("dripd_db_pool_wait_seconds")
         self._errors = counted["dripd_db_errors_total"]
         self._book = LaneBook()
         self._losers = unit_admit.Losers()
@@ -127,11 +130,20 @@ class PostgresStore:
         """One or more statements that need no transaction of their own."""
 
         async def cross() -> T:
-            async with translated(), self._pool.acquire(timeout=10) as conn:
+            async with translated(), self._connection(self._pool) as conn:
                 with deadline(conn, self._patience_s):
                     return await unit(conn, *args)
 
         return await self._cross(name_of(unit, args), cross)
+
+    @asynccontextmanager
+    async def _connection(self, pool: Any) -> AsyncIterator[Conn]:
+        """A connection of *pool*; how long it was waited for is counted, on this thread alone."""
+        began = time.perf_counter()
+        async with pool.acquire(timeout=10) as conn:
+            waited = time.perf_counter() - began
+            self._waits.observe(waited, "hot" if pool is self._pool else "sink")
+            yield conn
 
     async def _cross(self, name: str, unit: Callable[[], Awaitable[T]]) -> T:
         """*unit* on the database's thread, counted and timed under *name*."""

@@ -90,6 +90,8 @@ def test_metrics_count_what_was_done_and_health_is_answered(world: World) -> Non
         'dripd_provider_breaker_state{provider="sink"} 0',
         'dripd_send_slots{provider="sink"} ',
         'dripd_due_lag_seconds_count{channel="email"} 1',
+        "dripd_wheel_late_ticks_total ",
+        'dripd_db_pool_wait_seconds_bucket{pool="hot",le="10"} ',
         'dripd_admin_calls_total{method="clock.set",role="admin",result="ok"} 2',
     ):
         assert line in text
