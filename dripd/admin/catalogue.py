@@ -84,7 +84,7 @@ CAMPAIGNS: Final = (
     reading("campaign.list", p.CampaignList, view="account_id key"),
     reading("campaign.show", p.CampaignShow, view=""),
     reading("campaign.diff", p.CampaignDiff),
-    reading("campaign.stats", p.CampaignKey, view=""),
+    reading("campaign.stats", p.CampaignStats, view=""),
     reading("campaign.export", p.CampaignExport),
     reading("campaign.quote", p.CampaignQuote),
     reading("campaign.library_list"),

@@ -225,6 +225,12 @@ class CampaignKey(InAccount, frozen=True, kw_only=True):
     key: Key
 
 
+class CampaignStats(CampaignKey, frozen=True, kw_only=True):
+    """`quick`: a large campaign as it was counted last, without waiting for a count."""
+
+    quick: bool = False
+
+
 class CampaignDocuments(InAccount, frozen=True, kw_only=True):
     documents: Annotated[list[Document], Meta(min_length=1, max_length=1000)]
 

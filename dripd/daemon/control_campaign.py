@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dripd.admin import params as p
@@ -24,7 +25,6 @@ from dripd.store.desk_campaign import (
     list_campaigns,
     list_triggers,
     read_pair,
-    read_statistics,
     remove_trigger,
     show_campaign,
     turn_campaign,
@@ -53,7 +53,7 @@ class CampaignControl:
             "campaign.list": room.reading_as(list_campaigns),
             "campaign.show": self.show,
             "campaign.diff": self.diff,
-            "campaign.stats": room.reading(read_statistics),
+            "campaign.stats": partial(room.hooks.stats, room.desk),
             "campaign.export": self.export,
             "campaign.trigger_add": self._triggering(add_trigger),
             "campaign.trigger_remove": self._triggering(remove_trigger),

@@ -50,6 +50,7 @@ class Hooks:
     (with `state`, `env` and `history`). `kick` wakes its stages
     after a change, `trace` tells what they do. `send_individual` sends one message and answers with its delivery,
     `send_test` tries a sender.
+    `stats` is `campaign.stats`, over a desk.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
     for an unknown one; `calendars` are the names, None = any. `scripts` are those of the
@@ -67,6 +68,7 @@ class Hooks:
     events: Callable[[int, int, Mapping[str, object]], tuple[list[Shown], int, int]]
     send_individual: Callable[..., Awaitable[Mapping[str, object]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
+    stats: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]

@@ -38,6 +38,7 @@ from dripd.daemon.refusal import explain
 from dripd.daemon.reload import Reloader
 from dripd.daemon.signals import Ending, listen
 from dripd.daemon.tails import sources
+from dripd.daemon.tallies import Tallies
 from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
@@ -64,6 +65,9 @@ FIRST_INSTANT = parse_instant("2026-01-01T00:00:00Z")
 
 VIEW_PATIENCE_S = 2.0
 """How long the database may take for a view: what takes longer must be asked for once."""
+
+COUNT_PATIENCE_S = 600.0
+"""How long the count of one large campaign may take, beside everything else."""
 
 VERSION = "0.1.0"
 
@@ -111,11 +115,14 @@ class Daemon:
         clock: Clock,
         deployment: str,
         channels: Mapping[str, Channel],
+        *,
         site: gateway.Site | None,
         health: Health,
+        tallies: Tallies,
     ) -> None:
         self.config = config
         self.health = health
+        self.tallies = tallies
         self.vitals = health.vitals
         self.store = store
         self.clock = clock
@@ -247,6 +254,7 @@ class Daemon:
             events=sources(self.pipe)["events"].read,
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
+            stats=self.tallies.read,
             clock_set=self.clock_set,
             judge=self.judge,
             rehearse=self.rehearse,
@@ -296,12 +304,19 @@ async def serve(
         doorman = Desk(bridge, dsn, condition=store.condition)
         stack.push_async_callback(_shielded, doorman.close)
         await doorman.open()
+        counters = Desk(
+            bridge, dsn, size=1, patience_s=COUNT_PATIENCE_S, condition=store.condition
+        )
+        stack.push_async_callback(_shielded, counters.close)
         clock = await start_clock(store, manual_clock=manual_clock, at=at)
         deployment, _, _ = await store.clock_mode()
         site = gateway.open_site(config.gateway.listen)
         if site is not None:
             stack.callback(site.close)
-        daemon = Daemon(config, store, clock, deployment, channels, site, health)
+        daemon = Daemon(
+            config, store, clock, deployment, channels,
+            site=site, health=health, tallies=Tallies(counters),
+        )  # fmt: skip
         await _live(daemon, desk, looks, doorman, task_status)
 
 
@@ -382,6 +397,7 @@ def start_watching(daemon: Daemon, looks: Desk, stages: trio.Nursery) -> None:
     stages.start_soon(observe, daemon)
     stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)
     stages.start_soon(sample, daemon.pipe, looks)
+    stages.start_soon(daemon.tallies.run)
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:

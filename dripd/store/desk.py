@@ -40,6 +40,10 @@ class Desk:
         self._pool = await self._bridge.run(_open, self._dsn, self._size, self._patience_s)
         self._condition.pools.append(self._pool)
 
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
     async def close(self) -> None:
         if self._pool is not None:
             await self._bridge.run(_close, self._pool)

@@ -231,18 +231,3 @@ async def read_pair(
     if row["draft"] is None and row["live_version"] is not None:
         return old, await read_version(conn, row, row["live_version"])
     return old, row["draft"]
-
-
-async def read_statistics(conn: Conn, args: p.CampaignKey) -> Result:
-    """The counts of a campaign and of each step of its live version."""
-    row = await find_campaign(conn, args.key, args.account)
-    stats = await conn.fetchrow(sql("read_stats"), row["account_id"], row["key"])
-    steps = await conn.fetch(
-        sql("read_step_stats"), row["account_id"], row["id"], row["live_cv_id"]
-    )
-    return {
-        **shown(stats),
-        "account_key": row["account_key"],
-        "goal_text": row["goal_text"],
-        "steps": [{**step} for step in steps],
-    }

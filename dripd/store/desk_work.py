@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.enrollment import RunStatus
+from dripd.clock import Instant
 from dripd.errors import BadRequest, Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, cursor_of, page, read_cursor, shown
@@ -133,6 +134,12 @@ async def list_deliveries(conn: Conn, args: p.DeliveryList) -> Result:
     if args.campaign is not None:
         meant = await find_campaign(conn, args.campaign, args.account)
         account, campaign = meant["account_id"], meant["id"]
+    if args.state == "unknown":
+        rows = await conn.fetch(
+            sql("list_unknown"), account, args.channel, campaign, contact, args.enrollment,
+            Instant(at), after, args.limit + 1,
+        )  # fmt: skip
+        return page(rows, args.limit, "cursor_ms", "id", without=("cursor_ms",))
     rows = await conn.fetch(
         sql("list_deliveries"), account, args.state, args.channel, campaign, contact,
         args.enrollment, at, after, args.limit + 1,

@@ -223,6 +223,40 @@ WHERE ($1::int4 IS NULL OR c.account_id = $1::int4)
 ORDER BY c.id
 LIMIT $5::int4;
 
+-- name: count_some_runs :one
+-- How many runs an account has, up to a number.
+--   $1 account  int4
+--   $2 most     int4
+SELECT count(*)::int4
+FROM (SELECT FROM dripd.run WHERE account_id = $1::int4 LIMIT $2::int4) AS part;
+
+-- name: read_tally :one
+-- A campaign as it was counted last; its age in real time.
+--   $1 account  $2 campaign
+SELECT at, took_ms, figures,
+    greatest(0, extract(epoch FROM clock_timestamp() - counted_at) * 1000)::int8 AS age_ms
+FROM dripd.campaign_tally
+WHERE account_id = $1::int4
+    AND campaign_id = $2::int4;
+
+-- name: keep_tally :exec
+--   $1 account  $2 campaign  $3 at  $4 took, ms  $5 figures
+INSERT INTO dripd.campaign_tally (account_id, campaign_id, at, took_ms, figures)
+VALUES ($1::int4, $2::int4, $3::timestamptz, $4::int4, $5::jsonb)
+ON CONFLICT (account_id, campaign_id) DO UPDATE
+SET at = excluded.at,
+    counted_at = clock_timestamp(),
+    took_ms = excluded.took_ms,
+    figures = excluded.figures;
+
+-- name: find_counted :one
+-- What a count of a campaign needs to know of it.
+--   $1 account  $2 campaign
+SELECT account_id, id, key, live_cv_id
+FROM dripd.campaign
+WHERE account_id = $1::int4
+    AND id = $2::int4;
+
 -- name: read_stats :one
 --   $1 account  $2 campaign key
 SELECT account_id, campaign_key, status, enrolled, active, completed, removed, terminated, goal,

@@ -116,6 +116,61 @@ WHERE ($1::int4 IS NULL OR d.account_id = $1::int4)
 ORDER BY cursor_ms DESC, d.id DESC
 LIMIT $9::int4;
 
+-- name: list_unknown :many
+-- Deliveries of which nobody knows the outcome, the latest lease first: an index knows them.
+--   $1 account  $2 channel  $3 campaign  $4 contact  $5 enrollment
+--   $6 before (instant)  $7 before id  $8 most; NULL = any
+WITH unknown AS (
+    (
+        SELECT l.enrollment_id || '-' || l.seq AS id, l.account_id, l.enrollment_id, l.cv_id, l.step_no,
+            l.run_no::int4 AS run_no, CASE l.channel WHEN 1 THEN 'email' ELSE 'sms' END AS channel,
+            l.sender_id, l.to_address, l.attempt::int4 AS attempt, l.provider_id,
+            l.segments::int4 AS segments, l.subject, l.leased_at, l.sent_at, l.reason
+        FROM dripd.step_log AS l
+        JOIN dripd.run AS r ON r.account_id = l.account_id AND r.id = l.enrollment_id
+        WHERE l.state = 3
+            AND l.channel > 0
+            AND l.leased_at <= $6::timestamptz
+            AND (l.leased_at < $6::timestamptz OR l.enrollment_id || '-' || l.seq < $7::text)
+            AND ($1::int4 IS NULL OR l.account_id = $1::int4)
+            AND ($2::text IS NULL OR l.channel = CASE $2::text WHEN 'email' THEN 1 ELSE 2 END)
+            AND ($3::int4 IS NULL OR r.campaign_id = $3::int4)
+            AND ($4::int8 IS NULL OR r.contact_id = $4::int8)
+            AND ($5::int8 IS NULL OR l.enrollment_id = $5::int8)
+        ORDER BY l.leased_at DESC, 1 DESC
+        LIMIT $8::int4
+    )
+    UNION ALL
+    (
+        SELECT 'i-' || i.id, i.account_id, NULL, NULL, NULL, NULL, i.channel, i.sender_id, i.to_address,
+            1, i.provider_id, i.segments::int4, i.subject, i.leased_at, i.sent_at, i.reason
+        FROM dripd.individual_send AS i
+        WHERE i.state = 'unknown'
+            AND i.leased_at <= $6::timestamptz
+            AND (i.leased_at < $6::timestamptz OR 'i-' || i.id < $7::text)
+            AND ($1::int4 IS NULL OR i.account_id = $1::int4)
+            AND ($2::text IS NULL OR i.channel = $2::text)
+            AND $3::int4 IS NULL
+            AND ($4::int8 IS NULL OR i.contact_id = $4::int8)
+            AND $5::int8 IS NULL
+        ORDER BY i.leased_at DESC, 1 DESC
+        LIMIT $8::int4
+    )
+)
+SELECT u.id, u.account_id, u.enrollment_id, s.key AS step_key, u.run_no, u.channel, u.sender_id,
+    u.to_address, 'dripd:' || (SELECT id FROM dripd.deployment) || ':'
+        || coalesce(u.enrollment_id || ':' || u.run_no || ':' || s.key, u.id) AS idempotency_key,
+    'unknown' AS state, u.attempt, f.provider, u.provider_id, u.segments, u.subject, u.leased_at,
+    u.sent_at, NULL::timestamptz AS accepted_at, u.reason, a.key AS account_key,
+    (extract(epoch FROM u.leased_at) * 1000)::int8 AS cursor_ms
+FROM unknown AS u
+JOIN dripd.account AS a ON a.id = u.account_id
+LEFT JOIN dripd.version_step AS s
+    ON s.account_id = u.account_id AND s.cv_id = u.cv_id AND s.step_no = u.step_no
+LEFT JOIN dripd.sender AS f ON f.account_id = u.account_id AND f.id = u.sender_id
+ORDER BY u.leased_at DESC, u.id DESC
+LIMIT $8::int4;
+
 -- name: read_delivery :one
 --   $1 id          text
 --   $2 enrollment  int8, NULL for an individual send

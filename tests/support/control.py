@@ -26,6 +26,7 @@ from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
+from dripd.store.desk_tally import read_statistics
 
 LANE = LaneKey(1, 1, "email", "", "account")
 
@@ -168,6 +169,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         seen["clock"].append(to)
         return {"mode": "manual", "now": format_instant(to), "visited": 0}
 
+    async def tell_stats(desk: Desk, _call: Call, args: Any) -> Mapping[str, object]:
+        return (await desk.run(read_statistics, args)).result
+
     async def rehearse(_row: RequestRow, _now: Instant) -> Rehearsal:
         return Rehearsal(None, [])
 
@@ -185,6 +189,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
         send_test=send,
+        stats=tell_stats,
         clock_set=set_clock,
         judge=judge,
         rehearse=rehearse,

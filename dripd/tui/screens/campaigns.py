@@ -11,7 +11,7 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import count, state, text
+from dripd.tui.words import count, since, state, text
 
 STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
 
@@ -49,6 +49,10 @@ class Campaigns(ListPage):
         ("SKIP, FAIL", "times it was skipped, and failed for good"),
         ("SENT", "messages of the step that providers accepted, or whose outcome is unknown"),
         ("SHARE", "moved on, of all that ever entered"),
+        (
+            "as of",
+            "a large campaign is counted beside the work, now and then: how old the count is",
+        ),
     )
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
@@ -160,7 +164,7 @@ class Campaigns(ListPage):
     def moved(self) -> None:
         super().moved()
         row = self._table.row
-        wanted = None if row is None else self._target(row)
+        wanted = None if row is None else {**self._target(row), "quick": True}
         if wanted == (self._stats.params if self._stats else None):
             return
         fresh = (
@@ -182,12 +186,15 @@ class Campaigns(ListPage):
         answer = stats.answer if stats else None
         if not answer or answer.get("campaign_key") != row.get("key"):
             return [line(Cell(f" FUNNEL of {row['key']} ...", "dim"))]
-        entered = answer.get("enrolled", 0)
+        if answer.get("enrolled") is None:
+            return [line(Cell(f" FUNNEL of {row['key']}: large, being counted", "dim"))]
+        entered = answer["enrolled"]
         found = [
             line(Cell(f" FUNNEL {row['key']} v{row.get('live_version') or '-'}", "head"),
                  f"   entered {count(entered)}   active {count(answer.get('active'))}"
                  f"   goal {count(answer.get('goal'))}   completed {count(answer.get('completed'))}"
-                 f"   removed {count(answer.get('removed'))}   terminated {count(answer.get('terminated'))}"),
+                 f"   removed {count(answer.get('removed'))}   terminated {count(answer.get('terminated'))}"
+                 f"   as of {since(answer.get('as_of'), self.port.now_ms)} ago"),
             line(Cell(f" {pad('#', 3)}{pad('STEP', 20)}{pad('A NOW', 9, right=True)}{pad('MOVED ON', 11, right=True)}"
                       f"{pad('SKIP', 8, right=True)}{pad('FAIL', 7, right=True)}{pad('SENT', 9, right=True)}  SHARE", "head")),
         ]  # fmt: skip
