@@ -474,6 +474,7 @@ CREATE TABLE dripd.run (  -- one row per run of a contact through a campaign; sh
 CREATE UNIQUE INDEX run_reentry ON dripd.run (account_id, campaign_id, contact_id) WHERE reentry IS NOT NULL;
 CREATE UNIQUE INDEX run_exclusive ON dripd.run (account_id, contact_id, exclusive) WHERE exclusive IS NOT NULL;
 CREATE INDEX run_by_id ON dripd.run (id);
+CREATE INDEX run_held ON dripd.run (id, hold_reason) WHERE hold_reason IS NOT NULL AND status = 1;
 CREATE INDEX run_conversation ON dripd.run (account_id, conversation_ref)
     WHERE conversation_ref IS NOT NULL AND status = 1;
 
@@ -670,6 +671,7 @@ CREATE TABLE dripd.task (
 );
 CREATE INDEX task_by_id ON dripd.task (id);
 CREATE INDEX task_open ON dripd.task (id) WHERE state = 'open';
+CREATE INDEX task_approval ON dripd.task (created_at) WHERE state = 'open' AND kind = 'approval';
 CREATE INDEX task_reminder ON dripd.task (reminder_at) WHERE state = 'open' AND recipient IS NOT NULL;
 
 CREATE FUNCTION dripd.task_closed() RETURNS trigger
@@ -791,6 +793,7 @@ CREATE TABLE dripd.notification (
 );
 CREATE INDEX notification_unread ON dripd.notification (id) WHERE read_at IS NULL;
 CREATE INDEX notification_by_id ON dripd.notification (id);
+CREATE INDEX notification_recipient ON dripd.notification (recipient, id);
 
 CREATE TABLE dripd.admin_audit (
     id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -359,6 +359,8 @@ class EnrollList(Listing, frozen=True, kw_only=True):
     hold: str | None = None
     list_key: Key | None = field(default=None, name="list")
     tag: Key | None = None
+    quick: bool = False
+    """Whether what one look finds is enough, however few."""
 
 
 class EnrollKey(Params, frozen=True, kw_only=True):
@@ -434,7 +436,10 @@ class DeliveryResolve(Params, frozen=True, kw_only=True):
 
 
 class DeadList(Listing, frozen=True, kw_only=True):
+    """`quick`: groups of the latest runs alone, counts with `more` where there are others."""
+
     campaign: Key | None = None
+    quick: bool = False
 
 
 class DeadPick(InAccount, frozen=True, kw_only=True):

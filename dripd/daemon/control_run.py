@@ -20,7 +20,6 @@ from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_contact
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
 from dripd.store.desk_run import (
-    list_runs,
     move_runs,
     release_runs,
     reset_runs,
@@ -29,6 +28,7 @@ from dripd.store.desk_run import (
     stop_runs,
     waiting_versions,
 )
+from dripd.store.desk_runs import list_runs
 from dripd.store.desk_snapshot import read_snapshot
 from dripd.store.desk_work import dead_versions, retry_dead
 

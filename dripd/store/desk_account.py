@@ -148,11 +148,17 @@ async def list_accounts(conn: Conn, args: p.AccountList) -> Result:
     return page(rows, args.limit, "id")
 
 
+EXACT = 2_000
+"""Runs of an account up to which every one is looked at for what holds it."""
+
+
 async def show_account(conn: Conn, args: p.AccountKey) -> Result:
     """The account with what remains of its cap today and what is held, and why."""
     row = await find_account(conn, args.key)
     day = await conn.fetchrow(sql("read_cap"), row["id"])
-    holds = [shown(hold) for hold in await conn.fetch(sql("count_holds"), row["id"])]
+    many = await conn.fetchval(sql("count_some_runs"), row["id"], EXACT + 1) > EXACT
+    counted = sql("count_many_holds" if many else "count_holds")
+    holds = [shown(hold) for hold in await conn.fetch(counted, row["id"])]
     balance = await conn.fetchval(sql("read_balance"), row["id"])
     return {**shown(row), "balance": str(balance), "cap": _cap(day), "holds": holds}
 

@@ -22,8 +22,8 @@ from dripd.campaigns.enrollment import (
 from dripd.clock import Instant
 from dripd.errors import Conflict, NotFound
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, read_now, shown
-from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
+from dripd.store.desk_deed import Deed, Result, Row, read_now, shown
+from dripd.store.desk_find import find_campaign
 from dripd.store.desk_pick import Picked, confirm, missing, pick
 from dripd.store.desk_role import refuse_stranger
 from dripd.store.lanes import LaneBook
@@ -368,25 +368,6 @@ async def _write_skip(conn: Conn, row: Row, change: Change) -> None:
 
 
 STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
-
-
-async def list_runs(conn: Conn, args: p.EnrollList) -> Result:
-    (after,) = read_cursor(args.after, 0)
-    account = await account_id(conn, args.account)
-    campaign = members = contact = None
-    if args.campaign is not None:
-        meant = await find_campaign(conn, args.campaign, args.account)
-        account, campaign = meant["account_id"], meant["id"]
-    if args.list_key is not None:
-        members = (await find_list(conn, args.list_key, args.account))["id"]
-    if args.contact is not None:
-        found = await find_contact(conn, args.contact, args.account)
-        account, contact = found["account_id"], found["id"]
-    rows = await conn.fetch(
-        sql("list_enrollments"), account, campaign, contact, args.status, args.hold, members,
-        args.tag, after, args.limit + 1,
-    )  # fmt: skip
-    return page(rows, args.limit, "id")
 
 
 async def show_run(conn: Conn, args: p.EnrollKey) -> Result:

@@ -27,6 +27,9 @@ Inverse: TypeAlias = tuple[str, Params, Params]
 MOST_ROWS: Final = 5_000
 """Rows that a list loads, page by page: beyond it a filter is the way."""
 
+MOST_BLANK: Final = 20
+"""Looks that find nothing, after which a list looks no further by itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
@@ -193,6 +196,7 @@ class ListPage(Page):
         self._head_rows = 1
         self._table = Table(self.columns(), self.key_of)
         self._before: list[Row] = []
+        self._blank = 0
         self._list = self._watching(None)
         self.watches = [self._list]
 
@@ -223,7 +227,7 @@ class ListPage(Page):
 
     def refilter(self) -> None:
         """Begin anew: another filter, another tab."""
-        self._before = []
+        self._before, self._blank = [], 0
         self._table = Table(self.columns(), self.key_of)
         old, self._list = self._list, self._watching(None)
         self.replace(old, self._list)
@@ -239,6 +243,10 @@ class ListPage(Page):
         loaded = len(self._before) + len(self._list.rows)
         if following is None or loaded >= MOST_ROWS or not self._table.is_near_end:
             return
+        if not self._list.rows:
+            self._blank += 1
+            if self._blank > MOST_BLANK:
+                return
         self._before += self._list.rows
         old, self._list = self._list, self._watching(following)
         self.replace(old, self._list)

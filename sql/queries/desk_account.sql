@@ -102,6 +102,55 @@ WHERE e.account_id = $1::int4
 GROUP BY e.hold_reason
 ORDER BY 2 DESC, 1;
 
+-- name: count_many_holds :many
+-- The same of an account of many runs, up to 10,001 a reason and lane.
+--   $1 account  int4
+SELECT h.reason, sum(h.n)::int4 AS count, min(h.release_at) AS release_at
+FROM (
+    SELECT part.hold_reason AS reason, count(*) AS n, min(part.release_at) AS release_at
+    FROM (
+        SELECT hold_reason, release_at
+        FROM dripd.run
+        WHERE hold_reason IS NOT NULL AND status = 1 AND account_id = $1::int4
+        LIMIT 10001
+    ) AS part
+    GROUP BY part.hold_reason
+    UNION ALL
+    SELECT coalesce(gate.reason, k.reason), due.n, CASE WHEN gate.reason IS NULL THEN k.release_at END
+    FROM dripd.lane AS l
+    JOIN dripd.account AS a ON a.id = l.account_id
+    JOIN dripd.campaign AS c ON c.account_id = l.account_id AND c.id = l.campaign_id
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN a.status <> 'active' THEN 'account_paused'
+            WHEN NOT a.subscription_active THEN 'no_subscription'
+            WHEN c.status = 'paused' THEN 'paused'
+            WHEN c.status IN ('inactive', 'archived') THEN 'inactive'
+        END AS reason
+    ) AS gate
+    LEFT JOIN LATERAL (
+        SELECT p.reason, p.release_at
+        FROM dripd.park AS p
+        WHERE p.account_id = l.account_id AND p.lane IN (l.lane, -1)
+        ORDER BY p.lane
+        LIMIT 1
+    ) AS k ON true
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n
+        FROM (
+            SELECT FROM dripd.due_step AS s
+            WHERE s.account_id = l.account_id AND s.lane = l.lane
+                AND (gate.reason IS NOT NULL OR s.due_at <= (SELECT dripd.now()))
+            LIMIT 10001
+        ) AS bounded
+    ) AS due
+    WHERE l.account_id = $1::int4
+        AND coalesce(gate.reason, k.reason) IS NOT NULL
+) AS h
+WHERE h.n > 0
+GROUP BY h.reason
+ORDER BY 2 DESC, 1;
+
 -- name: put_sender :one
 -- Make a sender, or give it these values.
 --   $1 account  $2 address  $3 channel  $4 provider  $5 owner  $6 shared  $7 rate

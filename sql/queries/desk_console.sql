@@ -26,7 +26,7 @@ GROUP BY 1;
 
 -- name: list_holding :many
 -- What holds back what is due, by reason, account and campaign: at most 1,001 a lane are
--- counted, and 200 lanes looked at; those held by themselves at most 1,001 an account.
+-- counted, and 200 lanes looked at; of those held by themselves the first 10,001.
 WITH held AS (
     SELECT l.account_id, l.lane, a.key AS account_key, c.key AS campaign_key, k.release_at, k.at,
         CASE
@@ -52,7 +52,7 @@ WITH held AS (
         OR c.status IN ('paused', 'inactive', 'archived')
     LIMIT 200
 ), counted AS (
-    SELECT h.reason, h.account_key, h.campaign_key, h.at, h.release_at, due.n
+    SELECT h.reason, h.account_key, h.campaign_key, h.at, h.release_at, due.n, due.n > 1000 AS more
     FROM held AS h
     CROSS JOIN LATERAL (
         SELECT count(*)::int4 AS n
@@ -64,19 +64,24 @@ WITH held AS (
         ) AS bounded
     ) AS due
     UNION ALL
-    SELECT r.hold_reason, a.key, c.key, s.due_at, r.release_at, 1
-    FROM dripd.account AS a
-    CROSS JOIN LATERAL (
-        SELECT d.enrollment_id, d.due_at
-        FROM dripd.due_step AS d
-        WHERE d.account_id = a.id AND d.lane = -1
-        LIMIT 1001
-    ) AS s
-    JOIN dripd.run AS r ON r.account_id = a.id AND r.id = s.enrollment_id
-    JOIN dripd.campaign AS c ON c.account_id = a.id AND c.id = r.campaign_id
-    WHERE r.hold_reason IS NOT NULL
+    SELECT r.hold_reason, a.key, c.key, NULL, r.release_at, r.n, r.n > 10000
+    FROM (
+        SELECT part.account_id, part.campaign_id, part.hold_reason, min(part.release_at) AS release_at,
+            count(*)::int4 AS n
+        FROM (
+            SELECT account_id, campaign_id, hold_reason, release_at
+            FROM dripd.run
+            WHERE hold_reason IS NOT NULL AND status = 1
+            LIMIT 10001
+        ) AS part
+        GROUP BY part.account_id, part.campaign_id, part.hold_reason
+        ORDER BY n DESC
+        LIMIT 200
+    ) AS r
+    JOIN dripd.account AS a ON a.id = r.account_id
+    JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
 )
-SELECT reason, account_key, campaign_key, sum(n)::int4 AS count, max(n) > 1000 AS more,
+SELECT reason, account_key, campaign_key, sum(n)::int4 AS count, bool_or(more) AS more,
     min(at) AS since_at, min(release_at) AS release_at
 FROM counted
 WHERE n > 0

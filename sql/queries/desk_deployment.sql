@@ -55,7 +55,7 @@ SELECT d.id,
 FROM dripd.deployment AS d;
 
 -- name: count_held :many
--- What is held: due steps of parked lanes, up to 1,000 a lane, and those held by themselves.
+-- What is held: due steps of parked lanes, up to 1,000 a lane, and those held by themselves, up to 10,001.
 SELECT k.reason, count(*)::int4 AS n
 FROM dripd.park AS k
 JOIN dripd.lane AS l ON l.account_id = k.account_id AND k.lane IN (l.lane, -1)
@@ -67,10 +67,12 @@ CROSS JOIN LATERAL (
 GROUP BY k.reason
 UNION ALL
 SELECT r.hold_reason, count(*)::int4
-FROM dripd.account AS a
-JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
-JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
-WHERE r.hold_reason IS NOT NULL
+FROM (
+    SELECT hold_reason
+    FROM dripd.run
+    WHERE hold_reason IS NOT NULL AND status = 1
+    LIMIT 10001
+) AS r
 GROUP BY r.hold_reason;
 
 -- name: list_audit :many

@@ -243,13 +243,24 @@ SELECT dripd.refund_unsent($1::int4, $2::int8);
 --   $2 campaign  int4, NULL = any
 --   $3 offset    int4
 --   $4 most      int4
-WITH dead AS (
+--   $5 looked    int4, held runs that are looked at, the latest first
+WITH held AS MATERIALIZED (
+    SELECT account_id, id, campaign_id, hold_reason
+    FROM dripd.run
+    WHERE hold_reason IS NOT NULL
+        AND status = 1
+        AND hold_reason NOT IN ('approval', 'task')
+        AND ($1::int4 IS NULL OR account_id = $1::int4)
+        AND ($2::int4 IS NULL OR campaign_id = $2::int4)
+    ORDER BY id DESC
+    LIMIT $5::int4
+), dead AS (
     SELECT a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
         r.hold_reason AS code, last.reason AS error, coalesce(last.at, d.due_at) AS at,
         d.flags & 2 <> 0 AS doubtful
-    FROM dripd.account AS a
-    JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
-    JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
+    FROM held AS r
+    JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id AND d.lane = -1
+    JOIN dripd.account AS a ON a.id = r.account_id
     JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
     LEFT JOIN dripd.version_step AS s
         ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
@@ -261,14 +272,10 @@ WITH dead AS (
         ORDER BY l.at DESC
         LIMIT 1
     ) AS last ON true
-    WHERE ($1::int4 IS NULL OR a.id = $1::int4)
-        AND ($2::int4 IS NULL OR r.campaign_id = $2::int4)
-        AND r.status = 1
-        AND r.hold_reason NOT IN ('approval', 'task')
 )
 SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)), 12) AS "group",
     account_key, campaign_key, step_key, count(*)::int4 AS count, min(at) AS first_at,
-    max(at) AS last_at, code, error,
+    max(at) AS last_at, code, error, (SELECT count(*) FROM held) >= $5::int4 AS more,
     CASE
         WHEN code = 'step_failed' AND bool_or(doubtful) THEN 'unsafe'
         WHEN code = 'step_failed' THEN 'safe'

@@ -349,7 +349,7 @@ def test_the_filter_is_asked_of_the_daemon() -> None:
     rig.press("enter")
     asked = [watch.params for watch in rig.daemon.watched if watch.of == "enroll.list"]
 
-    assert asked == [{"campaign": "win-back", "status": "held", "limit": 60}]
+    assert asked == [{"quick": True, "campaign": "win-back", "status": "held", "limit": 60}]
 
 
 def test_a_bad_filter_says_where_and_keeps_the_old_one() -> None:

@@ -46,6 +46,7 @@ class Enrollments(ListPage):
     tiny: ClassVar[str] = "En"
     title: ClassVar[str] = "Enrollments"
     method: ClassVar[str] = "enroll.list"
+    fixed: ClassVar[Mapping[str, object]] = {"quick": True}
     bare: ClassVar[str] = "contact"
     keys: ClassVar[Mapping[str, Key]] = {
         "account": Key(param="account", help="of this account"),

@@ -27,7 +27,7 @@ class Failures(ListPage):
     tiny: ClassVar[str] = "Fa"
     title: ClassVar[str] = "Failures"
     figures = (
-        ("COUNT", "runs held by themselves: their step failed, or something it needs is missing"),
+        ("COUNT", "runs held by themselves: their step failed, or something it needs is missing; n+ of the latest 500"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
         ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
         ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
@@ -49,7 +49,8 @@ class Failures(ListPage):
         }
 
     def params(self) -> dict[str, object]:
-        return {"state": "unknown", **self.wanted} if self._unknown else dict(self.wanted)
+        fixed = {"state": "unknown"} if self._unknown else {"quick": True}
+        return {**fixed, **self.wanted}
 
     def key_of(self, row: Row) -> str:
         return str(row.get("id") if self._unknown else row.get("group"))
@@ -66,7 +67,7 @@ class Failures(ListPage):
                 Column(title="WHY", width=18, show=lambda row: text(row.get("reason"))),
             )  # fmt: skip
         return (
-            Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count")), sort=lambda row: row.get("count")),
+            Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count"), more=bool(row.get("more"))), sort=lambda row: row.get("count")),
             Column(title="LAST", width=12, show=lambda row: clock(row.get("last_at"), day=True)),
             Column(title="CAMPAIGN/STEP", width=20, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
             Column(title="CODE", width=12, show=lambda row: text(row.get("code"))),
@@ -171,7 +172,7 @@ class Failures(ListPage):
             ]
         word, style, meaning = RETRY.get(str(row.get("retry")), RETRY["fix"])
         return [
-            line(Cell(f" {count(row.get('count'))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
+            line(Cell(f" {count(row.get('count'), more=bool(row.get('more')))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
             line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
             line(Cell(f" {word}: {meaning}", style)),
         ]  # fmt: skip
