@@ -135,6 +135,9 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_admin_connections": gauge("clients on the admin socket"),
     "dripd_admin_calls_total": counter("admin calls", "method", "role", "result"),
     "dripd_admin_seconds_total": counter("processor time of everything that admins ask for"),
+    "dripd_admin_slice_seconds": histogram(
+        "the loop kept by admin work without a pause", QUICK
+    ),
     "dripd_admin_dropped_total": counter("admin connections closed by the daemon", "reason"),
     "dripd_config_reload_success": gauge("1 if the last reload took effect, else 0"),
     "dripd_config_generation": gauge("how many configurations have been in force"),

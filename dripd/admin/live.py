@@ -21,6 +21,7 @@ from dripd.admin import wire
 from dripd.admin.delta import Answer, diff
 from dripd.admin.mask import mask
 from dripd.admin.messages import Call, Method
+from dripd.admin.slices import in_slices
 from dripd.admin.tail import Source
 from dripd.errors import BadRequest, Busy, DripdError, NotFound
 
@@ -145,7 +146,9 @@ class Live:
             raise Busy(f"{MOST_VIEWS} views are open already", hint="close one: view.close")
 
         async def look() -> object:
-            return wire.portable(mask(await method.handler(call, args)))
+            return await in_slices(
+                await method.handler(call, args), lambda part: wire.portable(mask(part))
+            )
 
         share = b"\0".join([asked, call.actor.encode(), call.role.encode()])
         period = clamp(hz)

@@ -26,6 +26,7 @@ from dripd.admin.own import OWN, Own
 from dripd.admin.plans import Plans
 from dripd.admin.replies import Answer, Replies
 from dripd.admin.roles import Peer, Role
+from dripd.admin.slices import in_slices
 from dripd.admin.tail import Source
 from dripd.errors import (
     BadRequest,
@@ -85,6 +86,11 @@ class House:
     def charge(self, seconds: float) -> None:
         """Somebody's admin work took the loop so long."""
         self.metrics["dripd_admin_seconds_total"].add(n=seconds)
+        self.metrics.timing("dripd_admin_slice_seconds").observe(seconds)
+
+
+def masked(value: object) -> object:
+    return wire.portable(mask(value))
 
 
 class Session:
@@ -354,8 +360,10 @@ class Session:
         started = trio.current_time()
         try:
             result = await method.handler(call, params)
-            shown = mask(result) if call.role is Role.VIEWER else result
-            line = wire.dump(wire.portable(shown))
+            shown = await in_slices(
+                result, masked if call.role is Role.VIEWER else wire.portable
+            )
+            line = wire.dump(shown)
             check_size(line)
         except Exception as error:  # the wall between a handler and the daemon
             return self._failed(call, error), 256
