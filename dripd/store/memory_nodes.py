@@ -115,13 +115,13 @@ def orphans(
 ) -> list[Leased]:
     """Steps under claims of *incarnation* that nobody works on; empty such claims go.
 
-    That is what was *adopted*, and what is not *known* although it was leased long ago.
+    That is what of it is not *known* although it was *adopted* or leased long ago.
     """
     found: list[Leased] = []
     old = tables.real_ms() - FORGOTTEN_MS
     for claim in list(tables.claims):
-        forgotten = claim.claimed_at < old and claim.claim_id not in known
-        if claim.incarnation != incarnation or not (forgotten or claim.claim_id in adopted):
+        is_nobodys = claim.claimed_at < old or claim.adopted_from or claim.claim_id in adopted
+        if claim.incarnation != incarnation or claim.claim_id in known or not is_nobodys:
             continue
         keys = tables.due_by_claim.at(claim.claim_id)
         if not keys:

@@ -113,6 +113,8 @@ class PostgresStore:
         self._sink: Any = None
         self._in_doubt: set[int] = set()
         """Claims of leases that may have been committed, and are not settled yet."""
+        self._found: set[int] = set()
+        """Those that had been, and of which nobody has said yet that he works on them."""
 
     async def open(self) -> None:
         """Connect. Raises `StoreUnavailable`, `SchemaMismatch`."""
@@ -285,18 +287,17 @@ class PostgresStore:
             self._in_doubt.add(claim_id)
             raise
 
-    async def _settle(self, incarnation: int) -> list[int]:
-        """Settle the leases that are in doubt, each by a tombstone on its claim: those that had
-        been committed after all. One whose backend has not decided yet is in doubt still."""
-        found = []
+    async def _settle(self, incarnation: int) -> None:
+        """Settle the leases that are in doubt, each by a tombstone on its claim, and keep those
+        that had been committed after all until somebody works on them. One whose backend has
+        not decided yet is in doubt still."""
         for claim_id in list(self._in_doubt):
             try:
                 if not await self._read(_fetch, "settle_claim", claim_id, incarnation):
-                    found.append(claim_id)
+                    self._found.add(claim_id)
             except StoreBusy:
                 continue
             self._in_doubt.discard(claim_id)
-        return found
 
     async def set_aside(self, steps: Sequence[SetAside]) -> int:
         columns = [list(column) for column in zip(*sorted(steps), strict=True)]
@@ -375,10 +376,10 @@ class PostgresStore:
     async def orphans(
         self, incarnation: int, known: Sequence[int], adopted: Sequence[int]
     ) -> list[Leased]:
-        adopted = [*adopted, *await self._settle(incarnation)]
-        found, empty = await self._read(
-            unit_node.orphans, incarnation, set(known), set(adopted)
-        )
+        await self._settle(incarnation)
+        meant = self._found.union(adopted)
+        found, empty = await self._read(unit_node.orphans, incarnation, set(known), meant)
+        self._found = {leased.claim_id for leased in found}
         if empty:
             await self._read(_execute, "drop_claims", empty)
         return found

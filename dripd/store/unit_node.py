@@ -63,14 +63,14 @@ async def orphans(
 ) -> tuple[list[Leased], list[int]]:
     """Steps under claims of *incarnation* that nobody works on, and empty such claims.
 
-    That is what was *adopted*, and what is not *known* although it was leased long ago: its
-    acknowledgement was lost.
+    That is what of it is not *known* although it was *adopted* or leased long ago: an
+    acknowledgement was lost. Only the sweep adopts, so that needs no age.
     """
     found: list[Leased] = []
     empty: list[int] = []
     for claim in await conn.fetch(sql("own_claims"), incarnation):
-        forgotten = claim["old"] and claim["claim_id"] not in known
-        if not forgotten and claim["claim_id"] not in adopted:
+        is_nobodys = claim["old"] or claim["adopted_from"] or claim["claim_id"] in adopted
+        if claim["claim_id"] in known or not is_nobodys:
             continue
         rows = await conn.fetch(
             sql("claimed_steps"),
