@@ -40,6 +40,7 @@ EVENTS: Final[dict[str, str]] = {
     "daemon.drained": "an operator drained this daemon: it leases nothing more",
     "daemon.undrained": "an operator put this daemon back to work",
     "daemon.draining": "no new leases; what is in flight may end",
+    "daemon.failing": "a failpoint was set, and this daemon breaks on purpose",
     "daemon.traced": "what its tasks are doing, asked for by SIGUSR2",
     "daemon.hurried": "it was told to end a second time; what is in flight is unknown",
     "daemon.started": "the daemon is ready",

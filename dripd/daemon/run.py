@@ -26,10 +26,10 @@ from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant
 from dripd.config import Config
 from dripd.daemon import control, front, garbage
 from dripd.daemon.calls import Calls
+from dripd.daemon.failpoint import open_journal, open_store
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, stamp, watch
 from dripd.daemon.health import Health, open_health, serving
-from dripd.daemon.journal import FileJournal
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
 from dripd.daemon.parent import until_orphaned
@@ -136,7 +136,7 @@ class Daemon:
         self.directory.public, self.directory.local = front.links(config, site, self.key)
         self.directory.sinks = front.sinks(config)
         soon = partial(trio.lowlevel.current_trio_token().run_sync_soon, idempotent=True)
-        self.journal = FileJournal(config.state / "journal", self.incarnation, soon)
+        self.journal = open_journal(config.state / "journal", self.incarnation, soon)
         self.pipe = Pipeline(
             store,
             self.directory,
@@ -292,7 +292,7 @@ async def serve(
         stack.enter_context(serving(health.server))
         bridge = await stack.enter_async_context(Bridge())
         patience_s = config.patience_ms / 1000
-        store = PostgresStore(bridge, dsn, health.metrics, patience_s=patience_s)
+        store = open_store(bridge, dsn, health.metrics, patience_s)
         stack.push_async_callback(_shielded, store.close)
         await store.open()
         desk = Desk(bridge, dsn, condition=store.condition)

@@ -8,11 +8,10 @@ operating system makes of it is not repeated.
 
 from __future__ import annotations
 
-import json
+import math
 import random
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -22,44 +21,36 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from dripd.proof import scene
 from dripd.proof.checker import PROMISES, check
-from dripd.proof.fleet import DRIPD, Database, Process, daemons, start_sink
+from dripd.proof.fleet import Database, Process, daemon, start_sink
+from dripd.proof.proxy import Proxies, Proxy, Way
 
 NODES: Final = 4
 ACCOUNTS: Final = 20
 STEPS: Final = 3
 
-WEIGHTS: Final = {"kill9": 30, "sigstop": 11, "terminated": 11, "restarts": 1}
-"""How often each fault is drawn: 300 kill -9 in ten minutes need one every two seconds."""
+BEHIND_PROXIES: Final = 2
+"""Daemons whose links to database and provider are disturbed; a proxy in Python costs CPU."""
+
+STEPS_A_RUN: Final = 2
+"""What a run comes to, with those that a reply or a cap cuts short."""
+
+A_MINUTE: Final = {
+    "kill9": 32.0,
+    "sigstop": 11.0,
+    "terminated": 11.0,
+    "toxics": 8.0,
+    "restarts": 1.1,
+}
+"""Faults of each kind a minute: 300 kill -9 in ten minutes need one every two seconds."""
+
+TOXIC_S: Final = (0.5, 3.0)
 
 NOT_KEPT: Final = shutil.ignore_patterns("*.sock", "pg*")
 
 STOPPED_FOR_S: Final = (1.2, 3.0)
 """Beyond the heartbeat limit of a second: who wakes has been declared dead."""
-
-SEED_SQL: Final = """
-INSERT INTO dripd.plan (key, daily_email_cap) VALUES ('chaos', $1)
-"""
-
-ACCOUNT_SQL: Final = """
-WITH made AS (
-    INSERT INTO dripd.account (key, name, plan) VALUES ($1, $1, $2) RETURNING id
-)
-INSERT INTO dripd.sender (account_id, address, provider)
-SELECT id, 'hello@' || $1 || '.test', $3 FROM made
-"""
-
-ENROLL_SQL: Final = """
-WITH made AS (
-    INSERT INTO dripd.contact (account_id, external_id, email)
-    SELECT a.id, 'c' || n, 'c' || n || '@' || a.key || '.test'
-    FROM generate_series($1::int, $2::int) AS n
-    JOIN dripd.account AS a ON a.key = 'a' || (n % $3::int)
-    RETURNING account_id, id
-)
-INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id)
-SELECT account_id, 'chaos', id FROM made
-"""
 
 STOP_SQL: Final = """
 WITH picked AS (
@@ -70,30 +61,6 @@ WITH picked AS (
 INSERT INTO dripd.event_in (account_id, contact_id, kind)
 SELECT account_id, contact_id, 'reply' FROM picked
 RETURNING contact_id
-"""
-
-BUSY_SQL: Final = """
-SELECT (SELECT count(*) FROM dripd.enroll_request WHERE status = 'pending')
-    + (SELECT count(*) FROM dripd.event_in)
-    + (SELECT count(*) FROM dripd.claim)
-    + (SELECT count(*) FROM dripd.enrollment
-        WHERE status IN ('waiting', 'executing') OR status = 'held' AND hold_reason NOT IN ('cap', 'window')) AS n
-"""
-
-CUT_SQL: Final = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name = 'dripd' ORDER BY random() LIMIT 1
-"""
-
-CAMPAIGN: Final = """\
-campaign: chaos
-account: {account}
-name: Chaos
-sender: hello@{account}.test
-{window}steps:
-  - {{key: s1, do: email, subject: One, text: One}}
-  - {{key: s2, do: email, delay: 2s, subject: Two, text: Two}}
-  - {{key: s3, do: email, delay: 2s, subject: Three, text: Three}}
 """
 
 
@@ -123,40 +90,57 @@ class Chaos:
     faults: Counter[str] = field(default_factory=Counter)
     stops: list[tuple[int, int]] = field(default_factory=list)
     asleep: dict[int, float] = field(default_factory=dict)
+    proxies: Sequence[Proxy] = ()
+    poisoned: dict[int, float] = field(default_factory=dict)
     enrolled: int = 0
 
     def run(self) -> None:
         """The faults, for `minutes`; every daemon is kept running as a service manager would."""
-        total = self.plan.steps // STEPS
+        total = self.plan.steps // STEPS_A_RUN
+        deck = self._deck()
         began = time.monotonic()
         span = self.plan.minutes * 60
         next_fault, next_stop = began, began + 2
-        pause = span / max(1, round(self.plan.minutes * 53))
+        pause = (span - 5) / max(1, len(deck))
         while (passed := time.monotonic() - began) < span:
             self._wake()
-            for at, daemon in enumerate(self.fleet):
+            self._heal()
+            for at, one in enumerate(self.fleet):
                 if at not in self.asleep:
-                    daemon.keep()
+                    one.keep()
             wanted = min(total, int(total * passed / (span * 0.8)) + 1)
             if wanted > self.enrolled:
                 self._enroll(wanted)
             if time.monotonic() > next_stop:
                 self._stop_some()
                 next_stop = time.monotonic() + 1
-            if time.monotonic() > next_fault and passed < span - 3:
-                self._fault()
-                next_fault = max(next_fault + pause, time.monotonic() - 3 * pause)
+            if deck and time.monotonic() > next_fault and passed < span - 3:
+                kind = deck.pop()
+                if not self._fault(kind):
+                    deck.insert(self.dice.randrange(len(deck) + 1), kind)
+                next_fault = max(next_fault + pause, time.monotonic() - 10 * pause)
             time.sleep(0.05)
         self._enroll(total)
         self._wake(everyone=True)
+        self._heal(everyone=True)
+
+    def _deck(self) -> list[str]:
+        """Every fault of the run, shuffled."""
+        deck = [
+            kind
+            for kind, rate in A_MINUTE.items()
+            for _ in range(math.ceil(rate * self.plan.minutes - 0.5))
+        ]
+        self.dice.shuffle(deck)
+        return deck
 
     def drain(self) -> bool:
         """No more faults: everything that may go must go. False: it did not in time."""
         end, calm = time.monotonic() + self.plan.drain_s, 0
         while time.monotonic() < end and calm < 3:
-            for daemon in self.fleet:
-                daemon.keep()
-            busy = self._try(BUSY_SQL)
+            for one in self.fleet:
+                one.keep()
+            busy = self._try(scene.BUSY_SQL)
             calm = calm + 1 if busy and busy[0]["n"] == 0 else 0
             time.sleep(0.5)
         return calm >= 3
@@ -172,7 +156,7 @@ class Chaos:
     def _enroll(self, up_to: int) -> None:
         """Ask for enrollments up to that number; in doubt, look whether it was committed."""
         first = self.enrolled + 1
-        while self._try(ENROLL_SQL, first, up_to, ACCOUNTS) is None:
+        while self._try(scene.ENROLL_SQL, first, up_to, ACCOUNTS) is None:
             time.sleep(0.5)
             there = self._try("SELECT FROM dripd.contact WHERE external_id = $1", f"c{up_to}")
             if there:
@@ -185,23 +169,52 @@ class Chaos:
         at = time.time_ns() // 1_000_000  # noqa: TID251 - the injector's own clock
         self.stops += [(row["contact_id"], at) for row in rows or ()]
 
-    def _fault(self) -> None:
-        kind = self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    def _fault(self, kind: str) -> bool:
+        """One fault of *kind*; False: there was nobody to meet it."""
         awake = [at for at in range(len(self.fleet)) if at not in self.asleep]
+        awake = [at for at in awake if self.fleet[at].is_up]
         if kind == "kill9" and awake:
             self.fleet[self.dice.choice(awake)].kill()
         elif kind == "sigstop" and len(awake) > 1:
             at = self.dice.choice(awake)
             self.fleet[at].send(signal.SIGSTOP)
             self.asleep[at] = time.monotonic() + self.dice.uniform(*STOPPED_FOR_S)
-        elif kind == "terminated":
-            if not self._try(CUT_SQL):
-                return
+        elif kind == "terminated" and not self._try(scene.CUT_SQL, 1):
+            return False
+        elif kind == "toxics":
+            self._poison()
         elif kind == "restarts":
             self.dice.choice((self.database.crash, self.database.restart))()
-        else:
-            return
+        elif kind != "terminated":
+            return False
         self.faults[kind] += 1
+        return True
+
+    def _poison(self) -> None:
+        """Something goes wrong on one link of one daemon, mostly one way only."""
+        at = self.dice.randrange(len(self.proxies))
+        proxy = self.proxies[at]
+        ways: tuple[Way, ...] = self.dice.choice((("up",), ("down",), ("up", "down")))
+        match self.dice.randrange(6):
+            case 0:
+                proxy.reset_soon()
+            case 1:
+                proxy.refuses = True
+            case 2:
+                _poison(proxy, ways, latency_s=self.dice.uniform(0.05, 0.5))
+            case 3:
+                _poison(proxy, ways, black_hole=True)
+            case 4:
+                _poison(proxy, ways, limit=self.dice.randrange(5_000))
+            case _:
+                _poison(proxy, ways, drip_bytes=200, drip_s=0.02)
+        self.poisoned[at] = time.monotonic() + self.dice.uniform(*TOXIC_S)
+
+    def _heal(self, *, everyone: bool = False) -> None:
+        for at, until in list(self.poisoned.items()):
+            if everyone or time.monotonic() > until:
+                self.proxies[at].heal()
+                del self.poisoned[at]
 
     def _wake(self, *, everyone: bool = False) -> None:
         for at, until in list(self.asleep.items()):
@@ -210,21 +223,27 @@ class Chaos:
                 del self.asleep[at]
 
 
+def _poison(proxy: Proxy, ways: Sequence[Way], **toxics: float) -> None:
+    for way in ways:
+        proxy.poison(way, **toxics)
+
+
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
     """One run from nothing to the verdict: the fields of CONTRACT.md section 8, and more."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dripd-chaos-") as name:
+    with tempfile.TemporaryDirectory(prefix="dripd-chaos-") as name, Proxies() as proxies:
         folder = Path(name)
         database = Database(folder)
         sink, url, log = start_sink(folder, faults=plan.faults, seed=plan.seed)
-        fleet = daemons(folder, database.dsn, url, NODES)
+        fleet, disturbed = _fleet(folder, database, url, proxies)
         try:
-            set_up(database, folder, fleet[0], plan)
-            chaos = Chaos(plan, database, fleet, random.Random(plan.seed), say)
+            _prepare(database, folder, fleet[-1], plan)
+            dice = random.Random(plan.seed)
+            chaos = Chaos(plan, database, fleet, dice, say, proxies=disturbed)
             chaos.run()
             say("the faults are over; it drains")
             drained = chaos.drain()
-            codes = [daemon.stop() for daemon in fleet]
+            codes = [one.stop() for one in fleet]
             sink.stop()
             found = check(database.dsn, log, chaos.stops, chaos.enrolled)
         finally:
@@ -233,7 +252,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
             database.close()
             if plan.keep is not None:
                 shutil.copytree(folder, plan.keep, dirs_exist_ok=True, ignore=NOT_KEPT)
-    faults = {kind: chaos.faults[kind] for kind in WEIGHTS}
+    faults = {kind: chaos.faults[kind] for kind in A_MINUTE}
     counts = {promise: found.counts[promise] for promise in PROMISES}
     return {
         "seed": plan.seed,
@@ -264,37 +283,35 @@ def ends(fleet: Sequence[Process]) -> dict[str, int]:
     return dict(Counter(told).most_common(20))
 
 
-def set_up(database: Database, folder: Path, daemon: Process, plan: Plan) -> None:
-    """Accounts, senders and campaigns; a quarter under a cap that is too small for them."""
-    own = plan.steps // ACCOUNTS
-    database.fetch(SEED_SQL, max(1, own * 6 // 10))
-    for n in range(ACCOUNTS):
-        provider = "keyed" if n % 2 else "keyless"
-        database.fetch(ACCOUNT_SQL, f"a{n}", "chaos" if n % 4 < 2 else "unlimited", provider)
+def _fleet(
+    folder: Path, database: Database, url: str, proxies: Proxies
+) -> tuple[list[Process], list[Proxy]]:
+    """The daemons, and the links of some of them that can be disturbed."""
+    fleet, disturbed = [], []
+    port = int(url.rpartition(":")[2])
+    for no in range(NODES):
+        dsn, provider = database.dsn, url
+        if no >= NODES - BEHIND_PROXIES:
+            to_database, at = proxies.lead(database.socket)
+            dsn = database.dsn_at(at)
+            to_sink, at = proxies.lead(("127.0.0.1", port))
+            provider = f"http://127.0.0.1:{at}"
+            disturbed += [to_database, to_sink]
+        fleet.append(daemon(folder, no, dsn, provider))
+    return fleet, disturbed
+
+
+def _prepare(database: Database, folder: Path, first: Process, plan: Plan) -> None:
+    """Accounts and campaigns: half of them under a cap that is too small, some with a window."""
     opens = datetime.now(UTC) + timedelta(minutes=1)  # noqa: TID251 - a window of real time
     closes = opens + timedelta(minutes=max(1, plan.minutes / 2))
-    with_window = f'window: {{from: "{opens:%H:%M}", to: "{closes:%H:%M}"}}\n'
-    files = []
-    for n in range(ACCOUNTS):
-        window = with_window if n % 10 == 9 and opens.date() == closes.date() else ""
-        path = folder / f"a{n}.yaml"
-        path.write_text(CAMPAIGN.format(account=f"a{n}", window=window))
-        files.append(path)
-    daemon.start()
-    command(folder, "campaign", "apply", *map(str, files), patience_s=60)
-    for n in range(ACCOUNTS):
-        command(folder, "campaign", "activate", "chaos", "--account", f"a{n}", "--yes")
-
-
-def command(folder: Path, *words: str, patience_s: float = 10) -> dict[str, object]:
-    """One command to the first daemon, tried until it answers."""
-    end = time.monotonic() + patience_s
-    while True:
-        asked = [*DRIPD, "--socket", str(folder / "d0.sock"), *words, "--json"]
-        done = subprocess.run(asked, check=False, capture_output=True, text=True)
-        if done.returncode == 0:
-            answer: dict[str, object] = json.loads(done.stdout)
-            return answer
-        if time.monotonic() > end or done.returncode not in {5, 75}:
-            raise RuntimeError(f"dripd {' '.join(words)}: {done.stderr}")
-        time.sleep(0.3)
+    window = f'window: {{from: "{opens:%H:%M}", to: "{closes:%H:%M}"}}\n'
+    scene.prepare(
+        database,
+        folder,
+        first,
+        accounts=ACCOUNTS,
+        steps=STEPS,
+        cap=max(1, plan.steps // ACCOUNTS * 9 // 10),
+        windows=window if opens.date() == closes.date() else "",
+    )

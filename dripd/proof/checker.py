@@ -52,7 +52,7 @@ USED: Final = (
 
 PENDING: Final = "SELECT count(*) FROM dripd.enroll_request WHERE status = 'pending'"
 
-OPEN: Final = "SELECT count(*) FROM dripd.claim"
+OPEN: Final = "SELECT count(*) FROM dripd.claim WHERE n > 0"  # 0: a tombstone
 
 MONEY: Final = "SELECT count(*) FROM dripd.ledger_fault"
 

@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -25,7 +26,7 @@ DRIPD: Final = (sys.executable, "-m", "dripd.cli.main")
 
 CONFIG: Final = """
 [engine]
-node_timeout = "1s"
+node_timeout = "{limit}"
 send_timeout = "10s"
 in_flight = 400
 
@@ -68,6 +69,24 @@ class Database:
         migrate.migrate(self.dsn)
         self._runner = asyncio.Runner()
 
+    @property
+    def socket(self) -> Path:
+        """Where the server listens."""
+        place = self._place()
+        return place.socket / ".s.PGSQL.5432"
+
+    def dsn_at(self, port: int) -> str:
+        """Its DSN by way of 127.0.0.1:*port*."""
+        return (
+            f"{self.dsn.partition('?')[0].replace('@/', f'@127.0.0.1:{port}/')}?sslmode=disable"
+        )
+
+    def _place(self) -> embedded_place.Place:
+        place = embedded_place.find_place(self._state)
+        if place is None:
+            raise RuntimeError("the database of the proof is gone")
+        return place
+
     def fetch(self, text: str, *args: Any) -> list[Any]:
         """One statement in its own transaction. Raises `OSError` or asyncpg's errors."""
         return self._runner.run(self._fetch(text, args))
@@ -82,10 +101,7 @@ class Database:
 
     def crash(self) -> None:
         """Stop at once, as `pg_ctl stop -m immediate`, and start again."""
-        place = embedded_place.find_place(self._state)
-        if place is None:
-            raise RuntimeError("the database of the proof is gone")
-        pid = int((place.home / "data" / "postmaster.pid").read_text().split("\n")[0])
+        pid = int((self._place().home / "data" / "postmaster.pid").read_text().split("\n")[0])
         os.kill(pid, signal.SIGQUIT)
         self._up_again()
 
@@ -122,6 +138,7 @@ class Process:
     """One process of the fleet, started anew whenever it is asked for and has ended."""
 
     def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+        self.socket = Path(env.get("DRIPD_SOCKET", ""))
         self._command = command
         self._env = env
         self._log = log
@@ -142,6 +159,10 @@ class Process:
             self._process = None
         if self._process is None:
             self.start()
+
+    @property
+    def is_up(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)
@@ -194,20 +215,28 @@ def start_sink(folder: Path, *, faults: float, seed: int) -> tuple[Process, str,
     return sink, f"http://127.0.0.1:{ports.read_text().split()[0]}", log
 
 
-def daemons(folder: Path, dsn: str, url: str, n: int) -> list[Process]:
-    """*n* daemons that share a database and a state directory; none is started."""
-    config = folder / "dripd.toml"
-    config.write_text(CONFIG.format(url=url))
-    made = []
-    for i in range(n):
-        env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("DRIPD_")},
-            "DRIPD_DSN": dsn,
-            "DRIPD_STATE": str(folder),
-            "DRIPD_SOCKET": str(folder / f"d{i}.sock"),
-            "DRIPD_DAEMON__NODE": f"d{i}",
-            "CHAOS_KEY": "not-a-secret",
-        }
-        command = [*DRIPD, "run", "--config", str(config)]
-        made.append(Process(command, env, folder / f"d{i}.log"))
-    return made
+def daemon(
+    folder: Path,
+    no: int,
+    dsn: str,
+    url: str,
+    *,
+    limit: str = "1s",
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> Process:
+    """The daemon `dNO`, not started; daemons of a *folder* share it as their state directory.
+
+    *limit*: how long without a heartbeat until it counts as dead.
+    """
+    config = folder / f"d{no}.toml"
+    config.write_text(CONFIG.format(url=url, limit=limit))
+    own = {key: value for key, value in os.environ.items() if not key.startswith("DRIPD_")}
+    own |= {
+        "DRIPD_DSN": dsn,
+        "DRIPD_STATE": str(folder),
+        "DRIPD_SOCKET": str(folder / f"d{no}.sock"),
+        "DRIPD_DAEMON__NODE": f"d{no}",
+        "CHAOS_KEY": "not-a-secret",
+        **env,
+    }
+    return Process([*DRIPD, "run", "--config", str(config)], own, folder / f"d{no}.log")
