@@ -50,6 +50,9 @@ USED: Final = (
     "SELECT account_id, sum(n) AS n FROM dripd.cap_usage WHERE source = 'program' GROUP BY 1"
 )
 
+FRESH: Final = "ANALYZE; SET enable_nestloop = off; SET jit = off"
+"""Small tables of a young database have no statistics, and the joins took minutes for it."""
+
 PENDING: Final = "SELECT count(*) FROM dripd.enroll_request WHERE status = 'pending'"
 
 OPEN: Final = "SELECT count(*) FROM dripd.claim WHERE n > 0"  # 0: a tombstone
@@ -118,6 +121,7 @@ def judge(
 async def _read(dsn: str) -> dict[str, Any]:
     conn = await asyncpg.connect(dsn)
     try:
+        await conn.execute(FRESH)
         rows = {
             "deliveries": await conn.fetch(DELIVERIES),
             "runs": await conn.fetch(RUNS),

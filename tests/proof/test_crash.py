@@ -20,7 +20,7 @@ from dripd.store.postgres import PostgresStore
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.feature("D4")
 def test_a_daemon_that_breaks_at_any_point_keeps_every_promise() -> None:
     told: list[str] = []
