@@ -59,6 +59,7 @@ EVENTS: Final[dict[str, str]] = {
     "metrics.listening": "the thread for /metrics, /livez and /readyz takes connections",
     "process.died": "a daemon of `--processes` ended by itself; it is started anew",
     "pulse": "once a second: what was done, and how late",
+    "campaign.failing": "of a campaign's first steps more than 5 % failed: it is paused",
     "record.refused": "the database refused a batch of results; it is tried in halves",
     "record.lost": "one result cannot be written in any form; its step stays leased",
     "lease.refused": "the database refuses to lease a step; it was set aside",

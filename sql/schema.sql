@@ -615,6 +615,14 @@ CREATE TABLE dripd.late_evidence (  -- results that came back after their claim 
 );
 CREATE INDEX late_evidence_open ON dripd.late_evidence (account_id, id) WHERE applied_at IS NULL AND state = 1;
 
+CREATE TABLE dripd.first_steps (  -- how the first steps of a version came out
+    account_id int4 NOT NULL,
+    cv_id int4 NOT NULL,
+    done int4 NOT NULL,
+    failed int4 NOT NULL,
+    PRIMARY KEY (account_id, cv_id)
+) WITH (fillfactor = 50);
+
 CREATE TABLE dripd.recovery (  -- how often a step was taken over from a dead daemon, unperformed
     account_id int4 NOT NULL,
     enrollment_id int8 NOT NULL,

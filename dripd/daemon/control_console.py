@@ -102,14 +102,17 @@ def _held(holding: Sequence[Mapping[str, Any]]) -> list[Result]:
     """Holds that do not open by themselves."""
     return [
         _alert(
-            "!!" if row["reason"] in {"breaker", "quarantined"} else "!",
-            row["reason"],
+            "!!" if row["reason"] in {"breaker", "quarantined"} or row.get("failing") else "!",
+            "campaign fails" if row.get("failing") else row["reason"],
             "/".join(filter(None, (row["account_key"], row["campaign_key"]))),
             f"{row['count']}{'+' if row['more'] else ''} held",
-            "failures" if row["reason"] in {"step_failed", "quarantined"} else "enrollments",
+            "failures"
+            if row["reason"] in {"step_failed", "quarantined"} or row.get("failing")
+            else "enrollments",
         )
         for row in holding
         if row["reason"] in {"breaker", "quarantined", "step_failed", "no_sender", "balance"}
+        or row.get("failing")
     ][:10]
 
 

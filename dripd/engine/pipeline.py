@@ -90,6 +90,16 @@ class Signals:
 
 
 @dataclass(slots=True)
+class First:
+    """The versions that are past their first steps; of others, how many SQL knows of and how
+    many were done here since."""
+
+    grown: set[int] = field(default_factory=set)
+    told: dict[int, int] = field(default_factory=dict)
+    untold: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Lately:
     """What was recorded and what was digested lately, for those who look on."""
 
@@ -131,6 +141,7 @@ class Pipeline:
         self.done: list[Change] = []
         self.claims: dict[int, int] = {}
         self.stopped: set[int] = set()
+        self.first = First()
         self.unsent = 0
         self.asked = 0
         """Keys of leases that are not answered yet."""

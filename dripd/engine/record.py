@@ -11,6 +11,7 @@ from dripd.engine.feed import insert, open_lanes, reopen
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, said, salvage
 from dripd.engine.turns import return_turns
+from dripd.engine.vigil import watch_first
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Recorded
@@ -105,6 +106,7 @@ async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
             await trio.sleep(0.2)  # noqa: TID251 - the database is away: results are kept and tried again
     _forget(pipe, batch, closed)
     tally.recorded(pipe.metrics, batch, pipe.directory)
+    await watch_first(pipe, batch)
     await _go_on(pipe, done)
 
 

@@ -74,6 +74,8 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
     if changed:
         mode = turn.mode if turn.verb in {"pause", "deactivate"} else None
         await conn.execute(sql("turn_campaign"), row["account_id"], row["id"], status, mode)
+        if status == "active":
+            await conn.execute(sql("forget_first_steps"), row["account_id"], row["id"])
         if turn.shift and status == "active":
             await _shift(conn, row)
         detail = {"campaign": row["key"], "status": status}
@@ -203,6 +205,7 @@ async def show_campaign(conn: Conn, args: p.CampaignShow | p.CampaignExport) -> 
     definition = row["draft"] if version is None else await read_version(conn, row, version)
     return {
         **shown(row, "draft", "live_cv_id", "pause_mode"),
+        "failing": row["status"] == "paused" and row["pause_mode"] == "failing",
         "version": version,
         "definition": definition,
         "triggers": await _triggers(conn, row),

@@ -50,6 +50,7 @@ from dripd.store.protocol import (
     Decide,
     Digest,
     Digested,
+    FirstSteps,
     Head,
     IndividualEnd,
     IndividualSend,
@@ -357,6 +358,16 @@ class MemoryStore(Doors, Views):
         refuses = self._refusals.get(unit_name)
         if refuses is not None and any(map(refuses, items)):
             raise StoreError(f"a row of this {unit_name} cannot be taken: it is played so")
+
+    async def count_first(self, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
+        return await self._unit(
+            "count_first", lambda: memory_record.count_first(self._tables, rows)
+        )
+
+    async def pause_failing(self, first: FirstSteps) -> bool:
+        return await self._unit(
+            "pause_failing", lambda: memory_record.pause_failing(self._tables, first)
+        )
 
     async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
         return await self._unit("toll", lambda: memory_money.toll(self._tables, asks))

@@ -62,10 +62,17 @@ from dripd.store.memory_money import (
     write,
 )
 from dripd.store.memory_outbox import call_out
-from dripd.store.memory_rows import Evidence, ReplyWatch, StepLog
+from dripd.store.memory_rows import (
+    Beginning,
+    Campaign,
+    Evidence,
+    JournalLine,
+    ReplyWatch,
+    StepLog,
+)
 from dripd.store.memory_tables import Tables
-from dripd.store.memory_task import make_task
-from dripd.store.protocol import Decide, Recorded
+from dripd.store.memory_task import make_task, notify
+from dripd.store.protocol import Decide, FirstSteps, Recorded
 from dripd.store.unit_admit import Losers
 
 
@@ -400,3 +407,39 @@ def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
         ids.append(request.id)
     admitted = decide_requests(unit.tables, unit.losers, ids, unit.decide)
     unit.done.started += admitted.started
+
+
+def count_first(tables: Tables, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
+    """Add to the first steps of versions; how many there are of each by now."""
+    found = []
+    for row in rows:
+        before = tables.beginnings.get(row.cv_id) or tables.beginnings.add(
+            row.cv_id, Beginning()
+        )
+        total = row._replace(done=before.done + row.done, failed=before.failed + row.failed)
+        tables.beginnings.change(row.cv_id, done=total.done, failed=total.failed)
+        found.append(total)
+    return found
+
+
+def pause_failing(tables: Tables, first: FirstSteps) -> bool:
+    """Pause the campaign of which this is the live version, unless it does not run."""
+    for campaign in tables.campaigns:
+        is_live = (campaign.account_id, campaign.live_cv_id) == first[:2]
+        if is_live and campaign.status in {"active", "draining"}:
+            tables.beginnings.drop(first.cv_id)
+            tables.campaigns.change((campaign.account_id, campaign.id), status="paused")
+            tables.nudge(campaign.account_id)
+            tables.refresh_gates([campaign.account_id])
+            _tell_of_pause(tables, campaign, first)
+            return True
+    return False
+
+
+def _tell_of_pause(tables: Tables, campaign: Campaign, first: FirstSteps) -> None:
+    detail: dict[str, object] = {"campaign": campaign.key, "status": "paused"}
+    detail |= {"failed": first.failed, "of": first.done}
+    notify(tables, campaign.account_id, "paused", campaign.owner or "", None, detail)
+    line = JournalLine(at=tables.now(), account_id=campaign.account_id, enrollment_id=None,
+                       contact_id=None, kind="paused", detail=detail)  # fmt: skip
+    tables.journal.add(tables.next_id(), line)

@@ -355,6 +355,14 @@ class Evidence:
 
 
 @dataclass(slots=True, kw_only=True)
+class Beginning:
+    """How the first steps of a version came out."""
+
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Recovery:
     """When, in real milliseconds, a step was taken over from a dead daemon, unperformed."""
 

@@ -19,6 +19,7 @@ from dripd.store.memory_rows import (
     STOPS,
     Account,
     AccountDay,
+    Beginning,
     Busy,
     Call,
     Campaign,
@@ -200,6 +201,7 @@ class Tables:
         self.lanes: Table[Ids, Lane] = Table(self.undo, self.lane_keys, self.lanes_of)
         self.parks: Table[Ids, Park] = Table(self.undo)
         self.turns: Table[Ids, SenderTurn] = Table(self.undo)
+        self.beginnings: Table[int, Beginning] = Table(self.undo)
         self.recoveries: Table[tuple[int, int, int], Recovery] = Table(self.undo)
         self.unreadable: set[tuple[int, int]] = set()
         """Contacts whose attrs nobody can read: it is played so."""

@@ -80,7 +80,7 @@ def notify(
     account_id: int,
     kind: str,
     recipient: str,
-    enrollment_id: int,
+    enrollment_id: int | None,
     payload: dict[str, object],
     *,
     task_id: int | None = None,

@@ -54,6 +54,7 @@ from dripd.store.protocol import (
     Decide,
     Digest,
     Digested,
+    FirstSteps,
     Head,
     IndividualEnd,
     IndividualSend,
@@ -322,6 +323,13 @@ class PostgresStore:
         )
         self._book.keep(lanes)
         return done
+
+    async def count_first(self, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return [FirstSteps(*row) for row in await self._write(_fetch, "count_first", *columns)]
+
+    async def pause_failing(self, first: FirstSteps) -> bool:
+        return bool(await self._write(_fetch, "pause_failing", *first))
 
     async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
         return await self._write(unit_toll.toll, asks)

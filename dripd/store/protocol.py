@@ -74,6 +74,15 @@ class LeaseResult:
     """Leased like those granted, but their facts cannot be read, and why."""
 
 
+class FirstSteps(NamedTuple):
+    """How many of the first steps of a version are done, and how many of those failed."""
+
+    account_id: int
+    cv_id: int
+    done: int
+    failed: int
+
+
 class SetAside(NamedTuple):
     """A due step that nobody can lease, and the error."""
 
@@ -455,6 +464,15 @@ class Store(Protocol):
     ) -> Recorded:
         """Write what leased steps came to; *decide* admits the runs that a move starts,
         *closed* are claims of which no step is left."""
+        ...
+
+    async def count_first(self, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
+        """Add to the first steps of versions; how many there are of each by now."""
+        ...
+
+    async def pause_failing(self, first: FirstSteps) -> bool:
+        """Pause the campaign of which this is the live version, with an audit and a notice;
+        its first steps are counted anew. False: it is not running, or has another version."""
         ...
 
     async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:

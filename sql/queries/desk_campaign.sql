@@ -186,6 +186,16 @@ SET status = $3::text,
 WHERE account_id = $1::int4
     AND id = $2::int4;
 
+-- name: forget_first_steps :exec
+-- Somebody lets a campaign run: its first steps are counted anew.
+--   $1 account  $2 campaign
+DELETE FROM dripd.first_steps AS f
+USING dripd.campaign_version AS v
+WHERE f.account_id = $1::int4
+    AND v.account_id = f.account_id
+    AND v.id = f.cv_id
+    AND v.campaign_id = $2::int4;
+
 -- name: paused_since :one
 -- Since when a campaign has stood still, as the journal has it.
 --   $1 account  $2 campaign key

@@ -29,6 +29,7 @@ GROUP BY 1;
 -- counted, and 200 lanes looked at; of those held by themselves the first 10,001.
 WITH held AS (
     SELECT l.account_id, l.lane, a.key AS account_key, c.key AS campaign_key, k.release_at, k.at,
+        c.status = 'paused' AND c.pause_mode = 'failing' AS failing,
         CASE
             WHEN a.status <> 'active' THEN 'account_paused'
             WHEN NOT a.subscription_active THEN 'no_subscription'
@@ -52,7 +53,8 @@ WITH held AS (
         OR c.status IN ('paused', 'inactive', 'archived')
     LIMIT 200
 ), counted AS (
-    SELECT h.reason, h.account_key, h.campaign_key, h.at, h.release_at, due.n, due.n > 1000 AS more
+    SELECT h.reason, h.account_key, h.campaign_key, h.at, h.release_at, due.n, due.n > 1000 AS more,
+        coalesce(h.failing, false) AS failing
     FROM held AS h
     CROSS JOIN LATERAL (
         SELECT count(*)::int4 AS n
@@ -64,7 +66,7 @@ WITH held AS (
         ) AS bounded
     ) AS due
     UNION ALL
-    SELECT r.hold_reason, a.key, c.key, NULL, r.release_at, r.n, r.n > 10000
+    SELECT r.hold_reason, a.key, c.key, NULL, r.release_at, r.n, r.n > 10000, false
     FROM (
         SELECT part.account_id, part.campaign_id, part.hold_reason, min(part.release_at) AS release_at,
             count(*)::int4 AS n
@@ -82,9 +84,10 @@ WITH held AS (
     JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
 )
 SELECT reason, account_key, campaign_key, sum(n)::int4 AS count, bool_or(more) AS more,
+    bool_or(failing) AS failing,
     min(at) AS since_at, min(release_at) AS release_at
 FROM counted
-WHERE n > 0
+WHERE n > 0 OR failing
 GROUP BY reason, account_key, campaign_key
 ORDER BY 4 DESC, 1, 2, 3
 LIMIT 100;

@@ -281,3 +281,40 @@ FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::text[], $5::text[]) AS k (a,
 INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
 VALUES ($1::int4, $2::text, $3::int8, $4::text)
 RETURNING id;
+
+-- name: count_first :many
+-- How the first steps of versions came out; adds, and answers with all there are.
+--   $1 accounts int[]  $2 versions int[]  $3 done int[]  $4 failed int[]
+-- locks: first_steps rows, sorted by the caller
+INSERT INTO dripd.first_steps AS f (account_id, cv_id, done, failed)
+SELECT * FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int4[])
+ON CONFLICT (account_id, cv_id) DO UPDATE SET done = f.done + excluded.done, failed = f.failed + excluded.failed
+RETURNING account_id, cv_id, done, failed;
+
+-- name: pause_failing :many
+-- The campaign of which this is the live version is paused, with an audit, a line of the journal and a notice.
+--   $1 account int  $2 version int  $3 done int  $4 failed int
+-- locks: the campaign
+WITH sick AS (
+    UPDATE dripd.campaign
+    SET status = 'paused', pause_mode = 'failing'
+    WHERE account_id = $1::int4 AND live_cv_id = $2::int4 AND status IN ('active', 'draining')
+    RETURNING account_id, key, owner
+), over AS (
+    DELETE FROM dripd.first_steps WHERE account_id = $1::int4 AND cv_id = $2::int4
+), told AS (
+    SELECT s.*, jsonb_build_object('campaign', s.key, 'status', 'paused', 'failed', $4::int4, 'of', $3::int4) AS detail
+    FROM sick AS s
+), noted AS (
+    INSERT INTO dripd.journal_log (account_id, kind, detail) SELECT account_id, 'paused', detail FROM told
+), notice AS (
+    INSERT INTO dripd.notification (account_id, kind, recipient, payload)
+    SELECT account_id, 'paused', owner, detail FROM told
+), seen AS (
+    INSERT INTO dripd.nudge (account_id) SELECT account_id FROM sick
+)
+INSERT INTO dripd.admin_audit (node, "user", role, method, account_id, target, reason, detail, result)
+SELECT 'dripd', 'dripd', 'daemon', 'campaign.pause', account_id, key,
+    format('%s of its first %s steps failed', $4::int4, $3::int4), detail, 'changed'
+FROM told
+RETURNING target;

@@ -152,3 +152,49 @@ async def test_an_error_is_told_without_what_may_be_somebodys() -> None:
     assert "StoreError: value '...' of ..., call ..." == told
     told.encode()
     assert 200 == len(said(ValueError("x" * 900)))
+
+
+def begin(world: Virtual, n_bad: int, n: int) -> None:
+    """*n* contacts, the first *n_bad* of them with a name that no message can carry."""
+    for number in range(n):
+        name = "An\x00n" if number < n_bad else "Ann"
+        world.contact(f"p{number}", attrs={"first_name": name})
+        world.store.enroll(world.acme, "welcome", f"p{number}")
+
+
+@pytest.mark.parametrize(("n_bad", "is_paused"), [(10, False), (11, True)])
+async def test_a_campaign_that_fails_from_its_start_is_paused(
+    n_bad: int, is_paused: bool, autojump_clock: MockClock
+) -> None:
+    async with virtual() as world:
+        subject = {"key": "one", "do": "email", "subject": "Hi {First Name}", "text": "Hello"}
+        world.campaign(subject)
+        begin(world, n_bad, 200)
+        await world.pass_by(5)
+
+        (campaign,) = world.store._tables.campaigns
+        assert ("paused" if is_paused else "active") == campaign.status
+        told = [row for row in world.store.notifications() if row["kind"] == "paused"]
+        assert is_paused == bool(told)
+        assert 200 - n_bad >= len(world.received())
+        held = [row for row in world.store.enrollments() if row["hold_reason"] == "quarantined"]
+        assert n_bad == len(held)
+
+        assert is_paused == ("paused" in {row["kind"] for row in world.store.journal()})
+
+
+async def test_a_campaign_that_has_begun_well_is_not_paused(autojump_clock: MockClock) -> None:
+    """What fails after its first steps is of one list, not of the campaign."""
+    async with virtual() as world:
+        subject = {"key": "one", "do": "email", "subject": "Hi {First Name}", "text": "Hello"}
+        world.campaign(subject)
+        begin(world, 0, 200)
+        await world.pass_by(5)
+        for number in range(30):
+            world.contact(f"q{number}", attrs={"first_name": "An\x00n"})
+            world.store.enroll(world.acme, "welcome", f"q{number}")
+        await world.pass_by(5)
+
+        (campaign,) = world.store._tables.campaigns
+        assert "active" == campaign.status
+        assert 1 == len(world.engines[0].pipe.first.grown)

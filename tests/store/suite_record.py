@@ -41,7 +41,7 @@ from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import EndRun, Poke, Release
-from dripd.store.protocol import ParkRow, Turn, TurnBack
+from dripd.store.protocol import FirstSteps, ParkRow, Refusal, Turn, TurnBack
 from tests.store.world import (
     NODE,
     T0,
@@ -74,6 +74,26 @@ async def stop(scene: Scene, *leased: Leased, reason: str = "reply") -> None:
 
 @pytest.mark.trio
 class RecordSuite:
+    async def test_first_steps_are_added_up_and_a_failing_campaign_is_paused(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        first = FirstSteps(scene.account, scene.cv, 5, 2)
+
+        assert await world.store.count_first([first]) == [first]
+        total = FirstSteps(scene.account, scene.cv, 10, 4)
+        assert await world.store.count_first([first]) == [total]
+        assert not await world.store.pause_failing(total._replace(cv_id=scene.cv + 1))
+        assert await world.store.pause_failing(total)
+        assert not await world.store.pause_failing(total)
+
+        (account,) = await world.store.read_accounts([scene.account])
+        assert [one.status for one in account.campaigns] == ["paused"]
+        assert [why for *_, why in (await scene.lease(keys)).refused] == [Refusal.HELD]
+        assert [row["kind"] for row in await world.notifications()] == ["paused"]
+        assert await world.store.count_first([first]) == [first]
+
     async def test_a_step_that_was_sent_leads_to_the_next(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
