@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -45,7 +46,7 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("noop", "drain, nothing to do", 50_000),
-    Scenario("post", "drain, one POST of 1 KB each", 20_000, post=True),
+    Scenario("post", "drain, one POST of 1 KB each", 50_000, post=True),
     Scenario("lateness", f"{PER_S} a second at their instants", 3_000, timed=True),
     Scenario("backlog", "the first of a million, nothing to do", 1_000_000, until=50_000),
 )
@@ -84,6 +85,8 @@ def run(
         for _ in range(rounds):
             for scenario in scenarios:
                 for peer in peers:
+                    if peer.only not in {"", scenario.name}:
+                        continue
                     found = turn(dsn, folder, scenario, peer, server)
                     tell(
                         f"{scenario.name} {peer.name}: {found.get('per_s') or found['failed']}"
@@ -96,7 +99,7 @@ def turn(
     dsn: str, folder: Path, scenario: Scenario, peer: Peer, server: Server
 ) -> dict[str, Any]:
     """One peer does one scenario once."""
-    name = f"bench_{peer.name.replace('-', '_')}"
+    name = "bench_" + re.sub("[^a-z]+", "_", peer.name)
     own = beside(dsn, name)
     fresh = (f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"')
     asyncio.run(execute(dsn, *fresh))

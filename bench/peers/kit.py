@@ -17,6 +17,8 @@ PYTHON = (
     "procrastinate==3.10.0",
     "psycopg[binary,pool]",
     "aiohttp",
+    "httpx",
+    "sniffio",
     "uvloop",
 )
 
@@ -40,6 +42,8 @@ class Peer:
     less: str
     share: float = 1.0
     """How much of the work it is given: the slow ones are not waited for."""
+    only: str = ""
+    """The one scenario in which it differs from another; empty: it does them all."""
 
 
 PEERS = (
@@ -55,6 +59,11 @@ PEERS = (
     Peer(
         "pgqueuer", "1.6.0", "pgqueuer_worker.py",
         "writes a log row a job, as dripd a delivery; no caps, windows, rendering or stop",
+    ),
+    Peer(
+        "pgqueuer + httpx", "1.6.0", "pgqueuer_httpx_worker.py",
+        "as pgqueuer, its requests by httpx instead of aiohttp",
+        0.05, "post",
     ),
     Peer(
         "procrastinate", "3.10.0", "procrastinate_worker.py",

@@ -78,7 +78,7 @@ class Worker(ABC):
         """Stop working."""
 
 
-async def obey(make: Callable[[str, bool], Worker]) -> None:
+async def obey(make: Callable[[str, bool], Worker], probe: type[Probe]) -> None:
     """Do what stdin says. Arguments: DSN SERVER_URL, "post" or "noop"."""
     dsn, url, kind = sys.argv[1:4]
     worker = make(dsn, kind == "post")
@@ -87,16 +87,15 @@ async def obey(make: Callable[[str, bool], Worker]) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
         if order["do"] == "work":
-            answer(await work(worker, order, url if worker.post else None))
+            answer(await work(worker, order, probe(url if worker.post else None)))
             return
         at = order.get("at")
         await worker.fill(order.get("n") or len(at), at)
         answer({"filled": True})
 
 
-async def work(worker: Worker, order: dict[str, Any], url: str | None) -> dict[str, Any]:
+async def work(worker: Worker, order: dict[str, Any], probe: Probe) -> dict[str, Any]:
     """Work until enough is done."""
-    probe = Probe(url)
     await worker.start(probe)
     while probe.done < order["n"]:
         await asyncio.sleep(0.01)
@@ -113,5 +112,5 @@ def answer(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-def main(make: Callable[[str, bool], Worker]) -> None:
-    uvloop.run(obey(make))
+def main(make: Callable[[str, bool], Worker], probe: type[Probe] = Probe) -> None:
+    uvloop.run(obey(make, probe))
