@@ -130,6 +130,17 @@ def duration(default: int, low: int, high: int, doc: str) -> Option:
     return Option(parse=parse, default=Millis(default), doc=doc, schema=schema)
 
 
+def optional(option: Option) -> Option:
+    """*option*, or "" for none, which is its default."""
+
+    def parse(value: object) -> object:
+        return None if value == "" else option.parse(value)
+
+    pattern = str(option.schema["pattern"])
+    schema = {"type": "string", "pattern": f"^$|{pattern}"}
+    return replace(option, parse=parse, default=None, schema=schema)
+
+
 def words(default: tuple[str, ...], doc: str) -> Option:
     """A list of strings; in the environment, words with commas between."""
 
@@ -282,6 +293,15 @@ PROVIDER: Final[Mapping[str, Option]] = {
         "proves the provider's events at /hooks/NAME; empty: none come in"
     ),
     "webhook_topic": text("", "for ses: the ARN of the SNS topic whose events count"),
+    "unknown": word(
+        "",
+        ("", "retry", "presume", "ask"),
+        "what is done about a message that may have left: retry under the same key, presume it "
+        "sent, or ask; empty: retry where the provider honours keys, else presume",
+    ),
+    "unknown_after": optional(
+        duration(0, 0, 30 * UNITS["d"], "how long it stays in doubt before it is presumed sent")
+    ),
     "domains": rates('rates by recipient domain, such as {"x.test" = "5/s", "*" = "50/s"}'),
 }
 

@@ -490,7 +490,7 @@ CREATE TABLE dripd.due_step (  -- exactly one row per live run
     step_no int2 NOT NULL DEFAULT 0,
     run_no int2 NOT NULL DEFAULT 1,
     attempt int2 NOT NULL DEFAULT 0,   -- -1: stopped while leased
-    flags int2 NOT NULL DEFAULT 0,     -- 1: the run has vars, 2: an attempt is unknown
+    flags int2 NOT NULL DEFAULT 0,     -- bits; 1: the run has vars, 2: an attempt is in doubt, 128: one was made
     PRIMARY KEY (account_id, lane, due_at, enrollment_id),
     CONSTRAINT one_due_step_per_run UNIQUE (account_id, enrollment_id)
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
@@ -530,7 +530,7 @@ CREATE TABLE dripd.lane (
     account_id int4 NOT NULL,
     lane int2 NOT NULL,
     campaign_id int4 NOT NULL,
-    class int2 NOT NULL,     -- 0 internal, 1 first message, 2 follow-up
+    class int2 NOT NULL,     -- 0 internal, 1 first message, 2 follow-up, 3 in doubt
     channel text NOT NULL,   -- email, sms, or '' where nothing is sent
     calendar text NOT NULL,  -- the window as canonical JSON; '' always open; 'account' as the account has it
     zone text NOT NULL,      -- IANA name; 'account' as the account has it
@@ -630,6 +630,21 @@ CREATE TABLE dripd.recovery (  -- how often a step was taken over from a dead da
     at timestamptz[] NOT NULL,  -- real time
     PRIMARY KEY (account_id, enrollment_id, seq)
 );
+
+CREATE TABLE dripd.kept_message (  -- of attempts that did not settle their message: what every further one sends
+    account_id int4 NOT NULL,
+    enrollment_id int8 NOT NULL,
+    seq int4 NOT NULL,
+    contact_id int8 NOT NULL,
+    provider text NOT NULL,
+    since timestamptz(3) NOT NULL,
+    until timestamptz(3) NOT NULL,  -- in doubt: then presumed sent; else forgotten
+    message jsonb,                  -- NULL: nothing is sent again, or what a journal marked
+    mark text NOT NULL DEFAULT '',  -- what a dead daemon's journal says of it
+    PRIMARY KEY (account_id, enrollment_id, seq)
+);
+CREATE INDEX kept_message_until ON dripd.kept_message (until);
+CREATE INDEX kept_message_contact ON dripd.kept_message (account_id, contact_id);
 
 CREATE TABLE dripd.individual_send (
     account_id int4 NOT NULL,
@@ -1428,6 +1443,28 @@ CREATE TRIGGER refund_disproved AFTER UPDATE OF state ON dripd.step_log FOR EACH
     WHEN (old.state = 3 AND new.state IN (2, 4))
     EXECUTE FUNCTION dripd.refund_disproved();
 
+-- what was in doubt is known: its run waits no longer
+CREATE FUNCTION dripd.wake_settled() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    UPDATE dripd.due_step AS d
+    SET due_at = least(d.due_at, dripd.now())
+    WHERE (d.account_id, d.enrollment_id) IN (
+        SELECT s.account_id, s.enrollment_id FROM dripd.due_step AS s
+        WHERE s.account_id = new.account_id AND s.enrollment_id = new.enrollment_id AND s.seq = new.seq
+            AND s.flags & 2 <> 0 AND s.claim_id IS NULL
+        FOR UPDATE SKIP LOCKED);
+    IF FOUND THEN
+        INSERT INTO dripd.nudge (account_id) VALUES (new.account_id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER wake_settled AFTER UPDATE OF state ON dripd.step_log FOR EACH ROW
+    WHEN (old.state = 3 AND new.state <> 3)
+    EXECUTE FUNCTION dripd.wake_settled();
+
 CREATE VIEW dripd.ledger_fault AS  -- empty, or money is not where it should be
 SELECT c.account_id, c.enrollment_id, c.step_key, 'not_refunded' AS fault, c.amount
 FROM dripd.covered AS c
@@ -1594,6 +1631,8 @@ BEGIN
     WHERE r.account_id = person.account_id AND r.contact_id = person.id;
     UPDATE dripd.individual_send AS i SET to_address = NULL, subject = NULL
     WHERE i.account_id = person.account_id AND i.contact_id = person.id;
+    UPDATE dripd.kept_message AS k SET message = NULL, mark = ''
+    WHERE k.account_id = person.account_id AND k.contact_id = person.id;
     UPDATE dripd.task AS t SET title = NULL, payload = '{}'
     WHERE t.account_id = person.account_id AND t.contact_id = person.id;
     UPDATE dripd.suppression AS s SET address = NULL

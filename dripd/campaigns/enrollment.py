@@ -26,7 +26,7 @@ FLAG_HELD = 32
 """`due_step.flags`: held by itself in its lane until its due; `run.hold_reason` says why."""
 
 FLAG_AMBIGUOUS = 2
-"""`due_step.flags`: an earlier attempt's outcome is unknown."""
+"""`due_step.flags`: an earlier attempt's outcome is unknown; its row of the log says `unknown`."""
 
 FLAG_WAITING = 4
 """`due_step.flags`: the step has begun and waits for an answer or an event; judge it again."""
@@ -43,6 +43,15 @@ FLAG_ASKED = FLAG_WAITING | FLAG_APPROVED
 
 FLAG_COUNTED = 64
 """`due_step.flags`, while it is leased: the lease took one of the cap."""
+
+FLAG_KEPT = 128
+"""`due_step.flags`: an attempt was made; `kept_message` has what every further one sends."""
+
+FLAG_TRIED = FLAG_AMBIGUOUS | FLAG_KEPT
+"""The lease brings what is kept of the attempts before."""
+
+PRESUMED = "presumed_sent"
+"""Why a delivery is `unknown` once nobody waits for evidence any more."""
 
 
 FLAG_SUSPECT = 256
@@ -67,6 +76,7 @@ class LaneClass(IntEnum):
     INTERNAL = 0
     FIRST = 1
     FOLLOW_UP = 2
+    IN_DOUBT = 3  # messages that may have left: no cap is taken again, no window waited for
 
 
 class DueKey(NamedTuple):
@@ -86,6 +96,26 @@ class Asked:
     state: str
     payload: dict[str, object]
     created_at: Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """What is known of the attempts before.
+
+    `words`: what every further attempt sends; None where nothing is to be sent, or where a
+    dead daemon knew. Then `mark` is what its journal says of it: a rendering that has the
+    same mark is the same to the byte. `since` is the first attempt; at `until` a message in
+    doubt is presumed sent, None: somebody must say. `state` and `reason` are what stands on
+    record.
+    """
+
+    provider: str = ""
+    since: Instant = Instant(0)
+    until: Instant | None = None
+    words: dict[str, object] | None = None
+    mark: str = ""
+    state: int = 0
+    reason: str = ""
 
 
 class Recent(NamedTuple):
@@ -145,6 +175,8 @@ class Leased:
     """The contact's latest messages of all campaigns, as (enrollment, seq, at)."""
     recent: tuple[Recent, ...] = ()
     holders: tuple[int, ...] = ()
+    kept: Kept | None = None
+    """Of a step that was tried before (`FLAG_TRIED`)."""
 
 
 class Needs(IntEnum):
@@ -245,3 +277,19 @@ class Change:
     """Its version counts automation actions."""
     money_back: Decimal | None = None
     """Its message cost so much less than it was charged."""
+    keep: Kept | None = None
+    """What further attempts need."""
+
+    @property
+    def is_past(self) -> bool:
+        """Is nothing needed any more of what was kept of the attempts before?
+
+        A run that ends with its message in doubt leaves that to whoever waits for evidence.
+        """
+        if self.keep is not None or not self.leased.flags & FLAG_TRIED:
+            return False
+        if self.next is not None and self.next.flags & FLAG_TRIED:
+            return False
+        is_open = self.leased.flags & FLAG_AMBIGUOUS and not self.log
+        state = self.leased.kept.state if self.leased.kept is not None else 0
+        return not (is_open and self.end is not None and state == LogState.UNKNOWN)

@@ -98,4 +98,27 @@ class Stopped:
     reason: str
 
 
-StepEvent: TypeAlias = Outcome | Done | Skipped | Deferred | Held | Stopped
+@dataclass(slots=True, kw_only=True)
+class Uncertain:
+    """It may have left, and the run waits: until `due_at` for evidence or another attempt
+    under the same key, None: until somebody says what became of it."""
+
+    reason: str
+    due_at: Instant | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Presumed:
+    """Nobody waits for evidence any more: it counts as sent, and the run goes on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Settled:
+    """What was in doubt is on record. `reason`: why it had not left, or "" where it had."""
+
+    reason: str = ""
+
+
+StepEvent: TypeAlias = (
+    Outcome | Done | Skipped | Deferred | Held | Stopped | Uncertain | Presumed | Settled
+)

@@ -16,12 +16,15 @@ from dripd.campaigns.event import (
     Deferred,
     Done,
     Held,
+    Presumed,
     Rejected,
     Retryable,
+    Settled,
     Skipped,
     StepEvent,
     Stopped,
     Throttled,
+    Uncertain,
     Unknown,
 )
 
@@ -62,6 +65,9 @@ TRANSITIONS: Mapping[tuple[Status, type[StepEvent]], tuple[Status, ...]] = Mappi
         (Status.EXECUTING, Throttled): (Status.WAITING,),
         (Status.EXECUTING, Deferred): (Status.WAITING,),
         (Status.EXECUTING, Held): (Status.HELD,),
+        (Status.EXECUTING, Uncertain): (Status.WAITING,),
+        (Status.EXECUTING, Presumed): _ON,
+        (Status.EXECUTING, Settled): (*_ON, Status.REMOVED),
         (Status.EXECUTING, Stopped): (
             Status.COMPLETED,
             Status.REMOVED,

@@ -12,7 +12,13 @@ from functools import cached_property
 
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.definition import Definition, Frequency, Step, WindowSpec
-from dripd.campaigns.enrollment import FLAG_APPROVED, LaneClass, LaneKey, Needs
+from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
+    FLAG_APPROVED,
+    LaneClass,
+    LaneKey,
+    Needs,
+)
 from dripd.campaigns.flow import successors
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.template import Kind, Template, compile_template, normalise
@@ -262,11 +268,14 @@ class Version:
     ) -> LaneKey:
         """The lane in which a step waits. *zones*: the IANA names that exist.
 
-        Approval is asked for when the step is due, whatever the window of its message.
+        Approval is asked for when the step is due, whatever the window of its message. What is
+        in doubt is looked at in time, whatever is shut.
         """
         if not self.sends(step_no, flags) or self.steps[step_no].is_notice:
             calendar = "" if self.steps[step_no].is_message else self._calendars[step_no]
             kind, channel = LaneClass.INTERNAL, ""
+        elif flags & FLAG_AMBIGUOUS:
+            calendar, kind, channel = "", LaneClass.IN_DOUBT, self.steps[step_no].kind
         else:
             calendar = self._calendars[step_no]
             first = step_no <= self.first_message

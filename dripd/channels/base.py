@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from dripd.campaigns.event import Outcome
-from dripd.clock import Clock, Millis
+from dripd.clock import HOUR, Clock, Millis
 
 EMAIL: Final = "email"
 SMS: Final = "sms"
@@ -71,9 +71,11 @@ class Repeats:
     none, and a message of unknown outcome must not be sent again. `sticks_5xx`: a stored
     failure is the answer to every repeat, so that repeating tells nothing.
     `compares_payload`: a repeat with another body is refused, so that it must be frozen.
+    `evidence_ms`: how long after a message its fate may still come to light by itself.
     """
 
     key_ms: Millis = Millis(0)
+    evidence_ms: Millis = HOUR
     sticks_5xx: bool = False
     compares_payload: bool = False
 
@@ -210,6 +212,10 @@ class ProviderSettings:
     """Proves what comes in at `/hooks/NAME`; empty: nothing is taken there."""
     webhook_topic: str = ""
     """For ses: the SNS topic whose messages count."""
+    unknown: str = ""
+    """What is done about a message that may have left: `retry presume ask`, "" by its keys."""
+    unknown_after_ms: Millis | None = None
+    """How long it is waited for; None: as the adapter knows its provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

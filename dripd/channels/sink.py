@@ -12,11 +12,11 @@ from typing import Final
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import (
     EMAIL,
-    NO_REPEATS,
     SMS,
     Channel,
     Message,
     ProviderSettings,
+    Repeats,
     Resources,
     Settle,
     SinkRow,
@@ -37,7 +37,8 @@ class SinkChannel:
     """Carries mail and texts to `writer`; None counts only."""
 
     kinds: Final = frozenset({EMAIL, SMS})
-    repeats: Final = NO_REPEATS
+    repeats: Final = Repeats(evidence_ms=Millis(0))
+    """It knows no keys, and there is nobody who could tell more than it has told."""
 
     def __init__(
         self,

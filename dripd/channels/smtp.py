@@ -21,10 +21,10 @@ import trio
 from dripd.campaigns.event import Outcome, Rejected, Retryable
 from dripd.channels.base import (
     EMAIL,
-    NO_REPEATS,
     Channel,
     Message,
     ProviderSettings,
+    Repeats,
     Resources,
     Settle,
 )
@@ -33,7 +33,7 @@ from dripd.channels.dkim import Signer
 from dripd.channels.mime import Unsendable, address, build
 from dripd.channels.options import expect_only, refusal, text
 from dripd.channels.wire import LOST, RECEIVE_BYTES, CountingStream
-from dripd.clock import Clock, Millis
+from dripd.clock import MINUTE, Clock, Millis
 
 BATCH: Final = 20
 """Letters of one call: pipelining pays from the second on, lateness grows with each."""
@@ -70,7 +70,7 @@ class SmtpChannel:
     """
 
     kinds: Final = frozenset({EMAIL})
-    repeats: Final = NO_REPEATS
+    repeats: Final = Repeats(evidence_ms=Millis(15 * MINUTE))
 
     def __init__(
         self,

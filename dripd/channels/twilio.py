@@ -11,7 +11,14 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from dripd.campaigns.event import Outcome, Rejected, Retryable, Throttled
-from dripd.channels.base import SMS, Channel, Message, ProviderSettings, Resources
+from dripd.channels.base import (
+    SMS,
+    Channel,
+    Message,
+    ProviderSettings,
+    Repeats,
+    Resources,
+)
 from dripd.channels.http import (
     Api,
     Request,
@@ -26,6 +33,7 @@ from dripd.channels.mime import BREAKS, Unsendable
 from dripd.channels.options import refusal, text
 from dripd.channels.reply import Reply
 from dripd.channels.status import DEFAULT_THROTTLE_MS, StatusTable
+from dripd.clock import DAY
 
 BASE_URL: Final = "https://api.twilio.com"
 
@@ -43,7 +51,7 @@ class Twilio(Api[bytes]):
     table = StatusTable(not_accepted=frozenset({404, 405, 415}))
 
     def __init__(self, account_sid: str, status_callback: str) -> None:
-        super().__init__()
+        super().__init__(repeats=Repeats(evidence_ms=DAY))
         sid = quote(account_sid, safe="")
         self._target = f"/2010-04-01/Accounts/{sid}/Messages.json".encode()
         self._callback = status_callback

@@ -186,9 +186,9 @@ class FailingJournal(FileJournal):
         super().__init__(folder, incarnation, soon)
         self._failpoint = failpoint
 
-    def intend(self, steps: Sequence[Leased]) -> Leave:
+    def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
         self._failpoint.pass_by("K4")
-        return super().intend(steps)
+        return super().intend(steps, marks)
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         self._failpoint.pass_by("K7")

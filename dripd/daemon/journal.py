@@ -2,7 +2,7 @@
 
     STATE/journal/INCARNATION-N.log
     dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine
-    i CLAIM ENROLLMENT SEQ                is about to leave
+    i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
     t CLAIM ENROLLMENT SEQ                a step over which a daemon has died is tried next
 
@@ -81,13 +81,19 @@ class FileJournal:
 
     # what the senders say
 
-    def intend(self, steps: Sequence[Leased]) -> Leave:
+    def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
         if self._fault:
             return Leave.UNWRITABLE
         claims = {leased.claim_id for leased in steps}
-        text = "".join(
-            f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}\n" for leased in steps
-        )
+        if marks:
+            text = "".join(
+                f"i {leased.claim_id} {leased.enrollment_id} {leased.seq} {mark}\n"
+                for leased, mark in zip(steps, marks, strict=True)
+            )
+        else:
+            text = "".join(
+                f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}\n" for leased in steps
+            )
         if not self._try(lambda: self._append(text, claims)):
             return Leave.UNWRITABLE
         return Leave.YES if _is_open(self._segments[-1].fd) else Leave.FENCED
@@ -218,6 +224,7 @@ class FileJournal:
         for testimony in rest:
             first.words |= testimony.words
             first.tried = testimony.tried or first.tried
+            first.marks |= testimony.marks
             first.whole &= testimony.whole
         return first
 
@@ -263,23 +270,22 @@ def _parse(path: Path) -> Testimony:
     lines = iter(path.read_text("utf-8", errors="replace").split("\n"))
     head = next(lines).split(" ")
     testimony = Testimony(whole=head[-1] == _boot_id())
-    for kind, enrollment_id, seq, outcome in _entries(lines):
+    for kind, enrollment_id, seq, rest in _entries(lines):
         if kind == "i":
-            testimony.intend(enrollment_id, seq)
+            testimony.intend(enrollment_id, seq, rest)
         elif kind == "t":
             testimony.tried = (enrollment_id, seq)
-        elif outcome is not None:
+        elif (outcome := _read_outcome(rest)) is not None:
             testimony.answer(enrollment_id, seq, outcome)
     return testimony
 
 
-def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, Outcome | None]]:
+def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, str]]:
     for line in lines:
         words = line.split(" ", 4)
         if words[0] not in {"i", "o", "t"} or len(words) < 4 or not words[3].isdigit():
             continue
-        outcome = _read_outcome(words[4]) if len(words) == 5 else None
-        yield words[0], int(words[2]), int(words[3]), outcome
+        yield words[0], int(words[2]), int(words[3]), words[4] if len(words) == 5 else ""
 
 
 def _write_outcome(outcome: Outcome, leased: Leased) -> str:

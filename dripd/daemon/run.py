@@ -42,6 +42,7 @@ from dripd.daemon.tallies import Tallies
 from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
+from dripd.engine.doubt import policy_of
 from dripd.engine.individual import send_individual, send_test
 from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
@@ -153,6 +154,7 @@ class Daemon:
             self.pipe.flow.add_provider(
                 name, rate=settings.rate, domains=settings.domains, budget=budget
             )
+            self.pipe.doubts[name] = policy_of(self.channels[name], settings)
         responder = partial(respond, self.pipe, self.channels, deployment)
         self.calls = Calls(config, deployment, SystemClock(), responder)
         self.mover = trio.Lock()

@@ -24,6 +24,7 @@ from dripd.campaigns.event import (
     Retryable,
     StepEvent,
     Throttled,
+    Uncertain,
     Unknown,
 )
 from dripd.clock import Instant
@@ -196,7 +197,7 @@ class Flow:
     def settled(self, enrollment_id: int, event: object) -> None:
         """A leased message has its answer: what it took and did not use goes back."""
         taken = self._taken.pop(enrollment_id, None)
-        if taken is None or isinstance(event, Accepted | Unknown):
+        if taken is None or isinstance(event, Accepted | Unknown | Uncertain):
             return
         was_tried = isinstance(event, Rejected | Retryable | Throttled)
         self.is_freed |= give_back(taken.lines, taken.buckets, left=was_tried)
@@ -232,6 +233,10 @@ class Flow:
         if isinstance(outcome, Retryable) and (line.breaker.is_open or own.breaker.is_open):
             return Deferred(reason="breaker", until=None)
         return outcome
+
+    def repeats_at(self, provider: str, now: Instant) -> Instant | None:
+        """When a message in doubt may be sent again, as far as its provider goes; None: now."""
+        return self.providers[provider].breaker.wait_until(now)
 
     def ended(self, provider: str, senders: Sequence[tuple[int, int]], now: Instant) -> None:
         """One call is over: messages from these (account, sender) were accepted."""

@@ -38,9 +38,12 @@ class Testimony:
         self.words: dict[tuple[int, int], Outcome | None] = {}
         self.tried: tuple[int, int] | None = None
         """The suspect step (enrollment, seq) that was begun last: if any, that killed it."""
+        self.marks: dict[tuple[int, int], str] = {}
 
-    def intend(self, enrollment_id: int, seq: int) -> None:
+    def intend(self, enrollment_id: int, seq: int, mark: str = "") -> None:
         self.words[enrollment_id, seq] = None
+        if mark:
+            self.marks[enrollment_id, seq] = mark
 
     def answer(self, enrollment_id: int, seq: int, outcome: Outcome) -> None:
         self.words[enrollment_id, seq] = outcome
@@ -65,11 +68,22 @@ def judge(past: Past, holders: Sequence[int], leased: Leased) -> StepEvent:
     return Unknown(reason="daemon_died")
 
 
+def mark_of(past: Past, leased: Leased) -> str:
+    """What the journals say of the message of *leased* that left, "" where they do not."""
+    key = (leased.enrollment_id, leased.seq)
+    found = (past[holder].marks.get(key, "") for holder in leased.holders if holder in past)
+    return next(filter(None, found), "")
+
+
 class Journal(Protocol):
     """The journal of this daemon, and those of its dead neighbours that can be read here."""
 
-    def intend(self, steps: Sequence[Leased]) -> Leave:
-        """Write down that *steps* leave next, in one write. Only on `YES` may they."""
+    def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
+        """Write down that *steps* leave next, in one write. Only on `YES` may they.
+
+        *marks*, where there are any: by what each could be known to be the same if it is sent
+        again.
+        """
         ...
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
@@ -104,8 +118,8 @@ class Journal(Protocol):
 class NoJournal:
     """Nothing is written down: what a dead daemon leased is unknown where it may have left."""
 
-    def intend(self, steps: Sequence[Leased]) -> Leave:
-        del steps
+    def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
+        del steps, marks
         return Leave.YES
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:

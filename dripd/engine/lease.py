@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import trio
 
-from dripd.campaigns.enrollment import DueKey, Leased
+from dripd.campaigns.enrollment import DueKey, LaneClass, Leased, Needs
 from dripd.campaigns.version import ALWAYS, Version
 from dripd.clock import Instant
 from dripd.engine.directory import Account
@@ -233,13 +233,21 @@ def _group(
             if (account_id, lane) in parks:
                 continue
             version = pipe.directory.versions.get(cv)
-            channel = pipe.lanes.at(account_id, lane).key.channel
-            if is_limited and channel and not room.takes(account, lane, version, now):
+            place = pipe.lanes.at(account_id, lane).key
+            channel, counts = place.channel, place.kind != LaneClass.IN_DOUBT
+            if (
+                is_limited
+                and channel
+                and counts
+                and not room.takes(account, lane, version, now)
+            ):
                 parks[account_id, lane] = room.rest(account_id, lane)
                 continue
             mask = (
                 ALWAYS if version is None else version.mask(channel)
             )  # unreadable: to be held
+            if not counts:  # its place in the cap is taken
+                mask &= ~Needs.COUNTED
             keys.append(LeaseKey(lane, due, enrollment, mask))
         if keys:
             groups.append(LeaseGroup(account_id, local_date(account.zone, now), keys))

@@ -15,6 +15,7 @@ import trio
 from dripd.campaigns.enrollment import Change, DueKey, Leased
 from dripd.clock import Clock, Instant
 from dripd.engine.directory import Directory
+from dripd.engine.doubt import Policy
 from dripd.engine.flow import Flow
 from dripd.engine.intent import Journal, NoJournal
 from dripd.engine.lanes import Lanes
@@ -154,6 +155,8 @@ class Pipeline:
     def _open_gates(self) -> None:
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
+        self.doubts: dict[str, Policy] = {}
+        """By provider, what is done about messages of which nobody knows whether they left."""
         self.draining = False
         """It is being stopped: nothing more is admitted or leased."""
         self.leaving = False

@@ -16,12 +16,20 @@ import trio
 from dripd.billing.ledger import Ask, owed
 from dripd.billing.price import FREE
 from dripd.campaigns.definition import Step
-from dripd.campaigns.enrollment import FLAG_SUSPECT, Change, Leased, Next
-from dripd.campaigns.event import Accepted, Deferred, Held, Outcome, StepEvent, Unknown
+from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_SUSPECT, Change, Kept, Leased, Next
+from dripd.campaigns.event import (
+    Accepted,
+    Deferred,
+    Held,
+    Outcome,
+    StepEvent,
+    Uncertain,
+    Unknown,
+)
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
-from dripd.clock import Instant
-from dripd.engine import tally
+from dripd.clock import MINUTE, Instant
+from dripd.engine import doubt, tally
 from dripd.engine.files import enclose
 from dripd.engine.intent import Leave
 from dripd.engine.outgoing import line_up
@@ -35,7 +43,12 @@ from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
 from dripd.policy.frequency import release_at
 from dripd.policy.gate import CLEARED, Gate
-from dripd.policy.perform import CHAIN_MOST, Ready, chain, perform
+from dripd.policy.perform import (
+    CHAIN_MOST,
+    Ready,
+    chain,
+    perform,
+)
 from dripd.store.protocol import SenderRow
 
 CHUNK_LEAST, CHUNK_MOST = 1, 32
@@ -69,26 +82,47 @@ def dispatch(pipe: Pipeline, granted: list[Leased]) -> list[tuple[Leased, Ask]]:
             else:
                 counted.append((leased, ask_for_step(leased, version, quota)))
             continue
-        step = version.steps[leased.step_no]
-        sender = pipe.directory.sender(
-            leased.account_id, step.channel, step.sender, leased.contact_id
-        )
-        provider = sender.provider if sender is not None else ""
-        if (
-            provider not in pipe.leased
-        ):  # no such provider here: its steps are held, with a reason
-            _settle(pipe, leased, Held(reason="no_sender"), now)
-            continue
-        shut = _shut(pipe, leased, version, sender, now)
-        if shut is not None:
-            _settle(pipe, leased, shut, now)
-            continue
-        fresh.setdefault(provider, []).append(leased)
+        provider = _provider_of(pipe, leased, version, now)
+        if provider is not None:
+            fresh.setdefault(provider, []).append(leased)
     for provider, messages in fresh.items():
         line_up(pipe.leased[provider], messages, now)
         pipe.arrived[provider].set()
         pipe.arrived[provider] = trio.Event()
     return counted
+
+
+def _provider_of(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> str | None:
+    """Where a message is to leave through now; None: it has been settled otherwise."""
+    if leased.flags & FLAG_AMBIGUOUS:
+        return _look(pipe, leased, version, now)
+    step = version.steps[leased.step_no]
+    sender = pipe.directory.sender(
+        leased.account_id, step.channel, step.sender, leased.contact_id
+    )
+    provider = sender.provider if sender is not None else ""
+    if provider not in pipe.leased:  # no such provider here: its steps are held, with a reason
+        _settle(pipe, leased, Held(reason="no_sender"), now)
+        return None
+    shut = _shut(pipe, leased, version, sender, now)
+    if shut is not None:
+        _settle(pipe, leased, shut, now)
+        return None
+    return provider
+
+
+def _look(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> str | None:
+    """A message in doubt comes up: it is known what became of it, or it is sent again."""
+    event = doubt.look(leased, version, now, pipe.directory, pipe.leased)
+    if event is None and leased.kept is not None:
+        provider = leased.kept.provider
+        until = pipe.flow.repeats_at(provider, now)
+        if until is None:
+            return provider
+        event = doubt.wait(leased, until)
+    if event is not None:
+        _settle(pipe, leased, event, now)
+    return None
 
 
 async def perform_counted(pipe: Pipeline, counted: list[tuple[Leased, Ask]]) -> None:
@@ -147,14 +181,20 @@ def settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
 
 
 def _settle(
-    pipe: Pipeline, leased: Leased, event: StepEvent, now: Instant, sent: Sent | None = None
+    pipe: Pipeline,
+    leased: Leased,
+    event: StepEvent,
+    now: Instant,
+    sent: Sent | None = None,
+    kept: Kept | None = None,
 ) -> None:
     version = pipe.directory.versions[leased.cv_id]
     pipe.flow.settled(leased.enrollment_id, event)
-    if pipe.written and not isinstance(event, Accepted | Unknown):
+    if pipe.written and not isinstance(event, Accepted | Unknown | Uncertain):
         pipe.written.drop(leased)
     change = advance(leased, version, event, now, pipe.directory, sent)
     change.metered = version.metered
+    doubt.keep(change, kept)
     if sent is not None and version.billed and leased.paid:
         change.money_back = _overpaid(leased, version, event, sent)
     pipe.settle(change)
@@ -162,7 +202,7 @@ def _settle(
 
 def _overpaid(leased: Leased, version: Version, event: StepEvent, sent: Sent) -> Decimal | None:
     """What the message was charged beyond what it came to."""
-    if not isinstance(event, Accepted | Unknown):
+    if not isinstance(event, Accepted | Unknown | Uncertain):
         return None
     key = version.steps[leased.step_no].key
     rest = owed(leased.paid.get(key), FREE, sent.segments)
@@ -186,8 +226,14 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             batch = await _turn(pipe, batch)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
-        if batch and may_leave(pipe, batch):
-            await _call(pipe, channel, [_message(ready, deployment) for ready in batch])
+        if any(ready.leased.flags & FLAG_AMBIGUOUS for ready in batch):
+            batch = [one for one in batch if _is_same(pipe, one, deployment)]
+        if not batch:
+            continue
+        messages = [_message(ready, deployment) for ready in batch]
+        marks = doubt.marks(pipe.doubts[channel.name], messages)
+        if may_leave(pipe, batch, marks):
+            await _call(pipe, channel, messages)
 
 
 def _give_back(pipe: Pipeline, queue: deque[Leased], provider: str) -> None:
@@ -196,7 +242,11 @@ def _give_back(pipe: Pipeline, queue: deque[Leased], provider: str) -> None:
     waiting = list(queue)
     queue.clear()
     for leased in waiting:
-        _settle(pipe, leased, Deferred(reason="breaker", until=None), pipe.clock.now())
+        now = pipe.clock.now()
+        event = Deferred(reason="breaker", until=None)
+        if leased.flags & FLAG_AMBIGUOUS:
+            event = doubt.wait(leased, Instant(now + MINUTE))
+        _settle(pipe, leased, event, now)
 
 
 async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Ready]:
@@ -226,8 +276,10 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
 
 
 async def _turn(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
-    """Those of *batch* whose sender may send them now; the others are given back."""
-    held = await take_turns(pipe, batch)
+    """Those of *batch* whose sender may send them now; the others are given back. What is in
+    doubt has had its turn."""
+    fresh = [ready for ready in batch if not ready.leased.flags & FLAG_AMBIGUOUS]
+    held = await take_turns(pipe, fresh) if fresh else {}
     for ready in batch if held else ():
         event = held.get(ready.leased.enrollment_id)
         if event is not None:
@@ -272,18 +324,33 @@ def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
     if leased.flags & FLAG_SUSPECT:
         pipe.journal.begin(leased)
     try:
-        verdict = perform(leased, version, now, pipe.directory)
+        verdict = (
+            doubt.said(leased, version, pipe.directory)
+            if leased.flags & FLAG_AMBIGUOUS
+            else perform(leased, version, now, pipe.directory)
+        )
     except Exception as error:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         verdict = Held(reason=REASON, failed=said(error))
     if not isinstance(verdict, Ready):
         _settle(pipe, leased, verdict, now)
         return None
+    if leased.flags & FLAG_AMBIGUOUS:
+        return verdict
+    verdict.at = now
     if leased.account_id in pipe.directory.frequent and not _may_write(pipe, verdict, now):
         return None
     if version.billed or version.metered:
         verdict.ask = ask_of(pipe, verdict)
     return verdict
+
+
+def _is_same(pipe: Pipeline, ready: Ready, deployment: str) -> bool:
+    """May a message in doubt leave once more, the same as before? Else its step waits."""
+    if doubt.is_same(ready, _message(ready, deployment)):
+        return True
+    _settle(pipe, ready.leased, doubt.wait(ready.leased), pipe.clock.now())
+    return False
 
 
 def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
@@ -306,9 +373,9 @@ def _gate(pipe: Pipeline, leased: Leased, now: Instant) -> Gate:
     return gate.judge(now, window=window, zone=zone, account=account)
 
 
-def may_leave(pipe: Pipeline, batch: list[Ready]) -> bool:
+def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
     """Write down that *batch* leaves. False: it may not, and has been given back."""
-    leave = pipe.journal.intend([ready.leased for ready in batch])
+    leave = pipe.journal.intend([ready.leased for ready in batch], marks)
     if leave is Leave.YES:
         return True
     if leave is Leave.FENCED:
@@ -325,7 +392,7 @@ def may_leave(pipe: Pipeline, batch: list[Ready]) -> bool:
 def _message(ready: Ready, deployment: str) -> Message:
     leased, version = ready.leased, ready.version
     step = version.steps[leased.step_no]
-    key = f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}"
+    key = ready.key or (f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}")
     return Message(
         ref=ready,
         channel=ready.channel,
@@ -426,13 +493,22 @@ def _answer(
     pipe.counters.accepted += isinstance(outcome, Accepted)
     pipe.counters.unknown += isinstance(outcome, Unknown)
     pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped
-    _settle(pipe, ready.leased, event, pipe.clock.now(), sent)
+    kept = None
+    if not isinstance(outcome, Accepted) and sent.channel:
+        policy, words = pipe.doubts[provider], doubt.words_of(message, ready)
+        now = pipe.clock.now()
+        judged, kept = doubt.judged(policy, provider, ready.leased, outcome, now, words)
+        if not isinstance(event, Deferred) or ready.leased.flags & FLAG_AMBIGUOUS:
+            event = judged  # else an open breaker explains it
+    _settle(pipe, ready.leased, event, pipe.clock.now(), sent, kept)
 
 
 def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:
     """A queue, an event and limits for each provider."""
-    for name in channels:
+    for name, channel in channels.items():
         if name not in pipe.flow.providers:
             pipe.flow.add_provider(name)
+        if name not in pipe.doubts:
+            pipe.doubts[name] = doubt.policy_of(channel)
         pipe.leased[name] = deque()
         pipe.arrived[name] = trio.Event()

@@ -14,7 +14,8 @@ import trio
 from dripd.campaigns.enrollment import FLAG_SUSPECT, Leased
 from dripd.campaigns.event import Accepted, Deferred, Held, StepEvent
 from dripd.clock import DAY, Millis
-from dripd.engine.intent import Past, judge
+from dripd.engine import doubt
+from dripd.engine.intent import Past, judge, mark_of
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import REASON
 from dripd.engine.send import settle_unreadable
@@ -143,7 +144,7 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
         return
     step = version.steps[leased.step_no]
     event: StepEvent = Deferred(reason="daemon_died", until=None)
-    sent = None
+    sent, kept, now = None, None, pipe.clock.now()
     if version.sends(leased.step_no, leased.flags):
         event = judge(past, leased.holders, leased)
     if deaths >= DEATHS_MOST and isinstance(event, Deferred):
@@ -156,4 +157,11 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
         )
         owed = "" if step.is_notice else step.channel
         sent = Sent(owed, to or "", "", None, None if sender is None else sender.id)
-    pipe.settle(advance(leased, version, event, pipe.clock.now(), pipe.directory, sent))
+        if owed:
+            provider = "" if sender is None else sender.provider
+            policy = pipe.doubts.get(provider, doubt.AT_ONCE)
+            mark = mark_of(past, leased)
+            event, kept = doubt.judged(policy, provider, leased, event, now, None, mark)
+    change = advance(leased, version, event, now, pipe.directory, sent)
+    doubt.keep(change, kept)
+    pipe.settle(change)

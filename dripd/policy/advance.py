@@ -13,7 +13,10 @@ from typing import assert_never
 from dripd.campaigns.action import CountNotice, WatchReply
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
+    FLAG_AMBIGUOUS,
     FLAG_HELD,
+    FLAG_TRIED,
+    PRESUMED,
     Change,
     End,
     Leased,
@@ -27,18 +30,25 @@ from dripd.campaigns.event import (
     Deferred,
     Done,
     Held,
+    Presumed,
     Rejected,
     Retryable,
+    Settled,
     Skipped,
     StepEvent,
     Stopped,
     Throttled,
+    Uncertain,
     Unknown,
 )
 from dripd.campaigns.version import Version
-from dripd.clock import FAR_FUTURE, Instant
+from dripd.clock import FAR_FUTURE, MINUTE, SECOND, Instant, Millis
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.scheduler.backoff import delay_ms, exhausted
+
+DOUBT_MS = Millis(15 * SECOND)
+"""The first wait for another attempt at a message in doubt: a key makes it harmless, and what
+follows in the run waits for it."""
 
 COMPLETED = End(RunStatus.COMPLETED, "completed")
 
@@ -72,8 +82,11 @@ def advance(
     """The change that *event* makes at *now*: exactly one of where it goes on and how it ends.
 
     `attempt` counts the tries of a step, `seq` the steps behind the run. A due is never
-    before *now* and never beyond `FAR_FUTURE`; a step that is given back keeps its own.
+    before *now* and never beyond `FAR_FUTURE`; a step that is given back keeps its own. What
+    is once in doubt stays so until somebody knows: no later attempt makes it failed.
     """
+    if leased.flags & FLAG_AMBIGUOUS and isinstance(event, Unknown | Retryable | Rejected):
+        event = _still(leased, event, now)
     match event:
         case Accepted():
             row = _row(
@@ -83,11 +96,11 @@ def advance(
         case Unknown():
             row = _row(leased, LogState.UNKNOWN, now, sent, reason=event.reason)
             return _go_on(leased, version, row, now, rooms, refund=False)
-        case Done():
-            row = _row(leased, LogState.DONE, now, None, reason=event.reason or None)
-            return _go_on(leased, version, row, now, rooms, refund=True)
-        case Skipped():
-            row = _row(leased, LogState.SKIPPED, now, None, reason=event.reason)
+        case Uncertain() | Presumed() | Settled():
+            return _in_doubt(leased, version, event, now, rooms, sent)
+        case Done() | Skipped():
+            state = LogState.DONE if isinstance(event, Done) else LogState.SKIPPED
+            row = _row(leased, state, now, None, reason=event.reason or None)
             return _go_on(leased, version, row, now, rooms, refund=True)
         case Retryable():
             return _again(leased, version, event, now, rooms, sent)
@@ -136,21 +149,45 @@ def follow(
 
 
 def _go_on(
-    leased: Leased, version: Version, row: LogRow, now: Instant, rooms: Rooms, *, refund: bool
+    leased: Leased,
+    version: Version,
+    row: LogRow | None,
+    now: Instant,
+    rooms: Rooms,
+    *,
+    refund: bool,
 ) -> Change:
+    """The step is behind the run. *row* None: its message had left, as the record has it."""
     told = version.steps[leased.step_no].is_notice
-    sent = row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+    sent = row is None or row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+    since = now if row is not None and row.state is LogState.ACCEPTED else _left_at(leased, now)
     step = follow(
-        version, leased.step_no, now, leased, rooms, leased.seq + 1, sent=sent and not told
+        version,
+        leased.step_no,
+        since,
+        leased,
+        rooms,
+        leased.seq + 1,
+        sent=sent and not told,
     )
+    if step is not None:
+        step.due_at = max(step.due_at, now)
     end = COMPLETED if step is None else None
-    change = Change(leased=leased, log=[row], next=step, end=end, refund=refund)
+    log = [] if row is None else [row]
+    change = Change(leased=leased, log=log, next=step, end=end, refund=refund)
     if told and sent:
         change.effects.append(CountNotice())
     watch = version.steps[leased.step_no].track.no_reply_after_ms
     if watch is not None and sent:
         change.effects.append(_watch(leased, version, _later(now, watch)))
     return change
+
+
+def _left_at(leased: Leased, now: Instant) -> Instant:
+    """When a message left of which only that much is known: at its one attempt. Of several
+    nobody knows which it was, and what follows is not to come too soon."""
+    is_sole = leased.flags & FLAG_AMBIGUOUS and leased.attempt == 1
+    return leased.kept.since or now if is_sole and leased.kept is not None else now
 
 
 def _watch(leased: Leased, version: Version, due_at: Instant) -> WatchReply:
@@ -181,6 +218,100 @@ def _stay(
         flags=leased.flags & ~FLAG_HELD,
     )
     return Change(leased=leased, log=[], next=step, refund=True)
+
+
+def _in_doubt(
+    leased: Leased,
+    version: Version,
+    event: Uncertain | Presumed | Settled,
+    now: Instant,
+    rooms: Rooms,
+    sent: Sent | None,
+) -> Change:
+    match event:
+        case Uncertain():
+            return _doubt(leased, version, event, now, rooms, sent)
+        case Settled():
+            return _settled(leased, version, event, now, rooms)
+        case Presumed():
+            row = _row(leased, LogState.UNKNOWN, now, sent, reason=PRESUMED)
+            row.attempt = leased.attempt
+            return _go_on(leased, version, row, now, rooms, refund=False)
+        case _:
+            assert_never(event)
+
+
+def _doubt(
+    leased: Leased,
+    version: Version,
+    event: Uncertain,
+    now: Instant,
+    rooms: Rooms,
+    sent: Sent | None,
+) -> Change:
+    """The step waits for evidence, on record as unknown: it keeps what it took of the cap."""
+    lane, _, _ = step_times(
+        rooms,
+        version,
+        leased.step_no,
+        leased.account_id,
+        leased.timezone,
+        leased.flags | FLAG_AMBIGUOUS,
+    )
+    until = event.due_at
+    step = Next(
+        due_at=FAR_FUTURE if until is None else Instant(min(max(until, now), FAR_FUTURE)),
+        lane=lane,
+        step_no=leased.step_no,
+        seq=leased.seq,
+        attempt=leased.attempt + 1,
+        flags=leased.flags | FLAG_AMBIGUOUS | FLAG_HELD,
+        hold_reason="unknown",
+        release_at=until,
+    )
+    row = _row(leased, LogState.UNKNOWN, now, sent, reason=event.reason)
+    return Change(leased=leased, log=[row], next=step)
+
+
+def _still(leased: Leased, event: Unknown | Retryable | Rejected, now: Instant) -> Uncertain:
+    """Another attempt found nothing out: the next one, as long as the key lives, or none."""
+    if leased.kept is None:  # taken over: what is kept is looked at when it comes up
+        return Uncertain(reason=event.reason, due_at=again_at(leased, now))
+    until = leased.kept.until
+    if until is None or isinstance(event, Rejected):
+        return Uncertain(reason=event.reason, due_at=until)
+    wished = event.after_ms or 0 if isinstance(event, Retryable) else 0
+    again = max(again_at(leased, now), _later(now, wished))
+    return Uncertain(reason=event.reason, due_at=Instant(min(again, until)))
+
+
+def _backoff(leased: Leased, attempt: int, base: Millis = MINUTE) -> int:
+    key = f"{leased.enrollment_id}:{leased.run_no}:{leased.step_no}"
+    return delay_ms(attempt, key, base=base)
+
+
+def again_at(leased: Leased, now: Instant) -> Instant:
+    """When the next attempt at a message in doubt is made, after one just now."""
+    return _later(now, _backoff(leased, leased.attempt + 1, DOUBT_MS))
+
+
+def _settled(
+    leased: Leased, version: Version, event: Settled, now: Instant, rooms: Rooms
+) -> Change:
+    """What was in doubt is known: it had left; or it had not, and an operator's word lets the
+    step be done anew, a provider's is a refusal."""
+    if not event.reason:
+        return _go_on(leased, version, None, now, rooms, refund=False)
+    if event.reason != "resolved":
+        change = _unable(leased, version, Rejected(reason=event.reason), now, rooms, None)
+        change.log = []
+        return change
+    flags = leased.flags & ~(FLAG_TRIED | FLAG_HELD)
+    lane, _, _ = step_times(
+        rooms, version, leased.step_no, leased.account_id, leased.timezone, flags
+    )
+    step = Next(due_at=now, lane=lane, step_no=leased.step_no, seq=leased.seq + 1, flags=flags)
+    return Change(leased=leased, log=[], next=step)
 
 
 def _give_back(
@@ -235,10 +366,11 @@ def _again(
     attempt = leased.attempt + 1
     if exhausted(attempt):
         change = _hold(leased, "step_failed", seq=leased.seq + 1)
+        if change.next is not None:
+            change.next.flags &= ~FLAG_TRIED
         change.log = [_row(leased, LogState.FAILED, now, sent, reason=event.reason)]
         return change
-    key = f"{leased.enrollment_id}:{leased.run_no}:{leased.step_no}"
-    wait = max(delay_ms(attempt, key), event.after_ms or 0)
+    wait = max(_backoff(leased, attempt), event.after_ms or 0)
     change = _stay(leased, version, rooms, due_at=_later(now, wait), attempt=attempt)
     change.log = [_row(leased, LogState.AGAIN, now, sent, reason=event.reason)]
     return change

@@ -62,6 +62,21 @@ class Ready:
     """The address of one-click unsubscribing; "" where the message owes none."""
     files: tuple[Attachment, ...] = ()
     """What goes with it; fetched just before it leaves."""
+    at: Instant = Instant(0)
+    """When it was rendered."""
+    key: str = ""
+    """The key of its attempts before; "" where there were none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The sender of an attempt before, whatever has become of it since."""
+
+    id: int
+    address: str
+    channel: str
+    provider: str
+    status: str = "active"
 
 
 Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected | Deferred
@@ -78,7 +93,7 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
     if step.is_notice:
         return _notice(leased, version, step, now, rooms)
     if leased.suppressed:
-        return _suppressed(step)
+        return suppressed(step)
     if step.kind == "sms" and version.definition.policy.quiet_hours == "us_tcpa":
         until = quiet_until(leased, now, rooms)
         if until is not None:
@@ -116,12 +131,6 @@ def _notice(
     return Ready(leased, version, step.channel, sender, to.strip(), *words, n)
 
 
-def _suppressed(step: Step) -> Stopped | Skipped:
-    if step.on_unable == "skip":
-        return Skipped(reason="suppressed")
-    return Stopped(status="removed", reason="suppressed")
-
-
 def _no_address(step: Step) -> Held | Skipped | Stopped:
     if step.kind == "email":
         return Held(reason="no_address")
@@ -155,6 +164,9 @@ def _render(
     now: Instant,
     rooms: Rooms,
 ) -> Ready | Held:
+    kept = again(leased, version)
+    if kept is not None:
+        return kept
     links = rooms.links(sender)
     draft = leased.asked.payload if leased.flags & FLAG_APPROVED and leased.asked else None
     if draft is None and leased.frozen.get(step.key):
@@ -169,6 +181,32 @@ def _render(
     if step.kind != "email":
         return _fit(ready, version)
     return _unsubscribable(ready, version.definition.klass, links)
+
+
+def again(leased: Leased, version: Version) -> Ready | None:
+    """The message of *leased* as its first attempt sent it; None where that is not kept."""
+    match leased.kept.words if leased.kept is not None else None:
+        case {"sender": [int(number), str(address)], "to": str(to), **words}:
+            channel = version.steps[leased.step_no].channel
+            provider = leased.kept.provider if leased.kept is not None else ""
+            n = words.get("segments")
+            subject, text, html, unsubscribe, key = (
+                str(words.get(part) or "")
+                for part in ("subject", "text", "html", "unsubscribe", "key")
+            )
+            sender = Origin(number, address, channel, provider)
+            ready = Ready(leased, version, channel, sender, to, subject, text, html, None)
+            ready.segments = n if isinstance(n, int) else None
+            ready.unsubscribe, ready.key = unsubscribe, key
+            return ready
+    return None
+
+
+def suppressed(step: Step) -> Stopped | Skipped:
+    """What follows where the contact is never to be reached."""
+    if step.on_unable == "skip":
+        return Skipped(reason="suppressed")
+    return Stopped(status="removed", reason="suppressed")
 
 
 def _approved_words(draft: Mapping[str, object]) -> Words:

@@ -42,6 +42,7 @@ base_url = "{url}/plain"
 api_key = "env:CHAOS_KEY"
 timeout = "2s"
 max_connections = 16
+unknown_after = "5s"
 
 [provider.keyed]
 kind = "resend"
@@ -49,6 +50,7 @@ base_url = "{url}/keyed"
 api_key = "env:CHAOS_KEY"
 timeout = "2s"
 max_connections = 16
+unknown_after = "90s"
 """
 
 STOP_S: Final = 30

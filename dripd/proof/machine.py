@@ -127,14 +127,15 @@ class DiskJournal:
         self.full = False
         disk[incarnation] = Page()
 
-    def intend(self, steps: Sequence[Leased]) -> Leave:
+    def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
         if self.full:
             return Leave.UNWRITABLE
         page = self._disk.get(self._own)
         if page is None:  # the disk was lost under it, and with it the proof of what left
             page = self._disk[self._own] = Page(Testimony(whole=False))
-        for leased in steps:
-            page.testimony.intend(leased.enrollment_id, leased.seq)
+        for n, leased in enumerate(steps):
+            mark = marks[n] if marks else ""
+            page.testimony.intend(leased.enrollment_id, leased.seq, mark)
         return Leave.FENCED if page.is_sealed else Leave.YES
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:

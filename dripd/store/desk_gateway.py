@@ -114,7 +114,7 @@ async def _prove(conn: Conn, proofs: Sequence[tuple[int, str, str]]) -> None:
     }
     for _, delivery, kind in proofs:
         if delivery in unknown:
-            await settle_unknown(conn, delivery, PROVES[kind])
+            await settle_unknown(conn, delivery, PROVES[kind], reason="undelivered")
 
 
 def _asked(n: int, one: Happened, deployment: str) -> tuple[object, ...]:

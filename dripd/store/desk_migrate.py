@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dripd.campaigns.definition import Definition
-from dripd.campaigns.enrollment import FLAG_VARS, HELD_LANE, LaneKey, RunStatus
+from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_VARS, HELD_LANE, LaneKey, RunStatus
 from dripd.campaigns.migration import Place, ahead, place_of
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
@@ -37,6 +37,8 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
     """
     groups = await conn.fetch(sql("group_live_runs"), row["account_id"], row["id"], cv_id)
     for group in groups:
+        if group["flags"] & FLAG_AMBIGUOUS:  # the version that sent it settles it
+            continue
         place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
         await _refuse_resend(conn, group, place, plan.definition)
         await _move(conn, group, place, cv_id, plan)

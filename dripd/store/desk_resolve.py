@@ -15,15 +15,23 @@ STATES = {"accepted": 1, "failed": 2}
 
 async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> Deed:
     """An `unknown` delivery is accepted or failed. A failed one gives back what it took of the
-    day's cap, and its charge. The run stays where it is: it has gone on.
+    day's cap, and its charge. A run that waited for that does the step anew; one that has gone
+    on stays where it is.
 
-    Raises `NotFound`, and `Conflict` for one whose outcome is known to be the other.
+    Raises `NotFound`, and `Conflict` for one whose outcome is known to be the other, or that
+    is being sent again at this moment.
     """
     found = await show_delivery(conn, p.DeliveryKey(id=args.id))
     if found["state"] == args.state:
         return _deed(args, int(str(found["account_id"])), changed=False)
     row = None
     if found["state"] == "unknown":
+        if args.state == "failed" and await _is_tried_again(conn, args.id):
+            raise Conflict(
+                f"delivery {args.id} is being sent again at this moment",
+                code="in_flight",
+                hint="look again in a minute",
+            )
         row = await settle_unknown(conn, args.id, args.state)
     if row is None:
         raise Conflict(
@@ -34,15 +42,29 @@ async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> D
     return _deed(args, row["account_id"], changed=True)
 
 
-async def settle_unknown(conn: Conn, delivery_id: str, state: str) -> Row | None:
-    """Make an unknown delivery `accepted` or `failed`; None: it was not unknown (any more)."""
+async def _is_tried_again(conn: Conn, delivery_id: str) -> bool:
+    enrollment, _, seq = delivery_id.partition("-")
+    if enrollment == "i":
+        return False
+    return bool(await conn.fetchval(sql("is_tried_again"), int(enrollment), int(seq)))
+
+
+async def settle_unknown(
+    conn: Conn, delivery_id: str, state: str, reason: str = "resolved"
+) -> Row | None:
+    """Make an unknown delivery `accepted` or `failed`, the latter for *reason*; None: it was
+    not unknown (any more)."""
     if delivery_id.startswith("i-"):
         number = int(delivery_id.removeprefix("i-"))
-        found: Row | None = await conn.fetchrow(sql("resolve_individual"), number, state)
+        found: Row | None = await conn.fetchrow(
+            sql("resolve_individual"), number, state, reason
+        )
         return found
     enrollment, _, seq = delivery_id.partition("-")
     where = (int(enrollment), int(seq))
-    row: Row | None = await conn.fetchrow(sql("resolve_delivery"), *where, STATES[state])
+    row: Row | None = await conn.fetchrow(
+        sql("resolve_delivery"), *where, STATES[state], reason
+    )
     if row is not None and state == "failed":
         account = row["account_id"]
         if row["counted"]:

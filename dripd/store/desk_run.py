@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
     HELD_LANE,
     Change,
     LaneKey,
@@ -344,7 +345,7 @@ def _leased(row: Row, now: Instant) -> Leased:
 
 async def _write_skip(conn: Conn, row: Row, change: Change) -> None:
     leased = change.leased
-    for log in change.log:
+    for log in change.log if not leased.flags & FLAG_AMBIGUOUS else ():  # it stays on record
         await conn.execute(
             sql("log_skip"), leased.account_id, leased.enrollment_id, leased.cv_id,
             leased.run_no, log.seq, log.step_no, log.channel, log.state,

@@ -255,6 +255,9 @@ class Doors:
         )
         for key in tables.runs_of.at((account_id, contact_id)):
             tables.runs.change(key, vars=None, frozen=None)
+        for place, kept in list(tables.kept.items()):
+            if (kept.account_id, kept.contact_id) == (account_id, contact_id):
+                tables.kept.change(place, message=None, mark="")
         for _, _, tag in tables.tags_of.at((account_id, contact_id)):
             remove_tag(tables, account_id, contact_id, tag)
         for _, _, list_id in tables.places_of.at((account_id, contact_id)):

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
     FLAG_POKED,
     FLAG_VARS,
     FLAG_WAITING,
@@ -437,6 +438,7 @@ def _enter(tables: Tables, account_id: int, entry: EnterSequence, done: Digested
             lane=lane,
             attempt=0,
             flags=row.flags & FLAG_VARS,
+            seq=row.seq + bool(row.flags & FLAG_AMBIGUOUS),
         )
         done.moved.append(DueKey(account_id, lane, entry.due_at, row.enrollment_id, row.cv_id))
         detail: dict[str, object] = {"step_no": entry.step_no}

@@ -11,9 +11,11 @@ from typing import Any
 from dripd.campaigns.enrollment import (
     FLAG_ASKED,
     FLAG_COUNTED,
+    FLAG_TRIED,
     FLAG_VARS,
     HELD_LANE,
     Asked,
+    Kept,
     Leased,
     LogRow,
     LogState,
@@ -143,7 +145,26 @@ def _grant(
     leased.counted = counted
     leased.suppressed = suppressed
     _add_facts(tables, leased, contact, key.mask)
+    if leased.flags & FLAG_TRIED:
+        leased.kept = kept_of(tables, leased)
     return leased
+
+
+def kept_of(tables: Tables, leased: Leased) -> Kept:
+    """What is known of the attempts before."""
+    place = (leased.account_id, leased.enrollment_id)
+    known = {LogState.ACCEPTED, LogState.FAILED, LogState.UNKNOWN}
+    logs = [tables.step_log[key].row for key in tables.log_of.at(place)]
+    rows = [row for row in logs if row.seq == leased.seq and row.state in known]
+    row = max(rows, key=lambda one: one.at, default=None)
+    found = (
+        Kept() if row is None else Kept(since=row.at, state=row.state, reason=row.reason or "")
+    )
+    kept = tables.kept.get((*place, leased.seq))
+    if kept is not None:
+        found.provider, found.since, found.until = kept.provider, kept.since, kept.until
+        found.words, found.mark = copy.deepcopy(kept.message), kept.mark
+    return found
 
 
 def leased_of(row: DueStep, contact: Contact, claim: Claim, local_date: date) -> Leased:

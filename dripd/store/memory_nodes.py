@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import islice
 
-from dripd.campaigns.enrollment import Leased, LogState
+from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, PRESUMED, Leased, LogState
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import forget_lost
 from dripd.store.memory_lease import leased_of
@@ -176,7 +176,31 @@ def testify(tables: Tables, accepted: Sequence[tuple[int, int, str | None]]) -> 
         provider_id = told[log.enrollment_id, log.row.seq] or log.row.provider_id
         row = replace(log.row, state=LogState.ACCEPTED, provider_id=provider_id, reason=None)
         tables.step_log.change(number, row=row)
+        wake_settled(tables, log.account_id, log.enrollment_id, log.row.seq)
     return len(found)
+
+
+def wake_settled(tables: Tables, account_id: int, enrollment_id: int, seq: int) -> None:
+    """What was in doubt is known: its run waits no longer."""
+    place = (account_id, enrollment_id)
+    row = tables.due.get(place)
+    if row is None or row.seq != seq or row.claim_id is not None:
+        return
+    if row.flags & FLAG_AMBIGUOUS:
+        tables.due.change(place, due_at=min(row.due_at, tables.now()))
+        tables.nudge(account_id)
+
+
+def presume_sent(tables: Tables) -> None:
+    """Evidence is no longer to be expected; what was kept for another attempt goes."""
+    now = tables.now()
+    over = sorted((one for one in tables.kept if one.until <= now), key=lambda one: one.until)
+    for kept in over[:1_000]:
+        tables.kept.drop((kept.account_id, kept.enrollment_id, kept.seq))
+        for number in tables.log_of.at((kept.account_id, kept.enrollment_id)):
+            row = tables.step_log[number].row
+            if row.seq == kept.seq and row.state is LogState.UNKNOWN:
+                tables.step_log.change(number, row=replace(row, reason=PRESUMED))
 
 
 def apply_evidence(tables: Tables) -> None:
@@ -194,6 +218,7 @@ def apply_evidence(tables: Tables) -> None:
 def sweep(tables: Tables) -> None:
     """Throw away what has served: old nudges, daemons long dead that own no claim."""
     apply_evidence(tables)
+    presume_sent(tables)
     now_ms = tables.real_ms()
     for nudge in list(tables.nudges):
         if nudge.at < now_ms - NUDGE_MS:

@@ -36,6 +36,7 @@ from dripd.campaigns.enrollment import (
     HELD_LANE,
     Change,
     DueKey,
+    Leased,
     LogRow,
     LogState,
     Next,
@@ -67,6 +68,7 @@ from dripd.store.memory_rows import (
     Campaign,
     Evidence,
     JournalLine,
+    KeptMessage,
     ReplyWatch,
     StepLog,
 )
@@ -101,6 +103,7 @@ def record(
     for change in applied:
         for row in change.log:
             _log(tables, change, row, stopped=change.leased.enrollment_id in stopped)
+        _keep(tables, change, stopped=change.leased.enrollment_id in stopped)
     for change in applied:
         if change.end is not None or change.leased.enrollment_id in stopped:
             refund_unsent(tables, change.leased.account_id, change.leased.enrollment_id)
@@ -189,9 +192,11 @@ def _wake(unit: _Unit, change: Change, lane: int) -> None:
 
 def _log(tables: Tables, change: Change, row: LogRow, *, stopped: bool) -> None:
     leased, row = change.leased, replace(row)
+    if leased.flags & FLAG_AMBIGUOUS and row.seq == leased.seq:
+        _settle_log(tables, leased, row)
+        return
     if stopped and row.state is LogState.AGAIN:  # it will not be tried again
-        ambiguous = leased.flags & FLAG_AMBIGUOUS
-        row.state = LogState.UNKNOWN if ambiguous else LogState.CANCELLED
+        row.state = LogState.CANCELLED
     tables.step_log.add(
         tables.next_id(),
         StepLog(
@@ -202,6 +207,47 @@ def _log(tables: Tables, change: Change, row: LogRow, *, stopped: bool) -> None:
             cv_id=leased.cv_id,
             run_no=leased.run_no,
             row=row,
+        ),
+    )
+
+
+def _settle_log(tables: Tables, leased: Leased, row: LogRow) -> None:
+    """A later attempt at a message in doubt: accepted, or as unknown as before."""
+    for number in tables.log_of.at((leased.account_id, leased.enrollment_id)):
+        before = tables.step_log[number].row
+        if before.seq != leased.seq or before.state is not LogState.UNKNOWN:
+            continue
+        after = replace(
+            before,
+            attempt=max(before.attempt, row.attempt),
+            provider_id=row.provider_id or before.provider_id,
+            reason=row.reason or before.reason,
+        )
+        if row.state is LogState.ACCEPTED:
+            after.state, after.reason = LogState.ACCEPTED, None
+        tables.step_log.change(number, row=after)
+
+
+def _keep(tables: Tables, change: Change, *, stopped: bool) -> None:
+    """What the next attempts at a message need; what is settled needs nothing."""
+    leased, keep = change.leased, change.keep
+    place = (leased.account_id, leased.enrollment_id, leased.seq)
+    if (keep is not None or change.is_past) and place in tables.kept:
+        tables.kept.drop(place)
+    if keep is None or keep.until is None:
+        return
+    tables.kept.add(
+        place,
+        KeptMessage(
+            account_id=leased.account_id,
+            enrollment_id=leased.enrollment_id,
+            seq=leased.seq,
+            contact_id=leased.contact_id,
+            provider=keep.provider,
+            since=keep.since,
+            until=keep.until,
+            message=None if stopped else copy.deepcopy(keep.words),
+            mark="" if stopped else keep.mark,
         ),
     )
 

@@ -342,6 +342,19 @@ class JournalLine:
 
 
 @dataclass(slots=True, kw_only=True)
+class KeptMessage:
+    account_id: int
+    enrollment_id: int
+    seq: int
+    contact_id: int
+    provider: str
+    since: Instant
+    until: Instant
+    message: dict[str, object] | None
+    mark: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
 class Evidence:
     at: Instant
     account_id: int

@@ -37,6 +37,7 @@ from dripd.store.memory_rows import (
     HeldAction,
     Individual,
     JournalLine,
+    KeptMessage,
     Lane,
     LedgerLine,
     Mark,
@@ -220,6 +221,7 @@ class Tables:
         self.held_actions: Table[Ids, HeldAction] = Table(undo)
         self.quotes: Table[tuple[int, str], Quote] = Table(undo)
         self.evidence: Table[int, Evidence] = Table(undo)
+        self.kept: Table[tuple[int, int, int], KeptMessage] = Table(undo)
         self.tasks: Table[Ids, Task] = Table(undo)
         self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
         self.reactions: Table[tuple[int, int, int, str], bool] = Table(undo)

@@ -529,6 +529,7 @@ async def _sweep(conn: Conn, retention_days: int) -> None:
         "sweep_outbox",
         "sweep_recoveries",
         "apply_evidence",
+        "presume_sent",
     ):
         await conn.execute(sql(name))
     await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)

@@ -8,10 +8,19 @@ from typing import Any
 
 import orjson
 
-from dripd.campaigns.enrollment import FLAG_ASKED, FLAG_VARS, Asked, Leased, Needs, Recent
+from dripd.campaigns.enrollment import (
+    FLAG_ASKED,
+    FLAG_TRIED,
+    FLAG_VARS,
+    Asked,
+    Leased,
+    Needs,
+    Recent,
+)
 from dripd.store.connect import Conn, read_object
 from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
+from dripd.store.unit_kept import add_kept
 
 READS = (
     Needs.COMPANY
@@ -63,6 +72,7 @@ async def lease(
         ]
         taken = [leased for leased in taken if leased.enrollment_id not in spoilt]
     result.granted = taken
+    await add_kept(conn, [leased for leased in taken if leased.flags & FLAG_TRIED])
     if len(rows) < len(keys):
         granted = {row["o"] for row in rows}
         missing = [pair for o, pair in enumerate(keys, 1) if o not in granted]

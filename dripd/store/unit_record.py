@@ -35,6 +35,7 @@ from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
     FLAG_HELD,
+    FLAG_TRIED,
     FLAG_VARS,
     FLAG_WAITING,
     HELD_LANE,
@@ -49,6 +50,7 @@ from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Decide, Recorded
 from dripd.store.statements import sql
 from dripd.store.unit_admit import Losers, decide_requests
+from dripd.store.unit_kept import keep
 from dripd.store.unit_task import make_tasks
 
 Names = Callable[[int], tuple[str, Sequence[str]]]
@@ -82,6 +84,9 @@ async def record(
     done.stopped = [e for e, attempt in gone.items() if attempt < 0]
     applied = [c for c in ordered if c.leased.enrollment_id in moved or _is_gone(c, gone)]
     await _log(conn, applied, set(done.stopped))
+    tried = [c for c in applied if c.keep is not None or c.leased.flags & FLAG_TRIED]
+    if tried:
+        await keep(conn, tried, set(done.stopped))
     if done.stopped:
         await _give_back(conn, applied, set(done.stopped))
     await _count(conn, [c for c in applied if c.metered], set(done.stopped))
@@ -178,6 +183,7 @@ async def _log(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
         _log_row(change, row, change.leased.enrollment_id in stopped)
         for change in changes
         for row in change.log
+        if not change.leased.flags & FLAG_AMBIGUOUS or row.seq != change.leased.seq
     ]
     if rows:
         await conn.execute(sql("log_steps"), *map(list, zip(*rows, strict=True)))
@@ -186,8 +192,7 @@ async def _log(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
 def _log_row(change: Change, row: LogRow, stopped: bool) -> tuple[Any, ...]:
     leased, state = change.leased, row.state
     if stopped and state is LogState.AGAIN:  # it will not be tried again
-        ambiguous = leased.flags & FLAG_AMBIGUOUS
-        state = LogState.UNKNOWN if ambiguous else LogState.CANCELLED
+        state = LogState.CANCELLED
     return (
         leased.account_id,
         leased.enrollment_id,

@@ -188,9 +188,10 @@ WHERE d.id = $1::text
 --   $1 enrollment  int8
 --   $2 seq         int4
 --   $3 state       int2, 1 accepted or 2 failed
+--   $4 reason      text, why it failed
 -- locks: its step_log row
 UPDATE dripd.step_log AS l
-SET state = $3::int2, reason = CASE WHEN $3::int2 = 2 THEN 'resolved' END
+SET state = $3::int2, reason = CASE WHEN $3::int2 = 2 THEN $4::text END
 FROM dripd.run AS r
 JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
 WHERE r.id = $1::int8
@@ -202,11 +203,24 @@ WHERE r.id = $1::int8
 RETURNING l.account_id, l.leased_at,
     l.channel = 1 AND coalesce(v.definition #>> '{policy,cap}', 'plan') = 'plan' AS counted;
 
+-- name: is_tried_again :one
+-- Is the message of unknown outcome being sent again at this moment?
+--   $1 enrollment  int8
+--   $2 seq         int4
+SELECT EXISTS (
+    SELECT FROM dripd.run AS r
+    JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+    WHERE r.id = $1::int8
+        AND d.seq = $2::int4
+        AND d.flags & 2 <> 0
+        AND d.claim_id IS NOT NULL
+) AS tried;
+
 -- name: resolve_individual :one
---   $1 id  $2 state
+--   $1 id  $2 state  $3 why it failed
 UPDATE dripd.individual_send AS i
 SET state = $2::text,
-    reason = CASE WHEN $2::text = 'failed' THEN 'resolved' END,
+    reason = CASE WHEN $2::text = 'failed' THEN $3::text END,
     accepted_at = CASE WHEN $2::text = 'accepted' THEN coalesce(i.sent_at, i.leased_at) END
 WHERE i.id = $1::int8
     AND i.state = 'unknown'

@@ -136,7 +136,8 @@ FROM unnest($2::text[], $3::int8[], $4::text[], $5::text[]) AS k (key, contact, 
 --   $1 account int  $2 enrollments bigint[]  $3 steps int2[]  $4 due timestamptz[]  $5 lanes int2[]  $6 entered int[]
 WITH moved AS (
     UPDATE dripd.due_step AS d
-    SET step_no = k.s, due_at = k.due, lane = k.l, attempt = 0, flags = d.flags & 1
+    SET step_no = k.s, due_at = k.due, lane = k.l, attempt = 0, flags = d.flags & 1,
+        seq = d.seq + CASE WHEN d.flags & 2 <> 0 THEN 1 ELSE 0 END
     FROM unnest($2::int8[], $3::int2[], $4::timestamptz[], $5::int2[]) AS k (e, s, due, l)
     WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL
     RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id

@@ -200,6 +200,20 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS asked ON true;
 
+-- name: read_kept :many
+-- What is known of the attempts before; asked only for steps that were tried.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]
+SELECT k.o, coalesce(m.provider, '') AS provider, coalesce(m.since, l.at) AS since, m.until, m.message::text AS message,
+    coalesce(m.mark, '') AS mark, coalesce(l.state, 0::int2) AS state, coalesce(l.reason, '') AS reason
+FROM unnest($1::int4[], $2::int8[], $3::int4[]) WITH ORDINALITY AS k (a, e, q, o)
+LEFT JOIN dripd.kept_message AS m ON m.account_id = k.a AND m.enrollment_id = k.e AND m.seq = k.q
+LEFT JOIN LATERAL (
+    SELECT s.state, s.reason, s.at FROM dripd.step_log AS s
+    WHERE s.account_id = k.a AND s.enrollment_id = k.e AND s.seq = k.q AND s.state IN (1, 2, 3)
+    ORDER BY s.at DESC
+    LIMIT 1
+) AS l ON true;
+
 -- name: settle_claim :one
 -- A lease whose commit is in doubt: the tombstone waits for it, then either finds its claim or kills it.
 --   $1 claim bigint  $2 incarnation bigint

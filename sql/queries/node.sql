@@ -133,6 +133,25 @@ WHERE e.account_id = t.account_id AND e.id = t.id
         SELECT FROM dripd.step_log AS l
         WHERE l.account_id = t.account_id AND l.enrollment_id = t.enrollment_id AND l.seq = t.seq AND l.state > 0);
 
+-- name: presume_sent :exec
+-- Evidence of these messages is no longer to be expected; what was kept for another attempt goes.
+-- locks: kept_message and step_log rows
+WITH over AS (
+    SELECT m.account_id, m.enrollment_id, m.seq FROM dripd.kept_message AS m
+    WHERE m.until <= (SELECT dripd.now())
+    ORDER BY m.until
+    LIMIT 1000
+    FOR UPDATE SKIP LOCKED
+), told AS (
+    UPDATE dripd.step_log AS l
+    SET reason = 'presumed_sent'
+    FROM over AS o
+    WHERE l.account_id = o.account_id AND l.enrollment_id = o.enrollment_id AND l.seq = o.seq AND l.state = 3
+)
+DELETE FROM dripd.kept_message AS m
+USING over AS o
+WHERE m.account_id = o.account_id AND m.enrollment_id = o.enrollment_id AND m.seq = o.seq;
+
 -- name: claimed_days :many
 -- The local day that each account had at the instant of a lease, for refunds.
 --   $1 accounts int[]  $2 at timestamptz

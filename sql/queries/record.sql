@@ -34,6 +34,38 @@ SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::timestamptz[], $5::
     $7::int4[], $8::int4[], $9::int4[], $10::int2[], $11::int2[], $12::int2[], $13::int2[], $14::int2[], $15::int2[],
     $16::text[], $17::text[], $18::text[], $19::text[]);
 
+-- name: settle_steps :exec
+-- Later attempts at messages in doubt: accepted, or as unknown as before.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 state int2[]  $5 attempt int2[]  $6 provider ids text[]
+--   $7 reasons text[]
+-- locks: step_log rows
+UPDATE dripd.step_log AS l
+SET state = CASE WHEN k.s = 1 THEN 1::int2 ELSE 3::int2 END,
+    attempt = greatest(l.attempt, k.n),
+    provider_id = coalesce(k.pid, l.provider_id),
+    reason = CASE WHEN k.s <> 1 THEN coalesce(k.why, l.reason) END
+FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int2[], $5::int2[], $6::text[], $7::text[]) AS k (a, e, q, s, n, pid, why)
+WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.seq = k.q AND l.state = 3;
+
+-- name: keep_messages :exec
+-- What further attempts send, and until when they are made or evidence is waited for.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 contacts bigint[]  $5 providers text[]
+--   $6 since timestamptz[]  $7 until timestamptz[]  $8 messages text[]  $9 marks text[]
+INSERT INTO dripd.kept_message (account_id, enrollment_id, seq, contact_id, provider, since, until, message, mark)
+SELECT a, e, q, c, provider, since, until, message::jsonb, mark
+FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+    $8::text[], $9::text[]) AS k (a, e, q, c, provider, since, until, message, mark)
+ON CONFLICT (account_id, enrollment_id, seq) DO UPDATE
+SET provider = excluded.provider, since = excluded.since, until = excluded.until, message = excluded.message,
+    mark = excluded.mark;
+
+-- name: drop_messages :exec
+-- Messages that are settled.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]
+DELETE FROM dripd.kept_message AS m
+USING unnest($1::int4[], $2::int8[], $3::int4[]) AS k (a, e, q)
+WHERE m.account_id = k.a AND m.enrollment_id = k.e AND m.seq = k.q;
+
 -- name: refund_caps :many
 -- Give back what a lease took and no message used, on the day of the lease.
 --   $1 accounts int[]  $2 dates date[]  $3 counts int[]

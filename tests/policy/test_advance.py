@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
+    FLAG_AMBIGUOUS,
     FLAG_HELD,
+    PRESUMED,
     Change,
     End,
+    Kept,
     LaneClass,
     Leased,
     LogState,
@@ -24,12 +27,15 @@ from dripd.campaigns.event import (
     Deferred,
     Done,
     Held,
+    Presumed,
     Rejected,
     Retryable,
+    Settled,
     Skipped,
     StepEvent,
     Stopped,
     Throttled,
+    Uncertain,
     Unknown,
 )
 from dripd.campaigns.lifecycle import TRANSITIONS, Status, status_of
@@ -80,6 +86,89 @@ def test_an_unknown_outcome_keeps_the_cap_and_the_run_goes_on() -> None:
     assert [row.state for row in change.log] == [LogState.UNKNOWN]
     assert not change.refund
     assert after(change).step_no == 1
+
+
+def test_a_message_in_doubt_waits_and_keeps_the_cap() -> None:
+    change = step(Uncertain(reason="timeout", due_at=Instant(NOW + HOUR)))
+
+    assert [(row.state, row.reason) for row in change.log] == [(LogState.UNKNOWN, "timeout")]
+    assert not change.refund
+    assert (after(change).step_no, after(change).seq, after(change).attempt) == (0, 1, 1)
+    assert (after(change).due_at, after(change).release_at) == (NOW + HOUR, NOW + HOUR)
+    assert (after(change).flags, after(change).hold_reason) == (
+        FLAG_AMBIGUOUS | FLAG_HELD,
+        "unknown",
+    )
+    lane = after(change).lane
+    assert lane is not None
+    assert (lane.kind, lane.channel, lane.calendar) == (LaneClass.IN_DOUBT, "email", "")
+
+
+def test_a_message_in_doubt_that_somebody_must_judge_is_never_due_by_itself() -> None:
+    change = step(Uncertain(reason="timeout", due_at=None))
+
+    assert (after(change).due_at, after(change).release_at) == (FAR_FUTURE, None)
+
+
+DOUBTFUL = {"flags": FLAG_AMBIGUOUS, "attempt": 1, "counted": False}
+
+
+def kept(**keys: Any) -> Kept:
+    return Kept(**{"since": Instant(NOW - MINUTE), "until": Instant(NOW + HOUR), **keys})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Unknown(reason="lost"), Retryable(reason="connect"), Rejected(reason="http_400")],
+)
+@pytest.mark.parametrize("attempt", [1, 7, 30])
+def test_no_later_attempt_makes_what_is_in_doubt_failed(event: StepEvent, attempt: int) -> None:
+    change = step(event, **{**DOUBTFUL, "attempt": attempt}, kept=kept())
+
+    assert [row.state for row in change.log] == [LogState.UNKNOWN]
+    assert (after(change).seq, after(change).hold_reason) == (1, "unknown")
+    assert NOW < after(change).due_at <= NOW + HOUR
+    assert not change.refund
+
+
+def test_what_is_refused_for_good_is_not_asked_again() -> None:
+    change = step(Rejected(reason="http_400"), **DOUBTFUL, kept=kept())
+
+    assert after(change).due_at == NOW + HOUR
+
+
+def test_what_is_presumed_sent_counts_from_its_one_attempt() -> None:
+    change = step(Presumed(), **DOUBTFUL, kept=kept())
+
+    assert [(row.state, row.reason) for row in change.log] == [(LogState.UNKNOWN, PRESUMED)]
+    assert after(change).due_at == NOW - MINUTE + 3 * DAY
+    assert (after(change).flags, after(change).seq) == (0, 2)
+    twice = step(Presumed(), **{**DOUBTFUL, "attempt": 2}, kept=kept())
+    assert after(twice).due_at == NOW + 3 * DAY
+
+
+def test_what_turns_out_to_have_left_goes_on_without_another_row() -> None:
+    change = step(Settled(), **DOUBTFUL, kept=kept())
+
+    assert (change.log, after(change).step_no, change.refund) == ([], 1, False)
+
+
+def test_what_an_operator_says_had_not_left_is_done_anew() -> None:
+    change = step(Settled(reason="resolved"), **DOUBTFUL, kept=kept())
+
+    assert change.log == []
+    assert (after(change).step_no, after(change).seq, after(change).attempt) == (0, 2, 0)
+    assert (after(change).due_at, after(change).flags) == (NOW, 0)
+    lane = after(change).lane
+    assert lane is not None
+    assert lane.kind == LaneClass.FIRST
+
+
+def test_what_a_provider_says_had_not_left_was_refused() -> None:
+    change = step(Settled(reason="undelivered"), **DOUBTFUL, kept=kept())
+
+    assert change.log == []
+    assert change.end == End(RunStatus.REMOVED, "unable:undelivered")
 
 
 def test_a_retry_waits_longer_each_time_and_gives_the_cap_back() -> None:

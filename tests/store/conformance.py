@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.store.suite_admit import AdmitSuite, FeedSuite
 from tests.store.suite_clock import ClockSuite, IndividualSuite
+from tests.store.suite_doubt import DoubtSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
 from tests.store.suite_money import MoneySuite
@@ -23,6 +24,7 @@ class Conformance(
     NodeSuite,
     RecordSuite,
     EffectSuite,
+    DoubtSuite,
     MoneySuite,
     OutboxSuite,
     ReactionSuite,

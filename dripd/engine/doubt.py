@@ -1,0 +1,256 @@
+"""It may have left: what is done about a message in doubt, and what does every attempt send?
+
+A provider that honours a key is asked again under it, with the very bytes of the first
+attempt, as long as the key surely lives; of any other the message is presumed sent once
+evidence is no longer to be expected, or a person says. The step waits for all of that in a
+lane of its own kind, on record as `unknown` from the first moment: a stop, a cap, a window
+that closes can end its run or keep it waiting, but never make it unsent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
+    FLAG_KEPT,
+    PRESUMED,
+    Change,
+    Kept,
+    Leased,
+    LogState,
+)
+from dripd.campaigns.event import (
+    Deferred,
+    Presumed,
+    Retryable,
+    Settled,
+    StepEvent,
+    Throttled,
+    Uncertain,
+    Unknown,
+)
+from dripd.campaigns.version import Version
+from dripd.channels.base import Channel, Message, ProviderSettings
+from dripd.clock import DAY, Instant, Millis
+from dripd.errors import ConfigError, Fault
+from dripd.policy import gate
+from dripd.policy.advance import again_at
+from dripd.policy.perform import Ready, Verdict, again, perform, suppressed
+from dripd.policy.rooms import Rooms, step_times
+
+KEY_LIFE_SHARE: Final = 0.8
+"""Of a key's life, the part in which it is relied on: clocks differ, requests take time."""
+
+WORDS_KEPT_MS: Final = Millis(7 * DAY)
+"""Longer than the eight attempts of a step take; then its words go, whatever became of it."""
+
+UNTOUCHED: Final = frozenset({"connect", "connect_timeout", "cancelled"})
+"""Reasons of attempts of which the provider has seen no byte: nothing of them is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `[provider.NAME]` says of messages in doubt; `word`: retry, presume, ask.
+
+    `life_ms`: from the first attempt on a key is relied on, or evidence waited for.
+    """
+
+    word: str
+    life_ms: Millis
+
+
+AT_ONCE: Final = Policy("presume", Millis(0))
+
+
+def policy_of(channel: Channel, settings: ProviderSettings | None = None) -> Policy:
+    """The policy for *channel*: what *settings* say, else as its provider honours keys.
+
+    Raises `ConfigError` where a message is to be sent again and its provider knows no key.
+    """
+    repeats = channel.repeats
+    can_repeat = repeats.key_ms > 0 and not repeats.sticks_5xx
+    word = settings.unknown if settings is not None else ""
+    word = word or ("retry" if can_repeat else "presume")
+    after = settings.unknown_after_ms if settings is not None else None
+    if word == "retry" and not can_repeat:
+        path = f"provider.{channel.name}.unknown"
+        message = f"{path}: this provider honours no idempotency key: a retry could send twice"
+        fault = Fault(code="bad_value", path=path, message=message, hint='"presume" or "ask"')
+        raise ConfigError(message, faults=(fault,), hint=fault.hint)
+    if word == "retry":
+        life = Millis(int(repeats.key_ms * KEY_LIFE_SHARE))
+        return Policy(word, life if after is None else Millis(min(after, life)))
+    return Policy(word, repeats.evidence_ms if after is None else after)
+
+
+# what every attempt sends
+
+
+def words_of(message: Message, ready: Ready) -> dict[str, object]:
+    """*message* as it is kept; files go with the version and are not."""
+    return {
+        "sender": [ready.sender.id, ready.sender.address],
+        "key": message.idempotency_key,
+        "to": ready.to,
+        "subject": ready.subject,
+        "text": ready.text,
+        "html": ready.html,
+        "segments": ready.segments,
+        "unsubscribe": ready.unsubscribe,
+    }
+
+
+def mark(message: Message, at: Instant) -> str:
+    """What a journal says of a message that leaves: when it was rendered, and its digest."""
+    unsubscribe = message.headers.get("List-Unsubscribe", "")
+    told = (message.idempotency_key, message.channel, message.sender, message.to)
+    words = (message.subject, message.text, message.html, unsubscribe)
+    digest = blake2b("\0".join((*told, *words)).encode("utf-8", "replace"), digest_size=12)
+    return f"{at}:{digest.hexdigest()}"
+
+
+def rendered_at(kept: Kept) -> Instant:
+    """The instant in a mark, at which the message must be rendered to be the same."""
+    at = kept.mark.partition(":")[0]
+    return Instant(int(at) if at.isdigit() else 0)
+
+
+# what is made of an answer
+
+
+def judged(
+    policy: Policy,
+    provider: str,
+    leased: Leased,
+    event: StepEvent,
+    now: Instant,
+    words: dict[str, object] | None,
+    marked: str = "",
+) -> tuple[StepEvent, Kept | None]:
+    """What *event*, the outcome of an attempt at *leased*, comes to, and what is to be kept."""
+    if leased.flags & FLAG_AMBIGUOUS:
+        return event, None
+    if isinstance(event, Unknown):
+        return _doubt(policy, provider, leased, event, now, words, marked)
+    is_seen = isinstance(event, Throttled) or (
+        isinstance(event, Retryable) and event.reason not in UNTOUCHED
+    )
+    if is_seen and words is not None and not leased.flags & FLAG_KEPT:
+        until = Instant(now + WORDS_KEPT_MS)
+        return event, Kept(provider=provider, since=now, until=until, words=words)
+    return event, None
+
+
+def _doubt(
+    policy: Policy,
+    provider: str,
+    leased: Leased,
+    event: Unknown,
+    now: Instant,
+    words: dict[str, object] | None,
+    marked: str,
+) -> tuple[StepEvent, Kept | None]:
+    if policy.word == "ask":
+        return Uncertain(reason=event.reason, due_at=None), None
+    is_same = leased.kept is not None and leased.kept.provider == provider
+    since = leased.kept.since if is_same and leased.kept is not None else now
+    until = Instant(since + policy.life_ms)
+    if until <= now:
+        return Unknown(reason=PRESUMED), None
+    if policy.word == "presume":
+        return Uncertain(reason=event.reason, due_at=until), Kept(
+            provider=provider, since=since, until=until
+        )
+    kept = Kept(provider=provider, since=since, until=until, words=words, mark=marked)
+    due = again_at(leased, now) if words is not None or marked else until
+    return Uncertain(reason=event.reason, due_at=Instant(min(due, until))), kept
+
+
+def keep(change: Change, kept: Kept | None) -> None:
+    """Let *change* carry what further attempts need, where there are any."""
+    if kept is not None and change.next is not None:
+        change.keep = kept
+        change.next.flags |= FLAG_KEPT
+
+
+# a step in doubt comes up
+
+
+def look(
+    leased: Leased,
+    version: Version,
+    now: Instant,
+    rooms: Rooms,
+    providers: Mapping[str, object],
+) -> StepEvent | None:
+    """What became of the attempt before; None: it may be made again."""
+    kept = leased.kept or Kept()
+    if kept.state == LogState.ACCEPTED:
+        return Settled()
+    if kept.state == LogState.FAILED:
+        return Settled(reason=kept.reason or "failed")
+    if kept.state != LogState.UNKNOWN or kept.reason == PRESUMED:
+        return Presumed()
+    if kept.until is None:
+        return Uncertain(reason=kept.reason, due_at=None)
+    if now >= kept.until:
+        return Presumed()
+    if kept.provider not in providers or (kept.words is None and not kept.mark):
+        return wait(leased)
+    _, zone, window = step_times(
+        rooms,
+        version,
+        leased.step_no,
+        leased.account_id,
+        leased.timezone,
+        leased.flags & ~FLAG_AMBIGUOUS,
+    )
+    shut = gate.judge(now, window=window, zone=zone, account=("active", True))
+    if not isinstance(shut, Deferred):
+        return None
+    return wait(leased, shut.until)
+
+
+def wait(leased: Leased, until: Instant | None = None) -> Deferred:
+    """It waits until then, but no longer than anybody waits for evidence."""
+    last = leased.kept.until if leased.kept is not None else None
+    ends = [at for at in (until, last) if at is not None]
+    return Deferred(reason="unknown", until=min(ends, default=None), alone=True)
+
+
+def said(leased: Leased, version: Version, rooms: Rooms) -> Verdict:
+    """What the message said when it left, if it may still be said.
+
+    What only a dead daemon knew is rendered as of that moment; `is_same` tells whether it is.
+    """
+    if leased.suppressed:
+        return suppressed(version.steps[leased.step_no])
+    kept = leased.kept or Kept()
+    ready = again(leased, version)
+    if ready is not None:
+        return ready
+    at = rendered_at(kept)
+    verdict = perform(leased, version, at, rooms)
+    if not isinstance(verdict, Ready) or verdict.sender.provider != kept.provider:
+        return wait(leased)
+    verdict.at = at
+    return verdict
+
+
+def is_same(ready: Ready, message: Message) -> bool:
+    """Is *message*, rendered anew, to the byte what a dead daemon's journal says that left?"""
+    kept = ready.leased.kept
+    if kept is None or kept.words is not None or not ready.leased.flags & FLAG_AMBIGUOUS:
+        return True
+    return mark(message, ready.at) == kept.mark
+
+
+def marks(policy: Policy, messages: Sequence[Message]) -> list[str]:
+    """What the journal is to say of *messages*, where they may be sent again."""
+    if policy.word != "retry":
+        return []
+    return [mark(one, one.ref.at) if isinstance(one.ref, Ready) else "" for one in messages]
