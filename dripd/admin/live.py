@@ -19,9 +19,9 @@ import trio
 
 from dripd.admin import wire
 from dripd.admin.delta import Answer, diff
-from dripd.admin.mask import mask
+from dripd.admin.mask import masked
 from dripd.admin.messages import Call, Method
-from dripd.admin.slices import in_slices
+from dripd.admin.slices import in_slices, of_rows
 from dripd.admin.tail import Source
 from dripd.errors import BadRequest, Busy, DripdError, NotFound
 
@@ -146,9 +146,7 @@ class Live:
             raise Busy(f"{MOST_VIEWS} views are open already", hint="close one: view.close")
 
         async def look() -> object:
-            return await in_slices(
-                await method.handler(call, args), lambda part: wire.portable(mask(part))
-            )
+            return await in_slices(await method.handler(call, args), masked)
 
         share = b"\0".join([asked, call.actor.encode(), call.role.encode()])
         period = clamp(hz)
@@ -182,7 +180,8 @@ class Live:
         )
         self._open[tail.sub] = tail
         self._changed.set()
-        return {"sub": tail.sub, "seq": 0, "rows": wire.portable(mask(rows)), "n": seen}
+        shown = await of_rows({"rows": rows}, masked)
+        return {"sub": tail.sub, "seq": 0, **shown, "n": seen}
 
     def close(self, sub: int) -> bool:
         """Whether there was such a view or tail."""
@@ -258,10 +257,10 @@ class Live:
         if tail.source.ring.n == tail.seen:
             return
         most = max(1, round(ROWS_A_SECOND * tail.period))
-        rows, gap, tail.seen = tail.source.read(tail.seen, most, tail.wanted)
+        rows, gap, tail.seen = await tail.source.follow(tail.seen, most, tail.wanted)
         if rows or gap:
             tail.seq += 1
-            shown = wire.portable(mask(rows))
+            shown = (await of_rows({"rows": rows}, masked))["rows"]
             said = {"sub": tail.sub, "seq": tail.seq, "rows": shown, "gap": gap, "n": tail.seen}
             await self._say("tail.rows", said)
 

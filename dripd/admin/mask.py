@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from dripd.admin.wire import portable
+
 ADDRESSES: Final = frozenset({"email", "phone", "address", "to_address", "recipient"})
 CONTENT: Final = frozenset(
     {"subject", "text", "html", "body", "final_body", "attrs", "payload", "vars", "busy"}
@@ -26,6 +28,11 @@ def mask(value: object) -> object:
     if isinstance(value, list | tuple):
         return [mask(item) for item in value]
     return value
+
+
+def masked(value: object) -> object:
+    """*value* masked, as a result may carry it."""
+    return portable(mask(value))
 
 
 def mask_key(key: object, item: object) -> object:

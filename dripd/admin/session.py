@@ -20,7 +20,7 @@ import trio
 from dripd.admin import wire
 from dripd.admin.charge import charged
 from dripd.admin.live import Live, Looks
-from dripd.admin.mask import mask
+from dripd.admin.mask import masked
 from dripd.admin.messages import Call, Envelope, Method, Table, decode, split
 from dripd.admin.own import OWN, Own
 from dripd.admin.plans import Plans
@@ -87,10 +87,6 @@ class House:
         """Somebody's admin work took the loop so long."""
         self.metrics["dripd_admin_seconds_total"].add(n=seconds)
         self.metrics.timing("dripd_admin_slice_seconds").observe(seconds)
-
-
-def masked(value: object) -> object:
-    return wire.portable(mask(value))
 
 
 class Session:

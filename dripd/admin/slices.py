@@ -17,9 +17,14 @@ ROWS: Final = 10
 
 async def in_slices(answer: object, work: Callable[[object], object]) -> object:
     """`work(answer)`, for a *work* that treats every value of a mapping and of a list by itself."""
-    if not isinstance(answer, Mapping):
-        return work(answer)
-    found: dict[object, object] = {}
+    return await of_rows(answer, work) if isinstance(answer, Mapping) else work(answer)
+
+
+async def of_rows(
+    answer: Mapping[str, object], work: Callable[[object], object]
+) -> dict[str, object]:
+    """As `in_slices`, of a mapping."""
+    found: dict[str, object] = {}
     for key, value in answer.items():
         if isinstance(value, list) and len(value) > ROWS:
             found[key] = await _sliced(key, value, work)
@@ -28,7 +33,7 @@ async def in_slices(answer: object, work: Callable[[object], object]) -> object:
     return found
 
 
-async def _sliced(key: object, rows: list[object], work: Callable[[object], object]) -> object:
+async def _sliced(key: str, rows: list[object], work: Callable[[object], object]) -> object:
     done: list[object] = []
     for at in range(0, len(rows), ROWS):
         part = _of(work({key: rows[at : at + ROWS]}))[key]
@@ -39,7 +44,7 @@ async def _sliced(key: object, rows: list[object], work: Callable[[object], obje
     return done
 
 
-def _of(value: object) -> dict[object, object]:
+def _of(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise TypeError(f"{value!r} is no mapping any more")
     return value

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
+import trio
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 LOOKED_AT: Final = 500
 """Most things that one reading shows or judges: about a millisecond."""
+
+LOOKED_AT_ONCE: Final = 25
+"""And most that are without a pause."""
 
 Shown: TypeAlias = dict[str, object]
 
@@ -41,6 +46,24 @@ class Source(Generic[T]):
         rows = [row for one in things if (row := self.show(one)) and matches(row, wanted)]
         over = max(0, len(rows) - most)
         return rows[over:], missed + over, self.ring.n
+
+    async def follow(
+        self, seen: int, most: int, wanted: Mapping[str, object]
+    ) -> tuple[list[Shown], int, int]:
+        """As `read`, a few things at a time, others between them; what is left out unasked is
+        counted without being looked at."""
+        things, passed = self.ring.since(seen, LOOKED_AT)
+        upto, rows = self.ring.n, list[Shown]()
+        for end in range(len(things), 0, -LOOKED_AT_ONCE):
+            if len(rows) >= most and not wanted:
+                passed += end
+                break
+            part = things[max(0, end - LOOKED_AT_ONCE) : end]
+            shown = [row for one in part if (row := self.show(one)) and matches(row, wanted)]
+            rows = shown + rows
+            await trio.lowlevel.checkpoint()
+        over = max(0, len(rows) - most)
+        return rows[over:], passed + over, upto
 
 
 def matches(row: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
