@@ -67,6 +67,7 @@ CONTACTS: Final = (
     changing("contact.untag", p.ContactTag),
     changing("contact.send", p.ContactSend),
     changing("contact.erase", p.ContactKey, Role.ADMIN),
+    changing("contact.unmask", p.ContactKey, Role.ADMIN, dry_run=False),
 )
 
 CAMPAIGNS: Final = (

@@ -144,6 +144,15 @@ def send(ask: Ask, **given: object) -> int:
     return ask.show("contact.send", **given)
 
 
+@contact.command("unmask")
+@click.argument("contact")
+@asking.account
+@changing
+def unmask(ask: Ask, **given: object) -> int:
+    """Address, number and fields of one contact; the audit keeps who asked, and why."""
+    return ask.show("contact.unmask", **given)
+
+
 @contact.command("erase")
 @click.argument("contact")
 @asking.account

@@ -108,6 +108,7 @@ def _contacts(room: Room) -> dict[str, Handler]:
         "contact.tag": room.changing(desk_contact.tag_contact),
         "contact.untag": room.changing(desk_contact.untag_contact),
         "contact.erase": room.changing(desk_contact.erase_contact),
+        "contact.unmask": room.changing(desk_contact.unmask_contact),
     }
 
 

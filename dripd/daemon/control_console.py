@@ -91,6 +91,8 @@ def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) ->
         if node["silent_s"] > SILENT_S:
             silence = f"no heartbeat for {node['silent_s']:.0f} s"
             found.append(_alert("!!", "node silent", node["node"], silence, "nodes"))
+    if waiting := own.get("needs_restart"):
+        found.append(_alert("!", "restart needed", "", f"for {', '.join(waiting)}", "nodes"))
     if own.get("lag_ms", 0) > LATE_MS:
         late = f"p99 {own['lag_ms'] / 1000:.1f} s late"
         found.append(_alert("!", "steps are late", "", late, "nodes"))

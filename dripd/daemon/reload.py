@@ -53,6 +53,9 @@ class Reloader:
     ) -> None:
         self.config = config
         self.generation = 1
+        self.waiting: tuple[str, ...] = ()
+        """Keys whose new values wait for a restart."""
+        self._started = config
         self._metrics = metrics
         self._apply = apply
         self._log = log.get("config")
@@ -70,6 +73,7 @@ class Reloader:
         finally:
             notify("READY=1")
         changes = compare(self.config, fresh)
+        self.waiting = compare(self._started, fresh).restart
         self.generation += 1
         if "log.level" in changes.now:
             log.set_level(fresh.log.level)
@@ -80,7 +84,7 @@ class Reloader:
             "changed": bool(changes.now),
             "generation": self.generation,
             "in_force": list(changes.now),
-            "needs_restart": list(changes.restart),
+            "needs_restart": list(self.waiting),
         }
 
     def on_signal(self) -> None:
@@ -98,5 +102,5 @@ class Reloader:
         self._log.info(
             "config.reloaded", generation=self.generation, in_force=list(changes.now)
         )
-        if changes.restart:
-            self._log.warning("config.waiting", needs_restart=list(changes.restart))
+        if self.waiting:
+            self._log.warning("config.waiting", needs_restart=list(self.waiting))

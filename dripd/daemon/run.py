@@ -182,6 +182,7 @@ class Daemon:
                 "public_url": self.config.gateway.public_url or None,
             },
             "metrics": {"url": self.health.url},
+            "needs_restart": list(self.reloader.waiting),
             "wheel": len(pipe.wheel),
             "ready": len(pipe.ready),
             "unsent": pipe.unsent,
@@ -198,7 +199,14 @@ class Daemon:
     def at_a_glance(self) -> Mapping[str, object]:
         state, env = self.status()["state"], self.config.daemon.env
         history = list(self.figures.history)[-60:]
-        return {"state": state, "env": env, **self.figures.shown(), "history": history}
+        waiting = list(self.reloader.waiting)
+        return {
+            "state": state,
+            "env": env,
+            **self.figures.shown(),
+            "history": history,
+            "needs_restart": waiting,
+        }
 
     def ready(self) -> Mapping[str, object]:
         stamp(self.vitals, self.pipe, self.state())

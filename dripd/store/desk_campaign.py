@@ -96,6 +96,7 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
         accounts=(row["account_id"],),
         target=row["key"],
         detail={"verb": turn.verb, "mode": turn.mode, "removed": removed},
+        scope=(live, (row["status"], row["live_version"], turn.verb, turn.mode)),
         before={"status": row["status"]},
     )
 

@@ -194,6 +194,19 @@ async def show_contact(conn: Conn, args: p.ContactKey) -> Result:
     }
 
 
+async def unmask_contact(conn: Conn, call: Call, args: p.ContactKey) -> Deed:
+    """The personal values of one contact; why, and by whom, stands in the audit."""
+    if not call.reason:
+        raise BadRequest("say why it must be seen", path="reason", hint="--reason TEXT")
+    row = await find_contact(conn, args.contact, args.account)
+    seen = {name: row[name] for name in ("id", "external_id", "email", "phone", "attrs")}
+    return Deed(
+        result={"changed": False, **seen},
+        accounts=(row["account_id"],),
+        target=f"contact {row['id']}",
+    )
+
+
 async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
     """Change fields: columns as given, then `ops` in their order, all or nothing."""
     found = await find_contact(conn, args.contact, args.account)

@@ -40,8 +40,10 @@ class Deed:
     """What a changing unit did: its reply, in which accounts, to what.
 
     `detail` holds ids, words and numbers only: it stays when a contact is erased. `ids` are
-    the things it touched, where they are many: what a plan is held to. `before` is how what
-    it changed stood until then: what `expect` is held to.
+    the things it touched, where they are many: what a plan is held to. Where these are not
+    counted one by one, `scope` is: how many it is told of, and what must still stand when the
+    plan is carried out. `before` is how what it changed stood until then: what `expect` is held
+    to.
     """
 
     result: Result
@@ -49,6 +51,7 @@ class Deed:
     target: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
     ids: Collection[int | str] | None = None
+    scope: tuple[int, Sequence[object]] | None = None
     before: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -96,6 +99,9 @@ def touched(deed: Deed) -> tuple[int, str]:
     """How many things a deed touched, and the digest of which."""
     if deed.ids is not None:
         return len(deed.ids), digest(deed.ids)
+    if deed.scope is not None:
+        n, standing = deed.scope
+        return n, digest([deed.target, *(repr(one) for one in standing)])
     changed = deed.result.get("changed", True)
     n = int(changed) if isinstance(changed, int) else 1
     return n, digest([deed.target, n])
@@ -116,9 +122,12 @@ def refuse_surprise(call: Call, deed: Deed) -> None:
     if call.promise is None:
         return
     n, found_digest = touched(deed)
-    if (n, found_digest) != (call.promise.n, call.promise.digest):
+    if found_digest != call.promise.digest:
+        found = f"was {call.promise.n}, now {n}"
+        if n == call.promise.n:
+            found = "not what the plan was made for"
         raise Conflict(
-            f"changed: was {call.promise.n}, now {n}; nothing was done",
+            f"changed: {found}; nothing was done",
             code="plan_changed",
             hint="make a new plan and look at it",
         )

@@ -370,4 +370,5 @@ def _published(
         accounts=(row["account_id"],),
         target=row["key"],
         detail={"version": version, "n": n_live, "inflight": kind},
+        scope=(n_live if kind != "pin" else 0, (row["live_version"], kind, plan.raw)),
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dripd.errors import DripdError
-from dripd.tui.dialog import Blank, Confirm
+from dripd.tui.dialog import Blank, Confirm, Reading
+from dripd.tui.draw import Line
 from dripd.tui.page import Inverse, Params, Port
 from dripd.tui.words import count, text
 
@@ -99,6 +100,30 @@ class Deeds:
             Confirm(title, body, done, verb=verb, opened_at=self._monotonic(), blanks=blanks)
         )
 
+    def reveal(
+        self,
+        title: str,
+        body: Sequence[str],
+        method: str,
+        params: Params,
+        lines: Callable[[Mapping[str, Any]], Sequence[Line]],
+        *,
+        verb: str,
+    ) -> None:
+        """Show what *method* answers, after a reason was given for looking."""
+
+        def done(typed: dict[str, str]) -> None:
+            async def run() -> None:
+                answer = await self._call(method, {**params, **typed})
+                if answer is not None:
+                    self._port.ask(Reading(title, lines(answer)))
+
+            self._port.spawn(run())
+
+        why = Blank(name="reason", label="Reason (kept in the audit):", required=True)
+        opened = self._monotonic()
+        self._port.ask(Confirm(title, body, done, verb=verb, opened_at=opened, blanks=[why]))
+
     def planned(
         self,
         title: str,
@@ -108,10 +133,12 @@ class Deeds:
         *,
         verb: str,
         word: Callable[[int], str] = str,
+        even_none: bool = False,
     ) -> None:
         """Tier 3: the daemon says what would be touched, the operator types *word* and why.
 
-        What touches at most `WIDE` things and has no word of its own is tier 2.
+        What touches at most `WIDE` things and has no word of its own is tier 2. *even_none*:
+        there is something to do although nothing is touched by it.
         """
 
         async def run() -> None:
@@ -121,7 +148,7 @@ class Deeds:
             if plan is None:
                 return
             touched = int(plan.get("n", 0))
-            if touched == 0:
+            if touched == 0 and not even_none:
                 self._port.tell("nothing would be changed")
                 return
             self._ask_for_plan(

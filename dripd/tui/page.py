@@ -97,6 +97,18 @@ class Deeds(Protocol):
         *,
         verb: str,
         word: Callable[[int], str] = str,
+        even_none: bool = False,
+    ) -> None: ...
+
+    def reveal(
+        self,
+        title: str,
+        body: Sequence[str],
+        method: str,
+        params: Params,
+        lines: Callable[[Mapping[str, Any]], Sequence[Line]],
+        *,
+        verb: str,
     ) -> None: ...
 
 

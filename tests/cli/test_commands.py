@@ -158,6 +158,7 @@ LINES = [
         },
     ),
     ("contact erase c1 --yes", "contact.erase", {"contact": "c1"}),
+    ("contact unmask c1 --reason asked", "contact.unmask", {"contact": "c1"}),
     (
         "campaign publish welcome --inflight pin --map a=b",
         "campaign.publish",

@@ -229,6 +229,8 @@ ROWS: list[Row] = [
     ("pause --all", 6, ""),
     ("pause --all --yes --reason test", 0, "changed"),
     ("resume --all", 0, "changed"),
+    ("contact unmask c2", 2, ""),
+    ("contact unmask c2 --reason asked", 0, "changed email attrs"),
     ("contact erase c2 --yes", 0, "changed"),
     ("config reload", 0, "changed generation in_force needs_restart"),
     ("logs level", 0, "level"),

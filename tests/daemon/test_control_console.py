@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dripd.admin.messages import Promise
 from dripd.daemon.control_console import alerts
 from dripd.errors import BadRequest, Conflict
 from dripd.store.desk_console import spread
-from tests.support.control import open_control
+from tests.support.control import WELCOME, open_control
 
 pytestmark = pytest.mark.trio
 
@@ -94,6 +96,48 @@ async def test_an_action_touches_exactly_what_was_planned(pg_dsn: str) -> None:
         live = await control.one("SELECT count(*) FROM dripd.run WHERE status = 1")
 
         assert (held_to.n, live) == (2, 3)
+
+
+async def test_publish_and_drain_are_held_to_the_draft_and_the_status_that_were_seen(
+    pg_dsn: str,
+) -> None:
+    draft = WELCOME.replace("name: Welcome", "name: Other")
+    ending = {"key": "welcome", "inflight": "terminate"}
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b")
+        await control.start("a")
+        await control.apply(draft)
+        publish = await control.do("campaign.publish", **ending, dry_run=True)
+        drain = await control.do("campaign.drain", key="welcome", dry_run=True)
+        await control.start("b")
+        await control.apply(draft.replace("Other", "Another"))
+        with pytest.raises(Conflict, match="changed: was 1, now 2; nothing was done"):
+            await control.do("campaign.publish", **ending, yes=True, promise=promised(publish))
+        drained = await control.do("campaign.drain", key="welcome", promise=promised(drain))
+        with pytest.raises(Conflict, match="nothing was done"):
+            await control.do("campaign.drain", key="welcome", promise=promised(drain))
+
+    assert (publish["set"]["n"], drain["set"]["n"]) == (1, 1)
+    assert (drained["status"], drained["live"]) == ("draining", 2), "another run is no surprise"
+
+
+def promised(dry: Any) -> Promise:
+    return Promise(n=dry["set"]["n"], digest=dry["set"]["digest"])
+
+
+async def test_a_contact_is_unmasked_for_a_reason_that_the_audit_keeps(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        with pytest.raises(BadRequest, match="say why"):
+            await control.do("contact.unmask", contact="a")
+        seen = await control.do("contact.unmask", contact="a", reason="asked by phone")
+        rows = (await control.do("audit.list", method="contact.unmask"))["items"]
+
+    assert seen["email"] == "a@x.test"
+    assert [(row["target"], row["reason"]) for row in rows] == [
+        (f"contact {seen['id']}", "asked by phone")
+    ]
+    assert "a@x.test" not in str(rows)
 
 
 async def test_a_request_has_its_effect_once_on_whatever_daemon(pg_dsn: str) -> None:

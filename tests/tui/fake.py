@@ -83,6 +83,7 @@ ANSWERS: dict[str, Any] = {
                        "chain": [{"gate": "window", "until": "2026-03-02T13:00:00Z", "detail": "mon-fri"}], "ready_at": "2026-03-02T13:00:00Z"}]},
     "contact.timeline": {"items": [{"at": NOW, "kind": "accepted", "campaign_key": "welcome", "detail": {"run_no": 1}},
                                    {"at": NOW, "kind": "step_done", "campaign_key": "welcome", "step_key": "hello", "detail": {"seq": 1}}]},
+    "contact.unmask": {"id": 1001, "external_id": "c1", "email": "ann@acme.test", "phone": None, "attrs": {"tier": "gold"}},
     "task.list": {"items": rows(4, kind="approval", title="Send this?", campaign_key="welcome", step_key="hello", account_key="acme",
                                 assignee="ann", state="open", created_at=NOW, due_at=NOW, payload={"subject": "Hi", "text": "Hello⏎there"})},
     "notification.list": {"items": rows(2, kind="opened", recipient="ann", account_key="acme", created_at=NOW, read_at=None, payload={})},

@@ -314,6 +314,26 @@ def test_the_key_that_opened_a_dialog_cannot_confirm_it() -> None:
     ]
 
 
+def test_one_contact_is_unmasked_for_a_reason() -> None:
+    rig = Rig()
+    rig.press("4")
+    rig.write_mode()
+    shown = rig.press("u")
+    assert ("UNMASK c1" in shown, rig.changed) == (True, [])
+    rig.press("tab")
+    rig.type("asked by phone")
+    shown = rig.press("enter", "enter")
+
+    ((method, params),) = rig.changed
+    assert (method, params["contact"], params["reason"]) == (
+        "contact.unmask",
+        "#1001",
+        "asked by phone",
+    )
+    assert "ann@acme.test" in shown
+    assert "gold" in shown
+
+
 def test_enrolling_many_goes_through_a_plan() -> None:
     rig = Rig()
     rig.press("4")

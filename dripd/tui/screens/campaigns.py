@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from dripd.tui.dialog import Blank, Reading
+from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
@@ -75,9 +75,9 @@ class Campaigns(ListPage):
                    run=self._activate, method="campaign.activate", changes=True, why_not=self._no_row),
             Action(key="p", label=turn, help="the campaign under the cursor; z undoes it", run=self._turn,
                    method=f"campaign.{turn}", changes=True, why_not=self._cannot_turn),
-            Action(key="D", label="DRAIN", help="accept none; inactive when the last run ends",
+            Action(key="D", label="DRAIN", help="accept none, by a plan; inactive when the last run ends",
                    run=self._drain, method="campaign.drain", changes=True, why_not=self._no_row),
-            Action(key="u", label="publish", help="the draft as the next version, by a dry run first",
+            Action(key="u", label="publish", help="the draft as the next version, by a plan",
                    run=self._publish, method="campaign.publish", changes=True,
                    why_not=lambda: self._no_row() or ("" if (self._table.row or {}).get("has_draft") else "it has no draft")),
             Action(key="d", label="diff", help="what the draft changes", run=self._diff,
@@ -126,20 +126,20 @@ class Campaigns(ListPage):
 
     def _drain(self) -> None:
         if row := self._table.row:
-            self.deeds.confirm(
-                f"DRAIN {row['key']}",
-                ["Accepts no more enrollments. Live runs go on to their ends; then it is inactive."],
-                "campaign.drain", self._target(row), f"draining {row['key']}", verb="Drain",
+            self.deeds.planned(
+                f"DRAIN {row['key']}", "campaign.drain", self._target(row),
+                lambda n: ["Accepts no more enrollments. Live runs go on to their ends; then it is inactive.",
+                           f"{count(n)} runs are live now."],
+                verb="Drain", even_none=True,
             )  # fmt: skip
 
     def _publish(self) -> None:
         if row := self._table.row:
-            self.deeds.confirm(
-                f"PUBLISH {row['key']}",
-                ["Makes the draft the next version in one switch. What becomes of live runs is the "
-                 "campaign's policy (pin, terminate or migrate). It cannot be undone."],
-                "campaign.publish", self._target(row), f"published {row['key']}", verb="Publish",
-                blanks=[Blank(name="reason", label="Reason:", required=True)],
+            self.deeds.planned(
+                f"PUBLISH {row['key']}", "campaign.publish", self._target(row),
+                lambda n: ["Makes the draft the next version in one switch. It cannot be undone.",
+                           f"By the campaign's policy {count(n)} live runs are ended or moved by it."],
+                verb="Publish", even_none=True,
             )  # fmt: skip
 
     def _diff(self) -> None:

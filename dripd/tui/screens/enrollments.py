@@ -89,6 +89,8 @@ class Enrollments(ListPage):
         return [
             Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
                    method="contact.timeline", why_not=has_row),
+            Action(key="u", label="unmask", help="address, number and fields of this contact; audited",
+                   run=self._unmask, method="contact.unmask", changes=True, why_not=has_row),
             Action(key="a", label="enroll", help="one or many contacts, by a plan", run=self._enroll,
                    method="enroll.add", changes=True),
             Action(key="S", label="SKIP", help="the waiting step of the marked runs", run=self._skip,
@@ -111,6 +113,16 @@ class Enrollments(ListPage):
             else f"run {rows[0]['id']} of {text(rows[0].get('external_id'))}"
         )
         return {"enrollment": [row["id"] for row in rows]}, named
+
+    def _unmask(self) -> None:
+        if row := self._table.row:
+            self.deeds.reveal(
+                f"UNMASK {text(row.get('external_id'))}",
+                ["Shows the address, the number and the fields of this one contact.",
+                 "Who looked, and why, is kept in the audit."],
+                "contact.unmask", {"contact": f"#{row['contact_id']}", "account": row["account_key"]},
+                _unmasked, verb="Unmask",
+            )  # fmt: skip
 
     def _skip(self) -> None:
         picked, named = self._picked()
@@ -295,3 +307,10 @@ def _event(one: Row) -> Line:
         Cell(pad(text(kind), 15), style),
         f" {pad(where, 24)} {text(rest)}",
     )
+
+
+def _unmasked(seen: Mapping[str, Any]) -> list[Line]:
+    fields = seen.get("attrs")
+    shown = {name: seen.get(name) for name in ("external_id", "email", "phone")}
+    shown |= fields if isinstance(fields, dict) else {}
+    return [line(Cell(pad(name, 16), "head"), text(value)) for name, value in shown.items()]
