@@ -55,6 +55,8 @@ class Seen(Protocol):
     @property
     def write_left_s(self) -> float: ...
     def why_not(self, action: Action) -> str: ...
+
+    def shown(self, key: str) -> str: ...
     @property
     def monotonic(self) -> Callable[[], float]: ...
 
@@ -206,10 +208,16 @@ class Chrome:
         own = [(a.key, a.label, bool(self._console.why_not(a))) for a in page.actions()]
         common = [("/", "filter", False), (".", "freeze", False), (":", "command", False)]
         cells: list[Cell] = []
-        last = [Cell("?", "key"), Cell(" help  "), Cell("q", "key"), Cell(" quit")]
+        shown = self._console.shown
+        last = [
+            Cell(shown("?"), "key"),
+            Cell(" help  "),
+            Cell(shown("q"), "key"),
+            Cell(" quit"),
+        ]
         for key, label, is_off in [*own, *common]:
             hint = [
-                Cell(key, "dim" if is_off else "key"),
+                Cell(self._console.shown(key), "dim" if is_off else "key"),
                 Cell(f" {label}  ", "dim" if is_off else ""),
             ]
             if length((*cells, *hint, *last)) > width:

@@ -238,6 +238,10 @@ class Console:
         self.tell("too many keys at once: a paste? They are ignored", "warn")
         return True
 
+    def shown(self, key: str) -> str:
+        """The key to press for the console's *key*."""
+        return self.options.keys.shown(key)
+
     def _leave(self, name: str) -> None:
         now = self.monotonic()
         if name == "ctrl+q" or now - self._leaving_at < 2:
@@ -247,7 +251,8 @@ class Console:
         self.tell("ctrl+c again, ctrl+q or q leaves the console; sending goes on")
 
     def _command(self, name: str, char: str | None) -> None:
-        key = char if char and len(char) == 1 and char.isprintable() else name
+        pressed = char if char and len(char) == 1 and char.isprintable() else name
+        key = self.options.keys.meant("space" if pressed == " " else pressed)
         if self._navigate(key) or self._move(key) or self._look(key):
             return
         for action in self.page.actions():
@@ -424,7 +429,7 @@ class Console:
         choices += [
             Choice(
                 label=action.label.lower(),
-                note=f"{action.key}: {action.help}",
+                note=f"{self.shown(action.key)}: {action.help}",
                 run=running(action),
                 why_not=self.why_not(action),
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from dripd.tui.draw import Cell, Line, line, pad, wrap
+from dripd.tui.keys import KEYS
 from dripd.tui.page import Action, Page
 
 EVERYWHERE: Final = (
@@ -39,13 +40,25 @@ MARKS: Final = (
 class Judge(Protocol):
     def why_not(self, action: Action) -> str: ...
 
+    def shown(self, key: str) -> str: ...
+
 
 def lines(judge: Judge, page: Page) -> list[Line]:
     """The whole help of *page*."""
-    found = [*_section("keys here", [(a.key, _meaning(judge, a)) for a in page.actions()])]
+    found = [
+        *_section(
+            "keys here", [(judge.shown(a.key), _meaning(judge, a)) for a in page.actions()]
+        )
+    ]
     found += _section("filter", [(f"{name}=", key.help) for name, key in page.keys.items()])
     found += _section("figures here", page.figures)
     found += _section("everywhere", EVERYWHERE)
+    moved = [
+        (judge.shown(key), f"what {key} is above")
+        for key in sorted(KEYS)
+        if judge.shown(key) != key
+    ]
+    found += _section("moved by your console.toml", moved)
     return [*found, *_section("signs", MARKS)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from dripd.tui.keys import Keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +16,4 @@ class Options:
     read_only: bool = False
     low_bandwidth: bool = False
     theme: str = "terminal"
+    keys: Keys = field(default_factory=Keys)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dripd.errors import BadRequest
+from dripd.tui.keys import load
 from dripd.tui.link import Link
 from dripd.tui.options import Options
 from dripd.tui.source import Daemon
@@ -37,6 +38,7 @@ def run(wishes: Wishes, environment: Mapping[str, str]) -> int:
         read_only=wishes.read_only,
         low_bandwidth=wishes.low_bandwidth,
         theme=choose(environment),
+        keys=load(environment),
     )
     recorder = None if wishes.record is None else Recorder(wishes.record)
 
