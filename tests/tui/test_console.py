@@ -314,6 +314,19 @@ def test_the_key_that_opened_a_dialog_cannot_confirm_it() -> None:
     ]
 
 
+def test_the_funnel_of_a_large_campaign_says_how_old_it_is() -> None:
+    stats = {**ANSWERS["campaign.stats"], "as_of": "2026-03-02T11:57:00Z"}
+    uncounted = {**stats, "enrolled": None, "as_of": None}
+    shown = [
+        Rig(FakeDaemon(answers={"campaign.stats": one})).press("3")
+        for one in (stats, uncounted, ANSWERS["campaign.stats"])
+    ]
+
+    assert "as of 3m" in shown[0]
+    assert "large, being counted" in shown[1]
+    assert "as of" not in shown[2].split("FUNNEL")[1]
+
+
 def test_one_contact_is_unmasked_for_a_reason() -> None:
     rig = Rig()
     rig.press("4")

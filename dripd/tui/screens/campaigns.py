@@ -11,9 +11,12 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import count, since, state, text
+from dripd.tui.words import count, instant, since, state, text
 
 STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
+
+OLD_MS = 10_000
+"""A count that is younger is as good as now."""
 
 COLUMNS = (
     Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
@@ -175,6 +178,12 @@ class Campaigns(ListPage):
         old, self._stats = self._stats, fresh
         self.replace(old, fresh)
 
+    def _age(self, answer: Mapping[str, Any]) -> str:
+        """How old the count is, where that is worth a word."""
+        at = instant(answer.get("as_of"))
+        old = at is not None and self.port.now_ms - at >= OLD_MS
+        return f"   as of {since(answer.get('as_of'), self.port.now_ms)} ago" if old else ""
+
     @property
     def trouble(self) -> str:
         return self._list.error
@@ -190,11 +199,11 @@ class Campaigns(ListPage):
             return [line(Cell(f" FUNNEL of {row['key']}: large, being counted", "dim"))]
         entered = answer["enrolled"]
         found = [
-            line(Cell(f" FUNNEL {row['key']} v{row.get('live_version') or '-'}", "head"),
+            line(Cell(f" FUNNEL {row['key']} v{row.get('live_version') or '-'}", "head"), self._age(answer),
                  f"   entered {count(entered)}   active {count(answer.get('active'))}"
                  f"   goal {count(answer.get('goal'))}   completed {count(answer.get('completed'))}"
                  f"   removed {count(answer.get('removed'))}   terminated {count(answer.get('terminated'))}"
-                 f"   as of {since(answer.get('as_of'), self.port.now_ms)} ago"),
+                 ),
             line(Cell(f" {pad('#', 3)}{pad('STEP', 20)}{pad('A NOW', 9, right=True)}{pad('MOVED ON', 11, right=True)}"
                       f"{pad('SKIP', 8, right=True)}{pad('FAIL', 7, right=True)}{pad('SENT', 9, right=True)}  SHARE", "head")),
         ]  # fmt: skip
