@@ -7,6 +7,7 @@ as does the `due_at` column, so that an instant survives the way to the database
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NewType, Protocol
 
@@ -34,10 +35,36 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's wall clock."""
+    """The machine's wall clock: for what others than the database say of time."""
 
     def now(self) -> Instant:
         return Instant(time.time_ns() // 1_000_000)  # noqa: TID251 - the one reader of wall time
+
+
+class DatabaseClock:
+    """The database's wall clock, carried on by the machine's monotonic one.
+
+    Leases are granted at the database's instant; a machine whose own wall clock is wrong, or
+    steps, must not send outside a window for that. `hear` bounds the difference between the
+    two clocks by each answer of the database: it was read after the question left and before
+    the answer was here. What lies within the bounds is kept, so that `now` does not jitter.
+    """
+
+    def __init__(self, tick: Callable[[], int] = time.monotonic_ns) -> None:
+        self._tick = tick
+        self._ahead_ms = time.time_ns() // 1_000_000 - tick() // 1_000_000  # noqa: TID251 - until the database is heard
+
+    def now(self) -> Instant:
+        return Instant(self._tick() // 1_000_000 + self._ahead_ms)
+
+    def ticked(self) -> Millis:
+        """The monotonic clock, for `hear`."""
+        return Millis(self._tick() // 1_000_000)
+
+    def hear(self, at: Instant, asked: Millis) -> None:
+        """The database said *at* to a question that left when `ticked` said *asked*."""
+        least, most = at - self.ticked(), at - asked
+        self._ahead_ms = min(max(self._ahead_ms, least), most)
 
 
 class ManualClock:

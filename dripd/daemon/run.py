@@ -22,7 +22,15 @@ from dripd.admin.session import Info
 from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
 from dripd.channels.guard import Guard
-from dripd.clock import Clock, Instant, ManualClock, SystemClock, format_instant, parse_instant
+from dripd.clock import (
+    Clock,
+    DatabaseClock,
+    Instant,
+    ManualClock,
+    SystemClock,
+    format_instant,
+    parse_instant,
+)
 from dripd.config import Config
 from dripd.daemon import control, front, garbage
 from dripd.daemon.calls import Calls
@@ -339,7 +347,7 @@ async def start_clock(store: PostgresStore, *, manual_clock: bool, at: Instant |
     """The deployment's clock. Raises `SchemaMismatch` if it was started on the other."""
     if not manual_clock:
         await store.choose_clock("real", None)
-        return SystemClock()
+        return DatabaseClock()
     await store.choose_clock("manual", at if at is not None else FIRST_INSTANT)
     _, _, stored = await store.clock_mode()
     return ManualClock(stored if stored is not None else FIRST_INSTANT)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence, Set
 
 import trio
 
-from dripd.clock import ManualClock
+from dripd.clock import DatabaseClock, ManualClock, Millis
 from dripd.engine.directory import DAYS_AHEAD
 from dripd.engine.feed import learn
 from dripd.engine.inbox import inbox
@@ -47,7 +47,11 @@ async def learn_all(pipe: Pipeline) -> None:
 
 async def look_once(pipe: Pipeline) -> None:
     """One look, and what follows from it."""
+    clock = pipe.clock
+    asked = clock.ticked() if isinstance(clock, DatabaseClock) else Millis(0)
     seen = await pipe.store.look(list(pipe.watch.seen))
+    if isinstance(clock, DatabaseClock):
+        clock.hear(seen.now, asked)
     _mind_nodes(pipe, seen)
     _mind_nudges(pipe, seen)
     await _learn_asked(pipe)
@@ -59,7 +63,6 @@ async def look_once(pipe: Pipeline) -> None:
         pipe.wake("admit")
     if seen.events:
         await inbox(pipe, seen.events)
-    clock = pipe.clock
     if seen.manual and isinstance(clock, ManualClock) and seen.now > clock.now():
         clock.set(seen.now)
         await make_days(pipe, list(pipe.directory.accounts))

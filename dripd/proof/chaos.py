@@ -41,6 +41,7 @@ A_MINUTE: Final = {
     "sigstop": 11.0,
     "terminated": 11.0,
     "toxics": 8.0,
+    "clock_steps": 4.0,
     "restarts": 1.1,
 }
 """Faults of each kind a minute: 300 kill -9 in ten minutes need one every two seconds."""
@@ -90,6 +91,7 @@ class Chaos:
     faults: Counter[str] = field(default_factory=Counter)
     stops: list[tuple[int, int]] = field(default_factory=list)
     asleep: dict[int, float] = field(default_factory=dict)
+    folder: Path = Path()
     proxies: Sequence[Proxy] = ()
     poisoned: dict[int, float] = field(default_factory=dict)
     enrolled: int = 0
@@ -183,12 +185,19 @@ class Chaos:
             return False
         elif kind == "toxics":
             self._poison()
+        elif kind == "clock_steps":
+            self._step_clock()
         elif kind == "restarts":
             self.dice.choice((self.database.crash, self.database.restart))()
         elif kind != "terminated":
             return False
         self.faults[kind] += 1
         return True
+
+    def _step_clock(self) -> None:
+        """The wall clock of one host is suddenly somewhere else, by up to two days."""
+        ahead_s = self.dice.choice((-1, 1)) * 10 ** self.dice.uniform(0, 5.2)
+        skew_file(self.folder, self.dice.randrange(NODES)).write_text(f"{ahead_s * 1000:.0f}")
 
     def _poison(self) -> None:
         """Something goes wrong on one link of one daemon, mostly one way only."""
@@ -239,7 +248,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
         try:
             _prepare(database, folder, fleet[-1], plan)
             dice = random.Random(plan.seed)
-            chaos = Chaos(plan, database, fleet, dice, say, proxies=disturbed)
+            chaos = Chaos(plan, database, fleet, dice, say, folder=folder, proxies=disturbed)
             chaos.run()
             say("the faults are over; it drains")
             drained = chaos.drain()
@@ -297,8 +306,13 @@ def _fleet(
             to_sink, at = proxies.lead(("127.0.0.1", port))
             provider = f"http://127.0.0.1:{at}"
             disturbed += [to_database, to_sink]
-        fleet.append(daemon(folder, no, dsn, provider))
+        fleet.append(daemon(folder, no, dsn, provider, skew=skew_file(folder, no)))
     return fleet, disturbed
+
+
+def skew_file(folder: Path, no: int) -> Path:
+    """By how much the host of daemon *no* is off."""
+    return folder / f"d{no}.skew"
 
 
 def _prepare(database: Database, folder: Path, first: Process, plan: Plan) -> None:

@@ -225,10 +225,12 @@ def daemon(
     *,
     limit: str = "1s",
     env: Mapping[str, str] = MappingProxyType({}),
+    skew: Path | None = None,
 ) -> Process:
     """The daemon `dNO`, not started; daemons of a *folder* share it as their state directory.
 
-    *limit*: how long without a heartbeat until it counts as dead.
+    *limit*: how long without a heartbeat until it counts as dead. *skew*: a file that holds
+    milliseconds by which its host's wall clock is ahead.
     """
     config = folder / f"d{no}.toml"
     config.write_text(CONFIG.format(url=url, limit=limit))
@@ -241,4 +243,5 @@ def daemon(
         "CHAOS_KEY": "not-a-secret",
         **env,
     }
-    return Process([*DRIPD, "run", "--config", str(config)], own, folder / f"d{no}.log")
+    program = DRIPD if skew is None else (sys.executable, "-m", "dripd.proof.skewed", str(skew))
+    return Process([*program, "run", "--config", str(config)], own, folder / f"d{no}.log")

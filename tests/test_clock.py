@@ -1,0 +1,35 @@
+"""Which clock a daemon goes by."""
+
+from __future__ import annotations
+
+from dripd.clock import DatabaseClock, Instant, Millis
+
+
+def test_the_databases_clock_is_followed_and_the_hosts_is_not() -> None:
+    """A daemon on a host that was an hour ahead sent an hour before its window."""
+    tick = [5_000]
+    clock = DatabaseClock(lambda: tick[0] * 1_000_000)
+    asked = clock.ticked()
+    tick[0] += 10
+    clock.hear(Instant(1_000_000), asked)
+    first = clock.now()
+    tick[0] += 250
+
+    assert 1_000_000 <= first <= 1_000_010
+    assert first + 250 == clock.now()
+
+
+def test_what_lies_between_question_and_answer_moves_no_clock() -> None:
+    tick = [0]
+    clock = DatabaseClock(lambda: tick[0] * 1_000_000)
+    clock.hear(Instant(50_000), Millis(0))
+    for wait, late in ((20, 3), (7, 7), (900, 0)):
+        asked = clock.ticked()
+        tick[0] += wait
+        clock.hear(Instant(50_000 + tick[0] - late), asked)
+
+        assert 50_000 + tick[0] == clock.now()
+    asked = clock.ticked()
+    clock.hear(Instant(40_000 + tick[0]), asked)  # the database's own clock steps
+
+    assert 40_000 + tick[0] == clock.now()
