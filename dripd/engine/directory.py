@@ -105,6 +105,7 @@ class Account:
 
     def __init__(self, row: AccountRow) -> None:
         self.row = row
+        self.listens = row.listens()
         self.zone = open_zone(row.timezone)
         self.window = self._window(row)
         self.bucket = Bucket(parse_rate(row.rate)) if row.rate else None
@@ -378,6 +379,11 @@ class Directory:
             replace(one, cv_id=None) if one.cv_id in self.broken else one
             for one in found.triggers
         ]
+
+    def listens(self, account_id: int) -> str | None:
+        """Who listens to its events, as far as is known here."""
+        found = self.accounts.get(account_id)
+        return None if found is None else found.listens
 
     def interest(self, account_id: int) -> int:
         """The kinds of event whose contacts the inbox looks up: a bulk import of contacts that

@@ -20,18 +20,7 @@ from dripd.store.protocol import Digested
 
 INBOX_BATCH = 500
 
-PER_MESSAGE = frozenset({"reply", "open", "click", "bounce", "unsubscribe", "complaint"})
-"""Kinds that come by the thousand and answer a run: no fresh look at triggers for them."""
-
 log = get("inbox")
-
-
-class Unread(Exception):
-    """Events up to `newest` came after triggers were last read: read them before deciding."""
-
-    def __init__(self, newest: int) -> None:
-        super().__init__(newest)
-        self.newest = newest
 
 
 async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
@@ -46,19 +35,15 @@ async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
 async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
     """One batch of an account's events; None: another daemon has it, or the database is away.
 
-    A trigger attached just before an event must fire on it, so triggers are read after the
-    events have been seen.
+    A trigger attached just before an event must fire on it: the store looks, once the events
+    have been seen, whether those that are known are still the ones.
     """
-    fresh_to = 0
     heard: list[EventRow] = []
     facts: dict[int, ContactRow | None] = {}
 
     def digest(
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
     ) -> list[InboxEffect]:
-        newest = max((one.id for one in events if one.kind not in PER_MESSAGE), default=0)
-        if newest > fresh_to:
-            raise Unread(newest)
         heard[:] = events
         return exits.digest(events, runs, now, pipe.directory, facts)
 
@@ -66,13 +51,14 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
     while done is None:
         try:
             done = await pipe.store.digest(
-                account, INBOX_BATCH, digest, pipe.directory.interest(account)
+                account,
+                INBOX_BATCH,
+                digest,
+                pipe.directory.interest(account),
+                pipe.directory.listens(account),
             )
             if done is None:
                 return None
-        except Unread as unread:
-            fresh_to = unread.newest
-            await pipe.directory.refresh([account])
         except (MissingContacts, MissingVersion, MissingAccount) as missing:
             await _look_up(pipe, account, missing, facts)
         except StoreError as error:

@@ -373,7 +373,12 @@ class MemoryStore(Doors, Views):
         return await self._unit("toll", lambda: memory_money.toll(self._tables, asks))
 
     async def digest(
-        self, account_id: int, n: int, digest: Digest, interest: int
+        self,
+        account_id: int,
+        n: int,
+        digest: Digest,
+        interest: int,
+        listens: str | None = None,
     ) -> Digested | None:
         if self._tables.locked_inboxes[account_id]:
             return await self._unit("digest", lambda: None)
@@ -385,7 +390,9 @@ class MemoryStore(Doors, Views):
         with self.lock_inbox([account_id]):
             return await self._unit(
                 "digest",
-                lambda: memory_inbox.digest(self._tables, account_id, n, digest, interest),
+                lambda: memory_inbox.digest(
+                    self._tables, account_id, n, digest, interest, listens
+                ),
                 blocked=is_blocked,
             )
 

@@ -84,6 +84,7 @@ def read_accounts(tables: Tables, wanted: Sequence[int] | None) -> list[AccountR
         if trigger.account_id in rows:
             rows[trigger.account_id].triggers.append(
                 TriggerRow(
+                    id=trigger.id,
                     campaign_id=trigger.campaign_id,
                     campaign_key=trigger.campaign_key,
                     kind=trigger.kind,

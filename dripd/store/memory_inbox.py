@@ -39,6 +39,7 @@ from dripd.policy.inbox_rows import (
     Suppress,
     TellOpened,
 )
+from dripd.policy.rooms import MissingAccount
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import (
     add_suppression,
@@ -47,6 +48,7 @@ from dripd.store.memory_changes import (
     end_run,
     forget_runs,
 )
+from dripd.store.memory_directory import read_accounts
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
@@ -70,11 +72,22 @@ def runs_to_lock(tables: Tables, account_id: int, n: int, interest: int) -> list
     return [run.id for run in _live_runs(tables, account_id, contacts)]
 
 
-def digest(tables: Tables, account_id: int, n: int, decide: Digest, interest: int) -> Digested:
+def digest(
+    tables: Tables,
+    account_id: int,
+    n: int,
+    decide: Digest,
+    interest: int,
+    listens: str | None,
+) -> Digested:
     """Take up to *n* events of *account_id* and apply what *decide* says."""
     ids = _take(tables, account_id, n)
     if not ids:
         return Digested(taken=0)
+    if listens is not None and [listens] != [
+        row.listens() for row in read_accounts(tables, [account_id])
+    ]:
+        raise MissingAccount(account_id)
     now = tables.now()
     rows = [tables.events[event_id] for event_id in ids]
     seen = _seen(tables, account_id, rows)

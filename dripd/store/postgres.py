@@ -337,10 +337,15 @@ class PostgresStore:
     # inbox
 
     async def digest(
-        self, account_id: int, n: int, digest: Digest, interest: int
+        self,
+        account_id: int,
+        n: int,
+        digest: Digest,
+        interest: int,
+        listens: str | None = None,
     ) -> Digested | None:
         done, lanes = await self._write(
-            unit_inbox.digest, self._book, account_id, n, digest, interest
+            unit_inbox.digest, self._book, account_id, n, digest, interest, listens
         )
         self._book.keep(lanes)
         return done

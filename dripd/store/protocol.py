@@ -209,6 +209,14 @@ class AccountRow:
     campaigns: list[CampaignRow] = field(default_factory=list)
     triggers: list[TriggerRow] = field(default_factory=list)
 
+    def listens(self) -> str:
+        """Another text whenever a trigger is attached or gone, or a campaign has another version or
+        status: who hears of an event. The statement `listens` says the same of the database."""
+        triggers = sorted(trigger.id for trigger in self.triggers)
+        campaigns = sorted((one.id, one.live_cv_id or "", one.status) for one in self.campaigns)
+        said = ",".join(f"{id_}:{cv}:{status}" for id_, cv, status in campaigns)
+        return ",".join(map(str, triggers)) + "|" + said
+
 
 @dataclass(slots=True)
 class CampaignRow:
@@ -222,6 +230,7 @@ class CampaignRow:
 
 @dataclass(slots=True)
 class TriggerRow:
+    id: int
     campaign_id: int
     campaign_key: str
     kind: str
@@ -482,11 +491,21 @@ class Store(Protocol):
 
     # inbox
     async def digest(
-        self, account_id: int, n: int, digest: Digest, interest: int
+        self,
+        account_id: int,
+        n: int,
+        digest: Digest,
+        interest: int,
+        listens: str | None = None,
     ) -> Digested | None:
         """Take up to *n* events of the account and apply what *digest* says; only for kinds in
         *interest* (bits) are the contacts and their runs looked up. None: another daemon has
-        the account's inbox at this moment."""
+        the account's inbox at this moment.
+
+        *listens* is what the caller knows of who listens (`AccountRow.listens`). Raises
+        `MissingAccount`, and does nothing, where that was another thing once the events had
+        been seen: a trigger that is attached just before an event fires on it.
+        """
         ...
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]: ...

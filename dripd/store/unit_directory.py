@@ -83,6 +83,7 @@ def _account(row: Any) -> AccountRow:
 
 def _trigger(row: Any) -> TriggerRow:
     return TriggerRow(
+        id=row["id"],
         campaign_id=row["campaign_id"],
         campaign_key=row["campaign_key"],
         kind=row["kind"],

@@ -32,6 +32,7 @@ from dripd.policy.inbox_rows import (
     Suppress,
     TellOpened,
 )
+from dripd.policy.rooms import MissingAccount
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Digest, Digested
@@ -42,7 +43,13 @@ CHANNELS = {1: "email", 2: "sms"}
 
 
 async def digest(
-    conn: Conn, book: LaneBook, account_id: int, n: int, decide: Digest, interest: int
+    conn: Conn,
+    book: LaneBook,
+    account_id: int,
+    n: int,
+    decide: Digest,
+    interest: int,
+    listens: str | None,
 ) -> tuple[Digested | None, dict[Wanted, int]]:
     """Take up to *n* events of *account_id* and apply what *decide* says."""
     if not await conn.fetchval(sql("own_inbox"), account_id):
@@ -53,6 +60,8 @@ async def digest(
     if not ids:
         return Digested(taken=0), {}
     rows = await conn.fetch(sql("read_events"), account_id, ids, interest)
+    if listens is not None and listens != await conn.fetchval(sql("listens"), account_id):
+        raise MissingAccount(account_id)
     now = await conn.fetchval("SELECT dripd.now()")
     seen = await _seen(conn, account_id, rows)
     events = [_event(row, account_id, now, interest, row["id"] in seen) for row in rows]

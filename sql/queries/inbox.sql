@@ -63,6 +63,16 @@ LEFT JOIN LATERAL (
 ) AS d ON true
 ORDER BY w.o;
 
+-- name: listens :one
+-- Who listens to an account's events at this moment, as `AccountRow.listens` says it.
+--   $1 account int
+SELECT coalesce((
+        SELECT string_agg(t.id::text, ',' ORDER BY t.id)
+        FROM dripd.campaign_trigger AS t WHERE t.account_id = $1::int4), '')
+    || '|' || coalesce((
+        SELECT string_agg(concat(c.id, ':', c.live_cv_id, ':', c.status), ',' ORDER BY c.id)
+        FROM dripd.campaign AS c WHERE c.account_id = $1::int4), '') AS listens;
+
 -- name: see_events :many
 -- Deduplication keys are remembered for ever; one that was seen does not come back.
 --   $1 account int  $2 keys text[]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import Change, Next, RunStatus
 from dripd.channels.base import SinkRow
 from dripd.clock import DAY, HOUR, Instant
@@ -22,6 +23,7 @@ from dripd.policy.inbox_rows import (
     RunRow,
     Suppress,
 )
+from dripd.policy.rooms import MissingAccount
 from tests.store.world import (
     EVERY_KIND,
     LIST_ADDED,
@@ -29,6 +31,7 @@ from tests.store.world import (
     T0,
     Scene,
     World,
+    campaign,
     ends,
     open_scene,
 )
@@ -113,6 +116,32 @@ class InboxSuite:
         assert done is not None
         assert done.taken == 2
         assert len(await world.event_queue()) == 1
+
+    async def test_events_are_decided_by_who_listens_once_they_are_seen(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.event(scene.account, "click")
+        (before,) = await world.store.read_accounts([scene.account])
+        number, _ = await world.add_campaign(
+            scene.account,
+            campaign("listener", ("one", "email"), triggers=(Match(kind="click"),)),
+        )
+        (attached,) = await world.store.read_accounts([scene.account])
+        await world.set_campaign(scene.account, number, "paused")
+        (paused,) = await world.store.read_accounts([scene.account])
+        for outdated in (before, attached):
+            with pytest.raises(MissingAccount):
+                await world.store.digest(
+                    scene.account, 100, Seen(), EVERY_KIND, outdated.listens()
+                )
+        assert len(await world.event_queue()) == 1
+        done = await world.store.digest(
+            scene.account, 100, Seen(), EVERY_KIND, paused.listens()
+        )
+
+        assert done is not None
+        assert done.taken == 1
 
     async def test_the_inbox_is_shown_the_run_and_its_step(self, world: World) -> None:
         scene = await open_scene(world)

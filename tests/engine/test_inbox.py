@@ -1,0 +1,61 @@
+"""What the inbox knows when it decides."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from dripd.campaigns.parse import parse
+from dripd.engine.tuning import Tuning
+from dripd.store.protocol import Digest, Digested
+from tests.engine.rig import HELLO, NotingStore, Rig, SlowSink
+
+KINDS = ("reply", "open", "click", "bounce", "form", "interaction")
+
+
+class RacingStore(NotingStore):
+    """Somebody attaches triggers, and an event of each kind comes, just before the first digest."""
+
+    contact = 0
+
+    async def digest(
+        self,
+        account_id: int,
+        n: int,
+        digest: Digest,
+        interest: int,
+        listens: str | None = None,
+    ) -> Digested | None:
+        contact, self.contact = self.contact, 0
+        if contact:
+            for kind in KINDS:
+                document = {
+                    "campaign": kind,
+                    "account": "acme",
+                    "name": kind,
+                    "sender": "s@acme.test",
+                    "triggers": [{"on": kind}],
+                    "steps": [HELLO],
+                }
+                self.add_campaign(account_id, parse(document))
+            for kind in KINDS:
+                self.event(account_id, kind, contact_id=contact)
+        return await super().digest(account_id, n, digest, interest, listens)
+
+
+@pytest.mark.trio
+async def test_a_trigger_attached_just_before_an_event_fires_on_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    store = RacingStore(rig.clock)
+    rig.store = rig.pipe.store = rig.pipe.directory._store = store
+    account = rig.account("acme")
+    store.contact = store.add_contact(account, email="ann@x.test")
+    store.event(account, "status_changed", contact_id=store.contact)
+    async with rig.running():
+        await trio.sleep(5)
+    asked = sorted(run["campaign_key"] for run in store.enrollments())
+
+    assert asked == sorted(KINDS)
