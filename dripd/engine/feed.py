@@ -38,7 +38,7 @@ Due: TypeAlias = tuple[Instant, tuple[Instant, int, int]]
 
 
 async def feed(pipe: Pipeline) -> None:
-    """Keep wheel and ready filled, for ever."""
+    """Open what may open, and move what is due from the wheel to ready, for ever."""
     ticks = pipe.metrics.timing("dripd_wheel_tick_seconds")
     late = pipe.metrics["dripd_wheel_late_ticks_total"]
     expected = trio.current_time()
@@ -56,22 +56,35 @@ async def feed(pipe: Pipeline) -> None:
 
 
 async def turn(pipe: Pipeline) -> None:
-    """One pass: open what may open, load what comes near, fire what is due."""
+    """One pass; it waits for no load: versions that come up are compiled for a second at a time."""
     await unpark_due(pipe)
-    while await load_near(pipe):
-        fire(pipe)
     fire(pipe)
+    if load_wait_s(pipe) <= 0:
+        pipe.wake("load")
+
+
+async def load(pipe: Pipeline) -> None:
+    """Keep the wheel filled, for ever."""
+    while True:
+        while await load_near(pipe):
+            pipe.wake("feed")
+        await pipe.wait("load", min(IDLE_S, max(load_wait_s(pipe), 0.001)))
+
+
+def load_wait_s(pipe: Pipeline) -> float:
+    """Real seconds until a lane comes near."""
+    first = pipe.lanes.next_load()
+    if first is None:
+        return IDLE_S
+    return (first - pipe.tuning.horizon_ms // 2 - pipe.clock.now()) / 1000
 
 
 def wait_s(pipe: Pipeline) -> float:
     """Real seconds until something can come up; a manual clock is waited for, not slept out."""
     now, wait_ms = pipe.clock.now(), IDLE_S * 1000
-    fires, loads = pipe.wheel.next_at(), pipe.lanes.next_load()
-    opens = pipe.lanes.next_release()
+    fires, opens = pipe.wheel.next_at(), pipe.lanes.next_release()
     if fires is not None:
         wait_ms = min(wait_ms, fires - pipe.tuning.lease_ahead_ms - now)
-    if loads is not None:
-        wait_ms = min(wait_ms, loads - pipe.tuning.horizon_ms // 2 - now)
     if opens is not None:
         wait_ms = min(wait_ms, opens - now)
     if pipe.again:
@@ -136,11 +149,9 @@ async def load_near(pipe: Pipeline) -> bool:
 
     A load begins when the first of them has come to half of it, so that they go together.
     """
-    now = pipe.clock.now()
-    first = pipe.lanes.next_load()
-    if first is None or first > now + pipe.tuning.horizon_ms // 2:
+    if load_wait_s(pipe) > 0:
         return False
-    horizon = Instant(now + pipe.tuning.horizon_ms)
+    horizon = Instant(pipe.clock.now() + pipe.tuning.horizon_ms)
     chosen = _choose(pipe, horizon)
     if not chosen:
         return False

@@ -85,6 +85,7 @@ class Signals:
     admit: trio.Event = field(default_factory=trio.Event)
     inbox: trio.Event = field(default_factory=trio.Event)
     feed: trio.Event = field(default_factory=trio.Event)
+    load: trio.Event = field(default_factory=trio.Event)
     lease: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     outbox: trio.Event = field(default_factory=trio.Event)

@@ -14,7 +14,7 @@ import trio
 from dripd.channels.base import Channel
 from dripd.engine.admit import admit
 from dripd.engine.dial import dial, is_due
-from dripd.engine.feed import feed
+from dripd.engine.feed import feed, load
 from dripd.engine.lease import lease
 from dripd.engine.look import look
 from dripd.engine.outbox import Caller, outbox, takes_all
@@ -49,7 +49,7 @@ def start(
     """
     queues(pipe, channels)
     stages.start_soon(outbox, pipe, caller)
-    for stage in (look, admit, feed, sweep):
+    for stage in (look, admit, feed, load, sweep):
         stages.start_soon(keep, stage, pipe)
     for _ in range(IN_FLIGHT):
         stages.start_soon(keep, lease, pipe)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 import trio.testing
 
-from dripd.clock import Millis
+from dripd.campaigns.enrollment import DueKey
+from dripd.clock import Instant, Millis
 from dripd.engine.tuning import Tuning
-from tests.engine.rig import HELLO, Rig, SlowSink
+from tests.engine.rig import HELLO, T0, Rig, SlowSink
 
 pytestmark = pytest.mark.trio
 
@@ -74,3 +77,28 @@ async def test_a_step_that_nobody_told_of_is_found_by_the_round(
         assert rig.sink.count == 1
         await trio.sleep(11)
         assert rig.sink.count == 2
+
+
+async def test_a_load_that_takes_long_keeps_nothing_from_its_instant(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    load = rig.store.load
+
+    async def slow(
+        lanes: Sequence[tuple[int, int, Instant, int, int]], horizon: Instant
+    ) -> list[DueKey]:
+        await trio.sleep(0 if rig.clock.now() < T0 + 17_000 else 5)
+        return await load(lanes, horizon)
+
+    rig.store.load = slow  # type: ignore[method-assign]  # the database is slow from then on
+    first, second = rig.account("first"), rig.account("second")
+    for account, due_s in ((first, 20), (first, 24), (second, 36)):
+        contact = rig.store.add_contact(account, email=f"p{due_s}@x.test")
+        rig.store.enroll(account, "c", contact, start_at=Instant(T0 + due_s * 1_000))
+    async with rig.running():
+        began = trio.current_time()
+        await trio.sleep(40)
+    sent = [at - began for at, _ in rig.sink.came]
+
+    assert sent == [pytest.approx(due_s, abs=0.1) for due_s in (20, 24, 36)]
