@@ -41,8 +41,14 @@ format: install  ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Run the engine benchmark, the best of five
-	@$(BIN)/dripd bench run engine --runs 5 --json
+BENCHES ?= engine http lateness backlog admit replies
+RUNS ?= 5
+
+bench: install  ## Run the engine's benchmarks, each the best of RUNS, to build/bench/NAME.json
+	@mkdir -p build/bench
+	@for name in $(BENCHES); do \
+		$(BIN)/dripd bench run $$name --runs $(RUNS) --json > build/bench/$$name.json || exit 1; \
+		cat build/bench/$$name.json; done
 
 docs: install  ## Build the site and the manual pages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
