@@ -295,3 +295,32 @@ async def test_retries_are_few_beside_first_tries_and_none_is_lost(
             for n, last in enumerate(at[i:], start=1):
                 assert n <= 10 + 100 * 0.1 + (last - first) / 1_000 + 1
         assert at[-1] - at[0] > 27_000
+
+
+async def test_after_a_downtime_what_is_late_is_skipped_or_sent_inside_cap_and_window(
+    autojump_clock: MockClock,
+) -> None:
+    """Every daemon is gone for eight hours; what came due meanwhile is judged as it stands now."""
+    async with virtual() as world:
+        world.store.add_plan("small", 12)
+        world.store.set_account(world.acme, plan="small")
+        window = {"days": ["mon", "tue", "wed"], "from": "09:00", "to": "18:00"}
+        for word in ("skip", "send"):
+            late = {**ONE, "delay": "1h", "max_lateness": {"after": "2h", "then": word}}
+            world.campaign(late, campaign=word, window=window)
+            world.enroll(*(f"{word}{n}" for n in range(20)), campaign=word)
+        await world.pass_by(1)
+        await world.engines[0].cut()
+        await world.store.move_clock(parse_instant("2026-01-05T17:00:00Z"))
+        world.clock.set(parse_instant("2026-01-05T17:00:00Z"))
+        await world.start()
+        await world.advance_to("2026-01-05T17:59:00Z")
+
+        assert 12 == len(world.received()) == len(set(world.received()))
+        assert {"send"} == {to[:4] for to, _ in world.received()}
+        skipped = [row for row in world.store.step_runs() if row["reason"] == "expired"]
+        assert 20 == len(skipped)
+
+        await world.advance_to("2026-01-06T09:30:00Z")
+        assert 20 == len(world.received()) == len(set(world.received()))
+        assert {"completed": 40} == world.ends()
