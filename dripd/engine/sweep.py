@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import trio
 
-from dripd.campaigns.enrollment import FLAG_SUSPECT, Leased
+from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_SUSPECT, Leased, Needs
 from dripd.campaigns.event import Accepted, Deferred, Held, StepEvent
+from dripd.campaigns.version import Version
 from dripd.clock import DAY, Millis
 from dripd.engine import doubt
 from dripd.engine.intent import Past, judge, mark_of
@@ -145,7 +146,7 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
     step = version.steps[leased.step_no]
     event: StepEvent = Deferred(reason="daemon_died", until=None)
     sent, kept, now = None, None, pipe.clock.now()
-    if version.sends(leased.step_no, leased.flags):
+    if version.sends(leased.step_no, leased.flags) and not _is_refused(leased, version):
         event = judge(past, leased.holders, leased)
     if deaths >= DEATHS_MOST and isinstance(event, Deferred):
         log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
@@ -165,3 +166,10 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
     change = advance(leased, version, event, now, pipe.directory, sent)
     doubt.keep(change, kept)
     pipe.settle(change)
+
+
+def _is_refused(leased: Leased, version: Version) -> bool:
+    """A mail that took none of the cap was granted to be recorded as suppressed: it never left."""
+    step = version.steps[leased.step_no]
+    counts = step.kind == "email" and version.mask(step.kind) & Needs.COUNTED
+    return bool(counts) and not leased.counted and not leased.flags & FLAG_AMBIGUOUS

@@ -113,6 +113,27 @@ async def test_a_lost_acknowledgement_neither_loses_nor_doubles(
         assert not in_doubt or (unit, loss) == ("lease", "after")
 
 
+async def test_a_suppressed_step_of_a_lost_lease_is_not_called_unknown(
+    autojump_clock: MockClock,
+) -> None:
+    """Simulation seed 12078: eleven were counted as sent, the cap had ten."""
+    async with virtual() as world:
+        world.campaign({**ONE, "delay": "1h"})
+        world.enroll("ann", "bob")
+        await world.advance_to("2026-01-05T09:30:00Z")
+        world.store.suppress(world.acme, "email", "ann@x.test")
+
+        world.store.fail_next("lease", "after")
+        await world.store.move_clock(parse_instant("2026-01-05T10:00:00Z"))
+        await world.pass_by(1)
+        world.store.age_claims(Millis(10 * MINUTE))
+        await world.advance_to("2026-01-05T11:00:00Z")
+
+        assert ["unknown"] == [row["state"] for row in world.store.deliveries()]
+        assert {"suppressed": 1, "completed": 1} == world.ends()
+        assert 1 == sum(row["n"] for row in world.store.cap_usage())
+
+
 async def test_steps_locked_by_somebody_else_wait_alone(autojump_clock: MockClock) -> None:
     async with virtual() as world:
         world.campaign({"key": "in", "do": "delay", "delay": "1h"}, ONE)
