@@ -15,6 +15,7 @@ from dripd.cli.output import print_json
 from dripd.log import configure
 from dripd.proof import chaos as proof
 from dripd.proof import crash as crashes
+from dripd.proof import defects as catalogue
 from dripd.proof import recovery
 from dripd.proof import simulate as simulation
 from dripd.proof.faults import ALL, COMMON, SESSION, SMTP, Faults, Rule
@@ -228,6 +229,25 @@ def tell(result: Mapping[str, object], *, as_json: bool) -> int:
     else:
         for key, value in answer.items():
             click.echo(f"{key:20} {value}")
+    return 0 if result["ok"] else 1
+
+
+@selftest.command("defects")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=300, show_default=True, help="Seeds each gets."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def defects(seeds: int, as_json: bool) -> int:
+    """Does the proof bite? Known mistakes are made on purpose; the simulation must find each.
+
+    Exit 1 if one escapes.
+    """
+    configure(level="critical")
+    result = catalogue.table(range(1, seeds + 1), partial(click.echo, err=True))
+    if as_json:
+        print_json({"commit": commit(), **result})
+    else:
+        click.echo(f"{result['caught']} of {result['of']} caught")
     return 0 if result["ok"] else 1
 
 

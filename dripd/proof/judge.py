@@ -21,7 +21,7 @@ from dripd.proof.troubled import Troubled
 
 PROMISES: Final = (
     "lost", "duplicates", "cap_excess", "window", "after_stop", "order", "stuck", "ledger",
-    "phantom", "live", "transition", "early", "input", "frozen",
+    "phantom", "live", "transition", "early", "input", "frozen", "evidence",
 )  # fmt: skip
 
 ORDER: Final = {"one": 1, "two": 2, "three": 3}
@@ -131,6 +131,8 @@ def judge(record: Record, history: History) -> Broken:
         _early(broken, record, tenants)
     _stuck(broken, record)
     _input(broken, record, history)
+    if not history.faults["disk_lost"] and not history.faults["disk_full"]:
+        _evidence(broken, record)
     for key, bodies in _bodies(record).items():
         if len(bodies) > 1:
             broken["frozen"].append(f"{key} went out with {len(bodies)} contents")
@@ -304,7 +306,7 @@ def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     first = {
         (one.enrollment_id, one.step_key): one.at
         for one in reversed(record.requests)
-        if one.fate != "late_accept"
+        if one.fate != "late_accept" and not one.by_zombie
     }
     for (run, step), at in first.items():
         before = {"two": "one", "three": "two"}.get(step)
@@ -342,3 +344,13 @@ def _input(broken: Broken, record: Record, history: History) -> None:
         for row in record.asked
         if row["status"] == "accepted" and row["enrollment_id"] not in begun
     ]
+
+
+def _evidence(broken: Broken, record: Record) -> None:
+    """An answer that a daemon has heard ends in the books, whenever and by whomever it was."""
+    by_key = _by_key(record)
+    for request in record.requests:
+        row = by_key.get(request.key)
+        heard = request.accepted and request.was_heard
+        if heard and row is not None and row["state"] == "unknown":
+            broken["evidence"].append(f"{request.key} was answered and is unknown")

@@ -119,29 +119,32 @@ Disk = dict[int, Page]
 
 
 class DiskJournal:
-    """`engine.intent.Journal` on a disk that simulated daemons share. `full`: it takes nothing."""
+    """`engine.intent.Journal` on a disk that simulated daemons share. `full`: it takes nothing.
+
+    The page stays open for its writer, as a file does that others have thrown away.
+    """
 
     def __init__(self, disk: Disk, incarnation: int) -> None:
         self._disk = disk
         self._own = incarnation
+        self._page = disk[incarnation] = Page()
         self.full = False
-        disk[incarnation] = Page()
 
     def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
         if self.full:
             return Leave.UNWRITABLE
-        page = self._disk.get(self._own)
-        if page is None:  # the disk was lost under it, and with it the proof of what left
-            page = self._disk[self._own] = Page(Testimony(whole=False))
         for n, leased in enumerate(steps):
             mark = marks[n] if marks else ""
-            page.testimony.intend(leased.enrollment_id, leased.seq, mark)
-        return Leave.FENCED if page.is_sealed else Leave.YES
+            self._page.testimony.intend(leased.enrollment_id, leased.seq, mark)
+        return Leave.FENCED if self._page.is_sealed else Leave.YES
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
-        page = self._disk.get(self._own)
-        if page is not None and not self.full:
-            page.testimony.answer(leased.enrollment_id, leased.seq, outcome)
+        if not self.full:
+            self._page.testimony.answer(leased.enrollment_id, leased.seq, outcome)
+
+    def end(self) -> None:
+        """Its process has ended; the page stays, if the disk has it."""
+        self._page.is_gone = True
 
     def begin(self, leased: Leased) -> None:
         page = self._disk.get(self._own)

@@ -19,14 +19,14 @@ from dripd.clock import DAY, Instant, Millis
 from dripd.proof.machine import Machine
 
 FATES: Final = (
-    "lost_answer", "cut", "slow", "slow_accept", "late_accept", "temporary", "throttle",
+    "lost_answer", "cut", "slow_accept", "late_accept", "temporary", "throttle",
     "permanent", "breaks",
 )  # fmt: skip
 """What may befall a request: taken and answered by silence; cut off before it was taken;
-answered late but in time; taken, the answer too late; taken after the deadline; refused for
+taken, the answer too late; taken after the deadline; refused for
 now, for a minute, for good; the adapter fails in the middle of its batch."""
 
-TAKES: Final = frozenset({"", "lost_answer", "slow", "slow_accept", "late_accept"})
+TAKES: Final = frozenset({"", "lost_answer", "slow_accept", "late_accept"})
 """Fates with which the message is taken."""
 
 DEFINITE: Final = frozenset({"temporary", "throttle", "permanent"})
@@ -36,7 +36,7 @@ TOO_LATE_S: Final = 100.0
 """Beyond every deadline."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """One request, in the order in which they came; `accepted`: the message was taken."""
 
@@ -52,6 +52,8 @@ class Request:
     accepted: bool
     by_zombie: bool
     """Its daemon slept between the last look at the clock and the request."""
+    was_heard: bool = False
+    """Its daemon lived to hear that it was accepted."""
 
 
 class Provider:
@@ -65,6 +67,8 @@ class Provider:
         self.faulty = 0.0
         """The share of requests that something befalls."""
         self.batch = 32
+        self.latency_s = 0.0
+        """How long it has a request before it answers."""
         self.log: list[Request] = []
         self._nursery = nursery
         self._now = now
@@ -131,13 +135,12 @@ class SimulatedChannel:
         return Repeats(key_ms=Millis(DAY)) if self._provider.keyed else NO_REPEATS
 
     async def send(self, messages: Sequence[Message], settle: Settle) -> None:
-        slept = self._machine.n_frozen
-        frozen = not self._machine.thawed.is_set()
-        await self._machine.touch()
+        machine = self._machine
+        frozen, slept = not machine.thawed.is_set(), machine.n_frozen
         await trio.lowlevel.checkpoint()
-        await self._machine.touch()
-        by_zombie = frozen or slept != self._machine.n_frozen
         for message in messages:
+            await machine.touch()
+            by_zombie = frozen or slept != machine.n_frozen
             await self._send(message, settle, by_zombie=by_zombie)
 
     async def _send(self, message: Message, settle: Settle, *, by_zombie: bool) -> None:
@@ -146,14 +149,16 @@ class SimulatedChannel:
         if fate == "late_accept":
             provider.take_later(message, TOO_LATE_S / 2, by_zombie=by_zombie)
             await trio.sleep(TOO_LATE_S)  # noqa: TID251 - the caller's deadline ends it
+        at = len(provider.log)
         outcome = provider.take(message, fate, by_zombie=by_zombie)
         if fate == "breaks":
             raise ConnectionResetError("the provider broke the connection: it is played so")
-        if fate == "slow":
-            await trio.sleep(0.7)  # noqa: TID251 - virtual time until the answer
+        if provider.latency_s:
+            await trio.sleep(provider.latency_s)  # noqa: TID251 - virtual time until the answer
         elif fate == "slow_accept":
             await trio.sleep(TOO_LATE_S)  # noqa: TID251 - the caller's deadline ends it
         await self._machine.touch()
+        provider.log[at].was_heard = isinstance(outcome, Accepted)
         settle(message, outcome)
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +31,15 @@ ROUNDS: Final = 10
 
 CAP_AFTER: Final = 30
 """The cap of every account that has one, once the troubles are over."""
+
+LATENCIES_S: Final = (0.0, 0.02, 0.3, 1.5)
+SLOW: Final = LATENCIES_S[2:]
+
+FOCUS: Final = 6
+"""How much more often acts in focus are drawn."""
+
+WAIT_MOST: Final = 15
+"""How many looks, 20 ms apart, an act waits for a daemon with something in hand."""
 
 UNITS: Final = (
     "admit", "lease", "record", "digest", "load", "park", "unpark", "heads", "make_days",
@@ -88,8 +97,16 @@ def _definition(document: bytes) -> Definition:
 class Story:
     """One seed's choices: each act is drawn, with its particulars, from the dice."""
 
-    def __init__(self, world: Troubled, dice: random.Random, history: History) -> None:
-        self.world, self.dice, self.history = world, dice, history
+    def __init__(
+        self,
+        world: Troubled,
+        dice: random.Random,
+        history: History,
+        focus: Collection[str] = (),
+    ) -> None:
+        """*focus*: acts, by name, that are drawn more often than a seed would; and `cap`
+        (accounts have one) and `slow` (providers take their time)."""
+        self.world, self.dice, self.history, self.focus = world, dice, history, focus
         acts: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self._enroll, 5), (self._stop, 4), (self._pass_time, 7), (self._lose_answers, 3),
             (self._kill, 3), (self._freeze, 2), (self._cut_off, 1), (self._go_away, 1),
@@ -97,10 +114,13 @@ class Story:
             (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 1), (self._interact, 1),
             (self._report_usage, 1), (self._step_clock, 1),
         ]  # fmt: skip
-        always = {self._pass_time, self._enroll}
-        kept = [one for one in acts if one[0] in always or dice.random() < 0.6]
-        self.acts = [act for act, _ in kept]
-        self.weights = [weight for _, weight in kept]
+        always = {"pass_time", "enroll", *focus}
+        self.acts, self.weights = [], []
+        for act, weight in acts:
+            name = act.__name__.lstrip("_")
+            if name in always or dice.random() < 0.6:
+                self.acts.append(act)
+                self.weights.append(weight * FOCUS if name in focus else weight)
 
     def set_up(self) -> None:
         dice, world = self.dice, self.world
@@ -108,6 +128,7 @@ class Story:
             provider.keyed = name == "p1"
             provider.batch = dice.choice((1, 3, 32))
             provider.faulty = dice.choice((0.0, 0.1, 0.4))
+            provider.latency_s = dice.choice(SLOW if "slow" in self.focus else LATENCIES_S)
         self.history.keyed = frozenset({"p1"})
         for n in range(dice.choice((1, 1, 2, 3))):
             self._add_tenant(n)
@@ -115,7 +136,8 @@ class Story:
     def _add_tenant(self, n: int) -> None:
         dice, store = self.dice, self.world.store
         key, zone = f"t{n}", dice.choice(ZONES)
-        cap = dice.randint(2, 8) if dice.random() < 0.5 else None
+        is_capped = dice.random() < 0.5 or "cap" in self.focus
+        cap = dice.randint(2, 8) if is_capped else None
         store.add_plan(f"plan-{key}", cap)
         account = store.add_account(key, plan=f"plan-{key}", timezone=zone)
         tenant = Tenant(
@@ -288,14 +310,21 @@ class Story:
             self.world.store.fail_next(unit, self.dice.choice(("before", "after")))
             self.history.faults["answer_lost"] += 1
 
-    def _victim(self) -> Daemon | None:
+    async def _victim(self) -> Daemon | None:
+        """A daemon, soon, and one that has steps in hand where there is any."""
+        for _ in range(WAIT_MOST):
+            busy = [one for one in self.world.awake() if one.pipe.unsent]
+            if busy or not self.world.awake():
+                break
+            await self.world.pass_by(0.02)
+        await self._a_moment()
         living = self.world.living()
-        return self.dice.choice(living) if living else None
+        busy = [one for one in living if one.pipe.unsent]
+        return self.dice.choice(busy or living) if living else None
 
     async def _kill(self) -> None:
         """A daemon dies in the middle of what it does; another one is started."""
-        await self._a_moment()
-        victim = self._victim()
+        victim = await self._victim()
         if victim is not None:
             await self.world.kill(victim)
             self.history.faults["kill9"] += 1
@@ -303,20 +332,37 @@ class Story:
 
     async def _freeze(self) -> None:
         """SIGSTOP, mostly beyond the limit after which it counts as dead."""
-        victim = self._victim()
+        victim = await self._victim()
         if victim is None or not victim.is_awake:
             return
-        await self._a_moment()
         victim.machine.freeze()
-        await self.world.pass_by(self.dice.choice((0.3, 1.2, 2.0, 4.0)) * NODE_TIMEOUT_S)
+        if self.dice.random() < 0.5:
+            await self.world.pass_by(self.dice.choice((0.6, 1.2, 3.0)) * NODE_TIMEOUT_S)
+        else:
+            await self._haunt()
         victim.machine.thaw()
         self.history.faults["sigstop"] += 1
 
+    async def _haunt(self) -> None:
+        """Who sleeps wakes when others have taken over, and have the next steps in hand."""
+        await self.world.pass_by(NODE_TIMEOUT_S + SWEEP_S)
+        latencies = [one.latency_s for one in self.world.providers.values()]
+        for provider in self.world.providers.values():
+            provider.latency_s = SLOW[-1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._advance, self._tenant().delays_ms[0] + MINUTE)
+            for _ in range(8 * WAIT_MOST):
+                if any(one.pipe.unsent for one in self.world.awake()):
+                    break
+                await self.world.pass_by(0.02)
+            nursery.cancel_scope.cancel()
+        for provider, latency in zip(self.world.providers.values(), latencies, strict=True):
+            provider.latency_s = latency
+
     async def _cut_off(self) -> None:
-        victim = self._victim()
+        victim = await self._victim()
         if victim is None:
             return
-        await self._a_moment()
         victim.machine.cut_off = True
         await self.world.pass_by(self.dice.choice((0.1, 0.5, 2.0)) * NODE_TIMEOUT_S)
         victim.machine.cut_off = False
@@ -345,7 +391,7 @@ class Story:
         self.history.faults["provider"] += 1
 
     async def _fill_disk(self) -> None:
-        victim = self._victim()
+        victim = await self._victim()
         if victim is not None:
             victim.journal.full = True
             await self.world.pass_by(self.dice.choice((0.1, 1.0)))
@@ -367,8 +413,9 @@ class Story:
     async def mend(self) -> None:
         """The faults stop; what is due and allowed must drain."""
         world = self.world
+        world.store.fail_no_more()
         for provider in world.providers.values():
-            provider.faulty = 0.0
+            provider.faulty = provider.latency_s = 0.0
         await world.pass_by(NODE_TIMEOUT_S + SWEEP_S + 1)
         if not world.living():
             await world.start_somehow()

@@ -93,6 +93,11 @@ class Troubled(Virtual):
         self.is_over = False
         """Nobody is started again any more."""
 
+    def name_of(self, number: int) -> str:
+        """All bear one name, as copies of one container do: nothing may rest on it."""
+        del number
+        return "node"
+
     def living(self) -> list[Daemon]:
         return [cast("Daemon", one) for one in self.engines if not one.gone.is_set()]
 
@@ -118,7 +123,6 @@ class Troubled(Virtual):
         """kill -9: it hears no answer any more, its journal stays."""
         daemon.machine.kill()
         await daemon.cut()
-        self._is_gone(daemon)
 
     async def start_somehow(self) -> None:
         """As a service manager: again and again until it stands."""
@@ -136,6 +140,7 @@ class Troubled(Virtual):
             if rest is not None:
                 raise rest from None
         finally:
+            cast("Daemon", engine).journal.end()
             engine.gone.set()
 
     async def _beat(self, incarnation: int) -> None:
@@ -147,11 +152,5 @@ class Troubled(Virtual):
             with trio.move_on_after(BEAT_S):
                 await daemon.pipe.buried.wait()
         self.n_buried += 1
-        self._is_gone(daemon)
         daemon.scope.cancel()
         self._nursery.start_soon(self.start_somehow)
-
-    def _is_gone(self, daemon: Daemon) -> None:
-        page = self.disk.get(daemon.pipe.incarnation)
-        if page is not None:
-            page.is_gone = True

@@ -86,9 +86,12 @@ class Virtual:
         )  # fmt: skip
         return await self._begin(Engine(pipe), {"sink": self.sink})
 
+    def name_of(self, number: int) -> str:
+        return f"node-{number}"
+
     async def _begin(self, engine: Engine, channels: Mapping[str, Channel]) -> Engine:
         number = engine.pipe.incarnation
-        await self.store.join(number, f"node-{number}", "0")
+        await self.store.join(number, self.name_of(number), "0")
         await learn_all(engine.pipe)
         self.engines.append(engine)
         self._nursery.start_soon(self._run, engine, channels)

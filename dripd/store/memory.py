@@ -147,6 +147,10 @@ class MemoryStore(Doors, Views):
         """Its attrs are what jsonb holds and nobody can read."""
         self._tables.unreadable.add((account, contact))
 
+    def fail_no_more(self) -> None:
+        """What `fail_next` asked for and did not come about is called off."""
+        self._losses.clear()
+
     def silence(self, incarnation: int, for_ms: Millis) -> None:
         """Its last heartbeat was *for_ms* of real time ago."""
         node = self._tables.nodes[incarnation]
