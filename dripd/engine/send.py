@@ -216,6 +216,7 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
         if not queue:
             await pipe.arrived[provider].wait()
             continue
+        await trio.lowlevel.checkpoint_if_cancelled()  # what is queued is nobody's promise
         if provider in pipe.flow.opened:
             _give_back(pipe, queue, provider)
             continue
