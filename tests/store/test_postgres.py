@@ -338,7 +338,7 @@ class PostgresWorld(World):
         return await self.run("SELECT * FROM dripd.late_evidence ORDER BY id")
 
     @asynccontextmanager
-    async def _open(self, statement: str, *args: Any) -> AsyncIterator[None]:
+    async def others(self, statement: str, *args: Any) -> AsyncIterator[None]:
         """Somebody's transaction that has run *statement* and is not over."""
         other = await self.bridge.run(self._connect)
         try:
@@ -351,19 +351,19 @@ class PostgresWorld(World):
                 await self.bridge.run(other.close)
 
     def lock_rows(self, enrollments: Sequence[int]) -> Any:
-        return self._open(
+        return self.others(
             "SELECT FROM dripd.due_step WHERE enrollment_id = ANY ($1::int8[]) FOR UPDATE",
             list(enrollments),
         )
 
     def lock_days(self, accounts: Sequence[int]) -> Any:
-        return self._open(
+        return self.others(
             "SELECT FROM dripd.account_day WHERE account_id = ANY ($1::int4[]) FOR UPDATE",
             list(accounts),
         )
 
     def lock_inbox(self, account: int) -> Any:
-        return self._open("SELECT pg_advisory_xact_lock(7235, $1)", account)
+        return self.others("SELECT pg_advisory_xact_lock(7235, $1)", account)
 
     def fail_next(self, unit: str, loss: Literal["before", "after"]) -> None:
         assert hasattr(self.store, unit)
@@ -426,3 +426,47 @@ async def test_a_move_of_a_locked_row_gives_up_in_time(world: PostgresWorld) -> 
             await scene.record(scene.goes_on(leased))
 
     assert (await scene.run())["status"] == "executing"
+
+
+@pytest.mark.trio
+async def test_an_admission_waits_for_the_version_that_is_being_published(
+    world: PostgresWorld,
+) -> None:
+    """LEASE.md problem 20: a run must not slip in on the version that has just been replaced."""
+    scene = await open_scene(world)
+    await world.enroll(scene.account, "c", await scene.contact("late"))
+    new = await world.one(
+        "INSERT INTO dripd.campaign_version (account_id, campaign_id, campaign_key, version, definition)"
+        " SELECT account_id, campaign_id, campaign_key, 2, definition FROM dripd.campaign_version"
+        " RETURNING id"
+    )
+    is_admitted = trio.Event()
+
+    async def admit() -> None:
+        await scene.admit()
+        is_admitted.set()
+
+    await world.run("BEGIN")  # publish: the campaign's row first
+    await world.run("SELECT FROM dripd.campaign FOR UPDATE")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(admit)
+        await trio.sleep(0.3)
+        waits = not is_admitted.is_set()
+        await world.run("UPDATE dripd.campaign SET live_cv_id = $1", new)
+        await world.run("COMMIT")
+
+    assert waits
+    assert [{"cv_id": new}] == await world.run("SELECT cv_id FROM dripd.run")
+
+
+@pytest.mark.trio
+async def test_publishing_waits_for_an_open_admission(world: PostgresWorld) -> None:
+    """Else it would end the live runs before the one that the admission begins is there."""
+    scene = await open_scene(world)
+    statement, campaign = sql("lock_campaign"), (scene.account, scene.campaign)
+    await world.run("SET lock_timeout = 100")
+    async with world.others(sql("share_campaigns"), [scene.account], ["c"]):
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await world.run(statement, *campaign)
+
+    assert 1 == len(await world.run(statement, *campaign))
