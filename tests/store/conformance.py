@@ -11,6 +11,7 @@ from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_doubt import DoubtSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
+from tests.store.suite_model import ModelSuite
 from tests.store.suite_money import MoneySuite
 from tests.store.suite_outbox import OutboxSuite
 from tests.store.suite_reactions import ReactionSuite
@@ -32,5 +33,6 @@ class Conformance(
     SinkSuite,
     ClockSuite,
     IndividualSuite,
+    ModelSuite,
 ):
     """Everything that the protocol promises."""
