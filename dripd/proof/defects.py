@@ -15,8 +15,8 @@ from itertools import count
 from typing import Any, Final
 
 from dripd.campaigns.enrollment import Change, Leased, LogRow, LogState
-from dripd.campaigns.event import Accepted, Retryable, StepEvent, Unknown
-from dripd.engine import send, sweep
+from dripd.campaigns.event import Accepted, Retryable, StepEvent, Uncertain, Unknown
+from dripd.engine import doubt, send, sweep
 from dripd.engine.directory import Directory
 from dripd.proof.simulate import simulate
 from dripd.store import (
@@ -225,20 +225,19 @@ def _fixed_offset(lane_window: Any) -> Any:
     return read
 
 
-def _retry_unknown(advance: Any) -> Any:
-    def go(leased: Any, version: Any, event: Any, *rest: Any) -> Change:
+def _retry_unknown(judged: Any) -> Any:
+    def judge(policy: Any, provider: str, leased: Any, event: Any, *rest: Any) -> Any:
         if isinstance(event, Unknown):
             event = Retryable(reason=event.reason)
-        made: Change = advance(leased, version, event, *rest)
-        return made
+        return judged(policy, provider, leased, event, *rest)
 
-    return go
+    return judge
 
 
 def _refund_unknown(advance: Any) -> Any:
     def go(leased: Any, version: Any, event: Any, *rest: Any) -> Change:
         made: Change = advance(leased, version, event, *rest)
-        made.refund |= isinstance(event, Unknown)
+        made.refund |= isinstance(event, Unknown | Uncertain)
         return made
 
     return go
@@ -328,7 +327,7 @@ DEFECTS: Final = (
     _defect("fixed_offset", "windows are read with the offset of summer all the year",
             _one(Directory, "lane_window", _fixed_offset), "window"),
     _defect("blind_retry", "an answer that does not come is taken for a refusal",
-            partial(_advance_by, _retry_unknown), "duplicates", "misanswer"),
+            _one(doubt, "judged", _retry_unknown), "duplicates", "misanswer"),
     _defect("refund_unknown", "the cap is given back for what may have left",
             partial(_advance_by, _refund_unknown), "ledger cap_excess", "misanswer"),
     _defect("next_step_apart", "the next step is inserted in a transaction of its own",
