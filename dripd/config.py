@@ -27,6 +27,7 @@ from dripd.engine.tuning import Tuning
 from dripd.errors import ConfigError, Fault
 from dripd.log import Format
 from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option, near
+from dripd.ratelimit.reputation import Guard
 
 ETC: Final = Path("/etc/dripd")
 SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
@@ -90,6 +91,7 @@ class Config:
     daemon: DaemonConfig
     log: LogConfig
     engine: Tuning
+    guard: Guard
     gateway: GatewayConfig
     metrics_listen: str
     metrics_campaigns: int
@@ -162,6 +164,7 @@ def assemble(
     roles = cast("Mapping[str, tuple[str, ...]]", values["admin.roles"])
     spans = cast("Mapping[str, Millis]", {**engine, **daemon})
     counts = cast("Mapping[str, int]", engine)
+    kept = cast("Mapping[str, int]", values["reputation"])
     return Config(
         dsn=dsn,
         patience_ms=cast("Millis", values["postgres"]["patience"]),
@@ -185,6 +188,12 @@ def assemble(
             send_timeout_ms=spans["send_timeout"],
             node_timeout_ms=spans["node_timeout"],
             retention_days=counts["retention_days"],
+        ),
+        guard=Guard(
+            bounces_permille=kept["most_bounces"],
+            complaints_permille=kept["most_complaints"],
+            least=kept["least"],
+            window_ms=Millis(kept["window"]),
         ),
         metrics_listen=str(values["metrics"]["listen"]),
         metrics_campaigns=cast("int", values["metrics"]["campaigns"]),

@@ -28,6 +28,7 @@ EVENTS: Final[dict[str, str]] = {
     "admin.failed": "a handler raised what it should not; log_id is in the answer",
     "admin.listening": "the admin socket takes connections",
     "admin.refused": "a call or a connection was refused for want of a role",
+    "sender.stopped": "too much of what it sent came back: it is paused until somebody resumes it",
     "breaker.opened": "a provider fails: nothing is leased for it until a probe passes",
     "call.failed": "an outside server did not take a call; it is made again, or given up",
     "channel.failed": "an adapter broke its promise; what it had not settled is unknown",

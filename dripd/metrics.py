@@ -96,6 +96,9 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_regret_total": counter("messages that left although a stop had come by then"),
     "dripd_provider_rate_limit": gauge("messages a second, as configured", "provider"),
     "dripd_provider_breaker_state": gauge("1 while a provider is not asked", "provider"),
+    "dripd_sender_stops_total": counter(
+        "senders and accounts paused for what came back", "reason"
+    ),
     "dripd_accounts_parked": gauge("lanes and accounts that are held as a whole", "reason"),
     "dripd_retries_total": counter(
         "tries that will be followed by another", "channel", "class"

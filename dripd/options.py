@@ -18,8 +18,10 @@ from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
 from dripd.log import LEVELS
 from dripd.ratelimit.bucket import parse_rate
+from dripd.ratelimit.reputation import Guard
 
 ENGINE: Final = Tuning()
+GUARD: Final = Guard()
 
 UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -267,6 +269,29 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             ),
             "retention_days": number(
                 ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"
+            ),
+        }.items()
+    },
+    "reputation": {
+        name: live(option)
+        for name, option in {
+            "most_bounces": number(
+                GUARD.bounces_permille,
+                0,
+                1_000,
+                "a sender of which more in a thousand bounce is paused; 0: none is",
+            ),
+            "most_complaints": number(
+                GUARD.complaints_permille,
+                0,
+                1_000,
+                "a sender of which more in a thousand are complained of is paused; 0: none is",
+            ),
+            "least": number(
+                GUARD.least, 1, 1_000_000, "messages below which a sender is not judged"
+            ),
+            "window": duration(
+                GUARD.window_ms, 60_000, 90 * 86_400_000, "the time over which it is"
             ),
         }.items()
     },

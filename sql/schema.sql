@@ -108,10 +108,22 @@ CREATE TABLE dripd.sender (
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
     warmup text,  -- '20 +10/d from 2026-01-05'
     gap text,  -- '60s-120s'
+    pause_reason text,  -- bounce_rate, complaint_rate; NULL: an operator's
+    judged_from timestamptz(3),  -- it was resumed then: what lies before is forgiven
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, channel, address),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms')),
     CONSTRAINT a_status_is_known CHECK (status IN ('active', 'paused'))
+);
+
+CREATE TABLE dripd.sender_mark (
+    account_id int4 NOT NULL REFERENCES dripd.account (id),
+    sender_id int4 NOT NULL,
+    event_id int8 NOT NULL,
+    at timestamptz(3) NOT NULL,
+    kind text NOT NULL,
+    PRIMARY KEY (account_id, sender_id, event_id),
+    CONSTRAINT a_mark_is_known CHECK (kind IN ('bounce', 'complaint'))
 );
 
 CREATE TABLE dripd.sender_turn (

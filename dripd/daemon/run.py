@@ -157,6 +157,7 @@ class Daemon:
         )
         self.channels = {**build_channels(config, store), **channels}
         self.figures = Figures(self.pipe)
+        self.pipe.guard = config.guard
         for name, settings in config.providers.items():
             budget = RetryBudget(settings.retry_share, settings.retry_floor)
             self.pipe.flow.add_provider(
@@ -228,6 +229,7 @@ class Daemon:
         self.config = config
         manual = isinstance(self.clock, ManualClock)
         self.pipe.tuning = config.engine.without_time() if manual else config.engine
+        self.pipe.guard = config.guard
         self.kick()
 
     async def listen(self, task_status: trio.TaskStatus[None]) -> None:

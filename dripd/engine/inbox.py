@@ -10,6 +10,7 @@ from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.reputation import judge, tell_paused
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy import exits
@@ -45,7 +46,8 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
     ) -> list[InboxEffect]:
         heard[:] = events
-        return exits.digest(events, runs, now, pipe.directory, facts)
+        effects = exits.digest(events, runs, now, pipe.directory, facts)
+        return effects + judge(events, pipe.guard)
 
     done = None
     while done is None:
@@ -66,6 +68,7 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
             await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
             return None
     _tell(pipe, heard)
+    tell_paused(pipe, done.paused)
     pipe.stopped |= set(done.stopped)
     insert(pipe, done.moved)
     if done.requested:

@@ -23,6 +23,7 @@ from dripd.engine.tuning import Tuning
 from dripd.engine.written import Written
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
+from dripd.ratelimit.reputation import Guard
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
@@ -154,6 +155,8 @@ class Pipeline:
         self._open_gates()
 
     def _open_gates(self) -> None:
+        self.guard = Guard()
+        """How much of what senders sent may come back before they are stopped."""
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
         self.doubts: dict[str, Policy] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from dripd.campaigns.action import Effect
 from dripd.campaigns.enrollment import LaneKey, Leased, RunStatus
 from dripd.clock import Instant
+from dripd.ratelimit.reputation import Guard, Mark
 
 
 @dataclass(slots=True)
@@ -161,6 +162,14 @@ class Request:
 
 
 @dataclass(slots=True)
+class Judge:
+    """Bounces and complaints: too much that came back pauses a sender."""
+
+    marks: Sequence[Mark]
+    guard: Guard
+
+
+@dataclass(slots=True)
 class Refuse:
     event_id: int
     reason: str
@@ -208,5 +217,6 @@ InboxEffect: TypeAlias = Act | (
     | Suppress
     | Request
     | Refuse
+    | Judge
     | Later
 )

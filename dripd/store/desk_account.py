@@ -11,9 +11,11 @@ from dripd.admin.messages import Call
 from dripd.billing.price import read_price
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
+from dripd.clock import format_instant
 from dripd.errors import BadRequest, NotFound
 from dripd.ratelimit.bucket import parse_rate
 from dripd.ratelimit.gap import parse_gap
+from dripd.ratelimit.reputation import Guard
 from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import local_date
 from dripd.store.connect import Conn
@@ -202,6 +204,8 @@ async def resume_account(conn: Conn, call: Call, args: p.AccountKey) -> Deed:
 async def _turn_account(conn: Conn, call: Call, args: p.AccountKey, status: str) -> Deed:
     row = await find_account(conn, args.key)
     turned = await conn.fetch(sql("turn_accounts"), [row["id"]], status, call.actor)
+    if turned and status == "active":
+        await conn.execute(sql("forgive_senders"), [row["id"]])
     result: Result = {"changed": bool(turned), "key": args.key, "status": status}
     before = {"status": row["status"]}
     return Deed(result=result, accounts=(row["id"],), target=args.key, before=before)
@@ -213,6 +217,8 @@ async def turn_all(conn: Conn, call: Call, status: str) -> Deed:
     ids = [row["id"] for row in rows]
     turned = await conn.fetch(sql("turn_accounts"), ids, status, call.actor)
     changed = tuple(row["id"] for row in turned)
+    if status == "active":
+        await conn.execute(sql("forgive_senders"), list(changed))
     return Deed(
         result={"changed": len(changed)}, accounts=changed, target="every account", ids=changed
     )
@@ -299,7 +305,29 @@ async def list_senders(conn: Conn, args: p.SenderList) -> Result:
 
 
 async def show_sender(conn: Conn, args: p.SenderKey) -> Result:
-    return shown(await find_sender(conn, args.address, args.account))
+    """The sender with what left in the last days and what of it came back."""
+    row = await find_sender(conn, args.address, args.account)
+    return {
+        **shown(row),
+        "pause_reason": row["pause_reason"],
+        "reputation": await _reputation(conn, row),
+    }
+
+
+async def _reputation(conn: Conn, row: Row) -> Result:
+    place = (row["account_id"], row["id"])
+    window_ms = Guard().window_ms
+    found = await conn.fetchrow(sql("read_marks"), place[0], window_ms, place[1])
+    sent = await conn.fetch(sql("count_sent"), place[0], [place[1]], found["since"])
+    n = sent[0]["n"] if sent else 0
+    return {
+        "since": format_instant(found["since"]),
+        "sent": n,
+        "bounced": found["bounced"],
+        "complained": found["complained"],
+        "bounce_rate": round(found["bounced"] / n, 5) if n else None,
+        "complaint_rate": round(found["complained"] / n, 5) if n else None,
+    }
 
 
 async def limit_sender(conn: Conn, call: Call, args: p.SenderLimit) -> Deed:
@@ -334,12 +362,14 @@ async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
     row = await find_sender(conn, args.address, args.account)
     done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
     await conn.execute(sql("open_sender_lanes"), row["account_id"])
-    result = {"changed": not done.endswith(" 0"), **shown(row), "status": status}
+    result = {
+        "changed": not done.endswith(" 0"), **shown(row), "status": status, "pause_reason": None
+    }  # fmt: skip
     return Deed(
         result=result,
         accounts=(row["account_id"],),
         target=args.address,
-        before={"status": row["status"]},
+        before={"status": row["status"], "pause_reason": row["pause_reason"]},
     )
 
 

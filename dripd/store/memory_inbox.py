@@ -29,6 +29,7 @@ from dripd.policy.inbox_rows import (
     EventRow,
     ForgetRuns,
     InboxEffect,
+    Judge,
     Later,
     MoveDue,
     Poke,
@@ -51,6 +52,7 @@ from dripd.store.memory_changes import (
 from dripd.store.memory_directory import read_accounts
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
+from dripd.store.memory_reputation import judge_senders
 from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
 from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
@@ -109,6 +111,8 @@ def digest(
             _enter(tables, account_id, effect, done)
         elif isinstance(effect, Poke):
             _poke(tables, account_id, effect)
+        elif isinstance(effect, Judge):
+            done.paused += judge_senders(tables, account_id, effect.marks, effect.guard)
     _log(tables, events, effects)
     return done
 

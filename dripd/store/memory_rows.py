@@ -479,6 +479,14 @@ class Notification:
 
 
 @dataclass(slots=True, kw_only=True)
+class SenderMark:
+    account_id: int
+    sender_id: int
+    at: Instant
+    kind: str
+
+
+@dataclass(slots=True, kw_only=True)
 class SenderTurn:
     account_id: int
     sender_id: int

@@ -51,6 +51,7 @@ from dripd.store.memory_rows import (
     ReplyWatch,
     Run,
     SeenRequest,
+    SenderMark,
     SenderTurn,
     SinkRule,
     StepLog,
@@ -206,6 +207,7 @@ class Tables:
         self.recoveries: Table[tuple[int, int, int], Recovery] = Table(self.undo)
         self.unreadable: set[tuple[int, int]] = set()
         """Contacts whose attrs nobody can read: it is played so."""
+        self.marks: Table[Ids, SenderMark] = Table(self.undo)
 
     def _make_rest(self) -> None:
         undo = self.undo

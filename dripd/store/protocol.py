@@ -29,6 +29,7 @@ from dripd.policy.inbox_rows import (
     InboxEffect,
     RunRow,
 )
+from dripd.ratelimit.reputation import Stop
 
 WHOLE_ACCOUNT = -1
 """In `park`: every lane of the account."""
@@ -137,6 +138,7 @@ class Digested:
 
     taken: int
     stopped: list[int] = field(default_factory=list)
+    paused: list[Stop] = field(default_factory=list)
     moved: list[DueKey] = field(default_factory=list)
     requested: int = 0
     accounts: set[int] = field(default_factory=set)
@@ -160,6 +162,9 @@ class SenderRow:
     """`account`, or names with commas between."""
     warmup: str | None = None
     gap: str | None = None
+    pause_reason: str | None = None
+    """`bounce_rate`, `complaint_rate`; None where an operator paused it."""
+    judged_from: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from dripd.policy.inbox_rows import (
     EventRow,
     ForgetRuns,
     InboxEffect,
+    Judge,
     Later,
     MoveDue,
     Poke,
@@ -38,6 +39,7 @@ from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Digest, Digested
 from dripd.store.statements import sql
 from dripd.store.unit_record import WRITERS
+from dripd.store.unit_reputation import judge_senders
 
 CHANNELS = {1: "email", 2: "sms"}
 
@@ -76,6 +78,9 @@ async def digest(
     events = await _leave(conn, account_id, rows, events, effects)
     done = Digested(taken=len(events), accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
+    for effect in effects:
+        if isinstance(effect, Judge):
+            done.paused += await judge_senders(conn, account_id, effect.marks, effect.guard)
     lanes = await _release(conn, book, account_id, effects, done)
     lanes |= await _enter(conn, book, account_id, effects, runs, done)
     if events:

@@ -168,7 +168,7 @@ SET provider = excluded.provider,
     warmup = excluded.warmup,
     gap = excluded.gap
 RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily_limit, warmup,
-    gap, status, created_at;
+    gap, status, pause_reason, created_at;
 
 -- name: list_senders :many
 -- Senders in the order in which they were made.
@@ -177,7 +177,7 @@ RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily
 --   $3 after    int8, an id
 --   $4 most     int4
 SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
-    s.daily_limit, s.warmup, s.gap, s.status, s.created_at, a.key AS account_key
+    s.daily_limit, s.warmup, s.gap, s.status, s.pause_reason, s.created_at, a.key AS account_key
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
 WHERE ($1::int4 IS NULL OR s.account_id = $1::int4)
@@ -194,12 +194,14 @@ WHERE account_id = $1::int4
     AND reason IN ('no_sender', 'rate', 'cap', 'breaker');
 
 -- name: turn_sender :exec
--- Pause or resume.
+-- Pause or resume; one that is resumed is judged anew.
 --   $1 account  int4
 --   $2 id       int4
 --   $3 status   text, active or paused
 UPDATE dripd.sender
-SET status = $3::text
+SET status = $3::text,
+    pause_reason = NULL,
+    judged_from = CASE WHEN $3::text = 'active' THEN (SELECT dripd.now()) ELSE judged_from END
 WHERE account_id = $1::int4
     AND id = $2::int4
     AND status <> $3::text;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
+    Judge,
     MoveDue,
     Refuse,
     Release,
@@ -24,6 +26,7 @@ from dripd.policy.inbox_rows import (
     Suppress,
 )
 from dripd.policy.rooms import MissingAccount
+from dripd.ratelimit.reputation import Guard, Mark
 from tests.store.world import (
     EVERY_KIND,
     LIST_ADDED,
@@ -69,6 +72,35 @@ def reply_ends(scene: Scene, at: int = 0, **columns: object) -> EndRun:
 
 @pytest.mark.trio
 class InboxSuite:
+    async def test_a_sender_of_which_too_much_came_back_is_paused_once(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        sender = await world.add_sender(scene.account, "s@acme.test")
+        for leased in await scene.take(5):
+            change = scene.goes_on(leased)
+            change.log = [replace(change.log[0], sender_id=sender)]
+            await scene.record(change)
+        marks = [
+            Mark(event_id=n, kind="bounce", enrollment_id=run, seq=1)
+            for n, run in enumerate(scene.runs[:2])
+        ]
+        guard = Guard(bounces_permille=300, least=5, few=2)
+
+        async def judged(*some: Mark) -> list[tuple[int | None, str]]:
+            await world.event(scene.account, "bounce", contact_id=scene.contacts[0])
+            done = await scene.digest(Judge(some, guard))
+            return [(stop.sender_id, stop.reason) for stop in done.paused]
+
+        assert await judged(marks[0]) == []
+        assert await judged(marks[0]) == []  # the same event counts once
+        assert await judged(*marks) == [(sender, "bounce_rate")]
+        assert await judged(*marks) == []
+        (row,) = (await world.store.read_accounts([scene.account]))[0].senders
+        assert (row.status, row.pause_reason) == ("paused", "bounce_rate")
+        told = [note["kind"] for note in await world.notifications()]
+        assert told.count("paused") == 1
+
     async def test_a_stop_deletes_what_is_not_leased(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(2)

@@ -189,3 +189,52 @@ def test_a_contact_is_written_to_so_often_across_campaigns(world: World) -> None
 
     assert sent_at(world) == {"05 09:00": 3, "06 09:00": 1}
     assert holds(world) == {}
+
+
+def back(world: World, kind: str, n: int, skip: int = 0) -> None:
+    """Something comes back of *n* of the messages that left, but for the first *skip*."""
+    world.sql(
+        "INSERT INTO dripd.event_in (account_id, delivery_id, kind, payload) "
+        'SELECT account_id, id, $1, \'{"type": "hard"}\' FROM dripd.delivery '
+        "WHERE state = 'accepted' ORDER BY enrollment_id OFFSET $3 LIMIT $2",
+        *(kind, n, skip),
+    )
+
+
+MORE = ONE_MAIL.replace("campaign: welcome", "campaign: more")
+
+
+def test_a_sender_of_whose_mail_too_much_comes_back_is_paused_and_told_of(
+    world: World,
+) -> None:
+    world.call("sender.set", address="hello@acme.test", account="acme", owner="ann")
+    start(world, 200)
+    world.tick()
+    back(world, "bounce", 10)
+    world.tick()
+    shown = world.call("sender.show", address="hello@acme.test", account="acme")
+    assert (shown["status"], shown["pause_reason"]) == ("active", None)
+    assert shown["reputation"]["bounce_rate"] == 0.05
+
+    back(world, "bounce", 1, skip=10)
+    world.tick()
+    shown = world.call("sender.show", address="hello@acme.test", account="acme")
+    assert (shown["status"], shown["pause_reason"]) == ("paused", "bounce_rate")
+    assert shown["reputation"]["bounced"] == 11
+    told = world.call("notification.list", account="acme")["items"]
+    (note,) = [one for one in told if one["kind"] == "paused"]
+    assert (note["recipient"], note["payload"]["reason"]) == ("ann", "bounce_rate")
+    noted = world.column("SELECT detail->>'reason' FROM dripd.journal WHERE kind = 'paused'")
+    assert noted == ["bounce_rate"]
+    world.apply(MORE)
+    enroll_all(world, "more", "acme")
+    world.tick()
+    assert set(holds(world)) == {"no_sender"}
+
+    world.call("sender.resume", address="hello@acme.test", account="acme")
+    back(world, "complaint", 2, skip=20)
+    world.advance("1h")
+    shown = world.call("sender.show", address="hello@acme.test", account="acme")
+    assert (shown["status"], shown["pause_reason"]) == ("active", None)
+    assert shown["reputation"]["bounced"] == 0
+    assert holds(world) == {}

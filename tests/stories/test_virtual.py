@@ -13,6 +13,7 @@ from dripd.engine.feed import learn
 from dripd.engine.look import own
 from dripd.proof.virtual import MONDAY, virtual
 from dripd.ratelimit.budget import RetryBudget
+from dripd.ratelimit.reputation import Guard
 
 EMAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
 
@@ -345,3 +346,31 @@ async def test_after_a_downtime_what_is_late_is_skipped_or_sent_inside_cap_and_w
         await world.advance_to("2026-01-06T09:30:00Z")
         assert 20 == len(world.received()) == len(set(world.received()))
         assert {"completed": 40} == world.ends()
+
+
+async def test_senders_that_are_each_too_small_to_judge_pause_their_account_together(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.engines[0].pipe.guard = Guard(least=30)
+        for n in range(2):
+            world.store.add_sender(world.acme, f"s{n}@acme.test")
+            world.campaign(ONE, campaign=f"c{n}", sender=f"s{n}@acme.test")
+            world.enroll(*(f"p{n}-{i}" for i in range(20)), campaign=f"c{n}")
+        await world.advance_to("2026-01-05T10:00:00Z")
+        sent = [row["id"] for row in world.store.deliveries()]
+        assert 40 == len(sent)
+        for delivery in (sent[0], sent[1]):
+            world.store.event(world.acme, "complaint", delivery_id=delivery)
+        world.store.event(world.acme, "bounce", delivery_id=sent[2], payload={"type": "soft"})
+        await world.advance_to("2026-01-05T11:00:00Z")
+        assert world.engines[0].pipe.directory.account(world.acme).is_open
+
+        world.store.event(world.acme, "complaint", delivery_id=sent[-1])
+        await world.advance_to("2026-01-05T12:00:00Z")
+        assert not world.engines[0].pipe.directory.account(world.acme).is_open
+        assert ["complaint_rate"] == [
+            row["payload"]["reason"]
+            for row in world.store.notifications()
+            if row["kind"] == "paused"
+        ]
