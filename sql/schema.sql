@@ -110,10 +110,20 @@ CREATE TABLE dripd.sender (
     gap text,  -- '60s-120s'
     pause_reason text,  -- bounce_rate, complaint_rate; NULL: an operator's
     judged_from timestamptz(3),  -- it was resumed then: what lies before is forgiven
+    weight int4 NOT NULL DEFAULT 1 CONSTRAINT a_weight_is_positive CHECK (weight BETWEEN 1 AND 1000),
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, channel, address),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms')),
     CONSTRAINT a_status_is_known CHECK (status IN ('active', 'paused'))
+);
+
+CREATE TABLE dripd.contact_sender (
+    account_id int4 NOT NULL REFERENCES dripd.account (id),
+    contact_id int8 NOT NULL,
+    channel text NOT NULL,
+    pool text NOT NULL,  -- addresses with commas between; empty: all of the account
+    sender_id int4 NOT NULL,
+    PRIMARY KEY (account_id, contact_id, channel, pool)
 );
 
 CREATE TABLE dripd.sender_mark (

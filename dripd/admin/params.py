@@ -103,6 +103,7 @@ class SenderSet(SenderKey, frozen=True, kw_only=True):
     daily_limit: Annotated[int, Meta(ge=0)] | None = None
     warmup: str | None = None
     gap: str | None = None
+    weight: Annotated[int, Meta(ge=1, le=1000)] | None = None
 
 
 class SenderLimit(SenderKey, frozen=True, kw_only=True):

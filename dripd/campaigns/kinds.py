@@ -24,6 +24,7 @@ from dripd.campaigns.reader import (
     filled,
     flag,
     key,
+    senders,
     text,
     word,
     words,
@@ -109,7 +110,7 @@ def _message(reading: Reading) -> dict[str, object]:
     campaigns = reading.campaign.sender
     fits = ("@" in campaigns) is (reading.kind == "email")
     return {
-        "sender": section.take("sender", filled, campaigns if fits else ""),
+        "sender": section.take("sender", senders, campaigns if fits else ""),
         "template": section.take("template", filled, ""),
         "track": _track(section),
         "require_approval": section.take("require_approval", flag, default=False),
@@ -211,7 +212,7 @@ def _notice(reading: Reading) -> dict[str, object]:
         "to": section.take("to", content, ""),
         "content": Content(**own),
         "sender": section.take(
-            "sender", filled, campaigns if ("@" in campaigns) is by_mail else ""
+            "sender", senders, campaigns if ("@" in campaigns) is by_mail else ""
         ),
     }
 

@@ -87,13 +87,14 @@ def no_sender(definition: Definition, known: Known) -> Iterator[Fault]:
                 hint="add `sender: ADDRESS` to the campaign",
             )
             return
-        if step.sender and known.senders is not None and step.sender not in known.senders:
-            yield Fault(
-                code="missing:sender",
-                path=path,
-                message=f"step {step.key!r}: {step.sender!r} is no sender of the account",
-                hint=suggest(step.sender, known.senders) or "dripd sender set ADDRESS",
-            )
+        for address in step.sender.split(",") if step.sender else ():
+            if known.senders is not None and address not in known.senders:
+                yield Fault(
+                    code="missing:sender",
+                    path=path,
+                    message=f"step {step.key!r}: {address!r} is no sender of the account",
+                    hint=suggest(address, known.senders) or "dripd sender set ADDRESS",
+                )
 
 
 def no_file(definition: Definition, _known: Known) -> Iterator[Fault]:
@@ -155,7 +156,7 @@ def private_links(definition: Definition, known: Known) -> Iterator[Fault]:
 
 def _unlinked(definition: Definition, known: Known, what: str) -> Iterator[Fault]:
     for path, step in steps_of(definition, "email"):
-        if step.sender in known.unlinked:
+        if not known.unlinked.isdisjoint(step.sender.split(",")):
             yield Fault(
                 code="missing:public_url",
                 path=path,

@@ -20,7 +20,17 @@ from dripd.campaigns.kinds import KINDS, read_content
 from dripd.campaigns.ops import parse_op
 from dripd.campaigns.policies import read_policy
 from dripd.campaigns.presets import PRESETS, preset_of
-from dripd.campaigns.reader import BadValue, Section, as_fields, filled, key, shown, text, word
+from dripd.campaigns.reader import (
+    BadValue,
+    Section,
+    as_fields,
+    filled,
+    key,
+    senders,
+    shown,
+    text,
+    word,
+)
 from dripd.campaigns.settings import (
     parse_window,
     read_exit_rules,
@@ -131,7 +141,7 @@ def _who(top: Section, account: str) -> dict[str, object]:
         "goal_text": top.take("goal_text", text, ""),
         "owner": top.take("owner", filled, ""),
         "board": top.take("board", filled, ""),
-        "sender": top.take("sender", filled, ""),
+        "sender": top.take("sender", senders, ""),
     }
     if not top.given("campaign"):
         top.fault("missing:campaign", "", "the key is missing", "begin with `campaign: KEY`")

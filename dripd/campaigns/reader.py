@@ -147,6 +147,16 @@ def filled(value: object) -> str:
     return found
 
 
+def senders(value: object) -> str:
+    """An address, or a pool of them: with commas between."""
+    if not isinstance(value, list):
+        return filled(value)
+    found = [filled(one).strip() for one in value]
+    if len(set(found)) < max(len(found), 2) or any("," in one for one in found):
+        raise BadValue("a pool is two addresses or more, each once")
+    return ",".join(found)
+
+
 def content(value: object) -> str:
     """A template; its own bounds are the template compiler's."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -98,6 +98,7 @@ def sender() -> None:
 @click.option("--rate")
 @click.option("--daily-limit", type=click.IntRange(0), help="0 takes the limit away.")
 @click.option("--warmup", help="20 +10/d: 20 today, 10 more each day, up to the daily limit.")
+@click.option("--weight", type=click.IntRange(1, 1000), help="Its share of a pool: 1.")
 @click.option("--gap", help="60s-120s: the rest between two messages; off takes it away.")
 @changing
 def set_sender(ask: Ask, **given: object) -> int:

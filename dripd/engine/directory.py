@@ -6,6 +6,7 @@ holiday calendars are opened here, at the rim of the pure core.
 
 from __future__ import annotations
 
+import math
 import zoneinfo
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -162,13 +163,14 @@ class Account:
             line.day = None
 
     def usable(self, channel: str, address: str) -> list[SenderRow]:
-        """The active senders of *address*; for "" all of the channel."""
+        """The active senders of *address*, several with commas between; for "" all."""
+        named = address.split(",")
         return [
             one
             for one in self.row.senders
             if one.channel == channel
             and one.status == "active"
-            and address in {"", one.address}
+            and (not address or one.address in named)
         ]
 
     @staticmethod
@@ -225,6 +227,10 @@ class Directory:
         """Accounts in which a version limits how often a contact is written to."""
         self.turning: set[int] = set()
         """Accounts of which what leaves from a sender is counted for all daemons together."""
+        self.pooled: set[int] = set()
+        """Accounts with several senders of one channel."""
+        self.chosen: dict[tuple[int, int, str, str], int] = {}
+        """(account, contact, channel, pool) to the sender that writes to the contact."""
         self.files = Files(store)
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
@@ -243,6 +249,10 @@ class Directory:
                     reworded.add(row.id)
             self.accounts[row.id] = fresh
             self._mind_turns(fresh)
+            if is_pooled(row):
+                self.pooled.add(row.id)
+            else:
+                self.pooled.discard(row.id)
         if reworded:
             await self._reword(reworded)
 
@@ -321,15 +331,17 @@ class Directory:
     def sender(
         self, account_id: int, channel: str, address: str, contact_id: int
     ) -> SenderRow | None:
-        """The sender of *address*; for "" one of the account's, the same for a contact always."""
+        """The sender of *address*; of a pool ("" or several) the one that the contact has."""
         account = self.account(account_id)
-        if address:
+        if address and "," not in address:
             found = account.senders.get((channel, address))
             return found if found is not None and found.status == "active" else None
-        usable = account.usable(channel, "")
+        usable = account.usable(channel, address)
         if len(usable) < 2:
             return usable[0] if usable else None
-        return min(usable, key=lambda one: _rank(contact_id, one.id))
+        chosen = self.chosen.get((account_id, contact_id, channel, address))
+        found = next((one for one in usable if one.id == chosen), None)
+        return found or ranked(contact_id, usable)
 
     def is_linked(self, provider: str) -> bool:
         """Can whoever gets mail through *provider* follow our links?"""
@@ -395,9 +407,22 @@ class Directory:
         return bits
 
 
-def _rank(contact_id: int, sender_id: int) -> bytes:
-    """Where a sender stands for a contact: always the same, and each first equally often."""
-    return blake2b(b"%d:%d" % (contact_id, sender_id), digest_size=8).digest()
+def ranked(contact_id: int, senders: Sequence[SenderRow]) -> SenderRow:
+    """The first of *senders* for a contact: always the same, and each as often as it weighs.
+
+    Source: weighted rendezvous hashing, in which a node's score is weight / -ln(hash).
+    """
+    return min(senders, key=lambda one: _score(contact_id, one.id) / one.weight)
+
+
+def _score(contact_id: int, sender_id: int) -> float:
+    digest = blake2b(b"%d:%d" % (contact_id, sender_id), digest_size=8).digest()
+    return -math.log1p(-int.from_bytes(digest) / 2**64)
+
+
+def is_pooled(row: AccountRow) -> bool:
+    """Has it several senders of one channel, so that somebody must choose?"""
+    return len(row.senders) > len({one.channel for one in row.senders})
 
 
 def _follows(definition: Definition) -> bool:

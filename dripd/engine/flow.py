@@ -113,14 +113,27 @@ class Flow:
         no more; `(0, None)`: there is no usable sender.
 
         Which of several in a pool a message leaves from nobody knows before the lease: that is
-        decided one by one.
+        decided one by one, unless all of them are shut.
         """
         senders = account.usable(channel, address)
         if not any(sender.provider in self.providers for sender in senders):
             return 0, None
         if len(senders) > 1:
-            return MUCH, None
+            return self._pool_room(account, senders, now)
         return room(*self._limits(account, senders[0]), now)
+
+    def room_of(self, account: Account, sender: SenderRow, now: Instant) -> int:
+        """How many messages may leave from one sender now."""
+        return room(*self._limits(account, sender), now)[0]
+
+    def _pool_room(
+        self, account: Account, senders: Sequence[SenderRow], now: Instant
+    ) -> tuple[int, Closed | None]:
+        """A pool is shut while all of its senders are: until the first opens."""
+        found = [room(*self._limits(account, sender), now) for sender in senders]
+        if any(n > 0 for n, _ in found):
+            return MUCH, None
+        return 0, min((why for _, why in found), key=lambda why: why.until)
 
     def take(
         self, leased: Leased, sender: SenderRow, to: str | None, *, alone: bool, now: Instant

@@ -21,6 +21,7 @@ from dripd.engine.directory import Account
 from dripd.engine.feed import park
 from dripd.engine.flow import open_days
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.pools import choose_senders
 from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
 from dripd.engine.send import dispatch, perform_counted
 from dripd.errors import StoreError
@@ -187,6 +188,8 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
         try:
             await pipe.directory.load_versions({leased.cv_id for leased in granted})
             await _suppress_mapped(pipe, granted)
+            if pipe.directory.pooled:
+                await choose_senders(pipe, granted)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(AGAIN_S)  # noqa: TID251 - the database is away: do not spin

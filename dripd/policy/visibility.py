@@ -29,8 +29,8 @@ class Address(Protocol):
 def addresses_of(definition: Definition, senders: Iterable[Address]) -> list[Address]:
     """The senders that the campaign is connected to: those that it names, else those of the
     pool that its texts are sent from."""
-    named = {step.sender for step in definition.steps if step.sender}
-    named |= {definition.sender} if definition.sender else set()
+    pools = [definition.sender, *(step.sender for step in definition.steps)]
+    named = {address for pool in pools if pool for address in pool.split(",")}
     pool = any(step.kind == "sms" and not step.sender for step in definition.steps)
     return [one for one in senders if one.address in named or (pool and one.channel == "sms")]
 

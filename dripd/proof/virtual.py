@@ -160,6 +160,11 @@ class Virtual:
         """(recipient, step) of what reached the sink, in order."""
         return [(row["recipient"], row["step_key"]) for row in self.store.sink_messages]
 
+    def senders(self, step: str) -> dict[str, str]:
+        """Recipient to the sender of a step's message."""
+        rows = self.store.sink_messages
+        return {row["recipient"]: row["sender"] for row in rows if row["step_key"] == step}
+
     def ends(self) -> dict[str, int]:
         """How many runs ended how; `None` while they live."""
         found: dict[str, int] = {}

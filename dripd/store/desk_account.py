@@ -249,7 +249,7 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     return Deed(result=result, accounts=(account["id"],), target=args.address)
 
 
-_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap")
+_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap", "weight")
 
 
 def _read_gap(text: str) -> str | None:
@@ -282,7 +282,9 @@ def _check_address(address: str, channel: str) -> None:
 
 
 def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> list[object]:
-    base: dict[str, object] = dict(old) if old is not None else {"provider": "sink"}
+    base: dict[str, object] = (
+        dict(old) if old is not None else {"provider": "sink", "weight": 1}
+    )
     for name in ("provider", "owner", "shared"):
         if (value := getattr(args, name)) is not None:
             base[name] = value.strip() or None
@@ -292,6 +294,8 @@ def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> li
         base["daily_limit"] = args.daily_limit or None
     if warmup is not None:
         base["warmup"] = warmup or None
+    if args.weight is not None:
+        base["weight"] = args.weight
     if args.gap is not None:
         base["gap"] = _read_gap(args.gap)
     return [base.get(name) for name in _SENDER]

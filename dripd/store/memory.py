@@ -35,6 +35,7 @@ from dripd.store import (
     memory_money,
     memory_nodes,
     memory_outbox,
+    memory_pools,
     memory_record,
     memory_turns,
 )
@@ -65,6 +66,7 @@ from dripd.store.protocol import (
     Turn,
     TurnBack,
     VersionRow,
+    Wish,
 )
 from dripd.store.snapshot import Snapshot
 from dripd.store.unit_admit import Losers
@@ -269,6 +271,11 @@ class MemoryStore(Doors, Views):
 
     async def return_turns(self, backs: Sequence[TurnBack]) -> None:
         await self._unit("return_turns", lambda: memory_turns.return_turns(self._tables, backs))
+
+    async def choose_senders(self, wishes: Sequence[Wish]) -> list[int]:
+        return await self._unit(
+            "choose_senders", lambda: memory_pools.choose_senders(self._tables, wishes)
+        )
 
     async def admit(self, n: int, decide: Decide) -> Admitted:
         return await self._unit(

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping
 from decimal import Decimal
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
@@ -150,6 +150,7 @@ class Doors:
         owner: str | None = None,
         shared: str | None = None,
         gap: str | None = None,
+        weight: int = 1,
     ) -> int:
         row = SenderRow(
             id=self._tables.next_id("account"),
@@ -163,11 +164,21 @@ class Doors:
             shared=shared,
             status="active",
             gap=gap,
+            weight=weight,
         )
         self._tables.senders.add((account_id, row.id), row)
         self._tables.nudge(account_id)
         self._commit()
         return row.id
+
+    def set_sender(self, account_id: int, sender_id: int, **columns: Any) -> None:
+        self._tables.senders.change((account_id, sender_id), **columns)
+        opened = {"no_sender", "rate", "cap", "breaker"}
+        for park in [one for one in self._tables.parks if one.account_id == account_id]:
+            if park.reason in opened:
+                self._tables.parks.drop((account_id, park.lane))
+        self._tables.nudge(account_id)
+        self._commit()
 
     def set_template(self, account_id: int, key: str, content: Content) -> None:
         row = Template(account_id=account_id, key=key, content=content)

@@ -479,6 +479,12 @@ class Notification:
 
 
 @dataclass(slots=True, kw_only=True)
+class ContactSender:
+    account_id: int
+    sender_id: int
+
+
+@dataclass(slots=True, kw_only=True)
 class SenderMark:
     account_id: int
     sender_id: int

@@ -29,6 +29,7 @@ from dripd.store.memory_rows import (
     Connector,
     Contact,
     ContactList,
+    ContactSender,
     DueStep,
     EnrollRequest,
     EventIn,
@@ -207,6 +208,7 @@ class Tables:
         self.recoveries: Table[tuple[int, int, int], Recovery] = Table(self.undo)
         self.unreadable: set[tuple[int, int]] = set()
         """Contacts whose attrs nobody can read: it is played so."""
+        self.choices: Table[tuple[int, int, str, str], ContactSender] = Table(self.undo)
         self.marks: Table[Ids, SenderMark] = Table(self.undo)
 
     def _make_rest(self) -> None:

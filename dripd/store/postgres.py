@@ -30,6 +30,7 @@ from dripd.store import (
     unit_lease,
     unit_node,
     unit_outbox,
+    unit_pools,
     unit_record,
     unit_toll,
 )
@@ -69,6 +70,7 @@ from dripd.store.protocol import (
     Turn,
     TurnBack,
     VersionRow,
+    Wish,
 )
 from dripd.store.statements import sql
 
@@ -229,6 +231,9 @@ class PostgresStore:
 
     async def return_turns(self, backs: Sequence[TurnBack]) -> None:
         await self._write(unit_directory.return_turns, backs)
+
+    async def choose_senders(self, wishes: Sequence[Wish]) -> list[int]:
+        return await self._write(unit_pools.choose_senders, wishes)
 
     # admit
 

@@ -165,6 +165,20 @@ class SenderRow:
     pause_reason: str | None = None
     """`bounce_rate`, `complaint_rate`; None where an operator paused it."""
     judged_from: Instant | None = None
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A contact is to be written to from a pool: by whom it is, if that sender is `usable`, else
+    by the proposed one. `pool`: addresses with commas between; "" = all of the account."""
+
+    account_id: int
+    contact_id: int
+    channel: str
+    pool: str
+    proposed: int
+    usable: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -429,6 +443,9 @@ class Store(Protocol):
         ...
 
     async def return_turns(self, backs: Sequence[TurnBack]) -> None: ...
+    async def choose_senders(self, wishes: Sequence[Wish]) -> list[int]:
+        """Of each wish, one a contact and pool, the sender; it is kept."""
+        ...
 
     # admit
     async def admit(self, n: int, decide: Decide) -> Admitted: ...

@@ -154,11 +154,11 @@ ORDER BY 2 DESC, 1;
 -- name: put_sender :one
 -- Make a sender, or give it these values.
 --   $1 account  $2 address  $3 channel  $4 provider  $5 owner  $6 shared  $7 rate
---   $8 daily limit  $9 warmup  $10 gap
+--   $8 daily limit  $9 warmup  $10 gap  $11 weight
 INSERT INTO dripd.sender AS s (account_id, address, channel, provider, owner, shared, rate,
-    daily_limit, warmup, gap)
+    daily_limit, warmup, gap, weight)
 VALUES ($1::int4, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text, $8::int4, $9::text,
-    $10::text)
+    $10::text, $11::int4)
 ON CONFLICT (account_id, channel, address) DO UPDATE
 SET provider = excluded.provider,
     owner = excluded.owner,
@@ -166,9 +166,10 @@ SET provider = excluded.provider,
     rate = excluded.rate,
     daily_limit = excluded.daily_limit,
     warmup = excluded.warmup,
-    gap = excluded.gap
+    gap = excluded.gap,
+    weight = excluded.weight
 RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily_limit, warmup,
-    gap, status, pause_reason, created_at;
+    gap, weight, status, pause_reason, created_at;
 
 -- name: list_senders :many
 -- Senders in the order in which they were made.
@@ -177,7 +178,7 @@ RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily
 --   $3 after    int8, an id
 --   $4 most     int4
 SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
-    s.daily_limit, s.warmup, s.gap, s.status, s.pause_reason, s.created_at, a.key AS account_key
+    s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
 WHERE ($1::int4 IS NULL OR s.account_id = $1::int4)

@@ -102,7 +102,7 @@ LIMIT 1000;
 --   $2 account  int4
 --   $3 channel  text
 SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
-    s.daily_limit, s.warmup, s.gap, s.status, s.pause_reason, s.created_at, a.key AS account_key
+    s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
 WHERE s.address = $1::text

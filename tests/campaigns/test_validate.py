@@ -10,6 +10,7 @@ import pytest
 from dripd.campaigns.definition import Content, Step, WindowSpec
 from dripd.campaigns.parse import parse
 from dripd.campaigns.validate import Known, Report, check, is_setting, validate
+from dripd.errors import DefinitionError
 
 MAIL = {"do": "email", "subject": "Hi", "text": "Hello"}
 
@@ -530,3 +531,23 @@ def test_mail_that_nobody_can_end_is_told_and_marketing_refused() -> None:
     assert validate(parse(marketing), Known(**unlinked)).as_draft().ok
     transactional = campaign(MAIL, **{"class": "transactional"})
     assert (faults(transactional, **unlinked), warnings(transactional, **unlinked)) == ([], [])
+
+
+def test_a_pool_of_senders_is_read_and_each_of_them_is_looked_for() -> None:
+    pool = ["a@a.test", "b@a.test"]
+    document = campaign(MAIL, {**MAIL, "sender": "c@a.test"}, sender=pool)
+
+    assert [step.sender for step in parse(document).steps] == ["a@a.test,b@a.test", "c@a.test"]
+    assert faults(document, senders=dict.fromkeys(["a@a.test", "c@a.test"], "email")) == [
+        ("missing:sender", "steps[0]")
+    ]
+
+
+@pytest.mark.parametrize(
+    "pool", [[], ["a@a.test"], ["a@a.test", "a@a.test"], [""], ["a@a.test,b@a.test"]]
+)
+def test_a_pool_of_nothing_or_of_the_same_twice_is_refused(pool: list[str]) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse(campaign(MAIL, sender=pool))
+
+    assert [(one.code, one.path) for one in caught.value.faults] == [("bad_value", "sender")]

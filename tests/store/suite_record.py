@@ -41,7 +41,7 @@ from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import EndRun, Poke, Release
-from dripd.store.protocol import FirstSteps, ParkRow, Refusal, Turn, TurnBack
+from dripd.store.protocol import FirstSteps, ParkRow, Refusal, Turn, TurnBack, Wish
 from tests.store.world import (
     NODE,
     T0,
@@ -263,6 +263,20 @@ class RecordSuite:
         )
         await world.store.return_turns([kept, replace(kept, sender_id=6, reopens=True)])
         assert await take([turn(5), turn(6)]) == [(0, until), (1, until)]
+
+    async def test_a_contact_keeps_the_sender_that_was_chosen_first(self, world: World) -> None:
+        scene = await open_scene(world)
+
+        def wish(contact: int, proposed: int, *usable: int, pool: str = "") -> Wish:
+            return Wish(scene.account, contact, "sms", pool, proposed, frozenset(usable))
+
+        choose = world.store.choose_senders
+
+        assert await choose([wish(1, 5, 5, 6), wish(2, 6, 5, 6)]) == [5, 6]
+        assert await choose([wish(1, 6, 5, 6), wish(3, 6, 5, 6)]) == [5, 6]
+        assert await choose([wish(1, 6, 6)]) == [6]  # 5 is paused: it moves
+        assert await choose([wish(1, 5, 5, 6)]) == [6]  # and stays
+        assert await choose([wish(1, 7, 7, pool="a,b")]) == [7]
 
     async def test_a_hold_takes_the_row_out_of_the_lanes(self, world: World) -> None:
         scene = await open_scene(world)

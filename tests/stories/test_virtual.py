@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from itertools import pairwise
 
@@ -374,3 +375,84 @@ async def test_senders_that_are_each_too_small_to_judge_pause_their_account_toge
             for row in world.store.notifications()
             if row["kind"] == "paused"
         ]
+
+
+async def test_a_contact_keeps_its_sender_whatever_comes_to_the_pool(
+    autojump_clock: MockClock,
+) -> None:
+    """Two daemons; a mailbox is added before the second mail, one is paused before the third."""
+    async with virtual(daemons=2) as world:
+        pool = [f"s{n}@acme.test" for n in range(4)]
+        ids = [world.store.add_sender(world.acme, address) for address in pool[:3]]
+        world.campaign(ONE, TWO, THREE, sender=pool[:3])
+        names = [f"c{n}" for n in range(60)]
+        world.enroll(*names)
+        await world.advance_to("2026-01-06T09:00:00Z")
+        first = world.senders("one")
+        assert set(pool[:3]) == set(first.values())
+
+        world.store.set_sender(world.acme, ids[0], weight=1_000)  # new contacts would go there
+        await world.advance_to("2026-01-09T09:00:00Z")
+        assert first == world.senders("two")
+
+        world.store.set_sender(world.acme, ids[1], status="paused")
+        await world.advance_to("2026-01-10T09:00:00Z")
+        world.store.set_sender(world.acme, ids[1], status="active")
+        await world.advance_to("2026-02-01T09:00:00Z")
+        assert {"completed": 60} == world.ends()
+        assert first == world.senders("three")
+
+
+async def test_a_pool_is_shared_out_by_weight_and_by_what_its_senders_have_room_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.store.add_sender(world.acme, "few@acme.test", daily_limit=5, weight=50)
+        world.store.add_sender(world.acme, "one@acme.test")
+        world.store.add_sender(world.acme, "four@acme.test", weight=4)
+        pool = ["few@acme.test", "one@acme.test", "four@acme.test"]
+        world.campaign(ONE, TWO, sender=pool)
+        world.enroll(*(f"c{n}" for n in range(205)))
+        await world.advance_to("2026-01-05T09:00:00Z")
+        n = Counter(world.senders("one").values())
+
+        assert 205 == n.total()  # nobody waits for the one that is full
+        assert 5 == n["few@acme.test"]
+        assert 140 < n["four@acme.test"] < 180
+
+
+async def test_a_pool_of_which_all_are_spent_waits_as_a_whole(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        pool = ["a@acme.test", "b@acme.test"]
+        for address in pool:
+            world.store.add_sender(world.acme, address, daily_limit=2)
+        world.campaign(ONE, sender=pool)
+        world.enroll(*(f"c{n}" for n in range(9)))
+        await world.advance_to("2026-01-05T20:00:00Z")
+        assert 4 == len(world.received())
+        held = [row["hold_reason"] for row in world.store.enrollments() if row["hold_reason"]]
+        assert ["cap"] * 5 == held
+
+        await world.advance_to("2026-01-08T09:00:00Z")
+        assert {"completed": 9} == world.ends()
+
+
+async def test_a_contact_whose_sender_is_paused_moves_and_stays(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        pool = ["a@acme.test", "b@acme.test"]
+        ids = [world.store.add_sender(world.acme, address) for address in pool]
+        world.campaign(ONE, TWO, THREE, sender=pool)
+        world.enroll(*(f"c{n}" for n in range(20)))
+        await world.advance_to("2026-01-06T09:00:00Z")
+        world.store.set_sender(world.acme, ids[0], status="paused")
+        await world.advance_to("2026-01-09T09:00:00Z")
+        world.store.set_sender(world.acme, ids[0], status="active")
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert set(pool) == set(world.senders("one").values())
+        assert {"b@acme.test"} == set(world.senders("two").values())
+        assert {"b@acme.test"} == set(world.senders("three").values())
