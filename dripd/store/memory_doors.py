@@ -27,6 +27,7 @@ from dripd.store.memory_changes import (
     remove_tag,
 )
 from dripd.store.memory_directory import unpark_reason
+from dripd.store.memory_erase import erase_words
 from dripd.store.memory_money import write
 from dripd.store.memory_rows import (
     Account,
@@ -256,19 +257,15 @@ class Doors:
         self._commit()
 
     def erase_contact(self, account_id: int, contact_id: int) -> None:
-        """Empty a contact, its tags and lists; tells `contact_erased`, and of nothing else."""
+        """Empty a contact, all that tells of it, its tags and lists; tells `contact_erased`, and of nothing else."""
         tables = self._tables
+        erase_words(tables, account_id, contact_id)
         empty: dict[str, object] = dict.fromkeys(
             ("email", "phone", "owner", "service_owner", "external_id")
         )
         tables.contacts.change(
             (account_id, contact_id), attrs={}, erased_at=tables.now(), **empty
         )
-        for key in tables.runs_of.at((account_id, contact_id)):
-            tables.runs.change(key, vars=None, frozen=None)
-        for place, kept in list(tables.kept.items()):
-            if (kept.account_id, kept.contact_id) == (account_id, contact_id):
-                tables.kept.change(place, message=None, mark="")
         for _, _, tag in tables.tags_of.at((account_id, contact_id)):
             remove_tag(tables, account_id, contact_id, tag)
         for _, _, list_id in tables.places_of.at((account_id, contact_id)):
