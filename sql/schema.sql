@@ -1873,6 +1873,10 @@ CREATE POLICY read ON dripd.template FOR SELECT TO dripd_reader, dripd_writer US
 CREATE POLICY add ON dripd.template FOR INSERT TO dripd_writer WITH CHECK (dripd.may_write(account_id));
 CREATE POLICY change ON dripd.template FOR UPDATE TO dripd_writer USING (dripd.may_write(account_id)) WITH CHECK (dripd.may_write(account_id));
 
+REVOKE ALL ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage, dripd.erase_contact,
+    dripd.account_for_writing, dripd.refund_unsent, dripd.refresh_gates FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage, dripd.erase_contact
+    TO dripd_writer, dripd_daemon;
 REVOKE ALL ON FUNCTION dripd.make_partitions, dripd.drop_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dripd.make_partitions, dripd.drop_partitions TO dripd_daemon;
 

@@ -188,3 +188,65 @@ def test_every_key_of_an_account_s_row_holds_the_account(pg_dsn: str) -> None:
     )
 
     assert odd is None
+
+
+GRANTED = """
+SELECT array_agg(c.relname || '.' || a.attname || ' ' || v.verb ORDER BY 1) FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'REFERENCES']) AS v (verb)
+WHERE c.relnamespace = 'dripd'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    AND has_column_privilege($1::text, c.oid, a.attnum, v.verb)
+"""
+
+CALLED = """
+SELECT array_agg(proname::text ORDER BY 1) FROM pg_proc
+WHERE pronamespace = 'dripd'::regnamespace AND prosecdef AND prorettype <> 'trigger'::regtype
+    AND has_function_privilege($1::text, oid, 'EXECUTE')
+"""
+"""Functions that act with their owner's rights; a trigger's cannot be called."""
+
+
+def test_writers_write_the_doors_and_nothing_else(pg_dsn: str) -> None:
+    [found] = ask(pg_dsn, [("dripd_writer",)], GRANTED)
+    doors = {
+        **DOORS,
+        "diary": "account_id person busy",
+        "sink_rule": "id recipient_like answer times",
+    }
+    meant = {f"{t}.{c} INSERT" for t, text in doors.items() for c in text.split()}
+    meant |= {f"{t}.{c} UPDATE" for t, text in CHANGED.items() for c in text.split()}
+    meant |= {f"{t}.account_id UPDATE" for t in ("contact", "company")}
+
+    assert set(found) == meant
+
+
+def test_readers_write_nothing(pg_dsn: str) -> None:
+    assert ask(pg_dsn, [("dripd_reader",)], GRANTED) == [None]
+
+
+@pytest.mark.parametrize(
+    ("role", "more"),
+    [
+        ("dripd_reader", set()),
+        ("dripd_writer", {"upsert_contact", "enroll", "record_usage", "erase_contact"}),
+    ],
+)
+def test_who_may_only_read_calls_nothing_that_writes(
+    role: str, more: set[str], pg_dsn: str
+) -> None:
+    [found] = ask(pg_dsn, [(role,)], CALLED)
+
+    assert set(found) == {"last_event_id", "may_send", "may_write"} | more
+
+
+def test_what_acts_with_its_owners_rights_looks_names_up_where_it_should(pg_dsn: str) -> None:
+    [loose] = ask(
+        pg_dsn,
+        [()],
+        "SELECT array_agg(proname::text) FROM pg_proc "
+        "WHERE pronamespace = 'dripd'::regnamespace AND prosecdef "
+        "AND NOT coalesce(array_to_string(proconfig, ' '), '') ~ "
+        "'search_path=(dripd|pg_catalog), pg_temp'",
+    )
+
+    assert loose is None
