@@ -24,6 +24,6 @@ def test_chaos_keeps_every_promise() -> None:
     assert dict.fromkeys(PROMISES, 0) == {p: answer[p] for p in PROMISES}
     assert answer["ok"], answer
     assert answer["steps"] > 50
-    assert {"kill9", "sigstop", "terminated", "restarts"} <= answer["faults"].keys()
-    assert answer["faults"]["clock_steps"] > 0
+    kinds = {"kill9", "sigstop", "terminated", "restarts", "clock_steps"}
+    assert kinds <= answer["faults"].keys()
     assert answer["faults"]["kill9"] > 0

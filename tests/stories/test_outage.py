@@ -164,9 +164,8 @@ def test_a_database_that_goes_away_is_waited_for(world: World, database: Databas
     write_all(world, "ALTER SYSTEM RESET default_transaction_read_only", reload)
     comes_back(world, sent)
 
-    with no_room(world):
+    with no_room(world):  # which waits until the daemon says so
         time.sleep(0.3)
-        assert "takes no more connections" in fault(world)
     comes_back(world, sent)
 
     database.restart()
