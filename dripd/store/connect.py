@@ -262,6 +262,10 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
         doubtful = committing and state.startswith(("08", "57P"))
         said = f"{WORDS.get(state, 'the database is away')}: {error}"
         return (InDoubt if doubtful else StoreUnavailable)(said)
+    if state == "23514" and not getattr(error, "constraint_name", None):
+        # no CHECK of a table, but of a partition: a month of its own was made for rows on their
+        # way into the default partition. The same statement finds it now.
+        return StoreBusy(f"a partition was made meanwhile: {error}")
     if state.startswith(BUSY):
         return StoreBusy(f"{WORDS.get(state, 'the database is busy')}: {error}")
     return StoreError(f"the database refused a statement: {error} [{state}]")

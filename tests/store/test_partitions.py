@@ -10,6 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from dripd.errors import StoreBusy, StoreError
+from dripd.store.connect import translated
 from dripd.store.statements import sql
 
 TABLES = ("enroll_request", "event_log", "journal_log", "step_log")
@@ -130,5 +132,45 @@ def test_an_insert_under_way_keeps_its_month(pg_dsn: str) -> None:
             await other.close()
 
             assert "journal_log_2031_11" in await conn.fetchval(sql("drop_partitions"), 1)
+
+    asyncio.run(story())
+
+
+def test_a_row_on_its_way_when_its_month_is_made_is_to_be_written_again(pg_dsn: str) -> None:
+    """It waits for the default partition, which then is not its own any more."""
+
+    async def story() -> None:
+        async with at(pg_dsn, "2031-11-15T12:00:00Z") as conn:
+            other = await asyncpg.connect(pg_dsn)
+            making = conn.transaction()
+            await making.start()
+            await conn.fetchval(sql("make_partitions"), None, 3)
+            writing = asyncio.create_task(other.execute(JOURNAL, "2031-12-24T00:00:00Z"))
+            while not await conn.fetchval(  # noqa: ASYNC110 - the server tells nobody
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            ):
+                await asyncio.sleep(0.01)
+            await making.commit()
+
+            with pytest.raises(StoreBusy, match="a partition was made meanwhile"):
+                async with translated():
+                    await writing
+            await other.execute(JOURNAL, "2031-12-24T00:00:00Z")
+            assert "dripd.journal_log_2031_12" == await conn.fetchval(WHERE)
+            await other.close()
+
+    asyncio.run(story())
+
+
+def test_a_check_that_a_row_fails_is_the_row_s_own_fault(pg_dsn: str) -> None:
+    async def story() -> None:
+        async with at(pg_dsn, "2031-11-15T12:00:00Z") as conn:
+            await conn.execute("RESET ROLE")
+            with pytest.raises(StoreError, match="refused a statement") as caught:
+                async with translated():
+                    await conn.execute(
+                        "INSERT INTO dripd.account (key, status) VALUES ('a', 'odd')"
+                    )
+            assert type(caught.value) is StoreError
 
     asyncio.run(story())
