@@ -231,25 +231,39 @@ async def _go_on(
             pipe.lanes.expect(head.account_id, head.lane, head.due_at)
 
 
-async def learn(pipe: Pipeline, accounts: Sequence[int]) -> None:
-    """Read lanes, parks and heads of *accounts* again."""
+async def learn(pipe: Pipeline, accounts: Sequence[int], *, told: bool = False) -> None:
+    """Read lanes, parks and heads of *accounts* again; *told*: somebody has changed them."""
     for row in await pipe.store.read_lanes(accounts):
         pipe.lanes.know(row.account_id, row.lane, row.key)
     pipe.lanes.keep_parks(accounts, await pipe.store.read_parks(accounts))
-    await _take_heads(pipe, sorted(pipe.owned.intersection(accounts)))
+    await _take_heads(pipe, sorted(pipe.owned.intersection(accounts)), told=told)
     pipe.wake("feed")
 
 
-async def _take_heads(pipe: Pipeline, accounts: list[int]) -> None:
-    """A lane's true head; one before what was loaded, but not in memory, was missed."""
+async def _take_heads(pipe: Pipeline, accounts: list[int], *, told: bool) -> None:
+    """A lane's true head; one before what was loaded, but not in memory, was missed.
+
+    Behind a head that is in memory something may be missing all the same. Where one was told
+    so, the lane is loaded anew; while it has much in hand, that waits until it has not.
+    """
     for account, lane, due, enrollment in await pipe.store.heads(accounts):
         state = pipe.lanes.get(account, lane)
         if state is None:
             continue
         if due > state.loaded_to:
             pipe.lanes.expect(account, lane, due)
-        elif not pipe.ready.count(account, lane) and not pipe.wheel.holds(due, enrollment):
+        elif pipe.ready.count(account, lane):
+            if told:
+                pipe.watch.behind.add((account, lane))
+        elif told or not pipe.wheel.holds(due, enrollment):
             pipe.lanes.reset(account, lane, due)
+
+
+def ask_behind(pipe: Pipeline) -> None:
+    """Lanes that were told of while they had much in hand, and have not any more."""
+    empty = {place for place in pipe.watch.behind if not pipe.ready.count(*place)}
+    pipe.watch.behind -= empty
+    pipe.watch.asked.update(account for account, _ in empty)
 
 
 async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:

@@ -8,7 +8,7 @@ import trio
 
 from dripd.clock import DatabaseClock, ManualClock, Millis
 from dripd.engine.directory import DAYS_AHEAD
-from dripd.engine.feed import learn
+from dripd.engine.feed import ask_behind, learn
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
@@ -83,12 +83,12 @@ async def _learn_slice(pipe: Pipeline) -> None:
     watch.next_slice_at = trio.current_time() + pipe.tuning.relearn_ms / 1000 / slices
 
 
-async def _learn_anew(pipe: Pipeline, accounts: Sequence[int]) -> None:
-    """Read accounts again, with their days, lanes, parks and heads."""
+async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = False) -> None:
+    """Read accounts again, with their days, lanes, parks and heads; *told*: for a reason."""
     await pipe.directory.refresh(accounts)
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
-    await learn(pipe, accounts)
+    await learn(pipe, accounts, told=told)
 
 
 def _mind_nodes(pipe: Pipeline, seen: Look) -> None:
@@ -114,12 +114,13 @@ def _mind_nudges(pipe: Pipeline, seen: Look) -> None:
 
 
 async def _learn_asked(pipe: Pipeline) -> None:
+    ask_behind(pipe)
     asked = sorted(pipe.watch.asked)
     for at in range(0, len(asked), SLICE):
         some = asked[at : at + SLICE]
         pipe.watch.asked.difference_update(some)  # asked for meanwhile: once more
         try:
-            await _learn_anew(pipe, some)
+            await _learn_anew(pipe, some, told=True)
         except StoreError:
             pipe.watch.asked.update(some)
             raise

@@ -56,6 +56,8 @@ class Watch:
         self.next_slice_at = -1e9
         self.asked: set[int] = set()
         """Accounts to be read anew with the next look."""
+        self.behind: set[tuple[int, int]] = set()
+        """Lanes (account, lane) to be loaded anew once nothing of them is ready."""
         self.days: dict[int, DayRow] = {}
         """Today's row of each account, as it was last made."""
         self.beaten_at: float | None = None

@@ -102,3 +102,23 @@ async def test_a_load_that_takes_long_keeps_nothing_from_its_instant(
     sent = [at - began for at, _ in rig.sink.came]
 
     assert sent == [pytest.approx(due_s, abs=0.1) for due_s in (20, 24, 36)]
+
+
+async def test_what_another_daemon_adds_to_a_busy_lane_follows_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The lane has been loaded, and its head is in hand: the head does not tell of the rest."""
+    rig = Rig(Tuning(relearn_ms=Millis(600_000), in_flight=10, batch=10), SlowSink(wait_s=0.5))
+    account = rig.account("acme")
+    rig.enroll(account, 100)
+    async with rig.running():
+        await trio.sleep(0.3)
+        assert rig.pipe.ready.count(account, 0)
+        rig.enroll(account, 20)
+        await rig.admit_unheard()
+        await rig.store.nudge([account])
+        while rig.sink.count < 120:
+            await trio.sleep(0.1)
+            assert trio.current_time() < 60
+
+    assert len({enrollment for _, enrollment in rig.sink.came}) == 120
