@@ -114,15 +114,14 @@ async def _looked(conn: Conn, args: p.EnrollList, wanted: Wanted) -> Result:
     """Runs in the order of their ids, looked at until the page is full or time is up."""
     (after,) = read_cursor(args.after, 0)
     until = time.monotonic() + (0 if wanted.quick else LONGEST_S)
-    name = "list_enrollments" if wanted.account is None else "list_enrollments_of"
     stored = None
     if wanted.status is not None:
         stored = ENDED.get(wanted.status, RunStatus.LIVE)
     found: list[Row] = []
     while True:
         found += await conn.fetch(
-            sql(name), wanted.account, wanted.campaign, stored, wanted.status, wanted.hold,
-            wanted.members, wanted.tag, after, wanted.limit + 1 - len(found), LOOKED,
+            sql("list_enrollments"), wanted.account, wanted.campaign, stored, wanted.status,
+            wanted.hold, wanted.members, wanted.tag, after, wanted.limit + 1 - len(found), LOOKED,
         )  # fmt: skip
         if len(found) > wanted.limit:
             return page(found, wanted.limit, "id")

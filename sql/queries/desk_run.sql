@@ -225,59 +225,26 @@ WHERE r.account_id = moved.account_id
     AND r.hold_reason IS NOT NULL;
 
 -- name: list_enrollments :many
--- Enrollments of all accounts by id: so many runs in their order, each looked at in full until
--- the page is full. Joined the other way round, a page of a million costs the million.
+-- Enrollments of an account or of all by id: so many runs in their order, each looked at in full
+-- until the page is full. Joined the other way round, a page of a million costs the million. The
+-- one of the two reads that is not meant is never begun.
 --   $1 account  $2 campaign  $3 status in the table  $4 status  $5 hold reason  $6 list  $7 tag
 --   $8 after  $9 most  $10 runs that are looked at; NULL = any
 SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
     e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
     e.reset_at, e.owner, e.conversation_ref, e.account_key, e.external_id
 FROM (
-    SELECT s.account_id, s.id, s.campaign_id, s.contact_id, s.status
-    FROM dripd.run AS s
-    WHERE $1::int4 IS NULL AND s.id > $8::int8
-    ORDER BY s.id
-    LIMIT $10::int4
-) AS r
-CROSS JOIN LATERAL (
-    SELECT v.id, v.account_id, v.campaign_key, v.version, v.contact_id, v.run_no, v.status,
-        v.end_reason, v.step_key, v.due_at, v.hold_reason, v.release_at, v.started_at,
-        v.ended_at, v.reset_at, v.owner, v.conversation_ref, a.key AS account_key, k.external_id
-    FROM dripd.enrollment AS v
-    JOIN dripd.account AS a ON a.id = v.account_id
-    JOIN dripd.contact AS k ON k.account_id = v.account_id AND k.id = v.contact_id
-    WHERE v.account_id = r.account_id
-        AND v.id = r.id
-    OFFSET 0
-) AS e
-WHERE ($2::int4 IS NULL OR r.campaign_id = $2::int4)
-    AND ($3::int2 IS NULL OR r.status = $3::int2)
-    AND ($4::text IS NULL OR e.status = $4::text)
-    AND ($5::text IS NULL OR r.status = 1 AND e.hold_reason = $5::text)
-    AND ($6::int8 IS NULL OR EXISTS (
-        SELECT FROM dripd.list_member AS m
-        WHERE m.account_id = r.account_id AND m.contact_id = r.contact_id
-            AND m.list_id = $6::int8))
-    AND ($7::text IS NULL OR EXISTS (
-        SELECT FROM dripd.contact_tag AS t
-        WHERE t.account_id = r.account_id AND t.contact_id = r.contact_id
-            AND t.tag = $7::text))
-ORDER BY r.id
-LIMIT $9::int4;
-
--- name: list_enrollments_of :many
--- The same of one account, by its own key.
---   $1 account  $2 campaign  $3 status in the table  $4 status  $5 hold reason  $6 list  $7 tag
---   $8 after  $9 most  $10 runs that are looked at; NULL = any
-SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
-    e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
-    e.reset_at, e.owner, e.conversation_ref, e.account_key, e.external_id
-FROM (
-    SELECT s.account_id, s.id, s.campaign_id, s.contact_id, s.status
-    FROM dripd.run AS s
-    WHERE s.account_id = $1::int4 AND s.id > $8::int8
-    ORDER BY s.id
-    LIMIT $10::int4
+    (SELECT s.account_id, s.id, s.campaign_id, s.contact_id, s.status
+        FROM dripd.run AS s
+        WHERE $1::int4 IS NULL AND s.id > $8::int8
+        ORDER BY s.id
+        LIMIT $10::int4)
+    UNION ALL
+    (SELECT s.account_id, s.id, s.campaign_id, s.contact_id, s.status
+        FROM dripd.run AS s
+        WHERE $1::int4 IS NOT NULL AND s.account_id = $1::int4 AND s.id > $8::int8
+        ORDER BY s.id
+        LIMIT $10::int4)
 ) AS r
 CROSS JOIN LATERAL (
     SELECT v.id, v.account_id, v.campaign_key, v.version, v.contact_id, v.run_no, v.status,
