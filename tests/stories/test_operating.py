@@ -8,13 +8,12 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.stories.world import World
+from tests.stories.world import World, until
 from tests.support.relay import Relay
 
 WELCOME = """
@@ -25,14 +24,6 @@ sender: hello@acme.test
 steps:
   - {key: hello, do: email, subject: Hi, text: Hello}
 """
-
-
-def until(true: Callable[[], object], most_s: float = 5.0) -> None:
-    """Wait for what happens in real time."""
-    end = time.monotonic() + most_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def state(world: World) -> str:

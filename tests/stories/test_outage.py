@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ import pytest
 
 from dripd.proof.fleet import Database
 from dripd.store import embedded
-from tests.stories.world import World
+from tests.stories.world import World, until
 from tests.support.postgres import Databases, Server
 
 WELCOME = """
@@ -73,14 +73,6 @@ def world(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
     ):
         made.apply(WELCOME)
         yield made
-
-
-def until(true: Callable[[], object], most_s: float = 15.0) -> None:
-    """Wait for what happens in real time."""
-    end = time.monotonic() + most_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def fault(world: World) -> str:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,14 @@ MONDAY = "2026-01-05T09:00:00Z"
 """Where every story begins."""
 
 STARTUP_S = 20.0
+
+
+def until(true: Callable[[], object], most_s: float = 15.0) -> None:
+    """Wait for what happens in real time."""
+    end = time.monotonic() + most_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 class World:
