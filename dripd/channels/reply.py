@@ -22,7 +22,7 @@ ODD: Final = re.compile(
 )
 """What makes a head (in lower case) other than plain: its framing is left to the parser. The
 last is a name with a space in it, a folded line, a line without a colon. All alternatives begin
-alike, so that `re` leaps from line to line: tried at every byte they cost ten times as much."""
+alike, so that `re` leaps from line to line: tried at every byte they cost four times as much."""
 
 POST: Final = httpx.Request("POST", "http://provider.invalid")
 """All that `Answer` wants to know of a request is that it was no HEAD."""
