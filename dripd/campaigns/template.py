@@ -20,7 +20,7 @@ What compiles always renders: to text, to `Missing` or to `Unrenderable`, never 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from functools import lru_cache
@@ -156,37 +156,6 @@ def render(
         values.append(value)
     rendered = template.percent % tuple(values)
     return rendered if len(rendered) <= MAX_RENDERED else Unrenderable("too_long")
-
-
-def make_lookup(
-    *,
-    variables: Mapping[str, object],
-    contact: Mapping[str, object],
-    attrs: Mapping[str, object],
-    company: Mapping[str, object],
-) -> Lookup:
-    """Values in the order of CONTRACT 3.1: `vars`, the contact's columns, attrs, company.
-
-    Keys are normalised; a value that is null or empty gives way to the next source.
-    `vars.x`, `contact.x`, `attrs.x` and `company.x` ask one source only.
-    """
-    scopes = {"company": company, "attrs": attrs, "contact": contact, "vars": variables}
-    merged = {
-        normalise(key): value
-        for scope in scopes.values()
-        for key, value in scope.items()
-        if value is not None and value != ""
-    }
-
-    def look(name: str) -> object | None:
-        if name in merged:
-            return merged[name]
-        scope, dot, key = name.partition(".")
-        if not dot or scope not in scopes:
-            return None
-        return next((v for k, v in scopes[scope].items() if normalise(k) == key), None)
-
-    return look
 
 
 def _refuse_unfit(source: str, kind: Kind) -> None:

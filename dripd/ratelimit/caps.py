@@ -15,17 +15,6 @@ NO_CAP: Final = 2_147_483_647
 """What remains where there is no cap: the largest `integer` of the database."""
 
 
-def remaining(cap: int | None, used: int, bulk: int) -> int:
-    """What *cap* leaves beside the steps *used* and the messages sent in *bulk*, both >= 0.
-
-    Never negative, also where a cap was lowered under what is used. `None` is no cap:
-    `NO_CAP` remains, however much is used.
-    """
-    if cap is None:
-        return NO_CAP
-    return max(0, cap - used - bulk)
-
-
 def carried(old_used: int, existing: int, cap: int | None) -> int:
     """What counts as used on the new local day when an account changes its zone mid-day.
 

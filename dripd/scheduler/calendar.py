@@ -76,25 +76,6 @@ def next_open(window: Window | None, zone: tzinfo, now: Instant) -> Instant | No
     return None
 
 
-def open_until(window: Window | None, zone: tzinfo, now: Instant) -> Instant | None:
-    """The first instant after *now* that is not open: the exclusive end of this opening.
-
-    `None` where *now* is not open, or no end comes within `HORIZON_DAYS`. Openings that
-    touch, as 00:00-24:00 on two days running, count as one.
-    """
-    if window is None or _never_closes(window) or not is_open(window, zone, now):
-        return None
-    limit = now + HORIZON_DAYS * DAY
-    at = now
-    while at <= limit:
-        local = _local(zone, at)
-        if not _holds(window, local):
-            return at
-        until = at + (_closing_edge(window, local) - local) // _ONE_MS
-        at = _first_change(zone, at, until) or Instant(until)
-    return None
-
-
 def wall(zone: tzinfo, day: date, minute: int) -> Instant:
     """The instant at which the clock of *zone* shows *minute* of *day* (1440 = next midnight).
 
@@ -152,14 +133,6 @@ def _next_business_day(
     raise ValueError(f"no business day within two years of {local.date()}; check the holidays")
 
 
-def _never_closes(window: Window) -> bool:
-    return (
-        window.days >= _ALL_DAYS
-        and (window.opens, window.closes) == (0, DAY_MINUTES)
-        and window.holidays == frozenset()
-    )
-
-
 def _holds(window: Window, local: datetime) -> bool:
     minute = local.hour * 60 + local.minute
     if window.opens <= window.closes:
@@ -183,14 +156,6 @@ def _next_edge(window: Window, local: datetime) -> datetime | None:
         if opening > local and _opens_on(window, opening.date()):
             return opening
     return None
-
-
-def _closing_edge(window: Window, local: datetime) -> datetime:
-    """The wall time at which the opening that holds *local* ends."""
-    over_midnight = (
-        window.opens > window.closes and local.hour * 60 + local.minute >= window.opens
-    )
-    return _midnight(local) + timedelta(days=int(over_midnight), minutes=window.closes)
 
 
 def _midnight(local: datetime) -> datetime:

@@ -33,8 +33,6 @@ from dripd.store.desk_find import find_account, find_sender, sole_account
 from dripd.store.desk_role import refuse_non_admin
 from dripd.store.statements import sql
 
-KEY_HINT = "a-z, 0-9, - and _, at most 63, beginning with a letter or digit"
-
 
 async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
     """Make or change an account; what is None stays as it is."""

@@ -118,10 +118,6 @@ def contact_number(text: str) -> int | None:
     return int(digits)
 
 
-def no_contact(text: str) -> NotFound:
-    return NotFound(f"there is no contact {text!r}", hint="dripd contact list")
-
-
 async def _only(
     conn: Conn, rows: Sequence[Row], noun: str, key: str, account: str | None
 ) -> Row:

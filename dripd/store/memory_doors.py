@@ -283,11 +283,6 @@ class Doors:
             remove_tag(self._tables, account_id, contact_id, word)
         self._commit()
 
-    def add_list(self, account_id: int, key: str, *, kind: str = "bucket") -> int:
-        number = make_list(self._tables, account_id, key, kind)
-        self._commit()
-        return number
-
     def list_add(self, account_id: int, contact_id: int, key: str) -> None:
         """Put a contact on a list, which is made if it is not there."""
         number = make_list(self._tables, account_id, key)
@@ -432,12 +427,6 @@ class Doors:
         self._tables.campaigns.change((account_id, campaign_id), **columns)
         self._tables.nudge(account_id)
         self._tables.refresh_gates([account_id])
-        self._commit()
-
-    def reset_run(self, account_id: int, enrollment_id: int) -> None:
-        """What `dripd enroll reset` does to a run that has ended: it may come again."""
-        now = self._tables.now()
-        self._tables.runs.change((account_id, enrollment_id), reset_at=now, reentry=None)
         self._commit()
 
     def _new_campaign(self, account_id: int, definition: Definition) -> Campaign:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from dripd.tui.dialog import Blank, Choice, Dialog, Menu
 from dripd.tui.draw import Cell, Line, line, stack, wrap
-from dripd.tui.filter import BadFilter, Key, parse
+from dripd.tui.filter import Key, parse
 from dripd.tui.table import Column, Row, Table
 from dripd.tui.watch import Follow, Watch
 from dripd.tui.words import count, text
@@ -384,12 +384,3 @@ class TailPage(ListPage):
 def harmless(value: str) -> str:
     """*value* so that no spreadsheet takes it for a formula."""
     return f"'{value}" if value[:1] in {"=", "+", "-", "@"} and len(value) > 1 else value
-
-
-def is_bad(page: Page, said: str) -> BadFilter | None:
-    """What is wrong with a filter, before it is used."""
-    try:
-        parse(said, page.keys, page.bare)
-    except BadFilter as bad:
-        return bad
-    return None

@@ -16,7 +16,6 @@ from dripd.campaigns.template import (
     Missing,
     Unrenderable,
     compile_template,
-    make_lookup,
     normalise,
     render,
 )
@@ -168,23 +167,6 @@ def test_a_body_takes_line_breaks_but_no_nul() -> None:
     assert fill("{x}", x="a\nb\u200d") == "a\nb\u200d"
     assert fill("{x}", x="a\x00") == Unrenderable("bad_char:x")
     assert fill("{x}", "html", x="\udfff") == Unrenderable("bad_char:x")
-
-
-def test_lookup_reads_vars_then_contact_then_attrs_then_company() -> None:
-    lookup = make_lookup(
-        variables={"A": "vars", "b": None},
-        contact={"a": "contact", "b": "contact", "c": ""},
-        attrs={"First Name": "Ann", "a": "attrs", "c": "attrs"},
-        company={"c": "company", "industry": "tea", "name": "Acme"},
-    )
-
-    assert [lookup(name) for name in ("a", "b", "c", "first_name", "industry")] == [
-        "vars", "contact", "attrs", "Ann", "tea",
-    ]  # fmt: skip
-    assert lookup("attrs.first_name") == "Ann"
-    assert lookup("company.c") == "company"
-    assert lookup("vars.industry") is None
-    assert lookup("other.x") is None
 
 
 SOURCES = st.lists(
