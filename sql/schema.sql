@@ -492,13 +492,12 @@ CREATE TABLE dripd.run (  -- one row per run of a contact through a campaign; sh
     PRIMARY KEY (account_id, id),
     CONSTRAINT run_numbers_are_unique UNIQUE (account_id, contact_id, campaign_id, run_no),
     CONSTRAINT an_end_has_an_instant CHECK ((status = 1) = (ended_at IS NULL))
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX run_reentry ON dripd.run (account_id, campaign_id, contact_id) WHERE reentry IS NOT NULL;
 CREATE UNIQUE INDEX run_exclusive ON dripd.run (account_id, contact_id, exclusive) WHERE exclusive IS NOT NULL;
 CREATE INDEX run_by_id ON dripd.run (id);
-CREATE INDEX run_held ON dripd.run (id, hold_reason) WHERE hold_reason IS NOT NULL AND status = 1;
-CREATE INDEX run_conversation ON dripd.run (account_id, conversation_ref)
-    WHERE conversation_ref IS NOT NULL AND status = 1;
+CREATE INDEX run_held ON dripd.run (id, hold_reason) WHERE hold_reason IS NOT NULL;
+CREATE INDEX run_conversation ON dripd.run (account_id, conversation_ref) WHERE conversation_ref IS NOT NULL;
 
 CREATE TABLE dripd.due_step (  -- exactly one row per live run
     due_at timestamptz(3) NOT NULL,

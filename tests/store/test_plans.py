@@ -155,3 +155,27 @@ def test_lease_never_joins_one_cte_to_another(plans: dict[str, Any]) -> None:
             if child.get("Parent Relationship") == "Inner"
         ]
         assert "CTE Scan" not in inner
+
+
+RUN = """
+INSERT INTO dripd.run (account_id, campaign_id, id, contact_id, started_at, cv_id, run_no, reentry, conversation_ref)
+VALUES (1, 1, 1, 1, dripd.now(), 1, 1, 1, 'thread');
+"""
+
+HOT_UPDATES = "SELECT pg_stat_get_xact_tuples_hot_updated('dripd.run'::regclass)"
+
+
+def test_a_run_ends_without_a_write_to_any_index(pg_databases: Any) -> None:
+    async def in_place(dsn: str) -> int:
+        conn = await asyncpg.connect(dsn)
+        try:
+            async with conn.transaction():
+                await conn.execute(RUN)
+                await conn.execute(sql("end_runs"), [1], [1], [2], ["completed"])
+                updated: int = await conn.fetchval(HOT_UPDATES)
+        finally:
+            await conn.close()
+        return updated
+
+    with pg_databases.fresh() as dsn:
+        assert 1 == asyncio.run(in_place(dsn))
