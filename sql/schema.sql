@@ -684,6 +684,7 @@ CREATE TABLE dripd.individual_send (
     leased_at timestamptz(3) NOT NULL DEFAULT dripd.now(),
     sent_at timestamptz(3),
     accepted_at timestamptz(3),
+    notice boolean NOT NULL DEFAULT false,  -- to somebody of the house, about the contact
     PRIMARY KEY (account_id, id)
 );
 CREATE INDEX individual_send_unknown ON dripd.individual_send (leased_at) WHERE state = 'unknown';
@@ -1655,7 +1656,7 @@ BEGIN
             WHERE l.account_id = person.account_id AND l.enrollment_id = ANY (runs)
             UNION ALL
             SELECT i.to_address FROM dripd.individual_send AS i
-            WHERE i.account_id = person.account_id AND i.contact_id = person.id
+            WHERE i.account_id = person.account_id AND i.contact_id = person.id AND NOT i.notice
         ) AS a (address)
         WHERE length(btrim(a.address)) > 4
             AND NOT EXISTS (SELECT FROM dripd.contact AS c
@@ -1714,7 +1715,10 @@ BEGIN
     UPDATE dripd.sink_message AS m
     SET recipient = NULL, subject = NULL, body = NULL, headers = '{}'
     WHERE m.account_id = person.account_id
-        AND (m.enrollment_id = ANY (runs) OR m.enrollment_id IS NULL AND lower(m.recipient) = ANY (known));
+        AND (m.enrollment_id = ANY (runs) OR m.enrollment_id IS NULL AND lower(m.recipient) = ANY (known)
+            OR m.idempotency_key IN (SELECT 'dripd:' || (SELECT d.id FROM dripd.deployment AS d) || ':i-' || i.id
+                FROM dripd.individual_send AS i
+                WHERE i.account_id = person.account_id AND i.contact_id = person.id));
     UPDATE dripd.suppression AS s SET address = NULL  -- its hash stays, and keeps suppressing
     WHERE s.account_id = person.account_id
         AND s.address_h IN (SELECT hashtextextended(k, 0) FROM unnest(known) AS k);

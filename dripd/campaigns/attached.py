@@ -22,6 +22,9 @@ PART_BYTES = 512 * 1024
 
 SHA256 = r"[0-9a-f]{64}"
 
+PLACES = ("steps", "on_click", "on_form")
+"""Where a document has what may attach files."""
+
 Pin: TypeAlias = Mapping[str, object]
 """`{sha256, size}` of a file."""
 
@@ -84,7 +87,7 @@ def is_plain(name: str) -> bool:
 
 
 def names(document: Mapping[str, object]) -> Iterator[list[str]]:
-    """For each step of a document with attachments, the names that are not pinned yet."""
+    """For each step and action with attachments, the names that are not pinned yet."""
     for step in _steps(document):
         given = step.get("attachments")
         items = given if isinstance(given, list) else [given]
@@ -98,8 +101,9 @@ def pinned(document: Mapping[str, object], files: Mapping[str, Pin]) -> dict[str
     found = dict(document)
     if not files:
         return found
-    if isinstance(steps := document.get("steps"), list):
-        found["steps"] = [_pin_step(step, files) for step in steps]
+    for place in PLACES:
+        if isinstance(steps := document.get(place), list):
+            found[place] = [_pin_step(step, files) for step in steps]
     if isinstance(parts := document.get("sequences"), list):
         found["sequences"] = [
             pinned(part, files) if isinstance(part, Mapping) else part for part in parts
@@ -124,7 +128,8 @@ def _pin(item: object, files: Mapping[str, Pin]) -> object:
 def _steps(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     parts = document.get("sequences")
     for part in (document, *(parts if isinstance(parts, list) else ())):
-        steps = part.get("steps") if isinstance(part, Mapping) else None
-        for step in steps if isinstance(steps, list) else ():
-            if isinstance(step, Mapping):
-                yield step
+        for place in PLACES:
+            steps = part.get(place) if isinstance(part, Mapping) else None
+            for step in steps if isinstance(steps, list) else ():
+                if isinstance(step, Mapping):
+                    yield step

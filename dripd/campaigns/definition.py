@@ -413,7 +413,10 @@ class Handler:
     @property
     def key(self) -> str:
         """What tells it from other handlers, in whatever version."""
-        what = self.action.tag or ",".join(self.action.lists) or self.action.title
+        action = self.action
+        what = action.tag or ",".join(action.lists) or action.title or action.to
+        what = what or action.template or action.content.subject
+        what = what or ",".join(f"{op.op} {op.field}" for op in action.ops)
         return f"{self.on}:{self.id}:{self.action.kind}:{what}"
 
 

@@ -8,7 +8,7 @@ from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
-from dripd.campaigns.reader import NOT_YET, suggest
+from dripd.campaigns.reader import suggest
 from dripd.errors import Fault
 
 
@@ -139,19 +139,3 @@ def _absent(what: str, path: str, key: str, known: Mapping[str, object]) -> Faul
     return Fault(
         code=f"missing:{what}", path=path, message=f"there is no {what} {key!r} yet", hint=hint
     )
-
-
-def unperformed(definition: Definition, _known: Known) -> Iterator[Fault]:
-    """Wishes that are kept with the definition, and change nothing in this version."""
-    policy = definition.policy
-    idle = {"billing": "none", "meter": "none"}
-    for name, harmless in idle.items():
-        value = getattr(policy, name)
-        if value != harmless:
-            from_file = policy.origins.get(name) == "file"
-            yield Fault(
-                code="unknown_option",
-                path=f"policy.{name}" if from_file else "preset",
-                message=f"`{name}: {value}` has no effect",
-                hint=NOT_YET,
-            )

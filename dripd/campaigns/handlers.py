@@ -10,16 +10,13 @@ from dataclasses import replace
 
 from dripd.campaigns.definition import Definition, Handler, Step
 from dripd.campaigns.kinds import OWN, Reading
-from dripd.campaigns.reader import NOT_YET, Section, as_fields, filled, shown, suggest, word
+from dripd.campaigns.reader import Section, as_fields, filled, shown, suggest, word
 
 ACTIONS = frozenset(
     {"list_add", "list_remove", "tag_add", "tag_remove", "update", "request", "follow_up"}
     | {"sale", "email", "notify_email"}
 )
 """The closed set of CONTRACT section 3.1."""
-
-LATER = frozenset({"notify_email"})
-"""Actions that this version cannot perform: they send, and owe no delivery of a run."""
 
 PLACES = {"on_click": ("click", "link"), "on_form": ("form", "form")}
 """The keys of a file: the kind of event, and what names it there."""
@@ -50,12 +47,6 @@ def _action(section: Section, campaign: Definition) -> Step:
         path = section.path_of("do") if "do" in section.values else section.path
         section.fault("unknown_kind", path, f"unknown action {shown(kind)}", hint)
         return Step(key=section.path, kind="")
-    if kind in LATER:
-        section.fault(
-            "unknown_kind", section.path_of("do"), f"{kind!r} is not performed", NOT_YET
-        )
-        return Step(key=section.path, kind="")
-    section.later("attachments", harmless=[])
     own = OWN[kind](Reading(section, kind, campaign))
     step = Step(key=section.path, kind=kind, **as_fields(own))
     return replace(step, blocking=False, require_approval=False)

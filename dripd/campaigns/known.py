@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dripd.campaigns.attached import Attached
 from dripd.campaigns.definition import Content, Definition, Step, WindowSpec
+from dripd.campaigns.handlers import actions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +45,10 @@ def steps_of(definition: Definition, *kinds: str) -> Iterator[tuple[str, Step]]:
     for index, step in enumerate(definition.steps):
         if step.kind and (not kinds or step.kind in kinds):
             yield definition.step_path(index), step
+
+
+def files_of(definition: Definition) -> Iterator[tuple[str, Attached]]:
+    """Path and file of everything that a step or an action attaches."""
+    for path, step in (*steps_of(definition), *actions_of(definition)):
+        for index, one in enumerate(step.attachments):
+            yield f"{path}.attachments[{index}]", one

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.handlers import actions_of
-from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.known import Known, files_of, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
 from dripd.errors import Fault
@@ -24,13 +24,8 @@ def is_setting(code: str) -> bool:
 
 def lacking(definition: Definition, known: Known) -> Iterator[Fault]:
     for path, step in steps_of(definition):
-        if step.template and step.template not in {*definition.templates, *definition.shared}:
-            yield Fault(
-                code=f"missing_template:{step.template}",
-                path=f"{path}.template",
-                message=f"step {step.key!r}: there is no template {step.template!r}",
-                hint=suggest(step.template, {*definition.templates, *(known.templates or ())}),
-            )
+        if _lost(step, definition):
+            yield _no_template(path, step, definition, known)
         elif wanted := _wants(step):
             yield Fault(
                 code=f"missing_settings:{step.key}",
@@ -40,15 +35,32 @@ def lacking(definition: Definition, known: Known) -> Iterator[Fault]:
             )
 
 
-def lacking_actions(definition: Definition, _known: Known) -> Iterator[Fault]:
+def lacking_actions(definition: Definition, known: Known) -> Iterator[Fault]:
     for path, action in actions_of(definition):
-        if wanted := _wants(action):
+        if _lost(action, definition):
+            yield _no_template(path, action, definition, known)
+        elif wanted := _wants(action):
             yield Fault(
                 code=f"missing_settings:{path}",
                 path=path,
                 message=f"the action lacks {wanted}",
                 hint=f"add it, or take the {action.kind} out",
             )
+
+
+def _lost(step: Step, definition: Definition) -> bool:
+    return bool(step.template) and step.template not in {
+        *definition.templates, *definition.shared,
+    }  # fmt: skip
+
+
+def _no_template(path: str, step: Step, definition: Definition, known: Known) -> Fault:
+    return Fault(
+        code=f"missing_template:{step.template}",
+        path=f"{path}.template",
+        message=f"{path}: there is no template {step.template!r}",
+        hint=suggest(step.template, {*definition.templates, *(known.templates or ())}),
+    )
 
 
 def _wants(step: Step) -> str:
@@ -87,26 +99,31 @@ def no_sender(definition: Definition, known: Known) -> Iterator[Fault]:
                 hint="add `sender: ADDRESS` to the campaign",
             )
             return
-        for address in step.sender.split(",") if step.sender else ():
-            if known.senders is not None and address not in known.senders:
-                yield Fault(
-                    code="missing:sender",
-                    path=path,
-                    message=f"step {step.key!r}: {address!r} is no sender of the account",
-                    hint=suggest(address, known.senders) or "dripd sender set ADDRESS",
-                )
+        yield from _strangers(path, step, known)
+    for path, action in actions_of(definition):
+        yield from _strangers(path, action, known)
+
+
+def _strangers(path: str, step: Step, known: Known) -> Iterator[Fault]:
+    for address in step.sender.split(",") if step.sender else ():
+        if known.senders is not None and address not in known.senders:
+            yield Fault(
+                code="missing:sender",
+                path=path,
+                message=f"{path}: {address!r} is no sender of the account",
+                hint=suggest(address, known.senders) or "dripd sender set ADDRESS",
+            )
 
 
 def no_file(definition: Definition, _known: Known) -> Iterator[Fault]:
-    for path, step in steps_of(definition, "email"):
-        for index, one in enumerate(step.attachments):
-            if not one.sha256:
-                yield Fault(
-                    code="missing:attachment",
-                    path=f"{path}.attachments[{index}]",
-                    message=f"step {step.key!r}: no file {one.name!r} is beside the campaign file",
-                    hint="put it there; dripd campaign apply FILE takes it along",
-                )
+    for path, one in files_of(definition):
+        if not one.sha256:
+            yield Fault(
+                code="missing:attachment",
+                path=path,
+                message=f"no file {one.name!r} is beside the campaign file",
+                hint="put it there; dripd campaign apply FILE takes it along",
+            )
 
 
 def no_board(definition: Definition, known: Known) -> Iterator[Fault]:

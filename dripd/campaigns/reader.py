@@ -28,8 +28,6 @@ STEP_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 MAX_TEXT = 10_000
 """Characters of a text that is no message content: names, titles, conditions."""
 
-NOT_YET = "this version cannot perform it yet"
-
 
 class BadValue(ValueError):
     """A value that cannot be read; `hint` says what could."""
@@ -100,12 +98,6 @@ class Section:
             return
         for index, item in enumerate(value):
             yield f"{path}[{index}]", item
-
-    def later(self, key: str, *, harmless: object = None) -> None:
-        """A key of CONTRACT 3.1 that nothing performs yet: a fault, unless it asks nothing."""
-        if self.given(key) and self.values[key] != harmless:
-            message = f"`{key}` is known, but not performed"
-            self.fault("unknown_option", self.path_of(key), message, NOT_YET)
 
     def finish(self) -> None:
         """Every key that nobody took is unknown."""

@@ -134,5 +134,4 @@ _WARNINGS = (
     doubt.no_network,
     doubt.twice_done,
     lack.private_links,
-    doubt.unperformed,
 )

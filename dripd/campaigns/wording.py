@@ -50,10 +50,11 @@ def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
         for name, kind in kinds:
             if source := getattr(content, name):
                 yield f"{path}.{name}", source, kind
-    for path, step in steps_of(definition, *NOTICE_CHANNELS):
-        yield f"{path}.to", step.to, "header"
-    actions = (pair for pair in actions_of(definition) if pair[1].kind in MANUAL_KINDS)
-    for path, step in (*steps_of(definition, *MANUAL_KINDS), *actions):
+    everywhere = (*steps_of(definition), *actions_of(definition))
+    for path, step in everywhere:
+        if step.kind in NOTICE_CHANNELS:
+            yield f"{path}.to", step.to, "header"
+    for path, step in (one for one in everywhere if one[1].kind in MANUAL_KINDS):
         if step.title and step.title != step.content.subject:
             yield f"{path}.title", step.title, "text"
         if step.text:

@@ -39,7 +39,7 @@ class Calls:
         )
 
     async def __call__(self, call: CallRow) -> CallAnswer:
-        if call.kind == "email":
+        if call.step_no is not None:
             return await self._respond(call)
         if call.kind == "script":
             script = self._scripts.get(call.target)

@@ -18,7 +18,9 @@ import trio
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.admin.tail import Shown
+from dripd.campaigns.event import Outcome
 from dripd.clock import Instant
+from dripd.engine.individual import Wish
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.desk_contact import refuse_unfit
@@ -48,8 +50,8 @@ class Hooks:
 
     `status` and `ready` answer what it knows without the database, `figures` how it is doing
     (with `state`, `env` and `history`). `kick` wakes its stages
-    after a change, `trace` tells what they do. `send_individual` sends one message and answers with its delivery,
-    `send_test` tries a sender.
+    after a change, `trace` tells what they do. `send_individual` sends one message and answers
+    with its delivery and the outcome, `send_test` tries a sender.
     `stats` is `campaign.stats`, over a desk.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
@@ -66,7 +68,7 @@ class Hooks:
     trace: Callable[[], Mapping[str, object]]
     reload: Callable[[], Mapping[str, object]]
     events: Callable[[int, int, Mapping[str, object]], tuple[list[Shown], int, int]]
-    send_individual: Callable[..., Awaitable[Mapping[str, object]]]
+    send_individual: Callable[[Wish], Awaitable[tuple[str, Outcome]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     stats: Callable[..., Awaitable[Mapping[str, object]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]

@@ -12,6 +12,7 @@ from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
 from dripd.daemon.control_explain import explain
 from dripd.daemon.control_room import Room
+from dripd.engine.individual import Wish, state_of
 from dripd.errors import Conflict
 from dripd.forecast.play import play
 from dripd.store.connect import Conn
@@ -123,20 +124,27 @@ class RunControl:
 
     async def send(self, call: Call, args: p.ContactSend) -> Result:
         """One message by hand: first the audit row, then the message."""
-        found = await self._room.perform(_aim, call, args)
+        found: Any = await self._room.perform(_aim, call, args)
         if call.dry_run:
             return {"delivery_id": None, "warning": found["warning"]}
-        sent = await self._room.hooks.send_individual(
+        wish = Wish(
             account_id=found["account_id"],
             contact_id=found["contact_id"],
             channel=args.channel,
-            sender=args.sender,
+            sender=args.sender or "",
             subject=args.subject,
             text=args.text,
             html=args.html,
             requested_by=call.actor,
         )
-        return {**sent, "warning": found["warning"] or sent.get("warning")}
+        delivery_id, outcome = await self._room.hooks.send_individual(wish)
+        state, _, reason = state_of(outcome)
+        return {
+            "delivery_id": delivery_id,
+            "state": state,
+            "reason": reason,
+            "warning": found["warning"],
+        }
 
 
 def _settle(item: dict[str, object], row: Mapping[str, Any]) -> None:

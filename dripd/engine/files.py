@@ -64,7 +64,7 @@ async def enclose(files: Files, batch: Sequence[Ready]) -> dict[int, Deferred | 
         leased = ready.leased
         wanted = ready.version.steps[leased.step_no].attachments
         try:
-            ready.files = await _read(files, leased.account_id, wanted)
+            ready.files = await read_files(files, leased.account_id, wanted)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             lacking[leased.enrollment_id] = Deferred(reason="away", until=None)
@@ -75,10 +75,10 @@ async def enclose(files: Files, batch: Sequence[Ready]) -> dict[int, Deferred | 
     return lacking
 
 
-async def _read(
+async def read_files(
     files: Files, account_id: int, wanted: Sequence[Attached]
 ) -> tuple[Attachment, ...]:
-    """Raises `LookupError` for one that is not there."""
+    """What an account's files hold. Raises `LookupError` for one that is not there, `StoreError`."""
     found: list[Attachment] = []
     for one in wanted:
         data = await files.read(account_id, one.sha256)

@@ -1,86 +1,82 @@
-"""One message to one contact, asked for by a person: no campaign, no cap, no window."""
+"""One message about one contact, asked for by a person or an action: no cap, no window."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from dripd.campaigns.event import Accepted, Outcome, Unknown
 from dripd.campaigns.sms import segments
-from dripd.channels.base import Channel, Message
+from dripd.channels.base import Attachment, Channel, Message
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, NotFound
 from dripd.store.protocol import IndividualEnd, IndividualSend
 
 
-async def send_individual(  # noqa: PLR0913 - the words of one message
-    pipe: Pipeline,
-    channels: Mapping[str, Channel],
-    deployment: str,
-    *,
-    account_id: int,
-    contact_id: int,
-    channel: str,
-    sender: str | None,
-    subject: str,
-    text: str,
-    html: str,
-    requested_by: str,
-) -> Mapping[str, object]:
-    """Send it, and answer with its delivery id and the outcome.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One message that is wanted. `sender` "" is one of the account's pool; `to` None is the
+    contact, else somebody of the house, whom nothing that protects contacts concerns."""
+
+    account_id: int
+    contact_id: int
+    channel: str
+    sender: str
+    subject: str
+    text: str
+    html: str
+    requested_by: str
+    to: str | None = None
+    files: tuple[Attachment, ...] = ()
+
+
+async def send_individual(
+    pipe: Pipeline, channels: Mapping[str, Channel], deployment: str, wish: Wish
+) -> tuple[str, Outcome]:
+    """Send it once, and answer with its delivery id and the outcome.
 
     Raises `NotFound` without a usable sender, `Conflict` where the contact has no address or
-    is suppressed, or the provider refused.
+    is suppressed.
     """
     if pipe.barred:
         word, why = next(iter(pipe.barred.items()))
         raise Conflict(f"nothing is sent: {why}", code=f"barred:{word}", hint="dripd ready")
-    await pipe.directory.refresh([account_id])
-    found = pipe.directory.sender(account_id, channel, sender or "", contact_id)
+    await pipe.directory.refresh([wish.account_id])
+    found = pipe.directory.sender(wish.account_id, wish.channel, wish.sender, wish.contact_id)
     if found is None or found.provider not in channels:
         raise NotFound(
-            f"no usable {channel} sender", code="no_sender", hint="`dripd sender set` makes one"
+            f"no usable {wish.channel} sender",
+            code="no_sender",
+            hint="`dripd sender set` makes one",
         )
-    wish = IndividualSend(
-        account_id=account_id,
-        contact_id=contact_id,
-        incarnation=pipe.incarnation,
-        sender_id=found.id,
-        channel=channel,
-        requested_by=requested_by,
-        subject=subject,
-    )
-    number, address, suppressed = await pipe.store.start_individual(wish)
-    if number is None:
-        why = (
-            "suppressed" if suppressed else ("no_address" if channel == "email" else "no_phone")
-        )
-        raise Conflict(f"the contact cannot be reached: {why}", code=why)
+    number, address = await _start(pipe, wish, found.id)
     message = Message(
         ref=None,
-        channel=channel,
-        account_id=account_id,
+        channel=wish.channel,
+        account_id=wish.account_id,
         enrollment_id=None,
         step_key="",
         sender=found.address,
-        to=address or "",
-        subject=subject,
-        text=text,
-        html=html,
+        to=address,
+        subject=wish.subject,
+        text=wish.text,
+        html=wish.html,
+        attachments=wish.files,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
     outcome = await _sole_outcome(
         channels[found.provider], message, pipe.tuning.send_timeout_ms
     )
-    state, provider_id, reason = _state(outcome)
-    n = segments(text).n if channel == "sms" else None
+    state, provider_id, reason = state_of(outcome)
+    n = segments(wish.text).n if wish.channel == "sms" else None
     with trio.CancelScope(shield=True):
         await pipe.store.end_individual(
             IndividualEnd(
-                account_id=account_id,
+                account_id=wish.account_id,
                 id=number,
                 state=state,
                 provider_id=provider_id,
@@ -88,7 +84,28 @@ async def send_individual(  # noqa: PLR0913 - the words of one message
                 segments=n,
             )
         )
-    return {"delivery_id": f"i-{number}", "state": state, "reason": reason, "warning": None}
+    return f"i-{number}", outcome
+
+
+async def _start(pipe: Pipeline, wish: Wish, sender_id: int) -> tuple[int, str]:
+    """Its number and address, written down before a byte leaves. Raises `Conflict`."""
+    number, address, suppressed = await pipe.store.start_individual(
+        IndividualSend(
+            account_id=wish.account_id,
+            contact_id=wish.contact_id,
+            incarnation=pipe.incarnation,
+            sender_id=sender_id,
+            channel=wish.channel,
+            requested_by=wish.requested_by,
+            subject=wish.subject,
+            to=wish.to,
+        )
+    )
+    if number is None or address is None:
+        lacks = "no_address" if wish.channel == "email" else "no_phone"
+        why = "suppressed" if suppressed else lacks
+        raise Conflict(f"the contact cannot be reached: {why}", code=why)
+    return number, address
 
 
 async def send_test(
@@ -126,7 +143,7 @@ async def send_test(
     outcome = await _sole_outcome(
         channels[sender["provider"]], message, pipe.tuning.send_timeout_ms
     )
-    state, provider_id, reason = _state(outcome)
+    state, provider_id, reason = state_of(outcome)
     return {"state": state, "provider_id": provider_id, "reason": reason}
 
 
@@ -137,7 +154,8 @@ async def _sole_outcome(channel: Channel, message: Message, most_ms: int) -> Out
     return outcomes[0] if outcomes else Unknown(reason="no_answer")
 
 
-def _state(outcome: Outcome) -> tuple[str, str | None, str | None]:
+def state_of(outcome: Outcome) -> tuple[str, str | None, str | None]:
+    """State, provider's id and reason, as a delivery shows them."""
     if isinstance(outcome, Accepted):
         return "accepted", outcome.provider_id or None, None
     if isinstance(outcome, Unknown):

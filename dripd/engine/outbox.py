@@ -34,6 +34,9 @@ PATIENCE_MS = Millis(2 * MINUTE)
 
 POLL_S = 1.0
 
+SLOW = "slow"
+"""Why a call that never came back is made again: nobody knows what became of it."""
+
 CallAnswer: TypeAlias = Done | Skipped | Retryable | Rejected
 """How a call came out. It raises nothing: what went wrong is one of these."""
 
@@ -74,7 +77,7 @@ async def _make(
     pipe: Pipeline, caller: Caller, call: CallRow, under_way: set[tuple[int, int]]
 ) -> None:
     try:
-        answer: CallAnswer = Retryable(reason="slow")
+        answer: CallAnswer = Retryable(reason=SLOW)
         with trio.move_on_after(PATIENCE_MS / 2000):
             answer = await caller(call)
         end = end_of(call, answer, pipe.clock.now())

@@ -19,9 +19,9 @@ def script(here: Pass, step: Step, step_no: int) -> Outcome:
 
 
 def respond(here: Pass, step: Step, step_no: int) -> Outcome:
-    """The mail that answers a form or a click: written when it leaves, soon after."""
-    target = step.sender.partition(",")[0] or "email"
-    here.effects.append(CallOut(seq=here.seq, step_key=step.key, kind="email", target=target))
+    """The mail that a form or a click asks for: written when it leaves, soon after."""
+    target = step.sender.partition(",")[0] or step.channel
+    here.effects.append(CallOut(seq=here.seq, step_key=step.key, kind=step.kind, target=target))
     return NOTHING
 
 

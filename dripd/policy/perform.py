@@ -113,6 +113,23 @@ def _notice(
     leased: Leased, version: Version, step: Step, now: Instant, rooms: Rooms
 ) -> Ready | Held | Skipped | Rejected:
     """A message to somebody of the house: nothing that protects contacts stands in its way."""
+    to = notice_to(leased, version, step, rooms)
+    if not isinstance(to, str):
+        return to
+    sender = rooms.sender(leased.account_id, step.channel, step.sender, leased.contact_id)
+    if sender is None:
+        return Held(reason="no_sender")
+    words = render_words(leased, version, now, rooms, None)
+    if isinstance(words, Held):
+        return words
+    n = segments(words[1]).n if step.channel == "sms" else None
+    return Ready(leased, version, step.channel, sender, to, *words, n)
+
+
+def notice_to(
+    leased: Leased, version: Version, step: Step, rooms: Rooms
+) -> str | Held | Skipped | Rejected:
+    """Whom of the house the step tells, on the facts of the contact."""
     _, zone, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
     to = render(version.contents[leased.step_no].to, lookup(leased), zone, missing="empty")
     if not isinstance(to, str):
@@ -121,14 +138,7 @@ def _notice(
         return Skipped(reason="no_address" if step.channel == "email" else "no_phone")
     if not is_address(to.strip(), step.channel):
         return Rejected(reason="invalid_address")
-    sender = rooms.sender(leased.account_id, step.channel, step.sender, leased.contact_id)
-    if sender is None:
-        return Held(reason="no_sender")
-    words = render_words(leased, version, now, rooms, None)
-    if isinstance(words, Held):
-        return words
-    n = segments(words[1]).n if step.channel == "sms" else None
-    return Ready(leased, version, step.channel, sender, to.strip(), *words, n)
+    return to.strip()
 
 
 def _no_address(step: Step) -> Held | Skipped | Stopped:

@@ -100,7 +100,7 @@ def _act(
     handler = version.definition.handlers[no]
     leased = _facts(event, version, no, row, seq, now)
     here = Pass(leased, version.reactions, now, rooms, [], [], seq)
-    perform = respond if handler.action.kind == "email" else PERFORMERS[handler.action.kind]
+    perform = respond if handler.action.channel else PERFORMERS[handler.action.kind]
     outcome = perform(here, handler.action, no)
     row.tags, row.lists = leased.tags, leased.lists
     if isinstance(outcome, Held | Skipped):

@@ -10,6 +10,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.attached import PART_BYTES
 from dripd.campaigns.definition import Definition
+from dripd.campaigns.known import files_of
 from dripd.errors import BadRequest, DefinitionError, Fault
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Row
@@ -64,23 +65,21 @@ async def _is_whole(conn: Conn, account_id: int, sha256: str) -> bool:
 
 async def refuse_unattached(conn: Conn, account: Row, definition: Definition) -> None:
     """Raise `DefinitionError` for files that the account does not have in full."""
-    steps = list(enumerate(definition.steps))
-    wanted = [one for _, step in steps for one in step.attachments]
+    wanted = list(files_of(definition))
     if not wanted:
         return
     rows: list[Any] = await conn.fetch(
-        sql("find_attachments"), account["id"], [one.sha256 for one in wanted]
+        sql("find_attachments"), account["id"], [one.sha256 for _, one in wanted]
     )
     there = {(row["sha256"], row["size"]) for row in rows}
     faults = tuple(
         Fault(
             code="missing:attachment",
-            path=f"{definition.step_path(number)}.attachments[{index}]",
-            message=f"step {step.key!r}: what {one.name!r} holds has not been handed over",
+            path=path,
+            message=f"what {one.name!r} holds has not been handed over",
             hint="dripd campaign apply FILE, with the file beside it",
         )
-        for number, step in steps
-        for index, one in enumerate(step.attachments)
+        for path, one in wanted
         if (one.sha256, one.size) not in there
     )
     if faults:

@@ -53,7 +53,7 @@ from dripd.store.memory_directory import read_accounts
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_reputation import judge_senders
-from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Run
+from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Individual, Run
 from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
@@ -241,6 +241,9 @@ def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -
         return []
     if row.contact_id is not None:
         return [row.contact_id] if (account_id, row.contact_id) in tables.contacts else []
+    individual = _individual_of(tables, row, account_id)
+    if individual is not None:
+        return [individual.contact_id]
     if row.delivery_id is not None:
         run = tables.runs.get((account_id, _enrollment_of(row) or 0))
         return [run.contact_id] if run is not None else []
@@ -254,6 +257,15 @@ def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -
     return sorted({contact_id for _, contact_id in (*mail, *phone)})
 
 
+def _individual_of(tables: Tables, row: EventIn, account_id: int) -> Individual | None:
+    """The individual message that the event names; none that went to the house."""
+    number = (row.delivery_id or "").removeprefix("i-")
+    if number == row.delivery_id or not number.isdecimal():
+        return None
+    found = tables.individuals.get((account_id, int(number)))
+    return None if found is None or found.notice else found
+
+
 class _Sent(NamedTuple):
     """What the delivery was that an event names."""
 
@@ -265,6 +277,10 @@ class _Sent(NamedTuple):
 
 
 def _sent(tables: Tables, row: EventIn, account_id: int) -> _Sent:
+    individual = _individual_of(tables, row, account_id)
+    if individual is not None:
+        channel = 1 if individual.channel == "email" else 2
+        return _Sent(channel=channel, to_address=individual.to_address)
     enrollment_id = _enrollment_of(row)
     if enrollment_id is None or row.delivery_id is None:
         return _Sent()

@@ -12,8 +12,10 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
     contact = tables.contacts.get((wish.account_id, wish.contact_id))
     if contact is None:
         return IndividualStart(None, None, False)
-    address = contact.phone if wish.channel == "sms" else contact.email
-    suppressed = tables.is_suppressed(wish.account_id, wish.channel, address)
+    address = wish.to or (contact.phone if wish.channel == "sms" else contact.email)
+    suppressed = wish.to is None and tables.is_suppressed(
+        wish.account_id, wish.channel, address
+    )
     if address is None or suppressed:
         return IndividualStart(None, address, suppressed)
     number = tables.next_id()
@@ -27,6 +29,7 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
         to_address=address,
         subject=wish.subject,
         leased_at=tables.now(),
+        notice=wish.to is not None,
     )
     tables.individuals.add((wish.account_id, number), row)
     day = tables.day_at(wish.account_id, tables.now())

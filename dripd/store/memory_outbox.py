@@ -19,7 +19,7 @@ def call_out(tables: Tables, change: Change, effect: CallOut) -> None:
     """A call that a step asks for, once; one that had its answer begins anew."""
     leased = change.leased
     step = (leased.account_id, leased.enrollment_id, effect.seq)
-    in_run = effect.kind != "email"
+    in_run = leased.enrollment_id is not None
     known = tables.call_of_step.get(step) if in_run else None
     if known is None:
         row = Call(
@@ -61,13 +61,15 @@ def take_calls(tables: Tables, n: int, of_a_target: int, patience_ms: int) -> li
             continue
         seen[target] += 1
         if len(found) < n and (row.taken_until_ms is None or row.taken_until_ms < real):
-            key = (row.account_id, row.id)
-            tables.calls.change(key, taken_until_ms=real + patience_ms, attempt=row.attempt + 1)
-            found.append(_row(tables, tables.calls[key]))
+            key, reason = (row.account_id, row.id), row.reason
+            tables.calls.change(
+                key, taken_until_ms=real + patience_ms, attempt=row.attempt + 1, reason=None
+            )
+            found.append(_row(tables, tables.calls[key], reason))
     return sorted(found, key=lambda call: (call.account_id, call.id))
 
 
-def _row(tables: Tables, call: Call) -> CallRow:
+def _row(tables: Tables, call: Call, reason: str | None) -> CallRow:
     run = _run_of(tables, call)
     contact = tables.contacts.get((call.account_id, call.contact_id))
     columns = {name: getattr(contact, name, None) for name in COLUMNS}
@@ -87,6 +89,7 @@ def _row(tables: Tables, call: Call) -> CallRow:
         target=call.target,
         awaited=call.awaited,
         attempt=call.attempt,
+        reason=reason,
         account_key=tables.accounts[call.account_id].key,
         campaign_key=tables.campaign_of_version(call.cv_id).key,
         run_no=0 if run is None else run.run_no,

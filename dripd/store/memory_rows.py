@@ -512,6 +512,7 @@ class Individual:
     to_address: str
     subject: str
     leased_at: Instant
+    notice: bool = False
     state: str = "leased"
     provider_id: str | None = None
     segments: int | None = None

@@ -440,6 +440,7 @@ class PostgresStore:
             wish.channel,
             wish.requested_by,
             wish.subject,
+            wish.to,
         )
         return IndividualStart(*rows[0]) if rows else IndividualStart(None, None, False)
 

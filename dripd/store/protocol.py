@@ -332,7 +332,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndividualSend:
-    """One message that a person asked for; `incarnation` is the daemon that sends it."""
+    """One message about a contact; `incarnation` is the daemon that sends it.
+
+    `to` None: to the contact. Else to somebody of the house: what they do with it is not the
+    contact's doing.
+    """
 
     account_id: int
     contact_id: int
@@ -341,6 +345,7 @@ class IndividualSend:
     channel: str
     requested_by: str
     subject: str
+    to: str | None = None
 
 
 class IndividualStart(NamedTuple):
@@ -375,7 +380,8 @@ class CallRow:
     """A call that was taken: whom it is about, and how often it has been tried.
 
     `enrollment_id` and `run_no` are None and 0 where it stands in no run; then `step_no` says
-    which action of the version it is.
+    which action of the version it is. `reason` is how the attempt before ended, None where
+    nobody has said.
 
     `url` and `secret` (a reference) are the connector's; None where there is none.
     """
@@ -392,6 +398,7 @@ class CallRow:
     target: str
     awaited: bool
     attempt: int
+    reason: str | None
     account_key: str
     campaign_key: str
     run_no: int

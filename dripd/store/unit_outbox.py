@@ -33,6 +33,7 @@ def _call(row: Any) -> CallRow:
         target=row["target"],
         awaited=row["awaited"],
         attempt=row["attempt"],
+        reason=row["reason"],
         account_key=row["account_key"],
         campaign_key=row["campaign_key"],
         run_no=row["run_no"],

@@ -26,8 +26,7 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
     CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset'), true) THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
-        WHEN e.delivery_id LIKE 'i-%' THEN ARRAY(SELECT i.contact_id FROM dripd.individual_send AS i
-            WHERE i.account_id = $1::int4 AND e.delivery_id = 'i-' || i.id)
+        WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
         WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
             WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
         WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
@@ -37,7 +36,9 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
             UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
         ELSE '{}' END AS contact_ids,
     n.enrollment_id,
-    d.step_key, d.campaign_id, d.cv_id, d.channel, d.to_address,
+    d.step_key, d.campaign_id, d.cv_id,
+    coalesce(d.channel, CASE i.channel WHEN 'email' THEN 1 WHEN 'sms' THEN 2 END) AS channel,
+    coalesce(d.to_address, i.to_address) AS to_address,
     CASE WHEN e.kind = 'contact_created' AND e.kind_bit & $3::int4 <> 0 THEN ARRAY(
         SELECT l.key FROM dripd.list_member AS m
         JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
@@ -61,6 +62,9 @@ LEFT JOIN LATERAL (
     ORDER BY l.at DESC
     LIMIT 1
 ) AS d ON true
+LEFT JOIN dripd.individual_send AS i
+    ON i.account_id = $1::int4 AND NOT i.notice
+        AND i.id = CASE WHEN e.delivery_id ~ '^i-[0-9]{1,18}$' THEN substr(e.delivery_id, 3)::int8 END
 ORDER BY w.o;
 
 -- name: listens :one

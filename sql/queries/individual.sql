@@ -1,22 +1,23 @@
 -- name: start_individual :one
 -- An individual message: the row is committed before a byte leaves. Never counted, never windowed.
 --   $1 account int  $2 contact bigint  $3 incarnation bigint  $4 sender int  $5 channel text  $6 requested_by text
---   $7 subject text
+--   $7 subject text  $8 to text, NULL: the contact; else somebody of the house, whatever is suppressed
 -- returns the address, and whether it is suppressed: then nothing was written
 WITH person AS (
-    SELECT c.account_id, c.id, CASE $5::text WHEN 'sms' THEN c.phone ELSE c.email END AS address
+    SELECT c.account_id, c.id,
+        coalesce($8::text, CASE $5::text WHEN 'sms' THEN c.phone ELSE c.email END) AS address
     FROM dripd.contact AS c
     WHERE c.account_id = $1::int4 AND c.id = $2::int8
 ), judged AS (
-    SELECT p.*, EXISTS (
+    SELECT p.*, $8::text IS NULL AND EXISTS (
         SELECT FROM dripd.suppression AS s
         WHERE s.address_h = hashtextextended(lower(p.address), 0) AND s.account_id IN (p.account_id, 0)
             AND s.channel = $5::text AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS suppressed
     FROM person AS p
 ), made AS (
     INSERT INTO dripd.individual_send (account_id, contact_id, incarnation, sender_id, channel, to_address, subject,
-        requested_by)
-    SELECT account_id, id, $3::int8, $4::int4, $5::text, address, $7::text, $6::text
+        requested_by, notice)
+    SELECT account_id, id, $3::int8, $4::int4, $5::text, address, $7::text, $6::text, $8::text IS NOT NULL
     FROM judged
     WHERE address IS NOT NULL AND NOT suppressed
     RETURNING id

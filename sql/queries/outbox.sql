@@ -31,10 +31,10 @@ WITH RECURSIVE target (account_id, kind, target) AS (
         LIMIT 1
     ) AS n
 ), due AS (
-    SELECT f.account_id, f.id
+    SELECT f.account_id, f.id, f.reason
     FROM target AS t
     CROSS JOIN LATERAL (
-        SELECT o.account_id, o.id, o.due_at, o.taken_until FROM dripd.outbox AS o
+        SELECT o.account_id, o.id, o.due_at, o.taken_until, o.reason FROM dripd.outbox AS o
         WHERE o.state = 'open' AND o.account_id = t.account_id AND o.kind = t.kind AND o.target = t.target
             AND o.due_at <= (SELECT dripd.now())
         ORDER BY o.due_at, o.id
@@ -45,14 +45,15 @@ WITH RECURSIVE target (account_id, kind, target) AS (
     LIMIT $1::int4
 ), taken AS (
     UPDATE dripd.outbox AS o
-    SET taken_until = clock_timestamp() + $3::interval, attempt = least(o.attempt + 1, 32000)
+    SET taken_until = clock_timestamp() + $3::interval, attempt = least(o.attempt + 1, 32000),
+        reason = NULL
     FROM due
     WHERE o.account_id = due.account_id AND o.id = due.id AND o.state = 'open'
         AND (o.taken_until IS NULL OR o.taken_until < clock_timestamp())
     RETURNING o.account_id, o.id, o.enrollment_id, o.seq, o.step_key, o.kind, o.target, o.awaited, o.attempt,
-        o.contact_id, o.cv_id, o.step_no
+        o.contact_id, o.cv_id, o.step_no, due.reason
 )
-SELECT t.account_id, t.id, t.enrollment_id, t.seq, t.step_key, t.kind, t.target, t.awaited, t.attempt::int4 AS attempt,
+SELECT t.account_id, t.id, t.enrollment_id, t.seq, t.step_key, t.kind, t.target, t.awaited, t.attempt::int4 AS attempt, t.reason,
     a.key AS account_key, v.campaign_key, coalesce(r.run_no, 0) AS run_no, r.vars::text AS vars, k.url, k.secret,
     coalesce(t.contact_id, r.contact_id) AS contact_id, v.id AS cv_id, t.step_no::int4 AS step_no,
     c.external_id, c.email, c.phone, c.timezone, c.owner, c.service_owner, c.attrs::text AS attrs

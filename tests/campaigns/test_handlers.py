@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dripd.campaigns.attached import names, pinned
 from dripd.campaigns.parse import parse, read
 from dripd.campaigns.validate import Known, validate
 
@@ -88,3 +89,58 @@ def test_the_words_of_actions_are_checked_like_those_of_steps() -> None:
         ("bad_value", "on_form[0].text"),
         ("unknown_field:Nope", "on_form[0].subject"),
     ]
+
+
+NOTICE = {"form": "x", "do": "notify_email", "to": "boss@x.test", "subject": "S", "text": "T"}
+
+
+def test_an_action_may_tell_somebody_of_the_house() -> None:
+    (found,) = parse(document(on_form=[NOTICE], sender="us@x.test")).handlers
+
+    assert (found.action.kind, found.action.to) == ("notify_email", "boss@x.test")
+    assert found.action.sender == "us@x.test"
+    bare = {"form": "x", "do": "notify_email", "subject": "S", "text": "T"}
+    report = validate(parse(document(on_form=[bare])))
+    assert [fault.code for fault in report.faults] == ["missing_settings:on_form[0]"]
+
+
+def test_mails_of_actions_lack_what_mails_of_steps_may_lack() -> None:
+    mail = {"form": "x", "do": "email", "template": "gone", "sender": "odd@x.test"}
+    known = Known(senders={"us@x.test": "email"})
+    report = validate(parse(document(on_form=[mail])), known)
+
+    assert {(fault.code, fault.path) for fault in report.faults} == {
+        ("missing_template:gone", "on_form[0].template"),
+        ("missing:sender", "on_form[0]"),
+    }
+
+
+def test_files_go_with_the_mail_of_an_action() -> None:
+    mail = {"form": "x", "do": "email", "subject": "S", "text": "T", "attachments": ["a.pdf"]}
+    raw = document(on_form=[mail])
+
+    assert list(names(raw)) == [["a.pdf"]]
+    report = validate(parse(raw))
+    assert [(fault.code, fault.path) for fault in report.faults] == [
+        ("missing:attachment", "on_form[0].attachments[0]")
+    ]
+    (found,) = parse(pinned(raw, {"a.pdf": {"sha256": "0" * 64, "size": 3}})).handlers
+    assert [(one.name, one.size) for one in found.action.attachments] == [("a.pdf", 3)]
+
+
+def test_what_is_once_for_a_contact_is_told_apart_by_what_it_says() -> None:
+    mail = {"form": "x", "do": "email", "text": "T", "once_per": "contact"}
+    update = {"form": "x", "do": "update", "once_per": "contact"}
+    found = parse(
+        document(
+            on_form=[
+                {**mail, "subject": "A"},
+                {**mail, "subject": "B"},
+                {**update, "ops": ["n increment 1"]},
+                {**update, "ops": ["m increment 1"]},
+                {**NOTICE, "once_per": "contact"},
+            ]
+        )
+    ).handlers
+
+    assert len({one.key for one in found}) == 5

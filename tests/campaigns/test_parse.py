@@ -254,19 +254,6 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "document",
-    [
-        small(on_form=[{"form": "f", "do": "email", "attachments": ["terms.pdf"]}]),
-    ],
-)
-def test_an_option_of_a_later_version_is_told_apart(document: dict[str, object]) -> None:
-    fault = one_fault(document)
-
-    assert fault.code == "unknown_option"
-    assert "cannot perform it yet" in fault.hint
-
-
-@pytest.mark.parametrize(
     ("document", "code", "path"),
     [
         (small(campaign="Big Name"), "bad_value", "campaign"),

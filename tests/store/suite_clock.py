@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dripd.clock import DAY, HOUR, Instant
 from dripd.store.protocol import IndividualEnd, IndividualSend, ParkRow
-from tests.store.world import NODE, T0, Scene, World, ends, open_scene
+from tests.store.suite_inbox import Seen
+from tests.store.world import EVERY_KIND, NODE, T0, Scene, World, ends, open_scene
 
 
 async def settled(world: World) -> list[str]:
@@ -91,8 +92,8 @@ class ClockSuite:
 
 
 class IndividualSuite:
-    async def start(self, scene: Scene, contact: int) -> object:
-        sender = await scene.world.add_sender(scene.account, "ann@acme.example")
+    async def start(self, scene: Scene, contact: int, to: str | None = None) -> object:
+        sender = await scene.world.add_sender(scene.account, to or "ann@acme.example")
         wish = IndividualSend(
             account_id=scene.account,
             contact_id=contact,
@@ -101,6 +102,7 @@ class IndividualSuite:
             channel="email",
             requested_by="ann",
             subject="Hello",
+            to=to,
         )
         return await scene.store.start_individual(wish)
 
@@ -141,6 +143,38 @@ class IndividualSuite:
 
         assert (None, "ann@x.example", True) == await self.start(scene, contact)
         assert [] == await world.deliveries()
+
+    async def test_a_message_to_the_house_goes_whatever_is_suppressed(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        for address in ("ann@x.example", "boss@acme.example"):
+            await world.suppress(scene.account, "email", address)
+        number, address, _ = await self.start(scene, contact, "boss@acme.example")  # type: ignore[misc]
+
+        assert address == "boss@acme.example"
+        [shown] = await world.deliveries()
+        assert (f"i-{number}", "boss@acme.example") == (shown["id"], shown["to_address"])
+        assert 1 == sum(r["n"] for r in await world.cap_usage() if r["source"] == "individual")
+
+    async def test_what_the_house_does_with_its_mail_is_not_the_contacts_doing(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await scene.clear_events()
+        mine, *_ = await self.start(scene, contact)  # type: ignore[misc]
+        house, *_ = await self.start(scene, contact, "boss@acme.example")  # type: ignore[misc]
+        for number in (mine, house):
+            await world.event(scene.account, "bounce", delivery_id=f"i-{number}")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [(e.contact_ids, e.channel, e.address, e.unresolved) for e in seen.events] == [
+            ((contact,), "email", "ann@x.example", None),
+            ((), None, None, "unknown_contact"),
+        ]
 
     async def test_individual_send_of_a_dead_daemon_is_unknown(self, world: World) -> None:
         scene = await open_scene(world)

@@ -107,7 +107,19 @@ class OutboxSuite:
         assert await take(world) == []
         await world.set_now(Instant(T0 + HOUR))
         (call,) = await take(world)
-        assert call.attempt == 2
+        assert (call.attempt, call.reason) == (2, "http_500")
+
+    async def test_how_an_attempt_ended_is_said_to_the_next_one_alone(
+        self, world: World
+    ) -> None:
+        await made(world, a_call())
+        (call,) = await take(world)
+        await world.store.end_calls([CallEnd(call.account_id, call.id, "open", "throttled")])
+        (told,) = await world.store.take_calls(10, 4, -1)
+        await world.pause()
+        (again,) = await take(world)
+
+        assert [call.reason, told.reason, again.reason] == [None, "throttled", None]
 
     async def test_what_nobody_waits_for_is_gone_with_its_end(self, world: World) -> None:
         await made(world, a_call(), a_call())

@@ -122,3 +122,29 @@ def test_what_was_not_handed_over_in_full_is_not_attached(world: World) -> None:
     assert hand(b"terms", name) == {"changed": True, "complete": True}
     assert hand(b"terms", name) == {"changed": False, "complete": True}
     assert world.call("campaign.apply", documents=documents)["changed"] == 1
+
+
+@pytest.mark.feature("F7")
+@pytest.mark.feature("F38")
+def test_a_file_goes_with_the_mail_that_answers_a_form(
+    world: World, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        MAIL[: MAIL.index("steps:")]
+        + """
+steps: [{key: one, do: tag_add, delay: 9d, tag: late}]
+on_form: [{form: ask, do: email, subject: S, text: T, attachments: [terms.pdf]}]
+"""
+    )
+    (folder / "mail.yaml").write_text(text)
+    assert ask(world, capsys, "campaign", "apply", str(folder / "mail.yaml"))[0] == 0
+    world.call("campaign.activate", key="terms", account="acme")
+    world.contact("ann")
+    world.sql(
+        "INSERT INTO dripd.event_in (account_id, contact_id, kind, payload) "
+        "SELECT account_id, id, 'form', '{\"form\": \"ask\"}' FROM dripd.contact"
+    )
+    world.tick()
+
+    (raw,) = world.column("SELECT headers FROM dripd.sink_message")
+    assert json.loads(raw)["Attachments"] == "terms.pdf (5)"

@@ -283,6 +283,7 @@ campaign: {key}
 account: acme
 name: {key}
 sender: hello@acme.test
+fields: {{rep: text}}
 steps:
   - {{key: one, do: email, subject: One, track: {{click: true}},
      html: "<a data-link=offer href='https://shop.test/'>Go</a>"}}
@@ -302,6 +303,7 @@ on_form:
   - {{form: "{key}", do: update, ops: ["category set customer", "business set retail"]}}
   - {{form: "{key}", do: request, title: "Form of {{First Name}}", assignee: ann}}
   - {{form: "{key}", do: email, subject: "Thanks {{First Name}}", text: "We call {{First Name}}."}}
+  - {{form: "{key}", do: notify_email, to: "{{Rep}}", subject: "{{First Name}} wrote", text: "Call {{phone}}"}}
 """
 
 
@@ -360,7 +362,7 @@ def test_actions_that_repeat_or_undo_the_flow_are_told(base: World) -> None:
 
 @pytest.mark.feature("F38")
 def test_a_form_has_all_its_effects_once_for_its_key(base: World) -> None:
-    base.contact("filler")
+    base.contact("filler", attrs='{"first_name": "Ann", "rep": "rep@acme.test"}')
     base.apply(ACTING.format(key="filler"))
     insert = """INSERT INTO dripd.event_in (account_id, contact_id, kind, dedup_key, payload)
                 SELECT account_id, id, 'form', 'form-1', '{"form": "filler"}'
@@ -371,6 +373,7 @@ def test_a_form_has_all_its_effects_once_for_its_key(base: World) -> None:
     attrs = json.loads(base.one("SELECT attrs FROM dripd.contact WHERE external_id = 'filler'"))
     assert attrs == {
         "first_name": "Ann",
+        "rep": "rep@acme.test",
         "interests": ["forms"],
         "category": "customer",
         "business": "retail",
@@ -387,3 +390,47 @@ def test_a_form_has_all_its_effects_once_for_its_key(base: World) -> None:
     assert [(row["subject"], row["enrollment_id"]) for row in mails] == [("Thanks Ann", None)]
     sent = "SELECT state FROM dripd.delivery WHERE to_address = 'filler@x.test'"
     assert base.column(sent) == ["accepted"]
+    told = base.sql("SELECT * FROM dripd.sink_message WHERE recipient = 'rep@acme.test'")
+    assert [(row["subject"], row["body"]) for row in told] == [
+        ("Ann wrote", "Call +49301234567")
+    ]
+
+
+@pytest.mark.feature("F38")
+def test_a_notice_to_nobody_is_none_and_a_reply_to_one_is_nobodys(base: World) -> None:
+    base.contact("quiet")
+    base.contact("told", attrs='{"first_name": "Ann", "rep": "eve@acme.test"}')
+    base.sql("INSERT INTO dripd.suppression (channel, address, reason, account_id) "
+             "SELECT 'email', 'eve@acme.test', 'asked', id FROM dripd.account")  # fmt: skip
+    base.apply(
+        """
+campaign: notices
+account: acme
+name: Notices
+fields: {rep: text}
+steps: [{key: wait, do: tag_add, delay: 9d, tag: late}]
+on_form:
+  - {form: notices, do: notify_email, to: "{Rep}", subject: S, text: T, once_per: contact}
+"""
+    )
+    base.enroll("notices", "quiet", "told")
+    base.tick()
+    for _ in range(2):
+        base.sql(
+            "INSERT INTO dripd.event_in (account_id, contact_id, kind, payload) "
+            "SELECT account_id, id, 'form', '{\"form\": \"notices\"}' FROM dripd.contact "
+            "WHERE external_id IN ('quiet', 'told')"
+        )
+        base.tick()
+    (notice,) = base.sql(
+        "SELECT id, state FROM dripd.delivery WHERE to_address = 'eve@acme.test'"
+    )
+    assert notice["state"] == "accepted"
+    base.sql(
+        "INSERT INTO dripd.event_in (account_id, delivery_id, kind) "
+        "SELECT id, $1, 'reply' FROM dripd.account",
+        notice["id"],
+    )
+    base.tick()
+    assert base.run("told", "notices")["status"] == "waiting"
+    assert base.column("SELECT kind FROM dripd.journal WHERE kind = 'call_failed'") == []
