@@ -383,6 +383,8 @@ class Reader:
             retry_floor=numbers["retry_floor"],
             webhook_secret=cast("Secret", read["webhook_secret"] or Secret("")),
             webhook_topic=str(read["webhook_topic"]),
+            inbound_secret=cast("Secret", read["inbound_secret"] or Secret("")),
+            inbound_topic=str(read["inbound_topic"]),
             unknown=str(read["unknown"]),
             unknown_after_ms=cast("Millis | None", read["unknown_after"]),
             domains=cast("Mapping[str, str]", read["domains"]),

@@ -52,6 +52,7 @@ EVENTS: Final[dict[str, str]] = {
     "gateway.listening": "HTTP is answered, and where",
     "hook.confirmed": "a provider's subscription to our address was confirmed",
     "hook.parked": "a provider told of messages that we do not know yet; it is tried again",
+    "hook.unread": "the headers of an inbound mail could not be asked for; its subject must do",
     "hook.refused": "what came in at a provider's address was not signed, or not readable",
     "inbox.delayed": "events could not be digested now; they wait",
     "journal.refused": "the intent journal takes nothing; nothing is leased until it does",

@@ -318,6 +318,11 @@ PROVIDER: Final[Mapping[str, Option]] = {
         "proves the provider's events at /hooks/NAME; empty: none come in"
     ),
     "webhook_topic": text("", "for ses: the ARN of the SNS topic whose events count"),
+    "inbound_secret": secret(
+        "for sendgrid: proves inbound mail, the password in the address that it calls or the "
+        "verification key of its security policy"
+    ),
+    "inbound_topic": text("", "for ses: the ARN of the SNS topic of inbound mail"),
     "unknown": word(
         "",
         ("", "retry", "presume", "ask"),

@@ -212,6 +212,10 @@ class ProviderSettings:
     """Proves what comes in at `/hooks/NAME`; empty: nothing is taken there."""
     webhook_topic: str = ""
     """For ses: the SNS topic whose messages count."""
+    inbound_secret: Secret = field(default_factory=lambda: Secret(""))
+    """For sendgrid: proves inbound mail; a password, or the key of a security policy."""
+    inbound_topic: str = ""
+    """For ses: the SNS topic to which a receipt rule publishes inbound mail."""
     unknown: str = ""
     """What is done about a message that may have left: `retry presume ask`, "" by its keys."""
     unknown_after_ms: Millis | None = None

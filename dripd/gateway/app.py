@@ -1,6 +1,6 @@
 """Where does the gateway listen, and what holds for every request that reaches it?
 
-Every request has a deadline, a body of at most 1 MiB and an answer that nobody keeps; beyond
+Every request has a deadline, a body of at most 1 MiB (inbound mail apart) and an answer that nobody keeps; beyond
 `IN_FLIGHT` of them the next is told to come again. A database that is away answers 503, so
 that a provider delivers its events once more. TLS ends at a proxy in front.
 """
@@ -119,15 +119,20 @@ async def _broken(_request: Request, _error: Exception) -> Response:
     return PlainTextResponse("failed\n", 500)
 
 
-async def read_body(request: Request) -> bytes:
-    """The body as it came. Raises `HTTPException` 413 beyond `MAX_BODY`."""
-    if int(request.headers.get("content-length", "0")) > MAX_BODY:  # the server checked it
+def length_of(request: Request) -> int:
+    """The octets that the body is said to have; the server checked that it is a number."""
+    return int(request.headers.get("content-length", "0"))
+
+
+async def read_body(request: Request, most: int = MAX_BODY) -> bytes:
+    """The body as it came. Raises `HTTPException` 413 beyond *most*."""
+    if length_of(request) > most:
         raise HTTPException(413)
     body = bytearray()
     async with aclosing(request.stream()) as parts:
         async for part in parts:
             body += part
-            if len(body) > MAX_BODY:
+            if len(body) > most:
                 raise HTTPException(413)
     return bytes(body)
 

@@ -23,6 +23,9 @@ from dripd.clock import MINUTE, Instant, Millis
 
 TOLERANCE_MS = Millis(5 * MINUTE)
 
+SENDGRID_SIGNATURE = "x-twilio-email-event-webhook-signature"
+SENDGRID_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
 MAX_SIGNATURES = 10
 """Of one request: a sender that rotates its secret signs twice."""
 
@@ -64,6 +67,30 @@ def signs_ecdsa(
     return True
 
 
+def signs_parse(
+    secret: str, headers: Mapping[str, str], body: bytes, now: Instant, events_key: str
+) -> bool:
+    """SendGrid's inbound mail: signed like its events where a security policy says so, else
+    known by the password in the address that it calls.
+
+    *secret* is that password, or the policy's verification key, which as a password opens
+    nothing; without one the policy may use *events_key*.
+    """
+    signature = headers.get(SENDGRID_SIGNATURE, "")
+    if signature or _is_public_key(secret):
+        seconds = headers.get(SENDGRID_TIMESTAMP, "")
+        return signs_ecdsa(secret or events_key, signature, seconds, body, now)
+    return signs_basic(secret, headers.get("authorization", ""))
+
+
+def _is_public_key(secret: str) -> bool:
+    try:
+        load_der_public_key(b64decode(secret))
+    except (UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
 def signs_mailgun(secret: str, seconds: str, token: str, signature: str, now: Instant) -> bool:
     """Mailgun: an HMAC over timestamp and token, which do not cover the body."""
     wanted = hmac.digest(secret.encode(), f"{seconds}{token}".encode(), "sha256").hex()
@@ -78,13 +105,14 @@ def signs_twilio(token: str, signature: str, url: str, form: Sequence[tuple[str,
 
 
 def signs_basic(secret: str, authorization: str) -> bool:
-    """Postmark signs nothing: the address that it calls carries user and password."""
+    """Who signs nothing is known by the address that it calls: it carries user and password."""
     scheme, _, credentials = authorization.partition(" ")
     try:
         _, colon, password = b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return False
-    return scheme.lower() == "basic" and bool(colon) and _same(secret, password)
+    known = bool(secret and colon) and _same(secret, password)
+    return scheme.lower() == "basic" and known
 
 
 def signs_certified(pem: bytes, signature: str, text: bytes, *, version: str) -> bool:

@@ -1,14 +1,14 @@
-"""Is this from our topic of Amazon SNS? Its envelope, its certificate, its confirmation.
+"""Is this from a topic of ours at Amazon SNS? Its envelope, its certificate, its confirmation.
 
 Whoever has an AWS account can make SNS call us with a perfect signature, so a message counts
-only from the topic that the configuration names. Certificates and confirmations are fetched
+only from topics that the configuration names. Certificates and confirmations are fetched
 from Amazon's own hosts and nowhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from dripd.clock import HOUR, Instant
@@ -33,21 +33,21 @@ Fetch = Callable[[str], Awaitable[bytes]]
 """Gets the body of an https address; raises what is the caller's to handle."""
 
 
-class Topic:
-    """The one topic whose messages count. *fetch* reaches Amazon."""
+class Topics:
+    """The topics whose messages count, by their ARN. *fetch* reaches Amazon."""
 
-    def __init__(self, arn: str, fetch: Fetch) -> None:
-        self._arn = arn
+    def __init__(self, arns: Collection[str], fetch: Fetch) -> None:
+        self._arns = arns
         self._fetch = fetch
         self._certificates: dict[str, bytes] = {}
 
     async def signs(
         self, envelope: Mapping[str, str], now: Instant, at: Instant | None
     ) -> bool:
-        """Is *envelope*, of instant *at*, a message of the topic and not too old?"""
+        """Is *envelope*, of instant *at*, a message of a topic and not too old?"""
         names = _SIGNED.get(envelope.get("Type", ""))
         url = envelope.get("SigningCertURL", "")
-        if names is None or envelope.get("TopicArn") != self._arn or not _is_amazon(url):
+        if names is None or envelope.get("TopicArn") not in self._arns or not _is_amazon(url):
             return False
         if at is None or not -REPEATED_MS <= now - at <= REPEATED_MS:
             return False

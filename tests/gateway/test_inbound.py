@@ -48,14 +48,24 @@ EC_PUBLIC = b64encode(
 class Provider:
     """One provider's hook, asked by the provider or by somebody else."""
 
-    def __init__(self, kind: str, secret: str = WHSEC, topic: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        secret: str = WHSEC,
+        topic: str = "",
+        *,
+        inbound: str = "",
+        mails: str = "",
+    ) -> None:
         self.told: list[Happened] = []
         self.fetched: list[str] = []
         self.clock = ManualClock(NOW)
         self.away = False
+        self.mail: dict[str, Any] = {}
         self.settings = ProviderSettings(
-            name="p", kind=kind, webhook_secret=Secret(secret), webhook_topic=topic
-        )
+            name="p", kind=kind, webhook_secret=Secret(secret), webhook_topic=topic,
+            inbound_secret=Secret(inbound), inbound_topic=mails,
+        )  # fmt: skip
 
     async def keep(self, _provider: str, told: Sequence[Happened]) -> int:
         if self.away:
@@ -67,6 +77,12 @@ class Provider:
         self.fetched.append(url)
         return CERTIFICATE
 
+    async def ask(self, _provider: ProviderSettings, mail_id: str) -> dict[str, Any]:
+        self.fetched.append(mail_id)
+        if self.away:
+            raise StoreUnavailable("the provider is away")
+        return self.mail
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[httpx.AsyncClient]:
         hooks = Hooks(
@@ -76,6 +92,7 @@ class Provider:
             self.clock,
             public_url="https://mail.acme.test/drip",
             fetch=self.fetch,
+            ask=self.ask,
         )
         async with asking(hooks.routes()) as client:
             yield client
@@ -502,3 +519,166 @@ async def test_a_provider_without_a_secret_has_no_hook() -> None:
     provider = Provider("sendgrid", "")
 
     assert 404 == await provider.post(b"[]", {})
+
+
+def form(**fields: str | bytes) -> tuple[bytes, dict[str, str]]:
+    """A form of parts; octets are a file's."""
+    parts = [
+        b'--xyz\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+        % (name.encode(), value.encode())
+        if isinstance(value, str)
+        else b'--xyz\r\nContent-Disposition: form-data; name="%b"; filename="a.pdf"\r\n'
+        b"Content-Type: application/pdf\r\n\r\n%b\r\n" % (name.encode(), value)
+        for name, value in fields.items()
+    ]
+    return b"".join([*parts, b"--xyz--\r\n"]), {
+        "Content-Type": "multipart/form-data; boundary=xyz"
+    }
+
+
+def parsed(head: str = "", **fields: str | bytes) -> tuple[bytes, dict[str, str]]:
+    return form(**{
+        "headers": f"Message-ID: <in@x.test>\nFrom: Ann <ann@x.test>\n"
+                   f"To: Sales <hello@acme.test>\nReferences: <other@x> {OURS}\n{head}",
+        "from": "Ann <ann@x.test>", "to": "Sales <hello@acme.test>", "subject": "Re: Hällo",
+        "envelope": '{"to": ["reply@parse.acme.test"], "from": "ann@x.test"}', "text": "Yes",
+        **fields,
+    })  # fmt: skip
+
+
+@pytest.mark.trio
+async def test_sendgrid_mail_comes_in_by_the_password_or_under_a_signature() -> None:
+    password, signed = Provider("sendgrid", EC_PUBLIC, inbound="s3cret"), Provider(
+        "sendgrid", "", inbound=EC_PUBLIC
+    )  # fmt: skip
+    body, kind = parsed()
+
+    assert 200 == await password.post(body, kind | basic("s3cret"))
+    assert 200 == await signed.post(body, kind | sendgrid(body))
+    old = sendgrid(body, str(int(SECONDS) - 301))
+    for provider, headers in (
+        (password, {}),
+        (password, basic("guess")),
+        (password, basic("")),
+        (password, basic(EC_PUBLIC)),
+        (signed, basic(EC_PUBLIC)),
+        (signed, basic("")),
+        (signed, {}),
+        (signed, old),
+        (Provider("sendgrid", EC_PUBLIC), basic("")),
+    ):
+        assert 401 == await provider.post(body, kind | headers)
+    assert 401 == await signed.post(body.replace(b"Yes", b"Yea"), kind | sendgrid(body))
+    assert [("reply", "<in@x.test>", "ann@x.test", {})] == signed.rows()
+    one = signed.told[0]
+    assert (KEY, "hello@acme.test") == (one.key, one.sender)
+
+
+@pytest.mark.trio
+async def test_sendgrid_mail_of_machines_says_so_and_raw_mail_is_read_too() -> None:
+    provider = Provider("sendgrid", "", inbound="s3cret")
+
+    async def receive(body: bytes, kind: dict[str, str]) -> Happened:
+        assert 200 == await provider.post(body, kind | basic("s3cret"))
+        return provider.told[-1]
+
+    automatic = [
+        await receive(*parsed("Auto-Submitted: auto-replied\n")),
+        await receive(*parsed(subject="Automatic reply: Hi")),
+        await receive(*parsed(envelope='{"to": ["a@b.test"], "from": ""}')),
+    ]
+    assert [{"auto": True}] * 3 == [dict(one.payload) for one in automatic]
+    mail = f"Message-ID: <raw@x>\r\nFrom: ann@x.test\r\nIn-Reply-To: {OURS}\r\n\r\nYes"
+    raw = await receive(*form(email=mail, envelope='{"to": ["hello@acme.test"]}'))
+    assert ("<raw@x>", KEY, "ann@x.test", "hello@acme.test", {}) == (
+        raw.id, raw.key, raw.address, raw.sender, dict(raw.payload),
+    )  # fmt: skip
+    bare = await receive(*form(text="Yes", envelope="[1"))
+    assert ("reply", "", "") == (bare.kind, bare.key, bare.address)
+    broken = {"Content-Type": "multipart/form-data"}
+    assert 400 == await provider.post(b"x", broken | basic("s3cret"))
+
+
+@pytest.mark.trio
+async def test_what_is_attached_to_a_mail_keeps_no_reply_away() -> None:
+    file = bytes(range(256)) * 8192
+    provider = Provider("sendgrid", "", inbound="s3cret")
+    body, kind = parsed(attachment1=file)
+    assert len(body) > 1 << 20
+    assert 200 == await provider.post(body, kind | basic("s3cret"))
+
+    gun = Provider("mailgun", "signing key of the account")
+    fields = {**mailgun("m" * 50), "sender": "ann@x.test", "recipient": "hello@acme.test",
+              "subject": "Re: Hi", "In-Reply-To": OURS, "Message-Id": "<in@x>"}  # fmt: skip
+    body, kind = form(**fields, attachment=file)
+    assert 200 == await gun.post(body, kind)
+    assert [KEY, KEY] == [provider.told[0].key, gun.told[0].key]
+    other = Provider("resend")
+    assert 413 == await other.post(bytes(2 << 20), {})
+
+
+RECEIVED = {
+    "notificationType": "Received",
+    "mail": {
+        "messageId": "ses9", "source": "bounces@x.test", "destination": ["hello@acme.test"],
+        "headers": [
+            {"name": "From", "value": "Ann <ann@x.test>"}, {"name": "In-Reply-To", "value": OURS},
+        ],
+        "commonHeaders": {"subject": "Re: Hi"},
+    },
+    "receipt": {"action": {"type": "SNS", "encoding": "BASE64"}},
+}  # fmt: skip
+
+
+@pytest.mark.trio
+async def test_ses_mail_comes_in_by_a_topic_of_its_own() -> None:
+    mails = TOPIC + "-mail"
+    provider = Provider("ses", "", TOPIC, mails=mails)
+
+    assert 200 == await provider.post(sns(RECEIVED, TopicArn=mails), {})
+    assert 200 == await provider.post(sns(BOUNCE), {})
+    assert 401 == await provider.post(sns(RECEIVED, TopicArn=TOPIC + "2"), {})
+    mail, head = RECEIVED["mail"], f"Auto-Submitted: auto-replied\r\nReferences: {OURS}\r\n"
+    cut = {**mail, "headers": [], "headersTruncated": True}  # type: ignore[dict-item]
+    content = b64encode(f"From: bob@x.test\r\n{head}\r\nAway".encode()).decode()
+    whole = {**RECEIVED, "mail": cut, "content": content}
+    assert 200 == await provider.post(sns(whole, TopicArn=mails), {})
+    plain = {**whole, "content": head, "receipt": {"action": {"encoding": "UTF8"}}}
+    assert 200 == await provider.post(sns(plain, TopicArn=mails), {})
+    assert 200 == await provider.post(sns({**whole, "content": "%"}, TopicArn=mails), {})
+
+    assert [("reply", "ses9", "ann@x.test", {}), ("reply", "ses9", "bob@x.test", {"auto": True}),
+            ("reply", "ses9", "bounces@x.test", {"auto": True}),
+            ("reply", "ses9", "bounces@x.test", {})] == [
+        row for row in provider.rows() if row[0] == "reply"
+    ]  # fmt: skip
+    assert [KEY, KEY, KEY, ""] == [one.key for one in provider.told if one.kind == "reply"]
+
+
+@pytest.mark.trio
+async def test_resend_is_asked_for_the_headers_of_a_mail() -> None:
+    provider = Provider("resend")
+    data = {
+        "email_id": "e-9",
+        "from": "Ann <ann@x.test>",
+        "to": ["hello@acme.test"],
+        "subject": "Re: Hi",
+    }
+    body = orjson.dumps({"type": "email.received", "data": data})
+    provider.mail = {"headers": {"In-Reply-To": OURS, "Auto-Submitted": "auto-replied"}}
+
+    assert 200 == await provider.post(body, standard(body))
+    provider.mail = {}
+    assert 200 == await provider.post(body, standard(body))
+    odd = orjson.dumps({"type": "email.received", "data": {**data, "email_id": "../keys"}})
+    assert 200 == await provider.post(odd, standard(odd))
+    assert 401 == await provider.post(body, {})
+    provider.away = True
+    assert 503 == await provider.post(body, standard(body))
+    assert ["e-9", "e-9", "e-9"] == provider.fetched
+    assert [(KEY, {"auto": True}), ("", {}), ("", {})] == [
+        (one.key, dict(one.payload)) for one in provider.told
+    ]
+    assert ("e-9", "ann@x.test", "hello@acme.test") == (
+        provider.told[0].id, provider.told[0].address, provider.told[0].sender,
+    )  # fmt: skip
