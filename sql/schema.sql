@@ -1185,7 +1185,7 @@ JOIN dripd.due_step AS d
     AND d.due_at BETWEEN k.due_lo AND k.due_hi
     AND d.claim_id = k.claim_id
 JOIN dripd.version_step AS s ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
-WHERE s.kind IN ('email', 'sms')
+WHERE s.kind IN ('email', 'sms') AND d.flags & 2 = 0  -- in doubt: on record above, once
 UNION ALL
 SELECT 'i-' || i.id,
     i.account_id,

@@ -106,8 +106,6 @@ class Watch:
         """No terminal state is left, but for `unknown` by evidence."""
         for row in _latest(record.deliveries).values():
             before, now = self._states.get(row["id"], "leased"), row["state"]
-            if (before, now) == ("unknown", "leased"):
-                continue  # tried again under its key, it is as unknown as it was
             if now not in NEXT[before]:
                 self.broken["transition"].append(f"{row['id']} was {before} and is {now}")
             self._states[row["id"]] = now

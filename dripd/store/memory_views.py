@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from dripd.campaigns.enrollment import CHANNEL_NO, LogState, RunStatus
+from dripd.campaigns.enrollment import CHANNEL_NO, FLAG_AMBIGUOUS, LogState, RunStatus
 from dripd.clock import Instant
 from dripd.store.memory_rows import Claim, DueStep, Run, StepLog
 from dripd.store.memory_tables import Tables
@@ -327,7 +327,8 @@ def _in_flight(tables: Tables) -> Iterator[ViewRow]:
     for claim in tables.claims:
         for key in tables.due_by_claim.at(claim.claim_id):
             row = tables.due[key]
-            if _step(tables, row.cv_id, row.step_no)[1] in {"email", "sms"}:
+            kind = _step(tables, row.cv_id, row.step_no)[1]
+            if kind in {"email", "sms"} and not row.flags & FLAG_AMBIGUOUS:
                 yield _leased(tables, row, claim)
 
 

@@ -87,6 +87,7 @@ class DoubtSuite:
         leased = (await scene.take())[0]
         await scene.record(in_doubt(scene, leased))
         again = await take_again(scene)
+        assert [row["state"] for row in await world.deliveries()] == ["unknown"]
         accepted = scene.goes_on(again)
         accepted.log[0].attempt = 2
         await scene.record(accepted)
