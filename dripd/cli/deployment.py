@@ -152,7 +152,7 @@ def list_audit(ask: Ask, method_: str | None, **given: object) -> int:
 @asking.account
 @reading
 def verify_audit(ask: Ask, account: str | None) -> int:
-    """Hold the whole history against the promises: nothing twice, lost, unexplained, over a cap."""
+    """Hold the whole history against the promises: nothing twice, lost, out of order, unasked for, unexplained, over a cap."""
     result = ask.patient().call("audit.verify", account=account)
     ask.answer(result)
     return 0 if result.get("ok") else asking.FAILED

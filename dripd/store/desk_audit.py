@@ -28,8 +28,28 @@ PROMISES: Final[Mapping[str, Promise]] = {
         statement="find_lost_runs",
         hint="dripd enroll show ENR; report it with the daemon's log",
     ),
+    "each_step_once": Promise(
+        statement="find_repeated_steps", hint="report it with the daemon's log"
+    ),
+    "no_step_passed_over": Promise(
+        statement="find_missing_steps", hint="report it with the daemon's log"
+    ),
+    "in_order": Promise(
+        statement="find_disordered_steps",
+        hint="a clock of the database that was set back explains it; else report it",
+    ),
     "nothing_after_the_end": Promise(
-        statement="find_ended_due_steps", hint="report it with the daemon's log"
+        statement="find_steps_after_the_end", hint="report it with the daemon's log"
+    ),
+    "never_to_a_suppressed_address": Promise(
+        statement="find_suppressed_messages",
+        hint="a transaction that took minutes to suppress it explains it; else report it",
+    ),
+    "told_twice_done_once": Promise(
+        statement="find_repeated_input", hint="report it with the daemon's log"
+    ),
+    "money_adds_up": Promise(
+        statement="find_money_faults", hint="dripd account show ACCOUNT; report it"
     ),
     "always_explained": Promise(
         statement="find_unexplained_ends", hint="report it with the daemon's log"
