@@ -8,22 +8,26 @@ operating system makes of it is not repeated.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
 import signal
 import tempfile
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 
-from dripd.proof import scene
-from dripd.proof.checker import PROMISES, check
-from dripd.proof.fleet import Database, Process, daemon, start_sink
+from dripd.proof import scene, witness
+from dripd.proof.checker import check
+from dripd.proof.fleet import SECRET, TELLS, Database, Process, daemon, free_address, start_sink
+from dripd.proof.found import PROMISES, Injected
 from dripd.proof.proxy import Proxies, Proxy, Way
 
 NODES: Final = 4
@@ -48,10 +52,16 @@ A_MINUTE: Final = {
 
 TOXIC_S: Final = (0.5, 3.0)
 
+PATIENCE_S: Final = 0.5
+"""For which the injector waits for a daemon's gateway."""
+
 NOT_KEPT: Final = shutil.ignore_patterns("*.sock", "pg*")
 
 STOPPED_FOR_S: Final = (1.2, 3.0)
 """Beyond the heartbeat limit of a second: who wakes has been declared dead."""
+
+EVERY_S: Final = {"stop": 1.0, "suppress": 3.0, "rename": 2.0, "tell": 0.2, "look": 5.0}
+"""How often, in seconds, each of these is done besides the faults."""
 
 STOP_SQL: Final = """
 WITH picked AS (
@@ -59,10 +69,33 @@ WITH picked AS (
     WHERE status = 1 AND contact_id % 10 = $1::int AND NOT (contact_id = ANY ($2::int8[]))
     LIMIT 20
 )
-INSERT INTO dripd.event_in (account_id, contact_id, kind)
-SELECT account_id, contact_id, 'reply' FROM picked
+INSERT INTO dripd.event_in (account_id, contact_id, kind, dedup_key)
+SELECT account_id, contact_id, 'reply', 'r' || contact_id FROM picked, generate_series(1, 1 + (contact_id % 4 = 0)::int)
 RETURNING contact_id
 """
+"""Some of them are told twice."""
+
+SUPPRESS_SQL: Final = """
+WITH picked AS (
+    SELECT r.account_id, r.contact_id, c.email
+    FROM dripd.run AS r
+    JOIN dripd.contact AS c ON c.account_id = r.account_id AND c.id = r.contact_id
+    WHERE r.status = 1 AND r.contact_id % 10 = $1::int
+    LIMIT 5
+), put AS (
+    INSERT INTO dripd.suppression (account_id, channel, address)
+    SELECT account_id, 'email', upper(email) FROM picked
+    ON CONFLICT DO NOTHING
+)
+SELECT contact_id FROM picked
+"""
+
+RENAME_SQL: Final = """
+UPDATE dripd.contact AS c SET attrs = jsonb_build_object('first_name', $1::text)
+FROM (SELECT account_id, contact_id FROM dripd.due_step WHERE flags & 128 <> 0 OR attempt > 0 LIMIT 20) AS d
+WHERE c.account_id = d.account_id AND c.id = d.contact_id
+"""
+"""Contacts whose message is being sent again get another name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,11 +123,15 @@ class Chaos:
     say: Callable[[str], None]
     faults: Counter[str] = field(default_factory=Counter)
     stops: list[tuple[int, int]] = field(default_factory=list)
+    suppressed: list[tuple[int, int]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    sightings: list[str] = field(default_factory=list)
     asleep: dict[int, float] = field(default_factory=dict)
     folder: Path = Path()
     proxies: Sequence[Proxy] = ()
     poisoned: dict[int, float] = field(default_factory=dict)
     enrolled: int = 0
+    deployment: str = ""
 
     def run(self) -> None:
         """The faults, for `minutes`; every daemon is kept running as a service manager would."""
@@ -102,7 +139,12 @@ class Chaos:
         deck = self._deck()
         began = time.monotonic()
         span = self.plan.minutes * 60
-        next_fault, next_stop = began, began + 2
+        next_fault = began
+        deeds = {
+            "stop": self._stop_some, "suppress": self._suppress_some, "rename": self._rename_some,
+            "tell": self._tell, "look": self._look,
+        }  # fmt: skip
+        due = dict.fromkeys(deeds, began + 2)
         pause = (span - 5) / max(1, len(deck))
         while (passed := time.monotonic() - began) < span:
             self._wake()
@@ -113,9 +155,10 @@ class Chaos:
             wanted = min(total, int(total * passed / (span * 0.8)) + 1)
             if wanted > self.enrolled:
                 self._enroll(wanted)
-            if time.monotonic() > next_stop:
-                self._stop_some()
-                next_stop = time.monotonic() + 1
+            for name, do in deeds.items():
+                if time.monotonic() > due[name]:
+                    do()
+                    due[name] = time.monotonic() + EVERY_S[name]
             if deck and time.monotonic() > next_fault and passed < span - 3:
                 kind = deck.pop()
                 if not self._fault(kind):
@@ -147,6 +190,13 @@ class Chaos:
             time.sleep(0.5)
         return calm >= 3
 
+    def done(self) -> Injected:
+        """What the checker is to know of it."""
+        return Injected(
+            requests=self.enrolled, stops=self.stops, suppressed=self.suppressed,
+            told=self.told, sightings=self.sightings,
+        )  # fmt: skip
+
     def _try(self, text: str, *args: object) -> list[Any] | None:
         """One statement; None where the database is away just now."""
         try:
@@ -167,9 +217,30 @@ class Chaos:
 
     def _stop_some(self) -> None:
         known = [contact for contact, _ in self.stops]
-        rows = self._try(STOP_SQL, self.dice.randrange(10), known[-5000:])
+        self._bar(self.stops, STOP_SQL, self.dice.randrange(10), known[-5000:])
+
+    def _suppress_some(self) -> None:
+        self._bar(self.suppressed, SUPPRESS_SQL, self.dice.randrange(10))
+
+    def _bar(self, barred: list[tuple[int, int]], text: str, *args: object) -> None:
+        rows = self._try(text, *args)
         at = time.time_ns() // 1_000_000  # noqa: TID251 - the injector's own clock
-        self.stops += [(row["contact_id"], at) for row in rows or ()]
+        barred += [(row["contact_id"], at) for row in rows or ()]
+
+    def _rename_some(self) -> None:
+        self._try(RENAME_SQL, f"Ann {self.dice.randrange(1_000)}")
+
+    def _look(self) -> None:
+        self.sightings += [row["found"] for row in self._try(witness.LIVE) or ()]
+
+    def _tell(self) -> None:
+        """A provider tells a daemon of a message that was opened, perhaps of one not yet sent."""
+        awake = [one for at, one in enumerate(self.fleet) if at not in self.asleep]
+        name = f"o{len(self.told)}-{self.dice.randrange(10**9)}"
+        run = self.dice.randint(1, max(1, self.enrolled))
+        key = f"dripd:{self.deployment}:{run}:1:s1"
+        if awake and tell(self.dice.choice(awake).gateway, name, key):
+            self.told.append(f"{TELLS}:{name}")
 
     def _fault(self, kind: str) -> bool:
         """One fault of *kind*; False: there was nobody to meet it."""
@@ -232,6 +303,20 @@ class Chaos:
                 del self.asleep[at]
 
 
+def tell(gateway: str, name: str, key: str) -> bool:
+    """Post an event to a daemon as Postmark does. True: it was answered 2xx."""
+    body = {"RecordType": "Open", "ID": name, "Metadata": {"dripd_key": key}}
+    headers = {"Authorization": f"Basic {b64encode(b'x:' + SECRET.encode()).decode()}"}
+    link = HTTPConnection(gateway, timeout=PATIENCE_S)
+    try:
+        link.request("POST", f"/hooks/{TELLS}", json.dumps(body), headers)
+        return link.getresponse().status == 200
+    except (OSError, HTTPException):  # it is dead, frozen, or just starting
+        return False
+    finally:
+        link.close()
+
+
 def _poison(proxy: Proxy, ways: Sequence[Way], **toxics: float) -> None:
     for way in ways:
         proxy.poison(way, **toxics)
@@ -249,12 +334,13 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
             _prepare(database, folder, fleet[-1], plan)
             dice = random.Random(plan.seed)
             chaos = Chaos(plan, database, fleet, dice, say, folder=folder, proxies=disturbed)
+            chaos.deployment = database.fetch("SELECT id FROM dripd.deployment")[0]["id"]
             chaos.run()
             say("the faults are over; it drains")
             drained = chaos.drain()
             codes = [one.stop() for one in fleet]
             sink.stop()
-            found = check(database.dsn, log, chaos.stops, chaos.enrolled)
+            found = check(database.dsn, log, chaos.done())
         finally:
             for process in (*fleet, sink):
                 process.stop()
@@ -273,6 +359,10 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
         "ok": drained and not any(counts.values()),
         "drained": drained,
         "stops": len(chaos.stops),
+        "suppressed": len(chaos.suppressed),
+        "events_told": len(chaos.told),
+        "late_ms": found.late_ms,
+        "least_share": found.least_share,
         "enrollments": chaos.enrolled,
         "daemons": NODES,
         "ended": ends(fleet),
@@ -306,7 +396,8 @@ def _fleet(
             to_sink, at = proxies.lead(("127.0.0.1", port))
             provider = f"http://127.0.0.1:{at}"
             disturbed += [to_database, to_sink]
-        fleet.append(daemon(folder, no, dsn, provider, skew=skew_file(folder, no)))
+        skew = skew_file(folder, no)
+        fleet.append(daemon(folder, no, dsn, provider, skew=skew, gateway=free_address()))
     return fleet, disturbed
 
 

@@ -1,22 +1,26 @@
 """Were the promises kept? Read from outside: the sink's log and SQL, nothing of dripd's own code.
 
 What it looks for is what `docs/guarantees.md` promises. It knows the fleet's campaigns only by
-what the public relations say of them, and the injector's own log of stops: (contact, instant at
-which the stop's commit was acknowledged).
+what the public relations say of them, and what the injector says that it did. The statements of
+`dripd audit verify`, which need nothing but a database, are part of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+
+from dripd.proof import invariants, witness
+from dripd.proof.found import Found, Injected
+from dripd.store.desk_audit import PROMISES as AUDIT
+from dripd.store.statements import sql
 
 LEGAL_HOLDS: Final = {"cap", "window"}
 """Reasons for which a run may still wait after the drain."""
@@ -40,7 +44,7 @@ WHERE p.daily_email_cap IS NOT NULL
 """
 
 STEPS: Final = """
-SELECT v.account_id, s.value ->> 'key' AS key, s.ordinality AS n, v.definition #>> '{window,from}' AS opens,
+SELECT v.account_id, s.value ->> 'key' AS key, s.ordinality AS n, coalesce((s.value ->> 'delay')::interval, '0') AS delay, v.definition #>> '{window,from}' AS opens,
     v.definition #>> '{window,to}' AS closes
 FROM dripd.campaign_version AS v
 CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') WITH ORDINALITY AS s
@@ -49,6 +53,12 @@ CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') WITH ORDINALITY
 USED: Final = (
     "SELECT account_id, sum(n) AS n FROM dripd.cap_usage WHERE source = 'program' GROUP BY 1"
 )
+
+EVENTS: Final = """
+SELECT dedup_key AS key FROM dripd.event_log WHERE dedup_key IS NOT NULL
+UNION SELECT dedup_key FROM dripd.event_in WHERE dedup_key IS NOT NULL
+UNION SELECT provider || ':' || event_key FROM dripd.event_parked
+"""
 
 FRESH: Final = "ANALYZE; SET enable_nestloop = off; SET jit = off"
 """Small tables of a young database have no statistics, and the joins took minutes for it."""
@@ -60,61 +70,28 @@ OPEN: Final = "SELECT count(*) FROM dripd.claim WHERE n > 0"  # 0: a tombstone
 MONEY: Final = "SELECT count(*) FROM dripd.ledger_fault"
 
 
-@dataclass(slots=True)
-class Found:
-    """How often each promise was broken, with a few examples; `unknown` is no breach."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    unknown: int = 0
-    unknown_accepted: int = 0
-    deliveries: int = 0
-
-    def breach(self, promise: str, what: str, n: int = 1) -> None:
-        self.counts[promise] += n
-        if len(self.examples[promise]) < 5:
-            self.examples[promise].append(what)
-
-
-PROMISES: Final = (
-    "lost",
-    "duplicates",
-    "cap_excess",
-    "window",
-    "after_stop",
-    "order",
-    "stuck",
-    "ledger",
-)
-
-
-def check(
-    dsn: str, log: Path, stops: Sequence[tuple[int, int]], accepted_requests: int
-) -> Found:
+def check(dsn: str, log: Path, done: Injected) -> Found:
     """Hold what is on record in *dsn* against what the sink wrote to *log*."""
     facts = asyncio.run(_read(dsn))
     entries = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
-    return judge(facts, entries, stops, accepted_requests)
+    return judge(facts, entries, done)
 
 
 def judge(
-    facts: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
-    stops: Sequence[tuple[int, int]],
-    accepted_requests: int,
+    facts: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], done: Injected
 ) -> Found:
     """As `check`, on what was read."""
     found = Found(deliveries=len(facts["deliveries"]))
     taken = [entry for entry in entries if entry["accepted"]]
     by_key = {row["key"]: row for row in facts["deliveries"]}
     _duplicates(found, taken)
-    _lost(found, facts, taken, by_key, accepted_requests)
+    _lost(found, facts, taken, by_key, done.requests)
     _caps(found, facts, taken, by_key)
     _windows(found, facts, taken, by_key)
-    _stops(found, taken, by_key, stops)
     _order(found, facts, entries, by_key)
     _stuck(found, facts)
     _ledger(found, facts)
+    invariants.look(found, facts, entries, by_key, done)
     return found
 
 
@@ -128,6 +105,9 @@ async def _read(dsn: str) -> dict[str, Any]:
             "steps": await conn.fetch(STEPS),
             "caps": await conn.fetch(CAPS),
             "used": await conn.fetch(USED),
+            "changes": [row["found"] for row in await conn.fetch(witness.BROKEN)],
+            "events": {row["key"] for row in await conn.fetch(EVENTS)},
+            "audit": await _audit(conn),
         }
         numbers = {
             "pending": await conn.fetchval(PENDING),
@@ -137,6 +117,19 @@ async def _read(dsn: str) -> dict[str, Any]:
     finally:
         await conn.close()
     return {**rows, **numbers}
+
+
+async def _audit(conn: asyncpg.Connection[asyncpg.Record]) -> dict[str, list[str]]:
+    """What `dripd audit verify` would say of each account."""
+    accounts = [row["id"] for row in await conn.fetch("SELECT id FROM dripd.account")]
+    return {
+        name: [
+            row["found"]
+            for account in accounts
+            for row in await conn.fetch(sql(one.statement), account)
+        ]
+        for name, one in AUDIT.items()
+    }
 
 
 def _duplicates(found: Found, taken: Sequence[Mapping[str, Any]]) -> None:
@@ -217,24 +210,6 @@ def _windows(
 def _seconds(text: str) -> int:
     hour, minute = text.split(":")
     return int(hour) * 3600 + int(minute) * 60
-
-
-def _stops(
-    found: Found,
-    taken: Sequence[Mapping[str, Any]],
-    by_key: Mapping[str, Any],
-    stops: Sequence[tuple[int, int]],
-) -> None:
-    """A step that left was leased before the acknowledgement of its contact's stop."""
-    stopped = dict(stops)
-    for entry in taken:
-        row = by_key.get(entry["key"])
-        if row is None or row["contact_id"] not in stopped:
-            continue
-        if (
-            row["leased_at"].timestamp() * 1000 > stopped[row["contact_id"]] + 1
-        ):  # both are rounded
-            found.breach("after_stop", entry["key"])
 
 
 def _order(

@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from dripd.proof import scene
-from dripd.proof.checker import PROMISES, check
+from dripd.proof.checker import check
 from dripd.proof.fleet import Database, daemon, start_sink
+from dripd.proof.found import PROMISES, Injected
 from dripd.proof.proxy import Proxies, Trap
 
 POINTS: Final = ("K0", "K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10")
@@ -243,7 +244,7 @@ class Stage:
 
     def _judge(self, case: Case, began: float, *, hit: bool, drained: bool) -> Verdict:
         """What this case added to what was found before."""
-        found = check(self._database.dsn, self._log, [], self._enrolled)
+        found = check(self._database.dsn, self._log, Injected(requests=self._enrolled))
         counts = Counter({promise: found.counts[promise] for promise in PROMISES})
         broken, self._counts = counts - self._counts, counts
         unknown, self._unknown = found.unknown - self._unknown, found.unknown

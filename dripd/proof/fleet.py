@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ send_timeout = "10s"
 in_flight = 400
 
 [gateway]
-listen = ""
+listen = "{gateway}"
 
 [metrics]
 listen = ""
@@ -51,7 +52,18 @@ api_key = "env:CHAOS_KEY"
 timeout = "2s"
 max_connections = 16
 unknown_after = "90s"
+
+[provider.told]
+kind = "postmark"
+base_url = "{url}/plain"
+server_token = "env:CHAOS_KEY"
+webhook_secret = "env:CHAOS_KEY"
 """
+
+TELLS: Final = "told"
+"""The provider of `CONFIG` that sends nothing: it tells of events."""
+
+SECRET: Final = "not-a-secret"
 
 STOP_S: Final = 30
 
@@ -92,6 +104,17 @@ class Database:
     def fetch(self, text: str, *args: Any) -> list[Any]:
         """One statement in its own transaction. Raises `OSError` or asyncpg's errors."""
         return self._runner.run(self._fetch(text, args))
+
+    def execute(self, text: str) -> None:
+        """Statements in one transaction."""
+        self._runner.run(self._execute(text))
+
+    async def _execute(self, text: str) -> None:
+        conn = await asyncpg.connect(self.dsn, timeout=5, command_timeout=30)
+        try:
+            await conn.execute(text)
+        finally:
+            await conn.close(timeout=5)
 
     async def _fetch(self, text: str, args: Sequence[Any]) -> list[Any]:
         conn = await asyncpg.connect(self.dsn, timeout=5, command_timeout=30)
@@ -139,7 +162,10 @@ class End:
 class Process:
     """One process of the fleet, started anew whenever it is asked for and has ended."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], env: dict[str, str], log: Path, gateway: str = ""
+    ) -> None:
+        self.gateway = gateway
         self.socket = Path(env.get("DRIPD_SOCKET", ""))
         self._command = command
         self._env = env
@@ -226,22 +252,32 @@ def daemon(
     limit: str = "1s",
     env: Mapping[str, str] = MappingProxyType({}),
     skew: Path | None = None,
+    gateway: str = "",
 ) -> Process:
     """The daemon `dNO`, not started; daemons of a *folder* share it as their state directory.
 
     *limit*: how long without a heartbeat until it counts as dead. *skew*: a file that holds
-    milliseconds by which its host's wall clock is ahead.
+    milliseconds by which its host's wall clock is ahead. *gateway*: where it listens for
+    what providers tell; "" nowhere.
     """
     config = folder / f"d{no}.toml"
-    config.write_text(CONFIG.format(url=url, limit=limit))
+    config.write_text(CONFIG.format(url=url, limit=limit, gateway=gateway))
     own = {key: value for key, value in os.environ.items() if not key.startswith("DRIPD_")}
     own |= {
         "DRIPD_DSN": dsn,
         "DRIPD_STATE": str(folder),
         "DRIPD_SOCKET": str(folder / f"d{no}.sock"),
         "DRIPD_DAEMON__NODE": f"d{no}",
-        "CHAOS_KEY": "not-a-secret",
+        "CHAOS_KEY": SECRET,
         **env,
     }
     program = DRIPD if skew is None else (sys.executable, "-m", "dripd.proof.skewed", str(skew))
-    return Process([*program, "run", "--config", str(config)], own, folder / f"d{no}.log")
+    log = folder / f"d{no}.log"
+    return Process([*program, "run", "--config", str(config)], own, log, gateway)
+
+
+def free_address() -> str:
+    """An address on this machine that nobody listens at just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{one.getsockname()[1]}"

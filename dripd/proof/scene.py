@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from dripd.admin.client import Client
 from dripd.errors import DripdError
+from dripd.proof import witness
 from dripd.proof.fleet import Database, Process
 
 T = TypeVar("T")
@@ -18,10 +19,11 @@ campaign: chaos
 account: {account}
 name: Chaos
 sender: hello@{account}.test
+policy: {{reentry: always}}
 {window}steps:
 """
 
-STEP: Final = "  - {{key: s{n}, do: email, {delay}subject: No {n}, text: No {n}}}\n"
+STEP: Final = "  - {{key: s{n}, do: email, {delay}subject: 'No {n} for {{First Name|there}}', text: No {n}}}\n"
 
 PLAN_SQL: Final = "INSERT INTO dripd.plan (key, daily_email_cap) VALUES ('chaos', $1)"
 
@@ -41,9 +43,10 @@ WITH made AS (
     JOIN dripd.account AS a ON a.key = 'a' || (n % $3::int)
     RETURNING account_id, id
 )
-INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id)
-SELECT account_id, 'chaos', id FROM made
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, idempotency_key)
+SELECT account_id, 'chaos', id, 'k' || id FROM made, generate_series(1, 1 + (id % 10 = 0)::int)
 """
+"""Every tenth is told twice."""
 
 BUSY_SQL: Final = """
 SELECT (SELECT count(*) FROM dripd.enroll_request WHERE status = 'pending')
@@ -73,6 +76,7 @@ def prepare(
 
     A *cap* holds two of four, *windows* (a line of a campaign file) every tenth.
     """
+    database.execute(witness.SET_UP)
     database.fetch(PLAN_SQL, cap or None)
     files = []
     for n in range(accounts):

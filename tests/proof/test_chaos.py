@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dripd.proof.checker import PROMISES
+from dripd.proof.found import PROMISES
 
 
 @pytest.mark.slow

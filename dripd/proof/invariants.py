@@ -1,0 +1,175 @@
+"""What else must hold, whatever happened: of every request, every row, every minute.
+
+As `checker`, which calls this, it looks at the sink's log and at rows read by SQL, and shares
+no code with the daemon.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dripd.proof.found import Barred, Found, Injected
+
+TOLD_BY_STATUS: Final = ("301", "307", "400", "401", "403", "404", "413", "422", "425", "503")
+"""Statuses with which a provider says that it took nothing; 429 in all its forms besides."""
+
+LEAVES_WITHIN_MS: Final = 20_000
+"""From a lease to the last byte: the deadline of a send, and the longest that anything sleeps."""
+
+CLOCK_MS: Final = 100
+"""By which a daemon may misjudge the database's clock, and the sink's log be rounded."""
+
+MINUTE_MS: Final = 60_000
+ENOUGH: Final = 30
+"""Messages of an account a minute from which on shares mean something."""
+FAIR: Final = 0.5
+
+OF_AUDIT: Final = {
+    "never_twice": "duplicates",
+    "each_step_once": "duplicates",
+    "never_lost": "live",
+    "no_step_passed_over": "lost",
+    "in_order": "order",
+    "nothing_after_the_end": "live",
+    "never_to_a_suppressed_address": "after_stop",
+    "told_twice_done_once": "input",
+    "money_adds_up": "ledger",
+    "always_explained": "stuck",
+    "never_over_a_cap": "cap_excess",
+}
+"""The checks of `dripd audit verify`, and the promise that each belongs to here."""
+
+Entries = Sequence[Mapping[str, Any]]
+Rows = Mapping[str, Any]
+
+
+def look(
+    found: Found, facts: Mapping[str, Any], entries: Entries, by_key: Rows, done: Injected
+) -> None:
+    """Everything in this file."""
+    _risks(found, entries)
+    _phantoms(found, entries, by_key)
+    _contents(found, entries)
+    _barred(found, entries, by_key, done.suppressed, "suppressed")
+    _barred(found, entries, by_key, done.stops, "stopped")
+    _punctuality(found, facts, entries)
+    _shares(found, facts, entries, by_key)
+    _rows(found, facts, done)
+
+
+def is_definite(fault: str) -> bool:
+    """Does the provider say, by this fault of the sink, that it took nothing?"""
+    word, _, shape = fault.partition("_")
+    return word == "refuse" and shape.startswith(("429", *TOLD_BY_STATUS))
+
+
+def _risks(found: Found, entries: Entries) -> None:
+    """Where no key is honoured at most one request could have been taken."""
+    maybe = Counter(
+        entry["key"]
+        for entry in entries
+        if entry["path"].startswith("/plain") and not is_definite(entry["fault"])
+    )
+    for key, n in maybe.items():
+        if n > 1:
+            found.breach("duplicates", f"{key} was risked {n} times", n - 1)
+
+
+def _phantoms(found: Found, entries: Entries, by_key: Rows) -> None:
+    """What was asked of the provider is on record, unless it was refused in so many words."""
+    asked = {entry["key"] for entry in entries if not is_definite(entry["fault"])}
+    for key in sorted(asked - by_key.keys()):
+        found.breach("phantom", f"{key!r} was asked for and is on no record")
+
+
+def _contents(found: Found, entries: Entries) -> None:
+    """Every request for a message has the same content."""
+    contents: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        contents[entry["key"]].add(entry["sha"])
+    for key, told in contents.items():
+        if len(told) > 1:
+            found.breach("frozen", f"{key} went out with {len(told)} contents")
+
+
+def _barred(found: Found, entries: Entries, by_key: Rows, barred: Barred, how: str) -> None:
+    """Nothing leaves long after its contact was barred, a repeat of what is in doubt neither."""
+    since = dict(barred)
+    for entry in entries:
+        row = by_key.get(entry["key"])
+        at = since.get(row["contact_id"]) if row is not None else None
+        if row is None or at is None:
+            continue
+        if row["leased_at"].timestamp() * 1000 > at + 1:  # both are rounded
+            found.breach("after_stop", f"{entry['key']} was leased after it was {how}")
+        elif entry["at"] > at + LEAVES_WITHIN_MS:
+            found.breach("after_stop", f"{entry['key']} left long after it was {how}")
+
+
+def _punctuality(found: Found, facts: Mapping[str, Any], entries: Entries) -> None:
+    """No step comes before its delay is over, counted from the lease of the step before it."""
+    first: dict[str, int] = {}
+    for entry in entries:
+        first.setdefault(entry["key"], entry["at"])
+    steps = {(row["account_id"], row["key"]): row for row in facts["steps"]}
+    runs: dict[int, dict[int, Any]] = defaultdict(dict)
+    for row in facts["deliveries"]:
+        step = steps.get((row["account_id"], row["step_key"]))
+        if step is not None:
+            runs[row["enrollment_id"]][step["n"]] = row
+    late = []
+    for told in runs.values():
+        for n, row in told.items():
+            before, at = told.get(n - 1), first.get(row["key"])
+            step = steps[row["account_id"], row["step_key"]]
+            if before is None or at is None:
+                continue
+            due = (before["leased_at"] + step["delay"]).timestamp() * 1000
+            if at < due - CLOCK_MS:
+                found.breach("early", f"{row['key']} came {due - at:.0f} ms early")
+            if not step["opens"]:
+                late.append(max(0, round(at - due)))
+    if late:
+        late.sort()
+        found.late_ms = (late[len(late) // 2], late[len(late) * 99 // 100], late[-1])
+
+
+def _shares(found: Found, facts: Mapping[str, Any], entries: Entries, by_key: Rows) -> None:
+    """Of accounts that nothing holds each gets its part of every minute in which all have work."""
+    held = {row["id"] for row in facts["caps"]}
+    held |= {row["account_id"] for row in facts["steps"] if row["opens"]}
+    minutes: dict[str, dict[int, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+    for entry in entries:
+        row = by_key.get(entry["key"])
+        if row is not None and row["account_id"] not in held and not entry["repeat"]:
+            provider = entry["path"].lstrip("/").partition("/")[0]
+            minutes[provider][entry["at"] // MINUTE_MS][row["account_id"]] += 1
+    for counts in minutes.values():
+        accounts = {account for told in counts.values() for account in told}
+        for minute in sorted(counts)[1:-1]:  # the first and the last are not whole
+            told = counts[minute]
+            mean = told.total() / len(accounts)
+            if mean < ENOUGH or not all(counts[minute + 1][one] for one in accounts):
+                continue  # somebody may have had nothing left to send
+            least = min(accounts, key=lambda one: told[one])
+            share = told[least] / mean
+            found.least_share = min(found.least_share, round(share, 2))
+            if share < FAIR:
+                found.breach(
+                    "unfair", f"account {least}: {told[least]}, the mean is {mean:.0f}"
+                )
+
+
+def _rows(found: Found, facts: Mapping[str, Any], done: Injected) -> None:
+    """What SQL alone shows, in the end and while it went on."""
+    for what in done.sightings:
+        found.breach("live", what)
+    for what in facts["changes"]:
+        found.breach("transition", what)
+    for promise, told in facts["audit"].items():
+        for what in told:
+            found.breach(OF_AUDIT[promise], f"{promise}: {what}")
+    for key in sorted(set(done.told) - facts["events"]):
+        found.breach("events", f"{key} was answered 2xx and is not there")
