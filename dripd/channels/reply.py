@@ -1,7 +1,7 @@
 """What has a provider answered? An answer of the inner loop, read without a copy or a parser.
 
-Nearly every answer arrives in one piece and is framed by its length: that is seen by a few
-searches. Whatever is not plainly so goes through `Answer`, which reads all of HTTP/1.1.
+Nearly every answer arrives in one piece and is framed by its length: that is seen by one
+expression. Whatever is not plainly so goes through `Answer`, which reads all of HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -15,14 +15,25 @@ import httpx
 from dripd.channels.answer import Answer
 from dripd.clock import Millis
 
-LENGTH: Final = b"\r\ncontent-length:"
-ODD: Final = re.compile(
-    rb"\r\n(?:transfer-encoding|keep-alive|content-length:[^\r]*\r\n(?s:.*)content-length:"
-    rb"|connection:(?![ \t]*keep-alive[ \t]*\r\n)|[^:\r]*[ \t\r])"
+LINES: Final = (
+    (
+        rb"(?:(?![CcTtKk])NAME++:VALUE*+\r\n"
+        rb"|(?!(?i:content-length|transfer-encoding|keep-alive|connection))NAME++:VALUE*+\r\n"
+        rb"|(?i:connection:[ \t]*+keep-alive)[ \t]*+\r\n)*+"
+    )
+    .replace(b"NAME", rb"[!#-'*+\-.0-9A-Za-z^_`|~]")
+    .replace(b"VALUE", rb"[^\r\n\0]")
 )
-"""What makes a head (in lower case) other than plain: its framing is left to the parser. The
-last is a name with a space in it, a folded line, a line without a colon. All alternatives begin
-alike, so that `re` leaps from line to line: tried at every byte they cost four times as much."""
+"""Headers that say nothing of the framing. Their first letter decides for most of them."""
+
+PLAIN: Final = re.compile(
+    rb"HTTP/1\.1 (?!204|304)([2-5][0-9][0-9]) [^\r\n\0]*+\r\n"
+    + LINES
+    + rb"(?i:content-length):[ \t]*+([0-9]{1,7})[ \t]*+\r\n"
+    + LINES
+    + rb"\r\n"
+)
+"""The head of a plain answer: every line ends in CR LF, one says the length, none another way."""
 
 POST: Final = httpx.Request("POST", "http://provider.invalid")
 """All that `Answer` wants to know of a request is that it was no HEAD."""
@@ -70,27 +81,10 @@ class Reply:
 
 def whole(data: bytes) -> Reply | None:
     """The answer that *data* is, if it is plainly one and nothing else."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or data[:9] != b"HTTP/1.1 " or data[12:13] != b" ":
+    head = PLAIN.match(data)
+    if head is None or len(data) != (end := head.end()) + int(head[2]):
         return None
-    head = data[: end + 2].lower()
-    at = head.find(LENGTH)
-    if at < 0 or not has_plain_lines(head) or ODD.search(head) is not None:
-        return None
-    length = head[at + len(LENGTH) : head.index(b"\r\n", at + 2)].strip(b" \t")
-    status = data[9:12]
-    if not length.isdigit() or len(length) > 7 or not status.isdigit():
-        return None
-    code = int(status)
-    if len(data) != end + 4 + int(length) or not 200 <= code < 600 or code in {204, 304}:
-        return None
-    return Reply(code, data[:end], data[end + 4 :])
-
-
-def has_plain_lines(head: bytes) -> bool:
-    """Whether every line ends in CR LF, neither stands alone, and nothing is NUL."""
-    n = head.count(b"\r\n")
-    return n == head.count(b"\n") == head.count(b"\r") and b"\0" not in head
+    return Reply(int(head[1]), data[: end - 4], data[end:])
 
 
 class Reader:
