@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
@@ -90,9 +90,10 @@ async def _drive(port: int, n: int, connections: int, watch: Watch) -> None:
     await driver.dial()
     answered = 0
 
-    def count(job: Job) -> None:
+    def count(jobs: Sequence[Job]) -> None:
         nonlocal answered
-        answered += job.reply is not None and job.reply.status == 202
+        for job in jobs:
+            answered += job.reply is not None and job.reply.status == 202
 
     async def calls(n: int) -> None:
         for at in range(0, n, 256):

@@ -8,7 +8,8 @@ Guarantees
     once, and never by what its connection said before it was written. One deadline covers a request from its first byte to the last of its answer.
 Method
     The sockets stand in an epoll set of their own, nested in trio's: one wake-up serves all
-    that are ready, by plain calls. Whoever waits in `carry` drives for all; when its own jobs
+    that are ready, by plain calls: all are read, what they said is answered together, then
+    each is given its next job. Whoever waits in `carry` drives for all; when its own jobs
     are answered another takes over, so that no task outlives its caller. Idle connections are
     a stack, as in `transport`. Deadlines are stamps that a pass four times a second looks at.
     TLS is an `ssl.SSLSocket` that does not block.
@@ -29,6 +30,7 @@ import httpx
 import trio
 
 from dripd.campaigns.event import Outcome, Retryable, Unknown
+from dripd.channels.base import Message
 from dripd.channels.reply import Reader, Reply, whole
 from dripd.channels.transport import KEEPALIVE_MS
 from dripd.channels.wire import RECEIVE_BYTES
@@ -50,8 +52,8 @@ AGAIN: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSL
 IN: Final = getattr(select, "EPOLLIN", 1)
 OUT: Final = getattr(select, "EPOLLOUT", 4)
 
-Answered: TypeAlias = Callable[["Job"], None]
-"""Takes a job with its `reply` or its `outcome`; must not raise, must not wait."""
+Answered: TypeAlias = Callable[[Sequence["Job"]], None]
+"""Takes jobs, each with its `reply` or its `outcome`; must not raise, must not wait."""
 
 
 class Job:
@@ -59,7 +61,7 @@ class Job:
 
     __slots__ = ("call", "data", "messages", "outcome", "reply", "request", "tries")
 
-    def __init__(self, data: bytes, messages: Sequence[object] = ()) -> None:
+    def __init__(self, data: bytes, messages: Sequence[Message] = ()) -> None:
         self.data = data
         self.messages = messages
         self.request: httpx.Request
@@ -80,16 +82,22 @@ class Call:
         self.rest: Outcome | None = None
         self.turn = trio.Event()
 
-    def answer(self, job: Job, outcome: Outcome | None = None) -> None:
-        job.outcome = outcome
-        self.left -= 1
+    def answer(self, jobs: Sequence[Job]) -> None:
+        self.left -= len(jobs)
         if self.left == 0:
             self.turn.set()
-        self.answered(job)
+        self.answered(jobs)
+
+    def give_up(self, job: Job, outcome: Outcome) -> None:
+        job.outcome = outcome
+        self.answer([job])
 
 
 class _Wire:
-    """A connection: the job on it, what of it is still to be written, and its stamps."""
+    """A connection: the job on it, what of it is still to be written, and its stamps.
+
+    `is_broken`: it carries nothing more, though it may still be heard.
+    """
 
     __slots__ = (
         "deadline",
@@ -141,6 +149,7 @@ class Driver:
         self._wires: dict[int, _Wire] = {}
         self._idle: list[_Wire] = []
         self._queue: deque[Job] = deque()
+        self._heard: list[tuple[_Wire, Job]] = []
         self._calls: dict[Call, None] = {}
         self._is_driven = False
         self._n_dialling = 0
@@ -215,7 +224,7 @@ class Driver:
                     waiting.append(job)
                 self._drop(wire)
         for job in waiting:
-            call.answer(job, Retryable(reason="cancelled"))
+            call.give_up(job, Retryable(reason="cancelled"))
 
     # Connections
 
@@ -309,6 +318,22 @@ class Driver:
                 self._write_on(wire)
             if event & ~OUT and fd in self._wires:
                 self._read(wire)
+        if self._heard:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Answer what this turn has heard, then put the next jobs on its connections."""
+        heard, self._heard = self._heard, []
+        calls: dict[Call, list[Job]] = {}
+        for _, job in heard:
+            calls.setdefault(job.call, []).append(job)
+        for call, jobs in calls.items():
+            call.answer(jobs)
+        for wire, _ in heard:
+            if wire.is_broken:
+                self._drop(wire)
+            elif wire.fd in self._wires:
+                self._go_on(wire)
 
     def _hear_idle(self, wire: _Wire) -> None:
         """An idle connection that has ended, or says anything, is not used again."""
@@ -329,7 +354,7 @@ class Driver:
         """Jobs of a call that is to go no further need no connection."""
         while self._queue and (rest := self._queue[0].call.rest) is not None:
             job = self._queue.popleft()
-            job.call.answer(job, rest)
+            job.call.give_up(job, rest)
 
     def _free(self, wire: _Wire) -> None:
         """The new connection can take its first job."""
@@ -355,7 +380,7 @@ class Driver:
         wire.job, wire.reader, wire.n_sent = job, None, 0
         wire.deadline = self._now + self._timeout_s
         job.tries += 1
-        self._write(wire, memoryview(job.data))
+        self._write(wire, job.data)
 
     def _write_on(self, wire: _Wire) -> None:
         rest, wire.rest = wire.rest, None
@@ -363,7 +388,7 @@ class Driver:
         if rest is not None:
             self._write(wire, rest)
 
-    def _write(self, wire: _Wire, data: memoryview) -> None:
+    def _write(self, wire: _Wire, data: bytes | memoryview) -> None:
         n = 0
         try:
             n = wire.sock.send(data)
@@ -374,7 +399,7 @@ class Driver:
             return
         wire.n_sent += n
         if n < len(data):
-            wire.rest = data[n:]
+            wire.rest = memoryview(data)[n:]
             self._epoll.modify(wire.fd, IN | OUT)
 
     def _cannot_write(self, wire: _Wire) -> None:
@@ -415,16 +440,14 @@ class Driver:
 
     def _answered(self, wire: _Wire, reply: Reply) -> None:
         job, wire.job = wire.job, None
-        is_whole = wire.rest is None and not wire.is_broken
-        if job is not None:
-            job.reply = reply
-            job.call.answer(job)
-        if not reply.stays_open or not is_whole or wire.fd not in self._wires:
+        if job is None:
             self._drop(wire)
             return
+        job.reply = reply
+        wire.is_broken |= not reply.stays_open or wire.rest is not None
         keepalive_ms = self._keepalive_ms if reply.keepalive_ms is None else reply.keepalive_ms
         wire.until = self._now + keepalive_ms / 1_000
-        self._go_on(wire)
+        self._heard.append((wire, job))
 
     def _lose(self, wire: _Wire) -> None:
         """The connection is gone: what had begun on it is unknown, what had not goes again."""
@@ -433,12 +456,12 @@ class Driver:
         if job is None:
             return
         if n_sent:
-            job.call.answer(job, Unknown(reason="lost"))
+            job.call.give_up(job, Unknown(reason="lost"))
         elif job.tries < TRIES:
             self._queue.appendleft(job)
             self._serve_idle()
         else:
-            job.call.answer(job, Retryable(reason="connect"))
+            job.call.give_up(job, Retryable(reason="connect"))
 
     def _sweep(self) -> None:
         """Give up what is overdue, close what has been idle for too long."""
@@ -451,12 +474,12 @@ class Driver:
                 left = wire.n_sent > 0
                 self._drop(wire)
                 late = Unknown(reason="timeout") if left else Retryable(reason="timeout")
-                job.call.answer(job, late)
+                job.call.give_up(job, late)
 
     def _fail_queue(self, outcome: Outcome) -> None:
         waiting, self._queue = self._queue, deque()
         for job in waiting:
-            job.call.answer(job, outcome)
+            job.call.give_up(job, outcome)
 
 
 def _is_silent(sock: socket.socket) -> bool:

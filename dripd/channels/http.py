@@ -125,18 +125,15 @@ class HttpChannel:
         self._clock = clock
 
     async def send(self, messages: Sequence[Message], settle: Settle) -> None:
-        jobs: list[Job] = []
-        for request in self._requests(messages, settle):
-            job = self._carrier.job(request)
-            job.messages = request.messages
-            jobs.append(job)
+        jobs = [self._carrier.job(request) for request in self._requests(messages, settle)]
 
-        def answered(job: Job) -> None:
-            group = [message for message in job.messages if isinstance(message, Message)]
-            outcomes = self._outcomes(group, job)
-            for message, outcome in zip(group, outcomes, strict=True):
-                settle(message, outcome)
-            call.rest = call.rest or for_the_rest(outcomes[0])
+        def answered(jobs: Sequence[Job]) -> None:
+            for job in jobs:
+                outcomes = self._outcomes(job.messages, job)
+                for message, outcome in zip(job.messages, outcomes, strict=True):
+                    settle(message, outcome)
+                if outcomes[0].__class__ is not Accepted:
+                    call.rest = call.rest or for_the_rest(outcomes[0])
 
         call = Call(len(jobs), answered)
         if jobs:
@@ -157,6 +154,10 @@ class HttpChannel:
                 written.append((message, api.part(message)))
             except UNWRITABLE:
                 settle(message, Rejected(reason="malformed"))
+        if api.per_request == 1:
+            for message, part in written:
+                yield api.request([message], [part])
+            return
         for _, group in groupby(written, key=lambda pair: api.shared(pair[0])):
             pairs = list(group)
             for at in range(0, len(pairs), api.per_request):
@@ -200,11 +201,11 @@ class Prepared:
 
     def job(self, request: Request) -> Job:
         target = self._prefix + request.target or b"/"
-        extra = b"".join(b"%b: %b\r\n" % pair for pair in request.headers)
-        return Job(
-            b"POST %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b"
-            % (target, self._head, extra, len(request.body), request.body)
-        )
+        extra = b"".join([b"%b: %b\r\n" % pair for pair in request.headers])
+        body = request.body
+        head = (target, self._head, extra, len(body))
+        start = b"POST %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n" % head
+        return Job(start + body, request.messages)
 
     async def carry(self, jobs: Sequence[Job], call: Call) -> None:
         await self._driver.carry(jobs, call)
@@ -227,7 +228,7 @@ class Stock:
     def job(self, request: Request) -> Job:
         target = self._prefix + request.target or b"/"
         url = self._client.base_url.copy_with(raw_path=target)
-        job = Job(b"")
+        job = Job(b"", request.messages)
         job.request = self._client.build_request(
             "POST", url, content=request.body, headers=list(request.headers)
         )
@@ -250,22 +251,22 @@ class Stock:
             async with self._slots:
                 if call.rest is not None:
                     began = True
-                    call.answer(job, call.rest)
+                    call.give_up(job, call.rest)
                     return
                 began = True
                 await self._answer(job, call)
         finally:
             if not began:
-                call.answer(job, Retryable(reason="cancelled"))
+                call.give_up(job, Retryable(reason="cancelled"))
 
     async def _answer(self, job: Job, call: Call) -> None:
         try:
             response = await self._client.send(job.request)
         except httpx.TransportError as error:
-            call.answer(job, outcome_of(error))
+            call.give_up(job, outcome_of(error))
             return
         job.reply = Reply(response.status_code, dict(response.headers), response.content)
-        call.answer(job)
+        call.answer([job])
 
 
 def channel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import h11
@@ -50,7 +50,7 @@ async def driver_of(
 async def carry(driver: Driver, n: int = 1, body: bytes = b"x") -> list[Job]:
     jobs = [Job(POST % (len(body), body)) for _ in range(n)]
     seen: list[Job] = []
-    await driver.carry(jobs, Call(n, seen.append))
+    await driver.carry(jobs, Call(n, seen.extend))
 
     assert sorted(map(id, seen)) == sorted(map(id, jobs))
     return jobs
@@ -157,7 +157,7 @@ async def test_what_comes_before_a_request_is_no_answer_to_it(said: bytes) -> No
         while await peer.ask() is not None:
             await peer.stream.send_all(answer(200 + len(peers), body=b"hello"))
 
-    def say(job: Job) -> None:
+    def say(_: Sequence[Job]) -> None:
         stream = peers[0].stream
         assert isinstance(stream, trio.SocketStream)
         if len(peers) == 1 and said:
@@ -251,7 +251,7 @@ async def test_what_a_call_is_spared_needs_no_connection() -> None:
     async with answering(answer(429), keep=False) as server:
         async with driver_of(server.port, most=1) as driver:
             jobs = [Job(POST % (1, b"x")) for _ in range(5)]
-            call = Call(5, lambda job: setattr(call, "rest", Retryable(reason="spared")))
+            call = Call(5, lambda _: setattr(call, "rest", Retryable(reason="spared")))
             await driver.carry(jobs, call)
 
         assert [429, *[Retryable(reason="spared")] * 4] == statuses(jobs)
