@@ -28,7 +28,7 @@ class Mailbox:
         return f'"{quoted}" <{self.email}>'
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Letter:
     """What of a message every API asks for. `headers` has the Message-ID, never Reply-To."""
 
@@ -52,12 +52,7 @@ def write(message: Message) -> Letter:
             headers[name] = value
     for attachment in message.attachments:
         check_attachment(attachment)
-    return Letter(
-        to=address(message.to),
-        sender=mailbox(message.sender),
-        reply_to=reply_to,
-        headers=headers,
-    )
+    return Letter(address(message.to), mailbox(message.sender), reply_to, headers)
 
 
 @lru_cache(maxsize=4_096)

@@ -88,8 +88,13 @@ def message_id(idempotency_key: str, sender: str) -> str:
     """
     own = OWN_KEY.fullmatch(idempotency_key)
     name = own[1].replace(":", ".") if own is not None else "m"
-    domain = address(sender).rpartition("@")[2]
+    domain = _domain(sender)
     return f"<dripd.{name}.{_proof(idempotency_key)}@{domain}>"
+
+
+@lru_cache(maxsize=4_096)
+def _domain(sender: str) -> str:
+    return address(sender).rpartition("@")[2]
 
 
 def own_message_id(text: str, deployment: str) -> str:
@@ -105,17 +110,28 @@ def _proof(idempotency_key: str) -> str:
     return sha256(idempotency_key.encode()).hexdigest()[:20]
 
 
-@lru_cache(maxsize=4_096)
 def address(text: str) -> str:
     """The bare address of `a@b` or `Name <a@b>`, its domain in ASCII.
 
     Raises `Unsendable` if that is not exactly one address, or not one for plain SMTP.
     """
-    found = getaddresses([text]) if "<" in text else [("", text)]
-    bare = found[0][1]
-    if BREAKS.search(text) or len(found) != 1 or not ADDRESS.fullmatch(bare):
+    return _inner(text) if "<" in text else _bare(text)
+
+
+@lru_cache(maxsize=4_096)
+def _inner(text: str) -> str:
+    found = getaddresses([text])
+    if BREAKS.search(text) or len(found) != 1:
         raise Unsendable("an address that is none")
-    local, _, domain = bare.rpartition("@")
+    return _bare(found[0][1])
+
+
+def _bare(text: str) -> str:
+    if ADDRESS.fullmatch(text) is None:
+        raise Unsendable("an address that is none")
+    if text.isascii() and len(text) <= MAX_ADDRESS:
+        return text
+    local, _, domain = text.rpartition("@")
     try:
         ascii_domain = domain if domain.isascii() else domain.encode("idna").decode("ascii")
     except UnicodeError as error:
@@ -132,7 +148,7 @@ def check_header(name: str, value: str) -> None:
     """
     if name != "Subject":
         _name(name)
-    if BREAKS.search(value):
+    if not value.isprintable() and BREAKS.search(value):
         raise Unsendable(f"a line break in header {name}")
 
 
@@ -251,9 +267,10 @@ def _further(name: str, value: str) -> bytes:
 
 
 def _unstructured(name: str, value: str) -> bytes:
-    if BREAKS.search(value):
+    is_printable = value.isprintable()
+    if not is_printable and BREAKS.search(value):
         raise Unsendable(f"a line break in header {name}")
-    is_plain = value.isascii() and value.isprintable() and "=?" not in value
+    is_plain = is_printable and value.isascii() and "=?" not in value
     if is_plain and value.strip() == value and _longest(value) <= FOLD_AT - len(name):
         return _fold(name, value)
     return _encoded_words(value)
