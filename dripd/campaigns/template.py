@@ -89,13 +89,21 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template; `tags` are its normalised names in order, with repeats."""
+    """A compiled template; `tags` are its normalised names in order, with repeats.
+
+    `percent` takes the values of `slots` by `%`; where there are none it is the words themselves.
+    """
 
     source: str
     kind: Kind
     tags: tuple[str, ...]
     slots: tuple[Slot, ...]
     percent: str
+
+    @property
+    def unfilled(self) -> str:
+        """Its words with nothing in its slots."""
+        return self.percent % (("",) * len(self.slots)) if self.slots else self.percent
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +136,7 @@ def compile_template(source: str, *, kind: Kind) -> Template:
             start = found.end()
     parts.append(source[start:].replace("%", "%%"))
     tags = tuple(slot.name for slot in slots)
-    return Template(source, kind, tags, tuple(slots), "".join(parts))
+    return Template(source, kind, tags, tuple(slots), "".join(parts) if slots else source)
 
 
 def render(
@@ -144,6 +152,8 @@ def render(
     `Missing`, but nothing at all under `empty`. `fallback` differs from `block` only
     for `validate`, which then asks every tag for one.
     """
+    if not template.slots:
+        return template.percent
     values: list[str] = []
     for slot in template.slots:
         value = _fill(slot, lookup(slot.name), template.kind, zone)

@@ -281,7 +281,7 @@ class Version:
             first = step_no <= self.first_message
             kind = LaneClass.FIRST if first else LaneClass.FOLLOW_UP
             channel = self.steps[step_no].kind
-        zone = "account" if not calendar else self._zone(contact_zone, zones)
+        zone = "account" if not calendar else self.zone_name(contact_zone, zones)
         return LaneKey(self.campaign_id, int(kind), channel, calendar, zone)
 
     def calendar(self, step_no: int) -> str:
@@ -290,7 +290,10 @@ class Version:
 
     def zone_name(self, contact_zone: str | None, zones: Container[str]) -> str:
         """The zone in which this version reads times of day, "account" for the account's."""
-        return self._zone(contact_zone, zones)
+        if self.definition.timezone == "contact":
+            known = contact_zone is not None and contact_zone in zones
+            return str(contact_zone) if known else "account"
+        return self.definition.timezone
 
     def _mask(self, channel: str) -> int:
         bits = self.stops_on | self.asks_of
@@ -334,12 +337,6 @@ class Version:
     def _contact_fields(self) -> frozenset[str]:
         declared = frozenset(map(normalise, self.definition.fields))
         return COLUMNS | USUAL_FIELDS | OURS | declared
-
-    def _zone(self, contact_zone: str | None, zones: Container[str]) -> str:
-        if self.definition.timezone == "contact":
-            known = contact_zone is not None and contact_zone in zones
-            return str(contact_zone) if known else "account"
-        return self.definition.timezone
 
     def _calendar(self, step: Step) -> str:
         window = self.definition.window_of(step)

@@ -111,7 +111,7 @@ def long_texts(definition: Definition, _known: Known) -> Iterator[Fault]:
             template = compile_template(step.content.text, kind="text")
         except TemplateError:
             continue  # `uncompilable` says so
-        n = segments(template.percent % (("",) * len(template.slots))).n
+        n = segments(template.unfilled).n
         if most is not None and n > most:
             yield Fault(
                 code="max_sms_segments",

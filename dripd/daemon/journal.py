@@ -85,15 +85,10 @@ class FileJournal:
         if self._fault:
             return Leave.UNWRITABLE
         claims = {leased.claim_id for leased in steps}
+        lines = [f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}" for leased in steps]
         if marks:
-            text = "".join(
-                f"i {leased.claim_id} {leased.enrollment_id} {leased.seq} {mark}\n"
-                for leased, mark in zip(steps, marks, strict=True)
-            )
-        else:
-            text = "".join(
-                f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}\n" for leased in steps
-            )
+            lines = [f"{line} {mark}" for line, mark in zip(lines, marks, strict=True)]
+        text = "\n".join(lines) + "\n"
         if not self._try(lambda: self._append(text, claims)):
             return Leave.UNWRITABLE
         return Leave.YES if _is_open(self._segments[-1].fd) else Leave.FENCED
@@ -101,8 +96,10 @@ class FileJournal:
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         if not self._answers:
             self._soon(self._flush)
-        place = f"o {leased.claim_id} {leased.enrollment_id} {leased.seq}"
-        self._answers.append(f"{place} {_write_outcome(outcome, leased)}\n")
+        told = _write_outcome(outcome, leased)
+        self._answers.append(
+            f"o {leased.claim_id} {leased.enrollment_id} {leased.seq} {told}\n"
+        )
 
     def begin(self, leased: Leased) -> None:
         text = f"t {leased.claim_id} {leased.enrollment_id} {leased.seq}\n"
@@ -290,8 +287,9 @@ def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, str]]:
 
 def _write_outcome(outcome: Outcome, leased: Leased) -> str:
     match outcome:
-        case Accepted(provider_id=provider_id):
-            told = {"is": "accepted", "id": _harmless(provider_id, leased)}
+        case Accepted():
+            own_id = orjson.dumps(_harmless(outcome.provider_id, leased)).decode()
+            return f'{{"is":"accepted","id":{own_id}}}'
         case Retryable(reason=reason):
             told = {"is": "retryable", "why": reason}
         case Throttled(after_ms=after_ms):

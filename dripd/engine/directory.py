@@ -326,7 +326,11 @@ class Directory:
 
     def lane_window(self, account_id: int, lane: LaneKey) -> tuple[Window | None, tzinfo]:
         """The window of a lane and the zone in which it is read."""
-        return self.window(account_id, lane.calendar), self.zone(account_id, lane.zone)
+        account = self.account(account_id)
+        return (
+            account.window if lane.calendar == "account" else open_window(lane.calendar),
+            account.zone if lane.zone == "account" else open_zone(lane.zone),
+        )
 
     def sender(
         self, account_id: int, channel: str, address: str, contact_id: int

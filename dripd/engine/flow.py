@@ -251,12 +251,14 @@ class Flow:
         """When a message in doubt may be sent again, as far as its provider goes; None: now."""
         return self.providers[provider].breaker.wait_until(now)
 
-    def ended(self, provider: str, senders: Sequence[tuple[int, int]], now: Instant) -> None:
-        """One call is over: messages from these (account, sender) were accepted."""
+    def ended(
+        self, provider: str, n: int, senders: Iterable[tuple[int, int]], now: Instant
+    ) -> None:
+        """One call is over: *n* messages were accepted, from these (account, sender)."""
         line = self.providers[provider]
-        if senders:
+        if n:
             line.passed()
-            self._count(line, len(senders), now)
+            self._count(line, n, now)
         if self._shaky:
             was_open = line.breaker.is_open
             line.breaker.record(0, 0, now, self.calling.get(provider, 0))

@@ -258,17 +258,20 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
         else max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
     )
     batch: list[Ready] = []
+    gates = Gates(pipe)
     load = 0
     while queue and len(batch) < most and load < LOAD_ENOUGH:
-        wait_ms = queue[0].due_at - pipe.clock.now()
+        now = pipe.clock.now()
+        wait_ms = queue[0].due_at - now
         if wait_ms > 0:
             if batch:
                 break
             # leased ahead of its instant: held until then, or until one comes that is due before
             with trio.move_on_after(wait_ms / 1000):
                 await pipe.arrived[channel.name].wait()
+            gates = Gates(pipe)
             continue  # meanwhile another sender may have taken it: look again
-        ready = judge(pipe, queue.popleft())
+        ready = judge(pipe, queue.popleft(), now, gates)
         if ready is not None:
             batch.append(ready)
             if ready.version.attaches:
@@ -311,14 +314,13 @@ async def _enclose(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
     return [ready for ready in batch if ready.leased.enrollment_id not in lacking]
 
 
-def judge(pipe: Pipeline, leased: Leased) -> Ready | None:
+def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready | None:
     """A message that may leave now, rendered; None: it has been settled otherwise."""
-    now = pipe.clock.now()
     version = pipe.directory.versions[leased.cv_id]
     if leased.enrollment_id in pipe.stopped:
         _settle(pipe, leased, Deferred(reason="stopped", until=None), now)
         return None
-    shut = _gate(pipe, leased, now)
+    shut = gates.of(leased, now)
     if isinstance(shut, Deferred):
         _settle(pipe, leased, shut, now)
         return None
@@ -365,13 +367,31 @@ def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
     return False
 
 
-def _gate(pipe: Pipeline, leased: Leased, now: Instant) -> Gate:
-    state = pipe.lanes.get(leased.account_id, leased.lane)
-    if state is None:
-        return CLEARED
-    window, zone = pipe.directory.lane_window(leased.account_id, state.key)
-    account = pipe.directory.account_status(leased.account_id)
-    return gate.judge(now, window=window, zone=zone, account=account)
+class Gates:
+    """What the gate says of each lane, asked anew with every instant."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._pipe = pipe
+        self._at = Instant(-1)
+        self._said: dict[tuple[int, int], Gate] = {}
+
+    def of(self, leased: Leased, now: Instant) -> Gate:
+        if now != self._at:
+            self._at, self._said = now, {}
+        place = leased.account_id, leased.lane
+        found = self._said.get(place)
+        if found is None:
+            found = self._said[place] = self._judge(*place, now)
+        return found
+
+    def _judge(self, account_id: int, lane: int, now: Instant) -> Gate:
+        state = self._pipe.lanes.get(account_id, lane)
+        if state is None:
+            return CLEARED
+        directory = self._pipe.directory
+        window, zone = directory.lane_window(account_id, state.key)
+        account = directory.account_status(account_id)
+        return gate.judge(now, window=window, zone=zone, account=account)
 
 
 def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
@@ -446,8 +466,9 @@ async def _call(pipe: Pipeline, channel: Channel, messages: list[Message]) -> No
         reason = "channel_failed"
     finally:
         calling[channel.name] -= len(messages)
-        for message in messages:
-            settle(message, Unknown(reason=reason))
+        if len(settled) < len(messages):
+            for message in messages:
+                settle(message, Unknown(reason=reason))
         _count(pipe, channel.name, messages, settled, trio.current_time() - began)
 
 
@@ -461,12 +482,13 @@ def _count(
     outcomes = [(message.channel, settled[id(message)]) for message in messages]
     tally.called(pipe.metrics, provider, outcomes, seconds)
     passed = [
-        (message.account_id, message.ref.sender.id)
+        message.ref
         for message, (_, outcome) in zip(messages, outcomes, strict=True)
         if isinstance(outcome, Accepted) and isinstance(message.ref, Ready)
     ]
+    senders = ((ready.leased.account_id, ready.sender.id) for ready in passed)
     pipe.flow.budgets[provider].earn(len(messages))
-    pipe.flow.ended(provider, passed, pipe.clock.now())
+    pipe.flow.ended(provider, len(passed), senders, pipe.clock.now())
 
 
 def _step(ready: Ready) -> Step:
@@ -478,30 +500,24 @@ def _answer(
 ) -> None:
     ready = message.ref
     assert isinstance(ready, Ready)
-    sent = Sent(
-        channel="" if _step(ready).is_notice else ready.channel,
-        to=ready.to,
-        subject=ready.subject,
-        segments=ready.segments,
-        sender_id=ready.sender.id,
-        sent_at=sent_at,
-    )
-    event: StepEvent = outcome
-    if not isinstance(outcome, Accepted):
-        place = (message.account_id, ready.sender.id)
-        event = pipe.flow.failed(provider, *place, outcome, pipe.clock.now())
+    channel = "" if _step(ready).is_notice else ready.channel
+    sent = Sent(channel, ready.to, ready.subject, ready.segments, ready.sender.id, sent_at)
+    now = pipe.clock.now()
     pipe.journal.answer(ready.leased, outcome)
-    pipe.counters.accepted += isinstance(outcome, Accepted)
-    pipe.counters.unknown += isinstance(outcome, Unknown)
     pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped
+    if isinstance(outcome, Accepted):
+        pipe.counters.accepted += 1
+        _settle(pipe, ready.leased, outcome, now, sent)
+        return
+    pipe.counters.unknown += isinstance(outcome, Unknown)
+    event = pipe.flow.failed(provider, message.account_id, ready.sender.id, outcome, now)
     kept = None
-    if not isinstance(outcome, Accepted) and sent.channel:
+    if channel:
         policy, words = pipe.doubts[provider], doubt.words_of(message, ready)
-        now = pipe.clock.now()
         judged, kept = doubt.judged(policy, provider, ready.leased, outcome, now, words)
         if not isinstance(event, Deferred) or ready.leased.flags & FLAG_AMBIGUOUS:
             event = judged  # else an open breaker explains it
-    _settle(pipe, ready.leased, event, pipe.clock.now(), sent, kept)
+    _settle(pipe, ready.leased, event, now, sent, kept)
 
 
 def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:

@@ -62,7 +62,7 @@ def called(
         return
     metrics.timing("dripd_send_seconds").observe(seconds, outcomes[0][0], provider)
     attempts = metrics["dripd_send_attempts_total"]
-    counted = Counter((channel, type(outcome)) for channel, outcome in outcomes)
+    counted = Counter([(channel, outcome.__class__) for channel, outcome in outcomes])
     for (channel, kind), n in counted.items():
         attempts.add(channel, provider, RESULTS[kind], n=n)
     if len(counted) == 1 and Accepted in {kind for _, kind in counted}:

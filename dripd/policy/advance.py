@@ -64,11 +64,14 @@ class Sent:
     """What left, for the log: a message as it was rendered."""
 
     channel: str
-    to: str
-    subject: str
+    to: str | None
+    subject: str | None
     segments: int | None
     sender_id: int | None
     sent_at: Instant | None = None
+
+
+NOTHING_SENT = Sent("", None, None, None, None)
 
 
 def advance(
@@ -405,20 +408,20 @@ def _row(
     provider_id: str | None = None,
     reason: str | None = None,
 ) -> LogRow:
-    row = LogRow(
-        seq=leased.seq,
-        step_no=leased.step_no,
-        state=state,
-        at=now,
-        attempt=leased.attempt + 1,
-        provider_id=provider_id,
-        reason=reason,
+    if sent is None:
+        sent = NOTHING_SENT
+    return LogRow(
+        leased.seq,
+        leased.step_no,
+        state,
+        now,
+        leased.attempt + 1,
+        CHANNEL_NO[sent.channel],
+        sent.sent_at,
+        sent.sender_id,
+        sent.segments,
+        sent.to,
+        sent.subject,
+        provider_id,
+        reason,
     )
-    if sent is not None:
-        row.channel = CHANNEL_NO[sent.channel]
-        row.sent_at = sent.sent_at
-        row.sender_id = sent.sender_id
-        row.segments = sent.segments
-        row.to_address = sent.to
-        row.subject = sent.subject
-    return row

@@ -30,7 +30,7 @@ def lookup(leased: Leased) -> Callable[[str], object | None]:
             found = _column(leased, key) if scope == "contact" else None
             return found if found is not None else _field(_source(leased, scope), key)
         found = _field(leased.vars, name) if leased.vars else None
-        if found is None:
+        if found is None and name in _COLUMNS:
             found = _column(leased, name)
         if found is None:
             found = _field(leased.attrs, name)
@@ -84,9 +84,9 @@ def address_of(leased: Leased, channel: str, field_map: Mapping[str, str]) -> st
 
     Only text and whole numbers are addresses; None where there is nothing.
     """
-    name = "email" if channel == "email" else "phone"
-    mapped = field_map.get(name, "")
-    value: object = getattr(leased, name)
+    is_email = channel == "email"
+    value: object = leased.email if is_email else leased.phone
+    mapped = field_map.get("email" if is_email else "phone", "") if field_map else ""
     if mapped.startswith("attrs."):
         value = leased.attrs.get(mapped.removeprefix("attrs."))
     if isinstance(value, bool) or not isinstance(value, str | int):

@@ -40,8 +40,7 @@ def render_words(
     """
     no = leased.step_no if step_no is None else step_no
     content, reader = version.contents[no], lookup(leased)
-    zone_name = version.zone_name(leased.timezone, rooms.zones)
-    zone = rooms.zone(leased.account_id, zone_name)
+    zone = rooms.zone(leased.account_id, version.zone_name(leased.timezone, rooms.zones))
     missing = version.definition.policy.missing_tag
     if watched and links is not None and content.tracked is not None:
         content = content.tracked
