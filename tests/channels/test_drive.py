@@ -228,7 +228,7 @@ async def test_refused_connection_is_provably_unsent() -> None:
 
 
 async def test_large_request_goes_out_in_pieces() -> None:
-    async with answering(OK) as server, driver_of(server.port) as driver:
+    async with answering(OK) as server, driver_of(server.port, timeout_ms=60_000) as driver:
         body = b"y" * 8_000_000
         assert [200] == statuses(await carry(driver, body=body))
         assert len(server.asked[0].body) == len(body)
