@@ -13,11 +13,15 @@ from dripd.admin.roles import Role
 
 
 def reading(
-    name: str, params: type[msgspec.Struct] = p.Params, *, view: str | None = None
+    name: str,
+    params: type[msgspec.Struct] = p.Params,
+    *,
+    view: str | None = None,
+    personal: bool = True,
 ) -> Spec:
     """*view*: the columns that its items are known by, "" for a record, None for no view."""
     key = None if view is None else tuple(view.split())
-    return Spec(name=name, params=params, role=Role.VIEWER, view=key)
+    return Spec(name=name, params=params, role=Role.VIEWER, view=key, personal=personal)
 
 
 def changing(
@@ -34,8 +38,8 @@ ACCOUNTS: Final = (
     changing("account.pause", p.AccountKey, Role.ADMIN),
     changing("account.resume", p.AccountKey, Role.ADMIN),
     changing("sender.set", p.SenderSet, Role.ADMIN),
-    reading("sender.list", p.SenderList, view="account_id id"),
-    reading("sender.show", p.SenderKey),
+    reading("sender.list", p.SenderList, view="account_id id", personal=False),
+    reading("sender.show", p.SenderShow, view="", personal=False),
     changing("sender.limit", p.SenderLimit, Role.ADMIN),
     changing("sender.test", p.SenderTest, Role.ADMIN, dry_run=False),
     changing("sender.pause", p.SenderKey, Role.ADMIN),

@@ -145,8 +145,10 @@ class Live:
         if sum(isinstance(one, View) for one in self._open.values()) >= MOST_VIEWS:
             raise Busy(f"{MOST_VIEWS} views are open already", hint="close one: view.close")
 
+        shown = masked if method.spec.personal else wire.portable
+
         async def look() -> object:
-            return await in_slices(await method.handler(call, args), masked)
+            return await in_slices(await method.handler(call, args), shown)
 
         share = b"\0".join([asked, call.actor.encode(), call.role.encode()])
         period = clamp(hz)

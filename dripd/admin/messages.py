@@ -77,7 +77,8 @@ class Spec:
     """What a method takes, from which role on it may be called, whether it changes anything.
 
     `view`: its answer can be kept up to date; its items are known by these columns, a record
-    has none (an empty tuple). None: it is only asked once.
+    has none (an empty tuple). None: it is only asked once. `personal`: its answer may hold
+    values of contacts, which not everybody sees.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Spec:
     mutating: bool = False
     dry_run: bool = False
     view: tuple[str, ...] | None = None
+    personal: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

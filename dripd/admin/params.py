@@ -91,6 +91,12 @@ class SenderKey(InAccount, frozen=True, kw_only=True):
     address: Key
 
 
+class SenderShow(SenderKey, frozen=True, kw_only=True):
+    """`quick`: without what left in seven days, which is counted."""
+
+    quick: bool = False
+
+
 class SenderSet(SenderKey, frozen=True, kw_only=True):
     """`daily_limit` 0 takes the limit away; `shared` is `account`, names, or empty; `warmup`
     such as `20 +10/d`, `gap` such as `60s-120s`, or empty."""

@@ -356,9 +356,8 @@ class Session:
         started = trio.current_time()
         try:
             result = await method.handler(call, params)
-            shown = await in_slices(
-                result, masked if call.role is Role.VIEWER else wire.portable
-            )
+            is_masked = call.role is Role.VIEWER and method.spec.personal
+            shown = await in_slices(result, masked if is_masked else wire.portable)
             line = wire.dump(shown)
             check_size(line)
         except Exception as error:  # the wall between a handler and the daemon

@@ -18,6 +18,7 @@ from dripd.daemon.control_library import LibraryControl
 from dripd.daemon.control_quote import QuoteControl
 from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
+from dripd.daemon.control_sender import SenderControl
 from dripd.store import (
     desk_account,
     desk_attach,
@@ -49,6 +50,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
         **DeploymentControl(room).handlers(),
         **ConnectorControl(room).handlers(),
         **ConsoleControl(room).handlers(),
+        **SenderControl(room).handlers(),
     }
     return {name: room.guarded(handler) for name, handler in found.items()}
 
@@ -62,8 +64,6 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "account.pause": room.changing(desk_account.pause_account),
         "account.resume": room.changing(desk_account.resume_account),
         "sender.set": room.changing(desk_account.set_sender),
-        "sender.list": room.reading(desk_account.list_senders),
-        "sender.show": room.reading(desk_account.show_sender),
         "sender.limit": room.changing(desk_account.limit_sender),
         "sender.test": _test_sender(room),
         "sender.pause": room.changing(desk_account.pause_sender),

@@ -96,8 +96,38 @@ def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) ->
     if own.get("lag_ms", 0) > LATE_MS:
         late = f"p99 {own['lag_ms'] / 1000:.1f} s late"
         found.append(_alert("!", "steps are late", "", late, "nodes"))
+    found += _failing(glance.get("nodes", []))
+    found += _stopped(glance.get("stopped", []))
     found += _held(glance.get("holding", []))
     return sorted(found, key=lambda one: str(one["level"]) != "!!")
+
+
+def _failing(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Providers that are left alone because they fail, as each daemon has found them."""
+    return [
+        _alert("!!", "provider fails", f"{one['of']} on {node['node']}", _tried(one["probe_at"]), "senders")
+        for node in nodes
+        for one in node.get("figures", {}).get("failing", [])
+    ]  # fmt: skip
+
+
+def _tried(probe_at: str | None) -> str:
+    return (
+        "the next message tries it"
+        if probe_at is None
+        else f"tried again at {probe_at[11:19]}Z"
+    )
+
+
+def _stopped(senders: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Senders that were paused because too much came back."""
+    return [
+        _alert(
+            "!!", "sender stopped", f"{row['account_key']}/{row['sender']}",
+            f"{row['pause_reason']}, until it is resumed", "senders",
+        )
+        for row in senders
+    ]  # fmt: skip
 
 
 def _held(holding: Sequence[Mapping[str, Any]]) -> list[Result]:

@@ -52,7 +52,8 @@ class Hooks:
     (with `state`, `env` and `history`). `kick` wakes its stages
     after a change, `trace` tells what they do. `send_individual` sends one message and answers
     with its delivery and the outcome, `send_test` tries a sender.
-    `stats` is `campaign.stats`, over a desk.
+    `stats` is `campaign.stats`, over a desk. `standing` is what this daemon keeps of a sender (by
+    account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
     for an unknown one; `calendars` are the names, None = any. `scripts` are those of the
@@ -78,6 +79,7 @@ class Hooks:
     calendars: frozenset[str] | None = None
     scripts: frozenset[str] = frozenset()
     is_linked: Callable[[str], bool] = lambda _provider: True
+    standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None
     check_url: Callable[[str], None] = lambda _url: None
 
 

@@ -12,6 +12,7 @@ from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
 from dripd.daemon.control_explain import explain
 from dripd.daemon.control_room import Room
+from dripd.daemon.control_sender import SHUT, why_shut
 from dripd.engine.individual import Wish, state_of
 from dripd.errors import Conflict
 from dripd.forecast.play import play
@@ -94,10 +95,18 @@ class RunControl:
     async def explain(self, _call: Call, args: p.EnrollKey | p.ContactKey) -> Result:
         rows = await self._room.desk.run(read_waits, args)
         found = [explain(row, self._room.hooks.holidays) for row in rows]
+        for row, one in zip(rows, found, strict=True):
+            await self._name_senders(row, one)
         for row, one in list(zip(rows, found, strict=True))[:PLAYED]:
             if one["chain"] and one["ready_at"] is not None:
                 one["ready_at"] = await self._ready(row) or one["ready_at"]
         return {"enrollments": found}
+
+    async def _name_senders(self, row: Row, one: dict[str, Any]) -> None:
+        """Say at the gates of senders which of them, and until when."""
+        for gate in one["chain"]:
+            if gate["gate"] in SHUT and row["channel"] is not None:
+                gate["detail"] = await why_shut(self._room, row, gate["gate"])
 
     async def _ready(self, row: Row) -> str | None:
         """When the engine would perform the step, with all that competes for the day."""

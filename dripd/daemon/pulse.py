@@ -11,6 +11,7 @@ from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
 from dripd.daemon.vitals import TURN_S, Vitals
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.standing import open_breakers
 from dripd.errors import StoreUnavailable
 from dripd.log import get
 from dripd.store.postgres import PostgresStore
@@ -67,9 +68,9 @@ async def pulse(daemon: Living) -> None:
 async def beat(daemon: Living) -> bool:
     """One heartbeat; False: others have declared this daemon dead."""
     try:
-        alive = await daemon.store.beat(
-            daemon.incarnation, len(daemon.pipe.owned), daemon.state(), daemon.figures.shown()
-        )
+        figures = {**daemon.figures.shown(), "failing": open_breakers(daemon.pipe)}
+        owned = len(daemon.pipe.owned)
+        alive = await daemon.store.beat(daemon.incarnation, owned, daemon.state(), figures)
         daemon.pipe.watch.note_beat(
             trio.current_time(), daemon.pipe.tuning.node_timeout_ms / 1000
         )

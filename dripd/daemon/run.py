@@ -57,6 +57,7 @@ from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
 from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
+from dripd.engine.standing import standing
 from dripd.errors import StoreError
 from dripd.gateway import app as gateway
 from dripd.gateway.key import load_key
@@ -282,6 +283,7 @@ class Daemon:
             calendars=known_calendars(),
             scripts=frozenset(self.config.scripts),
             is_linked=self.directory.is_linked,
+            standing=partial(standing, self.pipe),
             check_url=Guard(self.config.net_allow).check,
         )
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Final
 
 from dripd.campaigns.enrollment import Leased
@@ -33,7 +32,7 @@ from dripd.log import get
 from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.budget import RetryBudget
 from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
-from dripd.ratelimit.warmup import parse_ramp
+from dripd.ratelimit.warmup import limit_on
 from dripd.scheduler.calendar import day_bounds, local_date
 from dripd.store.protocol import ParkRow, SenderRow, Store, TurnBack
 
@@ -346,7 +345,7 @@ async def open_days(
         stale = {
             sender.id: most
             for sender in account.row.senders
-            if (most := _limit_of(sender, today)) is not None
+            if (most := limit_on(today, sender.warmup, sender.daily_limit)) is not None
             and account.line(sender.id).is_dayless(now)
         }
         if stale:
@@ -355,16 +354,3 @@ async def open_days(
             for sender_id, limit in stale.items():
                 used = sent.get(sender_id, 0)
                 account.line(sender_id).day = Day(limit, used, used, starts_at, ends_at)
-
-
-def _limit_of(sender: SenderRow, today: date) -> int | None:
-    """How many may leave from *sender* today: its ramp, its daily limit, whichever is less.
-
-    A ramp that nobody can read is none: the desk stores no such.
-    """
-    if sender.warmup is None:
-        return sender.daily_limit
-    try:
-        return parse_ramp(sender.warmup, today).limit(today, sender.daily_limit)
-    except ValueError:
-        return sender.daily_limit

@@ -30,6 +30,19 @@ class Ramp:
         return f"{self.first} +{self.step}/d from {self.since.isoformat()}"
 
 
+def limit_on(day: date, warmup: str | None, most: int | None) -> int | None:
+    """How many may leave on *day*: the ramp, the daily limit, whichever is less; None: no limit.
+
+    A ramp that nobody can read is none: the desk stores no such.
+    """
+    if warmup is None:
+        return most
+    try:
+        return parse_ramp(warmup, day).limit(day, most)
+    except ValueError:
+        return most
+
+
 def parse_ramp(text: str, today: date) -> Ramp:
     """Read `20 +10/d`, from *today* on where no day is given.
 

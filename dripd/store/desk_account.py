@@ -11,11 +11,9 @@ from dripd.admin.messages import Call
 from dripd.billing.price import read_price
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
-from dripd.clock import format_instant
 from dripd.errors import BadRequest, NotFound
 from dripd.ratelimit.bucket import parse_rate
 from dripd.ratelimit.gap import parse_gap
-from dripd.ratelimit.reputation import Guard
 from dripd.ratelimit.warmup import parse_ramp
 from dripd.scheduler.calendar import local_date
 from dripd.store.connect import Conn
@@ -297,39 +295,6 @@ def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> li
     if args.gap is not None:
         base["gap"] = _read_gap(args.gap)
     return [base.get(name) for name in _SENDER]
-
-
-async def list_senders(conn: Conn, args: p.SenderList) -> Result:
-    (after,) = read_cursor(args.after, 0)
-    account = None if args.account is None else (await find_account(conn, args.account))["id"]
-    rows = await conn.fetch(sql("list_senders"), account, args.channel, after, args.limit + 1)
-    return page(rows, args.limit, "id")
-
-
-async def show_sender(conn: Conn, args: p.SenderKey) -> Result:
-    """The sender with what left in the last days and what of it came back."""
-    row = await find_sender(conn, args.address, args.account)
-    return {
-        **shown(row),
-        "pause_reason": row["pause_reason"],
-        "reputation": await _reputation(conn, row),
-    }
-
-
-async def _reputation(conn: Conn, row: Row) -> Result:
-    place = (row["account_id"], row["id"])
-    window_ms = Guard().window_ms
-    found = await conn.fetchrow(sql("read_marks"), place[0], window_ms, place[1])
-    sent = await conn.fetch(sql("count_sent"), place[0], [place[1]], found["since"])
-    n = sent[0]["n"] if sent else 0
-    return {
-        "since": format_instant(found["since"]),
-        "sent": n,
-        "bounced": found["bounced"],
-        "complained": found["complained"],
-        "bounce_rate": round(found["bounced"] / n, 5) if n else None,
-        "complaint_rate": round(found["complained"] / n, 5) if n else None,
-    }
 
 
 async def limit_sender(conn: Conn, call: Call, args: p.SenderLimit) -> Deed:

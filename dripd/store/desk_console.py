@@ -31,6 +31,7 @@ async def read_glance(conn: Conn) -> Result:
         "nodes": nodes["items"],
         "due": await read_due(conn),
         "holding": holding,
+        "stopped": [dict(row) for row in await conn.fetch(sql("list_stopped"))],
         "inbox": shown(inbox),
     }
 

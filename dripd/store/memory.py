@@ -425,7 +425,7 @@ class MemoryStore(Doors, Views):
         )
 
     async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, object]
     ) -> bool:
         return await self._unit(
             "beat",

@@ -44,7 +44,7 @@ def join(tables: Tables, incarnation: int, name: str, version: str) -> None:
 
 
 def beat(
-    tables: Tables, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+    tables: Tables, incarnation: int, accounts: int, state: str, figures: Mapping[str, object]
 ) -> bool:
     """False: this incarnation was declared dead, or is unknown."""
     node = tables.nodes.get(incarnation)

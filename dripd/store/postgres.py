@@ -375,7 +375,7 @@ class PostgresStore:
         await self._read(_execute, "join_node", incarnation, name, version)
 
     async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, object]
     ) -> bool:
         said = orjson.dumps(figures).decode()
         return bool(await self._read(_fetch, "beat", incarnation, accounts, state, said))

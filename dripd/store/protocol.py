@@ -552,7 +552,7 @@ class Store(Protocol):
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...
     async def beat(
-        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, float]
+        self, incarnation: int, accounts: int, state: str, figures: Mapping[str, object]
     ) -> bool:
         """`figures`: how this daemon is doing, for those who look on. False: this incarnation was declared dead; it must stop and start anew."""
         ...

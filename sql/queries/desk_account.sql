@@ -172,20 +172,61 @@ RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily
     gap, weight, status, pause_reason, created_at;
 
 -- name: list_senders :many
--- Senders in the order in which they were made.
+-- Senders in the order in which they were made, with what has left of the day and their pool's
+-- weight: all that are active in the account and channel.
 --   $1 account  int4, NULL = all
 --   $2 channel  text, NULL = any
 --   $3 after    int8, an id
 --   $4 most     int4
 SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
-    s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key
+    s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key,
+    a.timezone, t.starts_at, t.used, t.next_at, w.all_weights
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
+LEFT JOIN dripd.sender_turn AS t ON t.account_id = s.account_id AND t.sender_id = s.id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(p.weight), 0)::int4 AS all_weights
+    FROM dripd.sender AS p
+    WHERE p.account_id = s.account_id AND p.channel = s.channel AND p.status = 'active'
+) AS w
 WHERE ($1::int4 IS NULL OR s.account_id = $1::int4)
     AND ($2::text IS NULL OR s.channel = $2::text)
     AND s.id > $3::int8
 ORDER BY s.id
 LIMIT $4::int4;
+
+-- name: senders_of :many
+-- Every sender of an account and channel, by id.
+--   $1 account  int4
+--   $2 channel  text
+SELECT id, address, status, pause_reason
+FROM dripd.sender
+WHERE account_id = $1::int4
+    AND channel = $2::text
+ORDER BY id
+LIMIT 100;
+
+-- name: list_pools :many
+-- The live campaigns that leave from a sender by its address, and the weight of each one's pool.
+--   $1 account  int4
+--   $2 address  text
+SELECT c.key AS campaign_key, (
+        SELECT coalesce(sum(p.weight), 0)::int4
+        FROM dripd.sender AS p
+        WHERE p.account_id = c.account_id AND p.status = 'active' AND pool.senders ? p.address
+    ) AS weights
+FROM dripd.campaign AS c
+JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
+CROSS JOIN LATERAL (
+    SELECT CASE jsonb_typeof(v.definition -> 'sender')
+        WHEN 'array' THEN v.definition -> 'sender'
+        ELSE jsonb_build_array(v.definition -> 'sender') END AS senders
+) AS pool
+WHERE c.account_id = $1::int4
+    AND c.status IN ('active', 'paused', 'draining')
+    AND pool.senders ? $2::text
+ORDER BY c.key
+LIMIT 20;
 
 -- name: open_sender_lanes :exec
 -- What a sender had shut is asked anew: whether it still is, is found out at the next lease.

@@ -92,6 +92,16 @@ GROUP BY reason, account_key, campaign_key
 ORDER BY 4 DESC, 1, 2, 3
 LIMIT 100;
 
+-- name: list_stopped :many
+-- Senders that were paused because too much of what they sent came back: the first few.
+SELECT a.key AS account_key, s.address AS sender, s.pause_reason
+FROM dripd.sender AS s
+JOIN dripd.account AS a ON a.id = s.account_id
+WHERE s.status = 'paused'
+    AND s.pause_reason IS NOT NULL
+ORDER BY s.account_id, s.id
+LIMIT 5;
+
 -- name: count_inbox :one
 -- What waits for a person, up to 1,001 of each kind.
 SELECT

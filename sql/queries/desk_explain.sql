@@ -11,7 +11,7 @@ SELECT e.id AS enrollment_id, e.account_id, e.contact_id, e.campaign_key, e.stat
         WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id)::int4 AS steps,
     p.reason AS park_reason, p.release_at AS park_release_at,
     y.cap - y.used - y.bulk AS cap_left, y.ends_at AS day_ends_at,
-    v.definition -> 'policy' ->> 'cap' AS cap_policy,
+    v.definition -> 'policy' ->> 'cap' AS cap_policy, v.definition -> 'sender' AS senders,
     (SELECT dripd.now()) AS now_at
 FROM dripd.enrollment AS e
 JOIN dripd.account AS a ON a.id = e.account_id

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from dripd.clock import parse_instant
 from dripd.errors import DripdError
 from tests.stories.crowd import contacts, enroll_all
-from tests.stories.world import World
+from tests.stories.world import World, until
 
 ONE_MAIL = """
 campaign: welcome
@@ -30,6 +31,24 @@ steps:
   - {key: hello, do: email, subject: Hi, text: Hello}
   - {key: again, do: email, subject: Again, text: Hello, sender: other@acme.test}
 """
+
+
+def sender(world: World, address: str = "hello@acme.test") -> Any:
+    """What the list of senders says of one."""
+    rows = world.call("sender.list", account="acme")["items"]
+    return next(row for row in rows if row["address"] == address)
+
+
+def why(world: World) -> list[str]:
+    """What keeps the first held run back, gate by gate."""
+    run = world.one("SELECT min(id) FROM dripd.enrollment WHERE status = 'held'")
+    (told,) = world.call("enroll.explain", enrollment=run)["enrollments"]
+    return [gate["detail"] for gate in told["chain"]]
+
+
+def alerts(world: World) -> set[str]:
+    """What the overview warns of."""
+    return {one["what"] for one in world.call("daemon.overview", brief=True)["alerts"]}
 
 
 def start(world: World, n: int, text: str = ONE_MAIL) -> None:
@@ -56,6 +75,7 @@ def test_a_sender_leaves_no_faster_than_its_rate(world: World) -> None:
     start(world, 7)
     world.tick()
     assert holds(world) == {"rate": 4}
+    assert (sender(world)["standing"]["tokens"], sender(world)["standing"]["burst"]) == (0, 3)
     assert world.one("SELECT sum(used)::int FROM dripd.account_day") == 3
     world.advance("3m")
 
@@ -83,6 +103,7 @@ def test_a_new_sender_warms_up_day_by_day(world: World) -> None:
     start(world, 12)
     world.at("2026-01-07T12:00:00Z")
     assert sent_at(world) == {"05 09:00": 2, "06 00:00": 5, "07 00:00": 5}
+    assert (sender(world)["used_today"], sender(world)["limit_today"]) == (5, 8)
 
 
 def test_a_mailbox_rests_between_two_mails_and_explain_says_until_when(world: World) -> None:
@@ -99,6 +120,7 @@ def test_a_mailbox_rests_between_two_mails_and_explain_says_until_when(world: Wo
     (told,) = world.call("enroll.explain", enrollment=run)["enrollments"]
     assert parse_instant(told["ready_at"]) == round(next_at.timestamp() * 1000)
     assert [gate["gate"] for gate in told["chain"]] == ["rate"]
+    assert sender(world)["next_at"] == told["ready_at"]
     world.restart()
     world.call("sender.set", address="hello@acme.test", account="acme", owner="ann")
     world.advance("10m")
@@ -116,6 +138,7 @@ def test_a_paused_sender_parks_its_lane_and_touches_no_run(world: World) -> None
     start(world, 5)
     world.tick()
     assert holds(world) == {"no_sender": 5}
+    assert why(world) == ["hello@acme.test is paused (by hand) until dripd sender resume"]
     assert world.one("SELECT count(*) FROM dripd.park") == 1
     assert world.one("SELECT count(*) FROM dripd.due_step WHERE lane < 0") == 0
     world.call("sender.resume", address="hello@acme.test", account="acme")
@@ -143,6 +166,12 @@ def test_a_provider_that_fails_is_left_alone_and_probed(world: World) -> None:
     tried = world.one("SELECT count(*) FROM dripd.step_log WHERE state = 0")
     world.advance("10m")
     assert holds(world) == {"breaker": 60}
+    assert [one["of"] for one in sender(world)["standing"]["breakers"]] == [
+        "sender",
+        "provider sink",
+    ]
+    assert "provider sink fails: tried again at 2026-01-05T09:" in why(world)[-1]
+    until(lambda: "provider fails" in alerts(world))
     probes = world.one("SELECT count(*) FROM dripd.step_log WHERE state = 0") - tried
     assert probes <= 6
     assert world.one("SELECT sum(used)::int FROM dripd.account_day") == 0
@@ -230,6 +259,8 @@ def test_a_sender_of_whose_mail_too_much_comes_back_is_paused_and_told_of(
     enroll_all(world, "more", "acme")
     world.tick()
     assert set(holds(world)) == {"no_sender"}
+    assert why(world) == ["hello@acme.test is paused (bounce_rate) until dripd sender resume"]
+    until(lambda: "sender stopped" in alerts(world))
 
     world.call("sender.resume", address="hello@acme.test", account="acme")
     back(world, "complaint", 2, skip=20)

@@ -21,10 +21,10 @@ from dripd.errors import DripdError
 MONDAY = "2026-01-05T09:00:00Z"
 """Where every story begins."""
 
-STARTUP_S = 20.0
+STARTUP_S = 90.0
 
 
-def until(true: Callable[[], object], most_s: float = 15.0) -> None:
+def until(true: Callable[[], object], most_s: float = 60.0) -> None:
     """Wait for what happens in real time."""
     end = time.monotonic() + most_s
     while not true():

@@ -1,0 +1,68 @@
+"""How do senders stand? What SQL counts, and what only the daemon that serves the account knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dripd.admin import params as p
+from dripd.admin.messages import Call, Handler
+from dripd.daemon.control_room import Room
+from dripd.store.desk_deed import Result
+from dripd.store.desk_sender import list_senders, senders_of, show_sender
+
+SHUT: Final = frozenset({"no_sender", "breaker"})
+"""Gates of which `why_shut` can say more."""
+
+
+class SenderControl:
+    """The handlers of `sender.list` and `sender.show`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"sender.list": self.list, "sender.show": self.show}
+
+    async def list(self, _call: Call, args: p.SenderList) -> Result:
+        found = await self._room.desk.run(list_senders, args)
+        items: Any = found["items"]
+        return {**found, "items": [self._standing(row) for row in items]}
+
+    async def show(self, _call: Call, args: p.SenderShow) -> Result:
+        return self._standing(await self._room.desk.run(show_sender, args))
+
+    def _standing(self, row: Mapping[str, Any]) -> Result:
+        """*row* with `standing`, None where another daemon serves its account."""
+        found = self._room.hooks.standing(row["account_id"], row["id"])
+        return {**row, "standing": None if found is None else dict(found)}
+
+
+async def why_shut(room: Room, row: Mapping[str, Any], gate: str) -> str:
+    """What keeps the senders of a waiting run back: each one, and until when."""
+    rows = await room.desk.run(senders_of, row["account_id"], row["channel"])
+    named = row["senders"] if isinstance(row["senders"], list) else [row["senders"]]
+    meant = [one for one in rows if one["address"] in named] or rows
+    told = [word for one in meant if (word := _why(room, row["account_id"], one, gate))]
+    if meant:
+        return "; ".join(told) or "its lane rests; it is asked anew"
+    return f"the account has no sender for {row['channel']}: dripd sender set"
+
+
+def _why(room: Room, account_id: int, sender: Mapping[str, Any], gate: str) -> str:
+    if sender["status"] == "paused":
+        reason = sender["pause_reason"] or "by hand"
+        return f"{sender['address']} is paused ({reason}) until dripd sender resume"
+    standing: Any = room.hooks.standing(account_id, sender["id"])
+    if standing is None or gate == "no_sender":
+        unknown = standing is not None and standing["unknown_provider"]
+        return f"the provider of {sender['address']} is not configured here" if unknown else ""
+    return "; ".join(
+        f"{one['of']} fails: "
+        + (
+            "the next message tries it"
+            if one["probe_at"] is None
+            else f"tried again at {one['probe_at']}"
+        )
+        for one in standing["breakers"]
+    )

@@ -1,0 +1,55 @@
+"""What keeps a sender back right now? For those who look on; nothing is taken.
+
+Buckets and breakers are in the memory of the daemon that serves the account, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dripd.clock import Instant, format_instant
+from dripd.engine.pipeline import Pipeline
+from dripd.ratelimit.breaker import Breaker
+
+
+def standing(pipe: Pipeline, account_id: int, sender_id: int) -> Mapping[str, object] | None:
+    """Tokens, breaker and rest of a sender; None where another daemon serves its account."""
+    account = pipe.directory.accounts.get(account_id)
+    row = (
+        next((one for one in account.row.senders if one.id == sender_id), None)
+        if account
+        else None
+    )
+    if account is None or row is None or account_id not in pipe.owned:
+        return None
+    now = pipe.clock.now()
+    own, provider = account.line(sender_id), pipe.flow.providers.get(row.provider)
+    breakers = [("sender", own.breaker)]
+    rests = own.rests_until
+    if provider is not None:
+        breakers.append((f"provider {row.provider}", provider.breaker))
+        rests = max(rests, provider.rests_until)
+    bucket = own.bucket
+    return {
+        "tokens": None if bucket is None else bucket.ready(now),
+        "burst": None if bucket is None else bucket.rate.burst,
+        "breakers": [_told(of, one, now) for of, one in breakers if one.is_open],
+        "rests_until": format_instant(rests) if rests > now else None,
+        "unknown_provider": provider is None,
+    }
+
+
+def open_breakers(pipe: Pipeline) -> list[Mapping[str, object]]:
+    """The providers that fail, as this daemon has found them."""
+    now = pipe.clock.now()
+    return [
+        _told(name, line.breaker, now)
+        for name, line in pipe.flow.providers.items()
+        if line.breaker.is_open
+    ]
+
+
+def _told(of: str, breaker: Breaker, now: Instant) -> Mapping[str, object]:
+    """`probe_at` None: its time has come, the next message is the probe."""
+    at = breaker.next_at(now)
+    return {"of": of, "probe_at": None if at is None else format_instant(at)}
