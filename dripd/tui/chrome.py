@@ -32,6 +32,9 @@ from dripd.tui.source import Daemon
 from dripd.tui.watch import Watch
 from dripd.tui.words import clock, count, span
 
+INBOX_MOST: Final = 1_000
+"""Up to so many of a kind the overview counts; one more says that there are more."""
+
 NARROW: Final = (60, 15)
 """Below this only the headline figures are shown."""
 
@@ -138,7 +141,9 @@ class Chrome:
         if trouble is None:
             return "dripd: looking for the daemon ..."
         lost = console.daemon.lost_at
-        age = "" if lost is None else f", stale {span((console.monotonic() - lost) * 1000)}"
+        gone = "" if lost is None else span((console.monotonic() - lost) * 1000)
+        seen = console.overview.answer is not None
+        age = f", stale {gone}" if gone and seen else f" for {gone}" if gone else ""
         hint = f" - {trouble.hint}" if trouble.hint else ""
         return f"NO DAEMON{age}: {trouble.message}{hint}"
 
@@ -173,14 +178,17 @@ class Chrome:
         answer: dict[str, Any] = self._console.overview.answer or {}
         inbox = answer.get("inbox") or {}
         if name == "inbox":
-            n = sum(inbox.get(kind, 0) for kind in ("approvals", "tasks", "unread"))
+            found = [inbox.get(kind, 0) for kind in ("approvals", "tasks", "unread")]
+            n, more = sum(found), any(one > INBOX_MOST for one in found)
         elif name == "failures":
             reasons = {"step_failed", "quarantined"}
             holding = answer.get("holding", [])
-            n = sum(row.get("count", 0) for row in holding if row.get("reason") in reasons)
+            failed = [row for row in holding if row.get("reason") in reasons]
+            n = sum(row.get("count", 0) for row in failed)
+            more = any(row.get("more") for row in failed)
         else:
             return ""
-        return f"({count(n)})" if n else ""
+        return f"({count(n, more=more)})" if n else ""
 
     def _title(self, width: int) -> Line:
         page = self._console.page
@@ -206,7 +214,8 @@ class Chrome:
         """The page's keys, then those of everywhere, as many as there is room for."""
         page = self._console.page
         own = [(a.key, a.label, bool(self._console.why_not(a))) for a in page.actions()]
-        common = [("/", "filter", False), (".", "freeze", False), (":", "command", False)]
+        find = "filter" if page.keys else "search"
+        common = [("/", find, False), (".", "freeze", False), (":", "command", False)]
         cells: list[Cell] = []
         shown = self._console.shown
         last = [

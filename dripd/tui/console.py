@@ -19,7 +19,7 @@ from dripd.tui.field import Field
 from dripd.tui.filter import BadFilter, complete
 from dripd.tui.options import Options
 from dripd.tui.page import Action, ListPage, Page, TailPage
-from dripd.tui.pages import PAGES
+from dripd.tui.pages import PAGES, TABS
 from dripd.tui.source import Daemon
 from dripd.tui.theme import NAMES
 from dripd.tui.watch import Watch
@@ -31,9 +31,12 @@ BURST: Final = 5
 BURST_S: Final = 0.02
 """More different keys than `BURST` within `BURST_S`, outside a field, are a paste gone astray."""
 
-MOVES: Final = {
-    "j": 1, "down": 1, "k": -1, "up": -1,
+MOVES: Final[Mapping[str, tuple[int, bool]]] = {
+    "j": (1, False), "down": (1, False), "k": (-1, False), "up": (-1, False),
+    "ctrl+d": (1, True), "pagedown": (1, True), "ctrl+u": (-1, True), "pageup": (-1, True),
+    "g": (-100, True), "home": (-100, True), "G": (100, True), "end": (100, True),
 }  # fmt: skip
+"""How far a key moves, and whether in pages."""
 
 
 class Console:
@@ -94,14 +97,14 @@ class Console:
             "T": self._turn_theme,
         }
         self.chrome = Chrome(self)
-        self.page = self._page(options.screen if options.screen in PAGES else "overview")
+        self.page = self._page("overview")
 
     def start(self) -> None:
         """Begin to watch; says what is wrong with the options."""
         self.daemon.watch(self.overview)
         self.page.show()
-        if self.options.screen not in PAGES:
-            self.tell(f"no screen {self.options.screen!r}; there are {', '.join(PAGES)}", "bad")
+        self.go(self.options.screen)
+        self.trail.clear()
         if self.options.filter:
             self._filter(self.options.filter)
 
@@ -161,14 +164,18 @@ class Console:
         return method in self.daemon.hello.get("methods", [])
 
     def go(self, name: str, filter_text: str = "") -> None:
-        """Show another screen, with a filter if one is given."""
-        if name not in PAGES:
+        """Show another screen, or the second list of one, with a filter if one is given."""
+        place = TABS.get(name, name)
+        if place not in PAGES:
+            self.tell(f"no screen {name!r}; there are {', '.join([*PAGES, *TABS])}", "bad")
             return
-        if name != self.page.name:
+        if place != self.page.name:
             self.page.hide()
             self.trail.append(self.page.name)
-            self.page = self._page(name)
+            self.page = self._page(place)
             self.page.show()
+        if name in TABS and isinstance(self.page, ListPage):
+            self.page.turn(second=True)
         if filter_text:
             self._filter(filter_text)
         self.changed()
@@ -217,7 +224,9 @@ class Console:
         self.changed()
 
     def scroll(self, by: int) -> None:
-        if self.page.table is not None and not self.dialogs:
+        if self.dialogs or self.page.scroll(by):
+            self.changed()
+        elif self.page.table is not None:
             self.page.table.move(by)
             self.page.moved()
             self.changed()
@@ -292,9 +301,11 @@ class Console:
         table = self.page.table
         if table is None:
             return False
+        if key in MOVES and self.page.scroll(MOVES[key][0], pages=MOVES[key][1]):
+            return True
         match key:
             case "j" | "down" | "k" | "up":
-                table.move(MOVES[key])
+                table.move(MOVES[key][0])
             case "ctrl+d" | "pagedown":
                 table.page(1)
             case "ctrl+u" | "pageup":
@@ -321,7 +332,7 @@ class Console:
             case "." | "space" | " " if isinstance(page, TailPage) or key == ".":
                 self._freeze()
             case "space" | " " if table is not None:
-                table.mark()
+                self._mark()
             case "o" if isinstance(page, ListPage):
                 self.ask(page.sort_menu())
             case "ctrl+r" if isinstance(page, ListPage):
@@ -362,6 +373,12 @@ class Console:
             self.page.set_filter(said.strip())
         except BadFilter as bad:
             self.tell(f"filter, at {bad.at + 1}: {bad.message}", "bad")
+
+    def _mark(self) -> None:
+        if self.page.uses_marks and self.page.table is not None:
+            self.page.table.mark()
+        else:
+            self.tell("no key of this screen works on marked rows")
 
     def _freeze(self) -> None:
         table = self.page.table
@@ -427,6 +444,10 @@ class Console:
             for page in PAGES.values()
         ]
         choices += [
+            Choice(label=tab, note=f"screen {PAGES[place].digit}, tab", run=going(tab))
+            for tab, place in TABS.items()
+        ]
+        choices += [
             Choice(
                 label=action.label.lower(),
                 note=f"{self.shown(action.key)}: {action.help}",
@@ -436,6 +457,22 @@ class Console:
             for action in self.page.actions()
         ]
         choices += [
+            Choice(
+                label=f"{page.name}: {action.label.lower()}",
+                note=f"{page.digit}, {self.shown(action.key)}: {action.help}",
+                run=going(name),
+            )
+            for name, page in ((name, self._page(name)) for name in PAGES)
+            if page is not self.page
+            for action in page.actions()
+        ]
+        choices += [
+            Choice(label="undo", note="z: the last reversible action", run=self.deeds.undo),
+            Choice(label="help", note="?: keys and figures of this screen", run=self._help),
+            Choice(label="next theme", note="T", run=self._turn_theme),
+            Choice(
+                label="mouse", note="M: to the console or the terminal", run=self._turn_mouse
+            ),
             Choice(label="write mode", note="ctrl+w", run=self._toggle_writing),
             Choice(label="freeze view", note=".: sending goes on", run=self._freeze),
             Choice(label="quit", note="ctrl+q", run=self.leave),

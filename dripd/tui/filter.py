@@ -26,6 +26,8 @@ class Key:
     flag: bool = False
     negated: bool = False
     """Whether `key!=value` is understood as well."""
+    ordered: bool = False
+    """Whether `key>=value` is: that one of `values` or one behind it."""
 
 
 class BadFilter(Exception):
@@ -45,6 +47,7 @@ class Token:
     value: str
     at: int
     negated: bool = False
+    least: bool = False
 
 
 def parse(text: str, keys: Mapping[str, Key], bare: str = "") -> dict[str, object]:
@@ -76,6 +79,8 @@ def value_of(name: str, key: Key, token: Token) -> object:
     """What a token says, as its parameter takes it."""
     if token.negated and not key.negated:
         raise BadFilter(f"{name} cannot be negated", token.at)
+    if token.least and not key.ordered:
+        raise BadFilter(f"{name} has no order: {name}=", token.at)
     if not token.value:
         raise BadFilter(f"{name} needs a value", token.at)
     if key.flag:
@@ -89,6 +94,8 @@ def value_of(name: str, key: Key, token: Token) -> object:
         return int(digits)
     if key.values and token.value not in key.values:
         raise BadFilter(f"{name} is one of {', '.join(key.values)}", token.at)
+    if token.least:
+        return list(key.values[key.values.index(token.value) :])
     return f"!{token.value}" if token.negated else token.value
 
 
@@ -123,8 +130,8 @@ def _token(word: str, at: int) -> Token:
     key, equals, value = word.partition("=")
     if not equals:
         return Token(key="", value=word, at=at)
-    negated = key.endswith("!")
-    return Token(key=key.removesuffix("!"), value=value, at=at, negated=negated)
+    negated, least = key.endswith("!"), key.endswith(">")
+    return Token(key=key.rstrip("!>"), value=value, at=at, negated=negated, least=least)
 
 
 def complete(text: str, keys: Mapping[str, Key]) -> list[str]:
@@ -135,7 +142,7 @@ def complete(text: str, keys: Mapping[str, Key]) -> list[str]:
     if not equals:
         fresh = [key for key in keys if key.startswith(last) and f"{key}=" not in head]
         return [f"{begin}{key}=" for key in fresh][:MOST]
-    key = keys.get(name.removesuffix("!"))
+    key = keys.get(name.rstrip("!>"))
     if key is None:
         return []
     words = ("yes", "no") if key.flag else key.values

@@ -112,6 +112,17 @@ class Deeds(Protocol):
     ) -> None: ...
 
 
+def held_by(port: Port, account: object, campaign: object = None) -> Cell:
+    """What holds back most of what is due of an account, or of one of its campaigns."""
+    found = [
+        row
+        for row in (port.overview.answer or {}).get("holding", [])
+        if row.get("account_key") == account and campaign in (None, row.get("campaign_key"))
+    ]
+    top = max(found, key=lambda row: int(row["count"]), default=None)
+    return Cell("-" if top is None else text(top["reason"]), "" if top is None else "warn")
+
+
 class Page:
     """A screen without anything on it yet."""
 
@@ -138,6 +149,11 @@ class Page:
     @property
     def table(self) -> Table | None:
         return None
+
+    @property
+    def uses_marks(self) -> bool:
+        """Whether any of its keys works on marked rows."""
+        return False
 
     @property
     def trouble(self) -> str:
@@ -177,6 +193,11 @@ class Page:
         """Leave the innermost crumb; False: there is none."""
         return False
 
+    def scroll(self, by: int, *, pages: bool = False) -> bool:
+        """Move by lines or pages through what is read here; False: there is nothing but the
+        table."""
+        return False
+
     def click(self, y: int) -> None:
         """A click on line *y* of the page."""
 
@@ -201,10 +222,12 @@ class ListPage(Page):
     method: ClassVar[str] = ""
     fixed: ClassVar[Mapping[str, object]] = {}
     hz: ClassVar[float] = 0.5
-    detail_rows: ClassVar[int] = 6
+    tabs: ClassVar[tuple[str, ...]] = ()
+    """The names of its two lists, where it has two; Tab turns, the second is a crumb deep."""
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
         super().__init__(port, deeds)
+        self.second = False
         self._head_rows = 1
         self._table = Table(self.columns(), self.key_of)
         self._before: list[Row] = []
@@ -243,6 +266,22 @@ class ListPage(Page):
         self._table = Table(self.columns(), self.key_of)
         old, self._list = self._list, self._watching(None)
         self.replace(old, self._list)
+
+    def turn(self, *, second: bool) -> None:
+        """Show the first or the second of its lists, unfiltered."""
+        if second != self.second:
+            self.second = second
+            self.crumbs = [self.tabs[1].capitalize()] if second else []
+            self.wanted, self.filter_text = {}, ""
+            self.refilter()
+
+    def turn_over(self) -> None:
+        self.turn(second=not self.second)
+
+    def back(self) -> bool:
+        was_second = self.second
+        self.turn(second=False)
+        return was_second
 
     def reload(self) -> None:
         """Read the list again from its beginning, in its present order."""
@@ -378,7 +417,14 @@ class TailPage(ListPage):
         follow = self._list
         gap = follow.gap if isinstance(follow, Follow) else 0
         frozen = f"FROZEN, {len(self._table.waiting)} new" if self._table.working else "follows"
-        return f"{frozen}   ring of 2 000, this daemon only, {count(gap)} not shown"
+        return f"{frozen}   {self._whose}{count(gap)} not shown"
+
+    @property
+    def _whose(self) -> str:
+        """Whose tail this is, where there are others: each daemon knows only its own."""
+        overview = self.port.overview.answer or {}
+        nodes = overview.get("nodes", [])
+        return f"{overview.get('node')} alone of {len(nodes)} nodes, " if len(nodes) > 1 else ""
 
 
 def harmless(value: str) -> str:

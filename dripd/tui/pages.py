@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from dripd.tui.page import Page
+from dripd.tui.page import ListPage, Page
 from dripd.tui.screens.accounts import Accounts
 from dripd.tui.screens.campaigns import Campaigns
 from dripd.tui.screens.deliveries import Deliveries
@@ -25,3 +25,11 @@ PAGES: Final[Mapping[str, type[Page]]] = {
         Suppressions, Logs,
     )
 }  # fmt: skip
+
+TABS: Final[Mapping[str, str]] = {
+    tab: page.name
+    for page in PAGES.values()
+    if issubclass(page, ListPage)
+    for tab in page.tabs[1:]
+}
+"""The second lists of screens, by their names, and the screen of each."""

@@ -80,6 +80,11 @@ def count(n: object, *, more: bool = False) -> str:
     return shown.replace(",", " ") + ("+" if more else "")
 
 
+def percent(share: object) -> str:
+    """A share of 1 as `60%`, `-` for none."""
+    return f"{share:.0%}" if isinstance(share, int | float) else "-"
+
+
 def span(ms: float) -> str:
     """A duration in its two largest units: `48s`, `3h12m`, `2d02h`."""
     s = int(abs(ms) // 1000)

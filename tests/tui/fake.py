@@ -33,7 +33,7 @@ OVERVIEW: dict[str, Any] = {
     },
     "history": [{"sent_per_s": n, "lag_ms": 9 * n, "unsent": n} for n in range(30)],
     "nodes": [
-        {"node": "mail-1", "figures": {"sent_per_s": 812.0, "lag_ms": 400}, "silent_s": 1.0},
+        {"node": "mail-1", "figures": {"sent_per_s": 812.0, "lag_ms": 400, "unsent": 212}, "silent_s": 1.0},
         {"node": "mail-2", "figures": {"sent_per_s": 0.0, "lag_ms": 0}, "silent_s": 0.5},
     ],
     "due": {

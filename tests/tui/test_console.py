@@ -14,6 +14,7 @@ from dripd.tui.dialog import Confirm, Menu, Question
 from dripd.tui.draw import plain, width_of
 from dripd.tui.options import Options
 from dripd.tui.pages import PAGES
+from dripd.tui.pages import TABS as TABS_BY_NAME
 from tests.tui.corpus import CORPUS
 from tests.tui.fake import ANSWERS, FakeDaemon, Rig
 
@@ -459,6 +460,13 @@ def test_a_tail_that_is_frozen_counts_what_comes() -> None:
     assert "99-1" in rig.press("space")
 
 
+def test_a_tail_says_whose_it_is_where_there_are_others() -> None:
+    alone = {**ANSWERS["daemon.overview"], "nodes": ANSWERS["daemon.overview"]["nodes"][:1]}
+
+    assert "mail-1 alone of 2 nodes" in Rig().press("9")
+    assert "alone" not in Rig(FakeDaemon(answers={"daemon.overview": alone})).press("6")
+
+
 def test_copy_and_export() -> None:
     rig = Rig()
     rig.press("4", "y", "Y", "w")
@@ -526,6 +534,156 @@ def test_states_are_told_by_glyph_and_word() -> None:
         assert "ok" not in {cell.style for cell in one if not cell.text.strip()}
     assert "|| held" in Rig().press("4")
     assert "? approvals" in Rig(size=(80, 30)).text()
+
+
+SENDER = {
+    "account_id": 1, "id": 1, "account_key": "acme", "address": "a@acme.test", "channel": "email", "provider": "ses",
+    "status": "active", "weight": 3, "share": 0.6, "limit_today": 20, "used_today": 7, "warmup": "20 +10/d from 2026-03-02",
+    "rate": "20/min", "gap": "60s-120s",
+    "standing": {"tokens": 4, "burst": 20, "breakers": [], "rests_until": None, "unknown_provider": False},
+}  # fmt: skip
+
+
+def sender(**changes: Any) -> str:
+    """The screen of one sender that stands so; `standing` is changed key by key."""
+    standing = {**SENDER["standing"], **changes.pop("standing", {})}  # type: ignore[dict-item]  # a mapping
+    row = {**SENDER, "standing": standing, **changes}
+    shown = {
+        **row,
+        "pools": [{"campaign_key": "welcome", "share": 0.75}],
+        "reputation": {"bounced": 9, "complained": 0},
+    }
+    answers = {"sender.list": {"items": [row]}, "sender.show": shown}
+    rig = Rig(FakeDaemon(answers=answers), size=(100, 30))
+    return rig.press("2", "tab")
+
+
+def test_a_sender_shows_its_day_rate_gap_and_share() -> None:
+    shown = sender()
+
+    assert "7/20" in shown
+    assert "warm-up 20 +10/d from 2026-03-02" in shown
+    assert "20/min, 4/20 tokens" in shown
+    assert "weight 3, 60%" in shown
+    assert "leaves for welcome 75%" in shown
+    assert "came back in 7 d: 9 bounces, 0 complaints" in shown
+    assert "held by nothing" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "paused", "pause_reason": "bounce_rate"}, "paused: bounce_rate"),
+        ({"status": "paused", "pause_reason": None}, "paused: by hand"),
+        ({"used_today": 20}, "cap: day is spent"),
+        ({"next_at": "2026-03-02T12:01:07Z"}, "gap 12:01:07Z"),
+        ({"standing": {"tokens": 0}}, "held by rate"),
+        ({"standing": {"rests_until": "2026-03-02T12:00:09Z"}}, "throttled 12:00:09Z"),
+        ({"standing": {"unknown_provider": True}}, "provider unknown"),
+        ({"standing": {"breakers": [{"of": "provider ses", "probe_at": "2026-03-02T12:00:30Z"}]}}, "breaker 12:00:30Z provider ses"),
+        ({"standing": {"breakers": [{"of": "sender", "probe_at": None}]}}, "breaker probes sender"),
+    ],
+)  # fmt: skip
+def test_a_sender_says_what_holds_it_and_until_when(changes: dict[str, Any], said: str) -> None:
+    assert said in sender(**changes)
+
+
+def test_a_sender_of_another_daemon_says_whom_to_ask() -> None:
+    answers = {"sender.list": {"items": [{**SENDER, "standing": None}]}}
+    rig = Rig(FakeDaemon(answers=answers), size=(100, 30))
+
+    assert "another daemon serves its account" in rig.press("2", "tab")
+
+
+@pytest.mark.parametrize("name", TABS_BY_NAME)
+def test_the_second_list_of_a_screen_has_a_name_of_its_own(name: str) -> None:
+    rig = Rig(options=Options(screen=name))
+    assert f"> {name.capitalize()} " in rig.text()
+    rig = Rig()
+    rig.press(":")
+    rig.type(name)
+
+    assert f"> {name.capitalize()} " in rig.press("enter")
+
+
+def test_an_odd_screen_is_told_and_the_overview_is_shown() -> None:
+    rig = Rig(options=Options(screen="overvew"))
+
+    assert "no screen 'overvew'; there are overview" in rig.footer
+    assert "1 Overview" in rig.text()
+
+
+def test_within_a_timeline_keys_move_through_it_and_the_run_stays() -> None:
+    entries = [
+        {"at": "2026-03-02T12:00:00Z", "kind": f"kind{n}", "detail": {"n": n}}
+        for n in range(60)
+    ]
+    rig = Rig(FakeDaemon(answers={"contact.timeline": {"items": entries}}))
+    shown = rig.press("4", "space", "space", "enter")
+    assert "Enrollments > 3 c3" in shown
+    assert "kind59" in shown
+    assert "lines above, 0 below" in shown
+    shown = rig.press("g")
+    assert "kind0 " in shown
+    assert "kind59" not in shown
+    shown = rig.press("j", "k", "G")
+    assert "kind59" in shown
+    assert "3 c3" in shown
+    rig.write_mode()
+    rig.press("S")
+
+    assert rig.daemon.calls[-1] == (
+        "plan.make",
+        {"method": "enroll.skip", "params": {"enrollment": [3]}},
+    )
+
+
+def test_rows_are_marked_only_where_a_key_works_on_them() -> None:
+    rig = Rig()
+    rig.press("7", "space")
+    assert "no key of this screen works on marked rows" in rig.footer
+    rig.press("4", "space")
+
+    assert "1 marked" in rig.text()
+
+
+def test_the_level_of_logs_is_a_filter_that_can_be_edited() -> None:
+    rig = Rig(size=(100, 30))
+    assert "filter: level>=info" in rig.press("L", "+")
+    rig.press("/", "enter")
+    assert "filter: level>=info" in rig.text()
+    shown = rig.press("+", "+", "+")
+    assert "filter: level>=critical" in shown
+    assert rig.console.page.wanted == {"level": ["critical"]}
+
+    assert "filter: level>=error" in rig.press("_")
+
+
+def test_the_palette_finds_what_other_screens_can_do() -> None:
+    rig = Rig()
+    rig.press(":")
+    assert "enrollments: stop" in rig.type("stop")
+
+    assert "-- 4 Enrollments" in rig.press("enter")
+
+
+def test_lists_say_what_holds_most_of_each_campaign_and_account() -> None:
+    held = [
+        {**ANSWERS["daemon.overview"]["holding"][0], "campaign_key": key, "reason": reason, "count": n}
+        for key, reason, n in (("camp-1", "window", 3), ("camp-1", "breaker", 9), ("camp-2", "cap", 1))
+    ]  # fmt: skip
+    overview = {**ANSWERS["daemon.overview"], "holding": held}
+    rows = [
+        line
+        for line in Rig(FakeDaemon(answers={"daemon.overview": overview}))
+        .press("3")
+        .splitlines()
+        if "camp-" in line
+    ]
+
+    assert ["breaker" in rows[0], "cap" in rows[1], rows[2].rstrip().endswith("-")] == [
+        True
+    ] * 3
 
 
 def test_clicks_choose_screens_and_rows() -> None:

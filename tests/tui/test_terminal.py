@@ -187,6 +187,21 @@ def test_marked_contacts_are_stopped_by_a_plan(world: World) -> None:
         )
 
 
+def test_a_sender_is_shown_by_its_address_and_paused_by_a_key(world: World) -> None:
+    status = "SELECT status FROM dripd.sender WHERE address = 'hello@acme.test'"
+    with start(world, "--screen", "senders", size=(100, 30)) as terminal:
+        terminal.until("leaves for welcome 100%")
+        terminal.send(b"\x17")
+        terminal.until("[WRITE")
+        terminal.key("p")
+        terminal.until("held by paused: by hand")
+        assert world.one(status) == "paused"
+        terminal.key("z")
+        terminal.until("undone: paused hello@acme.test")
+
+    assert world.one(status) == "active"
+
+
 def test_a_restart_of_the_daemon_is_survived(world: World) -> None:
     with start(world, "--screen", "nodes") as terminal:
         terminal.until("ok running")

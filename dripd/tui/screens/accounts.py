@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dripd.tui.dialog import Blank
-from dripd.tui.draw import Cell, Line, gauge, line
+from dripd.tui.draw import Cell, Line, gauge, line, wrap
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import clock, count, glyph, text
+from dripd.tui.words import clock, count, glyph, percent, text
 
 
 def used(row: Row) -> str:
@@ -28,22 +28,59 @@ ACCOUNTS = (
     Column(title="STATUS", width=8, show=lambda row: text(row.get("status"))),
     Column(title="PLAN", width=13, show=lambda row: text(row.get("plan"))),
     Column(title="TODAY/CAP", width=15, right=True, show=used),
-    Column(title="ZONE", width=17, show=lambda row: text(row.get("timezone"))),
-    Column(title="RATE", width=12, priority=2, show=lambda row: text(row.get("rate"))),
+    Column(title="ZONE", width=17, priority=2, show=lambda row: text(row.get("timezone"))),
     Column(title="NAME", priority=2, show=lambda row: text(row.get("name"))),
 )
 
+
+def today(row: Row) -> str:
+    """What has left from a sender in its local day, of how much may; nobody counts the rest."""
+    limit = row.get("limit_today")
+    return "-" if limit is None else f"{count(row.get('used_today') or 0)}/{count(limit)}"
+
+
+def tokens(row: Row) -> str:
+    standing = row.get("standing") or {}
+    return "-" if standing.get("burst") is None else f"{standing['tokens']}/{standing['burst']}"
+
+
+def shut(row: Row) -> list[str]:
+    """Everything that keeps a sender back now, and until when; the longest in force first."""
+    standing = row.get("standing") or {}
+    found = []
+    if row.get("status") == "paused":
+        found.append(f"paused: {text(row.get('pause_reason') or 'by hand')}")
+    if standing.get("unknown_provider"):
+        found.append("provider unknown")
+    for one in standing.get("breakers", []):
+        probe = one.get("probe_at")
+        found.append(f"breaker {'probes' if probe is None else clock(probe)} {text(one['of'])}")
+    if (limit := row.get("limit_today")) is not None and (row.get("used_today") or 0) >= limit:
+        found.append("cap: day is spent")
+    if row.get("next_at"):
+        found.append(f"gap {clock(row['next_at'])}")
+    if standing.get("rests_until"):
+        found.append(f"throttled {clock(standing['rests_until'])}")
+    return [*found, "rate"] if standing.get("tokens") == 0 else found
+
+
+def sender_glyph(row: Row) -> Cell:
+    failing = (row.get("standing") or {}).get("breakers") or row.get("pause_reason")
+    return Cell("!!", "bad") if failing else glyph(row.get("status"))
+
+
 SENDERS = (
-    Column(title="ST", width=3, show=lambda row: glyph(row.get("status"))),
+    Column(title="ST", width=3, show=sender_glyph),
     Column(title="SENDER", show=lambda row: text(row.get("address"))),
-    Column(title="CHAN", width=5, show=lambda row: text(row.get("channel"))),
-    Column(title="STATUS", width=8, show=lambda row: text(row.get("status"))),
-    Column(title="PROVIDER", width=11, show=lambda row: text(row.get("provider"))),
-    Column(title="RATE", width=12, show=lambda row: text(row.get("rate"))),
-    Column(title="DAILY", width=8, right=True, show=lambda row: count(row.get("daily_limit"))),
-    Column(title="ACCOUNT", width=14, show=lambda row: text(row.get("account_key"))),
-    Column(title="OWNER", width=10, priority=2, show=lambda row: text(row.get("owner"))),
-)
+    Column(title="TODAY", width=9, right=True, show=today, sort=lambda row: row.get("used_today")),
+    Column(title="RATE", width=8, show=lambda row: text(row.get("rate"))),
+    Column(title="GAP", width=9, show=lambda row: text(row.get("gap"))),
+    Column(title="SHARE", width=5, right=True, show=lambda row: percent(row.get("share")), sort=lambda row: row.get("share")),
+    Column(title="HELD BY", width=17, show=lambda row: Cell((shut(row) or ["-"])[0], "warn")),
+    Column(title="TOKENS", width=8, right=True, priority=2, show=tokens),
+    Column(title="PROVIDER", width=10, priority=2, show=lambda row: text(row.get("provider"))),
+    Column(title="ACCOUNT", width=10, priority=2, show=lambda row: text(row.get("account_key"))),
+)  # fmt: skip
 
 
 class Accounts(ListPage):
@@ -52,47 +89,57 @@ class Accounts(ListPage):
     short: ClassVar[str] = "Acct"
     tiny: ClassVar[str] = "Ac"
     title: ClassVar[str] = "Accounts"
+    tabs: ClassVar[tuple[str, ...]] = ("accounts", "senders")
     figures = (
         ("TODAY/CAP", "messages that took of the daily cap since the account's local midnight / the plan's cap"),
-        ("RATE", "the account's token bucket: how fast its messages may leave"),
-        ("DAILY", "the most messages of a sender in a local day"),
+        ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
+        ("RATE, TOKENS", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
+        ("GAP", "the rest between two messages of a sender; HELD BY says until when"),
+        ("SHARE", "its weight among the active senders of account and channel; beneath, of each campaign's pool"),
+        ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe; gap, cap, rate"),
         ("held", "live enrollments that are held, by reason, and when the first is released"),
     )  # fmt: skip
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
-        self._senders = False
         self._shown: Watch | None = None
         super().__init__(port, deeds)
 
     @property
     def method(self) -> str:  # type: ignore[override]  # the tab decides
-        return "sender.list" if self._senders else "account.list"
+        return "sender.list" if self.second else "account.list"
 
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
         account = Key(param="account", help="senders of this account")
         channel = Key(param="channel", help="email or sms", values=("email", "sms"))
         status = Key(param="status", help="accounts so", values=("active", "paused", "closed"))
-        return {"account": account, "channel": channel} if self._senders else {"status": status}
+        return {"account": account, "channel": channel} if self.second else {"status": status}
 
     def columns(self) -> Sequence[Column]:
-        return SENDERS if self._senders else ACCOUNTS
+        if self.second:
+            return SENDERS
+        return (
+            *ACCOUNTS,
+            Column(
+                title="HELD BY", width=15, show=lambda row: held_by(self.port, row.get("key"))
+            ),
+        )
 
     def key_of(self, row: Row) -> str:
         return (
-            f"{row.get('account_id')}/{row.get('id')}" if self._senders else str(row.get("key"))
+            f"{row.get('account_id')}/{row.get('id')}" if self.second else str(row.get("key"))
         )
 
     def actions(self) -> list[Action]:
         turn = "resume" if (self._table.row or {}).get("status") == "paused" else "pause"
-        noun = "sender" if self._senders else "account"
+        noun = "sender" if self.second else "account"
         found = [
-            Action(key="tab", label="accounts" if self._senders else "senders",
-                   help="the other tab", run=self._switch),
+            Action(key="tab", label="accounts" if self.second else "senders",
+                   help="the other tab", run=self.turn_over),
             Action(key="p", label=turn, help=f"{turn} the {noun} under the cursor; z undoes it",
                    run=self._turn, method=f"{noun}.{turn}", changes=True, why_not=self._no_row),
         ]  # fmt: skip
-        if self._senders:
+        if self.second:
             found += [
                 Action(key="l", label="limit", help="how many messages it may send in a local day", run=self._limit,
                        method="sender.limit", changes=True, why_not=self._no_row),
@@ -109,29 +156,17 @@ class Accounts(ListPage):
     def _no_row(self) -> str:
         return "" if self._table.row else "the cursor is on nothing"
 
-    def _switch(self) -> None:
-        self._senders = not self._senders
-        self.crumbs = ["Senders"] if self._senders else []
-        self.wanted, self.filter_text = {}, ""
-        self.refilter()
-
-    def back(self) -> bool:
-        if self._senders:
-            self._switch()
-            return True
-        return False
-
     def enter(self) -> None:
         row = self._table.row
         if row is None:
             return
-        if self._senders:
+        if self.second:
             self.port.go("deliveries", f"account={row['account_key']}")
         else:
             self.port.go("enrollments", f"account={row['key']}")
 
     def _target(self, row: Row) -> dict[str, object]:
-        if self._senders:
+        if self.second:
             return {"address": row["address"], "account": row["account_key"]}
         return {"key": row["key"]}
 
@@ -139,13 +174,13 @@ class Accounts(ListPage):
         row = self._table.row
         if row is None:
             return
-        noun = "sender" if self._senders else "account"
+        noun = "sender" if self.second else "account"
         paused = row.get("status") == "paused"
         turn, back = ("resume", "pause") if paused else ("pause", "resume")
         expect = {"status": "active" if paused else "paused"}
         target = self._target(row)
         given = {**target, "expect": {"status": row.get("status")}}
-        named = text(row.get("address") if self._senders else row.get("key"))
+        named = text(row.get("address") if self.second else row.get("key"))
         said = f"{turn}d {named}" if turn != "pause" else f"paused {named}"
         self.deeds.act(f"{noun}.{turn}", given, said, undo=(f"{noun}.{back}", target, expect))
 
@@ -175,25 +210,23 @@ class Accounts(ListPage):
     def moved(self) -> None:
         super().moved()
         row = self._table.row
-        key = None if row is None or self._senders else row["key"]
-        if key == (self._shown.params.get("key") if self._shown else None):
+        wanted = None if row is None else self._asked(row)
+        if wanted == (self._shown.params if self._shown else None):
             return
+        method = "sender.show" if self.second else "account.show"
         fresh = (
-            None
-            if key is None
-            else Watch("account.show", {"key": key}, hz=0.5, changed=self.port.changed)
+            None if wanted is None else Watch(method, wanted, hz=0.5, changed=self.port.changed)
         )
         old, self._shown = self._shown, fresh
         self.replace(old, fresh)
 
+    def _asked(self, row: Row) -> dict[str, object]:
+        return {**self._target(row), **({"quick": True} if self.second else {})}
+
     def detail(self, row: Row, width: int) -> list[Line]:
-        if self._senders:
-            shared = text(row.get("shared"))
-            return [
-                line(
-                    f" {text(row.get('address'))}   provider {text(row.get('provider'))}   owner {text(row.get('owner'))}   shared {shared}"
-                )
-            ]
+        if self.second:
+            shown = (self._shown.answer if self._shown else None) or {}
+            return _sender(row, shown if shown.get("id") == row.get("id") else {}, width)
         answer = self._shown.answer if self._shown else None
         if not answer or answer.get("key") != row.get("key"):
             return [line(Cell(f" {text(row.get('key'))} ...", "dim"))]
@@ -206,7 +239,7 @@ class Accounts(ListPage):
         )
         found = [
             line(f" {text(answer.get('key'))}  {text(answer.get('name'))}   {text(answer.get('timezone'))}"
-                 f"   window {text(answer.get('send_window'))}"),
+                 f"   rate {text(answer.get('rate'))}   window {text(answer.get('send_window'))}"),
             line(f" today {text(cap.get('local_date'))}: {count(cap.get('used'))} sent{share}"
                  f"   balance {text(answer.get('balance'))}"),
         ]  # fmt: skip
@@ -221,3 +254,35 @@ class Accounts(ListPage):
                 )
             )
         return found
+
+
+def _sender(row: Row, shown: Row, width: int) -> list[Line]:
+    """Everything of a sender; *shown* is what `sender.show` says of it, if it has come."""
+    rate = f"{text(row.get('rate'))}, {tokens(row)} tokens" if row.get("rate") else "-"
+    pools = [
+        f"{text(pool['campaign_key'])} {percent(pool['share'])}"
+        for pool in shown.get("pools", [])
+    ]
+    back = shown.get("reputation") or {}
+    came = (
+        f"   came back in 7 d: {count(back.get('bounced'))} bounces, {count(back.get('complained'))} complaints"
+        if back
+        else ""
+    )
+    kept = "" if row.get("standing") else "   (another daemon serves its account: ask it)"
+    facts = [
+        f"today {today(row)}   warm-up {text(row.get('warmup'))}   rate {rate}",
+        f"gap {text(row.get('gap'))}   weight {text(row.get('weight'))}, {percent(row.get('share'))}"
+        f"   leaves for {', '.join(pools) or 'no campaign by name'}",
+    ]  # fmt: skip
+    held = "; ".join(shut(row)) or "nothing"
+    return [
+        line(
+            Cell(f" {text(row.get('address'))}", "head"),
+            f"  {text(row.get('channel'))} of {text(row.get('account_key'))}   provider {text(row.get('provider'))}"
+            f"   owner {text(row.get('owner'))}   shared {text(row.get('shared'))}",
+        ),
+        *(line(f" {part}") for fact in facts for part in wrap(fact, width - 2, indent=2)),
+        line(" held by ", Cell(held, "warn" if shut(row) else "dim"), kept),
+        line(came.strip() and f" {came.strip()}"),
+    ]

@@ -8,19 +8,21 @@ from typing import Any, ClassVar
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import count, instant, since, state, text
 
 STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
 
+ENDS = ("active", "goal", "completed", "removed", "terminated")
+
 OLD_MS = 10_000
 """A count that is younger is as good as now."""
 
 COLUMNS = (
     Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
-    Column(title="CAMPAIGN", width=22, show=lambda row: text(row.get("key"))),
+    Column(title="CAMPAIGN", show=lambda row: text(row.get("key"))),
     Column(title="ACCOUNT", width=14, show=lambda row: text(row.get("account_key"))),
     Column(
         title="VER",
@@ -28,9 +30,8 @@ COLUMNS = (
         show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-",
     ),
     Column(title="DRAFT", width=5, show=lambda row: "yes" if row.get("has_draft") else "-"),
-    Column(title="OWNER", width=10, show=lambda row: text(row.get("owner"))),
-    Column(title="BOARD", width=10, priority=2, show=lambda row: text(row.get("board"))),
-    Column(title="GOAL", priority=2, show=lambda row: text(row.get("goal_text"))),
+    Column(title="OWNER", width=10, priority=2, show=lambda row: text(row.get("owner"))),
+    Column(title="GOAL", width=16, priority=2, show=lambda row: text(row.get("goal_text"))),
 )
 
 
@@ -63,7 +64,12 @@ class Campaigns(ListPage):
         super().__init__(port, deeds)
 
     def columns(self) -> Sequence[Column]:
-        return COLUMNS
+        held = Column(
+            title="HELD BY",
+            width=14,
+            show=lambda row: held_by(self.port, row.get("account_key"), row.get("key")),
+        )
+        return (*COLUMNS, held)
 
     def key_of(self, row: Row) -> str:
         return f"{row.get('account_key')}/{row.get('key')}"
@@ -198,12 +204,17 @@ class Campaigns(ListPage):
         if answer.get("enrolled") is None:
             return [line(Cell(f" FUNNEL of {row['key']}: large, being counted", "dim"))]
         entered = answer["enrolled"]
+        ends = "   ".join(f"{name} {count(answer.get(name))}" for name in ENDS)
+        head = f" FUNNEL {row['key']} v{row.get('live_version') or '-'}"
+        told = f"   entered {count(entered)}   {ends}{self._age(answer)}"
+        rest = (
+            [told]
+            if len(head + told) <= width
+            else [self._age(answer), f"   entered {count(entered)}   {ends}"]
+        )
         found = [
-            line(Cell(f" FUNNEL {row['key']} v{row.get('live_version') or '-'}", "head"), self._age(answer),
-                 f"   entered {count(entered)}   active {count(answer.get('active'))}"
-                 f"   goal {count(answer.get('goal'))}   completed {count(answer.get('completed'))}"
-                 f"   removed {count(answer.get('removed'))}   terminated {count(answer.get('terminated'))}"
-                 ),
+            line(Cell(head, "head"), rest[0]),
+            *(line(one) for one in rest[1:]),
             line(Cell(f" {pad('#', 3)}{pad('STEP', 20)}{pad('A NOW', 9, right=True)}{pad('MOVED ON', 11, right=True)}"
                       f"{pad('SKIP', 8, right=True)}{pad('FAIL', 7, right=True)}{pad('SENT', 9, right=True)}  SHARE", "head")),
         ]  # fmt: skip
@@ -214,7 +225,7 @@ class Campaigns(ListPage):
 def _step(n: int, step: Row, entered: int, width: int) -> Line:
     done = step.get("done") or 0
     share = done / entered if entered else 0.0
-    room = max(4, min(14, width - 74))
+    room = max(4, min(14, width - 75))
     bad = "bad" if step.get("failed") else ""
     return line(
         f" {pad(str(n), 3)}{pad(text(step.get('step_key')), 20)}{pad(count(step.get('at')), 9, right=True)}"

@@ -38,6 +38,7 @@ class Deliveries(TailPage):
     figures = (
         ("RESULT", "ok accepted, retry will be tried again, failed for good, unknown: bytes left, no full answer"),
         ("ms", "from the first byte to the provider's answer"),
+        ("alone of N nodes", "a tail shows what the daemon does that this console is connected to; --socket chooses another"),
         ("not shown", "a tail shows at most 50 rows a second; the rest is counted, never hidden"),
         ("LATENCY, RESULT", "of the rows in this ring, not of everything"),
     )  # fmt: skip
@@ -46,12 +47,12 @@ class Deliveries(TailPage):
         return (
             Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
             Column(title="RESULT", width=12, show=lambda row: state(row.get("state"))),
-            Column(title="CHAN", width=5, show=lambda row: text(row.get("channel"))),
+            Column(title="CHAN", width=5, priority=2, show=lambda row: text(row.get("channel"))),
             Column(title="CAMPAIGN/STEP", show=lambda row: f"{text(row.get('campaign'))}/{text(row.get('step'))}"),
             Column(title="TO", width=18, show=lambda row: text(row.get("to_address"))),
             Column(title="ms", width=6, right=True, show=lambda row: count(row.get("took_ms")), sort=lambda row: row.get("took_ms")),
+            Column(title="WHY", width=14, show=lambda row: text(row.get("reason"))),
             Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account"))),
-            Column(title="WHY", width=14, priority=2, show=lambda row: text(row.get("reason"))),
         )  # fmt: skip
 
     def actions(self) -> list[Action]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dripd.tui.dialog import Blank, Choice, Menu, Question
-from dripd.tui.draw import Cell, Line, line, pad, stack
+from dripd.tui.draw import Cell, Line, line, pad, stack, wrap
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
@@ -14,6 +14,12 @@ from dripd.tui.watch import Watch
 from dripd.tui.words import HINTS, clock, count, instant, since, span, state, text
 
 STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
+
+MOST_EVENTS = 500
+"""Entries of a timeline that are read."""
+
+TOLD_AT = 54
+"""The column in which an entry of the timeline tells its details."""
 
 STOPS: tuple[tuple[str, dict[str, bool], str], ...] = (
     ("stop", {}, "their runs end as terminated, stopped"),
@@ -66,10 +72,10 @@ class Enrollments(ListPage):
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
         self._explained: Watch | None = None
-        self._timeline: list[Row] = []
-        self._of = ""
-        self._inside = False
+        self._timeline: list[Row] | None = None
+        self._inside: Row | None = None
         self._top = 0
+        self._room = 10
         super().__init__(port, deeds)
 
     def columns(self) -> Sequence[Column]:
@@ -86,9 +92,11 @@ class Enrollments(ListPage):
 
     def actions(self) -> list[Action]:
         has_row = self._no_row
+        enter = Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
+                       method="contact.timeline", why_not=has_row)  # fmt: skip
+        leave = Action(key="escape", label="back", help="to the list", run=lambda: None)
         return [
-            Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
-                   method="contact.timeline", why_not=has_row),
+            enter if self._inside is None else leave,
             Action(key="u", label="unmask", help="address, number and fields of this contact; audited",
                    run=self._unmask, method="contact.unmask", changes=True, why_not=has_row),
             Action(key="a", label="enroll", help="one or many contacts, by a plan", run=self._enroll,
@@ -102,11 +110,20 @@ class Enrollments(ListPage):
         ]  # fmt: skip
 
     def _no_row(self) -> str:
-        return "" if self._table.marked else "the cursor is on nothing"
+        return "" if self._meant else "the cursor is on nothing"
+
+    @property
+    def uses_marks(self) -> bool:
+        return True
+
+    @property
+    def _meant(self) -> list[Row]:
+        """The run whose timeline is read; else the marked ones, or that under the cursor."""
+        return self._table.marked if self._inside is None else [self._inside]
 
     def _picked(self) -> tuple[dict[str, object], str]:
-        """The selection of the marked runs, and how it is called."""
-        rows = self._table.marked
+        """The selection of the runs that are meant, and how it is called."""
+        rows = self._meant
         named = (
             f"{len(rows)} runs"
             if len(rows) > 1
@@ -115,7 +132,7 @@ class Enrollments(ListPage):
         return {"enrollment": [row["id"] for row in rows]}, named
 
     def _unmask(self) -> None:
-        if row := self._table.row:
+        for row in self._meant[:1]:
             self.deeds.reveal(
                 f"UNMASK {text(row.get('external_id'))}",
                 ["Shows the address, the number and the fields of this one contact.",
@@ -192,9 +209,9 @@ class Enrollments(ListPage):
 
     def enter(self) -> None:
         row = self._table.row
-        if row is None:
+        if row is None or self._inside is not None:
             return
-        self._inside, self._top = True, 0
+        self._inside, self._top = row, MOST_EVENTS
         self.crumbs = [f"{row['id']} {text(row.get('external_id'))}"]
         self._read_timeline(row)
 
@@ -205,18 +222,30 @@ class Enrollments(ListPage):
                 {
                     "contact": f"#{row['contact_id']}",
                     "account": row["account_key"],
-                    "limit": 500,
+                    "limit": MOST_EVENTS,
                 },
             )
-            self._timeline, self._of = answer.get("items", []), str(row["id"])
+            if self._inside is row:
+                self._timeline = answer.get("items", [])
             self.port.changed()
 
-        self._timeline = []
+        self._timeline = None
         self.port.spawn(run())
 
+    def refilter(self) -> None:
+        self._inside, self.crumbs = None, []
+        super().refilter()
+
     def back(self) -> bool:
-        inside, self._inside, self.crumbs = self._inside, False, []
-        return inside
+        inside, self._inside, self.crumbs = self._inside, None, []
+        return inside is not None
+
+    def scroll(self, by: int, *, pages: bool = False) -> bool:
+        """Within the timeline keys move through it, and the cursor stays on its run."""
+        if self._inside is None:
+            return False
+        self._top += by * (self._room if pages else 1)
+        return True
 
     def moved(self) -> None:
         super().moved()
@@ -277,20 +306,27 @@ class Enrollments(ListPage):
         return found
 
     def lines(self, width: int, height: int) -> list[Line]:
-        row = self._table.rows.get(self._table.cursor)
-        if not self._inside or row is None:
+        if self._inside is None:
             return super().lines(width, height)
-        head = [
-            *self.detail(row, width),
-            line(Cell(" TIMELINE", "head"), Cell("  (esc goes back, newest last)", "dim")),
-        ]
-        if not self._timeline:
+        fresh = self._table.rows.get(self.key_of(self._inside), self._inside)
+        head = self.detail(fresh, width)
+        if self._timeline is None:
             return stack([*head, line(Cell("   reading ...", "dim"))], width, height)
-        room = max(1, height - len(head))
-        return stack([*head, *[_event(one) for one in self._timeline[-room:]]], width, height)
+        events = [part for one in self._timeline for part in _event(one, width)]
+        self._room = max(1, height - len(head) - 1)
+        self._top = max(0, min(self._top, len(events) - self._room))
+        above, below = self._top, max(0, len(events) - self._top - self._room)
+        more = f"{above} lines above, {below} below: j k PgUp PgDn; " if above or below else ""
+        title = line(
+            Cell(" TIMELINE", "head"), Cell(f"  newest last; {more}Esc goes back", "dim")
+        )
+        shown = events[self._top : self._top + self._room] or [
+            line(Cell("   nothing yet", "dim"))
+        ]
+        return stack([*head, title, *shown], width, height)
 
 
-def _event(one: Row) -> Line:
+def _event(one: Row, width: int) -> list[Line]:
     detail = one.get("detail") or {}
     kind = detail.get("event") if one.get("kind") == "event" else one.get("kind")
     rest = {k: v for k, v in detail.items() if k not in {"event", "step_key"}}
@@ -301,12 +337,14 @@ def _event(one: Row) -> Line:
         if kind in {"held", "removed", "terminated"}
         else ""
     )
-    where = f"{text(one.get('campaign_key'))}/{text(one.get('step_key'))}"
-    return line(
+    where = "/".join(text(one[name]) for name in ("campaign_key", "step_key") if one.get(name))
+    first, *more = wrap(text(rest) if rest else "", max(20, width - TOLD_AT))
+    head = line(
         f"   {clock(one.get('at'), day=True)}  ",
         Cell(pad(text(kind), 15), style),
-        f" {pad(where, 24)} {text(rest)}",
+        f" {pad(where or '-', 20)} {first}",
     )
+    return [head, *(line(" " * TOLD_AT, part) for part in more)]
 
 
 def _unmasked(seen: Mapping[str, Any]) -> list[Line]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, line, pad
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, Deeds, ListPage, Port, TailPage
+from dripd.tui.page import Action, ListPage, TailPage
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import clock, text
@@ -22,23 +22,21 @@ class Events(TailPage):
     short: ClassVar[str] = "Event"
     tiny: ClassVar[str] = "Ev"
     title: ClassVar[str] = "Events"
+    tabs: ClassVar[tuple[str, ...]] = ("events", "audit")
     figures = (
         ("KIND", "what the contact did or what befell it, as it came into event_in"),
+        ("alone of N nodes", "a tail shows what the daemon has heard that this console is connected to; --socket chooses another"),
         ("NOTE", "duplicate: its dedup_key was seen; else why nobody was found for it"),
         ("audit", "every change by hand, with who, why and what came of it: the row stands with its effect"),
     )  # fmt: skip
 
-    def __init__(self, port: Port, deeds: Deeds) -> None:
-        self._audit = False
-        super().__init__(port, deeds)
-
     @property
     def method(self) -> str:  # type: ignore[override]  # the tab decides
-        return "audit.list" if self._audit else "events"
+        return "audit.list" if self.second else "events"
 
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
-        if self._audit:
+        if self.second:
             return {
                 "who": Key(param="who", help="by this user"),
                 "method": Key(param="method", help="of this method"),
@@ -51,21 +49,21 @@ class Events(TailPage):
         }
 
     def key_of(self, row: Row) -> str:
-        return str(row.get("id")) if self._audit else super().key_of(row)
+        return str(row.get("id")) if self.second else super().key_of(row)
 
     def _watching(self, after: object) -> Watch:
-        return ListPage._watching(self, after) if self._audit else super()._watching(after)
+        return ListPage._watching(self, after) if self.second else super()._watching(after)
 
     def moved(self) -> None:
-        if self._audit:
+        if self.second:
             ListPage.moved(self)
 
     @property
     def extent(self) -> str:
-        return ListPage.extent.__get__(self) if self._audit else super().extent
+        return ListPage.extent.__get__(self) if self.second else super().extent
 
     def columns(self) -> Sequence[Column]:
-        if self._audit:
+        if self.second:
             return (
                 Column(title="TIME", width=12, show=lambda row: clock(row.get("at"), day=True)),
                 Column(
@@ -90,7 +88,7 @@ class Events(TailPage):
 
     def actions(self) -> list[Action]:
         return [
-            Action(key="a", label="events" if self._audit else "audit", help="the other tab", run=self._switch),
+            Action(key="a", label="events" if self.second else "audit", help="the other tab", run=self.turn_over),
             Action(key="enter", label="all of it", help="every value of the row", run=self.enter, why_not=self._no_row),
             Action(key="e", label="enrollment", help="the runs of its contact", run=self._runs, why_not=self._no_contact),
         ]  # fmt: skip
@@ -103,18 +101,6 @@ class Events(TailPage):
             "" if (self._table.row or {}).get("contact_id") else "it concerns no contact"
         )
 
-    def _switch(self) -> None:
-        self._audit = not self._audit
-        self.crumbs = ["Audit"] if self._audit else []
-        self.wanted, self.filter_text = {}, ""
-        self.refilter()
-
-    def back(self) -> bool:
-        if self._audit:
-            self._switch()
-            return True
-        return False
-
     def _runs(self) -> None:
         if row := self._table.row:
             self.port.go(
@@ -125,7 +111,7 @@ class Events(TailPage):
         if row := self._table.row:
             body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
             self.port.ask(
-                Reading(f"{'audit' if self._audit else 'event'} {row.get('id')}", body)
+                Reading(f"{'audit' if self.second else 'event'} {row.get('id')}", body)
             )
 
     def detail(self, row: Row, width: int) -> list[Line]:

@@ -8,12 +8,16 @@ from typing import ClassVar
 from dripd.tui.dialog import Blank
 from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
 from dripd.tui.words import clock, count, state, text
 
 RETRY = {
-    "safe": ("safe", "ok", "safe to retry: the provider refused it before accepting"),
+    "safe": (
+        "safe",
+        "ok",
+        "the provider refused it before accepting: a retry reaches them once",
+    ),
     "unsafe": ("UNSAFE", "bad", "may have been delivered: a retry may reach them twice"),
     "fix": ("fix", "warn", "mend the cause first; then retry"),
     "no": ("no", "dim", "refused for good: a retry will fail again"),
@@ -26,6 +30,7 @@ class Failures(ListPage):
     short: ClassVar[str] = "Fail"
     tiny: ClassVar[str] = "Fa"
     title: ClassVar[str] = "Failures"
+    tabs: ClassVar[tuple[str, ...]] = ("failures", "unknown")
     figures = (
         ("COUNT", "runs held by themselves: their step failed, or something it needs is missing; n+ of the latest 500"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
@@ -33,13 +38,9 @@ class Failures(ListPage):
         ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
     )  # fmt: skip
 
-    def __init__(self, port: Port, deeds: Deeds) -> None:
-        self._unknown = False
-        super().__init__(port, deeds)
-
     @property
     def method(self) -> str:  # type: ignore[override]  # the tab decides
-        return "delivery.list" if self._unknown else "dead.list"
+        return "delivery.list" if self.second else "dead.list"
 
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
@@ -49,14 +50,14 @@ class Failures(ListPage):
         }
 
     def params(self) -> dict[str, object]:
-        fixed = {"state": "unknown"} if self._unknown else {"quick": True}
+        fixed = {"state": "unknown"} if self.second else {"quick": True}
         return {**fixed, **self.wanted}
 
     def key_of(self, row: Row) -> str:
-        return str(row.get("id") if self._unknown else row.get("group"))
+        return str(row.get("id") if self.second else row.get("group"))
 
     def columns(self) -> Sequence[Column]:
-        if self._unknown:
+        if self.second:
             return (
                 Column(title="DELIVERY", width=14, show=lambda row: text(row.get("id"))),
                 Column(title="STATE", width=11, show=lambda row: state(row.get("state"))),
@@ -79,11 +80,11 @@ class Failures(ListPage):
     def actions(self) -> list[Action]:
         tab = Action(
             key="tab",
-            label="groups" if self._unknown else "unknown",
+            label="groups" if self.second else "unknown",
             help="the other tab",
-            run=self._switch,
+            run=self.turn_over,
         )
-        if self._unknown:
+        if self.second:
             found = [
                 tab,
                 Action(key="a", label="was accepted", help="evidence says it arrived", run=self._accepted,
@@ -108,19 +109,8 @@ class Failures(ListPage):
         row = self._table.row or {}
         return self._no_row() or (RETRY["no"][2] if row.get("retry") == "no" else "")
 
-    def _switch(self) -> None:
-        self._unknown = not self._unknown
-        self.crumbs = ["Unknown outcomes"] if self._unknown else []
-        self.refilter()
-
-    def back(self) -> bool:
-        if self._unknown:
-            self._switch()
-            return True
-        return False
-
     def enter(self) -> None:
-        if (row := self._table.row) and not self._unknown:
+        if (row := self._table.row) and not self.second:
             self.port.go(
                 "enrollments",
                 f"account={row['account_key']} campaign={row['campaign_key']} hold={row['code']}",
@@ -163,7 +153,7 @@ class Failures(ListPage):
             )  # fmt: skip
 
     def detail(self, row: Row, width: int) -> list[Line]:
-        if self._unknown:
+        if self.second:
             return [
                 line(
                     Cell(f" {row.get('id')}", "head"),

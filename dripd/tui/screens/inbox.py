@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dripd.tui.dialog import Blank, Reading
 from dripd.tui.draw import Cell, Line, line, wrap
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, Deeds, ListPage, Port
+from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
 from dripd.tui.words import clock, count, since, state, text
 
@@ -30,24 +30,21 @@ class Inbox(ListPage):
     short: ClassVar[str] = "Inbox"
     tiny: ClassVar[str] = "In"
     title: ClassVar[str] = "Inbox"
+    tabs: ClassVar[tuple[str, ...]] = ("inbox", "notifications")
     figures = (
         ("AGE", "since the task was made, or the notice written"),
         ("DUE", "when it should be done; struck through: somebody has closed it meanwhile"),
         ("? and blank", "? a notification that is unread: its read_at is empty in SQL as well"),
     )
 
-    def __init__(self, port: Port, deeds: Deeds) -> None:
-        self._notices = False
-        super().__init__(port, deeds)
-
     @property
     def method(self) -> str:  # type: ignore[override]  # the tab decides
-        return "notification.list" if self._notices else "task.list"
+        return "notification.list" if self.second else "task.list"
 
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
         account = Key(param="account", help="of this account")
-        if self._notices:
+        if self.second:
             return {
                 "account": account,
                 "recipient": Key(param="recipient", help="for this person"),
@@ -63,8 +60,12 @@ class Inbox(ListPage):
             ),
         }
 
+    @property
+    def uses_marks(self) -> bool:
+        return self.second
+
     def params(self) -> dict[str, object]:
-        return dict(self.wanted) if self._notices else {"state": "open", **self.wanted}
+        return dict(self.wanted) if self.second else {"state": "open", **self.wanted}
 
     def columns(self) -> Sequence[Column]:
         age = Column(
@@ -75,7 +76,7 @@ class Inbox(ListPage):
         account = Column(
             title="ACCOUNT", width=12, show=lambda row: text(row.get("account_key"))
         )
-        if self._notices:
+        if self.second:
             return (
                 Column(
                     title="",
@@ -83,15 +84,17 @@ class Inbox(ListPage):
                     show=lambda row: Cell(" " if row.get("read_at") else "?", "warn"),
                 ),
                 age,
-                Column(title="KIND", width=10, show=lambda row: text(row.get("kind"))),
+                Column(title="KIND", show=lambda row: text(row.get("kind"))),
                 Column(title="FOR", width=14, show=lambda row: text(row.get("recipient"))),
+                Column(title="RUN", width=8, show=lambda row: text(row.get("enrollment_id"))),
+                Column(title="TASK", width=7, show=lambda row: text(row.get("task_id"))),
                 Column(
-                    title="ENROLLMENT",
-                    width=10,
-                    show=lambda row: text(row.get("enrollment_id")),
+                    title="READ",
+                    width=12,
+                    show=lambda row: (
+                        clock(row.get("read_at"), day=True) if row.get("read_at") else "unread"
+                    ),
                 ),
-                Column(title="TASK", width=8, show=lambda row: text(row.get("task_id"))),
-                Column(title="READ", show=lambda row: clock(row.get("read_at"), day=True)),
                 account,
             )
         return (
@@ -108,11 +111,11 @@ class Inbox(ListPage):
     def actions(self) -> list[Action]:
         tab = Action(
             key="tab",
-            label="tasks" if self._notices else "notices",
+            label="tasks" if self.second else "notices",
             help="the other tab",
-            run=self._switch,
+            run=self.turn_over,
         )
-        if self._notices:
+        if self.second:
             return [
                 tab,
                 Action(key="m", label="mark read", help="the marked notices", run=self._read,
@@ -139,18 +142,6 @@ class Inbox(ListPage):
     def _no_approval(self) -> str:
         kind = (self._table.row or {}).get("kind")
         return self._no_row() or ("" if kind == "approval" else f"it is a task of kind {kind}")
-
-    def _switch(self) -> None:
-        self._notices = not self._notices
-        self.crumbs = ["Notifications"] if self._notices else []
-        self.wanted, self.filter_text = {}, ""
-        self.refilter()
-
-    def back(self) -> bool:
-        if self._notices:
-            self._switch()
-            return True
-        return False
 
     def summary(self, width: int) -> list[Line]:
         inbox: dict[str, Any] = (self.port.overview.answer or {}).get("inbox", {})
@@ -205,7 +196,7 @@ class Inbox(ListPage):
     def enter(self) -> None:
         """The task with its content, asked for by this user: viewers see it masked."""
         row = self._table.row
-        if row is None or self._notices:
+        if row is None or self.second:
             return
 
         async def run() -> None:
@@ -218,7 +209,7 @@ class Inbox(ListPage):
         self.port.spawn(run())
 
     def detail(self, row: Row, width: int) -> list[Line]:
-        if self._notices:
+        if self.second:
             return [
                 line(
                     f" {text(row.get('kind'))} for {text(row.get('recipient'))}   {text(row.get('payload'))}"

@@ -12,8 +12,8 @@ from dripd.tui.page import Action, TailPage
 from dripd.tui.table import Column, Row
 from dripd.tui.words import LEVELS, clock, text
 
-ORDER = ("debug", "info", "warning", "error")
-COMMON = {"ts", "level", "event", "stage", "_n"}
+ORDER = ("debug", "info", "warning", "error", "critical")
+COMMON = {"ts", "level", "event", "stage", "seq", "_n"}
 
 
 def rest(row: Row) -> str:
@@ -28,7 +28,13 @@ class Logs(TailPage):
     title: ClassVar[str] = "Logs"
     method: ClassVar[str] = "logs"
     keys: ClassVar[Mapping[str, Key]] = {
-        "level": Key(param="level", help="at this level", values=ORDER, negated=True),
+        "level": Key(
+            param="level",
+            help="at this level; >= or worse",
+            values=ORDER,
+            negated=True,
+            ordered=True,
+        ),
         "event": Key(
             param="event", help="this event; text* matches its beginning", negated=True
         ),
@@ -36,6 +42,7 @@ class Logs(TailPage):
     }
     figures = (
         ("ring", "the daemon keeps its last 2 000 lines in memory; the journal has the rest"),
+        ("alone of N nodes", "each daemon knows its own lines alone; --socket chooses another"),
         ("+ _", "shows only worse lines, or more again"),
         ("EVENT", "noun.participle of the log catalogue; never an address or content"),
     )
@@ -52,7 +59,7 @@ class Logs(TailPage):
     def actions(self) -> list[Action]:
         return [
             Action(key="+", label="worse", help="only lines of a higher level", run=lambda: self._turn(1),
-                   why_not=lambda: "only errors are shown" if self._least == 3 else ""),
+                   why_not=lambda: "only the worst are shown" if self._least == len(ORDER) - 1 else ""),
             Action(key="_", label="more", help="lines of a lower level as well", run=lambda: self._turn(-1),
                    why_not=lambda: "" if self._least else "every level is shown"),
             Action(key="enter", label="all of it", help="every key of the line", run=self.enter,
@@ -66,11 +73,8 @@ class Logs(TailPage):
 
     def _turn(self, by: int) -> None:
         least = max(0, min(len(ORDER) - 1, self._least + by))
-        self.wanted = {k: v for k, v in self.wanted.items() if k != "level"}
-        if least:
-            self.wanted["level"] = [*ORDER[least:], "critical"]
-        self.filter_text = f"level>={ORDER[least]}" if least else ""
-        self.refilter()
+        others = [one for one in self.filter_text.split() if not one.startswith("level")]
+        self.set_filter(" ".join([*others, *([f"level>={ORDER[least]}"] if least else [])]))
 
     def enter(self) -> None:
         if row := self._table.row:

@@ -18,11 +18,12 @@ COLUMNS = (
         show=lambda row: count(row["count"], more=row["more"]),
     ),
     Column(title="REASON", width=16, show=lambda row: Cell(text(row["reason"]), "warn")),
-    Column(
-        title="WHERE", width=26, show=lambda row: f"{row['account_key']}/{row['campaign_key']}"
-    ),
+    Column(title="WHERE", show=lambda row: f"{row['account_key']}/{row['campaign_key']}"),
+    Column(title="SINCE", width=12, show=lambda row: clock(row.get("since_at"), day=True)),
     Column(title="OPENS", width=12, show=lambda row: clock(row["release_at"], day=True)),
-    Column(title="WHAT TO DO", priority=2, show=lambda row: HINTS.get(row["reason"], "-")),
+    Column(
+        title="WHAT TO DO", width=30, priority=2, show=lambda row: HINTS.get(row["reason"], "-")
+    ),
 )
 
 
@@ -34,13 +35,16 @@ class Overview(Page):
     title: ClassVar[str] = "Overview"
     figures = (
         ("SENT/s", "messages that providers accepted a second, mean of 10 s, all nodes"),
-        ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, this node"),
-        ("IN FLIGHT", "steps leased and not yet recorded, this node"),
+        ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, the worst node"),
+        ("IN FLIGHT", "steps leased and not yet recorded, all nodes; ready to be leased, loaded into the wheel"),
+        ("trends", "the last minute of the node that this console is connected to"),
         ("DUE NOW", "waiting steps whose instant has come, held ones included; ~ from a sample"),
         ("NEXT 1h, 24h", "what comes up then, from a sample of 300 pages of due_step"),
         ("ACTIVE", "live enrollments, one due step each; ~ from the same sample"),
         ("COUNT", "due and held for this reason; counting stops at 1 000 a lane: 1 001+"),
+        ("SINCE", "when the hold began, where one lane is held as a whole"),
         ("OPENS", "when the hold ends by itself; - if somebody must act"),
+        ("(2s ago)", "how old what SQL tells is: large tables are read more seldom"),
     )  # fmt: skip
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
@@ -82,7 +86,9 @@ class Overview(Page):
                 verb="Resume", word=lambda _: env,
             )  # fmt: skip
             return
-        flying = self._answer.get("figures", {}).get("unsent", 0)
+        flying = sum(
+            node.get("figures", {}).get("unsent", 0) for node in self._answer.get("nodes", [])
+        )
         self.deeds.planned(
             f"PAUSE ALL SENDING on {env}", "daemon.pause", {"all": True},
             lambda n: [
@@ -135,13 +141,19 @@ class Overview(Page):
         nodes = [node.get("figures", {}) for node in self._answer.get("nodes", [])] or [own]
         size = (width - 1) // 3
         history: Sequence[Mapping[str, float]] = self._answer.get("history", [])
-        sent = sum(node.get("sent_per_s", 0) for node in nodes)
+        if len(nodes) < 2:
+            nodes = [own]  # it is fresher than its heartbeat
+
+        def total(name: str) -> str:
+            return count(round(sum(node.get(name, 0) for node in nodes), 1))
+
+        def worst(name: str) -> float:
+            return float(max(node.get(name, 0) for node in nodes)) / 1000
+
         columns = (
-            ("SENT/s (10 s mean)", count(round(sent, 1)), "sent_per_s", f"accepted {count(own.get('accepted', 0))}"),
-            ("DUE LAG p99", f"{own.get('lag_ms', 0) / 1000:.1f} s  target <5 s", "lag_ms",
-             f"p50 {own.get('lag_p50_ms', 0) / 1000:.2f} s"),
-            ("IN FLIGHT", count(own.get("unsent", 0)), "unsent",
-             f"ready {count(own.get('ready', 0))} wheel {count(own.get('wheel', 0))}"),
+            ("SENT/s (10 s mean)", total("sent_per_s"), "sent_per_s", f"accepted {total('accepted')}"),
+            ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.2f} s"),
+            ("IN FLIGHT", total("unsent"), "unsent", f"ready {total('ready')} wheel {total('wheel')}"),
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
         for title, value, name, more in columns:
@@ -170,7 +182,9 @@ class Overview(Page):
             return [line(""), line(Cell(f" database away: {text(db.get('error'))}", "bad"))]
         return [
             line(""),
-            line(said, Cell(f"  (as of {age} ago)" if width >= 100 else "", "dim")),
+            line(
+                said, Cell(f"  (as of {age} ago)" if width >= 100 else f" ({age} ago)", "dim")
+            ),
         ]
 
     def _alerts(self, height: int) -> list[Line]:

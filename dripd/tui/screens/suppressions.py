@@ -115,7 +115,9 @@ class Suppressions(ListPage):
 
     def detail(self, row: Row, width: int) -> list[Line]:
         return [
-            line(f" {text(row.get('address'))}   {text(row.get('reason'))}   {_scope(row)}")
+            line(
+                f" {text(row.get('address'))}   {text(row.get('reason'))}   reaches {text(row.get('scope') or _scope(row))}"
+            )
         ]
 
 
