@@ -187,6 +187,8 @@ def assemble(
             admit_batch=counts["admit_batch"],
             send_timeout_ms=spans["send_timeout"],
             node_timeout_ms=spans["node_timeout"],
+            catchup_rate=str(engine["catchup_rate"]),
+            catchup_after_ms=spans["catchup_after"],
             retention_days=counts["retention_days"],
         ),
         guard=Guard(

@@ -66,6 +66,7 @@ EVENTS: Final[dict[str, str]] = {
     "record.lost": "one result cannot be written in any form; its step stays leased",
     "lease.refused": "the database refuses to lease a step; it was set aside",
     "step.failed": "a step broke on its own data and was quarantined",
+    "standstill.noted": "nobody was at work for long; what came due meanwhile goes out paced",
     "store.lost": "the database is away",
     "store.regained": "the database answers again, and takes writes",
     "template.unfit": "a template of an account cannot be sent; the words as published go on",

@@ -156,14 +156,17 @@ def words(default: tuple[str, ...], doc: str) -> Option:
     return Option(parse=parse, default=default, doc=doc, schema=schema)
 
 
-def rate(doc: str) -> Option:
+def rate(doc: str, default: str = "") -> Option:
+    """A rate; where there is one by *default*, "" means none."""
+
     def parse(value: object) -> str:
         if not isinstance(value, str):
             raise ValueError('must be a rate such as "20/s"')
-        parse_rate(value)
+        if value or not default:
+            parse_rate(value)
         return value
 
-    return Option(parse=parse, default="", doc=doc, schema={"type": "string"})
+    return Option(parse=parse, default=default, doc=doc, schema={"type": "string"})
 
 
 def rates(doc: str) -> Option:
@@ -266,6 +269,17 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
                 1_000,
                 600_000,
                 "without a heartbeat for this long a daemon counts as dead",
+            ),
+            "catchup_rate": rate(
+                "how fast an account's steps go that came due while no daemon was at work; "
+                "empty: like all others",
+                ENGINE.catchup_rate,
+            ),
+            "catchup_after": duration(
+                ENGINE.catchup_after_ms,
+                60_000,
+                30 * 86_400_000,
+                "without a daemon for longer than this, what came due is paced",
             ),
             "retention_days": number(
                 ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"

@@ -19,10 +19,17 @@ CREATE TABLE dripd.deployment (
     clock_mode text,
     created_at timestamptz NOT NULL DEFAULT statement_timestamp(),
     place text,  -- the server and database in which it was begun or adopted
+    served_at timestamptz(3),  -- up to here somebody was at work
     CONSTRAINT there_is_one_deployment CHECK (one),
     CONSTRAINT a_clock_is_real_or_manual CHECK (clock_mode IN ('real', 'manual'))
 );
 INSERT INTO dripd.deployment (one) VALUES (true);
+
+CREATE TABLE dripd.standstill (  -- nobody was at work from `from_at` to before `until_at`
+    from_at timestamptz(3) PRIMARY KEY,
+    until_at timestamptz(3) NOT NULL,
+    CONSTRAINT it_has_a_length CHECK (until_at > from_at)
+);
 
 CREATE TABLE dripd.clock (
     one boolean PRIMARY KEY DEFAULT true,
@@ -551,7 +558,7 @@ CREATE TABLE dripd.lane (
     account_id int4 NOT NULL,
     lane int2 NOT NULL,
     campaign_id int4 NOT NULL,
-    class int2 NOT NULL,     -- 0 internal, 1 first message, 2 follow-up, 3 in doubt
+    class int2 NOT NULL,     -- 0 internal, 1 first message, 2 follow-up, 3 in doubt, 4 catching up
     channel text NOT NULL,   -- email, sms, or '' where nothing is sent
     calendar text NOT NULL,  -- the window as canonical JSON; '' always open; 'account' as the account has it
     zone text NOT NULL,      -- IANA name; 'account' as the account has it

@@ -77,6 +77,7 @@ class LaneClass(IntEnum):
     FIRST = 1
     FOLLOW_UP = 2
     IN_DOUBT = 3  # messages that may have left: no cap is taken again, no window waited for
+    CATCHING_UP = 4  # what came due while nobody was at work: it goes out paced
 
 
 class DueKey(NamedTuple):

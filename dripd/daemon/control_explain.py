@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import date, tzinfo
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from dripd.campaigns.settings import parse_window
@@ -19,6 +19,10 @@ from dripd.scheduler.calendar import Window, next_open
 
 Holidays = Callable[[str], Container[date]]
 Gate = dict[str, object]
+PARKED: Final = {
+    "catching_up": "it came due while no daemon was at work: such steps of an account take turns, "
+    "at [engine] catchup_rate",
+}
 NEVER = None
 """A gate whose end nobody can tell: somebody must act."""
 
@@ -82,7 +86,8 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
     if counted and left is not None and left <= 0 and due < ends:
         yield "cap", ends, "the account's day is spent"
     if row["park_reason"] not in {None, "window", "cap"}:
-        yield row["park_reason"], row["park_release_at"], "its lane is parked"
+        why = PARKED.get(row["park_reason"], "its lane is parked")
+        yield row["park_reason"], row["park_release_at"], why
 
 
 def _pauses(row: Mapping[str, Any]) -> Iterator[Found]:

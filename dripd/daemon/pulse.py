@@ -7,9 +7,11 @@ from typing import Final, Protocol
 
 import trio
 
+from dripd.clock import ManualClock
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
 from dripd.daemon.vitals import TURN_S, Vitals
+from dripd.engine import standstill
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.standing import open_breakers
 from dripd.errors import StoreUnavailable
@@ -71,6 +73,8 @@ async def beat(daemon: Living) -> bool:
         figures = {**daemon.figures.shown(), "failing": open_breakers(daemon.pipe)}
         owned = len(daemon.pipe.owned)
         alive = await daemon.store.beat(daemon.incarnation, owned, daemon.state(), figures)
+        if not isinstance(daemon.pipe.clock, ManualClock):
+            await standstill.note(daemon.pipe)
         daemon.pipe.watch.note_beat(
             trio.current_time(), daemon.pipe.tuning.node_timeout_ms / 1000
         )

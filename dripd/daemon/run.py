@@ -185,6 +185,10 @@ class Daemon:
             "state": self.state(),
             "db": self.store.condition.report(),
             "barred": dict(pipe.barred),
+            "standstills": [
+                {"from": format_instant(one.from_at), "until": format_instant(one.until_at)}
+                for one in pipe.standstills[-3:]
+            ],
             "version": VERSION,
             "deployment": self.deployment,
             "gateway": {

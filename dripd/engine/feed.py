@@ -28,6 +28,9 @@ of the fair share, at most some batches. The backlog stays in SQL."""
 LOAD_LANES, LOAD_KEYS = 200, 5_000
 """Lanes and keys of one load: 10 ms of work, between which sends go on."""
 
+PATIENT = frozenset({LaneClass.FIRST, LaneClass.CATCHING_UP})
+"""Lanes that others of their account may overtake."""
+
 IDLE_S = 1.0
 
 LATE_S = 0.1
@@ -115,7 +118,7 @@ def fire(pipe: Pipeline) -> None:
 def make_ready(pipe: Pipeline, account: int, lane: int, entries: list[Due]) -> None:
     """Due keys of a lane enter its queue, unless the lane is not to be served."""
     if account in pipe.owned and not pipe.lanes.is_parked(account, lane):
-        urgent = pipe.lanes.at(account, lane).key.kind != LaneClass.FIRST
+        urgent = pipe.lanes.at(account, lane).key.kind not in PATIENT
         pipe.ready.extend(account, lane, entries, urgent=urgent)
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Set
 from functools import partial
 from itertools import groupby
-from typing import TypeAlias
 
 import trio
 
 from dripd.campaigns.enrollment import DueKey, LaneClass, Leased, Needs
 from dripd.campaigns.version import ALWAYS, Version
 from dripd.clock import Instant
+from dripd.engine import standstill
 from dripd.engine.directory import Account
 from dripd.engine.feed import park
 from dripd.engine.flow import open_days
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Picked, Pipeline
 from dripd.engine.pools import choose_senders
 from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
 from dripd.engine.send import dispatch, perform_counted
@@ -35,9 +35,6 @@ AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
 
 log = get("lease")
-
-Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
-"""Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
 
 async def lease(pipe: Pipeline) -> None:
@@ -84,6 +81,7 @@ async def lease_once(pipe: Pipeline) -> bool:
         now = pipe.clock.now()
         await open_days(pipe.store, pipe.directory, accounts, now)
         room = _Room(pipe)
+        picked = await standstill.set_back(pipe, picked)
         groups, parks = _group(pipe, picked, now, room)
         if groups:
             await _ask(pipe, groups, picked)
@@ -237,19 +235,14 @@ def _group(
                 continue
             version = pipe.directory.versions.get(cv)
             place = pipe.lanes.at(account_id, lane).key
-            channel, counts = place.channel, place.kind != LaneClass.IN_DOUBT
-            if (
-                is_limited
-                and channel
-                and counts
-                and not room.takes(account, lane, version, now)
-            ):
-                parks[account_id, lane] = room.rest(account_id, lane)
+            shut = room.shuts(account, lane, version, now, is_limited=is_limited)
+            if shut is not None:
+                parks[account_id, lane] = shut
                 continue
             mask = (
-                ALWAYS if version is None else version.mask(channel)
+                ALWAYS if version is None else version.mask(place.channel)
             )  # unreadable: to be held
-            if not counts:  # its place in the cap is taken
+            if place.kind == LaneClass.IN_DOUBT:  # its place in the cap is taken
                 mask &= ~Needs.COUNTED
             keys.append(LeaseKey(lane, due, enrollment, mask))
         if keys:
@@ -277,7 +270,29 @@ class _Room:
         self._why: Closed | None = None
         self._shut: dict[tuple[int, int], tuple[Account, str, str]] = {}
 
-    def takes(self, account: Account, lane: int, version: Version | None, now: Instant) -> bool:
+    def shuts(
+        self,
+        account: Account,
+        lane: int,
+        version: Version | None,
+        now: Instant,
+        *,
+        is_limited: bool,
+    ) -> ParkRow | None:
+        """Let one more step of *lane* pass; else the park entry of the lane."""
+        key = self._pipe.lanes.at(account.row.id, lane).key
+        rest = None
+        if key.kind == LaneClass.CATCHING_UP:
+            rest = standstill.take(self._pipe, account.row.id, lane, now)
+        if is_limited and rest is None and key.channel and key.kind != LaneClass.IN_DOUBT:
+            rest = self._rest(account, lane, version, now)
+        if rest is not None:
+            self._pipe.lanes.reset(account.row.id, lane, Instant(0))
+        return rest
+
+    def _takes(
+        self, account: Account, lane: int, version: Version | None, now: Instant
+    ) -> bool:
         """Is there room for one more message of *lane*?"""
         key = self._pipe.lanes.at(account.row.id, lane).key
         address = None if version is None else version.sole_sender(key.channel)
@@ -303,9 +318,14 @@ class _Room:
             return None if n > 0 else row
         return ParkRow(row.account_id, row.lane, why.reason, why.until)
 
-    def rest(self, account_id: int, lane: int) -> ParkRow:
-        """The park entry of the lane for which there was none."""
-        self._pipe.lanes.reset(account_id, lane, Instant(0))
+    def _rest(
+        self, account: Account, lane: int, version: Version | None, now: Instant
+    ) -> ParkRow | None:
+        """The park entry of a lane of whose sender none may leave; it gives back what it took."""
+        if self._takes(account, lane, version, now):
+            return None
+        account_id = account.row.id
+        standstill.give_back(self._pipe, account_id, lane)
         if self._why is None:
             return ParkRow(account_id, lane, "no_sender", None)
         return ParkRow(account_id, lane, self._why.reason, self._why.until)
@@ -326,6 +346,7 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
     dayless: set[int] = set()
     in_the_way: set[int] = set()
     for account_id, key, why in refused:
+        standstill.give_back(pipe, account_id, key.lane)
         match why:
             case Refusal.CAP:
                 parks.append(_until_tomorrow(pipe, account_id, key.lane, now))

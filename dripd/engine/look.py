@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 import trio
 
 from dripd.clock import DatabaseClock, ManualClock, Millis
+from dripd.engine import standstill
 from dripd.engine.directory import DAYS_AHEAD
 from dripd.engine.feed import ask_behind, learn
 from dripd.engine.inbox import inbox
@@ -40,6 +41,7 @@ async def look(pipe: Pipeline) -> None:
 
 async def learn_all(pipe: Pipeline) -> None:
     """What a daemon must know before it begins: the other daemons, and one whole round."""
+    await standstill.note(pipe)
     await look_once(pipe)
     while pipe.watch.learnt_to:
         await _learn_slice(pipe)
@@ -51,6 +53,8 @@ async def look_once(pipe: Pipeline) -> None:
     asked = clock.ticked() if isinstance(clock, DatabaseClock) else Millis(0)
     seen = await pipe.store.look(list(pipe.watch.seen))
     if isinstance(clock, DatabaseClock):
+        if seen.now - clock.now() > pipe.tuning.catchup_after_ms:
+            await standstill.note(pipe)  # its clock has leapt: before anything is due by it
         clock.hear(seen.now, asked)
     _mind_nodes(pipe, seen)
     _mind_nudges(pipe, seen)

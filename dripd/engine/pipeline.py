@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import trio
 
@@ -23,11 +24,15 @@ from dripd.engine.tuning import Tuning
 from dripd.engine.written import Written
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
+from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.reputation import Guard
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
-from dripd.store.protocol import DayRow, Store
+from dripd.store.protocol import DayRow, Standstill, Store
+
+Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
+"""Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
 
 @dataclass(slots=True)
@@ -70,6 +75,10 @@ class Watch:
         if self.beaten_at is None or now - self.beaten_at > limit_s / 2:
             self.in_touch_since = now
         self.beaten_at = now
+
+    def is_heard(self, now: float, limit_s: float) -> bool:
+        """Has the database heard of us lately? Who comes back from silence asks first what is so."""
+        return self.beaten_at is None or now - self.beaten_at <= limit_s
 
     def hears_silence(self, now: float, limit_s: float) -> bool:
         """Is somebody's silence his own? Not while we could not be heard ourselves: after an
@@ -159,6 +168,10 @@ class Pipeline:
     def _open_gates(self) -> None:
         self.guard = Guard()
         """How much of what senders sent may come back before they are stopped."""
+        self.standstills: list[Standstill] = []
+        """When nobody was at work: what came due then is paced."""
+        self.pace: dict[int, Bucket] = {}
+        """Of each account that catches up, how fast."""
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
         self.doubts: dict[str, Policy] = {}
@@ -176,7 +189,9 @@ class Pipeline:
 
     @property
     def may_lease(self) -> bool:
-        return not (self.draining or self.drained or self.barred)
+        limit_s = self.tuning.node_timeout_ms / 1000
+        is_heard = self.watch.is_heard(trio.current_time(), limit_s)
+        return is_heard and not (self.draining or self.drained or self.barred)
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

@@ -56,6 +56,14 @@ class Tuning:
     five times in it, so that four may be late. A daemon that was wrongly called dead is safe,
     and starts anew."""
 
+    catchup_rate: str = "2/s burst 20"
+    """How fast an account's steps go that came due while nobody was at work; "" as all others.
+    Beside what is due now: a person would write no faster, and no provider takes it for a burst.
+    The burst is ten seconds' worth, for as long a lane rests at a time."""
+
+    catchup_after_ms: Millis = Millis(600_000)
+    """Nobody at work for so long is a standstill: a restart or a failover takes less."""
+
     retention_days: int = 0
     """Days until partitions go; 0 keeps everything."""
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import trio
 
 from dripd.billing.ledger import Ask
-from dripd.campaigns.enrollment import Change, DueKey, Leased
+from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
@@ -63,6 +63,7 @@ from dripd.store.protocol import (
     ParkRow,
     Recorded,
     SetAside,
+    Standstill,
     Turn,
     TurnBack,
     VersionRow,
@@ -297,6 +298,13 @@ class MemoryStore(Doors, Views):
             "next_heads", lambda: memory_directory.next_heads(self._tables, lanes)
         )
 
+    async def move_lanes(
+        self, keys: Sequence[DueKey], lanes: Sequence[LaneKey]
+    ) -> list[DueKey]:
+        return await self._unit(
+            "move_lanes", lambda: memory_directory.move_lanes(self._tables, keys, lanes)
+        )
+
     async def nudge(self, accounts: Sequence[int]) -> None:
         def tell() -> None:
             for account_id in accounts:
@@ -436,6 +444,11 @@ class MemoryStore(Doors, Views):
         await self._unit(
             "acknowledge_clock",
             lambda: memory_nodes.acknowledge_clock(self._tables, incarnation, at),
+        )
+
+    async def note_served(self, silence_ms: int) -> list[Standstill]:
+        return await self._unit(
+            "note_served", lambda: memory_nodes.note_served(self._tables, silence_ms)
         )
 
     async def leave(self, incarnation: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dripd.campaigns.enrollment import DueKey, LogState
+from dripd.campaigns.enrollment import DueKey, LaneKey, LogState
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.ratelimit.caps import carried, is_rezoned
@@ -183,6 +183,23 @@ def load(
             _due_keys(tables, (account_id, lane), (due_at, enrollment_id), horizon), n
         )
     return found
+
+
+def move_lanes(
+    tables: Tables, keys: Sequence[DueKey], lanes: Sequence[LaneKey]
+) -> list[DueKey]:
+    """Let steps that nobody has leased stand in other lanes, as due as before."""
+    moved = []
+    for key, lane in zip(keys, lanes, strict=True):
+        place = (key.account_id, key.enrollment_id)
+        row = tables.due.get(place)
+        is_there = row is not None and (row.lane, row.due_at) == (key.lane, key.due_at)
+        is_locked = tables.locked_rows[key.enrollment_id]
+        if row is not None and is_there and row.claim_id is None and not is_locked:
+            number = tables.lane_of(key.account_id, lane)
+            tables.due.change(place, lane=number)
+            moved.append(key._replace(lane=number))
+    return moved
 
 
 def next_heads(tables: Tables, lanes: Sequence[tuple[int, int, Instant]]) -> list[Head]:

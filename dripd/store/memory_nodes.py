@@ -24,6 +24,7 @@ from dripd.store.memory_rows import (
 )
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import notify
+from dripd.store.protocol import Standstill
 
 NO_DAY = date(1970, 1, 1)
 """The local day of a claim whose account had none: nothing can be refunded there."""
@@ -63,6 +64,17 @@ def beat(
 def acknowledge_clock(tables: Tables, incarnation: int, at: Instant) -> None:
     if incarnation in tables.nodes:
         tables.nodes.change(incarnation, clock_at=at)
+    if tables.served_at is not None:
+        tables.served_at = max(tables.served_at, at)
+
+
+def note_served(tables: Tables, silence_ms: int) -> list[Standstill]:
+    """Somebody is at work now; when nobody was."""
+    now, last = tables.now(), tables.served_at
+    if last is not None and now - last > silence_ms:
+        tables.standstills.append(Standstill(last, now))
+    tables.served_at = now if last is None else max(last, now)
+    return list(tables.standstills)
 
 
 def leave(tables: Tables, incarnation: int) -> None:

@@ -64,7 +64,7 @@ from dripd.store.memory_rows import (
     Usage,
 )
 from dripd.store.memory_table import Groups, Shelves, Table, UndoLog
-from dripd.store.protocol import SenderRow
+from dripd.store.protocol import SenderRow, Standstill
 
 T = TypeVar("T")
 
@@ -93,6 +93,8 @@ class Tables:
             name: count(1) for name in ("account", "row", "run", "request", "event", "claim")
         }
         self.last_event_id = 0
+        self.served_at: Instant | None = None
+        self.standstills: list[Standstill] = []
         self._make_doors()
         self._make_campaigns()
         self._make_hot()

@@ -17,7 +17,7 @@ import orjson
 import trio
 
 from dripd.billing.ledger import Ask
-from dripd.campaigns.enrollment import Change, DueKey, Leased
+from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.errors import InDoubt, SchemaMismatch, StoreBusy, StoreError
@@ -67,6 +67,7 @@ from dripd.store.protocol import (
     ParkRow,
     Recorded,
     SetAside,
+    Standstill,
     Turn,
     TurnBack,
     VersionRow,
@@ -257,6 +258,13 @@ class PostgresStore:
         columns = [list(column) for column in zip(*lanes, strict=True)]
         return [Head(*row) for row in await self._read(_fetch, "next_heads", *columns)]
 
+    async def move_lanes(
+        self, keys: Sequence[DueKey], lanes: Sequence[LaneKey]
+    ) -> list[DueKey]:
+        moved, made = await self._write(unit_directory.move_lanes, self._book, keys, lanes)
+        self._book.keep(made)
+        return moved
+
     async def nudge(self, accounts: Sequence[int]) -> None:
         await self._read(_execute, "look_again", list(accounts))
 
@@ -382,6 +390,11 @@ class PostgresStore:
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
         await self._read(_execute, "acknowledge_clock", incarnation, at)
+        await self._read(_execute, "pass_served", at)
+
+    async def note_served(self, silence_ms: int) -> list[Standstill]:
+        await self._read(_execute, "note_served", silence_ms)
+        return [Standstill(*row) for row in await self._read(_fetch, "read_standstills")]
 
     async def leave(self, incarnation: int) -> None:
         await self._read(_execute, "leave_node", incarnation)
@@ -539,6 +552,7 @@ async def _sweep(conn: Conn, retention_days: int) -> None:
         "sweep_nodes",
         "sweep_outbox",
         "sweep_recoveries",
+        "sweep_standstills",
         "apply_evidence",
         "presume_sent",
     ):

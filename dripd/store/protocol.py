@@ -298,6 +298,13 @@ class DayRow:
     ends_at: Instant
 
 
+class Standstill(NamedTuple):
+    """Nobody was at work from `from_at` to before `until_at`."""
+
+    from_at: Instant
+    until_at: Instant
+
+
 class Head(NamedTuple):
     """The first step of a lane, or the first after an instant, that nobody has leased."""
 
@@ -470,6 +477,13 @@ class Store(Protocol):
         """The first due of each (account, lane) after an instant; lanes without one are left out."""
         ...
 
+    async def move_lanes(
+        self, keys: Sequence[DueKey], lanes: Sequence[LaneKey]
+    ) -> list[DueKey]:
+        """Let steps that nobody has leased stand in other *lanes*, as due as before: where they
+        stand now. What somebody's open transaction holds stays where it is."""
+        ...
+
     async def nudge(self, accounts: Sequence[int]) -> None:
         """Tell every daemon to look again at *accounts*."""
         ...
@@ -558,6 +572,10 @@ class Store(Protocol):
         ...
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
+    async def note_served(self, silence_ms: int) -> list[Standstill]:
+        """Somebody is at work now. Returns when nobody was for longer than *silence_ms*."""
+        ...
+
     async def leave(self, incarnation: int) -> None: ...
     async def reap(
         self, incarnation: int, timeout_ms: int, gone: Sequence[int] = ()

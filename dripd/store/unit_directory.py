@@ -9,10 +9,12 @@ from typing import Any
 
 import orjson
 
+from dripd.campaigns.enrollment import DueKey, LaneKey
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.ratelimit.caps import carried
 from dripd.store.connect import Conn, parse_object
+from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import (
     AccountRow,
     CampaignRow,
@@ -304,3 +306,14 @@ async def fold_usage(conn: Conn) -> list[int]:
     if over:
         await conn.execute(sql("journal"), *map(list, zip(*over, strict=True)))
     return [row["account_id"] for row in rows]
+
+
+async def move_lanes(
+    conn: Conn, book: LaneBook, keys: Sequence[DueKey], lanes: Sequence[LaneKey]
+) -> tuple[list[DueKey], dict[Wanted, int]]:
+    """Let steps stand in other lanes: where they stand now, and the lanes' numbers."""
+    wanted = [(key.account_id, lane) for key, lane in zip(keys, lanes, strict=True)]
+    numbers = await book.resolve(conn, wanted)
+    moves = sorted((*key[:4], numbers[one]) for key, one in zip(keys, wanted, strict=True))
+    columns = [list(column) for column in zip(*moves, strict=True)]
+    return [DueKey(*row) for row in await conn.fetch(sql("move_lanes"), *columns)], numbers

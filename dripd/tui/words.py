@@ -54,6 +54,7 @@ HINTS: Final = {
     "balance": "dripd account deposit",
     "breaker": "the provider fails; it is probed",
     "cap": "waits for the next local day",
+    "catching_up": "came due while no daemon was at work; goes paced",
     "connector_missing": "dripd connector set",
     "frequency": "waits for its next turn",
     "inactive": "activate it: 3 Camp, a",

@@ -42,3 +42,22 @@ CROSS JOIN LATERAL (
     ORDER BY d.due_at, d.enrollment_id
     LIMIT 1
 ) AS x;
+
+-- name: move_lanes :many
+-- Steps that nobody has leased stand in another lane from now on, as due as before.
+--   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]  $5 new lanes int2[]
+-- locks: due_step rows, by full key, skip locked
+WITH free AS (
+    SELECT d.t, k.n
+    FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int2[]) AS k (a, l, due, e, n)
+    CROSS JOIN LATERAL (
+        SELECT s.ctid AS t FROM dripd.due_step AS s
+        WHERE s.account_id = k.a AND s.lane = k.l AND s.due_at = k.due AND s.enrollment_id = k.e
+            AND s.claim_id IS NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS d
+)
+UPDATE dripd.due_step AS d SET lane = free.n
+FROM free
+WHERE d.ctid = free.t
+RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;

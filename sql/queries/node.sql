@@ -14,6 +14,33 @@ RETURNING incarnation;
 --   $1 incarnation bigint  $2 at timestamptz
 UPDATE dripd.node SET clock_at = $2::timestamptz WHERE incarnation = $1::int8;
 
+-- name: pass_served :exec
+-- Under a manual clock what came up before this instant has been settled.
+--   $1 at timestamptz
+UPDATE dripd.deployment SET served_at = $1::timestamptz WHERE served_at < $1::timestamptz;
+
+-- name: note_served :exec
+-- Somebody is at work at this instant. Where the last one is long ago, nobody was in between.
+--   $1 longest silence that is none int (ms)
+-- locks: the row of dripd.deployment
+WITH last AS MATERIALIZED (
+    SELECT served_at FROM dripd.deployment FOR UPDATE
+), noted AS (
+    INSERT INTO dripd.standstill (from_at, until_at)
+    SELECT served_at, (SELECT dripd.now()) FROM last
+    WHERE served_at < (SELECT dripd.now()) - make_interval(secs => $1::int4 / 1000.0)
+    ON CONFLICT DO NOTHING
+)
+UPDATE dripd.deployment AS d SET served_at = greatest(last.served_at, (SELECT dripd.now()))
+FROM last;
+
+-- name: read_standstills :many
+-- When nobody was at work, as far as anything may still be due from it.
+SELECT from_at, until_at FROM dripd.standstill ORDER BY from_at;
+
+-- name: sweep_standstills :exec
+DELETE FROM dripd.standstill WHERE until_at < (SELECT dripd.now()) - interval '30 days';
+
 -- name: leave_node :exec
 --   $1 incarnation bigint
 DELETE FROM dripd.node WHERE incarnation = $1::int8;

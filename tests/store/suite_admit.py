@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from dripd.campaigns.definition import Content
-from dripd.campaigns.enrollment import End, LaneKey, RunStatus
-from dripd.clock import DAY, HOUR, Instant
+from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
+from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.admission_rows import Decision, Leave, RequestRow
 from dripd.store.protocol import Head, ParkRow
 from tests.store.world import (
@@ -298,6 +298,35 @@ class FeedSuite:
         assert await world.store.load([whole], Instant(T0 + HOUR)) == soon
         after = (scene.account, lane, soon[0].due_at, soon[0].enrollment_id, 1)
         assert await world.store.load([after], Instant(T0 + DAY)) == [soon[1]]
+
+    async def test_steps_move_to_another_lane_as_due_as_they_were(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(4)
+        await scene.lease(keys[:1])
+        behind = scene.lane._replace(kind=LaneClass.CATCHING_UP)
+        gone = keys[1]._replace(due_at=Instant(T0 - 1))
+        async with world.lock_rows([keys[2].enrollment_id]):
+            wanted = [keys[0], gone, keys[2], keys[3]]
+            moved = await world.store.move_lanes(wanted, [behind] * 4)
+
+        assert [keys[3]._replace(lane=moved[0].lane)] == moved
+        [lane] = [
+            row for row in await world.store.read_lanes([scene.account]) if row.key == behind
+        ]
+        assert moved[0].lane == lane.lane
+        whole = [(scene.account, n, Instant(0), 0, 10) for n in (keys[0].lane, lane.lane)]
+        assert [keys[1], keys[2], *moved] == await world.store.load(whole, T0)
+
+    async def test_nobody_at_work_for_long_is_a_standstill(self, world: World) -> None:
+        assert [] == await world.store.note_served(MINUTE)
+        await world.set_now(Instant(T0 + MINUTE))
+        assert [] == await world.store.note_served(MINUTE)
+        await world.set_now(Instant(T0 + HOUR))
+        await world.store.acknowledge_clock(NODE, Instant(T0 + 30 * MINUTE))
+        found = await world.store.note_served(MINUTE)
+
+        assert [(T0 + 30 * MINUTE, T0 + HOUR)] == found
+        assert found == await world.store.note_served(MINUTE)
 
     async def test_accounts_come_round_by_id(self, world: World) -> None:
         ids = sorted([await world.add_account(key) for key in ("a", "b", "c")])
