@@ -1,4 +1,7 @@
-"""Requests to runs: pending rows are decided in batches, in their order."""
+"""Requests to runs: pending rows are decided in batches, in their order.
+
+A batch that raises is halved until the row that does is alone: it is rejected, the rest goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
-from dripd.errors import StoreError
+from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
 from dripd.log import get
 from dripd.policy import admission
 from dripd.policy.admission_rows import Decision, RequestRow
@@ -41,24 +44,65 @@ async def admit(pipe: Pipeline) -> None:
 
 async def admit_once(pipe: Pipeline) -> Admitted | None:
     """One batch; None when the database is away."""
-    done = None
-    while done is None:
+    n = pipe.tuning.admit_batch
+    try:
         try:
-            done = await pipe.store.admit(pipe.tuning.admit_batch, decider(pipe))
-        except MissingVersion as missing:
-            await pipe.directory.load_versions([missing.cv_id])
-            if missing.cv_id in pipe.directory.broken:
-                log.error("version.unreadable", cv_id=missing.cv_id)
-                return None
-        except MissingAccount as missing:
-            await pipe.directory.refresh([missing.account_id])
-        except StoreError as error:
-            log.warning("admit.delayed", reason=error.code)
-            await trio.sleep(0.2)  # noqa: TID251 - the database is away or busy
-            return None
-    insert(pipe, done.started)
-    tally.admitted(pipe.metrics, done)
-    foreign = done.accounts - pipe.owned
+            done = [await _decide(pipe)]
+        except NO_ROW:
+            raise
+        except POISON:
+            log.exception("admit.refused", n=n)
+            done = await _halve(pipe, await pipe.store.pending_requests(n))
+    except NO_ROW as error:
+        log.warning("admit.delayed", reason=error.code)
+        await trio.sleep(0.2)  # noqa: TID251 - the database is away or busy
+        return None
+    merged = Admitted(
+        taken=sum(one.taken for one in done),
+        decided=sum(one.decided for one in done),
+        started=[key for one in done for key in one.started],
+        accounts={account for one in done for account in one.accounts},
+    )
+    insert(pipe, merged.started)
+    tally.admitted(pipe.metrics, merged)
+    foreign = merged.accounts - pipe.owned
     if foreign:
         await pipe.store.nudge(sorted(foreign))
+    return merged
+
+
+async def _decide(pipe: Pipeline, only: Sequence[int] = ()) -> Admitted:
+    """Decide a batch, of *only* these if any are named. Requests for versions that this dripd
+    cannot read stay pending: another may be able to."""
+    directory = pipe.directory
+    while True:
+        try:
+            return await pipe.store.admit(
+                pipe.tuning.admit_batch, decider(pipe), only, tuple(directory.broken)
+            )
+        except MissingVersion as missing:
+            await directory.load_versions([missing.cv_id])
+            if missing.cv_id in directory.broken:
+                log.error("version.unreadable", cv_id=missing.cv_id)
+        except MissingAccount as missing:
+            await directory.refresh([missing.account_id])
+
+
+async def _halve(pipe: Pipeline, ids: Sequence[int]) -> list[Admitted]:
+    """The batch of *ids* raised: what is sound is decided, and the request that is left alone
+    with the error is rejected."""
+    done: list[Admitted] = []
+    half = (len(ids) + 1) // 2
+    for some in filter(None, (ids[:half], ids[half:])):
+        try:
+            done.append(await _decide(pipe, some))
+        except NO_ROW:
+            raise
+        except POISON as error:
+            if len(some) > 1:
+                done += await _halve(pipe, some)
+                continue
+            log.error("request.refused", request_id=some[0], reason=said(error))
+            await pipe.store.reject_requests(some, UNREADABLE)
+            done.append(Admitted(taken=1, decided=1, started=[]))
     return done

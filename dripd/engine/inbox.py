@@ -10,8 +10,8 @@ from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
 from dripd.engine.reputation import judge, tell_paused
-from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy import exits
 from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
@@ -34,7 +34,26 @@ async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
 
 
 async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
-    """One batch of an account's events; None: another daemon has it, or the database is away.
+    """One batch of an account's events; None: another daemon has it, the database is away, or
+    a bad event has been isolated."""
+    try:
+        try:
+            return await _digest(pipe, account)
+        except NO_ROW:
+            raise
+        except POISON:
+            log.exception("inbox.refused", account_id=account)
+            await _halve(pipe, account, await pipe.store.pending_events(account, INBOX_BATCH))
+    except NO_ROW as error:
+        log.warning("inbox.delayed", reason=error.code)
+        await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
+    return None
+
+
+async def _digest(
+    pipe: Pipeline, account: int, only: Sequence[int] = (), *, bare: bool = False
+) -> Digested | None:
+    """Digest a batch, of *only* these if any are named; *bare*: as if they had no payload.
 
     A trigger attached just before an event must fire on it: the store looks, once the events
     have been seen, whether those that are known are still the ones.
@@ -49,8 +68,8 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         effects = exits.digest(events, runs, now, pipe.directory, facts)
         return effects + judge(events, pipe.guard)
 
-    done = None
-    while done is None:
+    done, is_done = None, False
+    while not is_done:
         try:
             done = await pipe.store.digest(
                 account,
@@ -58,25 +77,59 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
                 digest,
                 pipe.directory.interest(account),
                 pipe.directory.listens(account),
+                only,
+                bare=bare,
             )
-            if done is None:
-                return None
+            is_done = True
         except (MissingContacts, MissingVersion, MissingAccount) as missing:
             await _look_up(pipe, account, missing, facts)
-        except StoreError as error:
-            log.warning("inbox.delayed", reason=error.code)
-            await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
-            return None
+    if done is not None:
+        _take_in(pipe, done, heard)
+    return done
+
+
+async def _halve(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
+    """The batch of *ids* raised: what is sound is digested. What is left alone with the error
+    takes effect without its payload, and where that is not to be had either has none: that
+    somebody replied must stop his runs whatever else he wrote."""
+    half = (len(ids) + 1) // 2
+    for some in filter(None, (ids[:half], ids[half:])):
+        try:
+            await _digest(pipe, account, some)
+        except NO_ROW:
+            raise
+        except POISON as error:
+            if len(some) > 1:
+                await _halve(pipe, account, some)
+            else:
+                await _salvage(pipe, account, some, error)
+
+
+async def _salvage(
+    pipe: Pipeline, account: int, alone: Sequence[int], error: BaseException
+) -> None:
+    log.error("event.refused", account_id=account, event_id=alone[0], reason=said(error))
+    try:
+        await _digest(pipe, account, alone, bare=True)
+    except NO_ROW:
+        raise
+    except MissingVersion as missing:  # another dripd may be able to read it: it stays
+        log.error("version.unreadable", cv_id=missing.cv_id)
+    except POISON:
+        await pipe.store.refuse_events(account, alone, UNREADABLE)
+
+
+def _take_in(pipe: Pipeline, done: Digested, heard: Sequence[EventRow]) -> None:
+    """What a digest has set in motion."""
     _tell(pipe, heard)
     tell_paused(pipe, done.paused)
     pipe.stopped |= set(done.stopped)
     insert(pipe, done.moved)
     if done.requested:
         pipe.wake("admit")
-    return done
 
 
-def _tell(pipe: Pipeline, heard: list[EventRow]) -> None:
+def _tell(pipe: Pipeline, heard: Sequence[EventRow]) -> None:
     """What was digested, for those who look on."""
     pipe.lately.heard.extend(heard, len(heard))
     if heard:
@@ -97,5 +150,7 @@ async def _look_up(
             facts |= {row.id: row for row in rows}
         case MissingVersion(cv_id=cv_id):
             await pipe.directory.load_versions([cv_id])
+            if cv_id in pipe.directory.broken:
+                raise missing
         case MissingAccount(account_id=account_id):
             await pipe.directory.refresh([account_id])

@@ -27,6 +27,9 @@ POISON: Final = (
 )
 """What one bad row makes a batch raise, `NO_ROW` apart."""
 
+UNREADABLE: Final = "bad_request:row"
+"""Why a request or an event that breaks whoever reads it is refused."""
+
 NO_ROW: Final = (StoreUnavailable, SchemaMismatch)
 """The database is away, or of another version: no row is to blame."""
 

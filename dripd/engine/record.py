@@ -12,6 +12,7 @@ from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, said, salvage
 from dripd.engine.turns import return_turns
 from dripd.engine.vigil import watch_first
+from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Recorded
@@ -97,6 +98,8 @@ async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
             done = await pipe.store.record(batch, decider(pipe), closed)
         except MissingVersion as missing:
             await pipe.directory.load_versions([missing.cv_id])
+            if missing.cv_id in pipe.directory.broken:
+                raise StoreError(f"version {missing.cv_id} cannot be read") from missing
         except MissingAccount as missing:
             await pipe.directory.refresh([missing.account_id])
         except NO_ROW as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import trio
@@ -23,7 +24,8 @@ from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
-from dripd.policy.inbox_rows import ContactRow
+from dripd.policy.admission_rows import Decision, RequestRow
+from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
 from dripd.store import (
     memory_admit,
     memory_clock,
@@ -143,7 +145,7 @@ class MemoryStore(Doors, Views):
 
     def refuse(self, unit_name: str, refuses: Callable[[Any], bool]) -> None:
         """From now on a `lease` raises if *refuses* says so of one of its keys, a `record` if
-        of one of its changes: a row that the database cannot take."""
+        of one of its changes, `admit` and `digest` of a request or an event: a bad row."""
         self._refusals[unit_name] = refuses
 
     def spoil_contact(self, account: int, contact: int) -> None:
@@ -278,9 +280,28 @@ class MemoryStore(Doors, Views):
             "choose_senders", lambda: memory_pools.choose_senders(self._tables, wishes)
         )
 
-    async def admit(self, n: int, decide: Decide) -> Admitted:
+    async def admit(
+        self, n: int, decide: Decide, only: Sequence[int] = (), unreadable: Sequence[int] = ()
+    ) -> Admitted:
+        def judge(rows: Sequence[RequestRow], now: Instant) -> list[Decision]:
+            self._look_for_poison("admit", rows)
+            return decide(rows, now)
+
         return await self._unit(
-            "admit", lambda: memory_admit.admit(self._tables, self._losers, n, decide)
+            "admit",
+            lambda: memory_admit.admit(
+                self._tables, self._losers, n, judge, set(only), set(unreadable)
+            ),
+        )
+
+    async def pending_requests(self, n: int) -> list[int]:
+        return await self._unit(
+            "pending_requests", lambda: list(islice(self._tables.ready_requests(), n))
+        )
+
+    async def reject_requests(self, ids: Sequence[int], reason: str) -> None:
+        await self._unit(
+            "reject_requests", lambda: memory_admit.reject(self._tables, ids, reason)
         )
 
     async def heads(self, accounts: Sequence[int]) -> list[Head]:
@@ -398,22 +419,41 @@ class MemoryStore(Doors, Views):
         digest: Digest,
         interest: int,
         listens: str | None = None,
+        only: Sequence[int] = (),
+        *,
+        bare: bool = False,
     ) -> Digested | None:
+        def judge(
+            events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
+        ) -> list[InboxEffect]:
+            self._look_for_poison("digest", events)
+            return digest(events, runs, now)
+
         if self._tables.locked_inboxes[account_id]:
             return await self._unit("digest", lambda: None)
 
         def is_blocked() -> bool:
-            runs = memory_inbox.runs_to_lock(self._tables, account_id, n, interest)
+            runs = memory_inbox.runs_to_lock(self._tables, account_id, n, interest, only)
             return self._any_locked(runs, ())
 
         with self.lock_inbox([account_id]):
             return await self._unit(
                 "digest",
                 lambda: memory_inbox.digest(
-                    self._tables, account_id, n, digest, interest, listens
+                    self._tables, account_id, n, judge, interest, listens, only, bare=bare
                 ),
                 blocked=is_blocked,
             )
+
+    async def pending_events(self, account_id: int, n: int) -> list[int]:
+        return await self._unit(
+            "pending_events", lambda: memory_inbox.take(self._tables, account_id, n)
+        )
+
+    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
+        await self._unit(
+            "refuse_events", lambda: memory_inbox.refuse(self._tables, ids, reason)
+        )
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
         return await self._unit(

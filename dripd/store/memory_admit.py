@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
@@ -25,14 +25,44 @@ from dripd.store.protocol import Admitted, Decide
 from dripd.store.unit_admit import Losers
 
 
-def admit(tables: Tables, losers: Losers, n: int, decide: Decide) -> Admitted:
+def admit(
+    tables: Tables,
+    losers: Losers,
+    n: int,
+    decide: Decide,
+    only: Set[int] = frozenset(),
+    unreadable: Set[int] = frozenset(),
+) -> Admitted:
     """Decide up to *n* pending requests, oldest first."""
-    taken = list(islice(tables.ready_requests(), n))
+    ready = (
+        one
+        for one in tables.ready_requests()
+        if (not only or one in only) and _live_version(tables, one) not in unreadable
+    )
+    taken = list(islice(ready, n))
     if not taken:
         return Admitted(taken=0, decided=0, started=[])
     done = decide_requests(tables, losers, _first_of_each_key(tables, taken), decide)
     done.taken = len(taken)
     return done
+
+
+def _live_version(tables: Tables, request_id: int) -> int | None:
+    request = tables.requests[request_id]
+    account = tables.account_of(request.account_id, request.account_key)
+    campaign = None
+    if account is not None:
+        campaign = tables.campaign_of(account.id, request.campaign_key)
+    return None if campaign is None else campaign.live_cv_id
+
+
+def reject(tables: Tables, ids: Sequence[int], reason: str) -> None:
+    """Requests that nobody can read are decided."""
+    for one in ids:
+        if tables.requests[one].status == "pending":
+            tables.requests.change(
+                one, status="rejected", reject_reason=reason, decided_at=tables.now()
+            )
 
 
 def new_request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -67,9 +68,12 @@ USAGE_MOST = 1000
 """How many reports one pass folds."""
 
 
-def runs_to_lock(tables: Tables, account_id: int, n: int, interest: int) -> list[int]:
+def runs_to_lock(
+    tables: Tables, account_id: int, n: int, interest: int, only: Sequence[int] = ()
+) -> list[int]:
     """The live runs whose rows a digest of this moment would lock."""
-    events = [tables.events[event_id] for event_id in _take(tables, account_id, n)]
+    ids = only or take(tables, account_id, n)
+    events = [tables.events[one] for one in ids if one in tables.events]
     contacts = {c for e in events for c in _contacts_of(tables, account_id, e, interest)}
     return [run.id for run in _live_runs(tables, account_id, contacts)]
 
@@ -81,9 +85,12 @@ def digest(
     decide: Digest,
     interest: int,
     listens: str | None,
+    only: Sequence[int] = (),
+    *,
+    bare: bool = False,
 ) -> Digested:
     """Take up to *n* events of *account_id* and apply what *decide* says."""
-    ids = _take(tables, account_id, n)
+    ids = [one for one in only if one in tables.events] if only else take(tables, account_id, n)
     if not ids:
         return Digested(taken=0)
     if listens is not None and [listens] != [
@@ -92,6 +99,8 @@ def digest(
         raise MissingAccount(account_id)
     now = tables.now()
     rows = [tables.events[event_id] for event_id in ids]
+    if bare:
+        rows = [replace(row, payload=None) for row in rows]
     seen = _seen(tables, account_id, rows)
     events = [
         _event(tables, row, account_id, interest, duplicate=row.id in seen) for row in rows
@@ -153,7 +162,7 @@ def _react(tables: Tables, acts: Sequence[Act]) -> None:
             WRITERS[type(effect)](tables, Change(leased=leased, log=[]), effect)
 
 
-def _take(tables: Tables, account_id: int, n: int) -> list[int]:
+def take(tables: Tables, account_id: int, n: int) -> list[int]:
     """Events that stop runs come first; account 0 stands for rows that name none."""
     stops = [entry[0] for entry in islice(tables.stops_by_account.at(account_id), n)]
     if stops:
@@ -528,6 +537,20 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
                 refused_reason=refused.get(event.id),
             ),
         )
+
+
+def refuse(tables: Tables, ids: Sequence[int], reason: str) -> None:
+    """Events are logged, and have no effect."""
+    for one in ids:
+        if one in tables.events:
+            row = tables.events.drop(one)
+            told = EventLog(
+                id=one, account_id=row.account_id, contact_id=None, enrollment_id=None,
+                kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
+                address=row.address, dedup_key=row.dedup_key, occurred_at=row.occurred_at,
+                payload=row.payload, processed_at=tables.now(), refused_reason=reason,
+            )  # fmt: skip
+            tables.event_log.add(one, told)
 
 
 def days_to_lock(tables: Tables) -> list[int]:

@@ -238,10 +238,23 @@ class PostgresStore:
 
     # admit
 
-    async def admit(self, n: int, decide: Decide) -> Admitted:
-        done, lanes = await self._write(unit_admit.admit, self._book, self._losers, n, decide)
+    async def admit(
+        self, n: int, decide: Decide, only: Sequence[int] = (), unreadable: Sequence[int] = ()
+    ) -> Admitted:
+        taken = (n, list(only), list(unreadable))
+        done, lanes = await self._write(
+            unit_admit.admit, self._book, self._losers, taken, decide
+        )
         self._book.keep(lanes)
         return done
+
+    async def pending_requests(self, n: int) -> list[int]:
+        return [row["id"] for row in await self._read(_fetch, "pending_requests", n)]
+
+    async def reject_requests(self, ids: Sequence[int], reason: str) -> None:
+        n = len(ids)
+        columns = (list(ids), ["rejected"] * n, [reason] * n, [None] * n)
+        await self._write(_execute, "decide_requests", *columns)
 
     # feed
 
@@ -356,12 +369,22 @@ class PostgresStore:
         digest: Digest,
         interest: int,
         listens: str | None = None,
+        only: Sequence[int] = (),
+        *,
+        bare: bool = False,
     ) -> Digested | None:
-        done, lanes = await self._write(
-            unit_inbox.digest, self._book, account_id, n, digest, interest, listens
-        )
+        wish = unit_inbox.Wish(n, interest, listens, list(only), bare)
+        done, lanes = await self._write(unit_inbox.digest, self._book, account_id, wish, digest)
         self._book.keep(lanes)
         return done
+
+    async def pending_events(self, account_id: int, n: int) -> list[int]:
+        return await self._read(unit_inbox.take, account_id, n)
+
+    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
+        nobody = [None] * len(ids)
+        columns = (list(ids), nobody, nobody, [reason] * len(ids))
+        await self._write(_execute, "log_events", *columns, account_id)
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
         return await self._read(unit_inbox.read_contacts, account_id, list(ids))

@@ -462,7 +462,18 @@ class Store(Protocol):
         ...
 
     # admit
-    async def admit(self, n: int, decide: Decide) -> Admitted: ...
+    async def admit(
+        self, n: int, decide: Decide, only: Sequence[int] = (), unreadable: Sequence[int] = ()
+    ) -> Admitted:
+        """Decide up to *n* pending requests, of *only* these if any are named; those for campaigns
+        whose live version is *unreadable* stay pending."""
+        ...
+
+    async def pending_requests(self, n: int) -> list[int]:
+        """The oldest requests that can be decided."""
+        ...
+
+    async def reject_requests(self, ids: Sequence[int], reason: str) -> None: ...
 
     # feed
     async def heads(self, accounts: Sequence[int]) -> list[Head]: ...
@@ -540,6 +551,9 @@ class Store(Protocol):
         digest: Digest,
         interest: int,
         listens: str | None = None,
+        only: Sequence[int] = (),
+        *,
+        bare: bool = False,
     ) -> Digested | None:
         """Take up to *n* events of the account and apply what *digest* says; only for kinds in
         *interest* (bits) are the contacts and their runs looked up. None: another daemon has
@@ -548,7 +562,17 @@ class Store(Protocol):
         *listens* is what the caller knows of who listens (`AccountRow.listens`). Raises
         `MissingAccount`, and does nothing, where that was another thing once the events had
         been seen: a trigger that is attached just before an event fires on it.
+
+        Where *only* names events, those are taken; *bare*: as if they had no payload.
         """
+        ...
+
+    async def pending_events(self, account_id: int, n: int) -> list[int]:
+        """The events that `digest` would take."""
+        ...
+
+    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
+        """Events are logged, and have no effect."""
         ...
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]: ...

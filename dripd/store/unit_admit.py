@@ -38,10 +38,14 @@ class Losers:
 
 
 async def admit(
-    conn: Conn, book: LaneBook, losers: Losers, n: int, decide: Decide
+    conn: Conn,
+    book: LaneBook,
+    losers: Losers,
+    wish: tuple[int, list[int], list[int]],
+    decide: Decide,
 ) -> tuple[Admitted, dict[Wanted, int]]:
-    """Decide up to *n* pending requests, oldest first."""
-    taken = await conn.fetch(sql("take_requests"), n)
+    """Decide pending requests, oldest first: so many, of these alone, without these versions."""
+    taken = await conn.fetch(sql("take_requests"), *wish)
     if not taken:
         return Admitted(taken=0, decided=0, started=[]), {}
     first = _first_of_each_key(taken)

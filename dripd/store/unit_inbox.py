@@ -7,7 +7,7 @@ marks what is leased and deletes what is not, so that no give-back slips in betw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -44,24 +44,27 @@ from dripd.store.unit_reputation import judge_senders
 CHANNELS = {1: "email", 2: "sms"}
 
 
+class Wish(NamedTuple):
+    """What is asked of `Store.digest`."""
+
+    n: int
+    interest: int
+    listens: str | None
+    only: list[int]
+    bare: bool
+
+
 async def digest(
-    conn: Conn,
-    book: LaneBook,
-    account_id: int,
-    n: int,
-    decide: Digest,
-    interest: int,
-    listens: str | None,
+    conn: Conn, book: LaneBook, account_id: int, wish: Wish, decide: Digest
 ) -> tuple[Digested | None, dict[Wanted, int]]:
-    """Take up to *n* events of *account_id* and apply what *decide* says."""
+    """Take events of *account_id* and apply what *decide* says."""
+    interest, listens = wish.interest, wish.listens
     if not await conn.fetchval(sql("own_inbox"), account_id):
         return None, {}
-    ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
-    if not ids:
-        ids = [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]
+    ids = wish.only or await take(conn, account_id, wish.n)
     if not ids:
         return Digested(taken=0), {}
-    rows = await conn.fetch(sql("read_events"), account_id, ids, interest)
+    rows = await conn.fetch(sql("read_events"), account_id, ids, interest, wish.bare)
     if listens is not None and listens != await conn.fetchval(sql("listens"), account_id):
         raise MissingAccount(account_id)
     now = await conn.fetchval("SELECT dripd.now()")
@@ -86,6 +89,12 @@ async def digest(
     if events:
         await _log(conn, account_id, events, effects)
     return done, lanes
+
+
+async def take(conn: Conn, account_id: int, n: int) -> list[int]:
+    """Up to *n* events: those that stop runs, else whatever there is."""
+    ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
+    return ids or [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]
 
 
 async def _leave(

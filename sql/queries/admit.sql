@@ -1,6 +1,6 @@
 -- name: take_requests :many
 -- The oldest pending requests that nobody else is deciding; one in the queue for a busy contact once that is free.
---   $1 most int
+--   $1 most int  $2 only these bigint[], {} = any  $3 live versions that cannot be read int[]
 -- locks: the rows, skip locked
 SELECT q.id, coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
     q.campaign_key, q.idempotency_key
@@ -9,9 +9,25 @@ WHERE q.status = 'pending'
     AND (q.queued_for IS NULL OR NOT EXISTS (
         SELECT FROM dripd.run AS r
         WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL))
+    AND (cardinality($2::int8[]) = 0 OR q.id = ANY ($2::int8[]))
+    AND (cardinality($3::int4[]) = 0 OR NOT EXISTS (
+        SELECT FROM dripd.campaign AS c
+        WHERE c.account_id = coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key))
+            AND c.key = q.campaign_key AND c.live_cv_id = ANY ($3::int4[])))
 ORDER BY q.id
 LIMIT $1::int4
 FOR UPDATE OF q SKIP LOCKED;
+
+-- name: pending_requests :many
+-- The oldest of what `take_requests` would take.
+--   $1 most int
+SELECT q.id FROM dripd.enroll_request AS q
+WHERE q.status = 'pending'
+    AND (q.queued_for IS NULL OR NOT EXISTS (
+        SELECT FROM dripd.run AS r
+        WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL))
+ORDER BY q.id
+LIMIT $1::int4;
 
 -- name: share_campaigns :many
 -- Publish and pause wait for us, or we for them: what is read next is decided on.

@@ -21,8 +21,9 @@ LIMIT $2::int4;
 -- name: read_events :many
 -- Events with whom they concern.
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
+--   $4 bare boolean: as if they had no payload
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
-    e.payload::text AS payload, e.contact_id,
+    CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id,
     CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset'), true) THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
@@ -43,7 +44,7 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
         SELECT l.key FROM dripd.list_member AS m
         JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
         WHERE m.account_id = $1::int4 AND m.contact_id = e.contact_id) END AS lists,
-    CASE WHEN e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
+    CASE WHEN NOT $4::boolean AND e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
         WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key
 FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)

@@ -198,3 +198,82 @@ async def test_a_campaign_that_has_begun_well_is_not_paused(autojump_clock: Mock
         (campaign,) = world.store._tables.campaigns
         assert "active" == campaign.status
         assert 1 == len(world.engines[0].pipe.first.grown)
+
+
+async def test_a_request_that_breaks_its_batch_is_rejected_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE)
+        bad = world.contact(BAD)
+        world.store.refuse("admit", lambda row: row.contact_id == bad)
+        for name in NAMES:
+            if name != BAD:
+                world.contact(name)
+            world.store.enroll(world.acme, "welcome", name)
+        await world.advance_to("2026-01-05T09:00:00Z")
+
+        assert {f"{name}@x.test" for name in NAMES if name != BAD} == {
+            to for to, _ in world.received()
+        }
+        decided = [(row["status"], row["reject_reason"]) for row in world.store.requests()]
+        assert ("rejected", "bad_request:row") == decided.pop(NAMES.index(BAD))
+        assert {("accepted", None)} == set(decided)
+
+
+async def test_a_request_for_a_version_that_cannot_be_read_stops_no_other(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE, campaign="broken")
+        world.campaign(ONE)
+        broken = min(version.id for version in world.store._tables.versions)
+        world.engines[0].pipe.directory.broken[broken] = "of a later dripd"
+        world.enroll("early", campaign="broken")
+        world.enroll("late")
+        await world.pass_by(2)
+        assert [("late@x.test", "one")] == world.received()
+
+        world.engines[0].pipe.directory.broken.clear()
+        await world.advance_to("2026-01-05T09:00:00Z")
+        assert {"early@x.test", "late@x.test"} == {to for to, _ in world.received()}
+
+
+async def test_an_event_that_breaks_its_batch_takes_effect_without_its_payload(
+    autojump_clock: MockClock,
+) -> None:
+    """A reply must stop its run whatever stands in it; the others' take effect as ever."""
+    async with virtual() as world:
+        world.campaign(TWO)
+        bad = enroll(world)
+        await world.pass_by(1)
+        world.store.refuse("digest", lambda event: "odd" in event.payload)
+        for row in world.store.enrollments():
+            payload = {"odd": 1} if row["contact_id"] == bad else {}
+            world.store.event(
+                world.acme, "reply", contact_id=row["contact_id"], payload=payload
+            )
+        await world.advance_to("2026-01-08T09:00:00Z")
+
+        assert [] == world.received()
+        assert {"reply": len(NAMES)} == world.ends()
+        assert {None} == {row["refused_reason"] for row in world.store.event_log()
+                          if row["kind"] == "reply"}  # fmt: skip
+
+
+async def test_an_event_that_nobody_can_digest_is_logged_as_refused(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(TWO)
+        bad = enroll(world)
+        await world.pass_by(1)
+        world.store.refuse("digest", lambda event: bad in event.contact_ids)
+        for row in world.store.enrollments():
+            world.store.event(world.acme, "interaction", contact_id=row["contact_id"])
+        await world.advance_to("2026-01-08T09:00:00Z")
+
+        assert len(NAMES) == len(world.received())
+        refused = [row["refused_reason"] for row in world.store.event_log()
+                   if row["kind"] == "interaction"]  # fmt: skip
+        assert ["bad_request:row"] == [why for why in refused if why is not None]

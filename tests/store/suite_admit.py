@@ -281,6 +281,24 @@ class AdmitSuite:
             T0,
         )
 
+    async def test_requests_are_decided_one_by_one_or_rejected_by_name(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        for name in ("a", "b", "c"):
+            await world.enroll(scene.account, "c", await scene.contact(name))
+        ids = await world.store.pending_requests(10)
+        assert ids[:2] == await world.store.pending_requests(2)
+
+        assert (
+            await scene.store.admit(10, start_all(scene.lane), unreadable=[scene.cv])
+        ).taken == 0
+        done = await scene.store.admit(10, start_all(scene.lane), only=ids[1:2])
+        assert (1, 1) == (done.taken, len(done.started))
+        await world.store.reject_requests(ids[:2], "bad_request:row")
+        found = [(row["status"], row["reject_reason"]) for row in await world.requests()]
+        assert [("rejected", "bad_request:row"), ("accepted", None), ("pending", None)] == found
+
 
 @pytest.mark.trio
 class FeedSuite:

@@ -139,6 +139,29 @@ class InboxSuite:
         assert seen.kinds == ["unsubscribe", "reply", "open", "click"]
         assert (await scene.digest()).taken == 0
 
+    async def test_an_event_is_taken_alone_bare_or_not_at_all(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        ids = [
+            await world.event(
+                scene.account, "open", contact_id=scene.contacts[0], payload={"n": n}
+            )
+            for n in range(3)
+        ]
+        assert ids == await world.store.pending_events(scene.account, 10)
+        first, second, seen = Seen(), Seen(), Seen()
+        await world.store.digest(scene.account, 10, first, EVERY_KIND, only=ids[1:2])
+        await world.store.digest(scene.account, 10, second, EVERY_KIND, only=ids[:1], bare=True)
+        await world.store.refuse_events(scene.account, ids[2:], "bad_request:row")
+
+        assert [(ids[1], {"n": 1})] == [(one.id, one.payload) for one in first.events]
+        assert [(ids[0], {})] == [(one.id, one.payload) for one in second.events]
+        await world.store.digest(scene.account, 10, seen, EVERY_KIND)
+        assert [] == seen.events
+        logged = {row["id"]: row for row in await world.event_log()}
+        assert [{"n": n} for n in range(3)] == [logged[one]["payload"] for one in ids]
+        assert [None, None, "bad_request:row"] == [logged[one]["refused_reason"] for one in ids]
+
     async def test_at_most_so_many_events_are_taken(self, world: World) -> None:
         scene = await open_scene(world)
         for _ in range(3):

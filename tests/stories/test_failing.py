@@ -52,3 +52,22 @@ def test_a_campaign_that_fails_at_its_start_pauses_itself_and_says_so(world: Wor
         "SELECT count(*) FROM dripd.enrollment WHERE status IN ('waiting', 'held', 'executing')"
     )
     assert 0 == world.one(live)
+
+
+def test_a_bad_event_at_the_door_stops_nothing(world: World) -> None:
+    """A number that no bigint holds made the inbox of its account, and its leases, stand still."""
+    world.apply(WELCOME)
+    for name in ("ann", "bob"):
+        world.contact(name)
+    world.enroll("welcome", "ann", "bob")
+    world.tick()
+    world.sql(
+        "INSERT INTO dripd.event_in (account_id, contact_id, kind, payload) SELECT account_id, id, "
+        """'list_added', '{"list_id": 1e30}' FROM dripd.contact WHERE external_id = 'ann'"""
+    )
+    world.event("bob", "reply")
+    world.advance("2h")
+
+    assert ["ann@x.test"] == [row["recipient"] for row in world.sent()]
+    assert "removed" == world.run("bob", "welcome")["status"]
+    assert [] == world.sql("SELECT FROM dripd.event_in")
