@@ -96,6 +96,7 @@ CAMPAIGNS: Final = (
     reading("campaign.library_show", p.LibraryItem),
     changing("campaign.library_import", p.LibraryImport),
     changing("campaign.template_set", p.TemplateSet),
+    changing("campaign.template_remove", p.TemplateRemove),
     reading("campaign.template_list", p.Listing),
     reading("campaign.template_show", p.TemplateKey),
     changing("campaign.trigger_add", p.CampaignTrigger),

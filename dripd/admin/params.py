@@ -319,6 +319,10 @@ class TemplateSet(TemplateKey, frozen=True, kw_only=True):
     html: str | None = None
 
 
+class TemplateRemove(TemplateKey, frozen=True, kw_only=True):
+    force: bool = False
+
+
 class CampaignTriggerList(InAccount, frozen=True, kw_only=True):
     campaign: Key
 

@@ -43,3 +43,17 @@ def list_templates(ask: Ask, **given: object) -> int:
 def show_template(ask: Ask, **given: object) -> int:
     """A template, whole."""
     return ask.show("campaign.template_show", **given)
+
+
+@template.command("remove")
+@click.argument("key")
+@asking.account
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Although campaigns use it: what is published keeps its words.",
+)
+@changing
+def remove_template(ask: Ask, **given: object) -> int:
+    """Take a template away; refused while a campaign uses it."""
+    return ask.show("campaign.template_remove", **given)

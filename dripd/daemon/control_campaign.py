@@ -32,7 +32,12 @@ from dripd.store.desk_campaign import (
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_file import Raw, read_sides
 from dripd.store.desk_role import Forbidden, note_forbidden, read_automator
-from dripd.store.desk_template import list_templates, set_template, show_template
+from dripd.store.desk_template import (
+    list_templates,
+    remove_template,
+    set_template,
+    show_template,
+)
 
 
 class CampaignControl:
@@ -59,6 +64,7 @@ class CampaignControl:
             "campaign.trigger_remove": self._triggering(remove_trigger),
             "campaign.trigger_list": room.reading(list_triggers),
             "campaign.template_set": room.changing(set_template),
+            "campaign.template_remove": room.changing(remove_template),
             "campaign.template_list": room.reading(list_templates),
             "campaign.template_show": room.reading(show_template),
             "list.trigger_add": self._triggering(add_trigger),

@@ -7,9 +7,9 @@ from typing import Any
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.template import Kind, compile_template
-from dripd.errors import BadRequest, NotFound, TemplateError
+from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
+from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_find import find_account, sole_account
 from dripd.store.statements import sql
 
@@ -47,6 +47,25 @@ def _part(args: p.TemplateSet, name: str, kind: Kind, old: Any) -> str:
     return given
 
 
+async def remove_template(conn: Conn, call: Call, args: p.TemplateRemove) -> Deed:
+    """Raises `Conflict` naming the campaigns that use it, unless *force*."""
+    account = await sole_account(conn, args.account)
+    await conn.execute(sql("lock_key"), f"template {account['id']} {args.key}")
+    rows = await conn.fetch(sql("find_users_of_template"), account["id"], args.key)
+    users = [row["key"] for row in rows]
+    if users and not args.force:
+        raise Conflict(
+            f"template {args.key!r} is used by {', '.join(users)}",
+            code="in_use",
+            hint="change these campaigns, or --force: published versions keep its words",
+        )
+    done = await conn.execute(sql("remove_template"), account["id"], args.key)
+    if done.endswith(" 0"):
+        raise _unknown(account, args.key)
+    result = {"changed": True, "campaigns": users}
+    return Deed(result=result, accounts=(account["id"],), target=args.key)
+
+
 async def list_templates(conn: Conn, args: p.Listing) -> Result:
     after = read_cursor(args.after, 0, "")
     account = None if args.account is None else (await find_account(conn, args.account))["id"]
@@ -58,8 +77,12 @@ async def show_template(conn: Conn, args: p.TemplateKey) -> Result:
     account = await sole_account(conn, args.account)
     row = await conn.fetchrow(sql("find_template"), account["id"], args.key)
     if row is None:
-        raise NotFound(
-            f"account {account['key']} has no template {args.key!r}",
-            hint="dripd campaign template list",
-        )
+        raise _unknown(account, args.key)
     return {**shown(row), "account_key": account["key"]}
+
+
+def _unknown(account: Row, key: str) -> NotFound:
+    return NotFound(
+        f"account {account['key']} has no template {key!r}",
+        hint="dripd campaign template list",
+    )

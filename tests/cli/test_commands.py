@@ -54,6 +54,11 @@ LINES = [
     ),
     ("campaign template list", "campaign.template_list", {"limit": 100}),
     ("campaign template show hello", "campaign.template_show", {"key": "hello"}),
+    (
+        "campaign template remove hello --force",
+        "campaign.template_remove",
+        {"key": "hello", "force": True},
+    ),
     ("campaign library show trial", "campaign.library_show", {"item": "trial"}),
     (
         "campaign library import trial --as mine --account acme",

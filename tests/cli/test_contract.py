@@ -113,6 +113,8 @@ ROWS: list[Row] = [
     ("campaign template list", 0, "account_key key subject updated_at"),
     ("campaign template show bye --account acme", 0, "account_key key subject text html"),
     ("campaign template show by --account acme", 3, ""),
+    ("campaign template remove bye --account acme", 0, "changed campaigns"),
+    ("campaign template remove bye --account acme", 3, ""),
     ("list set vip --account acme --kind bucket", 0, "changed"),
     (
         "contact add c1 --account acme --email c1@x.test --phone +4930123 --attr tier=gold --attr first_name=Ann",

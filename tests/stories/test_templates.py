@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from dripd.errors import BadRequest, DefinitionError, NotFound
+from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound
 from tests.stories.world import World
 
 CAMPAIGN = """
@@ -124,6 +124,46 @@ def test_a_shared_template_is_looked_for_and_judged_as_the_files_own(world: Worl
     assert (shown["subject"], shown["text"], shown["html"]) == ("Hi", "Hello", "")
     with pytest.raises(NotFound):
         world.call("campaign.template_show", key="helo", account="acme")
+
+
+@pytest.mark.feature("F5")
+def test_a_template_is_removed_once_nobody_uses_it(world: World) -> None:
+    def remove(key: str = "hello", **more: bool) -> object:
+        return world.call("campaign.template_remove", key=key, account="acme", **more)
+
+    share(world, "Hi")
+    share(world, "Spare", key="spare")
+    world.apply(written("live", "live"))
+    world.apply(written("draft", "pinned"), activate=False)
+    own = (
+        written("own", "pinned").replace("hello", "hello2")
+        + "templates: {hello2: {subject: S, text: T}}"
+    )
+    share(world, "Theirs", key="hello2")
+    world.apply(own, activate=False)
+    assert remove("spare") == {"changed": True, "campaigns": []}
+    assert remove("hello2") == {"changed": True, "campaigns": []}
+    with pytest.raises(NotFound):
+        remove("spare")
+    with pytest.raises(Conflict, match="used by draft, live") as used:
+        remove()
+    assert used.value.code == "in_use"
+
+    world.contact("ann")
+    world.enroll("live", "ann")
+    world.tick()
+    world.apply(
+        "{campaign: live, account: acme, name: live, steps: [{key: a, do: tag_add, tag: t}]}",
+        activate=False,
+    )
+    world.call("campaign.publish", key="live", account="acme", yes=True)
+    with pytest.raises(Conflict, match="used by draft, live"):  # by the run of version 1
+        remove()
+    assert remove(force=True) == {"changed": True, "campaigns": ["draft", "live"]}
+    world.advance("2d")
+    assert got(world, "ann") == ["Own", "Hi", "Hi"]
+    with pytest.raises(DefinitionError):
+        world.call("campaign.publish", key="draft", account="acme")
 
 
 @pytest.mark.feature("F5")
