@@ -253,11 +253,12 @@ class CampaignAttach(Params, frozen=True, kw_only=True):
 
 
 class CampaignPlan(InAccount, frozen=True, kw_only=True):
-    """Exactly one of `key` (its draft) and `documents` (one)."""
+    """Exactly one of `key` (its draft) and `documents` (one); `map` as `CampaignPublish` has it."""
 
     key: Key | None = None
     documents: Annotated[list[Document], Meta(max_length=1)] = []
     inflight: Inflight | None = None
+    map: dict[str, str] = {}
 
 
 class CampaignPublish(CampaignKey, frozen=True, kw_only=True):

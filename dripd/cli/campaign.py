@@ -101,14 +101,15 @@ def publish(ask: Ask, map_: tuple[str, ...], **given: object) -> int:
 @click.argument("key_or_file")
 @asking.account
 @click.option("--inflight", type=INFLIGHT)
+@click.option("--map", "map_", multiple=True, metavar="OLD=NEW", help="Step keys.")
 @reading
-def plan(ask: Ask, key_or_file: str, **given: object) -> int:
-    """What publishing would do; exit 10 if anything."""
+def plan(ask: Ask, key_or_file: str, map_: tuple[str, ...], **given: object) -> int:
+    """What publishing would do, and what would refuse it; exit 10 if anything."""
     if is_file(key_or_file):
         given["documents"] = read_documents((key_or_file,))
     else:
         given["key"] = key_or_file
-    result = ask.call("campaign.plan", **given)
+    result = ask.call("campaign.plan", map=pairs(map_, path="--map"), **given)
     if ask.as_json:
         print_json(result)
     else:
@@ -411,4 +412,9 @@ def print_plan(result: Row) -> None:
     for change in rows_of(result.get("changes")):
         place = ".".join(str(change[k]) for k in ("step", "path") if change.get(k))
         click.echo(f"{change.get('op')} {place}  {change.get('old')} -> {change.get('new')}")
-    print_record({k: v for k, v in result.items() if k != "changes"})
+    for move in rows_of(result.get("moves")):
+        click.echo(f"{move['n']} runs at {move['step']} -> {move['to'] or 'completed'}")
+    for fault in rows_of(result.get("faults")):
+        click.echo(f"[{fault['code']}] {fault['message']}; {fault['hint']}")
+    shown = {"changes", "moves", "faults"}
+    print_record({k: v for k, v in result.items() if k not in shown})

@@ -32,6 +32,7 @@ from dripd.store.desk_file import (
     Sides,
     Words,
     keeps_words,
+    locked_by,
     migrate_rest,
     next_draft,
     publish,
@@ -41,7 +42,7 @@ from dripd.store.desk_file import (
     store_drafts,
 )
 from dripd.store.desk_find import find_account
-from dripd.store.desk_migrate import Migration
+from dripd.store.desk_migrate import Migration, foresee_runs
 
 REST_TRIES, REST_S = 40, 0.05
 """How often, and how far apart, runs in flight at a switch are looked at again."""
@@ -96,7 +97,7 @@ class FileControl:
         return await self._room.perform(store_drafts, call, wanted)
 
     async def plan(self, _call: Call, args: p.CampaignPlan) -> Result:
-        """What publishing would change; changes nothing."""
+        """What publishing would change, and what would refuse it; changes nothing."""
         if (args.key is None) == (not args.documents):
             raise BadRequest("name a campaign, or give one file", path="key")
         if args.key is not None:
@@ -108,16 +109,28 @@ class FileControl:
             sides, definition = await self._plan_document(args)
             new, key = definition.raw, definition.campaign
         policy = None if sides.live is None else await self.policy(sides.live)
-        mode = args.inflight or (policy.edit_inflight if policy else "pin")
+        mode = args.inflight or ("migrate" if args.map else None)
+        mode = mode or (policy.edit_inflight if policy else "pin")
         changes = _changes(sides, new, definition)
         n_live = sides.n_live if changes else 0
         inflight = {"pin": 0, "terminate": 0, "migrate": 0, mode: n_live}
+        moves: list[Result] = []
+        faults: list[Result] = []
+        if n_live and policy is not None and policy.edit_active == "locked":
+            faults.append(_refusal(locked_by(key, n_live)))
+        if mode == "migrate" and n_live and definition is not None:
+            row = cast("Row", sides.row)
+            migration = _migration(row, definition, args.map)
+            moves, refused = await self._room.desk.run(foresee_runs, row, migration)
+            faults += map(_refusal, refused)
         return {
             "campaign": key,
             "changes": changes,
             "live": sides.n_live,
             "inflight": inflight,
+            "moves": moves,
             "confirm": mode != "pin" and n_live > 0,
+            "faults": faults,
         }
 
     async def _plan_document(self, args: p.CampaignPlan) -> tuple[Sides, Definition]:
@@ -210,7 +223,10 @@ class FileControl:
             try:
                 left = await self._room.desk.run(migrate_rest, plan)
             except Conflict as error:
-                result["warnings"] = [*cast("list[Result]", result["warnings"]), _left(error)]
+                result["warnings"] = [
+                    *cast("list[Result]", result["warnings"]),
+                    _refusal(error),
+                ]
                 return
             if not left:
                 return
@@ -317,8 +333,8 @@ def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Mi
     )
 
 
-def _left(error: Conflict) -> Result:
-    """The warning about runs that stay on their version."""
+def _refusal(error: Conflict) -> Result:
+    """Why a publication is refused, or leaves runs behind, as a fault is shown."""
     return {
         "code": error.code, "path": error.path, "message": error.message, "hint": error.hint
     }  # fmt: skip

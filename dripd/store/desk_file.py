@@ -272,13 +272,18 @@ async def migrate_rest(conn: Conn, plan: Publication) -> int:
     return await migrate_runs(conn, row, row["live_cv_id"], plan.migration)
 
 
+def locked_by(key: str, n_live: int) -> Conflict:
+    """Why a campaign that its policy locks cannot be edited now."""
+    return Conflict(
+        f"campaign {key!r} is locked while it has live runs ({n_live})",
+        code="active",
+        hint=f"dripd campaign pause {key}",
+    )
+
+
 def _refuse(call: Call, plan: Publication, n_live: int, touched: int) -> None:
     if plan.locked and n_live:
-        raise Conflict(
-            f"campaign {plan.key!r} is locked while it has live runs ({n_live})",
-            code="active",
-            hint=f"dripd campaign pause {plan.key}",
-        )
+        raise locked_by(plan.key, n_live)
     if touched and not call.yes and not call.dry_run:
         raise Conflict(
             f"{touched} live runs would {plan.inflight}", code=f"confirm:{touched}",

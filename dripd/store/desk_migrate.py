@@ -6,15 +6,16 @@ is in flight ends in the version that it was leased in; its run is moved when it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dripd.campaigns.definition import Definition
 from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_VARS, HELD_LANE, LaneKey, RunStatus
-from dripd.campaigns.migration import Place, ahead, place_of
+from dripd.campaigns.migration import Place, ahead, place_of, read_map
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Row
+from dripd.store.desk_deed import Result, Row
 from dripd.store.lanes import LaneBook
 from dripd.store.statements import sql
 
@@ -40,27 +41,56 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
         if group["flags"] & FLAG_AMBIGUOUS:  # the version that sent it settles it
             continue
         place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
-        await _refuse_resend(conn, group, place, plan.definition)
+        again = await _sent_again(conn, group, place, plan.definition)
+        if again is not None:
+            raise again
         await _move(conn, group, place, cv_id, plan)
     await conn.execute(sql("look_again"), [row["account_id"]])
     return sum(group["leased"] for group in groups)
 
 
-async def _refuse_resend(conn: Conn, group: Row, place: Place, definition: Definition) -> None:
-    """What a run of *group* was sent must not lie ahead of it. Raises `Conflict`."""
+async def foresee_runs(
+    conn: Conn, row: Row, plan: Migration
+) -> tuple[list[Result], list[Conflict]]:
+    """Where the live runs of a campaign would pass to, and what would refuse that.
+
+    Raises `BadRequest` for a map of keys that are not there.
+    """
+    keys = await conn.fetchval(sql("live_step_keys"), row["account_id"], row["id"])
+    read_map(plan.map, keys, plan.definition)
+    moves: Counter[tuple[str, str | None]] = Counter()
+    refused: dict[str, Conflict] = {}
+    for group in await conn.fetch(sql("group_live_runs"), row["account_id"], row["id"], 0):
+        place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
+        to = None if place.step_no is None else plan.definition.steps[place.step_no].key
+        if group["flags"] & FLAG_AMBIGUOUS:
+            continue
+        moves[group["keys"][group["step_no"]], to] += group["n"] + group["leased"]
+        again = await _sent_again(conn, group, place, plan.definition)
+        if again is not None:
+            refused.setdefault(str(again), again)
+    shown: list[Result] = [{"step": old, "to": to, "n": n} for (old, to), n in moves.items()]
+    return shown, list(refused.values())
+
+
+async def _sent_again(
+    conn: Conn, group: Row, place: Place, definition: Definition
+) -> Conflict | None:
+    """What a run of *group* was sent must not lie ahead of it."""
     if place.step_no is None:
-        return
+        return None
     sent = await conn.fetchval(
         sql("find_sent_ahead"), group["account_id"], group["cv_id"], group["step_no"],
         group["lane"], sorted(ahead(definition, place.step_no)),
     )  # fmt: skip
-    if sent is not None:
-        at = group["keys"][group["step_no"]]
-        raise Conflict(
-            f"runs that wait at {at!r} were sent {sent!r} already, and would be again",
-            code=f"would_resend:{sent}", path="map",
-            hint=f"--map {at}=KEY with a step behind {sent!r}, or --inflight pin",
-        )  # fmt: skip
+    if sent is None:
+        return None
+    at = group["keys"][group["step_no"]]
+    return Conflict(
+        f"runs that wait at {at!r} were sent {sent!r} already, and would be again",
+        code=f"would_resend:{sent}", path="map",
+        hint=f"--map {at}=KEY with a step behind {sent!r}, or --inflight pin",
+    )  # fmt: skip
 
 
 async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migration) -> None:

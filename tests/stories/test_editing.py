@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dripd.errors import DefinitionError, DripdError
+from dripd.errors import BadRequest, DefinitionError, DripdError
 from tests.stories.world import World
 
 
@@ -215,6 +215,33 @@ def test_a_map_that_would_send_again_or_leads_nowhere_is_refused(world: World) -
     assert answer("abd", zz="b") == "bad_request"
     assert world.one("SELECT live_version FROM dripd.campaign") == 1
     assert waiting(world) == [(1, "b", "waiting", 1)]
+
+
+def test_a_plan_foretells_where_runs_go_and_what_publishing_would_refuse(world: World) -> None:
+    world.apply(mails("a", "b", "d"))
+    start(world, "ann", "bob")
+
+    def plan(keys: str, **more: object) -> tuple[list[str], list[tuple[str, str | None, int]]]:
+        documents = [{"filename": "f", "text": mails(*keys).replace("text: x", "text: y")}]
+        told = world.call("campaign.plan", documents=documents, account="acme", **more)
+        moves = [(one["step"], one["to"], one["n"]) for one in told["moves"]]
+        return [fault["code"] for fault in told["faults"]], moves
+
+    assert plan("bad", inflight="migrate") == (["would_resend:a"], [("b", "b", 2)])
+    assert plan("abd", map={"b": "a"}) == (["would_resend:a"], [("b", "a", 2)])
+    assert plan("abd", map={"b": "d"}) == ([], [("b", "d", 2)])
+    assert plan("a", inflight="migrate") == ([], [("b", None, 2)])
+    assert plan("bad", inflight="pin") == ([], [])
+    with pytest.raises(BadRequest):
+        plan("abd", map={"b": "zz"})
+    assert waiting(world) == [(1, "b", "waiting", 2)]
+
+    locked = mails("a", "b", "d").replace("steps:", "policy: {edit: {active: locked}}\nsteps:")
+    publish(world, locked, inflight="pin")
+    world.contact("cy")
+    world.enroll("c", "cy")
+    world.tick()
+    assert plan("abd")[0] == ["active"]
 
 
 def test_a_map_leads_runs_to_where_they_are_to_go_on(world: World) -> None:
