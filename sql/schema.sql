@@ -809,9 +809,11 @@ CREATE TABLE dripd.attachment (  -- files that go with mails, known by what they
     part int4 NOT NULL,
     size int4 NOT NULL,  -- of the whole file
     data bytea NOT NULL,
+    looked_at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- real time: whether anybody uses it is asked once a day
     PRIMARY KEY (account_id, sha256, part),
     CONSTRAINT a_file_has_a_size CHECK (size >= 0)
 );
+CREATE INDEX attachment_looked_at ON dripd.attachment (looked_at);
 
 CREATE TABLE dripd.rota (
     account_id int4 NOT NULL,

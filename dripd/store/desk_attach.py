@@ -21,7 +21,7 @@ from dripd.store.statements import sql
 async def attach(conn: Conn, _call: Call, args: p.CampaignAttach) -> Deed:
     """Keep one part of a file; `complete` once all of it is there.
 
-    Any part may be given again. A whole that is not what it was said to be is forgotten.
+    Any part may be given again; the one that completes the file is noted. A whole that is not what it was said to be is forgotten.
     """
     account = await find_account(conn, args.account)
     place = (account["id"], args.sha256)
@@ -39,7 +39,8 @@ async def attach(conn: Conn, _call: Call, args: p.CampaignAttach) -> Deed:
         result={"changed": changed, "complete": complete},
         accounts=(account["id"],),
         target=args.sha256,
-        detail={"part": args.part, "size": args.size},
+        detail={"size": args.size},
+        noted=changed and complete,
     )
 
 
@@ -60,7 +61,7 @@ def _part(args: p.CampaignAttach) -> bytes:
 
 
 async def _is_whole(conn: Conn, account_id: int, sha256: str) -> bool:
-    return bool(await conn.fetch(sql("find_attachments"), account_id, [sha256]))
+    return bool(await conn.fetch(sql("keep_attachments"), account_id, [sha256]))
 
 
 async def refuse_unattached(conn: Conn, account: Row, definition: Definition) -> None:
@@ -69,7 +70,7 @@ async def refuse_unattached(conn: Conn, account: Row, definition: Definition) ->
     if not wanted:
         return
     rows: list[Any] = await conn.fetch(
-        sql("find_attachments"), account["id"], [one.sha256 for _, one in wanted]
+        sql("keep_attachments"), account["id"], [one.sha256 for _, one in wanted]
     )
     there = {(row["sha256"], row["size"]) for row in rows}
     faults = tuple(

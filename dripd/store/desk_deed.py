@@ -43,7 +43,7 @@ class Deed:
     the things it touched, where they are many: what a plan is held to. Where these are not
     counted one by one, `scope` is: how many it is told of, and what must still stand when the
     plan is carried out. `before` is how what it changed stood until then: what `expect` is held
-    to.
+    to. Only a deed that is `noted` has a row of the audit: of one made in parts, the last.
     """
 
     result: Result
@@ -53,6 +53,7 @@ class Deed:
     ids: Collection[int | str] | None = None
     scope: tuple[int, Sequence[object]] | None = None
     before: Mapping[str, object] = field(default_factory=dict)
+    noted: bool = True
 
 
 class DryRun(DripdError):
@@ -80,15 +81,16 @@ async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) 
     await refuse_viewer(conn, call, deed.accounts)
     if call.method in SPECS and SPECS[call.method].role is Role.ADMIN:
         await refuse_non_admin(conn, call, deed.accounts)
-    await audit(
-        conn,
-        call,
-        node=node,
-        account_id=deed.accounts[0] if len(deed.accounts) == 1 else None,
-        target=deed.target,
-        detail=deed.detail,
-        result="changed" if deed.result.get("changed", True) else "unchanged",
-    )
+    if deed.noted:
+        await audit(
+            conn,
+            call,
+            node=node,
+            account_id=deed.accounts[0] if len(deed.accounts) == 1 else None,
+            target=deed.target,
+            detail=deed.detail,
+            result="changed" if deed.result.get("changed", True) else "unchanged",
+        )
     if call.dry_run:
         n, found = touched(deed)
         raise DryRun({**deed.result, "set": {"n": n, "digest": found}})

@@ -576,6 +576,7 @@ async def _sweep(conn: Conn, retention_days: int) -> None:
         "sweep_outbox",
         "sweep_recoveries",
         "sweep_standstills",
+        "sweep_attachments",
         "apply_evidence",
         "presume_sent",
     ):

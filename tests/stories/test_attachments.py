@@ -12,7 +12,7 @@ import pytest
 
 from dripd.cli.main import main
 from dripd.errors import BadRequest, DefinitionError
-from tests.stories.world import World
+from tests.stories.world import World, until
 
 MAIL = """
 campaign: terms
@@ -148,3 +148,51 @@ on_form: [{form: ask, do: email, subject: S, text: T, attachments: [terms.pdf]}]
 
     (raw,) = world.column("SELECT headers FROM dripd.sink_message")
     assert json.loads(raw)["Attachments"] == "terms.pdf (5)"
+
+
+def test_an_upload_has_one_row_of_the_audit(
+    world: World, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(folder / "mail.yaml")
+    for _ in range(2):
+        assert ask(world, capsys, "campaign", "apply", file)[0] == 0
+    rows = world.column(
+        "SELECT detail ->> 'size' FROM dripd.admin_audit WHERE method = 'campaign.attach'"
+    )
+    assert sorted(rows) == ["5", "537600"]
+
+
+def test_what_nobody_attaches_any_more_is_swept(
+    world: World, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def age() -> None:
+        world.sql("UPDATE dripd.attachment SET looked_at = looked_at - interval '2 days'")
+
+    def kept() -> set[int]:
+        return set(world.column("SELECT size FROM dripd.attachment"))
+
+    def apply(names: str) -> None:
+        (folder / "mail.yaml").write_text(MAIL.replace('terms.pdf, "price list.csv"', names))
+        assert ask(world, capsys, "campaign", "apply", str(folder / "mail.yaml"))[0] == 0
+
+    half = base64.b64encode(bytes(524_288)).decode()
+    part = {"account": "acme", "sha256": sha256(b"half").hexdigest(), "size": 600_000}
+    world.call("campaign.attach", **part, data=half)
+    apply('terms.pdf, "price list.csv"')
+    assert kept() == {5, 537_600, 600_000}
+    age()
+    until(lambda: kept() == {5, 537_600})  # what the draft names stays
+    world.call("campaign.activate", key="terms", account="acme")
+    world.contact("ann")
+    world.enroll("terms", "ann")
+    world.tick()
+    apply("terms.pdf")
+    world.call("campaign.publish", key="terms", account="acme")
+    age()
+    until(lambda: not world.column(
+        "SELECT 1 FROM dripd.attachment WHERE looked_at < clock_timestamp() - interval '1 day'"
+    ))  # fmt: skip
+    assert kept() == {5, 537_600}  # a run of the first version lives
+    world.advance("3d")
+    age()
+    until(lambda: kept() == {5})
