@@ -37,6 +37,9 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
     """One batch of an account's events; None: another daemon has it, the database is away, or
     a bad event has been isolated."""
     try:
+        if account in pipe.unfit:
+            await _go_round(pipe, account)
+            return None
         try:
             return await _digest(pipe, account)
         except NO_ROW:
@@ -48,6 +51,17 @@ async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
         log.warning("inbox.delayed", reason=error.code)
         await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
     return None
+
+
+async def _go_round(pipe: Pipeline, account: int) -> None:
+    """Digest what stands beside events that nobody can read and that must not be thrown away."""
+    pending = await pipe.store.pending_events(account, INBOX_BATCH)
+    unfit = pipe.unfit.pop(account).intersection(pending)
+    if unfit:
+        pipe.unfit[account] = unfit
+    rest = [one for one in pending if one not in unfit]
+    if rest:
+        await _halve(pipe, account, rest)
 
 
 async def _digest(
@@ -90,8 +104,8 @@ async def _digest(
 
 async def _halve(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
     """The batch of *ids* raised: what is sound is digested. What is left alone with the error
-    takes effect without its payload, and where that is not to be had either has none: that
-    somebody replied must stop his runs whatever else he wrote."""
+    takes effect without its payload: that somebody replied must stop his runs, whatever else
+    he wrote."""
     half = (len(ids) + 1) // 2
     for some in filter(None, (ids[:half], ids[half:])):
         try:
@@ -108,7 +122,9 @@ async def _halve(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
 async def _salvage(
     pipe: Pipeline, account: int, alone: Sequence[int], error: BaseException
 ) -> None:
+    """What stops runs is never thrown away: it stays, and its contact is sent nothing."""
     log.error("event.refused", account_id=account, event_id=alone[0], reason=said(error))
+    refused: Sequence[int] = ()
     try:
         await _digest(pipe, account, alone, bare=True)
     except NO_ROW:
@@ -116,7 +132,11 @@ async def _salvage(
     except MissingVersion as missing:  # another dripd may be able to read it: it stays
         log.error("version.unreadable", cv_id=missing.cv_id)
     except POISON:
-        await pipe.store.refuse_events(account, alone, UNREADABLE)
+        refused = await pipe.store.refuse_events(account, alone, UNREADABLE)
+    else:
+        return
+    if not refused:
+        pipe.unfit.setdefault(account, set()).update(alone)
 
 
 def _take_in(pipe: Pipeline, done: Digested, heard: Sequence[EventRow]) -> None:

@@ -168,6 +168,8 @@ class Pipeline:
     def _open_gates(self) -> None:
         self.guard = Guard()
         """How much of what senders sent may come back before they are stopped."""
+        self.unfit: dict[int, set[int]] = {}
+        """By account, events that this daemon cannot read and nobody may throw away."""
         self.standstills: list[Standstill] = []
         """When nobody was at work: what came due then is paced."""
         self.pace: dict[int, Bucket] = {}

@@ -83,13 +83,13 @@ class Link:
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         machine = self._machine
 
-        async def through(*args: Any) -> Any:
+        async def through(*args: Any, **named: Any) -> Any:
             if not machine.thawed.is_set() or machine.dead:
                 await machine.touch()
             if machine.cut_off:
                 await trio.lowlevel.checkpoint()
                 raise StoreUnavailable("the database cannot be reached: it is played so")
-            result = await unit(*args)
+            result = await unit(*args, **named)
             if not machine.thawed.is_set() or machine.dead:
                 await machine.touch()
             if machine.cut_off:
@@ -99,8 +99,8 @@ class Link:
         return through
 
 
-async def _nothing(*args: Any) -> tuple[()]:
-    del args
+async def _nothing(*args: Any, **named: Any) -> tuple[()]:
+    del args, named
     return ()
 
 

@@ -447,11 +447,13 @@ class MemoryStore(Doors, Views):
 
     async def pending_events(self, account_id: int, n: int) -> list[int]:
         return await self._unit(
-            "pending_events", lambda: memory_inbox.take(self._tables, account_id, n)
+            "pending_events", lambda: memory_inbox.pending(self._tables, account_id, n)
         )
 
-    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
-        await self._unit(
+    async def refuse_events(
+        self, account_id: int, ids: Sequence[int], reason: str
+    ) -> list[int]:
+        return await self._unit(
             "refuse_events", lambda: memory_inbox.refuse(self._tables, ids, reason)
         )
 

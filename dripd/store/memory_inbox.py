@@ -54,7 +54,15 @@ from dripd.store.memory_directory import read_accounts
 from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_reputation import judge_senders
-from dripd.store.memory_rows import AccountDay, Contact, EventIn, EventLog, Individual, Run
+from dripd.store.memory_rows import (
+    STOPS,
+    AccountDay,
+    Contact,
+    EventIn,
+    EventLog,
+    Individual,
+    Run,
+)
 from dripd.store.memory_tables import DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
@@ -72,7 +80,7 @@ def runs_to_lock(
     tables: Tables, account_id: int, n: int, interest: int, only: Sequence[int] = ()
 ) -> list[int]:
     """The live runs whose rows a digest of this moment would lock."""
-    ids = only or take(tables, account_id, n)
+    ids = only or _take(tables, account_id, n)
     events = [tables.events[one] for one in ids if one in tables.events]
     contacts = {c for e in events for c in _contacts_of(tables, account_id, e, interest)}
     return [run.id for run in _live_runs(tables, account_id, contacts)]
@@ -90,7 +98,9 @@ def digest(
     bare: bool = False,
 ) -> Digested:
     """Take up to *n* events of *account_id* and apply what *decide* says."""
-    ids = [one for one in only if one in tables.events] if only else take(tables, account_id, n)
+    ids = (
+        [one for one in only if one in tables.events] if only else _take(tables, account_id, n)
+    )
     if not ids:
         return Digested(taken=0)
     if listens is not None and [listens] != [
@@ -162,13 +172,19 @@ def _react(tables: Tables, acts: Sequence[Act]) -> None:
             WRITERS[type(effect)](tables, Change(leased=leased, log=[]), effect)
 
 
-def take(tables: Tables, account_id: int, n: int) -> list[int]:
+def _take(tables: Tables, account_id: int, n: int) -> list[int]:
     """Events that stop runs come first; account 0 stands for rows that name none."""
     stops = [entry[0] for entry in islice(tables.stops_by_account.at(account_id), n)]
     if stops:
         return stops
     rows = tables.events_by_account.at(account_id or None)
     return [entry[0] for entry in islice(rows, n)]
+
+
+def pending(tables: Tables, account_id: int, n: int) -> list[int]:
+    """What stands in an account's queue, stops first."""
+    ids = [entry[0] for entry in tables.events_by_account.at(account_id or None)]
+    return sorted(ids, key=lambda one: (not tables.events[one].kind_bit & STOPS, one))[:n]
 
 
 def _seen(tables: Tables, account_id: int, rows: Sequence[EventIn]) -> set[int]:
@@ -539,18 +555,20 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
         )
 
 
-def refuse(tables: Tables, ids: Sequence[int], reason: str) -> None:
-    """Events are logged, and have no effect."""
-    for one in ids:
-        if one in tables.events:
-            row = tables.events.drop(one)
-            told = EventLog(
-                id=one, account_id=row.account_id, contact_id=None, enrollment_id=None,
-                kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
-                address=row.address, dedup_key=row.dedup_key, occurred_at=row.occurred_at,
-                payload=row.payload, processed_at=tables.now(), refused_reason=reason,
-            )  # fmt: skip
-            tables.event_log.add(one, told)
+def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
+    """Events are logged, and have no effect; never those that stop runs."""
+    there = [tables.events[one] for one in ids if one in tables.events]
+    rows = [row for row in there if not row.kind_bit & STOPS]
+    for row in rows:
+        tables.events.drop(row.id)
+        told = EventLog(
+            id=row.id, account_id=row.account_id, contact_id=None, enrollment_id=None,
+            kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
+            address=row.address, dedup_key=row.dedup_key, occurred_at=row.occurred_at,
+            payload=row.payload, processed_at=tables.now(), refused_reason=reason,
+        )  # fmt: skip
+        tables.event_log.add(row.id, told)
+    return [row.id for row in rows]
 
 
 def days_to_lock(tables: Tables) -> list[int]:

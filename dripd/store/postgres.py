@@ -379,12 +379,14 @@ class PostgresStore:
         return done
 
     async def pending_events(self, account_id: int, n: int) -> list[int]:
-        return await self._read(unit_inbox.take, account_id, n)
+        rows = await self._read(_fetch, "pending_events", account_id, n)
+        return [row["id"] for row in rows]
 
-    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
-        nobody = [None] * len(ids)
-        columns = (list(ids), nobody, nobody, [reason] * len(ids))
-        await self._write(_execute, "log_events", *columns, account_id)
+    async def refuse_events(
+        self, account_id: int, ids: Sequence[int], reason: str
+    ) -> list[int]:
+        rows = await self._write(_fetch, "refuse_events", account_id, list(ids), reason)
+        return [row["id"] for row in rows]
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
         return await self._read(unit_inbox.read_contacts, account_id, list(ids))

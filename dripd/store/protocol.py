@@ -571,8 +571,10 @@ class Store(Protocol):
         """The events that `digest` would take."""
         ...
 
-    async def refuse_events(self, account_id: int, ids: Sequence[int], reason: str) -> None:
-        """Events are logged, and have no effect."""
+    async def refuse_events(
+        self, account_id: int, ids: Sequence[int], reason: str
+    ) -> list[int]:
+        """Events are logged, and have no effect. Returns which: one that stops runs never is."""
         ...
 
     async def read_contacts(self, account_id: int, ids: Sequence[int]) -> list[ContactRow]: ...

@@ -61,7 +61,7 @@ async def digest(
     interest, listens = wish.interest, wish.listens
     if not await conn.fetchval(sql("own_inbox"), account_id):
         return None, {}
-    ids = wish.only or await take(conn, account_id, wish.n)
+    ids = wish.only or await _take(conn, account_id, wish.n)
     if not ids:
         return Digested(taken=0), {}
     rows = await conn.fetch(sql("read_events"), account_id, ids, interest, wish.bare)
@@ -91,7 +91,7 @@ async def digest(
     return done, lanes
 
 
-async def take(conn: Conn, account_id: int, n: int) -> list[int]:
+async def _take(conn: Conn, account_id: int, n: int) -> list[int]:
     """Up to *n* events: those that stop runs, else whatever there is."""
     ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
     return ids or [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]

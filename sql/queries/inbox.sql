@@ -18,6 +18,14 @@ WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0)
 ORDER BY id
 LIMIT $2::int4;
 
+-- name: pending_events :many
+-- What stands in an account's queue, stops first: asked only where some of it cannot be read.
+--   $1 account int (0: rows that name none)  $2 most int
+SELECT id FROM dripd.event_in
+WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0)
+ORDER BY kind_bit & 32825 = 0, id
+LIMIT $2::int4;
+
 -- name: read_events :many
 -- Events with whom they concern.
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
@@ -216,6 +224,22 @@ SELECT g.id, g.account_id, ($2::int8[])[array_position($1::int8[], g.id)],
     ($3::int8[])[array_position($1::int8[], g.id)], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
     g.occurred_at, g.payload, ($4::text[])[array_position($1::int8[], g.id)]
 FROM gone AS g;
+
+-- name: refuse_events :many
+-- Events that nobody can read are logged, and have no effect; never those that stop runs.
+--   $1 account int  $2 events bigint[]  $3 reason text
+WITH gone AS (
+    DELETE FROM dripd.event_in AS e
+    WHERE e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = ANY ($2::int8[]) AND e.kind_bit & 32825 = 0
+    RETURNING e.id, e.account_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
+        e.payload
+)
+INSERT INTO dripd.event_log (id, account_id, kind, delivery_id, conversation_ref, address, dedup_key, occurred_at,
+    payload, refused_reason)
+SELECT g.id, g.account_id, g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key, g.occurred_at, g.payload,
+    $3::text
+FROM gone AS g
+RETURNING id;
 
 -- name: fold_usage :many
 -- What others reported goes into the day rows; the reporter waited for nobody. Usage of an account whose day is

@@ -8,6 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from dripd.campaigns.enrollment import Change
+from dripd.clock import parse_instant
 from dripd.engine import send
 from dripd.engine.quarantine import said
 from dripd.errors import StoreError
@@ -277,3 +278,31 @@ async def test_an_event_that_nobody_can_digest_is_logged_as_refused(
         refused = [row["refused_reason"] for row in world.store.event_log()
                    if row["kind"] == "interaction"]  # fmt: skip
         assert ["bad_request:row"] == [why for why in refused if why is not None]
+
+
+async def test_a_reply_that_nobody_can_digest_holds_its_contact_and_nobody_else(
+    autojump_clock: MockClock,
+) -> None:
+    """To throw it away would be to send after a stop."""
+    async with virtual() as world:
+        world.campaign(TWO)
+        bad = enroll(world)
+        await world.pass_by(1)
+        world.store.refuse("digest", lambda event: bad in event.contact_ids)
+        world.store.event(world.acme, "reply", contact_id=bad)
+        await world.pass_by(1)
+        for row in world.store.enrollments()[:3]:
+            world.store.event(world.acme, "interaction", contact_id=row["contact_id"])
+        await world.pass_by(1)
+        assert {world.acme} == world.engines[0].pipe.unfit.keys()
+        assert 1 == len(world.store.event_queue())
+        at = parse_instant("2026-01-08T09:00:00Z")
+        await world.store.move_clock(at)
+        await world.pass_by(5)
+
+        assert len(NAMES) - 1 == len(world.received())
+        assert f"{BAD}@x.test" not in {to for to, _ in world.received()}
+        world.store.refuse("digest", lambda event: False)
+        world.engines[0].pipe.unfit.clear()  # as a daemon that begins anew has it
+        await world.advance_to("2026-01-08T10:00:00Z")
+        assert {"reply": 1, "completed": len(NAMES) - 1} == world.ends()

@@ -162,6 +162,18 @@ class InboxSuite:
         assert [{"n": n} for n in range(3)] == [logged[one]["payload"] for one in ids]
         assert [None, None, "bad_request:row"] == [logged[one]["refused_reason"] for one in ids]
 
+    async def test_what_stops_runs_is_never_refused(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        ids = [
+            await world.event(scene.account, kind, contact_id=scene.contacts[0])
+            for kind in ("open", "reply")
+        ]
+        assert ids[::-1] == await world.store.pending_events(scene.account, 10)
+
+        assert ids[:1] == await world.store.refuse_events(scene.account, ids, "bad_request:row")
+        assert ids[1:] == await world.store.pending_events(scene.account, 10)
+
     async def test_at_most_so_many_events_are_taken(self, world: World) -> None:
         scene = await open_scene(world)
         for _ in range(3):
