@@ -56,7 +56,10 @@ WITH mine AS (
 SELECT t.at, t.kind, t.campaign_key, t.enrollment_id, t.step_key, t.detail
 FROM (
     SELECT j.at, j.kind, mine.campaign_key, j.enrollment_id, j.detail ->> 'step_key' AS step_key,
-        j.detail || coalesce(jsonb_strip_nulls(jsonb_build_object('name', s.name)), '{}') AS detail, 1 AS rank
+        j.detail || coalesce(jsonb_strip_nulls(jsonb_build_object('name', s.name)), '{}') AS detail,
+        CASE WHEN j.kind = 'accepted' THEN 0 WHEN j.kind IN ('completed', 'removed', 'terminated') THEN 2 ELSE 1 END
+            AS rank,
+        coalesce((j.detail ->> 'seq')::int8, 2147483647) AS seq
     FROM dripd.journal AS j
     JOIN mine ON mine.id = j.enrollment_id
     LEFT JOIN dripd.version_step AS s
@@ -64,7 +67,7 @@ FROM (
     WHERE j.account_id = $1::int4
         AND j.enrollment_id = ANY (ARRAY(SELECT id FROM mine))
     UNION ALL
-    SELECT g.at, g.kind, g.detail ->> 'campaign', NULL, NULL, g.detail, 1
+    SELECT g.at, g.kind, g.detail ->> 'campaign', NULL, NULL, g.detail, 1, 0
     FROM dripd.journal_log AS g
     WHERE g.account_id = $1::int4
         AND g.contact_id = $2::int8
@@ -74,14 +77,14 @@ FROM (
     SELECT e.occurred_at, 'event', NULL, e.enrollment_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('event', e.kind, 'id', e.id,
             'delivery_id', e.delivery_id, 'refused', e.refused_reason,
-            'link', e.payload -> 'link', 'machine', e.payload -> 'machine')), 0
+            'link', e.payload -> 'link', 'machine', e.payload -> 'machine')),
+        1, coalesce((substring(e.delivery_id FROM '^\d{1,18}-(\d{1,9})$'))::int8, 0)
     FROM dripd.event_log AS e
     WHERE e.account_id = $1::int4
         AND e.contact_id = $2::int8
+        AND e.kind IS DISTINCT FROM 'task_closed'  -- the journal says who closed it
         AND ($3::int8 IS NULL OR e.enrollment_id = $3::int8)
 ) AS t
-ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank,
-    array_position(ARRAY['accepted'], t.kind), coalesce((t.detail ->> 'seq')::int8, 2147483647),
-    t.kind
+ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank, t.seq, t.kind = 'event', t.kind DESC
 OFFSET $4::int4
 LIMIT $5::int4;

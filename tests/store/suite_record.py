@@ -650,6 +650,10 @@ class EffectSuite:
         (event,) = await world.event_queue()
         assert (event["kind"], event["contact_id"]) == ("task_closed", leased.contact_id)
         assert event["delivery_id"] == f"{leased.enrollment_id}-1"
+        closed = [
+            row["detail"] for row in await world.journal() if row["kind"] == "task_cancelled"
+        ]
+        assert [row["seq"] for row in closed] == [1, 2]
 
     async def test_an_answer_that_comes_while_it_is_leased_wakes_it(self, world: World) -> None:
         scene = await open_scene(world)

@@ -129,9 +129,12 @@ def test_a_step_prompts_a_person_who_closes_it(world: World) -> None:
     told = world.one("SELECT xmin::text FROM dripd.notification")
     assert told == world.one("SELECT xmin::text FROM dripd.task")
     world.call("task.done", id=task["id"])
+    world.call("task.done", id=task["id"])
     (task,) = tasks(world)
     assert task["state"] == "done"
-    assert task["closed_by"]
+    by = world.sql("SELECT actor, detail FROM dripd.journal WHERE kind = 'task_done'")
+    assert [row["actor"] for row in by] == [task["closed_by"]]
+    assert payload({"payload": by[0]["detail"]})["task_id"] == task["id"]
 
 
 @pytest.mark.feature("C4")
