@@ -26,6 +26,7 @@ from dripd.campaigns.reader import (
     as_fields,
     filled,
     key,
+    named,
     senders,
     shown,
     text,
@@ -137,7 +138,7 @@ def _who(top: Section, account: str) -> dict[str, object]:
     found: dict[str, object] = {
         "campaign": top.take("campaign", key, ""),
         "account": top.take("account", key, account),
-        "name": top.take("name", filled, ""),
+        "name": top.take("name", named, ""),
         "goal_text": top.take("goal_text", text, ""),
         "owner": top.take("owner", filled, ""),
         "board": top.take("board", filled, ""),

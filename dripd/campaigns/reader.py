@@ -139,6 +139,14 @@ def filled(value: object) -> str:
     return found
 
 
+def named(value: object) -> str:
+    """A name: a blank one is as good as none."""
+    found = text(value)
+    if not found.strip():
+        raise BadValue("the name is empty", code="name_required", hint="add `name: ...`")
+    return found
+
+
 def senders(value: object) -> str:
     """An address, or a pool of them: with commas between."""
     if not isinstance(value, list):

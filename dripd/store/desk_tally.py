@@ -46,7 +46,8 @@ async def read_statistics(conn: Conn, args: p.CampaignStats) -> Statistics:
     """The counts of a campaign and of each step of its live version, with their `as_of`."""
     row = await find_campaign(conn, args.key, args.account)
     account, campaign = row["account_id"], row["id"]
-    told = {name: row[name] for name in ("account_id", "account_key", "goal_text", "status")}
+    columns = ("account_id", "account_key", "name", "goal_text", "status")
+    told = {name: row[name] for name in columns}
     told["campaign_key"] = row["key"]
     if await conn.fetchval(sql("count_some_runs"), account, AT_ONCE + 1) <= AT_ONCE:
         found = await _count(conn, row)

@@ -194,6 +194,8 @@ def test_a_campaign_needs_a_name() -> None:
     document = {key: value for key, value in SMALL.items() if key != "name"}
 
     assert one_fault(document).code == "name_required"
+    for blank in (None, ""):
+        assert one_fault({**SMALL, "name": blank}).code == "name_required"
 
 
 @pytest.mark.feature("C48")
@@ -257,7 +259,7 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
     ("document", "code", "path"),
     [
         (small(campaign="Big Name"), "bad_value", "campaign"),
-        (small(name="  "), "bad_value", "name"),
+        (small(name="  "), "name_required", "name"),
         (small(nam="x"), "unknown_option", "nam"),
         (small(**{"odd key": 1}), "unknown_option", '["odd key"]'),
         (small(preset="mondy"), "bad_value", "preset"),
