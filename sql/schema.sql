@@ -1255,7 +1255,10 @@ FROM dripd.account_day AS ad
 CROSS JOIN LATERAL (VALUES
     ('program', ad.used), ('bulk', ad.bulk), ('individual', ad.individual), ('internal', ad.internal)
 ) AS u (source, n)
-WHERE u.n > 0 OR u.source = 'program';
+WHERE u.n > 0
+    OR u.source = 'program'
+    AND ad.starts_at <= (SELECT dripd.now())
+    AND ad.ends_at > (SELECT dripd.now());
 
 CREATE VIEW dripd.campaign_stats AS
 SELECT c.account_id,

@@ -89,7 +89,8 @@ class Views:
         return [{name: getattr(row, name) for name in columns} for row in self._tables.evidence]
 
     def cap_usage(self) -> list[ViewRow]:
-        """`dripd.cap_usage`, by account and day."""
+        """`dripd.cap_usage`, by account and day: of those without usage only today."""
+        now = self._tables.now()
         days = sorted(self._tables.days, key=lambda day: (day.account_id, day.local_date))
         return [
             {"account_id": day.account_id, "local_date": day.local_date, "source": word, "n": n}
@@ -100,7 +101,7 @@ class Views:
                 ("individual", day.individual),
                 ("internal", day.internal),
             )
-            if n > 0 or word == "program"
+            if n > 0 or (word == "program" and day.starts_at <= now < day.ends_at)
         ]
 
     def requests(self) -> list[ViewRow]:

@@ -42,12 +42,13 @@ def sent_on(world: World, account: str) -> dict[str, int]:
 
 
 def used(world: World, account: str, day: str) -> dict[str, int]:
-    """source -> messages counted for *account* on its local *day*."""
+    """source -> messages counted for *account* on its local *day*, the only one with any."""
     rows = world.sql(
-        """SELECT u.source, u.n FROM dripd.cap_usage AS u JOIN dripd.account AS a ON a.id = u.account_id
-           WHERE a.key = $1 AND u.local_date::text = $2""",
-        account, day,
-    )  # fmt: skip
+        """SELECT u.source, u.n, u.local_date::text FROM dripd.cap_usage AS u
+           JOIN dripd.account AS a ON a.id = u.account_id WHERE a.key = $1""",
+        account,
+    )
+    assert {row[2] for row in rows} == {day}
     return {row[0]: row[1] for row in rows}
 
 
