@@ -93,11 +93,7 @@ def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
             yield _absent("list", f"triggers[{index}].list", key, known.lists)
     for path, step in steps_of(definition, "move"):
         key = step.campaign
-        if (
-            key
-            and known.campaigns is not None
-            and key not in {*known.campaigns, definition.campaign}
-        ):
+        if key and known.campaigns is not None and key not in known.campaigns:
             yield _absent("campaign", f"{path}.campaign", key, known.campaigns)
 
 

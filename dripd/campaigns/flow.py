@@ -78,7 +78,10 @@ def order_of(steps: Sequence[Step], starts: Sequence[int] = (0,)) -> list[int]:
 
 
 def faults_of(definition: Definition) -> Iterator[Fault]:
-    """Yield a `dangling` for every target that is no step, a `cycle` for every loop."""
+    """Yield a `dangling` for every target that is no step, a `cycle` for every loop.
+
+    A move into the campaign itself is a loop too.
+    """
     steps = definition.steps
     places = places_of(steps)
     for index, step in enumerate(steps):
@@ -91,6 +94,13 @@ def faults_of(definition: Definition) -> Iterator[Fault]:
                     hint=suggest(target, (key for key in places if "[" not in key))
                     or "name a step's key, or `end`",
                 )
+        if step.kind == "move" and step.campaign == definition.campaign:
+            yield Fault(
+                code="cycle",
+                path=f"{definition.step_path(index)}.campaign",
+                message=f"step {step.key!r} moves into its own campaign",
+                hint="a run must end; let an event start the next one, or `reset_campaign`",
+            )
     for index in _closing(successors(steps)):
         yield Fault(
             code="cycle",

@@ -233,6 +233,12 @@ def test_a_cycle_out_of_reach_is_refused_too() -> None:
     assert [fault.path for fault in faults_of(document)] == ["steps[2].next", "steps[3].next"]
 
 
+def test_a_move_into_the_campaign_itself_is_a_cycle() -> None:
+    fault = one_fault(step(do="move", campaign="c", delay="30d"))
+
+    assert (fault.code, fault.path) == ("cycle", "steps[0].campaign")
+
+
 def test_a_dangling_next_is_refused_with_a_suggestion() -> None:
     fault = one_fault(step(do="delay", delay="1d", next="ones"))
 

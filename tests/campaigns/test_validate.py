@@ -436,7 +436,6 @@ def test_lists_and_campaigns_may_come_later() -> None:
         ("missing:campaign", "steps[2].campaign"),
     ]
     assert not warnings(document)
-    assert not warnings(campaign({"do": "move", "campaign": "c"}), campaigns={})
 
 
 def test_billing_and_metering_are_performed_and_need_no_warning() -> None:
