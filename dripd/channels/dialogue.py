@@ -32,9 +32,10 @@ from dripd.channels.base import Secret
 MAX_REPLY_BYTES: Final = 65_536
 """Of one reply with all its lines; RFC 5321 knows lines of 512."""
 
-REPLY_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?")
+CODES: Final = {b"%d" % code: code for code in range(200, 600)}
 QUEUED_AS: Final = re.compile(
-    r"(?:queued as\s+|\bid=|^(?:\d\.\d\.\d )?ok\s+(?!id=))<?([!-;=?-~]{6,128})", re.IGNORECASE
+    rb"(?:queued as\s+|\bid=|^(?:\d\.\d\.\d )?ok\s+(?!id=))<?([!-;=?-~]{6,128})",
+    re.IGNORECASE,
 )
 """Postfix, Exim and SES name the queue entry so; another server's is left unknown."""
 
@@ -127,8 +128,10 @@ class Dialogue:
         self._waiting: deque[Letter] = deque()
         self._begun: deque[Letter] = deque()
         self._settled: list[Letter] = []
-        self._is_open = False
+        self._is_open = self._is_pipelined = False
         self._incoming = b""
+        self._at = 0
+        """How much of what came in has been read."""
         self._reply: list[bytes] = []
         self._out: list[bytes] = []
         self._n_out = 0
@@ -165,6 +168,7 @@ class Dialogue:
         self._is_secure = True
         self.phase = Phase.OPENING
         self._offers.clear()
+        self._is_pipelined = False
         self._say(Step.EHLO, f"EHLO {self._helo}")
 
     def receive(self, data: bytes) -> list[Letter]:
@@ -176,9 +180,13 @@ class Dialogue:
         if not data:
             self._close("lost")
         self._incoming += data
-        while self.phase is not Phase.CLOSED and b"\n" in self._incoming:
-            line, _, self._incoming = self._incoming.partition(b"\n")
+        while self.phase is not Phase.CLOSED:
+            end = self._incoming.find(b"\n", self._at)
+            if end < 0:
+                break
+            line, self._at = self._incoming[self._at : end], end + 1
             self._line(line.rstrip(b"\r"))
+        self._incoming, self._at = self._incoming[self._at :], 0
         if len(self._incoming) + sum(map(len, self._reply)) > MAX_REPLY_BYTES:
             self._close("protocol")
         return self._take_settled()
@@ -195,18 +203,17 @@ class Dialogue:
         return self._take_settled()
 
     def _line(self, line: bytes) -> None:
-        match = REPLY_LINE.fullmatch(line)
-        if match is None or (self._reply and not line.startswith(self._reply[0][:3])):
+        code, sign = CODES.get(line[:3]), line[3:4]
+        is_another = self._reply and line[:3] != self._reply[0][:3]
+        if code is None or sign not in {b"", b" ", b"-"} or is_another:
             self._close("protocol")
             return
         self._reply.append(line)
-        if match[2] == b"-":
-            return
-        lines = [part[4:].decode("latin-1") for part in self._reply]
-        self._reply.clear()
-        self._take_reply(int(match[1]), lines)
+        if sign != b"-":
+            lines, self._reply = self._reply, []
+            self._take_reply(code, lines)
 
-    def _take_reply(self, code: int, lines: list[str]) -> None:
+    def _take_reply(self, code: int, lines: list[bytes]) -> None:
         if not self._expected:
             self._close(f"smtp_{CLOSING}" if code == CLOSING else "protocol")
             return
@@ -218,7 +225,7 @@ class Dialogue:
         elif step not in {Step.RSET, Step.NOTHING}:
             self._about_session(step, code, lines)
 
-    def _about_session(self, step: Step, code: int, lines: list[str]) -> None:
+    def _about_session(self, step: Step, code: int, lines: list[bytes]) -> None:
         match step:
             case Step.EHLO if code >= 500:
                 self._say(Step.HELO, f"HELO {self._helo}")
@@ -235,10 +242,11 @@ class Dialogue:
             case _:
                 self._ready()
 
-    def _greeted(self, lines: Sequence[str]) -> None:
+    def _greeted(self, lines: Sequence[bytes]) -> None:
         for line in lines:
-            name, _, value = line.upper().partition(" ")
+            name, _, value = line[4:].decode("latin-1").upper().partition(" ")
             self._offers[name] = value
+        self._is_pipelined = "PIPELINING" in self._offers
         if not self._is_secure and self._starttls is not Starttls.NEVER:
             if "STARTTLS" in self._offers:
                 self._say(Step.STARTTLS, "STARTTLS")
@@ -249,7 +257,9 @@ class Dialogue:
         self._log_in()
 
     def _await_handshake(self) -> None:
-        if self._incoming:  # words that somebody in between may have put in before TLS
+        if self._at < len(
+            self._incoming
+        ):  # words that somebody in between may have put in before TLS
             self._close("protocol")
         else:
             self.phase = Phase.HANDSHAKE
@@ -293,10 +303,13 @@ class Dialogue:
         if self._is_open:
             self._say(Step.RSET, "RSET")
             self._is_open = False
-        self._say(Step.MAIL, self._mail_command(letter), letter)
-        if "PIPELINING" in self._offers:
-            self._say(Step.RCPT, f"RCPT TO:<{letter.recipient}>", letter)
-            self._say(Step.DATA, "DATA", letter)
+        if not self._is_pipelined:
+            self._say(Step.MAIL, self._mail_command(letter), letter)
+            return
+        steps = ((Step.MAIL, letter), (Step.RCPT, letter), (Step.DATA, letter))
+        self._expected.extend(steps)
+        mail = self._mail_command(letter)
+        self._put(f"{mail}\r\nRCPT TO:<{letter.recipient}>\r\nDATA\r\n".encode("ascii"))
 
     def _mail_command(self, letter: Letter) -> str:
         command = f"MAIL FROM:<{letter.sender}>"
@@ -306,25 +319,23 @@ class Dialogue:
             command += " BODY=8BITMIME"
         return command
 
-    def _about_letter(self, step: Step, letter: Letter, code: int, lines: list[str]) -> None:
-        match step:
-            case Step.MAIL | Step.RCPT:
-                self._about_envelope(step, letter, code)
-            case Step.DATA:
-                self._about_data(letter, code)
-            case _:
-                self._about_body(letter, code, lines)
+    def _about_letter(self, step: Step, letter: Letter, code: int, lines: list[bytes]) -> None:
+        if step is Step.MAIL or step is Step.RCPT:
+            self._about_envelope(step, letter, code)
+        elif step is Step.DATA:
+            self._about_data(letter, code)
+        else:
+            self._about_body(letter, code, lines)
 
     def _about_envelope(self, step: Step, letter: Letter, code: int) -> None:
-        is_pipelined = "PIPELINING" in self._offers
         if not 200 <= code < 300:
             self._refuse(letter, code)
             self._is_open |= step is Step.RCPT
-            if not is_pipelined:
+            if not self._is_pipelined:
                 self._begin_next()
-        elif not is_pipelined and step is Step.MAIL:
+        elif not self._is_pipelined and step is Step.MAIL:
             self._say(Step.RCPT, f"RCPT TO:<{letter.recipient}>", letter)
-        elif not is_pipelined:
+        elif not self._is_pipelined:
             self._say(Step.DATA, "DATA", letter)
 
     def _about_data(self, letter: Letter, code: int) -> None:
@@ -339,7 +350,7 @@ class Dialogue:
             self._say(Step.NOTHING, ".")
         else:
             self._say_body(letter)
-        if code != 354 or letter.outcome is not None or "PIPELINING" in self._offers:
+        if code != 354 or letter.outcome is not None or self._is_pipelined:
             self._begin_next()
 
     def _say_body(self, letter: Letter) -> None:
@@ -349,18 +360,20 @@ class Dialogue:
         letter.dot_at = self._n_out
         self._say(Step.BODY, ".", letter)
 
-    def _about_body(self, letter: Letter, code: int, lines: list[str]) -> None:
+    def _about_body(self, letter: Letter, code: int, lines: list[bytes]) -> None:
         if 300 <= code < 400:
             self._close("protocol")
             return
         if code < 300:
-            found = QUEUED_AS.search(" ".join(lines))
-            self._finish(letter, Accepted(provider_id=found[1] if found else ""))
+            said = b" ".join([line[4:] for line in lines]) if lines[1:] else lines[0][4:]
+            found = QUEUED_AS.search(said)
+            own_id = found[1].decode("ascii") if found else ""
+            self._finish(letter, Accepted(provider_id=own_id))
         else:
             self._refuse(letter, code)
         if code == CLOSING:
             self._close(f"smtp_{CLOSING}")
-        elif "PIPELINING" not in self._offers:
+        elif not self._is_pipelined:
             self._begin_next()
 
     def _refuse(self, letter: Letter, code: int) -> None:

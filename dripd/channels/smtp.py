@@ -294,31 +294,40 @@ class _Session:
     def __init__(self, raw: CountingStream, dialogue: Dialogue) -> None:
         self.dialogue = dialogue
         self.until = math.inf
-        self.n_left = 0
-        """Bytes of ours that left, before encryption; under TLS rounded up to the record."""
         self._raw = raw
         self._stream: trio.abc.Stream = raw
+        self._n_secret = 0
+
+    @property
+    def n_left(self) -> int:
+        """Bytes of ours that left, before encryption; under TLS rounded up to the record."""
+        return self._raw.n_sent if self._is_plain else self._n_secret
 
     async def turn(self) -> list[Letter]:
         """Say what is to be said, hear what comes; returns the letters now settled."""
-        data = b""
+        data: bytes | bytearray = b""
         with suppress(*LOST):  # it may have said why before it hung up: still listen
             await self.write(self.dialogue.to_send())
-        with suppress(*LOST):  # nothing more comes: the dialogue hears an end
-            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
-        return self.dialogue.receive(data)
+        try:
+            data = await self._stream.receive_some(RECEIVE_BYTES)
+        except LOST:
+            data = b""  # nothing more comes: the dialogue hears an end
+        return self.dialogue.receive(bytes(data))
 
     async def write(self, data: bytes) -> None:
+        if self._is_plain:
+            await self._raw.send_all(data)
+            return
         for at in range(0, len(data), RECORD_BYTES):
             piece = data[at : at + RECORD_BYTES]
             n_raw = self._raw.n_sent
             try:
                 await self._stream.send_all(piece)
             finally:
-                n_now = self._raw.n_sent - n_raw
-                self.n_left += n_now if self._is_plain else len(piece) * (n_now > 0)
+                self._n_secret += len(piece) * (self._raw.n_sent > n_raw)
 
     async def secure(self, context: ssl.SSLContext, host: str) -> None:
+        self._n_secret = self.n_left
         stream = trio.SSLStream(
             self._stream, context, server_hostname=host, https_compatible=True
         )
