@@ -1,7 +1,7 @@
 """What does the console ask beyond lists? The overview: headline figures, holds, alerts.
 
-Figures of this daemon are fresh at every look; what SQL knows is read at most once in two
-seconds and at most a twentieth of the time, however many consoles look.
+Figures of this daemon are fresh at every look; what SQL knows is the last glance
+(`dripd.daemon.glance`), however many consoles look.
 """
 
 from __future__ import annotations
@@ -9,21 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import trio
-
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
 from dripd.daemon.control_room import Room
-from dripd.errors import StoreError
-from dripd.store.desk_console import read_glance
 from dripd.store.desk_deed import Result
-
-GLANCE_S: Final = 2.0
-"""Between two looks into SQL."""
-
-SHARE: Final = 20
-"""And at least so many times as long as the last one took."""
 
 SILENT_S: Final = 10.0
 """A heartbeat older than this is an alert: five beats were missed."""
@@ -37,10 +27,6 @@ class ConsoleControl:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._glance: Result = {}
-        self._read_at = -GLANCE_S
-        self._took = 0.0
-        self._reading = trio.Lock()
 
     def handlers(self) -> Mapping[str, Handler]:
         return {"daemon.overview": self.overview}
@@ -48,8 +34,8 @@ class ConsoleControl:
     async def overview(self, _call: Call, args: p.Overview) -> Result:
         """The deployment at a glance; without its history if `brief`."""
         own = dict(self._room.hooks.figures())
-        error = await self._look()
-        glance: Any = self._glance
+        found_in_sql, error = await self._room.hooks.glance()
+        glance: Any = found_in_sql
         history = own.pop("history", [])
         found: Result = {
             "state": own.pop("state", ""),
@@ -65,21 +51,6 @@ class ConsoleControl:
         if not args.brief:
             found["history"] = history
         return found
-
-    async def _look(self) -> str | None:
-        """Read SQL if it is time to; what went wrong, if something did."""
-        async with self._reading:
-            now = trio.current_time()
-            if now - self._read_at < max(GLANCE_S, self._took * SHARE):
-                return None
-            try:
-                self._glance = await self._room.desk.run(read_glance)
-            except StoreError as error:
-                return error.message
-            finally:
-                self._read_at = trio.current_time()
-                self._took = self._read_at - now
-        return None
 
 
 def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) -> list[Result]:

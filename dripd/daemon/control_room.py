@@ -52,7 +52,8 @@ class Hooks:
     (with `state`, `env` and `history`). `kick` wakes its stages
     after a change, `trace` tells what they do. `send_individual` sends one message and answers
     with its delivery and the outcome, `send_test` tries a sender.
-    `stats` is `campaign.stats`, over a desk. `standing` is what this daemon keeps of a sender (by
+    `stats` is `campaign.stats`, over a desk. `glance` is what SQL knows for the overview, and why
+    there is nothing newer. `standing` is what this daemon keeps of a sender (by
     account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
@@ -72,6 +73,7 @@ class Hooks:
     send_individual: Callable[[Wish], Awaitable[tuple[str, Outcome]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     stats: Callable[..., Awaitable[Mapping[str, object]]]
+    glance: Callable[[], Awaitable[tuple[Mapping[str, object], str | None]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]

@@ -16,6 +16,7 @@ from types import MappingProxyType
 import trio
 
 from dripd.admin import catalogue
+from dripd.admin.messages import Table
 from dripd.admin.roles import Options, Peer
 from dripd.admin.server import serve as serve_admin
 from dripd.admin.session import Info
@@ -37,6 +38,7 @@ from dripd.daemon.calls import Calls
 from dripd.daemon.failpoint import open_journal, open_store
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, stamp, watch
+from dripd.daemon.glance import Glance
 from dripd.daemon.health import Health, open_health, serving
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
@@ -267,7 +269,7 @@ class Daemon:
         await self.directory.load_versions([row.cv_id or 0])
         return rehearse(row, now, self.directory)
 
-    def hooks(self) -> control.Hooks:
+    def hooks(self, glance: Glance) -> control.Hooks:
         return control.Hooks(
             node=self.config.daemon.node,
             status=self.status,
@@ -280,6 +282,7 @@ class Daemon:
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             stats=self.tallies.read,
+            glance=glance.read,
             clock_set=self.clock_set,
             judge=self.judge,
             rehearse=self.rehearse,
@@ -373,8 +376,8 @@ async def _live(
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await learn_all(pipe)
     garbage.set_aside()
-    methods = catalogue.bind(control.handlers(desk, hooks=daemon.hooks()))
-    views = catalogue.bind(control.handlers(looks, hooks=daemon.hooks()))
+    glance = Glance(looks)
+    methods, views = tables(daemon.hooks(glance), desk, looks)
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
     try:
         async with trio.open_nursery() as outer:
@@ -400,7 +403,7 @@ async def _live(
                     recorders=outer,
                     caller=daemon.calls,
                 )
-                start_watching(daemon, looks, stages)
+                start_watching(daemon, looks, glance, stages)
                 await front.open_front(daemon, doorman, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
@@ -417,13 +420,20 @@ async def _live(
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
 
 
-def start_watching(daemon: Daemon, looks: Desk, stages: trio.Nursery) -> None:
+def tables(hooks: control.Hooks, desk: Desk, looks: Desk) -> tuple[Table, Table]:
+    """The admin methods over the one desk and, for views, over the other."""
+    methods, views = (control.handlers(one, hooks=hooks) for one in (desk, looks))
+    return catalogue.bind(methods), catalogue.bind(views)
+
+
+def start_watching(daemon: Daemon, looks: Desk, glance: Glance, stages: trio.Nursery) -> None:
     """What is done for those who look on."""
     stages.start_soon(pulse, daemon)
     stages.start_soon(observe, daemon)
     stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)
     stages.start_soon(sample, daemon.pipe, looks)
     stages.start_soon(daemon.tallies.run)
+    stages.start_soon(glance.run)
 
 
 async def wait_for_the_end(daemon: Daemon) -> None:

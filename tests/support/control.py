@@ -26,6 +26,7 @@ from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
+from dripd.store.desk_console import read_glance
 from dripd.store.desk_tally import read_statistics
 
 LANE = LaneKey(1, 1, "email", "", "account")
@@ -178,6 +179,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
     async def judge(_cv_ids: Sequence[int]) -> PlainJudge:
         return PlainJudge()
 
+    async def glance() -> tuple[Mapping[str, object], str | None]:
+        return await desk.run(read_glance), None
+
     hooks = Hooks(
         node="here",
         status=lambda: {"state": "running", "version": "0"},
@@ -190,6 +194,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         send_individual=send,
         send_test=send,
         stats=tell_stats,
+        glance=glance,
         clock_set=set_clock,
         judge=judge,
         rehearse=rehearse,

@@ -1,0 +1,62 @@
+"""How is the deployment, as SQL knows it? Read now and then, beside those who look.
+
+Whoever asks gets the last glance at once; if it is due, it is read anew meanwhile. So on a table
+of any size an overview costs its reader nothing, and is at most one reading old.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from dripd.daemon.control_room import Door
+from dripd.errors import StoreError
+from dripd.store.desk_console import read_glance
+from dripd.store.desk_deed import Result
+
+GLANCE_S: Final = 2.0
+"""Between two looks into SQL,"""
+
+SHARE: Final = 20
+"""and at least so many times as long as the last one took."""
+
+OLD_S: Final = 60.0
+"""Beyond it a glance is history: nobody has looked, and who does now waits for a fresh one."""
+
+
+class Glance:
+    """The last glance, and what went wrong when it was to be read."""
+
+    def __init__(self, desk: Door) -> None:
+        self._desk = desk
+        self._found: Result = {}
+        self._error: str | None = None
+        self._read_at = -OLD_S
+        self._took = 0.0
+        self._wanted = trio.Event()
+        self._done = trio.Event()
+
+    async def read(self) -> tuple[Result, str | None]:
+        """The last glance, and why there is no newer one if the database does not answer."""
+        age = trio.current_time() - self._read_at
+        if age >= max(GLANCE_S, self._took * SHARE):
+            self._wanted.set()
+            if age >= OLD_S:
+                await self._done.wait()
+        return self._found, self._error
+
+    async def run(self) -> None:
+        """Read what is wanted, for ever."""
+        while True:
+            await self._wanted.wait()
+            began = trio.current_time()
+            try:
+                self._found, self._error = await self._desk.run(read_glance), None
+            except StoreError as error:
+                self._error = error.message
+            self._read_at = trio.current_time()
+            self._took = self._read_at - began
+            self._wanted = trio.Event()
+            self._done.set()
+            self._done = trio.Event()
