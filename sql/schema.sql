@@ -1759,6 +1759,19 @@ $$;
 
 -- ---------------------------------------------------------------- months of what only grows: made ahead, dropped by retention
 
+-- step_log is written in the order of time: its last pages are the latest.
+CREATE FUNCTION dripd.log_tail(part oid, low_page int8, before tid) RETURNS TABLE (place tid, step dripd.step_log)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = part AND inhparent = 'dripd.step_log'::regclass) THEN
+        RETURN;  -- dropped meanwhile
+    END IF;
+    RETURN QUERY EXECUTE format('SELECT l.ctid, l::dripd.step_log FROM %s AS l WHERE l.ctid >= %L::tid AND l.ctid < %L::tid',
+        part::regclass, '(' || low_page || ',0)', before);
+END
+$$;
+
 CREATE FUNCTION dripd.make_partitions(at timestamptz, months int4) RETURNS int4
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -1902,5 +1915,7 @@ GRANT EXECUTE ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage
     TO dripd_writer, dripd_daemon;
 REVOKE ALL ON FUNCTION dripd.make_partitions, dripd.drop_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dripd.make_partitions, dripd.drop_partitions TO dripd_daemon;
+REVOKE ALL ON FUNCTION dripd.log_tail FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dripd.log_tail TO dripd_daemon;
 
 SELECT dripd.make_partitions(dripd.now(), 3);

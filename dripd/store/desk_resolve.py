@@ -7,7 +7,7 @@ from dripd.admin.messages import Call
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Row
-from dripd.store.desk_work import show_delivery
+from dripd.store.desk_delivery import show_delivery
 from dripd.store.statements import sql
 
 STATES = {"accepted": 1, "failed": 2}

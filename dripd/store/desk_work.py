@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.enrollment import RunStatus
-from dripd.clock import Instant
 from dripd.errors import BadRequest, Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, cursor_of, page, read_cursor, shown
-from dripd.store.desk_find import account_id, find_campaign, find_contact
+from dripd.store.desk_find import account_id, find_campaign
 from dripd.store.desk_pick import confirm
 from dripd.store.desk_run import Judge, release, stop_rows
 from dripd.store.statements import sql
@@ -124,43 +123,6 @@ async def read_notification(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
         accounts=(row["account_id"],),
         target=f"notification {args.id}",
     )
-
-
-async def list_deliveries(conn: Conn, args: p.DeliveryList) -> Result:
-    """Deliveries, the latest lease first."""
-    at, after = read_cursor(args.after, 253_402_300_799_000, "~")
-    account = await account_id(conn, args.account)
-    contact = campaign = None
-    if args.contact is not None:
-        found = await find_contact(conn, args.contact, args.account)
-        account, contact = found["account_id"], found["id"]
-    if args.campaign is not None:
-        meant = await find_campaign(conn, args.campaign, args.account)
-        account, campaign = meant["account_id"], meant["id"]
-    if args.state == "unknown":
-        rows = await conn.fetch(
-            sql("list_unknown"), account, args.channel, campaign, contact, args.enrollment,
-            Instant(at), after, args.limit + 1,
-        )  # fmt: skip
-        return page(rows, args.limit, "cursor_ms", "id", without=("cursor_ms",))
-    rows = await conn.fetch(
-        sql("list_deliveries"), account, args.state, args.channel, campaign, contact,
-        args.enrollment, at, after, args.limit + 1,
-    )  # fmt: skip
-    return page(rows, args.limit, "cursor_ms", "id", without=("cursor_ms",))
-
-
-async def show_delivery(conn: Conn, args: p.DeliveryKey) -> Result:
-    number = args.id.removeprefix("i-").partition("-")[0]
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
-        raise BadRequest(f"{args.id!r} is no delivery", path="id", hint="ENROLLMENT-SEQ or i-N")
-    individual = args.id.startswith("i-")
-    row = await conn.fetchrow(
-        sql("read_delivery"), args.id, None if individual else int(number)
-    )
-    if row is None:
-        raise NotFound(f"there is no delivery {args.id!r}", hint="dripd delivery list")
-    return shown(row)
 
 
 async def list_dead(conn: Conn, args: p.DeadList) -> Result:

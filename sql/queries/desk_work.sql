@@ -90,7 +90,7 @@ SELECT account_id, read_at IS NULL AS changed
 FROM meant;
 
 -- name: list_deliveries :many
--- Deliveries, the latest lease first.
+-- Deliveries of a contact or of a run, the latest lease first.
 --   $1 account  $2 state  $3 channel  $4 campaign  $5 contact  $6 enrollment
 --   $7 before (ms)  $8 before id  $9 most; NULL = any
 SELECT d.id, d.account_id, d.enrollment_id, d.step_key, d.run_no, d.channel, d.sender_id,
@@ -115,6 +115,89 @@ WHERE ($1::int4 IS NULL OR d.account_id = $1::int4)
     AND ((extract(epoch FROM d.leased_at) * 1000)::int8, d.id) < ($7::int8, $8::text)
 ORDER BY cursor_ms DESC, d.id DESC
 LIMIT $9::int4;
+
+-- name: list_log_parts :many
+-- The parts of step_log that hold anything, the one with the latest rows first.
+SELECT p.oid AS part, p.pages
+FROM (
+    SELECT c.oid, (pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'dripd.step_log'::regclass
+    OFFSET 0
+) AS p
+CROSS JOIN LATERAL (
+    SELECT max((t.step).at) AS last_at
+    FROM dripd.log_tail(p.oid, p.pages - 1, ('(' || p.pages || ',0)')::tid) AS t
+) AS l
+WHERE p.pages > 0
+ORDER BY l.last_at DESC NULLS LAST, p.oid;
+
+-- name: list_log :many
+-- Deliveries on some pages of a part of step_log, the latest written first.
+--   $1 part oid  $2 first page int8  $3 before tid
+--   $4 account  $5 state in the table  $6 channel in the table  $7 campaign  $8 most; NULL = any
+SELECT w.place, (w.step).enrollment_id || '-' || (w.step).seq AS id, (w.step).account_id, (w.step).enrollment_id,
+    s.key AS step_key, (w.step).run_no::int4 AS run_no,
+    CASE (w.step).channel WHEN 1 THEN 'email' ELSE 'sms' END AS channel, (w.step).sender_id, (w.step).to_address,
+    'dripd:' || (SELECT id FROM dripd.deployment) || ':' || (w.step).enrollment_id || ':' || (w.step).run_no || ':' || s.key
+        AS idempotency_key,
+    CASE (w.step).state WHEN 1 THEN 'accepted' WHEN 2 THEN 'failed' WHEN 3 THEN 'unknown' ELSE 'cancelled' END AS state,
+    (w.step).attempt::int4 AS attempt, f.provider, (w.step).provider_id, (w.step).segments::int4 AS segments,
+    (w.step).subject, (w.step).leased_at, (w.step).sent_at,
+    CASE WHEN (w.step).state = 1 THEN (w.step).at END AS accepted_at, (w.step).reason, a.key AS account_key
+FROM dripd.log_tail($1::oid, $2::int8, $3::tid) AS w
+JOIN dripd.account AS a ON a.id = (w.step).account_id
+JOIN dripd.version_step AS s
+    ON s.account_id = (w.step).account_id AND s.cv_id = (w.step).cv_id AND s.step_no = (w.step).step_no
+LEFT JOIN dripd.sender AS f ON f.account_id = (w.step).account_id AND f.id = (w.step).sender_id
+WHERE (w.step).channel > 0
+    AND (w.step).state BETWEEN 1 AND 4
+    AND ($4::int4 IS NULL OR (w.step).account_id = $4::int4)
+    AND ($5::int4 IS NULL OR (w.step).state = $5::int4)
+    AND ($6::int4 IS NULL OR (w.step).channel = $6::int4)
+    AND ($7::int4 IS NULL OR EXISTS (
+        SELECT FROM dripd.campaign_version AS v
+        WHERE v.account_id = (w.step).account_id AND v.id = (w.step).cv_id AND v.campaign_id = $7::int4))
+ORDER BY w.place DESC
+LIMIT $8::int4;
+
+-- name: list_leased :many
+-- Messages that are under way, the latest lease first.
+--   $1 account  $2 channel  $3 campaign  $4 those that are passed over  $5 most; NULL = any
+SELECT d.id, d.account_id, d.enrollment_id, d.step_key, d.run_no, d.channel, d.sender_id,
+    d.to_address, d.idempotency_key, d.state, d.attempt, d.provider, d.provider_id, d.segments,
+    d.subject, d.leased_at, d.sent_at, d.accepted_at, d.reason, a.key AS account_key
+FROM dripd.delivery AS d
+JOIN dripd.account AS a ON a.id = d.account_id
+WHERE d.state = 'leased'
+    AND d.enrollment_id IS NOT NULL
+    AND ($1::int4 IS NULL OR d.account_id = $1::int4)
+    AND ($2::text IS NULL OR d.channel = $2::text)
+    AND ($3::int4 IS NULL OR d.enrollment_id IN (
+        SELECT r.id FROM dripd.run AS r
+        WHERE r.account_id = $1::int4 AND r.campaign_id = $3::int4))
+ORDER BY d.leased_at DESC, d.id DESC
+OFFSET $4::int4
+LIMIT $5::int4;
+
+-- name: list_individual :many
+-- Messages sent by hand, the latest first.
+--   $1 account  $2 state  $3 channel  $4 before id  $5 most; NULL = any
+SELECT i.id AS number, 'i-' || i.id AS id, i.account_id, NULL::int8 AS enrollment_id, NULL::text AS step_key,
+    NULL::int4 AS run_no, i.channel, i.sender_id, i.to_address,
+    'dripd:' || (SELECT id FROM dripd.deployment) || ':i-' || i.id AS idempotency_key, i.state, 1 AS attempt,
+    f.provider, i.provider_id, i.segments::int4 AS segments, i.subject, i.leased_at, i.sent_at, i.accepted_at,
+    i.reason, a.key AS account_key
+FROM dripd.individual_send AS i
+JOIN dripd.account AS a ON a.id = i.account_id
+LEFT JOIN dripd.sender AS f ON f.account_id = i.account_id AND f.id = i.sender_id
+WHERE i.id < $4::int8
+    AND ($1::int4 IS NULL OR i.account_id = $1::int4)
+    AND ($2::text IS NULL OR i.state = $2::text)
+    AND ($3::text IS NULL OR i.channel = $3::text)
+ORDER BY i.id DESC
+LIMIT $5::int4;
 
 -- name: list_unknown :many
 -- Deliveries of which nobody knows the outcome, the latest lease first: an index knows them.
