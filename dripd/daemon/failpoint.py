@@ -41,6 +41,7 @@ POINTS: Final = {
     "K1": "a lease is committed, its acknowledgement is not here yet",
     "K2": "a lease is acknowledged, nothing else has happened",
     "K3": "a lease whose acknowledgement was lost is about to be settled",
+    "T": "a step over which a daemon has died is performed",
     "K4": "a message is about to be written to the journal",
     "K7": "an answer has been read and is nowhere else",
     "K8": "an answer is in the journal, not in the database",
@@ -189,6 +190,10 @@ class FailingJournal(FileJournal):
     def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
         self._failpoint.pass_by("K4")
         return super().intend(steps, marks)
+
+    def begin(self, leased: Leased) -> None:
+        super().begin(leased)
+        self._failpoint.pass_by("T")
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         self._failpoint.pass_by("K7")

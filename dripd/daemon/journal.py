@@ -5,6 +5,7 @@
     i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
     t CLAIM ENROLLMENT SEQ                a step over which a daemon has died is tried next
+    s CLAIM ENROLLMENT SEQ                and was survived
 
 Wanted: one write a chunk, nothing to wait for, and certainty for whoever sweeps. A write to a
 file outlives its process, not its machine: a journal of an earlier boot counts as not whole.
@@ -102,7 +103,13 @@ class FileJournal:
         )
 
     def begin(self, leased: Leased) -> None:
-        text = f"t {leased.claim_id} {leased.enrollment_id} {leased.seq}\n"
+        self._note("t", leased)
+
+    def survive(self, leased: Leased) -> None:
+        self._note("s", leased)
+
+    def _note(self, word: str, leased: Leased) -> None:
+        text = f"{word} {leased.claim_id} {leased.enrollment_id} {leased.seq}\n"
         if self._segments:
             self._try(lambda: self._append(text, {leased.claim_id}))
 
@@ -214,13 +221,16 @@ class FileJournal:
             files = found
             for path in files if incarnation != self._incarnation else ():
                 path.chmod(SEALED)
-        testimonies = [_parse(path) for path in files]
+        testimonies: list[Testimony] = []
+        for path in files:
+            tried = testimonies[-1].tried if testimonies else None
+            testimonies.append(_parse(path, tried))
         if not testimonies:
             return None
         first, *rest = testimonies
         for testimony in rest:
             first.words |= testimony.words
-            first.tried = testimony.tried or first.tried
+            first.tried = testimony.tried
             first.marks |= testimony.marks
             first.whole &= testimony.whole
         return first
@@ -262,16 +272,20 @@ def _boot_id() -> str:
         return f"none-{os.urandom(8).hex()}"
 
 
-def _parse(path: Path) -> Testimony:
-    """What one file says. A line that is none was never finished: nothing left after it."""
+def _parse(path: Path, tried: tuple[int, int] | None = None) -> Testimony:
+    """What one file says; *tried*: as the one before it ended. A line that is none was never
+    finished: nothing left after it."""
     lines = iter(path.read_text("utf-8", errors="replace").split("\n"))
     head = next(lines).split(" ")
     testimony = Testimony(whole=head[-1] == _boot_id())
+    testimony.tried = tried
     for kind, enrollment_id, seq, rest in _entries(lines):
         if kind == "i":
             testimony.intend(enrollment_id, seq, rest)
         elif kind == "t":
             testimony.tried = (enrollment_id, seq)
+        elif kind == "s":
+            testimony.tried = None
         elif (outcome := _read_outcome(rest)) is not None:
             testimony.answer(enrollment_id, seq, outcome)
     return testimony
@@ -280,7 +294,7 @@ def _parse(path: Path) -> Testimony:
 def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, str]]:
     for line in lines:
         words = line.split(" ", 4)
-        if words[0] not in {"i", "o", "t"} or len(words) < 4 or not words[3].isdigit():
+        if words[0] not in {"i", "o", "t", "s"} or len(words) < 4 or not words[3].isdigit():
             continue
         yield words[0], int(words[2]), int(words[3]), words[4] if len(words) == 5 else ""
 

@@ -37,7 +37,7 @@ class Testimony:
         self.whole = whole
         self.words: dict[tuple[int, int], Outcome | None] = {}
         self.tried: tuple[int, int] | None = None
-        """The suspect step (enrollment, seq) that was begun last: if any, that killed it."""
+        """The suspect step (enrollment, seq) in whose midst the daemon died, if any."""
         self.marks: dict[tuple[int, int], str] = {}
 
     def intend(self, enrollment_id: int, seq: int, mark: str = "") -> None:
@@ -94,6 +94,10 @@ class Journal(Protocol):
         """A step over which a daemon has died is performed next."""
         ...
 
+    def survive(self, leased: Leased) -> None:
+        """It has been performed: whatever ends the daemon from now on, it was not this step."""
+        ...
+
     def fault(self) -> str:
         """Why nothing can be written, or "". Tries again where it failed before."""
         ...
@@ -126,6 +130,9 @@ class NoJournal:
         """It is not kept."""
 
     def begin(self, leased: Leased) -> None:
+        """It is not kept."""
+
+    def survive(self, leased: Leased) -> None:
         """It is not kept."""
 
     def fault(self) -> str:

@@ -163,6 +163,9 @@ def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         _settle(pipe, leased, Held(reason=REASON, failed=said(error)), now)
         return
+    finally:
+        if leased.flags & FLAG_SUSPECT:
+            pipe.journal.survive(leased)
     change.metered = version.metered
     pipe.settle(change)
 
@@ -335,6 +338,8 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
     except Exception as error:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         verdict = Held(reason=REASON, failed=said(error))
+    if leased.flags & FLAG_SUSPECT:
+        pipe.journal.survive(leased)
     if not isinstance(verdict, Ready):
         _settle(pipe, leased, verdict, now)
         return None

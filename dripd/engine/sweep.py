@@ -108,8 +108,8 @@ async def find_killers(pipe: Pipeline, orphans: Sequence[Leased], past: Past) ->
     """Which daemons died over which steps? Enrollment to how often of late.
 
     With the first death all that was in hand unperformed is suspect; from then on a step that
-    is suspect counts only if it was the one just begun, as the dead daemon's journal has it, or
-    where there is no journal to be had.
+    is suspect counts only if the daemon died in its midst, as its journal has it: who is killed
+    from outside, again and again, blames nobody. Where no journal is to be had, each counts.
     """
     counted = [leased for leased in orphans if _is_blamed(leased, past)]
     for leased in counted:

@@ -151,6 +151,11 @@ class DiskJournal:
         if page is not None and not self.full:
             page.testimony.tried = (leased.enrollment_id, leased.seq)
 
+    def survive(self, leased: Leased) -> None:
+        page = self._disk.get(self._own)
+        if page is not None:
+            page.testimony.tried = None
+
     def fault(self) -> str:
         return "No space left on device (simulated)" if self.full else ""
 

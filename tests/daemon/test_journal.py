@@ -285,13 +285,28 @@ def test_rubbish_in_a_file_is_no_word(desk: Desk) -> None:
     assert one.intend([step()]) is Leave.FENCED
 
 
-def test_the_suspect_that_was_begun_last_is_told(desk: Desk) -> None:
-    """Of two suspects the first was survived: it is the second over which the daemon died."""
+def test_only_who_dies_in_the_midst_of_a_suspect_blames_it(desk: Desk) -> None:
     one, two = desk.daemon(1), desk.daemon(2)
+    other = replace(step(), seq=step().seq + 1)
     one.begin(step())
-    one.begin(replace(step(), seq=step().seq + 1))
+    one.survive(step())
+    one.begin(other)
+    midst = two.past({1})[1].tried
+    one.survive(other)
     desk.die(one)
 
-    testimony = two.past({1})[1]
-    assert (step().enrollment_id, step().seq + 1) == testimony.tried
-    assert testimony.words == {}
+    assert (other.enrollment_id, other.seq) == midst
+    assert (None, {}) == (two.past({1})[1].tried, two.past({1})[1].words)
+
+
+def test_a_trial_is_told_across_files(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 1)
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.begin(step())
+    one.intend([step(enrollment_id=8)])
+    assert (7, 1) == two.past({1})[1].tried
+    one.survive(step())
+    one.intend([step(enrollment_id=9)])
+
+    assert len(desk.files()) > 2
+    assert two.past({1})[1].tried is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncpg
+import pytest
 
 from tests.stories.world import World
 
@@ -128,33 +130,63 @@ def n_begun(world: World) -> int:
     return ours[0].read_text().count("\nt ") if len(ours) == 1 else 0
 
 
-def test_a_step_over_which_daemons_die_is_set_aside_and_no_other(world: World) -> None:
-    """The first death makes suspects of all that was in hand; who is begun last is to blame."""
+def die_in_hand(world: World) -> None:
+    """Ann's and bob's steps are leased and cannot be recorded; then the power is cut."""
+    claimed = "SELECT count(*) FROM dripd.due_step WHERE claim_id IS NOT NULL"
+    with nothing_recorded(world.dsn):
+        if not world.one("SELECT count(*) FROM dripd.enroll_request"):
+            world.enroll("tagged", "ann", "bob")
+        else:
+            world.start()
+            end = time.monotonic() + 20
+            while n_begun(world) < 2:
+                assert time.monotonic() < end, world.log()
+                time.sleep(0.02)
+        until(world, 2, claimed)
+        world.kill9()
+    world.reconnect()
+
+
+def test_who_is_killed_from_outside_blames_no_step(world: World) -> None:
+    """The last suspect that was begun was quarantined after three such deaths."""
     world.apply(TAGGED)
     world.contact("ann")
     world.contact("bob")
-    claimed = "SELECT count(*) FROM dripd.due_step WHERE claim_id IS NOT NULL"
-    for deaths in (1, 2, 3):
+    for _ in range(4):
+        die_in_hand(world)
+    world.start()
+    world.tick()
+
+    assert ["completed"] * 2 == world.column("SELECT status FROM dripd.enrollment")
+
+
+def test_a_step_over_which_daemons_die_is_set_aside_and_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first death makes suspects of all that was in hand; bob's step then kills by itself."""
+    world.apply(TAGGED)
+    world.contact("ann")
+    world.contact("bob")
+    die_in_hand(world)
+    monkeypatch.setenv("DRIPD_FAILPOINT", "T:2:kill")
+    for _ in (2, 3):
         with nothing_recorded(world.dsn):
-            if deaths == 1:
-                world.enroll("tagged", "ann", "bob")
-            else:
+            with suppress(AssertionError):  # it may die before it answers
                 world.start()
-            until(world, 2, claimed)
-            if deaths > 1:
-                end = time.monotonic() + 10
-                while n_begun(world) < 2:
-                    assert time.monotonic() < end, world.log()
-                    time.sleep(0.02)
-            world.kill9()
-        world.reconnect()
+            assert world.process is not None
+            assert -signal.SIGKILL == world.process.wait(20)
+    monkeypatch.delenv("DRIPD_FAILPOINT")
     world.start()
     world.tick()
 
     found = {
-        row["status"]: row["hold_reason"] for row in world.sql("SELECT * FROM dripd.enrollment")
+        world.one("SELECT external_id FROM dripd.contact WHERE id = $1", row["contact_id"]): (
+            row["status"],
+            row["hold_reason"],
+        )
+        for row in world.sql("SELECT * FROM dripd.enrollment")
     }
-    assert {"completed": None, "held": "quarantined"} == found
+    assert {"ann": ("completed", None), "bob": ("held", "quarantined")} == found
     (group,) = world.call("dead.list")["items"]
     assert ("quarantined", "unsafe", 1) == (group["code"], group["retry"], group["count"])
     assert group["error"].startswith("daemon_died: 3 times within 72 h")
