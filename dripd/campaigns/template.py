@@ -2,7 +2,7 @@
 
 A tag is `{Name}`, `{Name|fallback}`, `{name:%d %b %H:%M}` or `{name:%d %b|fallback}`. A name
 begins with a letter, digit or underscore and goes on with those, spaces, dots and dashes;
-case and the number of spaces do not matter (`normalise`). What else has a brace:
+case and spaces do not matter (`normalise`, `bare`). What else has a brace:
 
 | written | text, header | html |
 |---|---|---|
@@ -110,6 +110,11 @@ class Template:
 def normalise(name: str) -> str:
     """`" First  Name "`, `first_name` and `FIRST_NAME` are all `first_name`."""
     return _SPACES.sub("_", name.strip()).lower()
+
+
+def bare(name: str) -> str:
+    """A normalised name without separators: `{FirstName}` is `first_name` where that is all there is."""
+    return name.replace("_", "")
 
 
 def compile_template(source: str, *, kind: Kind) -> Template:

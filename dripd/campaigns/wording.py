@@ -11,7 +11,7 @@ from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.policies import MANUAL_KINDS
 from dripd.campaigns.reader import suggest
 from dripd.campaigns.sms import segments
-from dripd.campaigns.template import Kind, Template, compile_template, normalise
+from dripd.campaigns.template import Kind, Template, bare, compile_template, normalise
 from dripd.campaigns.tracking import OURS
 from dripd.errors import Fault, TemplateError
 
@@ -80,15 +80,16 @@ def _templates(definition: Definition) -> Iterator[tuple[str, Template]]:
 def unknown_fields(definition: Definition, known: Known) -> Iterator[Fault]:
     """Tags whose field nobody declared and no contact has."""
     declared = {*definition.fields, *known.field_types, *(known.fields or ())}
-    fields = COLUMNS | USUAL_FIELDS | OURS | {normalise(name) for name in declared}
+    fields = COLUMNS | USUAL_FIELDS | {normalise(name) for name in declared}
+    bared = frozenset(map(bare, fields))
     for path, template in _templates(definition):
         for slot in template.slots:
-            if not _is_field(slot.name, fields):
+            if slot.name not in OURS and not _is_field(bare(slot.name), bared):
                 yield Fault(
                     code=f"unknown_field:{slot.written}",
                     path=path,
                     message=f"no contact has a field {slot.written!r}",
-                    hint=_field_hint(slot.name, fields),
+                    hint=_field_hint(slot.name, fields | OURS),
                 )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dripd.campaigns.enrollment import Leased
-from dripd.campaigns.template import normalise
+from dripd.campaigns.template import bare, normalise
 
 COLUMNS = ("email", "phone", "timezone", "owner", "service_owner", "external_id")
 
-_COLUMNS = frozenset(COLUMNS)
+_COLUMNS = {**{bare(name): name for name in COLUMNS}, **{name: name for name in COLUMNS}}
+"""How a column may be written in a tag, normalised."""
 
 
 def contact_columns(leased: Leased) -> dict[str, object]:
@@ -51,17 +52,18 @@ def _source(leased: Leased, scope: str) -> Mapping[str, object]:
 
 
 def _column(leased: Leased, name: str) -> object | None:
-    found = getattr(leased, name) if name in _COLUMNS else None
+    found = getattr(leased, _COLUMNS[name]) if name in _COLUMNS else None
     return None if found == "" else found
 
 
 def _field(source: Mapping[str, object], name: str) -> object | None:
-    """The value under *name*, else under a key that is written otherwise (`First Name`)."""
+    """The value under *name*, else under a key that is written otherwise (`First Name`, `FirstName`)."""
     found = source.get(name)
     if found is not None and found != "":
         return found
+    wanted = bare(name)
     for key, value in source.items():
-        if value is not None and value != "" and normalise(key) == name:
+        if value is not None and value != "" and bare(normalise(key)) == wanted:
             return value
     return None
 

@@ -176,6 +176,16 @@ def test_an_unknown_field_is_refused() -> None:
     ]
 
 
+def test_a_field_may_be_named_without_its_spaces() -> None:
+    mail = {"do": "email", "subject": "{FirstName}", "text": "{COMPANYSIZE} {ExternalId}"}
+    document = campaign(mail)
+
+    assert faults(document, fields=frozenset({"company_size"})) == []
+    assert faults(document, fields=frozenset()) == [
+        ("unknown_field:COMPANYSIZE", "steps[0].text")
+    ]
+
+
 def test_offline_an_unknown_field_is_a_doubt() -> None:
     document = campaign({**MAIL, "html": "{Nope}"})
 

@@ -37,10 +37,17 @@ def test_a_scope_asks_one_source_only() -> None:
 
 
 def test_keys_are_found_however_they_are_written() -> None:
-    look = lookup(leased(attrs={"First Name": "Ann", "LAST_NAME": "Lee", "zip": ""}))
+    look = lookup(
+        leased(attrs={"First Name": "Ann", "LAST_NAME": "Lee", "zip": ""}, service_owner="zoe")
+    )
 
     assert (look("first_name"), look("last_name"), look("zip")) == ("Ann", "Lee", None)
     assert look("attrs.first_name") == "Ann"
+    assert (look("firstname"), look("attrs.lastname"), look("serviceowner")) == (
+        "Ann",
+        "Lee",
+        "zoe",
+    )
 
 
 keys = st.sampled_from(["a", "A", "b", "First Name", "first_name", "email", "owner"])
