@@ -227,14 +227,14 @@ def _event(
         occurred_at=now if row.occurred_at is None else min(row.occurred_at, now),
         payload=payload,
         duplicate=duplicate,
-        unresolved=_unresolved(row, account_id, interest, contacts),
+        unresolved=_unresolved(tables, row, interest, contacts),
     )
 
 
 def _unresolved(
-    row: EventIn, account_id: int, interest: int, contacts: Sequence[int]
+    tables: Tables, row: EventIn, interest: int, contacts: Sequence[int]
 ) -> str | None:
-    if not account_id:
+    if row.account_id is None or row.account_id not in tables.accounts:
         return "unknown_account"
     if not row.kind_bit and row.kind not in INTERNAL_KINDS:
         return "bad_request:kind"
@@ -540,7 +540,7 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
             EventLog(
                 id=event.id,
                 account_id=row.account_id,
-                contact_id=event.contact_ids[0] if event.contact_ids else None,
+                contact_id=_named(tables, event, row),
                 enrollment_id=event.enrollment_id,
                 kind=row.kind,
                 delivery_id=row.delivery_id,
@@ -562,13 +562,23 @@ def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
     for row in rows:
         tables.events.drop(row.id)
         told = EventLog(
-            id=row.id, account_id=row.account_id, contact_id=None, enrollment_id=None,
+            id=row.id, account_id=row.account_id, contact_id=row.contact_id, enrollment_id=None,
             kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
             address=row.address, dedup_key=row.dedup_key, occurred_at=row.occurred_at,
             payload=row.payload, processed_at=tables.now(), refused_reason=reason,
         )  # fmt: skip
         tables.event_log.add(row.id, told)
     return [row.id for row in rows]
+
+
+def _named(tables: Tables, event: EventRow, row: EventIn) -> int | None:
+    """Whom the event names, also where nothing listened and nobody was looked up."""
+    if event.contact_ids:
+        return event.contact_ids[0]
+    if row.contact_id is not None:
+        return row.contact_id
+    run = tables.runs.get((event.account_id, event.enrollment_id or 0))
+    return run.contact_id if run is not None else None
 
 
 def days_to_lock(tables: Tables) -> list[int]:

@@ -152,12 +152,12 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         payload=payload,
         lists=frozenset(row["lists"] or ()),
         duplicate=duplicate,
-        unresolved=_unresolved(row, account_id, interest),
+        unresolved=_unresolved(row, interest),
     )
 
 
-def _unresolved(row: Any, account_id: int, interest: int) -> str | None:
-    if not account_id:
+def _unresolved(row: Any, interest: int) -> str | None:
+    if not row["known"]:
         return "unknown_account"
     if not row["kind_bit"] and row["kind"] not in INTERNAL_KINDS:
         return "bad_request:kind"

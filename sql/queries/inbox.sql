@@ -27,7 +27,7 @@ ORDER BY kind_bit & 32825 = 0, id
 LIMIT $2::int4;
 
 -- name: read_events :many
--- Events with whom they concern.
+-- Events with whom they concern; `known`: there is such an account.
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
 --   $4 bare boolean: as if they had no payload
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
@@ -54,7 +54,8 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
         WHERE m.account_id = $1::int4 AND m.contact_id = e.contact_id) END AS lists,
     CASE WHEN NOT $4::boolean AND e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
-        WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key
+        WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key,
+    EXISTS (SELECT FROM dripd.account AS a WHERE a.id = $1::int4) AS known
 FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)
 JOIN dripd.event_in AS e ON e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = w.id
 CROSS JOIN LATERAL (
@@ -210,19 +211,24 @@ WHERE NOT EXISTS (
         AND n.payload ->> 'delivery_id' = k.delivery);
 
 -- name: log_events :exec
--- Processed events leave the queue in the transaction that applies them.
+-- Processed events leave the queue in the transaction that applies them. Whom an event names stays with it, also
+-- where nothing listened and nobody was looked up.
 --   $1 events bigint[]  $2 contacts bigint[]  $3 enrollments bigint[]  $4 refused text[]  $5 account int
 WITH gone AS (
     DELETE FROM dripd.event_in AS e
     WHERE e.account_id IS NOT DISTINCT FROM nullif($5::int4, 0) AND e.id = ANY ($1::int8[])
-    RETURNING e.id, e.account_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
-        e.payload
+    RETURNING e.id, e.account_id, e.contact_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key,
+        e.occurred_at, e.payload, array_position($1::int8[], e.id) AS n
 )
 INSERT INTO dripd.event_log (id, account_id, contact_id, enrollment_id, kind, delivery_id, conversation_ref, address,
     dedup_key, occurred_at, payload, refused_reason)
-SELECT g.id, g.account_id, ($2::int8[])[array_position($1::int8[], g.id)],
-    ($3::int8[])[array_position($1::int8[], g.id)], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
-    g.occurred_at, g.payload, ($4::text[])[array_position($1::int8[], g.id)]
+SELECT g.id, g.account_id,
+    coalesce(
+        ($2::int8[])[g.n],
+        g.contact_id,
+        (SELECT r.contact_id FROM dripd.run AS r WHERE r.account_id = $5::int4 AND r.id = ($3::int8[])[g.n])),
+    ($3::int8[])[g.n], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
+    g.occurred_at, g.payload, ($4::text[])[g.n]
 FROM gone AS g;
 
 -- name: refuse_events :many
@@ -231,12 +237,12 @@ FROM gone AS g;
 WITH gone AS (
     DELETE FROM dripd.event_in AS e
     WHERE e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = ANY ($2::int8[]) AND e.kind_bit & 32825 = 0
-    RETURNING e.id, e.account_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
+    RETURNING e.id, e.account_id, e.contact_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
         e.payload
 )
-INSERT INTO dripd.event_log (id, account_id, kind, delivery_id, conversation_ref, address, dedup_key, occurred_at,
+INSERT INTO dripd.event_log (id, account_id, contact_id, kind, delivery_id, conversation_ref, address, dedup_key, occurred_at,
     payload, refused_reason)
-SELECT g.id, g.account_id, g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key, g.occurred_at, g.payload,
+SELECT g.id, g.account_id, g.contact_id, g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key, g.occurred_at, g.payload,
     $3::text
 FROM gone AS g
 RETURNING id;

@@ -280,6 +280,7 @@ class InboxSuite:
 
         assert (seen.events[0].contact_ids, seen.events[0].unresolved) == ((), None)
         assert seen.runs == []
+        assert (await world.event_log())[-1]["contact_id"] == scene.contacts[0]
 
     async def test_events_that_cannot_be_placed_are_refused_with_a_word(
         self, world: World
@@ -291,6 +292,8 @@ class InboxSuite:
         await world.event(None, "reply", address="a@x.example")
         await scene.clear_events()
         stray = await world.store.digest(0, 100, Seen(), EVERY_KIND)
+        await world.event(987654, "reply", contact_id=scene.contacts[0])
+        await world.store.digest(987654, 100, Seen(), EVERY_KIND)
         refused = [row["refused_reason"] for row in await world.event_log()]
 
         assert stray is not None
@@ -298,6 +301,7 @@ class InboxSuite:
         assert sorted(refused) == [
             "bad_request:kind",
             "bad_request:kind",
+            "unknown_account",
             "unknown_account",
             "unknown_contact",
         ]
