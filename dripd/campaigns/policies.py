@@ -30,6 +30,7 @@ from dripd.campaigns.reader import (
     word,
     words,
 )
+from dripd.campaigns.settings import MATCH_KEYS
 from dripd.clock import DAY, Millis
 
 MANUAL_KINDS = (
@@ -60,6 +61,16 @@ WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The policies that are one word; the default stands first."""
+
+ENDINGS = (
+    *MATCH_KEYS, "goal", "end", "completed", "suppressed", "left_list", "no_phone", "unable",
+    "date_past", "approval_cancelled", "timeout", "paused", "moved", "contact_erased", "stopped",
+    "edited", "reset",
+)  # fmt: skip
+"""CONTRACT 7: how the reason of an end begins."""
+
+SPOKEN: Mapping[str, str] = MappingProxyType({"pause": "paused", "stop": "stopped"})
+"""What people say for two of them."""
 
 MERGED = frozenset({"edit", "limits", "blocking"})
 """Mappings whose keys override the preset's one by one."""
@@ -118,10 +129,18 @@ def _counted(policy: Section) -> dict[str, object]:
         "require": policy.take("require", words(word("phone", "email")), ()),
         "day_base": policy.take("day_base", whole(0, 1), 0),
         "min_gap_ms": policy.take("min_gap", duration, Millis(0)),
-        "refund_on": policy.take("refund_on", words(filled), None),
+        "refund_on": policy.take("refund_on", words(_ending), None),
         "freeze": policy.take("freeze", _freeze, None),
         "soft_bounces": policy.take("soft_bounces", whole(1, 1000), 3),
     }
+
+
+def _ending(value: object) -> str:
+    """The reason of an end, whole (`left_list:vip`) or without what it names."""
+    reason = filled(value)
+    reason = SPOKEN.get(reason, reason)
+    word(*ENDINGS)(reason.partition(":")[0])
+    return reason
 
 
 def _freeze(value: object) -> str | None:

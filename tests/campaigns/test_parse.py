@@ -261,6 +261,15 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
     assert "'teleport'" in fault.message
 
 
+def test_refund_on_takes_the_reasons_of_ends_and_what_people_say_for_them() -> None:
+    spoken = ["reply", "pause", "unsubscribe", "bounce", "stop", "left_list:vip"]
+    definition = parse(small(policy={"refund_on": spoken}))
+
+    assert definition.policy.refund_on == (
+        "reply", "paused", "unsubscribe", "bounce", "stopped", "left_list:vip",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("document", "code", "path"),
     [
@@ -319,6 +328,7 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
         (small(policy={"blocking": "yes"}), "bad_value", "policy.blocking"),
         (small(policy={"min_gap": "3bd"}), "bad_value", "policy.min_gap"),
         (small(policy={"refund_on": [1.5]}), "bad_value", "policy.refund_on"),
+        (small(policy={"refund_on": ["whim"]}), "bad_value", "policy.refund_on"),
         (small(policy={"freeze": True}), "bad_value", "policy.freeze"),
         (small(templates={"x": {"body": "y"}}), "unknown_option", "templates.x.body"),
         (small(templates={"x": "y"}), "bad_value", "templates.x"),
