@@ -24,6 +24,9 @@ PROTOCOL = 196_608
 MOST_BYTES = 1_000_000
 """No answer that we ask for comes near it; a longer one is not Postgres."""
 
+WORK_MS = 120_000
+"""How long a statement may take: a database is a thousand files, which a busy disk writes slowly."""
+
 PATIENCE_MS = 5_000
 """How long a server may take over one answer. A frozen one counts as refusing."""
 
@@ -79,6 +82,7 @@ def perform(path: Path, statement: str, *, user: str, database: str) -> Reply:
         if reply.code:
             raise StoreError(f"the server on {path} gives no session: {reply.message}")
         link.sendall(frame(b"Q", statement.encode() + b"\0"))
+        link.settimeout(WORK_MS / 1000)
         reply = until_ready(link)
         link.sendall(frame(b"X", b""))
     return reply
