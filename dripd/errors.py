@@ -48,12 +48,12 @@ class ConfigError(DripdError):
 
 
 class DefinitionError(DripdError):
-    """A campaign file has faults; `faults` lists every one."""
+    """A campaign file has faults; `faults` lists every one, and the first gives the code."""
 
     code = "invalid"
 
     def __init__(self, message: str, *, faults: tuple[Fault, ...]) -> None:
-        super().__init__(message)
+        super().__init__(message, code=faults[0].code if faults else "")
         self.faults = faults
 
 

@@ -136,5 +136,5 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
         return msgspec.convert(dict(params), kind)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
-        where = path.strip("`").removeprefix("$").removeprefix(".")
+        where = path.split("`")[-2].removeprefix("$").removeprefix(".") if path else ""
         raise BadRequest(text, path=where) from error

@@ -16,7 +16,15 @@ import click
 
 from dripd.admin.client import Client
 from dripd.admin.place import socket_path
-from dripd.cli.output import Row, print_items, print_json, print_record, rows_of
+from dripd.cli.output import (
+    Row,
+    print_error,
+    print_items,
+    print_json,
+    print_record,
+    rows_of,
+)
+from dripd.errors import DripdError
 
 Command: TypeAlias = Callable[..., int | None]
 """A command returns its exit code; its parameters are named after its options."""
@@ -83,7 +91,10 @@ class Ask:
             print_items(rows_of(result["items"]), columns)
             if result.get("next"):
                 click.echo(f"more: --after {result['next']}", err=True)
-        return exit_code(result)
+        code = exit_code(result)
+        if code:
+            print_error(refusal(result), as_json=self.as_json)
+        return code
 
     def _print_change(self, result: Row) -> None:
         if self.dry_run:
@@ -97,6 +108,15 @@ def exit_code(result: Row) -> int:
     if all(done):
         return 0
     return PARTLY_DONE if any(done) else FAILED
+
+
+def refusal(result: Row) -> DripdError:
+    """What an answer amounts to in which some things, or all, were not done."""
+    items = rows_of(result.get("items"))
+    refused = [item for item in items if not item.get("ok", True)]
+    codes = list(dict.fromkeys(str(item.get("code") or "failed") for item in refused))
+    message = f"{len(refused)} of {len(items)} refused: {', '.join(codes)}"
+    return DripdError(message, code=codes[0])
 
 
 def trim(params: Mapping[str, object]) -> dict[str, object]:

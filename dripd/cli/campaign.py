@@ -50,11 +50,14 @@ def validate(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
         items = [item for document in documents for item in judge(document, account)]
         result = {"ok": all(item["ok"] for item in items), "items": items}
     merged = merge(result)
-    if ask.as_json:
-        print_json(merged)
-    else:
+    if not ask.as_json:
         print_judgement(merged)
-    return 0 if merged["ok"] else 1
+        return 0 if merged["ok"] else 1
+    print_json(merged)
+    if merged["ok"]:
+        return 0
+    faults = tuple(Fault(**found) for found in rows_of(merged["faults"]))
+    raise DefinitionError("the campaign is not fit to run", faults=faults)
 
 
 @campaign.command("apply")
@@ -355,14 +358,19 @@ def judge(document: Mapping[str, Any], account: str | None) -> list[dict[str, ob
     """What can be said of a campaign file without a daemon, one answer a document in it."""
     from dripd.campaigns.attached import pinned  # noqa: PLC0415 - 80 ms of YAML and rules
     from dripd.campaigns.document import load_documents  # noqa: PLC0415 - that asking a daemon
-    from dripd.campaigns.validate import check  # noqa: PLC0415 - that asking a daemon needs not
+    from dripd.campaigns.validate import Known, check  # noqa: PLC0415 - needs not
+    from dripd.engine.directory import (  # noqa: PLC0415
+        known_calendars,
+        known_zones,
+    )
 
     try:
         found = load_documents(document["text"], filename=document["filename"])
     except DefinitionError as error:
         return [verdict(None, error.faults, ())]
     docs = [pinned(one, document.get("files", {})) for one in found]
-    judged = [(doc, check(doc, account=account or "")[1]) for doc in docs]
+    known = Known(zones=known_zones(), calendars=known_calendars())
+    judged = [(doc, check(doc, known, account=account or "")[1]) for doc in docs]
     return [verdict(doc.get("campaign"), r.faults, r.warnings) for doc, r in judged]
 
 
@@ -397,7 +405,8 @@ def merge(result: Row) -> dict[str, object]:
 def refused(error: DefinitionError) -> dict[str, object]:
     """The answer where faults refused everything; the error itself goes to stderr."""
     found = [fault_row(fault) for fault in error.faults]
-    return {"ok": False, "changed": False, "faults": found, "warnings": []}
+    nothing = {"campaign": None, "version": None, "draft": None, "changed": False}
+    return {"ok": False, **nothing, "faults": found, "warnings": []}
 
 
 def print_judgement(result: Row) -> None:

@@ -27,7 +27,7 @@ from dripd.store.desk_deed import (
     read_now,
     shown,
 )
-from dripd.store.desk_find import find_account, find_sender, sole_account
+from dripd.store.desk_find import check_key, find_account, find_sender, sole_account
 from dripd.store.desk_role import refuse_non_admin
 from dripd.store.statements import sql
 
@@ -36,6 +36,8 @@ async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
     """Make or change an account; what is None stays as it is."""
     await conn.execute(sql("lock_key"), f"account {args.key}")
     old = await conn.fetchrow(sql("find_account"), args.key)
+    if old is None:
+        check_key(args.key)
     given = await _account_values(conn, args, old["prices"] if old is not None else {})
     wanted = {**_account_defaults(args.key), **dict(old or {}), **given}
     changed = old is None or any(wanted[name] != old[name] for name in wanted)

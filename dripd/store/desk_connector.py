@@ -7,7 +7,7 @@ from dripd.admin.messages import Call
 from dripd.errors import Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
-from dripd.store.desk_find import find_account, sole_account
+from dripd.store.desk_find import check_key, find_account, sole_account
 from dripd.store.statements import sql
 
 
@@ -17,6 +17,8 @@ async def set_connector(conn: Conn, call: Call, args: p.ConnectorSet) -> Deed:
     await conn.execute(sql("lock_key"), f"connector {account['id']} {args.name}")
     old = await conn.fetchrow(sql("find_connector"), account["id"], args.name)
     url = args.url or (old["url"] if old is not None else None)
+    if old is None:
+        check_key(args.name, "name")
     if url is None:
         raise NotFound(
             f"account {account['key']} has no connector {args.name!r}",

@@ -6,6 +6,7 @@ accounts is refused as `ambiguous`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from dripd.errors import BadRequest, Conflict, NotFound
@@ -13,12 +14,21 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Row, near
 from dripd.store.statements import sql
 
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
 KNOWN = {
     "campaign": "list_campaign_keys",
     "list": "list_list_keys",
     "sender": "list_sender_keys",
 }
 """Where the keys of a noun are listed, to suggest one."""
+
+
+def check_key(key: str, path: str = "key") -> None:
+    """Raises `BadRequest` for a key that a file of a campaign could not name."""
+    if not _KEY.fullmatch(key):
+        hint = "small letters, digits, _ and -, at most 63, the first a letter or digit"
+        raise BadRequest(f"{key!r} is no key", path=path, hint=hint)
 
 
 async def find_account(conn: Conn, key: str) -> Row:

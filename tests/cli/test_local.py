@@ -45,11 +45,26 @@ def test_every_fault_of_a_file_is_told_with_its_path(
     (tmp_path / "w.yaml").write_text(text)
 
     assert main(["campaign", "validate", str(tmp_path / "w.yaml"), "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    codes = {fault["code"] for fault in found["faults"]}
+    out, err = capsys.readouterr()
+    faults = json.loads(out)["faults"]
+    codes = {fault["code"] for fault in faults}
     assert {"unknown_kind", "unknown_option", "name_required"} <= codes
+    assert json.loads(err)["error"]["faults"] == faults
+    assert json.loads(err)["error"]["code"] == faults[0]["code"]
     assert main(["campaign", "validate", str(tmp_path / "w.yaml")]) == 1
     assert "[unknown_kind] steps[0]" in capsys.readouterr().out
+
+
+def test_zones_and_holidays_are_known_without_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.yaml").write_text(
+        GOOD.replace("steps:", "timezone: Mars/Base\nwindow: {holidays: QQ}\nsteps:")
+    )
+
+    assert main(["campaign", "validate", str(tmp_path / "w.yaml"), "--json"]) == 1
+    faults = json.loads(capsys.readouterr().out)["faults"]
+    assert {"timezone", "window.holidays"} == {fault["path"] for fault in faults}
 
 
 def test_files_beside_a_campaign_are_weighed_without_a_daemon(
