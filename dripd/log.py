@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from dripd.errors import ConfigError
 
 EVENTS: Final[dict[str, str]] = {
+    "account.unreadable": "an account's zone, window or rate cannot be read: its messages wait",
     "admit.delayed": "requests could not be decided now; they wait",
     "admin.called": "a mutating method was performed for somebody",
     "admin.dropped": "an admin connection was closed by the daemon, and why",

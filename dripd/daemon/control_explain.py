@@ -70,6 +70,26 @@ def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant 
 
 Found = tuple[str, Instant | None, str]
 
+OWN_HOLDS = {
+    "approval": "a person has to approve the message: dripd task list --kind approval",
+    "task": "a person has to close its task: dripd task list",
+    "missing_tag": "the contact lacks what the text names: dripd contact update",
+    "bad_date": "the field holds no date: dripd contact update",
+    "too_long": "the text needs more segments than the policy allows",
+    "no_address": "the contact has no address of this channel: dripd contact update",
+    "no_sender": "no sender may be used: dripd sender list",
+    "frequency": "the contact was written to lately",
+    "rate": "no token is left",
+    "balance": "the account cannot pay for it: dripd account deposit",
+    "quota": "the month's actions are spent",
+    "breaker": "its provider or sender fails: it is tried again",
+    "connector_missing": "its connector is not there: dripd connector set",
+    "step_failed": "what it did failed for good: dripd dead list",
+    "quarantined": "it broke the work on it: dripd dead list",
+    "unknown": "whether the message left is not known: dripd delivery list --state unknown",
+}
+"""What a step that is held by itself waits for."""
+
 
 def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator[Found]:
     if row["due_at"] is None:
@@ -78,9 +98,12 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
         yield "due", row["due_at"], "its delay has not passed"
     yield from _pauses(row)
     if row["own_hold"] is not None:
-        yield row["own_hold"], row["own_release_at"], "the step is held by itself"
+        told = OWN_HOLDS.get(row["own_hold"].partition(":")[0], "the step is held by itself")
+        yield row["own_hold"], row["own_release_at"], told
     due = max(now, row["due_at"])
     yield from _window(row, due, holidays)
+    if row["park_reason"] == "window" and row["park_release_at"] is None:
+        yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     left, ends = row["cap_left"], row["day_ends_at"]
     counted = row["channel"] == "email" and row["cap_policy"] != "none"
     if counted and left is not None and left <= 0 and due < ends:

@@ -95,6 +95,10 @@ def open_window(text: str) -> Window | None:
     return build_window(WindowSpec.from_text(text), holidays_or_none) if text else None
 
 
+NEVER = Window(days=frozenset(), opens=0, closes=0)
+"""Shut for good: the window of messages where nobody can say when they may leave."""
+
+
 @lru_cache(maxsize=4_096)
 def bounds(zone: tzinfo, day: date) -> tuple[Instant, Instant]:
     """`day_bounds`, kept: thousands of accounts live in a few zones."""
@@ -104,8 +108,10 @@ def bounds(zone: tzinfo, day: date) -> tuple[Instant, Instant]:
 class Account:
     """One account as the engine sees it, with its zone, window and token bucket opened."""
 
-    def __init__(self, row: AccountRow) -> None:
+    def __init__(self, row: AccountRow, *, unreadable: bool = False) -> None:
         self.row = row
+        self.unreadable = unreadable
+        """Nobody can say when its messages may leave: they wait until it is put right."""
         self.listens = row.listens()
         self.zone = open_zone(row.timezone)
         self.window = self._window(row)
@@ -243,6 +249,8 @@ class Directory:
             if before is not None and before.row == row:
                 continue
             fresh = self._account(row)
+            if fresh.unreadable and not (before and before.unreadable):
+                log.warning("account.unreadable", account_id=row.id)
             if before is not None:
                 fresh.take_over(before)
                 if before.row.templates != row.templates:
@@ -275,12 +283,11 @@ class Directory:
     @staticmethod
     def _account(row: AccountRow) -> Account:
         try:
-            return Account(row)
+            return Account(row, unreadable=row.timezone not in known_zones())
         except (DripdError, ValueError, KeyError):
-            row.send_window = row.rate = None  # what SQL holds is unreadable: as if not given
-            for sender in row.senders:
-                sender.rate = sender.gap = None
-            return Account(row)
+            plain = replace(row, send_window=None, rate=None)
+            plain.senders = [replace(one, rate=None, gap=None) for one in row.senders]
+            return Account(plain, unreadable=True)
 
     async def load_versions(self, cv_ids: Iterable[int]) -> None:
         """Compile the versions that are not loaded yet."""
@@ -327,10 +334,10 @@ class Directory:
     def lane_window(self, account_id: int, lane: LaneKey) -> tuple[Window | None, tzinfo]:
         """The window of a lane and the zone in which it is read."""
         account = self.account(account_id)
-        return (
-            account.window if lane.calendar == "account" else open_window(lane.calendar),
-            account.zone if lane.zone == "account" else open_zone(lane.zone),
-        )
+        zone = account.zone if lane.zone == "account" else open_zone(lane.zone)
+        if account.unreadable and lane.channel:
+            return NEVER, zone
+        return account.window if lane.calendar == "account" else open_window(lane.calendar), zone
 
     def sender(
         self, account_id: int, channel: str, address: str, contact_id: int

@@ -54,6 +54,11 @@ class Published(NamedTuple):
     cv_id: int
 
 
+def _limits(account: Account) -> tuple[object, str, str | None]:
+    """What says when, and how fast, its messages may leave."""
+    return account.send_window, account.timezone, account.rate
+
+
 class Doors:
     """The doors of one deployment in memory."""
 
@@ -115,9 +120,12 @@ class Doors:
     def set_account(self, account_id: int, **columns: object) -> None:
         """Change columns of an account; its gates follow."""
         account = self._tables.accounts[account_id]
-        before = account.is_open
+        before, limits = account.is_open, _limits(account)
         self._tables.accounts.change(account_id, **columns)
         self._tables.nudge(account_id)
+        if _limits(account) != limits:
+            unpark_reason(self._tables, [account_id], "window")
+            unpark_reason(self._tables, [account_id], "rate")
         if account.is_open != before:
             self._tables.refresh_gates([account_id])
         self._commit()
