@@ -27,6 +27,7 @@ from dripd.errors import DefinitionError, Fault, Unreachable
 INFLIGHT = click.Choice(["pin", "terminate", "migrate"])
 MODE = click.Choice(["hold", "drain", "remove_all"])
 CHANGES_FOUND = 10
+FAULT = ("code", "path", "message", "hint")
 
 
 @click.group()
@@ -56,7 +57,10 @@ def validate(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
     print_json(merged)
     if merged["ok"]:
         return 0
-    faults = tuple(Fault(**found) for found in rows_of(merged["faults"]))
+    faults = tuple(
+        Fault(**{k: str(found.get(k, "")) for k in FAULT})
+        for found in rows_of(merged["faults"])
+    )
     raise DefinitionError("the campaign is not fit to run", faults=faults)
 
 

@@ -49,7 +49,10 @@ DRAFTED = frozenset({"approval", "manual_email"})
 
 
 async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
-    """Change the draft of an open task; the template stays as it is."""
+    """Change the draft of an open task; the template stays as it is.
+
+    New text without html of its own goes alone: most readers would be shown the old words.
+    """
     old = await _lock_task(conn, args.id)
     if old["state"] != "open":
         raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is edited")
@@ -57,6 +60,8 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
         raise Conflict(f"task {args.id} has no draft to edit", hint="it is no message")
     given = {"subject": args.subject, "text": args.text, "html": args.html}
     edited = {name: value for name, value in given.items() if value is not None}
+    if args.text is not None and args.html is None and old["payload"].get("html"):
+        edited["html"] = ""
     changed = any(old["payload"].get(name) != value for name, value in edited.items())
     row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
     return _task_deed(row, changed=changed)
