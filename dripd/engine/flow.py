@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.enrollment import Kept, Leased
 from dripd.campaigns.event import (
     Accepted,
     Deferred,
@@ -30,8 +30,19 @@ from dripd.clock import Instant
 from dripd.engine.directory import Account, Directory
 from dripd.log import get
 from dripd.ratelimit.bucket import Bucket
+from dripd.ratelimit.buckets import take_all
 from dripd.ratelimit.budget import RetryBudget
-from dripd.ratelimit.limits import MUCH, Closed, Day, Domains, Line, give_back, room, take
+from dripd.ratelimit.limits import (
+    MUCH,
+    Closed,
+    Day,
+    Domains,
+    Line,
+    Slots,
+    give_back,
+    room,
+    take,
+)
 from dripd.ratelimit.warmup import limit_on
 from dripd.scheduler.calendar import day_bounds, local_date
 from dripd.store.protocol import ParkRow, SenderRow, Store, TurnBack
@@ -78,6 +89,7 @@ class Flow:
         """Whether something that was shut is open again: lanes that rest for it may go."""
         self.backs: list[TurnBack] = []
         """Turns that were not used, to be told to SQL."""
+        self._slots = Slots()
         self._taken: dict[int, Taken] = {}
         self._shaky: set[tuple[int, int]] = set()
         self._is_alert = False
@@ -181,7 +193,7 @@ class Flow:
             self._taken[leased.enrollment_id] = Taken(lines, buckets)
             return None
         if domain is not None and domain.wait_ms(1, now):
-            until = self.domains[sender.provider].slot(domain, now)
+            until = self._slots.next(domain, now)
             return Deferred(reason="rate", until=max(until, shut.until), alone=True)
         return self.refuse(leased, lines[0], shut, alone=alone)
 
@@ -246,9 +258,31 @@ class Flow:
             return Deferred(reason="breaker", until=None)
         return outcome
 
-    def repeats_at(self, provider: str, now: Instant) -> Instant | None:
-        """When a message in doubt may be sent again, as far as its provider goes; None: now."""
-        return self.providers[provider].breaker.wait_until(now)
+    def take_again(self, leased: Leased, kept: Kept, now: Instant) -> Instant | None:
+        """Let a message in doubt be sent again, or say when it may ask for that: it takes of every
+        bucket as at first. Its place in the day and its gap it has had."""
+        line = self.providers[kept.provider]
+        buckets = self._repeated(leased, kept, line)
+        slowest = max(buckets, key=lambda bucket: bucket.wait_ms(1, now), default=None)
+        if slowest is not None and slowest.wait_ms(1, now):
+            return self._slots.next(slowest, now)
+        until = line.breaker.wait_until(now)
+        if until is None:
+            take_all(buckets, 1, now)
+            self._taken[leased.enrollment_id] = Taken([], buckets)
+        return until
+
+    def _repeated(self, leased: Leased, kept: Kept, line: Line) -> list[Bucket]:
+        """The buckets that it left through, as far as its words are here."""
+        account = self._directory.account(leased.account_id)
+        words = kept.words or {}
+        own = None
+        if isinstance(sender := words.get("sender"), list) and sender:
+            own = account.line(sender[0]).bucket
+        to = words.get("to")
+        domain = self._domain(kept.provider, to if isinstance(to, str) else None)
+        found = (account.bucket, own, line.bucket, domain)
+        return [bucket for bucket in found if bucket is not None]
 
     def ended(
         self, provider: str, n: int, senders: Iterable[tuple[int, int]], now: Instant

@@ -115,10 +115,9 @@ def _look(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> str
     """A message in doubt comes up: it is known what became of it, or it is sent again."""
     event = doubt.look(leased, version, now, pipe.directory, pipe.leased)
     if event is None and leased.kept is not None:
-        provider = leased.kept.provider
-        until = pipe.flow.repeats_at(provider, now)
+        until = pipe.flow.take_again(leased, leased.kept, now)
         if until is None:
-            return provider
+            return leased.kept.provider
         event = doubt.wait(leased, until)
     if event is not None:
         _settle(pipe, leased, event, now)

@@ -179,6 +179,25 @@ def give_back(lines: Sequence[Line], buckets: Sequence[Bucket], *, left: bool) -
     return bool(days or gaps)
 
 
+class Slots:
+    """When may messages that found no token try again? Each a token after the one before, so
+    that a backlog is put off once, not at every token."""
+
+    MOST: Final = 10_000
+
+    def __init__(self) -> None:
+        self._until: dict[Bucket, Instant] = {}
+
+    def next(self, bucket: Bucket, now: Instant) -> Instant:
+        """The next slot of *bucket*, in which there is no token at *now*."""
+        if len(self._until) >= self.MOST:
+            self._until.clear()
+        first = now + bucket.wait_ms(1, now)
+        after = self._until.get(bucket, now) + -(-bucket.rate.per_ms // bucket.rate.n)
+        self._until[bucket] = slot = Instant(max(first, after))
+        return slot
+
+
 class Domains:
     """The token buckets of recipient domains at one provider; `*` is any other's, each its own."""
 
@@ -187,7 +206,6 @@ class Domains:
     def __init__(self, rates: Mapping[str, str]) -> None:
         self._rates = {domain.lower(): rate for domain, rate in rates.items()}
         self._buckets: dict[str, Bucket] = {}
-        self._slots: dict[Bucket, Instant] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rates)
@@ -202,14 +220,5 @@ class Domains:
                 return None
             if len(self._buckets) >= self.MOST:
                 self._buckets.clear()
-                self._slots.clear()
             found = self._buckets[domain] = Bucket(parse_rate(rate))
         return found
-
-    def slot(self, bucket: Bucket, now: Instant) -> Instant:
-        """When a message that found no token may try again: each a token after the one before,
-        so that a backlog is put off once, not at every token."""
-        first = now + bucket.wait_ms(1, now)
-        after = self._slots.get(bucket, now) + -(-bucket.rate.per_ms // bucket.rate.n)
-        self._slots[bucket] = slot = Instant(max(first, after))
-        return slot

@@ -105,6 +105,30 @@ async def test_a_key_is_used_again_with_the_same_bytes(autojump_clock: MockClock
         assert 1 == len(set(sink.attempts()))
 
 
+async def test_what_is_sent_again_takes_of_the_provider_s_rate(
+    autojump_clock: MockClock,
+) -> None:
+    """A hundred messages in doubt came up at once: they were sent again at once."""
+    async with virtual(daemons=0) as world:
+        sink = await begin(world, KEYED, *[Unknown(reason="odd")] * 100)
+        at: list[int] = []
+        world.engines[0].pipe.flow.add_provider("sink", rate="2/s burst 10")
+        world.enroll(*(f"p{n}" for n in range(99)))
+
+        async def heard(messages: Sequence[Message], settle: Settle) -> None:
+            at.extend([world.clock.now()] * len(messages))
+            await Scripted.send(sink, messages, settle)
+
+        sink.send = heard  # type: ignore[method-assign]  # with its instants
+        await world.advance_to("2026-01-05T09:10:00Z")
+
+        assert {"accepted"} == {row["state"] for row in world.store.deliveries()}
+        assert 200 == len(at)
+        for i, first in enumerate(at):
+            for n, last in enumerate(at[i:], start=1):
+                assert n <= 10 + 2 * (last - first) / 1_000
+
+
 async def test_a_key_is_not_used_beyond_its_life(autojump_clock: MockClock) -> None:
     async with virtual(daemons=0) as world:
         sink = await begin(world, Repeats(key_ms=HOUR), *[Unknown(reason="lost")] * 50)
