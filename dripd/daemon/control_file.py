@@ -256,7 +256,7 @@ class FileControl:
             key: replace(
                 known,
                 zones=zone_names(),
-                calendars=hooks.calendars,
+                calendars=hooks.calendars(),
                 scripts=hooks.scripts,
                 unlinked=frozenset(
                     address

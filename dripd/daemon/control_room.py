@@ -57,7 +57,7 @@ class Hooks:
     account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
-    for an unknown one; `calendars` are the names, None = any. `scripts` are those of the
+    for an unknown one; `calendars` gives the names, None = any. `scripts` are those of the
     configuration, `is_linked` says whether recipients of a provider's mail can follow our links,
     `check_url` raises `ValueError` for an address that tenants may not reach.
     """
@@ -78,7 +78,7 @@ class Hooks:
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
     holidays: Callable[[str], Container[date]]
-    calendars: frozenset[str] | None = None
+    calendars: Callable[[], frozenset[str] | None] = lambda: None
     scripts: frozenset[str] = frozenset()
     is_linked: Callable[[str], bool] = lambda _provider: True
     standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None

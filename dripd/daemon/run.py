@@ -54,7 +54,7 @@ from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import send_individual, send_test
-from dripd.engine.look import learn_all
+from dripd.engine.look import begin
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
 from dripd.engine.respond import respond
@@ -177,6 +177,8 @@ class Daemon:
         """`starting running paused draining`; paused: every account is."""
         if self.pipe.draining or self.pipe.drained:
             return "draining"
+        if not self.pipe.watch.learnt.is_set():
+            return "starting"
         accounts = self.directory.accounts.values()
         paused = bool(accounts) and all(one.row.status == "paused" for one in accounts)
         return "paused" if paused else "running"
@@ -287,7 +289,7 @@ class Daemon:
             judge=self.judge,
             rehearse=self.rehearse,
             holidays=open_holidays,
-            calendars=known_calendars(),
+            calendars=known_calendars,
             scripts=frozenset(self.config.scripts),
             is_linked=self.directory.is_linked,
             standing=partial(standing, self.pipe),
@@ -374,8 +376,7 @@ async def _live(
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
     await mind_place(daemon)
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
-    await learn_all(pipe)
-    garbage.set_aside()
+    await begin(pipe)
     glance = Glance(looks)
     methods, views = tables(daemon.hooks(glance), desk, looks)
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
@@ -404,6 +405,7 @@ async def _live(
                     caller=daemon.calls,
                 )
                 start_watching(daemon, looks, glance, stages)
+                await know_all(daemon)
                 await front.open_front(daemon, doorman, outer)
                 task_status.started(daemon)
                 log.info("daemon.started", incarnation=daemon.incarnation)
@@ -436,10 +438,21 @@ def start_watching(daemon: Daemon, looks: Desk, glance: Glance, stages: trio.Nur
     stages.start_soon(glance.run)
 
 
+async def know_all(daemon: Daemon) -> None:
+    """Wait until every account is known; what is due in those that are leaves meanwhile."""
+    await _first_of(daemon.pipe.watch.learnt.wait, daemon.ending.asked.wait)
+    await trio.to_thread.run_sync(known_calendars)  # 0.14 s that no send waits for
+    garbage.set_aside()
+
+
 async def wait_for_the_end(daemon: Daemon) -> None:
     """Until it is asked to end, others have declared it dead, or its parent is gone."""
+    await _first_of(daemon.ending.asked.wait, daemon.pipe.buried.wait, until_orphaned)
+
+
+async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
-        for wait in (daemon.ending.asked.wait, daemon.pipe.buried.wait, until_orphaned):
+        for wait in waits:
             nursery.start_soon(_until, wait, nursery.cancel_scope)
 
 

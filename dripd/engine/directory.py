@@ -264,6 +264,12 @@ class Directory:
         if reworded:
             await self._reword(reworded)
 
+    async def load_accounts(self, accounts: Iterable[int]) -> None:
+        """Read the accounts that are not known yet."""
+        missing = set(accounts) - self.accounts.keys()
+        if missing:
+            await self.refresh(sorted(missing))
+
     def _mind_turns(self, account: Account) -> None:
         if any(map(takes_turns, account.row.senders)):
             self.turning.add(account.row.id)

@@ -20,6 +20,9 @@ from dripd.store.protocol import DayRow, Look
 SLICE = 200
 """Accounts read anew at a time: some 10 ms of work, between which sends go on."""
 
+SOUGHT = 2_000
+"""Accounts in which one statement looks for what is due: an index probe a lane."""
+
 NUDGES_KEPT = 20_000
 
 DAYS_A_CALL = 1_000 * (DAYS_AHEAD + 1)
@@ -29,21 +32,27 @@ log = get("look")
 
 
 async def look(pipe: Pipeline) -> None:
-    """Look, for ever."""
+    """Look, for ever; without a pause until every account has been read once."""
     while True:
         try:
             await look_once(pipe)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(0.5)  # noqa: TID251 - the database is away
-        await pipe.wait("look", pipe.tuning.poll_ms / 1000)
+        if pipe.watch.learnt.is_set():
+            await pipe.wait("look", pipe.tuning.poll_ms / 1000)
+
+
+async def begin(pipe: Pipeline) -> None:
+    """What a daemon must know before it leases: when nobody was at work, and the other daemons."""
+    await standstill.note(pipe)
+    await look_once(pipe)
 
 
 async def learn_all(pipe: Pipeline) -> None:
-    """What a daemon must know before it begins: the other daemons, and one whole round."""
-    await standstill.note(pipe)
-    await look_once(pipe)
-    while pipe.watch.learnt_to:
+    """Begin, and read every account."""
+    await begin(pipe)
+    while not pipe.watch.learnt.is_set():
         await _learn_slice(pipe)
 
 
@@ -59,7 +68,7 @@ async def look_once(pipe: Pipeline) -> None:
     _mind_nodes(pipe, seen)
     _mind_nudges(pipe, seen)
     await _learn_asked(pipe)
-    if trio.current_time() > pipe.watch.next_slice_at:
+    if not pipe.watch.learnt.is_set() or trio.current_time() > pipe.watch.next_slice_at:
         await _learn_slice(pipe)
     if seen.usage:
         await _fold(pipe)
@@ -78,13 +87,36 @@ async def look_once(pipe: Pipeline) -> None:
 
 
 async def _learn_slice(pipe: Pipeline) -> None:
-    """Go on with the round in which every account is read anew, at the pace of the round."""
+    """Go on with the round in which every account is read anew, at the pace of the round.
+
+    In the first one those in which something is due come first, as quickly as can be.
+    """
     watch = pipe.watch
+    if await _learn_urgent(pipe):
+        return
     ids = await pipe.store.account_ids(watch.learnt_to, SLICE)
-    await _learn_anew(pipe, ids)
+    is_first = not watch.learnt.is_set()
+    await _learn_anew(pipe, [one for one in ids if not (is_first and one in pipe.owned)])
     watch.learnt_to = ids[-1] if len(ids) == SLICE else 0
+    if not watch.learnt_to:
+        watch.learnt.set()
     slices = max(1, len(pipe.directory.accounts) // SLICE)
     watch.next_slice_at = trio.current_time() + pipe.tuning.relearn_ms / 1000 / slices
+
+
+async def _learn_urgent(pipe: Pipeline) -> bool:
+    """Some of the accounts in which something is due; False once all of them are known."""
+    watch = pipe.watch
+    while not watch.urgent and watch.sought_to is not None:
+        ids = await pipe.store.account_ids(watch.sought_to, SOUGHT)
+        heads = await pipe.store.heads(ids)
+        soon = pipe.clock.now() + pipe.tuning.horizon_ms
+        watch.urgent = sorted({head.account_id for head in heads if head.due_at <= soon})
+        watch.sought_to = ids[-1] if len(ids) == SOUGHT else None
+    some, watch.urgent = watch.urgent[:SLICE], watch.urgent[SLICE:]
+    if some:
+        await _learn_anew(pipe, some)
+    return bool(some)
 
 
 async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = False) -> None:

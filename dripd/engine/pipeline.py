@@ -58,6 +58,12 @@ class Watch:
         self.alive: frozenset[int] = frozenset()
         self.learnt_to = 0
         """The accounts up to this id have been read in this round."""
+        self.sought_to: int | None = 0
+        """In the first round: in the accounts up to this id what is due was looked for."""
+        self.urgent: list[int] = []
+        """Those of them in which something is due, and which are not read yet."""
+        self.learnt = trio.Event()
+        """The first round is over: every account has been read."""
         self.next_slice_at = -1e9
         self.asked: set[int] = set()
         """Accounts to be read anew with the next look."""

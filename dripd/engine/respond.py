@@ -46,6 +46,7 @@ async def respond(
 
 async def _wish(pipe: Pipeline, call: CallRow) -> Wish | Skipped | Rejected:
     """The message, on the contact's facts of this moment, or why there is none."""
+    await pipe.directory.load_accounts([call.account_id])
     await pipe.directory.load_versions([call.cv_id])
     rows = await pipe.store.read_contacts(call.account_id, [call.contact_id])
     try:

@@ -66,6 +66,7 @@ async def sweep_once(pipe: Pipeline) -> int:
         await close_journals(pipe, gone)
     if not orphans:
         return 0
+    await pipe.directory.load_accounts({leased.account_id for leased in orphans})
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})
     past = pipe.journal.past({holder for leased in orphans for holder in leased.holders})
     killers = await find_killers(pipe, orphans, past)
