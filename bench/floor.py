@@ -16,6 +16,7 @@ import asyncpg
 from dripd.campaigns.enrollment import LogState, Needs
 from dripd.store.connect import HOT_SETTINGS, prepare
 from dripd.store.statements import sql
+from dripd.store.unit_record import write_log
 
 BATCH = 500
 MASK = Needs.EMAIL | Needs.COUNTED | 1
@@ -85,27 +86,14 @@ async def _record(
     facts = {row["o"]: row for row in rows}
     ordered = [facts[o] for o in range(1, n + 1)]
     at = ordered[0]["leased_at"]
-    await conn.execute(
-        sql("log_steps"),
-        accounts,
-        runs,
-        [claim] * n,
-        [at] * n,
-        [at] * n,
-        [at] * n,
-        [row["cv_id"] for row in ordered],
-        accounts,
-        [row["seq"] for row in ordered],
-        [row["step_no"] for row in ordered],
-        [row["run_no"] for row in ordered],
-        [1] * n,
-        [int(LogState.ACCEPTED)] * n,
-        [1] * n,
-        [None] * n,
-        [row["email"] for row in ordered],
-        ["Hi Ann"] * n,
-        [f"sink-dripd:bench:{run}:1:hello" for run in runs],
-        [None] * n,
-    )
+    log = [
+        (
+            account, run, claim, at, at, at, row["cv_id"], account, row["seq"], row["step_no"],
+            row["run_no"], 1, int(LogState.ACCEPTED), 1, None, row["email"], "Hi Ann",
+            f"sink-dripd:bench:{run}:1:hello", None,
+        )
+        for account, run, row in zip(accounts, runs, ordered, strict=True)
+    ]  # fmt: skip
+    await write_log(conn, log)
     await conn.fetch(sql("end_runs"), accounts, runs, [2] * n, ["completed"] * n)
     await conn.execute(sql("drop_claims"), [claim])

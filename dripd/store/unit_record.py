@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -45,6 +45,7 @@ from dripd.campaigns.enrollment import (
     LogState,
     RunStatus,
 )
+from dripd.errors import StoreError
 from dripd.store.connect import Conn
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Decide, Recorded
@@ -55,6 +56,28 @@ from dripd.store.unit_task import make_tasks
 
 Names = Callable[[int], tuple[str, Sequence[str]]]
 """cv_id to (campaign key, step keys): what a task carries."""
+
+LOG_COLUMNS: Final = (
+    "account_id",
+    "enrollment_id",
+    "claim_id",
+    "leased_at",
+    "at",
+    "sent_at",
+    "cv_id",
+    "sender_id",
+    "seq",
+    "step_no",
+    "run_no",
+    "channel",
+    "state",
+    "attempt",
+    "segments",
+    "to_address",
+    "subject",
+    "provider_id",
+    "reason",
+)
 
 
 async def record(
@@ -186,10 +209,22 @@ async def _log(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
         if not change.leased.flags & FLAG_AMBIGUOUS or row.seq != change.leased.seq
     ]
     if rows:
-        await conn.execute(sql("log_steps"), *map(list, zip(*rows, strict=True)))
+        await write_log(conn, rows)
+
+
+async def write_log(conn: Conn, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows of `step_log`, by COPY: as arrays of a statement they cost three times as much here
+    and a half more in Postgres. Raises `StoreError` for a value that no row can hold."""
+    try:
+        await conn.copy_records_to_table(
+            "step_log", schema_name="dripd", columns=LOG_COLUMNS, records=rows
+        )
+    except (OverflowError, TypeError, UnicodeError) as error:  # as the driver finds it
+        raise StoreError(f"a value does not fit: {error}", code="bad_value") from error
 
 
 def _log_row(change: Change, row: LogRow, stopped: bool) -> tuple[Any, ...]:
+    """In the order of `LOG_COLUMNS`."""
     leased, state = change.leased, row.state
     if stopped and state is LogState.AGAIN:  # it will not be tried again
         state = LogState.CANCELLED

@@ -79,7 +79,8 @@ WITH alive AS MATERIALIZED (
     HAVING count(*) > 0
 )
 SELECT o, contact_id, cv_id, seq, step_no, run_no, attempt, flags, email, phone, timezone, attrs::text AS attrs, owner,
-    service_owner, external_id, suppressed, counted, (SELECT dripd.now()) AS leased_at
+    service_owner, external_id, suppressed, counted,
+    (SELECT floor(extract(epoch FROM dripd.now()) * 1000)::int8) AS leased_at  -- ms: as a number it needs no codec
 FROM marked;
 
 -- name: suppressed :many

@@ -24,16 +24,6 @@ USING unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[]) 
 WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e AND d.claim_id = k.c
 RETURNING d.enrollment_id, d.attempt;
 
--- name: log_steps :exec
--- One row a performed step or attempt.
---   parallel arrays, in the order of the columns
--- hot
-INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, sent_at, cv_id, sender_id, seq, step_no,
-    run_no, channel, state, attempt, segments, to_address, subject, provider_id, reason)
-SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
-    $7::int4[], $8::int4[], $9::int4[], $10::int2[], $11::int2[], $12::int2[], $13::int2[], $14::int2[], $15::int2[],
-    $16::text[], $17::text[], $18::text[], $19::text[]);
-
 -- name: settle_steps :exec
 -- Later attempts at messages in doubt: accepted, or as unknown as before.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 state int2[]  $5 attempt int2[]  $6 provider ids text[]

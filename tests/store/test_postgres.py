@@ -18,13 +18,14 @@ from pytest_trio import trio_fixture
 
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
-from dripd.errors import InDoubt, StoreUnavailable
+from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.store import unit_lease
 from dripd.store.bridge import Bridge
 from dripd.store.connect import prepare_desk
 from dripd.store.postgres import PostgresStore
 from dripd.store.protocol import LeaseGroup, LeaseKey
 from dripd.store.statements import sql
+from dripd.store.unit_record import write_log
 from tests.store.conformance import Conformance
 from tests.store.world import MAIL, NODE, T0, TODAY, Row, World, open_scene
 
@@ -470,3 +471,18 @@ async def test_publishing_waits_for_an_open_admission(world: PostgresWorld) -> N
             await world.run(statement, *campaign)
 
     assert 1 == len(await world.run(statement, *campaign))
+
+
+async def test_a_log_row_that_cannot_be_written_is_told_as_a_bad_value(
+    world: PostgresWorld,
+) -> None:
+    """What the driver itself cannot write it raises as Python does."""
+    good = (1, 1, 1, T0, T0, T0, 1, 1, 1, 0, 1, 1, 1, 1, None, "a@x.test", "Hi", "p", None)
+    for place, bad in ((16, "half \ud800"), (9, 70_000)):
+        row = (*good[:place], bad, *good[place + 1 :])
+
+        with pytest.raises(StoreError, match="does not fit") as caught:
+            await world.bridge.run(write_log, world.conn, [good, row])
+
+        assert caught.value.code == "bad_value"
+        assert await world.one("SELECT count(*) FROM dripd.step_log") == 0
