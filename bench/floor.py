@@ -14,9 +14,9 @@ from typing import Any
 import asyncpg
 
 from dripd.campaigns.enrollment import LogState, Needs
-from dripd.store.connect import HOT_SETTINGS, prepare
+from dripd.store.connect import HOT_SETTINGS, copy_rows, prepare
 from dripd.store.statements import sql
-from dripd.store.unit_record import write_log
+from dripd.store.unit_record import LOG_COLUMNS
 
 BATCH = 500
 MASK = Needs.EMAIL | Needs.COUNTED | 1
@@ -94,6 +94,6 @@ async def _record(
         )
         for account, run, row in zip(accounts, runs, ordered, strict=True)
     ]  # fmt: skip
-    await write_log(conn, log)
+    await copy_rows(conn, "step_log", LOG_COLUMNS, log)
     await conn.fetch(sql("end_runs"), accounts, runs, [2] * n, ["completed"] * n)
     await conn.execute(sql("drop_claims"), [claim])

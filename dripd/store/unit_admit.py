@@ -7,20 +7,32 @@ is decided again on what then is committed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from dripd.billing.ledger import unaffordable
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
 from dripd.policy.admission_rows import Accept, Decision, Leave, Quote, Reject, RequestRow
-from dripd.store.connect import Conn, parse_object, read_object
+from dripd.store.connect import Conn, copy_rows, parse_object, read_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Admitted, Decide
 from dripd.store.statements import sql
 
 LOSSES_MOST = 3
 """How often a request may lose to a unique index before it is refused for it."""
+
+STEP_COLUMNS: Final = (
+    "account_id",
+    "enrollment_id",
+    "contact_id",
+    "cv_id",
+    "run_no",
+    "due_at",
+    "lane",
+    "step_no",
+    "flags",
+)
 
 
 class Losers:
@@ -236,7 +248,7 @@ async def _start(
     waiting = [(one, run) for one, run in begun if one.end is None]
     steps = [_step_row(one, run, lanes) for one, run in waiting]
     if steps:
-        await conn.execute(sql("start_steps"), *map(list, zip(*steps, strict=True)))
+        await copy_rows(conn, "due_step", STEP_COLUMNS, steps)
     keys = [DueKey(row[0], row[6], row[5], row[1], row[3]) for row in steps]
     return keys, {one.request.id: run for one, run in begun}, broke
 
@@ -307,6 +319,7 @@ def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
 
 
 def _step_row(one: Accept, run: int, lanes: dict[Wanted, int]) -> tuple[Any, ...]:
+    """In the order of `STEP_COLUMNS`."""
     request = one.request
     account = request.account_id or 0
     return (

@@ -45,8 +45,7 @@ from dripd.campaigns.enrollment import (
     LogState,
     RunStatus,
 )
-from dripd.errors import StoreError
-from dripd.store.connect import Conn
+from dripd.store.connect import Conn, copy_rows
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Decide, Recorded
 from dripd.store.statements import sql
@@ -209,18 +208,7 @@ async def _log(conn: Conn, changes: list[Change], stopped: set[int]) -> None:
         if not change.leased.flags & FLAG_AMBIGUOUS or row.seq != change.leased.seq
     ]
     if rows:
-        await write_log(conn, rows)
-
-
-async def write_log(conn: Conn, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Rows of `step_log`, by COPY: as arrays of a statement they cost three times as much here
-    and a half more in Postgres. Raises `StoreError` for a value that no row can hold."""
-    try:
-        await conn.copy_records_to_table(
-            "step_log", schema_name="dripd", columns=LOG_COLUMNS, records=rows
-        )
-    except (OverflowError, TypeError, UnicodeError) as error:  # as the driver finds it
-        raise StoreError(f"a value does not fit: {error}", code="bad_value") from error
+        await copy_rows(conn, "step_log", LOG_COLUMNS, rows)
 
 
 def _log_row(change: Change, row: LogRow, stopped: bool) -> tuple[Any, ...]:

@@ -123,14 +123,6 @@ FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::int4[], $6::int4
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: start_steps :exec
--- The one due step of each new run.
---   $1 accounts int[]  $2 runs bigint[]  $3 contacts bigint[]  $4 versions int[]  $5 run_no int2[]  $6 due timestamptz[]
---   $7 lanes int2[]  $8 steps int2[]  $9 flags int2[]
-INSERT INTO dripd.due_step (account_id, enrollment_id, contact_id, cv_id, run_no, due_at, lane, step_no, flags)
-SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int4[], $5::int2[], $6::timestamptz[], $7::int2[],
-    $8::int2[], $9::int2[]);
-
 -- name: lock_purses :many
 -- The balances that charges are decided on.
 --   $1 accounts int[]  sorted

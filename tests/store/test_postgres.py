@@ -21,11 +21,11 @@ from dripd.clock import Instant
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.store import unit_lease
 from dripd.store.bridge import Bridge
-from dripd.store.connect import prepare_desk
+from dripd.store.connect import copy_rows, prepare_desk
 from dripd.store.postgres import PostgresStore
 from dripd.store.protocol import LeaseGroup, LeaseKey
 from dripd.store.statements import sql
-from dripd.store.unit_record import write_log
+from dripd.store.unit_record import LOG_COLUMNS
 from tests.store.conformance import Conformance
 from tests.store.world import MAIL, NODE, T0, TODAY, Row, World, open_scene
 
@@ -473,6 +473,7 @@ async def test_publishing_waits_for_an_open_admission(world: PostgresWorld) -> N
     assert 1 == len(await world.run(statement, *campaign))
 
 
+@pytest.mark.trio
 async def test_a_log_row_that_cannot_be_written_is_told_as_a_bad_value(
     world: PostgresWorld,
 ) -> None:
@@ -482,7 +483,7 @@ async def test_a_log_row_that_cannot_be_written_is_told_as_a_bad_value(
         row = (*good[:place], bad, *good[place + 1 :])
 
         with pytest.raises(StoreError, match="does not fit") as caught:
-            await world.bridge.run(write_log, world.conn, [good, row])
+            await world.bridge.run(copy_rows, world.conn, "step_log", LOG_COLUMNS, [good, row])
 
         assert caught.value.code == "bad_value"
         assert await world.one("SELECT count(*) FROM dripd.step_log") == 0
