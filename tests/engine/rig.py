@@ -70,12 +70,14 @@ class NotingStore(MemoryStore):
         self.looks.append(trio.current_time())
         return await super().look(seen_nudges)
 
-    async def admit(self, n: int, decide: Decide) -> Admitted:
+    async def admit(
+        self, n: int, decide: Decide, only: Sequence[int] = (), unreadable: Sequence[int] = ()
+    ) -> Admitted:
         def counted(rows: Sequence[RequestRow], now: Instant) -> list[Decision]:
             self.admits.append(len(rows))
             return decide(rows, now)
 
-        return await super().admit(n, counted)
+        return await super().admit(n, counted, only, unreadable)
 
     async def load(
         self, lanes: Sequence[tuple[int, int, Instant, int, int]], horizon: Instant
