@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio
 from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, MINUTE, Instant
-from dripd.policy.admission_rows import Decision, Leave, RequestRow
+from dripd.policy.admission_rows import Decision, Leave, Quote, RequestRow
 from dripd.store.protocol import Head, ParkRow
 from tests.store.world import (
     NODE,
@@ -84,6 +85,45 @@ class AdmitSuite:
         assert (row.email_suppressed, row.phone_suppressed) == (True, False)
         assert (row.vars, row.vars_ok, row.start_at) == ({"n": 1}, True, T0 + HOUR)
         assert (row.runs, row.live, row.last_run_no, row.duplicate_of) == (0, 0, 0, None)
+
+    async def test_a_request_brings_the_quote_that_it_names(self, world: World) -> None:
+        scene = await open_scene(world)
+        ann, bob = await scene.contact("ann"), await scene.contact("bob")
+        quote = Quote(scene.campaign, ann, Decimal("0.04"))
+        other = await world.add_account("other")
+        await world.add_quote(scene.account, "q1", quote)
+        await world.add_quote(other, "q2", quote)
+        for contact, name in (
+            (ann, "q1"),
+            (bob, "q1"),
+            (ann, "q2"),
+            (ann, "gone"),
+            (ann, None),
+        ):
+            await world.enroll("acme", "c", contact, quote_id=name)
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [(row.quote_id, row.quote) for row in facts.rows] == [
+            ("q1", quote),
+            ("q1", quote),  # whose it is not: the decision says so
+            ("q2", None),
+            ("gone", None),
+            (None, None),
+        ]
+
+    async def test_a_quote_serves_as_often_as_it_holds(self, world: World) -> None:
+        scene = await open_scene(world)
+        ann = await scene.contact("ann")
+        quote = Quote(scene.campaign, ann, Decimal("1.00"))
+        await world.add_quote(scene.account, "q1", quote)
+        await world.enroll("acme", "c", ann, quote_id="q1")
+        await scene.admit()
+        await world.enroll("acme", "c", ann, quote_id="q1")
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [row.quote for row in facts.rows] == [quote]
 
     async def test_who_asks_is_known_by_his_role_where_there_are_operators(
         self, world: World

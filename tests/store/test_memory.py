@@ -14,6 +14,7 @@ from pytest_trio import trio_fixture
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import HOUR, Instant, ManualClock
 from dripd.errors import InDoubt, StoreUnavailable
+from dripd.policy.admission_rows import Quote
 from dripd.store.memory import LOCK_TIMEOUT_S, MemoryStore
 from tests.store.conformance import Conformance
 from tests.store.world import T0, Row, Scene, World, open_scene, start_all
@@ -113,6 +114,9 @@ class MemoryWorld(World):
 
     async def record_usage(self, account_key: str, source: str, n: int) -> None:
         self.store.record_usage(account_key, source, n)
+
+    async def add_quote(self, account: int, quote_id: str, quote: Quote) -> None:
+        self.store.add_quote(account, quote_id, quote)
 
     async def deposit(self, account: int, amount: str) -> None:
         self.store.deposit(account, amount)

@@ -19,6 +19,7 @@ from pytest_trio import trio_fixture
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
+from dripd.policy.admission_rows import Quote
 from dripd.store import unit_lease
 from dripd.store.bridge import Bridge
 from dripd.store.connect import copy_rows, prepare_desk
@@ -278,6 +279,14 @@ class PostgresWorld(World):
 
     async def record_usage(self, account_key: str, source: str, n: int) -> None:
         await self.insert("usage_in", {"account_key": account_key, "source": source, "n": n})
+
+    async def add_quote(self, account: int, quote_id: str, quote: Quote) -> None:
+        columns = {"account_id": account, "id": quote_id, **quote._asdict()}
+        await self.run(
+            "INSERT INTO dripd.quote (account_id, id, campaign_id, contact_id, total) "
+            "VALUES ($1, $2, $3, $4, $5)",
+            *columns.values(),
+        )
 
     async def deposit(self, account: int, amount: str) -> None:
         columns = {"account_id": account, "kind": "deposit", "amount": Decimal(amount)}

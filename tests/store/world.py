@@ -29,7 +29,7 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.clock import DAY, HOUR, Instant, parse_instant
-from dripd.policy.admission_rows import Accept, Decision, Reject, RequestRow
+from dripd.policy.admission_rows import Accept, Decision, Quote, Reject, RequestRow
 from dripd.store.protocol import (
     Admitted,
     DayRow,
@@ -129,6 +129,8 @@ class World(ABC):
     async def record_usage(self, account_key: str, source: str, n: int) -> None: ...
     @abstractmethod
     async def deposit(self, account: int, amount: str) -> None: ...
+    @abstractmethod
+    async def add_quote(self, account: int, quote_id: str, quote: Quote) -> None: ...
     @abstractmethod
     async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None: ...
 
