@@ -339,6 +339,18 @@ CREATE TABLE dripd.event_in (  -- a door and a queue: unprocessed rows only
     account_id int4,
     contact_id int8,
     kind text,
+    delivery_id text,
+    conversation_ref text,
+    address text,
+    dedup_key text,
+    occurred_at timestamptz DEFAULT dripd.now(),
+    payload jsonb,
+    subject int8 GENERATED ALWAYS AS (coalesce(
+        contact_id,
+        CASE WHEN delivery_id ~ '^[0-9]{1,18}-[0-9]{1,9}$'
+            THEN -(split_part(delivery_id, '-', 1)::int8) END,
+        hashtextextended(lower(address), 0),
+        0)) STORED,  -- 0 = only the inbox can tell whom it concerns
     kind_bit int4 GENERATED ALWAYS AS (CASE kind
         WHEN 'reply' THEN 1
         WHEN 'open' THEN 2
@@ -356,22 +368,11 @@ CREATE TABLE dripd.event_in (  -- a door and a queue: unprocessed rows only
         WHEN 'contact_created' THEN 8192
         WHEN 'field_changed' THEN 16384
         WHEN 'contact_erased' THEN 32768
-        ELSE 0 END) STORED,
-    delivery_id text,
-    conversation_ref text,
-    address text,
-    dedup_key text,
-    occurred_at timestamptz DEFAULT dripd.now(),
-    payload jsonb,
-    subject int8 GENERATED ALWAYS AS (coalesce(
-        contact_id,
-        CASE WHEN delivery_id ~ '^[0-9]{1,18}-[0-9]{1,9}$'
-            THEN -(split_part(delivery_id, '-', 1)::int8) END,
-        hashtextextended(lower(address), 0),
-        0)) STORED  -- 0 = only the inbox can tell whom it concerns
+        WHEN 'reset' THEN 32768
+        ELSE 0 END) STORED
 );
 CREATE INDEX event_in_account ON dripd.event_in (account_id, id);
-CREATE INDEX event_in_stop ON dripd.event_in (account_id, id) WHERE kind_bit & 32825 <> 0;  -- reply bounce unsubscribe complaint erased
+CREATE INDEX event_in_stop ON dripd.event_in (account_id, id) WHERE kind_bit & 32825 <> 0;  -- reply bounce unsubscribe complaint erased reset
 CREATE INDEX event_in_subject ON dripd.event_in (subject, account_id) INCLUDE (kind_bit);
 
 CREATE TABLE dripd.event_log (

@@ -34,6 +34,9 @@ from dripd.campaigns.tracking import (
 )
 from dripd.campaigns.wording import COLUMNS, USUAL_FIELDS
 
+RESET = "reset"
+"""What dripd tells itself when a run resets another campaign for its contact."""
+
 KIND_BITS: Mapping[str, int] = {
     "reply": 1,
     "open": 2,
@@ -51,16 +54,17 @@ KIND_BITS: Mapping[str, int] = {
     "contact_created": 8192,
     "field_changed": 16384,
     "contact_erased": 32768,
+    RESET: 32768,
 }
-"""`event_in.kind_bit` of the schema."""
+"""`event_in.kind_bit` of the schema. What ends a run from inside is one bit."""
 
 TASK_CLOSED = "task_closed"
 """What dripd tells itself when a task that a run waits for is closed."""
 
-RESET = "reset"
-"""What dripd tells itself when a run resets another campaign for its contact."""
+ENTER = "enter"
+"""What dripd tells itself when an event came before the steps that a run has just begun with."""
 
-INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET})
+INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET, ENTER})
 """Kinds that concern a contact whatever anybody listens to."""
 
 ALWAYS = KIND_BITS["reply"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
@@ -216,6 +220,12 @@ class Version:
                     named = f"'{kind}'" in condition.text or f'"{kind}"' in condition.text
                     bits |= kind_bit(kind) if named else 0
         return bits
+
+    @cached_property
+    def resets(self) -> frozenset[str]:
+        """The other campaigns that some step resets."""
+        named = {step.campaign for step in self.steps if step.kind == "reset_campaign"}
+        return frozenset(named - {"", self.campaign_key})
 
     @cached_property
     def reactions(self) -> Version:

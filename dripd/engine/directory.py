@@ -231,6 +231,8 @@ class Directory:
         """The providers whose messages reach nobody."""
         self.frequent: set[int] = set()
         """Accounts in which a version limits how often a contact is written to."""
+        self.resetting: set[int] = set()
+        """Accounts in which a version resets another campaign."""
         self.turning: set[int] = set()
         """Accounts of which what leaves from a sender is counted for all daemons together."""
         self.pooled: set[int] = set()
@@ -313,6 +315,8 @@ class Directory:
                 version = self.versions[row.cv_id] = compile_version(row)
                 if version.frequency is not None:
                     self.frequent.add(version.account_id)
+                if version.resets:
+                    self.resetting.add(version.account_id)
             except DripdError as error:
                 self.broken[row.cv_id] = error.message
             await trio.lowlevel.checkpoint()  # a millisecond each: sends go on between
@@ -392,6 +396,9 @@ class Directory:
             and one.live_cv_id not in self.broken
         )
         return [version for version in live if version.definition.handlers]
+
+    def is_running(self, account_id: int, campaign_id: int) -> bool:
+        return self.account(account_id).is_running(campaign_id)
 
     def account_status(self, account_id: int) -> tuple[str, bool]:
         row = self.account(account_id).row

@@ -31,7 +31,10 @@ from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
 from dripd.store.protocol import DayRow, Standstill, Store
 
-Picked: TypeAlias = list[tuple[int, list[tuple[int, tuple[Instant, int, int]]]]]
+Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
+"""(lane, (due, enrollment, cv)), as `Ready` hands them out."""
+
+Picked: TypeAlias = list[tuple[int, Entries]]
 """Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
 
@@ -180,6 +183,9 @@ class Pipeline:
         """When nobody was at work: what came due then is paced."""
         self.pace: dict[int, Bucket] = {}
         """Of each account that catches up, how fast."""
+        self.resetting: dict[int, tuple[int, frozenset[str]]] = {}
+        """Enrollments whose leased step may reset other campaigns, until that is recorded: their
+        account and these campaigns."""
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
         self.doubts: dict[str, Policy] = {}

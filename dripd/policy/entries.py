@@ -2,7 +2,9 @@
 
 An entry event moves the contact's live run into its sequence, once a run, and starts a run
 where there is none. A run whose step is in flight is not moved: the event waits in the queue
-until the step is recorded, and so do later ones of the contact.
+until the step is recorded, and so do later ones of the contact. Nor is one moved that has just
+begun, or entered a sequence, with steps that are done at once: these come first, however fast
+events follow each other; the event is then told again.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dripd.campaigns.definition import Match
+from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
-from dripd.policy.inbox_rows import EnterSequence, EventRow, Request, RunRow
+from dripd.policy.inbox_rows import EnterLater, EnterSequence, EventRow, Request, RunRow
 from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.scheduler.calendar import is_open
 
 
 class Trigger(Protocol):
@@ -35,6 +39,9 @@ class InboxRooms(Rooms, Protocol):
 
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         """The triggers of the account's campaigns."""
+
+    def is_running(self, account_id: int, campaign_id: int) -> bool:
+        """May steps of the campaign be performed?"""
 
 
 def entered_by(event: EventRow, version: Version) -> int | None:
@@ -72,6 +79,36 @@ def enter(
     due = due_of(version.steps[first].timing, now, run.started_at, zone, window)
     entered = been_in(run, version) | 1 << number
     return EnterSequence(run.enrollment_id, first, due, lane, entered)
+
+
+def begins(
+    run: RunRow, version: Version, due_at: Instant, now: Instant, rooms: InboxRooms
+) -> bool:
+    """Does the run stand before the first step of a sequence, which is performed at once?"""
+    no, flags = run.step_no, run.flags
+    sequence = version.definition.sequences[version.definition.sequence_at(no)]
+    if no != sequence.start or version.sends(no, flags) or version.leased_alone(no):
+        return False
+    rests = run.parked or run.hold_reason is not None or run.lane == HELD_LANE
+    if rests or flags & FLAG_WAITING or due_at > now:
+        return False
+    _, zone, window = step_times(rooms, version, no, run.account_id, run.timezone, flags)
+    is_shut = window is not None and not is_open(window, zone, now)
+    return not is_shut and rooms.is_running(run.account_id, run.campaign_id)
+
+
+def enter_later(event: EventRow, run: RunRow, version: Version, number: int) -> EnterLater:
+    """The event, told again once the steps before it are done."""
+    key = version.definition.sequences[number].key
+    source = f"trigger:{event.kind}"
+    return EnterLater(run.enrollment_id, run.contact_id, version.campaign_key, key, source)
+
+
+def told_again(event: EventRow, version: Version) -> int | None:
+    """The number of the sequence that an `ENTER` leads into; None where it is none any more."""
+    wanted = event.payload.get("sequence")
+    sequences = enumerate(version.definition.sequences)
+    return next((no for no, one in sequences if one.key == wanted), None)
 
 
 def requests(

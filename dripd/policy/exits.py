@@ -14,9 +14,19 @@ from types import MappingProxyType
 
 from dripd.campaigns.definition import ExitRule, Match
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
-from dripd.campaigns.version import RESET, TASK_CLOSED, Version, kind_bit
+from dripd.campaigns.version import ENTER, RESET, TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
-from dripd.policy.entries import InboxRooms, Trigger, enter, entry_of, requests
+from dripd.policy.entries import (
+    InboxRooms,
+    Trigger,
+    been_in,
+    begins,
+    enter,
+    enter_later,
+    entry_of,
+    requests,
+    told_again,
+)
 from dripd.policy.inbox_rows import (
     ContactRow,
     EndRun,
@@ -28,6 +38,7 @@ from dripd.policy.inbox_rows import (
     Poke,
     Refuse,
     Release,
+    Request,
     RunRow,
     TellOpened,
 )
@@ -37,6 +48,9 @@ from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
 from dripd.policy.waits import wakes
 from dripd.scheduler.due import Delay
+
+UNTOLD_LANE = 0
+"""The lane of a run that was moved in this batch: not the one of those that are held."""
 
 
 @dataclass(slots=True)
@@ -81,6 +95,9 @@ def digest(
                 batch.effects += suppressions_of(event)
             batch.effects.append(Refuse(event.id, event.unresolved))
             continue
+        if event.kind == ENTER:
+            _enter_again(event, batch)
+            continue
         if _must_wait(event, batch):
             batch.delayed.update(event.contact_ids)
             batch.effects.append(Later(event.id))
@@ -98,6 +115,40 @@ def digest(
             batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
         batch.effects += requests(event, batch.runs, batch.over, rooms)
     return batch.effects
+
+
+def _enter_again(event: EventRow, batch: _Batch) -> None:
+    """An entry that had to wait for the steps a run began with: they are done, or come first."""
+    wanted = event.payload.get("enrollment")
+    mine = [run for contact in event.contact_ids for run in batch.runs.get(contact, ())]
+    run = next((one for one in mine if one.enrollment_id == wanted), None)
+    if run is None or run.enrollment_id in batch.over:
+        key, source, entry = (
+            str(event.payload.get(word)) for word in ("campaign", "source", "sequence")
+        )
+        batch.effects += [Request(key, one, source, entry) for one in event.contact_ids]
+        return
+    version = batch.rooms.version(run.cv_id)
+    number = told_again(event, version)
+    if number is None or been_in(run, version) & 1 << number:
+        return
+    if run.leased or _begins(run, version, batch):
+        batch.effects.append(Later(event.id))
+        return
+    _enter(run, version, number, batch)
+
+
+def _begins(run: RunRow, version: Version, batch: _Batch) -> bool:
+    due_at = batch.dues.get(run.enrollment_id, run.due_at)
+    return begins(run, version, due_at, batch.now, batch.rooms)
+
+
+def _enter(run: RunRow, version: Version, number: int, batch: _Batch) -> None:
+    effect = enter(run, version, number, batch.now, batch.rooms)
+    batch.effects.append(effect)
+    run.step_no, run.entered, run.flags = effect.step_no, effect.entered, 0
+    run.hold_reason, run.parked, run.lane = None, False, UNTOLD_LANE
+    batch.dues[run.enrollment_id] = effect.due_at
 
 
 def _opened(event: EventRow, rooms: InboxRooms) -> Iterator[TellOpened]:
@@ -140,10 +191,10 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     )
     entry = entry_of(event, run, version) if home in {None, run.campaign_id} else None
     if entry is not None and (end is None or end.status is RunStatus.COMPLETED):
-        effect = enter(run, version, entry, batch.now, rooms)
-        batch.effects.append(effect)
-        run.step_no, run.entered, run.flags = effect.step_no, effect.entered, 0
-        batch.dues[run.enrollment_id] = effect.due_at
+        if _begins(run, version, batch):
+            batch.effects.append(enter_later(event, run, version, entry))
+        else:
+            _enter(run, version, entry, batch)
         return
     if end is not None:
         batch.over.add(run.enrollment_id)

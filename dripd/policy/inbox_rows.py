@@ -67,6 +67,8 @@ class RunRow:
     soft_bounces: int = 0
     attrs: Mapping[str, object] = field(default_factory=dict)
     """Of the contact, read for the person whom an end is told to."""
+    parked: bool = False
+    """Its lane, or its account, rests."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,27 @@ class EnterSequence:
     due_at: Instant
     lane: LaneKey
     entered: int
+
+
+@dataclass(slots=True)
+class EnterLater:
+    """An event that came before the steps which the run has just begun with: told again, as
+    `ENTER`, which stands in the way of no lease. `source` is that of a run it may have to start.
+    """
+
+    enrollment_id: int
+    contact_id: int
+    campaign_key: str
+    sequence: str
+    source: str
+
+    def payload(self) -> dict[str, object]:
+        return {
+            "enrollment": self.enrollment_id,
+            "campaign": self.campaign_key,
+            "sequence": self.sequence,
+            "source": self.source,
+        }
 
 
 @dataclass(slots=True)
@@ -210,6 +233,7 @@ InboxEffect: TypeAlias = Act | (
     EndRun
     | MoveDue
     | EnterSequence
+    | EnterLater
     | ForgetRuns
     | Release
     | Poke

@@ -20,12 +20,13 @@ from dripd.campaigns.enrollment import (
     End,
     RunStatus,
 )
-from dripd.campaigns.version import INTERNAL_KINDS
+from dripd.campaigns.version import ENTER, INTERNAL_KINDS
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     Act,
     ContactRow,
     EndRun,
+    EnterLater,
     EnterSequence,
     EventRow,
     ForgetRuns,
@@ -132,8 +133,16 @@ def digest(
             _poke(tables, account_id, effect)
         elif isinstance(effect, Judge):
             done.paused += judge_senders(tables, account_id, effect.marks, effect.guard)
+    _tell_again(tables, account_id, effects)
     _log(tables, events, effects)
     return done
+
+
+def _tell_again(tables: Tables, account_id: int, effects: Sequence[InboxEffect]) -> None:
+    """Entries that wait for the steps their runs have begun with."""
+    for one in effects:
+        if isinstance(one, EnterLater):
+            tables.tell(account_id, ENTER, contact_id=one.contact_id, payload=one.payload())
 
 
 def read_contacts(tables: Tables, account_id: int, ids: Sequence[int]) -> list[ContactRow]:
@@ -353,6 +362,7 @@ def _run_row(tables: Tables, run: Run) -> RunRow:
         conversation_ref=run.conversation_ref,
         timezone=contact.timezone if contact is not None else None,
         soft_bounces=_soft_bounces(tables, run),
+        parked=any((run.account_id, lane) in tables.parks for lane in (step.lane, -1)),
     )
 
 

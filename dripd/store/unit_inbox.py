@@ -18,6 +18,7 @@ from dripd.policy.inbox_rows import (
     Act,
     ContactRow,
     EndRun,
+    EnterLater,
     EnterSequence,
     EventRow,
     ForgetRuns,
@@ -86,6 +87,12 @@ async def digest(
             done.paused += await judge_senders(conn, account_id, effect.marks, effect.guard)
     lanes = await _release(conn, book, account_id, effects, done)
     lanes |= await _enter(conn, book, account_id, effects, runs, done)
+    later = [one for one in effects if isinstance(one, EnterLater)]
+    if later:
+        payloads = [orjson.dumps(one.payload()).decode() for one in later]
+        await conn.execute(
+            sql("enter_later"), account_id, [one.contact_id for one in later], payloads
+        )
     if events:
         await _log(conn, account_id, events, effects)
     return done, lanes
@@ -182,6 +189,7 @@ def _run(row: Any, account_id: int) -> RunRow:
         leased=row["leased"],
         hold_reason=row["hold_reason"],
         flags=row["flags"],
+        parked=row["parked"],
         entered=row["entered"] or 0,
         conversation_ref=row["conversation_ref"],
         timezone=row["timezone"],

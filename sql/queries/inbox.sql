@@ -32,7 +32,7 @@ LIMIT $2::int4;
 --   $4 bare boolean: as if they had no payload
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id,
-    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset'), true) THEN '{}'
+    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset', 'enter'), true) THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
         WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
@@ -106,6 +106,7 @@ SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS 
 SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
     r.conversation_ref, r.entered, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.claim_id IS NOT NULL AS leased,
     p.timezone, p.attrs::text AS attrs,
+    EXISTS (SELECT FROM dripd.park AS k WHERE k.account_id = d.account_id AND k.lane IN (d.lane, -1)) AS parked,
     (SELECT count(*) FROM dripd.event_log AS e
         WHERE e.account_id = r.account_id AND e.contact_id = r.contact_id AND e.kind = 'bounce'
             AND e.payload ->> 'type' = 'soft' AND e.occurred_at >= r.started_at
@@ -172,6 +173,12 @@ WITH moved AS (
     WHERE r.account_id = $1::int4 AND r.id = k.e
 )
 SELECT account_id, lane, due_at, enrollment_id, cv_id FROM moved;
+
+-- name: enter_later :exec
+-- Entries that wait for the steps their runs have begun with: they stand in the way of no lease.
+--   $1 account int  $2 contacts bigint[]  $3 payloads text[]
+INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
+SELECT $1::int4, contact, 'enter', payload::jsonb FROM unnest($2::int8[], $3::text[]) AS k (contact, payload);
 
 -- name: forget_runs :exec
 -- Ended runs of contacts no longer count as runs of a campaign.

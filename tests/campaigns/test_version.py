@@ -17,7 +17,7 @@ READS = Needs.COMPANY | Needs.TAGS | Needs.LISTS | Needs.EVENTS | Needs.START
 
 
 def test_kind_bits_are_those_of_the_schema() -> None:
-    schema = Path("sql/migrations/0001_create_dripd.sql").read_text(encoding="utf-8")
+    schema = Path("sql/schema.sql").read_text(encoding="utf-8")
     written = {kind: int(bit) for kind, bit in re.findall(r"WHEN '(\w+)' THEN (\d+)\n", schema)}
 
     assert written.items() >= KIND_BITS.items()

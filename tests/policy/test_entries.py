@@ -15,7 +15,14 @@ from dripd.campaigns.version import Version
 from dripd.policy.admission import decide_one
 from dripd.policy.admission_rows import Accept, Reject
 from dripd.policy.exits import digest
-from dripd.policy.inbox_rows import EndRun, EnterSequence, ForgetRuns, Later, Request
+from dripd.policy.inbox_rows import (
+    EndRun,
+    EnterLater,
+    EnterSequence,
+    ForgetRuns,
+    Later,
+    Request,
+)
 from dripd.policy.perform import chain
 from tests.support.rooms import (
     ACCOUNT,
@@ -141,6 +148,63 @@ def test_a_later_event_of_the_batch_sees_where_the_run_stands_now(world: World) 
 
     assert [e.step_no for e in effects if isinstance(e, EnterSequence)] == [2, 3]
     assert waiting.step_no == 0
+
+
+def begun(**keys: Any) -> Any:
+    """A run whose first step is done as soon as somebody looks."""
+    return run(due_at=NOW, **keys)
+
+
+def again(**keys: Any) -> Any:
+    said = {"enrollment": RUN, "campaign": "c1", "sequence": "confirm", "source": "trigger:x"}
+    return event("enter", payload=said, **keys)
+
+
+def test_an_entry_waits_for_the_steps_that_its_run_begins_with(world: World) -> None:
+    later = EnterLater(RUN, CONTACT, "c1", "confirm", "trigger:tag_added")
+
+    assert digest([tagged("made")], [begun()], NOW, world) == [later]
+    assert digest([again(id=9)], [begun()], NOW, world) == [Later(9)]
+    assert digest([again(id=9)], [begun(leased=True)], NOW, world) == [Later(9)]
+    first, second = digest([tagged("missed"), tagged("made")], [run()], NOW, world)
+    assert isinstance(first, EnterSequence)
+    assert second == later  # the reset and the tag of `missed` come first
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"parked": True},
+        {"hold_reason": "quota"},
+        {"lane": -1},
+        {"flags": FLAG_WAITING},
+        {"step_no": 1},
+    ],
+)
+def test_what_is_not_done_at_once_is_not_waited_for(world: World, keys: Any) -> None:
+    (entered,) = digest([tagged("made")], [begun(**keys)], NOW, world)
+
+    assert isinstance(entered, EnterSequence)
+    world.running = False
+    (entered,) = digest([tagged("made")], [begun()], NOW, world)
+    assert isinstance(entered, EnterSequence)
+
+
+def test_an_entry_that_waited_moves_the_run_or_starts_one(world: World) -> None:
+    (entered,) = digest([again()], [run(step_no=1)], NOW, world)
+
+    assert isinstance(entered, EnterSequence)
+    assert digest([again()], [run(step_no=4, entered=0b010)], NOW, world) == []
+    asked = Request("c1", CONTACT, "trigger:x", "confirm")
+    assert digest([again()], [], NOW, world) == [asked]
+    lost = event("enter", payload={"enrollment": RUN, "sequence": "gone"})
+    assert digest([lost], [run()], NOW, world) == []
+
+
+def test_a_stop_does_not_wait_behind_an_entry(world: World) -> None:
+    effects = digest([again(id=9), event("reply", id=10)], [begun()], NOW, world)
+
+    assert effects == [Later(9), EndRun(RUN, CONTACT, RunStatus.REMOVED, "reply")]
 
 
 def test_a_request_begins_in_its_sequence_and_may_reset_what_was(world: World) -> None:

@@ -15,6 +15,7 @@ from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import StoreError
 from dripd.policy.inbox_rows import (
     EndRun,
+    EnterLater,
     EventRow,
     InboxEffect,
     Judge,
@@ -27,6 +28,7 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.policy.rooms import MissingAccount
 from dripd.ratelimit.reputation import Guard, Mark
+from dripd.store.protocol import ParkRow
 from tests.store.world import (
     EVERY_KIND,
     LIST_ADDED,
@@ -397,6 +399,39 @@ class InboxSuite:
         assert seen.kinds == ["reply", "contact_erased", "contact_created", "field_changed"]
         assert [event.payload for event in seen.events] == [{}] * 4
         assert [[*event.contact_ids] for event in seen.events] == [[contact]] * 4
+
+    async def test_an_entry_that_waits_is_told_again_and_stops_no_lease(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(1)
+        await world.event(scene.account, "tag_added", contact_id=scene.contacts[0])
+        later = EnterLater(scene.runs[0], scene.contacts[0], "c", "next", "trigger:tag_added")
+        await world.store.digest(scene.account, 100, Seen(later), EVERY_KIND)
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, 0)
+
+        (told,) = seen.events
+        assert (told.kind, told.contact_ids) == ("enter", (scene.contacts[0],))
+        assert told.payload == later.payload()
+        await world.event(
+            scene.account, "enter", contact_id=scene.contacts[0], payload=later.payload()
+        )
+        assert len((await scene.lease(keys)).granted) == 1
+
+    async def test_a_run_says_whether_its_lane_rests(self, world: World) -> None:
+        scene = await open_scene(world)
+        (key,) = await scene.enroll(1)
+
+        async def parked() -> bool:
+            await world.event(scene.account, "reply", contact_id=scene.contacts[0])
+            seen = Seen()
+            await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+            return seen.runs[0].parked
+
+        assert not await parked()
+        await world.store.park([ParkRow(scene.account, key.lane, "window", Instant(T0 + HOUR))])
+        assert await parked()
 
     async def test_a_reset_moves_only_what_waits(self, world: World) -> None:
         scene = await open_scene(world)

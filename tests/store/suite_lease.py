@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from dripd.campaigns.enrollment import LogState, Needs, RunStatus
+from dripd.campaigns.version import ALWAYS
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.inbox_rows import EndRun
@@ -236,6 +237,16 @@ class LeaseSuite:
 
         assert why(await scene.lease(keys, mask=MAIL | TAG_ADDED)) == [Refusal.EVENT]
         assert len((await scene.lease(keys, mask=MAIL | BOUNCE)).granted) == 1
+
+    async def test_a_reset_stops_until_the_inbox_has_had_it(self, world: World) -> None:
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        payload = {"campaign": "c"}
+        await world.event(scene.account, "reset", contact_id=scene.contacts[0], payload=payload)
+        result = await scene.lease(keys, mask=MAIL | ALWAYS)
+
+        assert [x.enrollment_id for x in result.granted] == [keys[1].enrollment_id]
+        assert why(result) == [Refusal.EVENT]
 
     async def test_an_event_nobody_can_place_yet_blocks_its_account(self, world: World) -> None:
         scene = await open_scene(world)

@@ -138,6 +138,60 @@ def test_only_tags_given_after_publishing_count(world: World) -> None:
     ) == ["trigger:tag_added"]
 
 
+def test_events_that_follow_each_other_fast_skip_no_step_that_is_done_at_once(
+    world: World,
+) -> None:
+    world.contact("ann")
+    world.apply("""
+campaign: forms
+account: acme
+name: Forms
+preset: quentn
+sender: hello@acme.test
+sequences:
+  - key: wait
+    steps: [{key: w1, do: tag_add, tag: begun}, {key: w2, do: tag_add, delay: 9d, tag: late}]
+  - key: a
+    on: [{on: form, form: a}]
+    steps:
+      - {key: a1, do: reset_campaign}
+      - {key: a2, do: update, ops: ["a increment 1"]}
+      - {key: a3, do: email, delay: 1d, subject: A, text: A}
+  - key: b
+    on: [{on: form, form: b}]
+    steps:
+      - {key: b1, do: update, ops: ["b increment 1"]}
+      - {key: b2, do: email, delay: 1d, subject: B, text: B}
+""")
+    world.enroll("forms", "ann")
+    world.tick()
+    world.sql(
+        "INSERT INTO dripd.event_in (account_id, contact_id, kind, payload) "
+        "SELECT account_id, id, 'form', jsonb_build_object('form', f) FROM dripd.contact, "
+        "unnest('{a,b}'::text[]) WITH ORDINALITY AS k (f, o) ORDER BY o"
+    )
+    world.tick()
+
+    attrs = json.loads(world.one("SELECT attrs FROM dripd.contact"))
+    assert (attrs["a"], attrs["b"]) == (1, 1)
+    world.advance("2d")
+    assert subjects(world) == ["B"]
+
+
+def test_a_reset_comes_before_the_steps_of_its_instant(world: World) -> None:
+    world.contact("ann")
+    mail = "{key: m, do: email, delay: 1d, subject: S, text: T}"
+    world.apply(campaign("victim", mail))
+    world.apply(campaign("x", "{key: r, do: reset_campaign, delay: 1d, campaign: victim}"))
+    for _ in range(3):
+        world.enroll("victim", "ann")
+        world.enroll("x", "ann")
+        world.advance("1d")
+        assert world.sent() == []
+        assert world.run("ann", "victim")["end_reason"] == "reset"
+        world.call("enroll.reset", campaign=["x"], account="acme", yes=True)
+
+
 RESETTING = """
 campaign: other
 account: acme

@@ -61,6 +61,7 @@ class World:
     postal: str | None = None
     connectors: frozenset[str] = frozenset()
     office: Window | None = None
+    running: bool = True
     attached: list[Trigger] = field(default_factory=list)
     zones: Container[str] = frozenset({"UTC", BERLIN, "America/New_York"})
 
@@ -98,6 +99,9 @@ class World:
 
     def reacting(self, account_id: int) -> Sequence[Version]:
         return [one for one in self.versions.values() if one.definition.handlers]
+
+    def is_running(self, account_id: int, campaign_id: int) -> bool:
+        return self.running
 
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         return self.attached
