@@ -37,6 +37,9 @@ Lookup: TypeAlias = Callable[[str], object | None]
 MAX_SOURCE = 524_288
 """Characters of a template: half a MiB, many times what mail clients show."""
 
+SHORT = 4_096
+"""Characters of a template up to which it is compiled once for all that say the same."""
+
 MAX_RENDERED = 1_048_576
 """Characters of a rendered template; a value that takes it further is refused."""
 
@@ -122,6 +125,10 @@ def compile_template(source: str, *, kind: Kind) -> Template:
 
     Raises `TemplateError` saying where (a column counted from 1) and what to write instead.
     """
+    return (_compile_short if len(source) <= SHORT else _compile)(source, kind)
+
+
+def _compile(source: str, kind: Kind) -> Template:
     if kind == "header":
         source = source.rstrip("\r\n")
     _refuse_unfit(source, kind)
@@ -142,6 +149,10 @@ def compile_template(source: str, *, kind: Kind) -> Template:
     parts.append(source[start:].replace("%", "%%"))
     tags = tuple(slot.name for slot in slots)
     return Template(source, kind, tags, tuple(slots), "".join(parts) if slots else source)
+
+
+_compile_short = lru_cache(maxsize=4_096)(_compile)
+"""Campaigns of a preset say the same in thousands of accounts, and no text most often."""
 
 
 def render(
