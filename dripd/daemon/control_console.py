@@ -62,6 +62,7 @@ def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) ->
         if node["silent_s"] > SILENT_S:
             silence = f"no heartbeat for {node['silent_s']:.0f} s"
             found.append(_alert("!!", "node silent", node["node"], silence, "nodes"))
+    found += _died(own.get("processes", []))
     if waiting := own.get("needs_restart"):
         found.append(_alert("!", "restart needed", "", f"for {', '.join(waiting)}", "nodes"))
     if own.get("lag_ms", 0) > LATE_MS:
@@ -71,6 +72,19 @@ def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) ->
     found += _stopped(glance.get("stopped", []))
     found += _held(glance.get("holding", []))
     return sorted(found, key=lambda one: str(one["level"]) != "!!")
+
+
+def _died(processes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Daemons of `--processes` that ended by themselves and do not run again yet."""
+    return [
+        _alert("!!", "process died", one["node"], f"code {one['code']}, {_often(one['deaths'])}", "nodes")
+        for one in processes
+        if one["deaths"] and one["state"] != "running"
+    ]  # fmt: skip
+
+
+def _often(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
 
 
 def _failing(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:

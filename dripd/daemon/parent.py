@@ -3,8 +3,9 @@
 The parent sends nothing and holds no connection; it starts daemons that know nothing of each
 other, hands on signals, starts anew what dies, and speaks to systemd for all of them: ready
 when all are, alive while all are. Each has a session of its own, so that Ctrl-C reaches it
-once, through the parent, and none outlives the parent. Each has a socket, a name and a metrics port of its own; the
-first has those that the configuration names.
+once, through the parent, and none outlives the parent. Each has a socket, a name and a metrics
+port of its own; the first has those that the configuration names. What becomes of any is told
+to all (`family`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from dripd.clock import Instant, SystemClock, format_instant
 from dripd.config import Config
+from dripd.daemon import family
 from dripd.daemon.notify import notify
 from dripd.log import get
 
@@ -65,7 +68,7 @@ def environment(config: Config, number: int) -> dict[str, str]:
 class Child:
     """One daemon; `hears` is where it sends what is meant for systemd."""
 
-    number: int
+    member: family.Member
     around: Mapping[str, str]
     hears: socket.socket
     process: subprocess.Popen[bytes] | None = None
@@ -82,6 +85,8 @@ class Child:
         self.started_at = time.monotonic()
         env = {**os.environ, **self.around, PARENT: str(os.getpid())}
         self.process = subprocess.Popen(command, env=env, start_new_session=True)
+        self.member.state, self.member.pid = "starting", self.process.pid
+        self.member.again_at = None
 
     def start_again(self) -> float:
         """Be started anew; in how many seconds."""
@@ -89,6 +94,9 @@ class Child:
         wait_s = SOONEST_S if self.ready and now - self.started_at > SETTLED_S else self.wait_s
         self.wait_s = min(2 * wait_s, LATEST_S)
         self.start_at = now + wait_s
+        at = SystemClock().now()
+        self.member.again_at = format_instant(Instant(at + int(wait_s * 1000)))
+        self.member.died_at = format_instant(at)
         return wait_s
 
     def listen(self) -> None:
@@ -97,7 +105,8 @@ class Child:
             lines = self.hears.recv(4096).split(b"\n")
         except BlockingIOError:
             return
-        self.ready |= b"READY=1" in lines
+        if b"READY=1" in lines:
+            self.ready, self.member.state = True, "running"
         self.began |= self.ready
         self.fed |= b"WATCHDOG=1" in lines
 
@@ -108,6 +117,9 @@ class Family:
 
     command: Sequence[str]
     children: list[Child]
+    place: Path
+    """Where it is told what has become of them."""
+    told: list[family.Member] = field(default_factory=list)
     result: int = 0
     ending: bool = False
     told_ready: bool = False
@@ -119,6 +131,7 @@ class Family:
             self._hand_on(self.signals.pop(0))
         for child in self.children:
             self._mind(child)
+        self._tell()
         self._tell_manager()
         return any(child.process is not None for child in self.children) or not self.ending
 
@@ -137,15 +150,24 @@ class Family:
         if code is None:
             return
         child.process = None
+        child.member.state, child.member.pid, child.member.code = "dead", None, code
+        child.member.deaths += 1
         if self.ending:
             early = not child.ready and -code in ENDING  # it was told before it could listen
             self.result = self.result or (0 if early else code)
         elif child.began:
             wait_s = child.start_again()
-            log.error("process.died", number=child.number, code=code, again_s=wait_s)
+            log.error("process.died", node=child.member.node, code=code, again_s=wait_s)
         else:
             self.result = code  # it could not start: neither could the others
             self.signals.append(signal.SIGTERM)
+
+    def _tell(self) -> None:
+        """Let the daemons know of one another, if anything is new."""
+        members = [replace(child.member) for child in self.children]
+        if members != self.told:
+            family.write(self.place, members)
+            self.told = members
 
     def _tell_manager(self) -> None:
         if not self.told_ready and all(child.ready for child in self.children):
@@ -164,24 +186,26 @@ def supervise(command: Sequence[str], config: Config, n: int, extra: Mapping[str
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dripd-")))
         selector = stack.enter_context(selectors.DefaultSelector())
-        family = Family(command, [])
+        house = Family(command, [], folder / "family")
         for number in range(1, n + 1):
             hears = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             hears.bind(str(folder / str(number)))
             hears.setblocking(False)
             around = {**extra, **environment(config, number)}
             around["NOTIFY_SOCKET"] = str(folder / str(number))
-            child = Child(number, around, hears)
+            around[family.FILE] = str(house.place)
+            node = around.get("DRIPD_DAEMON__NODE", config.daemon.node)
+            child = Child(family.Member(node), around, hears)
             selector.register(hears, selectors.EVENT_READ, child)
-            family.children.append(child)
-        catch_signals(family, selector, stack)
-        while family.tend():
+            house.children.append(child)
+        catch_signals(house, selector, stack)
+        while house.tend():
             for key, _ in selector.select(LOOK_S):
                 if key.data is not None:
                     key.data.listen()
                 else:
                     os.read(key.fd, 64)
-        return family.result
+        return house.result
 
 
 async def until_orphaned() -> None:
@@ -193,7 +217,7 @@ async def until_orphaned() -> None:
         await trio.sleep(SOONEST_S)  # noqa: TID251 - a poll in real time
 
 
-def catch_signals(family: Family, selector: selectors.BaseSelector, stack: ExitStack) -> None:
+def catch_signals(house: Family, selector: selectors.BaseSelector, stack: ExitStack) -> None:
     """Let signals wake the loop, until the stack is left."""
     reads, writes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     stack.callback(os.close, reads)
@@ -201,5 +225,5 @@ def catch_signals(family: Family, selector: selectors.BaseSelector, stack: ExitS
     selector.register(reads, selectors.EVENT_READ, None)
     stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writes))
     for number in HANDED_ON:
-        before = signal.signal(number, lambda caught, _: family.signals.append(caught))
+        before = signal.signal(number, lambda caught, _: house.signals.append(caught))
         stack.callback(signal.signal, number, before)

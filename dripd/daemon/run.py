@@ -33,7 +33,7 @@ from dripd.clock import (
     parse_instant,
 )
 from dripd.config import Config
-from dripd.daemon import control, front, garbage
+from dripd.daemon import control, family, front, garbage
 from dripd.daemon.calls import Calls
 from dripd.daemon.failpoint import open_journal, open_store
 from dripd.daemon.figures import Figures
@@ -201,6 +201,7 @@ class Daemon:
             },
             "metrics": {"url": self.health.url},
             "needs_restart": list(self.reloader.waiting),
+            "processes": family.read(),
             "wheel": len(pipe.wheel),
             "ready": len(pipe.ready),
             "unsent": pipe.unsent,
@@ -224,6 +225,7 @@ class Daemon:
             **self.figures.shown(),
             "history": history,
             "needs_restart": waiting,
+            "processes": family.read(),
         }
 
     def ready(self) -> Mapping[str, object]:

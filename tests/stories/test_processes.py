@@ -183,6 +183,9 @@ def test_a_killed_process_is_replaced_its_accounts_taken_over_and_caps_stay_exac
         world.until(lambda: world.started() == 4 and world.shared(), 30)
         assert len(world.children()) == 3
         assert len(set(world.children()) & set(before)) == 2
+        processes = world.call("daemon.status")["processes"]
+        assert {one["pid"] for one in processes} == set(world.children())
+        assert [one["code"] for one in processes if one["deaths"] == 1] == [-signal.SIGKILL]
         assert sent(world) == 300 * ACCOUNTS
         assert world.one("SELECT count(DISTINCT recipient) FROM dripd.sink_message") == sent(
             world
