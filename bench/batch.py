@@ -24,6 +24,7 @@ import uvloop
 
 from bench.engine import DUE
 from bench.field import check, daemon, ground, lay, runs, until_sent
+from bench.herd import drain
 from bench.meter import Meter, own_peak_mb, postmaster_of
 from dripd.campaigns.event import Accepted, Outcome
 from dripd.channels.base import Message, ProviderSettings, Resources, Secret
@@ -32,9 +33,16 @@ from dripd.clock import SystemClock
 from dripd.config import Config
 
 
-def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
-    """One drain of *n* steps (default 40,000) on the fresh database of *dsn*."""
+def run(
+    config: Config, dsn: str, n: int | None, processes: int | None = None
+) -> dict[str, object]:
+    """One drain of *n* steps (default 40,000) on the fresh database of *dsn*, by a daemon in
+    this process or by as many *processes*."""
     wanted = n or 40_000
+    if processes is not None:
+        with serving(Postmark) as server:
+            settings = settings_of(server.port)
+            return drain(dsn, wanted, processes, settings, server.pid, server.seen)
     lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
     with serving(Postmark) as server:
         return trio.run(partial(measure, config, dsn, wanted, server, settings_of))

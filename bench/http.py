@@ -13,6 +13,7 @@ import trio
 
 from bench.engine import DUE
 from bench.field import check, daemon, ground, lay, runs, until_sent
+from bench.herd import drain
 from bench.meter import Meter, own_peak_mb, postmaster_of
 from bench.server import Server, serving
 from dripd.channels.base import ProviderSettings, Secret
@@ -21,9 +22,16 @@ from dripd.config import Config
 CONNECTIONS = 64
 
 
-def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
-    """One drain of *n* steps (default 20,000) on the fresh database of *dsn*."""
+def run(
+    config: Config, dsn: str, n: int | None, processes: int | None = None
+) -> dict[str, object]:
+    """One drain of *n* steps (default 20,000) on the fresh database of *dsn*, by a daemon in
+    this process or by as many *processes*."""
     wanted = n or 20_000
+    if processes is not None:
+        with serving() as server:
+            settings = settings_of(server.url)
+            return drain(dsn, wanted, processes, settings, server.pid, server.accepted)
     lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
     with serving() as server:
         return trio.run(partial(_measure, config, dsn, wanted, server))

@@ -45,6 +45,20 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def children_of(parent: int) -> list[int]:
+    """The processes that *parent* has started and that live."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = stat(int(entry.name))
+            except OSError:
+                continue
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
 def peak_mb(pid: int) -> float:
     """The most memory that a process ever had, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -17,14 +17,14 @@ CONFIG = '[log]\nlevel = "warning"\n[provider.counting]\nkind = "sink"\nrecord =
 
 
 @contextmanager
-def running(dsn: str, *flags: str, socket: Path | None = None) -> Iterator[int]:
+def running(dsn: str, *flags: str, socket: Path | None = None, more: str = "") -> Iterator[int]:
     """A daemon on *dsn* while inside, on *socket* if it matters; its process id.
 
-    It need not be ready yet.
+    It need not be ready yet. *more* is added to its configuration.
     """
     with tempfile.TemporaryDirectory(prefix="dripd-bench-run-") as folder:
         config = Path(folder) / "dripd.toml"
-        config.write_text(CONFIG)
+        config.write_text(CONFIG + more)
         start = "from dripd.cli.main import main; main()"
         words = [sys.executable, "-c", start, "run", "--config", str(config), *flags]
         env = {**os.environ, "DRIPD_STATE": folder, "DRIPD_DSN": dsn}

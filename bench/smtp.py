@@ -14,13 +14,21 @@ import trio
 from bench.batch import Counting, measure, serving
 from bench.engine import DUE
 from bench.field import ground, lay, runs
+from bench.herd import drain
 from dripd.channels.base import ProviderSettings
 from dripd.config import Config
 
 
-def run(config: Config, dsn: str, n: int | None) -> dict[str, object]:
-    """One drain of *n* steps (default 20,000) on the fresh database of *dsn*."""
+def run(
+    config: Config, dsn: str, n: int | None, processes: int | None = None
+) -> dict[str, object]:
+    """One drain of *n* steps (default 20,000) on the fresh database of *dsn*, by a daemon in
+    this process or by as many *processes*."""
     wanted = n or 20_000
+    if processes is not None:
+        with serving(Mailroom) as server:
+            settings = settings_of(server.port)
+            return drain(dsn, wanted, processes, settings, server.pid, server.seen)
     lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
     with serving(Mailroom) as server:
         return trio.run(partial(measure, config, dsn, wanted, server, settings_of))

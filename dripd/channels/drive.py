@@ -5,7 +5,8 @@ connections, at the cost of little more than its two system calls.
 Guarantees
     As `transport`: a job whose bytes left and that has no full answer is `Unknown`, one of
     which not a byte left is `Retryable`; nothing is written twice. A job is answered at most
-    once, and never by what its connection said before it was written. One deadline covers a request from its first byte to the last of its answer.
+    once, and never by what its connection said before it was written. One deadline covers a
+    request from its first byte to the last of its answer.
 Method
     The sockets stand in an epoll set of their own, nested in trio's: one wake-up serves all
     that are ready, by plain calls: all are read, what they said is answered together, then
@@ -40,7 +41,7 @@ SWEEP_S: Final = 0.25
 """Between two looks at the deadlines: how late a request may be given up."""
 
 EVENTS_A_TURN: Final = 64
-"""Sockets served before others have their turn: below a millisecond."""
+"""Sockets served before others have their turn: a few milliseconds with all that follows."""
 
 DIAL_REST_S: Final = 1.0
 """After a connection could not be made, none is tried so long while others serve."""

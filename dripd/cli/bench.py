@@ -39,6 +39,9 @@ ON_POSTGRES = (
     "long",
 )
 ALONE = ("wheel", "bucket", "transport")
+DIVIDED = ("http", "batch", "smtp")
+"""Those that `--processes` divides."""
+
 LATENESS = ("lateness", "immediate", "backlog")
 
 FIGURES = (
@@ -68,15 +71,24 @@ def bench() -> None:
 @click.option("--n", type=int, help="How many; the benchmark's own number otherwise.")
 @click.option("--runs", type=int, default=1, show_default=True, help="The best one counts.")
 @click.option("--profile", is_flag=True, help="Say where the daemon's CPU went, by stage.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="By `dripd run` with so many (http, batch, smtp); in one process otherwise.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def run(name: str, n: int | None, runs: int, profile: bool, as_json: bool) -> None:
+def run(
+    name: str, n: int | None, runs: int, profile: bool, processes: int | None, as_json: bool
+) -> None:
     """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, fair, long, wheel,
     bucket or transport."""
     configure(level="warning")
     module = _module(name)
+    if processes is not None and (profile or name not in DIVIDED):
+        raise click.UsageError(f"--processes is for {', '.join(DIVIDED)}, without --profile")
     if profile:
         import_module("bench.profile").switch_on()
-    answer = summary(name, [_once(module, name, n) for _ in range(max(1, runs))])
+    answer = summary(name, [_once(module, name, n, processes) for _ in range(max(1, runs))])
     if as_json:
         print_json(answer)
         return
@@ -161,12 +173,15 @@ def _module(name: str) -> ModuleType:
     return import_module(f"bench.{name}")
 
 
-def _once(module: ModuleType, name: str, n: int | None) -> dict[str, object]:
+def _once(
+    module: ModuleType, name: str, n: int | None, processes: int | None
+) -> dict[str, object]:
     if name in ALONE:
         found: dict[str, object] = module.run(n)
         return found
     with _database() as dsn:
-        result: dict[str, object] = module.run(load(None), dsn, n)
+        more = {} if processes is None else {"processes": processes}
+        result: dict[str, object] = module.run(load(None), dsn, n, **more)
         return result
 
 

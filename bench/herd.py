@@ -1,0 +1,89 @@
+"""The same drain by `dripd run --processes N`: real daemons that divide the accounts.
+
+They stand, and have divided the accounts, before the first row is there: no start is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bench.field import ACCOUNTS, CHECK, ground, lay, runs
+from bench.meter import Meter, children_of, execute, peak_mb, postmaster_of, value
+from bench.process import running
+from dripd.channels.base import ProviderSettings
+
+NUDGE = "INSERT INTO dripd.nudge (account_id) SELECT id FROM dripd.account;"
+SHARED = "SELECT count(*) || ' ' || coalesce(sum(accounts), 0) FROM dripd.node WHERE NOT dead"
+KEY = "BENCH_KEY"
+"""In the environment of the daemons: any key, which no server of ours looks at."""
+
+PATIENCE_S = 300
+LOOK_S = 0.02
+
+
+def drain(
+    dsn: str,
+    n: int,
+    processes: int,
+    settings: ProviderSettings,
+    helper: int,
+    seen: Callable[[], int],
+) -> dict[str, object]:
+    """*n* steps due at once, through the provider of *settings*; *seen* counts what has come
+    to its server, the process *helper*. Raises `AssertionError` unless each was sent once."""
+    lay(dsn, ground(provider=settings.name))
+    before = seen()
+    with herd(dsn, settings, processes) as daemons:
+        until(lambda: ask(dsn, SHARED) == f"{processes} {ACCOUNTS}")
+        asyncio.run(execute(dsn, runs(1, n, "dripd.now() - interval '1 second'") + NUDGE))
+        meter = Meter(postmaster_of(dsn), daemons=daemons, helpers=[helper])
+        until(lambda: seen() - before >= n)
+        until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0")
+        figures = meter.read(n)
+        memory = sum(map(peak_mb, daemons))
+    if seen() - before != n:
+        raise AssertionError(f"the provider saw {seen() - before}, not {n}")
+    return {"n": n, "processes": processes, **figures, "rss_mb": round(memory)}
+
+
+@contextmanager
+def herd(dsn: str, settings: ProviderSettings, processes: int) -> Iterator[list[int]]:
+    """*processes* daemons that share the connections of *settings*; their process ids."""
+    os.environ[KEY] = "bench"
+    table = provider(settings, max(1, settings.max_connections // processes))
+    with running(dsn, "--processes", str(processes), more=table) as parent:
+        if processes == 1:
+            yield [parent]
+            return
+        until(lambda: len(children_of(parent)) == processes)
+        yield [parent, *children_of(parent)]
+
+
+def provider(settings: ProviderSettings, connections: int) -> str:
+    """*settings* as they stand in a configuration."""
+    lines = [
+        f"[provider.{settings.name}]",
+        f'kind = "{settings.kind}"',
+        f'base_url = "{settings.base_url}"',
+        f"max_connections = {connections}",
+        *([f"batch = {settings.batch}"] if settings.batch else []),
+        *(f'{name} = "env:{KEY}"' for name in settings.secrets),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not come to pass within {PATIENCE_S} s")
+        time.sleep(LOOK_S)
+
+
+def ask(dsn: str, text: str) -> Any:
+    return asyncio.run(value(dsn, text))
