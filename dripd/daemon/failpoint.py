@@ -191,6 +191,14 @@ class FailingJournal(FileJournal):
         self._failpoint.pass_by("K4")
         return super().intend(steps, marks)
 
+    def depart(self, number: int) -> Leave:
+        self._failpoint.pass_by("K4")
+        return super().depart(number)
+
+    def arrive(self, number: int, outcome: Outcome, to: str) -> None:
+        self._failpoint.pass_by("K7")
+        super().arrive(number, outcome, to)
+
     def begin(self, leased: Leased) -> None:
         super().begin(leased)
         self._failpoint.pass_by("T")

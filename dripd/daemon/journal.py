@@ -4,6 +4,7 @@
     dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine
     i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
+    i -ID -ID 0, o -ID -ID 0 {JSON}       the same of an individual message, which has no claim
     t CLAIM ENROLLMENT SEQ                a step over which a daemon has died is tried next
     s CLAIM ENROLLMENT SEQ                and was survived
 
@@ -76,6 +77,8 @@ class FileJournal:
         self._segments: list[Segment] = []
         self._n_made = 0
         self._answers: list[str] = []
+        self._alone: set[int] = set()
+        """Individual messages under way, as claims of their own: minus their ids."""
         self._fault = ""
         self._is_torn = False
         self._try(self._begin_segment)
@@ -89,18 +92,33 @@ class FileJournal:
         lines = [f"i {leased.claim_id} {leased.enrollment_id} {leased.seq}" for leased in steps]
         if marks:
             lines = [f"{line} {mark}" for line, mark in zip(lines, marks, strict=True)]
-        text = "\n".join(lines) + "\n"
+        return self._leave("\n".join(lines) + "\n", claims)
+
+    def _leave(self, text: str, claims: set[int]) -> Leave:
         if not self._try(lambda: self._append(text, claims)):
             return Leave.UNWRITABLE
         return Leave.YES if _is_open(self._segments[-1].fd) else Leave.FENCED
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
+        place = f"o {leased.claim_id} {leased.enrollment_id} {leased.seq}"
+        self._reply(place, outcome, leased.email, leased.phone)
+
+    def _reply(self, place: str, outcome: Outcome, *addresses: str | None) -> None:
         if not self._answers:
             self._soon(self._flush)
-        told = _write_outcome(outcome, leased)
-        self._answers.append(
-            f"o {leased.claim_id} {leased.enrollment_id} {leased.seq} {told}\n"
-        )
+        self._answers.append(f"{place} {_write_outcome(outcome, addresses)}\n")
+
+    def depart(self, number: int) -> Leave:
+        if self._fault:
+            return Leave.UNWRITABLE
+        self._alone.add(-number)
+        return self._leave(f"i {-number} {-number} 0\n", {-number})
+
+    def arrive(self, number: int, outcome: Outcome, to: str) -> None:
+        self._reply(f"o {-number} {-number} 0", outcome, to)
+
+    def keep(self, number: int) -> None:
+        self._alone.discard(-number)
 
     def begin(self, leased: Leased) -> None:
         self._note("t", leased)
@@ -131,7 +149,7 @@ class FileJournal:
 
     def tidy(self, open_claims: Collection[int]) -> None:
         for segment in self._segments[:-1]:
-            if segment.claims.isdisjoint(open_claims):
+            if self._is_done(segment, open_claims):
                 self._drop(segment)
 
     def forget(self, incarnations: Collection[int]) -> None:
@@ -144,11 +162,14 @@ class FileJournal:
         """The daemon ends: what nobody needs goes, the rest is for whoever sweeps."""
         self._flush()
         for segment in list(self._segments):
-            if segment.claims.isdisjoint(open_claims):
+            if self._is_done(segment, open_claims):
                 self._drop(segment)
             else:
                 os.close(segment.fd)
         self._segments = []
+
+    def _is_done(self, segment: Segment, open_claims: Collection[int]) -> bool:
+        return segment.claims.isdisjoint(open_claims) and segment.claims.isdisjoint(self._alone)
 
     # files
 
@@ -299,10 +320,10 @@ def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, str]]:
         yield words[0], int(words[2]), int(words[3]), words[4] if len(words) == 5 else ""
 
 
-def _write_outcome(outcome: Outcome, leased: Leased) -> str:
+def _write_outcome(outcome: Outcome, addresses: Sequence[str | None]) -> str:
     match outcome:
         case Accepted():
-            own_id = orjson.dumps(_harmless(outcome.provider_id, leased)).decode()
+            own_id = orjson.dumps(_harmless(outcome.provider_id, addresses)).decode()
             return f'{{"is":"accepted","id":{own_id}}}'
         case Retryable(reason=reason):
             told = {"is": "retryable", "why": reason}
@@ -336,8 +357,8 @@ def _read_outcome(text: str) -> Outcome | None:
     return None
 
 
-def _harmless(provider_id: str, leased: Leased) -> str:
+def _harmless(provider_id: str, addresses: Sequence[str | None]) -> str:
     """The provider's id, unless it says whom the message was for."""
-    lower, email, phone = provider_id.lower(), leased.email, leased.phone
-    told = (email and email.lower() in lower) or (phone and phone.lower() in lower)
+    lower = provider_id.lower()
+    told = any(one and one.lower() in lower for one in addresses)
     return "" if told or len(provider_id) > PROVIDER_ID_MOST else provider_id

@@ -9,9 +9,10 @@ from typing import Any
 
 import trio
 
-from dripd.campaigns.event import Accepted, Outcome, Unknown
+from dripd.campaigns.event import Accepted, Outcome, Retryable, Unknown
 from dripd.campaigns.sms import segments
 from dripd.channels.base import Attachment, Channel, Message
+from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, NotFound
 from dripd.store.protocol import IndividualEnd, IndividualSend
@@ -68,9 +69,7 @@ async def send_individual(
         attachments=wish.files,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
-    outcome = await _sole_outcome(
-        channels[found.provider], message, pipe.tuning.send_timeout_ms
-    )
+    outcome = await _leave(pipe, channels[found.provider], message, number)
     state, provider_id, reason = state_of(outcome)
     n = segments(wish.text).n if wish.channel == "sms" else None
     with trio.CancelScope(shield=True):
@@ -84,7 +83,20 @@ async def send_individual(
                 segments=n,
             )
         )
+    pipe.journal.keep(number)
     return f"i-{number}", outcome
+
+
+async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int) -> Outcome:
+    """Send what is written down first, as all that leaves; its answer is written down too."""
+    leave = pipe.journal.depart(number)
+    if leave is Leave.FENCED:
+        pipe.buried.set()
+    if leave is not Leave.YES:
+        return Retryable(reason=leave)
+    outcome = await _sole_outcome(channel, message, pipe.tuning.send_timeout_ms)
+    pipe.journal.arrive(number, outcome, message.to)
+    return outcome
 
 
 async def _start(pipe: Pipeline, wish: Wish, sender_id: int) -> tuple[int, str]:

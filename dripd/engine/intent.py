@@ -49,6 +49,11 @@ class Testimony:
         self.words[enrollment_id, seq] = outcome
 
 
+def alone(number: int) -> tuple[int, int]:
+    """The key of an individual message among those of deliveries."""
+    return (-number, 0)
+
+
 Past = Mapping[int, Testimony]
 """Incarnation to its testimony; one whose journal is not to be had here is missing."""
 
@@ -58,7 +63,11 @@ def judge(past: Past, holders: Sequence[int], leased: Leased) -> StepEvent:
 
     An answer is itself, silence of whole journals `Deferred`, all else `Unknown`.
     """
-    key = (leased.enrollment_id, leased.seq)
+    return judge_key(past, holders, (leased.enrollment_id, leased.seq))
+
+
+def judge_key(past: Past, holders: Sequence[int], key: tuple[int, int]) -> Outcome | Deferred:
+    """As `judge`, of what the journals know under *key*."""
     found = [past.get(holder) for holder in holders]
     for testimony in found:
         if testimony is not None and key in testimony.words:
@@ -88,6 +97,18 @@ class Journal(Protocol):
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         """A step that left has its answer; it is written within this turn of the event loop."""
+        ...
+
+    def depart(self, number: int) -> Leave:
+        """Write down that the individual message *number* leaves next. Only on `YES` may it."""
+        ...
+
+    def arrive(self, number: int, outcome: Outcome, to: str) -> None:
+        """It has its answer; *to*: the address, which is written nowhere."""
+        ...
+
+    def keep(self, number: int) -> None:
+        """Its answer is in the database: nothing of it is needed any more."""
         ...
 
     def begin(self, leased: Leased) -> None:
@@ -127,6 +148,16 @@ class NoJournal:
         return Leave.YES
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
+        """It is not kept."""
+
+    def depart(self, number: int) -> Leave:
+        del number
+        return Leave.YES
+
+    def arrive(self, number: int, outcome: Outcome, to: str) -> None:
+        """It is not kept."""
+
+    def keep(self, number: int) -> None:
         """It is not kept."""
 
     def begin(self, leased: Leased) -> None:

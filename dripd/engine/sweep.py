@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import trio
 
 from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_SUSPECT, Leased, Needs
-from dripd.campaigns.event import Accepted, Deferred, Held, StepEvent
+from dripd.campaigns.event import Accepted, Deferred, Held, Retryable, StepEvent
 from dripd.campaigns.version import Version
 from dripd.clock import DAY, Millis
 from dripd.engine import doubt
-from dripd.engine.intent import Past, judge, mark_of
+from dripd.engine.individual import state_of
+from dripd.engine.intent import Past, alone, judge, judge_key, mark_of
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import REASON
 from dripd.engine.send import settle_unreadable
@@ -24,6 +25,7 @@ from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
+from dripd.store.protocol import IndividualEnd
 
 SWEEP_S = 2.0
 
@@ -63,6 +65,7 @@ async def sweep_once(pipe: Pipeline) -> int:
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
         await pipe.store.finish_drained()
+        await settle_lost(pipe)
         await close_journals(pipe, gone)
     if not orphans:
         return 0
@@ -85,6 +88,32 @@ def _silence_ms(pipe: Pipeline) -> Millis:
     limit = pipe.tuning.node_timeout_ms
     hears = pipe.watch.hears_silence(trio.current_time(), limit / 1000)
     return limit if hears else NEVER
+
+
+async def settle_lost(pipe: Pipeline) -> None:
+    """Say of the individual messages of dead daemons what their journals say of them."""
+    lost = await pipe.store.lost_individuals()
+    if not lost:
+        return
+    past = pipe.journal.past({one.incarnation for one in lost})
+    ends = []
+    for one in lost:
+        event = judge_key(past, [one.incarnation], alone(one.id))
+        if isinstance(event, Deferred):
+            event = Retryable(
+                reason="daemon_died"
+            )  # nobody tries it again but who asked for it
+        state, provider_id, reason = state_of(event)
+        end = IndividualEnd(
+            account_id=one.account_id,
+            id=one.id,
+            state=state,
+            provider_id=provider_id,
+            reason=reason,
+            segments=None,
+        )
+        ends.append(end)
+    await pipe.store.end_lost(ends)
 
 
 async def close_journals(pipe: Pipeline, gone: list[int]) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import Outcome
-from dripd.engine.intent import Leave, Past, Testimony
+from dripd.engine.intent import Leave, Past, Testimony, alone
 from dripd.errors import InDoubt, StoreUnavailable
 from dripd.store.memory import MemoryStore
 
@@ -141,6 +141,20 @@ class DiskJournal:
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         if not self.full:
             self._page.testimony.answer(leased.enrollment_id, leased.seq, outcome)
+
+    def depart(self, number: int) -> Leave:
+        if self.full:
+            return Leave.UNWRITABLE
+        self._page.testimony.intend(*alone(number))
+        return Leave.FENCED if self._page.is_sealed else Leave.YES
+
+    def arrive(self, number: int, outcome: Outcome, to: str) -> None:
+        del to
+        if not self.full:
+            self._page.testimony.answer(*alone(number), outcome)
+
+    def keep(self, number: int) -> None:
+        """Its pages are few."""
 
     def end(self) -> None:
         """Its process has ended; the page stays, if the disk has it."""

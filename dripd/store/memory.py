@@ -62,6 +62,7 @@ from dripd.store.protocol import (
     LeaseGroup,
     LeaseResult,
     Look,
+    LostSend,
     ParkRow,
     Recorded,
     SetAside,
@@ -553,6 +554,14 @@ class MemoryStore(Doors, Views):
 
     async def end_individual(self, end: IndividualEnd) -> None:
         await self._unit("end_individual", lambda: memory_individual.end(self._tables, end))
+
+    async def lost_individuals(self) -> list[LostSend]:
+        return await self._unit(
+            "lost_individuals", lambda: memory_individual.lost(self._tables)
+        )
+
+    async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:
+        await self._unit("end_lost", lambda: memory_individual.end_lost(self._tables, ends))
 
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
         async def let_go() -> None:

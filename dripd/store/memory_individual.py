@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dripd.store.memory_rows import Individual
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart
+from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart, LostSend
 
 
 def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
@@ -53,11 +55,41 @@ def end(tables: Tables, end: IndividualEnd) -> None:
     )
 
 
-def forget_lost(tables: Tables) -> None:
-    """Messages whose daemon died: nobody knows whether they left."""
+def lost(tables: Tables) -> list[LostSend]:
+    """Messages that a daemon had under way when it died."""
+    found = []
     for row in tables.individuals:
         node = tables.nodes.get(row.incarnation)
         if row.state == "leased" and (node is None or node.dead):
+            found.append(LostSend(row.account_id, row.id, row.incarnation))
+    return found
+
+
+def end_lost(tables: Tables, ends: Sequence[IndividualEnd]) -> None:
+    """What became of them, unless somebody has said so meanwhile."""
+    for one in ends:
+        row = tables.individuals[one.account_id, one.id]
+        if row.state == "leased":
             tables.individuals.change(
-                (row.account_id, row.id), state="unknown", reason="daemon_died"
+                (one.account_id, one.id),
+                state=one.state,
+                provider_id=one.provider_id,
+                reason=one.reason,
+                sent_at=None if one.state == "failed" else row.leased_at,
+                accepted_at=tables.now() if one.state == "accepted" else None,
             )
+
+
+def testify_alone(tables: Tables, accepted: Sequence[tuple[int, int, str | None]]) -> int:
+    """Those of which a journal says that they were accepted, where nobody had known."""
+    told = {-number: provider_id for number, _, provider_id in accepted if number < 0}
+    known = [row for row in tables.individuals if row.id in told and row.state == "unknown"]
+    for row in known:
+        tables.individuals.change(
+            (row.account_id, row.id),
+            state="accepted",
+            provider_id=told[row.id] or row.provider_id,
+            reason=None,
+            accepted_at=tables.now(),
+        )
+    return len(known)

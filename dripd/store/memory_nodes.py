@@ -12,7 +12,7 @@ from itertools import islice
 
 from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, PRESUMED, Leased, LogState
 from dripd.clock import DAY, Instant
-from dripd.store.memory_individual import forget_lost
+from dripd.store.memory_individual import testify_alone
 from dripd.store.memory_lease import leased_of
 from dripd.store.memory_rows import (
     Campaign,
@@ -96,7 +96,6 @@ def reap(
     page = list(
         islice((c for c in claims if not _is_alive(tables, c.incarnation)), CLAIMS_MOST)
     )
-    forget_lost(tables)
     return [_adopt(tables, incarnation, claim) for claim in page]
 
 
@@ -189,7 +188,7 @@ def testify(tables: Tables, accepted: Sequence[tuple[int, int, str | None]]) -> 
         row = replace(log.row, state=LogState.ACCEPTED, provider_id=provider_id, reason=None)
         tables.step_log.change(number, row=row)
         wake_settled(tables, log.account_id, log.enrollment_id, log.row.seq)
-    return len(found)
+    return len(found) + testify_alone(tables, accepted)
 
 
 def wake_settled(tables: Tables, account_id: int, enrollment_id: int, seq: int) -> None:

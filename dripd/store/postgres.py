@@ -64,6 +64,7 @@ from dripd.store.protocol import (
     LeaseGroup,
     LeaseResult,
     Look,
+    LostSend,
     ParkRow,
     Recorded,
     SetAside,
@@ -448,8 +449,13 @@ class PostgresStore:
         return [row["incarnation"] for row in rows]
 
     async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:
-        columns = [list(column) for column in zip(*accepted, strict=True)]
-        return len(await self._read(_fetch, "testify", *columns)) if accepted else 0
+        runs = [one for one in accepted if one[0] > 0]
+        alone = [(-number, provider_id) for number, _, provider_id in accepted if number < 0]
+        n = 0
+        for name, rows in (("testify", runs), ("testify_individuals", alone)):
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            n += len(await self._read(_fetch, name, *columns)) if rows else 0
+        return n
 
     async def remind(self) -> None:
         """Turn reminders whose instant has come into notifications."""
@@ -493,6 +499,15 @@ class PostgresStore:
             end.reason,
             end.segments,
         )
+
+    async def lost_individuals(self) -> list[LostSend]:
+        return [LostSend(*row) for row in await self._read(_fetch, "lost_individuals")]
+
+    async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:
+        rows = [
+            (one.account_id, one.id, one.state, one.provider_id, one.reason) for one in ends
+        ]
+        await self._write(_execute, "end_lost", *map(list, zip(*rows, strict=True)))
 
     # the manual clock
 

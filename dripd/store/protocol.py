@@ -375,6 +375,14 @@ class IndividualEnd:
     segments: int | None
 
 
+class LostSend(NamedTuple):
+    """An individual message and the daemon that had it under way."""
+
+    account_id: int
+    id: int
+    incarnation: int
+
+
 Decide = Callable[[Sequence[RequestRow], Instant], list[Decision]]
 Digest = Callable[[Sequence[EventRow], Sequence[RunRow], Instant], list[InboxEffect]]
 
@@ -625,7 +633,8 @@ class Store(Protocol):
 
     async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:
         """Deliveries (enrollment, seq, provider's id) that were accepted, as a journal says:
-        those that are `unknown` are accepted. Returns how many there were."""
+        those that are `unknown` are accepted. Returns how many there were. An individual message
+        is (minus its id, 0)."""
         ...
 
     async def sweep(self, retention_days: int) -> None:
@@ -649,6 +658,13 @@ class Store(Protocol):
         ...
 
     async def end_individual(self, end: IndividualEnd) -> None: ...
+    async def lost_individuals(self) -> list[LostSend]:
+        """Messages that a daemon had under way when it died."""
+        ...
+
+    async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:
+        """What became of them, unless somebody has said so meanwhile."""
+        ...
 
     # the manual clock
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:

@@ -35,9 +35,7 @@ async def reap(
     if dead:
         await conn.execute(sql("bury"), dead)
     claims = await conn.fetch(sql("dead_claims"), incarnation)
-    adopted = [await _adopt(conn, incarnation, claim, new_claim()) for claim in claims]
-    await conn.execute(sql("lost_sends"))
-    return adopted
+    return [await _adopt(conn, incarnation, claim, new_claim()) for claim in claims]
 
 
 async def _adopt(conn: Conn, incarnation: int, claim: Any, new_id: int) -> int:

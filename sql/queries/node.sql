@@ -204,8 +204,31 @@ SELECT dripd.make_partitions(coalesce($1::timestamptz, (SELECT dripd.now())), $2
 --   $1 days int
 SELECT dripd.drop_partitions((SELECT dripd.now()) - make_interval(days => $1::int4)) AS dropped;
 
--- name: lost_sends :exec
--- Individual messages whose daemon died: nobody knows whether they left.
-UPDATE dripd.individual_send AS i SET state = 'unknown', reason = 'daemon_died'
+-- name: lost_individuals :many
+-- Individual messages whose daemon died before it said what came of them.
+SELECT i.account_id, i.id, i.incarnation
+FROM dripd.individual_send AS i
 WHERE i.state = 'leased'
     AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = i.incarnation AND NOT n.dead);
+
+-- name: end_lost :exec
+-- What became of them, unless somebody has said so meanwhile.
+--   $1 accounts int[]  $2 ids bigint[]  $3 states text[]  $4 provider ids text[]  $5 reasons text[]
+-- locks: individual_send rows
+UPDATE dripd.individual_send AS i
+SET state = k.state, provider_id = k.pid, reason = k.why,
+    sent_at = CASE WHEN k.state <> 'failed' THEN i.leased_at END,
+    accepted_at = CASE k.state WHEN 'accepted' THEN (SELECT dripd.now()) END
+FROM unnest($1::int4[], $2::int8[], $3::text[], $4::text[], $5::text[]) AS k (a, id, state, pid, why)
+WHERE i.account_id = k.a AND i.id = k.id AND i.state = 'leased';
+
+-- name: testify_individuals :many
+-- Individual messages of which a journal says that they were accepted, where nobody had known.
+--   $1 ids bigint[]  $2 provider ids text[]
+-- locks: individual_send rows
+UPDATE dripd.individual_send AS i
+SET state = 'accepted', provider_id = coalesce(k.pid, i.provider_id), reason = NULL,
+    accepted_at = (SELECT dripd.now())
+FROM unnest($1::int8[], $2::text[]) AS k (id, pid)
+WHERE i.id = k.id AND i.state = 'unknown'
+RETURNING i.id;

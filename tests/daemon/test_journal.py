@@ -24,7 +24,7 @@ from dripd.campaigns.event import (
 from dripd.clock import Instant, Millis
 from dripd.daemon import journal as files
 from dripd.daemon.journal import FileJournal
-from dripd.engine.intent import Leave, Testimony, judge
+from dripd.engine.intent import Leave, Testimony, alone, judge
 
 ANN = "ann@x.example"
 
@@ -310,3 +310,18 @@ def test_a_trial_is_told_across_files(desk: Desk, monkeypatch: pytest.MonkeyPatc
 
     assert len(desk.files()) > 2
     assert two.past({1})[1].tried is None
+
+
+def test_an_individual_message_has_its_words_among_the_others(desk: Desk) -> None:
+    one, two = desk.daemon(1), desk.daemon(2)
+    assert one.depart(17) is Leave.YES
+    assert one.depart(18) is Leave.YES
+    one.arrive(17, Accepted(provider_id=f"to {ANN}"), ANN)
+    desk.turn()
+    one.tidy(())
+
+    text = "".join((desk.folder / name).read_text() for name in desk.files())
+    assert ANN not in text
+    desk.die(one)
+    words = two.past({1})[1].words
+    assert {alone(17): Accepted(provider_id=""), alone(18): None} == words

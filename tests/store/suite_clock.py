@@ -176,12 +176,34 @@ class IndividualSuite:
             ((), None, None, "unknown_contact"),
         ]
 
-    async def test_individual_send_of_a_dead_daemon_is_unknown(self, world: World) -> None:
+    async def test_individual_sends_of_a_dead_daemon_are_told_apart(self, world: World) -> None:
         scene = await open_scene(world)
-        await self.start(scene, await scene.contact())
+        number, _, _ = await self.start(scene, await scene.contact())  # type: ignore[misc]
+        assert [] == await world.store.lost_individuals()
         await world.silence(NODE)
         await scene.store.join(NODE + 1, "other", "0")
         await scene.store.reap(NODE + 1, 10_000)
+        assert [(scene.account, number, NODE)] == await world.store.lost_individuals()
 
+        for state, reason in (("unknown", "daemon_died"), ("failed", "late")):
+            await world.store.end_lost(
+                [
+                    IndividualEnd(
+                        account_id=scene.account,
+                        id=number,
+                        state=state,
+                        provider_id=None,
+                        reason=reason,
+                        segments=None,
+                    )
+                ]
+            )
+            [shown] = await world.deliveries()
+            assert ("unknown", "daemon_died") == (shown["state"], shown["reason"])
+        assert 1 == await world.store.testify([(-number, 0, "p-1"), (-number - 1, 0, None)])
         [shown] = await world.deliveries()
-        assert ("unknown", "daemon_died") == (shown["state"], shown["reason"])
+        assert ("accepted", None, "p-1") == (
+            shown["state"],
+            shown["reason"],
+            shown["provider_id"],
+        )

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import asyncpg
 import pytest
 
+from dripd.errors import DripdError
 from tests.stories.world import World
 
 CAMPAIGN = """
@@ -74,6 +75,36 @@ def test_what_did_not_leave_is_sent_and_what_may_have_left_is_not(world: World) 
     while len(list(folder.iterdir())) > 1:
         assert time.monotonic() < end, list(folder.iterdir())
         time.sleep(0.05)
+
+
+def test_an_individual_message_is_told_apart_by_the_journal_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it left, with its answer written down, and in between."""
+    world.contact("ann")
+    world.stop()
+
+    def send(failpoint: str) -> tuple[str, str | None]:
+        monkeypatch.setenv("DRIPD_FAILPOINT", failpoint)
+        world.start()
+        with suppress(DripdError, OSError):
+            world.call(
+                "contact.send", contact="ann", account="acme", subject="Hi", text="Hello"
+            )
+        assert world.process is not None
+        assert -signal.SIGKILL == world.process.wait(20)
+        monkeypatch.delenv("DRIPD_FAILPOINT")
+        world.start()
+        until(world, 0, "SELECT count(*) FROM dripd.delivery WHERE state = 'leased'")
+        world.stop()
+        row = world.sql("SELECT * FROM dripd.individual_send ORDER BY id DESC LIMIT 1")[0]
+        return row["state"], row["reason"]
+
+    assert ("failed", "daemon_died") == send("K4:1:kill")
+    assert [] == world.sent()
+    assert ("unknown", "daemon_died") == send("K7:1:kill")
+    assert ("accepted", None) == send("K8:1:kill")
+    assert 2 == len(world.sent())
 
 
 def test_a_journal_that_cannot_be_written_holds_everything_and_says_so(world: World) -> None:
