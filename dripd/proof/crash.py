@@ -45,6 +45,9 @@ ACCOUNTS: Final = 8
 HIT_S: Final = 10.0
 """How long a case may take until its point is reached; then more work is given."""
 
+TRIES: Final = 6
+"""How often: on a busy machine a daemon takes half a minute to start."""
+
 BURIED_S: Final = 6.0
 
 DRAIN_S: Final = 60.0
@@ -187,12 +190,13 @@ class Stage:
         self._proxy.trap = None
 
     def _reach(self, case: Case, trap: Trap | None) -> bool:
-        """Give work until the point is reached."""
+        """Give work until the point is reached, and keep the daemon that is to reach it."""
 
         def is_hit() -> bool:
+            self._broken.keep()  # it may have been declared dead for its slowness
             return self._hit.exists() if trap is None else trap.sprung.is_set()
 
-        for _ in range(3):
+        for _ in range(TRIES):
             first, self._enrolled = self._enrolled + 1, self._enrolled + ACCOUNTS
             self._database.fetch(scene.ENROLL_SQL, first, self._enrolled, ACCOUNTS)
             if self._until(is_hit, HIT_S):
