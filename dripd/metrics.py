@@ -108,6 +108,9 @@ METRICS: Final[Mapping[str, Family]] = {
     ),
     "dripd_dead_letters": gauge("steps that wait for somebody to put something right"),
     "dripd_unknown_deliveries": gauge("deliveries of which nobody knows whether they arrived"),
+    "dripd_deliveries_in_doubt": gauge(
+        "messages that may have left and are neither settled nor presumed sent", "provider"
+    ),
     "dripd_events_ingested_total": counter("events digested", "kind"),
     "dripd_event_lag_seconds": histogram("from an event's instant to its effect", LATE),
     "dripd_suppressed_total": counter("steps skipped for a suppressed address", "channel"),

@@ -99,7 +99,7 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
     yield from _pauses(row)
     if row["own_hold"] is not None:
         told = OWN_HOLDS.get(row["own_hold"].partition(":")[0], "the step is held by itself")
-        yield row["own_hold"], row["own_release_at"], told
+        yield row["own_hold"], row["own_release_at"], row["doubt"] or told
     due = max(now, row["due_at"])
     yield from _window(row, due, holidays)
     if row["park_reason"] == "window" and row["park_release_at"] is None:

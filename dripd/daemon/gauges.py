@@ -130,6 +130,9 @@ def keep(metrics: Registry, found: Gauges) -> None:
         {("live",): float(found.live), ("ended",): float(found.ended)}
     )
     metrics["dripd_unknown_deliveries"].set(found.unknown)
+    metrics["dripd_deliveries_in_doubt"].replace(
+        {(provider,): n for provider, n in found.in_doubt.items()}
+    )
     metrics["dripd_dead_letters"].set(found.dead)
     metrics["dripd_claim_oldest_seconds"].set(found.claim_s)
     metrics["dripd_tasks_waiting"].replace({(kind,): n for kind, n in found.tasks.items()})

@@ -24,6 +24,7 @@ from dripd.store.desk_deed import (
     read_cursor,
     shown,
 )
+from dripd.store.desk_doubt import ALONE, read_doubts
 from dripd.store.desk_find import account_id, find_campaign, find_contact
 from dripd.store.statements import sql
 
@@ -177,4 +178,11 @@ async def show_delivery(conn: Conn, args: p.DeliveryKey) -> Result:
     )
     if row is None:
         raise NotFound(f"there is no delivery {args.id!r}", hint="dripd delivery list")
-    return shown(row)
+    if row["state"] != "unknown":
+        return shown(row)
+    if individual:
+        return shown(row) | {"doubt": ALONE}
+    told = await read_doubts(conn, row["account_id"], [row["enrollment_id"]])
+    return shown(row) | {
+        "doubt": told.get((row["enrollment_id"], int(args.id.partition("-")[2])))
+    }

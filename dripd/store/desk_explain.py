@@ -10,6 +10,7 @@ from dripd.admin import params as p
 from dripd.errors import NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Result, Row, cursor_of, read_cursor, shown
+from dripd.store.desk_doubt import read_doubts
 from dripd.store.desk_find import find_contact
 from dripd.store.statements import sql
 
@@ -25,7 +26,16 @@ async def read_waits(conn: Conn, args: p.EnrollKey | p.ContactKey) -> list[Row]:
     else:
         found = await find_contact(conn, args.contact, args.account)
         rows = await conn.fetch(sql("read_waits"), found["account_id"], found["id"], None)
-    return [dict(row) for row in rows]
+    return [dict(row) | {"doubt": await _doubt(conn, row)} for row in rows]
+
+
+async def _doubt(conn: Conn, row: Row) -> str | None:
+    """What is to be said of the message that the run waits to know of; None: it waits for else."""
+    if row["own_hold"] != "unknown":
+        return None
+    run = row["enrollment_id"]
+    told = await read_doubts(conn, row["account_id"], [run])
+    return told.get((run, row["seq"]))
 
 
 async def read_timeline(conn: Conn, args: p.ContactTimeline) -> Result:
@@ -37,7 +47,23 @@ async def read_timeline(conn: Conn, args: p.ContactTimeline) -> Result:
         args.limit + 1,
     )  # fmt: skip
     following = cursor_of({"n": start + args.limit}, ("n",)) if rows[args.limit :] else None
-    return {"items": [shown(row) for row in rows[: args.limit]], "next": following}
+    items = [shown(row) for row in rows[: args.limit]]
+    told = await read_doubts(
+        conn, found["account_id"], {run for run, _ in map(_open, items)} - {0}
+    )
+    for item in items:
+        says, detail = told.get(_open(item)), item["detail"]
+        if says is not None and isinstance(detail, dict):
+            item["detail"] = detail | {"doubt": says}
+    return {"items": items, "next": following}
+
+
+def _open(item: Result) -> tuple[int, int]:
+    """(enrollment, seq) of a line about a message that may have left; (0, 0) of any other."""
+    detail = item["detail"]
+    if not isinstance(detail, dict) or not detail.get("unknown"):
+        return 0, 0
+    return int(str(item["enrollment_id"])), int(str(detail["seq"]))
 
 
 async def read_busy(conn: Conn, contact: Row, channel: str) -> Row | None:

@@ -21,6 +21,7 @@ class Gauges:
     due: int
     held: Mapping[str, int]
     unknown: int
+    in_doubt: Mapping[str, int]
     live: int
     ended: int
     claim_s: float
@@ -46,6 +47,7 @@ async def read_gauges(conn: Conn) -> Gauges:
         due=int(str(status["due_now"])),
         held=by_word(status["held"]),
         unknown=int(str(status["unknown"])),
+        in_doubt={one["provider"]: one["n"] for one in await conn.fetch(sql("count_in_doubt"))},
         live=live,
         ended=max(0, runs - live),
         claim_s=row["claim_s"] or 0.0,

@@ -6,7 +6,7 @@
 SELECT e.id AS enrollment_id, e.account_id, e.contact_id, e.campaign_key, e.status, e.end_reason, e.step_key,
     e.due_at, e.hold_reason, e.release_at, a.status AS account_status, a.subscription_active,
     a.timezone, a.send_window, c.status AS campaign_status, r.hold_reason AS own_hold,
-    r.release_at AS own_release_at, d.step_no, d.lane, l.calendar, l.zone, l.channel,
+    r.release_at AS own_release_at, d.step_no, d.seq, d.lane, l.calendar, l.zone, l.channel,
     (SELECT count(*) FROM dripd.version_step AS s
         WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id)::int4 AS steps,
     p.reason AS park_reason, p.release_at AS park_release_at,
@@ -89,3 +89,18 @@ ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank, t.seq, t.kind = 'event', t.
     CASE t.kind WHEN 'event' THEN (t.detail ->> 'id')::int8 WHEN 'rejected' THEN (t.detail ->> 'request_id')::int8 END
 OFFSET $4::int4
 LIMIT $5::int4;
+
+-- name: read_doubts :many
+-- Messages of runs that may have left: since when, and what is kept of them.
+--   $1 account  int4
+--   $2 runs     int8[]
+SELECT l.enrollment_id, l.seq, l.reason, coalesce(f.provider, 'a sender that is gone') AS provider,
+    coalesce(l.sent_at, l.leased_at) AS since, k.until, d.due_at AS due, d.enrollment_id IS NOT NULL AS waits,
+    k.message IS NOT NULL OR coalesce(k.mark, '') <> '' AS repeats
+FROM dripd.step_log AS l
+LEFT JOIN dripd.sender AS f ON f.account_id = l.account_id AND f.id = l.sender_id
+LEFT JOIN dripd.kept_message AS k
+    ON k.account_id = l.account_id AND k.enrollment_id = l.enrollment_id AND k.seq = l.seq
+LEFT JOIN dripd.due_step AS d
+    ON d.account_id = l.account_id AND d.enrollment_id = l.enrollment_id AND d.seq = l.seq AND d.attempt >= 0
+WHERE l.account_id = $1::int4 AND l.enrollment_id = ANY ($2::int8[]) AND l.state = 3 AND l.channel > 0;

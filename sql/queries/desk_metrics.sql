@@ -13,3 +13,29 @@ SELECT (SELECT count(*) FROM (SELECT FROM dripd.due_step LIMIT 10001) AS part)::
 SELECT t.kind, count(*)::int4 AS n, min(t.created_at) AS oldest_at
 FROM (SELECT kind, created_at FROM dripd.task WHERE state = 'open' LIMIT 10000) AS t
 GROUP BY t.kind;
+
+-- name: count_in_doubt :many
+-- Messages that may have left, of which evidence or an answer is still waited for, by provider. Up to 10,000 of those
+-- that are settled by themselves, and as many that wait to be resolved.
+SELECT t.provider, count(*)::int4 AS n
+FROM (
+    (SELECT k.provider
+    FROM dripd.kept_message AS k
+    WHERE k.until > (SELECT dripd.now())
+        AND EXISTS (SELECT FROM dripd.step_log AS l
+            WHERE l.account_id = k.account_id AND l.enrollment_id = k.enrollment_id AND l.seq = k.seq
+                AND l.state = 3 AND l.channel > 0)
+    LIMIT 10000)
+    UNION ALL
+    (SELECT f.provider
+    FROM dripd.run AS r
+    JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+    JOIN dripd.step_log AS l
+        ON l.account_id = r.account_id AND l.enrollment_id = r.id AND l.seq = d.seq AND l.state = 3
+    JOIN dripd.sender AS f ON f.account_id = l.account_id AND f.id = l.sender_id
+    WHERE r.hold_reason = 'unknown' AND r.status = 1
+        AND NOT EXISTS (SELECT FROM dripd.kept_message AS k
+            WHERE k.account_id = d.account_id AND k.enrollment_id = d.enrollment_id AND k.seq = d.seq)
+    LIMIT 10000)
+) AS t
+GROUP BY t.provider;
