@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -152,21 +152,22 @@ async def make_pool(
     """
     with_rim = translated()
     async with with_rim:
-        return await asyncpg.create_pool(
-            dsn,
-            min_size=size,
-            max_size=size,
-            init=prepare_desk if desk else prepare,
-            reset=_keep,
-            timeout=CONNECT_S,
-            target_session_attrs="any" if desk else "read-write",
-            server_settings={
-                "application_name": "dripd",
-                **(DESK_SETTINGS if desk else HOT_SETTINGS),
-                "statement_timeout": str(int(patience_s * 1000)),
-            },
-            max_inactive_connection_lifetime=0,
-        )
+        with dialling():
+            return await asyncpg.create_pool(
+                dsn,
+                min_size=size,
+                max_size=size,
+                init=prepare_desk if desk else prepare,
+                reset=_keep,
+                timeout=CONNECT_S,
+                target_session_attrs="any" if desk else "read-write",
+                server_settings={
+                    "application_name": "dripd",
+                    **(DESK_SETTINGS if desk else HOT_SETTINGS),
+                    "statement_timeout": str(int(patience_s * 1000)),
+                },
+                max_inactive_connection_lifetime=0,
+            )
 
 
 async def copy_rows(
@@ -219,6 +220,19 @@ async def probe(dsn: str, pools: Sequence[Any]) -> None:
             await pool.expire_connections()
 
 
+@contextmanager
+def dialling() -> Iterator[None]:
+    """A DSN that cannot be read is refused; nothing of it is quoted, it may hold a password."""
+    try:
+        yield
+    except asyncpg.InterfaceError:
+        raise
+    except ValueError:
+        raise StoreRefused(
+            "the DSN cannot be read: a host, port or option in it is none", hint=DSN_HINT
+        ) from None
+
+
 @asynccontextmanager
 async def translated(*, committing: bool = False) -> AsyncIterator[None]:
     """The rim: asyncpg's errors become ours. *committing*: a loss leaves it in doubt."""
@@ -227,9 +241,7 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
     except asyncpg.PostgresError as error:
         raise _translate(error, committing=committing) from error
     except asyncpg.ClientConfigurationError as error:
-        raise StoreRefused(
-            f"the DSN cannot be used: {error}", hint="postgresql://USER@HOST:PORT/DATABASE"
-        ) from error
+        raise StoreRefused(f"the DSN cannot be used: {error}", hint=DSN_HINT) from error
     except TargetServerAttributeNotMatched as error:
         raise StoreUnavailable("the database is read-only", hint=READ_ONLY) from error
     except (OSError, asyncpg.InterfaceError, InternalClientError, TimeoutError) as error:
@@ -241,6 +253,8 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
             hint="is the server running, and is the DSN its own? `dripd db url` shows it",
         ) from error
 
+
+DSN_HINT = "postgresql://USER@HOST:PORT/DATABASE"
 
 AWAY = ("08", "57P", "53300", "25006", "25P03")
 """SQLSTATEs of a server that is not there for us: it ends, starts, is full, takes no writes."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from dripd.errors import SchemaMismatch, StoreRefused
-from dripd.store.connect import Conn, translated
+from dripd.store.connect import Conn, dialling, translated
 from dripd.store.statements import sql_root
 
 LOCK = 7_234_019_884
@@ -79,7 +79,8 @@ def status(dsn: str) -> SchemaStatus:
 
 async def _connect(dsn: str) -> Conn:
     async with translated():
-        conn = await asyncpg.connect(dsn, timeout=10)
+        with dialling():
+            conn = await asyncpg.connect(dsn, timeout=10)
     server = conn.get_server_version()
     if server.major * 10_000 < OLDEST_SERVER:
         await conn.close()
