@@ -108,8 +108,14 @@ class _Tally:
     def __init__(self) -> None:
         self.changed = 0
         self.items: list[Result] = []
+        self.before: Row = {}
         self.seen: set[int] = set()
+        self.steps: set[str] = set()
+        """The waiting steps that were meant, where steps are: what a plan is held to."""
         self.accounts: set[int] = set()
+
+    def meant(self, waiting: Mapping[int, Waiting]) -> None:
+        self.steps |= {f"{run} step {leased.seq}" for run, (leased, _) in waiting.items()}
 
     def add(self, row: Row, *, changed: bool, **more: object) -> None:
         self.changed += changed
@@ -125,15 +131,25 @@ class _Tally:
             accounts=tuple(sorted(self.accounts)),
             target=what,
             detail={"n": self.changed},
-            ids=self.seen,
+            ids=self.steps or self.seen,
+            before=self.before,
         )
+
+
+async def _begun(conn: Conn, call: Call, args: p.Selection) -> _Tally:
+    """A tally that knows how the one run stands of which something is expected."""
+    tally = _Tally()
+    if call.expect and len(args.enrollment) == 1:
+        row = await conn.fetchrow(sql("lock_standing"), args.enrollment[0])
+        tally.before = {} if row is None else dict(row)
+    return tally
 
 
 async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
     """End the selected runs as terminated, `stopped`."""
     picked = await pick(conn, args)
     await _agree(conn, call, picked, "runs would be stopped")
-    tally = _Tally()
+    tally = await _begun(conn, call, args)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
@@ -157,7 +173,7 @@ async def reset_runs(conn: Conn, call: Call, args: p.Selection) -> Deed:
     """Let the contacts run again: live runs end, `reset`, and none counts as a run any more."""
     picked = await pick(conn, args, ended=True)
     await _agree(conn, call, picked, "runs would be reset")
-    tally = _Tally()
+    tally = await _begun(conn, call, args)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         await stop_rows(conn, rows, RunStatus.TERMINATED, "reset", call.actor)
@@ -227,9 +243,10 @@ async def release_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) 
     """Make the waiting step of the selected runs due now, a held one too."""
     picked = await pick(conn, args)
     await _agree(conn, call, picked, "steps would become due now")
-    tally = _Tally()
+    tally = await _begun(conn, call, args)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
+        tally.meant(await _waiting(conn, rows, await read_now(conn)))
         for row, verdict in await release(conn, rows, judge, call.actor):
             tally.add(row, **verdict)
     await conn.execute(sql("look_again"), sorted(tally.accounts))
@@ -279,11 +296,12 @@ async def skip_runs(conn: Conn, call: Call, args: p.Selection, judge: Judge) -> 
     """Skip the waiting step of the selected runs, as `cancelled`; the runs go on."""
     picked = await pick(conn, args)
     await _agree(conn, call, picked, "steps would be skipped")
-    tally = _Tally()
+    tally = await _begun(conn, call, args)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         now = await read_now(conn)
         waiting = await _waiting(conn, rows, now)
+        tally.meant(waiting)
         for row in rows:
             tally.add(row, **await _skip_one(conn, row, waiting.get(row["id"]), judge, now))
     await conn.execute(sql("look_again"), sorted(tally.accounts))

@@ -64,7 +64,7 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
         edited["html"] = ""
     changed = any(old["payload"].get(name) != value for name, value in edited.items())
     row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
-    return _task_deed(row, changed=changed)
+    return _task_deed(row, old, changed=changed)
 
 
 async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:
@@ -83,7 +83,7 @@ async def _close_task(conn: Conn, call: Call, task: int, state: str, text: str |
         row = await conn.fetchrow(
             sql("close_task"), old["account_id"], task, state, call.actor, more
         )
-    return _task_deed(row, changed=changed)
+    return _task_deed(row, old, changed=changed)
 
 
 async def assign_task(conn: Conn, call: Call, args: p.TaskAssign) -> Deed:
@@ -92,7 +92,7 @@ async def assign_task(conn: Conn, call: Call, args: p.TaskAssign) -> Deed:
         raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is assigned")
     changed = old["assignee"] != args.to
     row = await conn.fetchrow(sql("assign_task"), old["account_id"], args.id, args.to)
-    return _task_deed(row, changed=changed)
+    return _task_deed(row, old, changed=changed)
 
 
 async def _lock_task(conn: Conn, task: int) -> Row:
@@ -102,8 +102,10 @@ async def _lock_task(conn: Conn, task: int) -> Row:
     return row
 
 
-def _task_deed(row: Row, *, changed: bool) -> Deed:
+def _task_deed(row: Row, old: Row, *, changed: bool) -> Deed:
+    """*old* is what `expect` is held to: the state, the assignee, the draft's digest."""
     return Deed(
+        before={name: old[name] for name in ("state", "assignee", "draft")},
         result={"changed": changed, **shown(row)},
         accounts=(row["account_id"],),
         target=f"task {row['id']}",

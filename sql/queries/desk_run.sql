@@ -80,6 +80,22 @@ JOIN unnest($1::int4[], $2::int8[]) AS k (a, e) ON d.account_id = k.a AND d.enro
 ORDER BY d.account_id, d.lane, d.due_at, d.enrollment_id
 FOR UPDATE OF d;
 
+-- name: lock_standing :one
+-- How a run stands; its waiting step stays where it is until we are done.
+--   $1 enrollment  int8
+-- locks: its due_step row
+WITH held AS MATERIALIZED (
+    SELECT d.enrollment_id
+    FROM dripd.run AS r
+    JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+    WHERE r.id = $1::int8
+    FOR UPDATE OF d
+)
+SELECT e.status, e.step_key, e.run_no
+FROM dripd.enrollment AS e
+WHERE e.id = $1::int8
+    AND (SELECT count(*) FROM held) >= 0;
+
 -- name: note_runs :exec
 -- A line of the journal for each run.
 --   $1 actor  $2 kind  $3 detail  $4 accounts  $5 enrollments  $6 contacts

@@ -3,7 +3,7 @@
 --   $1 account  $2 kind  $3 assignee  $4 campaign  $5 state  $6 after  $7 most; NULL = any
 SELECT t.id, t.account_id, t.enrollment_id, t.contact_id, t.campaign_key, t.step_key, t.kind,
     t.title, t.assignee, t.category, t.due_at, t.reminder_at, t.state, t.payload, t.created_at,
-    t.closed_by, t.closed_at, a.key AS account_key
+    t.closed_by, t.closed_at, a.key AS account_key, md5(t.payload::text) AS draft
 FROM dripd.task AS t
 JOIN dripd.account AS a ON a.id = t.account_id
 WHERE ($1::int4 IS NULL OR t.account_id = $1::int4)
@@ -19,7 +19,8 @@ LIMIT $7::int4;
 --   $1 id  int8
 -- locks: the task
 SELECT id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title, assignee,
-    category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at
+    category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at,
+    md5(payload::text) AS draft
 FROM dripd.task
 WHERE id = $1::int8
 FOR UPDATE;

@@ -121,6 +121,54 @@ async def test_publish_and_drain_are_held_to_the_draft_and_the_status_that_were_
     assert (drained["status"], drained["live"]) == ("draining", 2), "another run is no surprise"
 
 
+async def test_a_step_is_skipped_only_where_it_was_seen(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        run = await control.start("a")
+        dry = await control.do("enroll.skip", enrollment=[run], dry_run=True)
+        seen = {"step_key": "hello", "status": "waiting"}
+        await control.do("enroll.skip", enrollment=[run], expect=seen)
+        with pytest.raises(Conflict, match="step_key is 'nudge' by now, not 'hello'"):
+            await control.do("enroll.skip", enrollment=[run], expect={"step_key": "hello"})
+        with pytest.raises(Conflict, match="step_key is 'nudge'"):
+            await control.do("enroll.due_now", enrollment=[run], expect={"step_key": "hello"})
+        with pytest.raises(Conflict, match="not what the plan was made for"):
+            await control.do("enroll.skip", enrollment=[run], promise=promised(dry))
+        with pytest.raises(BadRequest, match="cannot expect"):
+            await control.do("enroll.stop", enrollment=[run, run], expect={"step_key": "nudge"})
+        shown = await control.do("enroll.show", enrollment=run)
+        await control.do("enroll.stop", enrollment=[run], expect={"step_key": "nudge"})
+
+    assert shown["step_key"] == "nudge"
+
+
+async def test_a_draft_is_approved_only_as_it_was_read(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        task = await control.one(
+            "INSERT INTO dripd.task (account_id, kind, title, assignee, payload) "
+            """VALUES (1, 'approval', 'Send?', 'ann', '{"subject": "Hi"}') RETURNING id"""
+        )
+        (seen,) = (await control.do("task.list"))["items"]
+        await control.do("task.edit", id=task, subject="Hello", expect={"draft": seen["draft"]})
+        for method in ("task.approve", "task.cancel"):
+            with pytest.raises(Conflict, match="draft is"):
+                await control.do(method, id=task, expect={"draft": seen["draft"]})
+        with pytest.raises(Conflict, match="draft is"):
+            await control.do("task.edit", id=task, text="x", expect={"draft": seen["draft"]})
+        await control.do("task.assign", id=task, to="bob", expect={"assignee": "ann"})
+        with pytest.raises(Conflict, match="assignee is 'bob' by now, not 'ann'"):
+            await control.do("task.assign", id=task, to="cem", expect={"assignee": "ann"})
+        (now,) = (await control.do("task.list"))["items"]
+        await control.do(
+            "task.approve", id=task, expect={"draft": now["draft"], "state": "open"}
+        )
+        with pytest.raises(Conflict, match="state is 'done'"):
+            await control.do("task.approve", id=task, expect={"state": "open"})
+
+    assert (now["assignee"], now["state"]) == ("bob", "open")
+
+
 def promised(dry: Any) -> Promise:
     return Promise(n=dry["set"]["n"], digest=dry["set"]["digest"])
 

@@ -167,6 +167,47 @@ def test_a_watch_goes_on_after_a_lost_connection(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("proto", "older"), [([0, 9], "daemon"), ([9, 0], "console"), ("one", "console")]
+)
+def test_another_protocol_says_which_package_to_upgrade(
+    tmp_path: Path, proto: Any, older: str
+) -> None:
+    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = {"proto": proto, "server": "7.7", "methods": []}
+        writer.write(wire.encode(wire.Notice(method="hello", params=hello)))
+        await reader.read(1)
+        writer.close()
+
+    async def scenario(link: Link) -> Any:
+        return link.trouble
+
+    trouble = told(tmp_path / "s", odd, scenario)
+
+    assert isinstance(trouble, PeerWireError)
+    assert "the daemon 7.7 speaks protocol" in trouble.message
+    assert trouble.hint.startswith(f"upgrade the {older}")
+
+
+def test_a_daemon_of_another_minor_version_is_talked_to(tmp_path: Path) -> None:
+    """Both sides only add within a major version; what is unknown is passed over."""
+
+    async def newer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = {"proto": [wire.PROTO[0], 99], "server": "x", "methods": [], "mood": "good"}
+        writer.write(wire.encode(wire.Notice(method="hello", params=hello)))
+        writer.write(wire.encode(wire.Notice(method="news", params={"of": "tomorrow"})))
+        await Server(replying)._serve(reader, writer, replying_to(Server(replying)))
+        writer.close()
+
+    answer = told(tmp_path / "s", newer, lambda link: link.call("t.read"))
+
+    assert answer["name"] == "a␛[31m"
+
+
+def replying_to(_server: Server) -> Any:
+    return replying
+
+
+@pytest.mark.parametrize(
     "said", [b"junk\n", b"{}\n", b'{"jsonrpc":"2.0","method":"x","params":{}}\n']
 )
 def test_what_is_no_daemon_is_called_so(tmp_path: Path, said: bytes) -> None:

@@ -141,8 +141,14 @@ class Enrollments(ListPage):
                 _unmasked, verb="Unmask",
             )  # fmt: skip
 
+    def _step_of(self) -> dict[str, object]:
+        """Of one run its step is expected as it is shown; of many the plan holds the steps."""
+        rows = self._meant
+        return {"expect": {"step_key": rows[0].get("step_key")}} if len(rows) == 1 else {}
+
     def _skip(self) -> None:
         picked, named = self._picked()
+        picked |= self._step_of()
         self.deeds.planned(
             f"SKIP the step of {named}", "enroll.skip", picked,
             lambda n: [f"The waiting steps of {count(n)} runs are never performed; the runs go on.", "It cannot be undone."],
@@ -151,6 +157,7 @@ class Enrollments(ListPage):
 
     def _due_now(self) -> None:
         picked, named = self._picked()
+        picked |= self._step_of()
         self.deeds.planned(
             f"DUE NOW: {named}", "enroll.due_now", picked,
             lambda n: [f"The waiting steps of {count(n)} runs come up at once, in their windows and caps.", "A message that leaves cannot be taken back."],

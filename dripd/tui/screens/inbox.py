@@ -157,7 +157,7 @@ class Inbox(ListPage):
         if row := self._table.row:
             self.deeds.confirm(
                 f"APPROVE task {row['id']}", [text(row.get("title")), "The message leaves as it stands, in its window and cap."],
-                "task.approve", {"id": row["id"]}, f"approved {row['id']}", verb="Approve",
+                "task.approve", _asked(row, "state", "draft"), f"approved {row['id']}", verb="Approve",
                 blanks=[Blank(name="reason", label="Reason:", required=True)],
             )  # fmt: skip
 
@@ -165,7 +165,7 @@ class Inbox(ListPage):
         if row := self._table.row:
             self.deeds.confirm(
                 f"REJECT task {row['id']}", [text(row.get("title")), "What the campaign's policy says of a cancelled task happens to the run."],
-                "task.cancel", {"id": row["id"]}, f"cancelled {row['id']}", verb="Reject",
+                "task.cancel", _asked(row, "state", "draft"), f"cancelled {row['id']}", verb="Reject",
                 blanks=[Blank(name="reason", label="Reason:", required=True)],
             )  # fmt: skip
 
@@ -173,7 +173,7 @@ class Inbox(ListPage):
         if row := self._table.row:
             self.deeds.confirm(
                 f"DONE: task {row['id']}", [text(row.get("title"))],
-                "task.done", {"id": row["id"]}, f"done {row['id']}", verb="Done",
+                "task.done", _asked(row, "state"), f"done {row['id']}", verb="Done",
                 blanks=[Blank(name="text", label="What came of it:")],
             )  # fmt: skip
 
@@ -181,7 +181,7 @@ class Inbox(ListPage):
         if row := self._table.row:
             self.deeds.confirm(
                 f"ASSIGN task {row['id']}", [text(row.get("title"))],
-                "task.assign", {"id": row["id"]}, f"assigned {row['id']}", verb="Assign",
+                "task.assign", _asked(row, "state", "assignee"), f"assigned {row['id']}", verb="Assign",
                 blanks=[Blank(name="to", label="To:", required=True)],
             )  # fmt: skip
 
@@ -230,3 +230,8 @@ def _content(row: Row) -> list[Line]:
         found.append(line(Cell(name, "head")))
         found += [line(f"  {one}") for part in text(value).split("⏎") for one in wrap(part, 88)]
     return found
+
+
+def _asked(row: Row, *names: str) -> dict[str, object]:
+    """The task, and that it still stands as it is shown: else somebody was first."""
+    return {"id": row["id"], "expect": {name: row.get(name) for name in names}}
