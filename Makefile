@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed
 TYPED := dripd $(wildcard tests/typing)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench docs lock clean
+.PHONY: help install demo test check lint format bench snapshots docs lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ bench: install  ## Run the engine's benchmarks, each the best of RUNS, to build/
 	@for name in $(BENCHES); do \
 		$(BIN)/dripd bench run $$name --runs $(RUNS) --json > build/bench/$$name.json || exit 1; \
 		cat build/bench/$$name.json; done
+
+snapshots: install  ## Write the console's snapshots anew; look at their diff
+	DRIPD_RENEW=1 $(BIN)/python -m pytest -q tests/tui/test_snapshots.py
+	git diff --stat -- tests/tui/snapshots
 
 docs: install  ## Build the site and the manual pages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock

@@ -70,9 +70,12 @@ class Chrome:
     def __init__(self, console: Seen) -> None:
         self._console = console
         self._nav: list[tuple[int, int, str]] = []
+        self.is_small = False
+        """Whether the last frame had no room for a screen: nobody acts on what he cannot see."""
 
     def frame(self, width: int, height: int) -> list[Line]:
-        if width < NARROW[0] or height < NARROW[1]:
+        self.is_small = width < NARROW[0] or height < NARROW[1]
+        if self.is_small:
             return self._too_small(width, height)
         console = self._console
         body = console.page.lines(width, height - 4)
@@ -237,9 +240,12 @@ class Chrome:
     def _too_small(self, width: int, height: int) -> list[Line]:
         need = f"terminal too small (have {width}x{height}, need {NARROW[0]}x{NARROW[1]})"
         said = self._lost() if not self._console.daemon.up else " ".join(self.headline())
+        toast = self._console.toast
+        told = toast[0] if toast is not None and toast[2] >= self._console.monotonic() else ""
         rows = [
             *wrap(f"dripd {self._console.env}", width),
             *wrap(said, width),
+            *wrap(told, width),
             "",
             *wrap(need, width),
         ]

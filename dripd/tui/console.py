@@ -189,6 +189,8 @@ class Console:
         self.toast = None if self.toast and self.toast[2] < self.monotonic() else self.toast
         if name in {"ctrl+c", "ctrl+q"}:
             self._leave(name)
+        elif self.chrome.is_small and name not in {"q", "escape"}:
+            self.tell("nothing is done unseen: make the terminal larger, or q")
         elif self.dialogs:
             self.dialogs[-1].key(name, char, self.monotonic())
             self.dialogs = [one for one in self.dialogs if one.open]

@@ -85,7 +85,7 @@ ANSWERS: dict[str, Any] = {
                                    {"at": NOW, "kind": "step_done", "campaign_key": "welcome", "step_key": "hello", "detail": {"seq": 1}}]},
     "contact.unmask": {"id": 1001, "external_id": "c1", "email": "ann@acme.test", "phone": None, "attrs": {"tier": "gold"}},
     "task.list": {"items": rows(4, kind="approval", title="Send this?", campaign_key="welcome", step_key="hello", account_key="acme",
-                                assignee="ann", state="open", created_at=NOW, due_at=NOW, payload={"subject": "Hi", "text": "Hello⏎there"})},
+                                assignee="ann", state="open", draft="d1", created_at=NOW, due_at=NOW, payload={"subject": "Hi", "text": "Hello⏎there"})},
     "notification.list": {"items": rows(2, kind="opened", recipient="ann", account_key="acme", created_at=NOW, read_at=None, payload={})},
     "dead.list": {"items": [
         {"group": "g1", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 9120, "code": "step_failed",

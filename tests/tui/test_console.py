@@ -9,7 +9,7 @@ import pytest
 
 from dripd.admin.catalogue import SPECS
 from dripd.admin.roles import Role
-from dripd.errors import Conflict, Unreachable
+from dripd.errors import Conflict, DripdError, TimedOut, Unreachable
 from dripd.tui.dialog import Confirm, Menu, Question
 from dripd.tui.draw import plain, width_of
 from dripd.tui.options import Options
@@ -45,6 +45,20 @@ def test_a_small_terminal_still_says_how_it_is() -> None:
 
     assert "terminal too small (have 40x10, need\n60x15)" in re.sub(" +\n", "\n", shown)
     assert "RUN 2 nodes lag 0.4s 812/s !1" in shown
+
+
+def test_nothing_is_done_unseen() -> None:
+    rig = Rig()
+    rig.press("2", "ctrl+w")
+    rig.size = (50, 12)
+    rig.text()
+    shown = rig.press("p", ":", "4")
+    assert "nothing is done unseen" in shown
+    rig.size = (80, 24)
+    rig.text()
+
+    assert rig.changed == []
+    assert "2 Accounts" in rig.text()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -289,6 +303,58 @@ def test_a_plan_that_no_longer_holds_is_told_and_nothing_is_repeated() -> None:
 
     assert len(rig.changed) == 1
     assert "[plan_changed] changed: was 3, now 4 - look again" in rig.footer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unreachable("the connection broke twice; the change may have been made", hint="look before you repeat it"),
+        TimedOut("dead.retry was not answered within 30 s", hint="it may still take effect"),
+        DripdError("this daemon (0.0.9) knows no method 'dead.retry'", code="unknown_method", hint="the older package wants an upgrade"),
+    ],
+    ids=["lost", "slow", "older"],
+)  # fmt: skip
+def test_what_went_wrong_while_acting_is_told_and_nothing_is_done_twice(
+    error: DripdError,
+) -> None:
+    rig = Rig(size=(120, 30))
+    rig.press("7")
+    rig.write_mode()
+    rig.daemon.failing["dead.retry"] = error
+    rig.press("R", "tab", "o", "k", "tab", "enter", "enter", "enter")
+
+    assert len(rig.changed) == 1
+    assert error.message in rig.footer
+    assert error.hint in rig.footer
+
+
+def test_a_method_that_an_older_daemon_lacks_is_named_and_never_called() -> None:
+    rig = Rig()
+    rig.daemon.hello["methods"].remove("enroll.skip")
+    rig.press("4")
+    rig.write_mode()
+    rig.press("S")
+
+    assert "enroll.skip is not for the role admin on this daemon" in rig.footer
+    assert rig.daemon.calls == []
+
+
+def test_tasks_and_steps_are_acted_on_as_they_are_shown() -> None:
+    rig = Rig()
+    rig.press("5")
+    rig.write_mode()
+    rig.press("a", "tab")
+    rig.type("fine")
+    rig.press("tab", "enter")
+    rig.press("4", "S")
+
+    assert rig.changed == [
+        ("task.approve", {"id": 1, "expect": {"state": "open", "draft": "d1"}, "reason": "fine", "yes": True})
+    ]  # fmt: skip
+    assert rig.daemon.calls[-1][1]["params"] == {
+        "enrollment": [1],
+        "expect": {"step_key": "nudge"},
+    }
 
 
 def test_what_may_have_been_delivered_is_retried_only_by_typing_that() -> None:
@@ -634,7 +700,10 @@ def test_within_a_timeline_keys_move_through_it_and_the_run_stays() -> None:
 
     assert rig.daemon.calls[-1] == (
         "plan.make",
-        {"method": "enroll.skip", "params": {"enrollment": [3]}},
+        {
+            "method": "enroll.skip",
+            "params": {"enrollment": [3], "expect": {"step_key": "nudge"}},
+        },
     )
 
 
