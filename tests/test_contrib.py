@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +54,23 @@ def is_command(words: list[str]) -> bool:
     return not isinstance(command, click.Group)
 
 
+def is_accepted(words: list[str]) -> bool:
+    """Whether `dripd WORDS` is a command with options that it has, values where they belong."""
+    command: click.Command = dripd
+    context = click.Context(dripd)
+    words = list(words)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0)) if words else None
+        if found is None:
+            return False
+        command, context = found, click.Context(found, parent=context)
+    try:
+        _, _, order = command.make_parser(context).parse_args(words)
+    except click.UsageError:
+        return False
+    return bool(order) or not words
+
+
 def test_the_unit_runs_commands_that_exist() -> None:
     lines = [
         line for key, values in unit().items() if key.startswith("Exec") for line in values
@@ -58,7 +80,49 @@ def test_the_unit_runs_commands_that_exist() -> None:
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "/usr/bin/dripd"
-        assert is_command([word for word in words if not word.startswith(("-", "/"))])
+        assert is_accepted(words), line
+
+
+@pytest.mark.parametrize(
+    "words", ["run --confg /x", "run --config", "config chek /x", "ready --now", ""]
+)
+def test_a_command_that_dripd_does_not_take_is_seen(words: str) -> None:
+    assert not is_accepted(words.split())
+
+
+def test_the_unit_starts_what_it_checks_with_the_files_that_it_names() -> None:
+    found = unit()
+    (start,), (check,) = found["ExecStart"], found["ExecStartPre"]
+    config = shlex.split(start)[-1]
+
+    assert shlex.split(check)[-1] == config
+    assert config.startswith("/etc/dripd/")
+    assert found["ConfigurationDirectory"] == ["dripd"]
+    places = dict(word.split("=") for word in found["Environment"][0].split())
+    assert places["DRIPD_STATE"] == f"/var/lib/{found['StateDirectory'][0]}"
+    assert places["DRIPD_SOCKET"].startswith(f"/run/{found['RuntimeDirectory'][0]}/")
+    users = (CONTRIB / "systemd" / "dripd.sysusers").read_text()
+    assert f"u {found['User'][0]} " in users
+    name, source = found["LoadCredential"][0].split(":")
+    assert f"cred:{name}" in (CONTRIB / "systemd" / "dripd.toml").read_text()
+    assert source.startswith("/etc/dripd/")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_finds_no_fault_with_the_unit(tmp_path: Path) -> None:
+    """But that dripd is not installed: any program stands in for it."""
+    copy = tmp_path / "dripd.service"
+    text = (CONTRIB / "systemd" / "dripd.service").read_text()
+    copy.write_text(text.replace("/usr/bin/dripd", sys.executable))
+
+    def analyze(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["systemd-analyze", *words, copy], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert analyze("verify", "--man=no") == (0, "")
+    assert analyze("security", "--offline=true", "--threshold=20")[0] == 0
 
 
 def test_the_unit_fits_the_daemons_times_and_exit_codes() -> None:
@@ -96,6 +160,72 @@ def test_the_container_sets_options_that_exist() -> None:
     for section, key in re.findall(r"DRIPD_([A-Z]+)__([A-Z_]+)=", text):
         assert key.lower() in SECTIONS[section.lower()]
     assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
+
+
+def steps() -> list[tuple[str, str]]:
+    """The instructions of the container file, each with the rest of its line."""
+    text = (CONTRIB / "container" / "Containerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def test_the_container_builds_from_what_it_copies(tmp_path: Path) -> None:
+    """Its first stage by hand: what COPY brings is enough for a wheel with all that dripd reads."""
+    for word, rest in steps():
+        if word == "COPY" and "--from" not in rest:
+            *sources, to = rest.split()
+            for source in sources:
+                target = tmp_path / to / ("" if to != "./" else source)
+                whole = ROOT / source
+                if whole.is_dir():
+                    shutil.copytree(whole, target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(whole, target)
+    made = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    packed = {str(path.relative_to(ROOT)) for path in (ROOT / "dripd").rglob("*.py")}
+    assert packed <= names
+    assert sum(name.endswith(".sql") for name in names) == len(
+        list((ROOT / "sql").rglob("*.sql"))
+    )
+
+
+def test_the_container_runs_as_the_one_who_owns_its_places() -> None:
+    found = dict(steps())
+    made = " ".join(rest for word, rest in steps() if word == "RUN")
+    user, group = found["USER"].split(":")
+    settings = dict(re.findall(r"(DRIPD_\w+)=(\S+)", found["ENV"]))
+
+    for place in (settings["DRIPD_STATE"], str(Path(settings["DRIPD_SOCKET"]).parent)):
+        owned = (
+            rf"install --directory --owner={user} --group={group} --mode=07[05]0 {place}(?: |$)"
+        )
+        assert re.search(owned, made), place
+    assert found["VOLUME"] == settings["DRIPD_STATE"]
+    assert settings["DRIPD_METRICS__LISTEN"].endswith(f":{found['EXPOSE']}")
+    assert found["STOPSIGNAL"] == "SIGTERM"
+    assert json.loads(found["ENTRYPOINT"]) == ["dripd"]
+    assert is_accepted(json.loads(found["CMD"]))
+    health = json.loads(found["HEALTHCHECK"].partition("CMD ")[2])
+    assert is_accepted(health[1:])
+
+
+def test_the_container_has_a_python_that_dripd_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    least = tuple(map(int, re.findall(r"\d+", project["requires-python"])[:2]))
+    images = [rest.split()[0] for word, rest in steps() if word == "FROM"]
+    versions = {
+        tuple(map(int, image.split(":")[1].split("-")[0].split("."))) for image in images
+    }
+
+    assert len(versions) == 1  # what the first stage installs, the second runs
+    assert versions.pop() >= least
 
 
 def rules() -> list[dict[str, str]]:
