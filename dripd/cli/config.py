@@ -13,6 +13,9 @@ from dripd.config import load
 from dripd.options import schema
 
 FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+NAMED = click.option(
+    "--config", "named", type=click.Path(path_type=Path), help="The same file."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 
@@ -23,10 +26,11 @@ def config() -> None:
 
 @config.command("check")
 @FILE
+@NAMED
 @JSON
-def check(file: Path | None, *, as_json: bool) -> int:
+def check(file: Path | None, named: Path | None, *, as_json: bool) -> int:
     """Exit 78 if the configuration has faults, and list them all."""
-    found = load(file)
+    found = load(file or named)
     files = [str(path) for path in found.files]
     if as_json:
         print_json({"ok": True, "files": files, "faults": []})
@@ -37,10 +41,11 @@ def check(file: Path | None, *, as_json: bool) -> int:
 
 @config.command("show")
 @FILE
+@NAMED
 @JSON
-def show(file: Path | None, *, as_json: bool) -> int:
+def show(file: Path | None, named: Path | None, *, as_json: bool) -> int:
     """Every value and where it comes from; secrets as ***."""
-    shown = load(file).shown
+    shown = load(file or named).shown
     items = [{"key": s.key, "value": s.value, "origin": s.origin} for s in shown]
     if as_json:
         print_json({"items": items, "next": None})
@@ -60,5 +65,8 @@ def reload(ask: Ask) -> int:
 @click.option("--json", "as_json", is_flag=True, help="The same; it is JSON anyway.")
 def print_schema(*, as_json: bool) -> int:
     """The JSON Schema of a configuration file."""
-    click.echo(json.dumps(schema(), indent=None if as_json else 2))
+    if as_json:
+        print_json(schema())
+    else:
+        click.echo(json.dumps(schema(), indent=2))
     return 0

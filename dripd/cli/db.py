@@ -21,27 +21,31 @@ def db() -> None:
 
 
 @db.command("up")
-def up() -> int:
+@JSON
+def up(*, as_json: bool) -> int:
     """Start the embedded Postgres, or find it running; print its DSN."""
-    click.echo(embedded.up(load().state))
-    return 0
+    return show_dsn(embedded.up(load().state), as_json=as_json)
 
 
 @db.command("down")
-def down() -> int:
+@JSON
+def down(*, as_json: bool) -> int:
     """Stop the embedded Postgres."""
     embedded.down(load().state)
+    if as_json:
+        print_json({"state": "down"})
     return 0
 
 
 @db.command("url")
 @CONFIG
 @DSN
-def url(file: Path | None, dsn: str | None) -> int:
+@JSON
+def url(file: Path | None, dsn: str | None, *, as_json: bool) -> int:
     """Print the DSN that a daemon would use."""
     config = load(file, dsn=dsn)
-    click.echo(config.dsn.reveal() if config.dsn else embedded.dsn(config.state))
-    return 0
+    found = config.dsn.reveal() if config.dsn else embedded.dsn(config.state)
+    return show_dsn(found, as_json=as_json)
 
 
 @db.command("migrate")
@@ -72,6 +76,14 @@ def status(file: Path | None, dsn: str | None, *, as_json: bool) -> int:
     return 0
 
 
+def show_dsn(dsn: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"dsn": dsn})
+    else:
+        click.echo(dsn)
+    return 0
+
+
 def dsn_of(config: Config) -> str:
     """The configured database, or the embedded one, started."""
     return config.dsn.reveal() if config.dsn else embedded.up(config.state)
@@ -79,11 +91,11 @@ def dsn_of(config: Config) -> str:
 
 def examine(config: Config) -> dict[str, object]:
     if config.dsn is not None:
-        return {"embedded": None, "schema": schema_of(config.dsn.reveal())}
+        return {"embedded": None, "migrations": schema_of(config.dsn.reveal())}
     server = embedded.status(config.state)
     shown = {"state": server.state, "version": server.version, "home": server.home}
-    schema = schema_of(server.dsn) if server.state == "up" else None
-    return {"embedded": shown, "schema": schema}
+    found = schema_of(server.dsn) if server.state == "up" else None
+    return {"embedded": shown, "migrations": found}
 
 
 def schema_of(dsn: str) -> dict[str, object]:

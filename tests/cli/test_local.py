@@ -132,3 +132,22 @@ def test_asking_the_daemon_loads_neither_event_loop_nor_driver() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
     assert done.stdout.decode().strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "line", ["db status", "db down", "config schema", "config check", "config show"]
+)
+def test_what_needs_no_daemon_answers_in_the_schema_of_all(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == 1
+
+
+def test_a_configuration_is_named_as_for_a_daemon_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d.toml").write_text("[engine]\nbatch = 0\n")
+
+    assert main(["config", "check", "--config", str(tmp_path / "d.toml")]) == 78
+    assert "engine.batch" in capsys.readouterr().err
