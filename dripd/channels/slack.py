@@ -1,7 +1,8 @@
 """Messages into a Slack channel or to a member, by `chat.postMessage`.
 
-Slack honours no idempotency key, and says in a body of status 200 what it refused. Where `to`
-is no id or name of Slack's, the message goes to the option `channel`.
+Slack honours no idempotency key, which goes along all the same, and says in a body of status
+200 what it refused. Where `to` is no id or name of Slack's, the message goes to the option
+`channel`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dripd.channels.http import (
     Request,
     channel,
     check_options,
+    key_header,
     read_object,
     secret_of,
     word,
@@ -40,7 +42,7 @@ TOO_FAST: Final = frozenset({"ratelimited", "rate_limited", "message_limit_excee
 PERHAPS: Final = frozenset({"internal_error", "fatal_error", "request_timeout"})
 
 
-class Slack(Api[bytes]):
+class Slack(Api[tuple[tuple[bytes, bytes], bytes]]):
     kinds = frozenset({EMAIL, SMS})
     table = StatusTable(not_accepted=frozenset({404, 405, 415}))
 
@@ -48,16 +50,19 @@ class Slack(Api[bytes]):
         super().__init__()
         self._place = place
 
-    def part(self, message: Message) -> bytes:
+    def part(self, message: Message) -> tuple[tuple[bytes, bytes], bytes]:
         place = message.to if PLACE.fullmatch(message.to) else self._place
         if not place:
             raise Unsendable("no place of Slack's to send to")
         parts = (f"*{message.subject}*" if message.subject else "", message.text)
         words = {"channel": place, "text": "\n".join(part for part in parts if part) or " "}
-        return orjson.dumps({**words, "unfurl_links": False})
+        return key_header(message), orjson.dumps({**words, "unfurl_links": False})
 
-    def request(self, messages: Sequence[Message], parts: Sequence[bytes]) -> Request:
-        return Request(TARGET, parts[0], messages)
+    def request(
+        self, messages: Sequence[Message], parts: Sequence[tuple[tuple[bytes, bytes], bytes]]
+    ) -> Request:
+        header, body = parts[0]
+        return Request(TARGET, body, messages, [header])
 
     def accepted(self, messages: Sequence[Message], reply: Reply) -> Sequence[Outcome]:
         found = read_object(reply)

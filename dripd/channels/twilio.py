@@ -1,6 +1,7 @@
 """Texts through Twilio's Messages API: one a request.
 
-Twilio honours no idempotency key for messages: a request without a full answer is `Unknown`.
+Twilio honours no idempotency key for messages, which goes along all the same: a request without
+a full answer is `Unknown`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dripd.channels.http import (
     all_accepted,
     channel,
     check_options,
+    key_header,
     read_object,
     secret_of,
     word,
@@ -46,7 +48,7 @@ OURS: Final = frozenset({20003, 20005, 21606, 21603, 21212, 21659, 30002})
 TOO_FAST: Final = frozenset({20429, 14107, 21611, 30001, 63038})
 
 
-class Twilio(Api[bytes]):
+class Twilio(Api[tuple[tuple[bytes, bytes], bytes]]):
     kinds = frozenset({SMS})
     table = StatusTable(not_accepted=frozenset({404, 405, 415}))
 
@@ -56,7 +58,7 @@ class Twilio(Api[bytes]):
         self._target = f"/2010-04-01/Accounts/{sid}/Messages.json".encode()
         self._callback = status_callback
 
-    def part(self, message: Message) -> bytes:
+    def part(self, message: Message) -> tuple[tuple[bytes, bytes], bytes]:
         if not message.to or BREAKS.search(message.to) or BREAKS.search(message.sender):
             raise Unsendable("a number that is none")
         is_service = message.sender.startswith(SERVICE) and len(message.sender) == 34
@@ -67,10 +69,13 @@ class Twilio(Api[bytes]):
         }
         if self._callback:
             fields["StatusCallback"] = self._callback
-        return urlencode(fields).encode("ascii")
+        return key_header(message), urlencode(fields).encode("ascii")
 
-    def request(self, messages: Sequence[Message], parts: Sequence[bytes]) -> Request:
-        return Request(self._target, parts[0], messages)
+    def request(
+        self, messages: Sequence[Message], parts: Sequence[tuple[tuple[bytes, bytes], bytes]]
+    ) -> Request:
+        header, body = parts[0]
+        return Request(self._target, body, messages, [header])
 
     def accepted(self, messages: Sequence[Message], reply: Reply) -> Sequence[Outcome]:
         return all_accepted(messages, read_object(reply).get("sid"))

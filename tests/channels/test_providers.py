@@ -389,6 +389,14 @@ async def test_resend_batch_has_a_result_per_message_and_no_key() -> None:
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("kind", ["twilio", "slack"])
+async def test_a_key_without_a_place_of_its_own_goes_along_in_a_header(kind: str) -> None:
+    _, asked = await ask(kind, KINDS[kind].answers["accepted"])
+
+    assert "dripd:test:17:1:hello" == asked.header("idempotency-key")
+
+
+@pytest.mark.trio
 async def test_resend_gets_the_key_that_it_honours() -> None:
     _, asked = await ask("resend", KINDS["resend"].answers["accepted"], attachments=(FILE,))
 
