@@ -1180,7 +1180,11 @@ SELECT l.account_id,
         WHEN 1 THEN 'done' WHEN 3 THEN 'done' WHEN 5 THEN 'done'
         WHEN 2 THEN 'failed' WHEN 4 THEN 'cancelled' ELSE 'skipped'
     END AS outcome,
-    l.reason,
+    CASE
+        WHEN l.state = 2 AND l.channel > 0 AND l.reason NOT LIKE 'unable:%' AND l.reason <> 'suppressed'
+            THEN 'unable:' || l.reason
+        WHEN l.state <> 3 THEN l.reason
+    END AS reason,
     l.leased_at AS started_at,
     l.at AS finished_at
 FROM dripd.step_log AS l

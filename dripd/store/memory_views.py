@@ -50,7 +50,7 @@ class Views:
                 "step_key": _step(self._tables, log.cv_id, log.row.step_no)[0],
                 "kind": _step(self._tables, log.cv_id, log.row.step_no)[1],
                 "outcome": OUTCOMES[log.row.state],
-                "reason": log.row.reason,
+                "reason": _why(log),
                 "started_at": log.leased_at,
                 "finished_at": log.row.at,
             }
@@ -402,6 +402,16 @@ def _ended(run: Run) -> ViewRow:
     return _line(
         run.ended_at, "dripd", (run.account_id, run.id), run.status.name.lower(), detail
     )
+
+
+def _why(log: StepLog) -> str | None:
+    """The reason of a step; what is known of a message in doubt is the delivery's."""
+    row = log.row
+    if row.state is LogState.UNKNOWN or row.reason is None:
+        return None
+    told = row.reason == "suppressed" or row.reason.startswith("unable:")
+    refused = row.state is LogState.FAILED and row.channel > 0
+    return f"unable:{row.reason}" if refused and not told else row.reason
 
 
 def _step_line(tables: Tables, log: StepLog) -> ViewRow:
