@@ -61,6 +61,16 @@ preset: contactually
 sender: hello@acme.test
 steps: [{key: news, do: email, subject: News, text: News}]
 """)
+    world.apply("""
+campaign: nurture
+account: acme
+name: Nurture
+preset: contactually
+sender: hello@acme.test
+steps:
+  - {key: tip, do: email, delay: 30d, subject: A tip, text: Tip}
+  - {key: on, do: move, campaign: newsletter}
+""")
     world.bucket("new-leads", "ann", "bob")
     world.tick()
     assert left(world, "ann") == [("05 09:00", "hello")]
@@ -86,6 +96,11 @@ steps: [{key: news, do: email, subject: News, text: News}]
         ("custom", "olga", "2026-01-20"),
     ]
     assert outcome(world, "ann", "new-leads") == ("completed", "completed:left_list")
+    world.enroll("nurture", "ann")
+    world.advance("31d")
+    assert outcome(world, "ann", "nurture") == ("removed", "moved:newsletter")
+    assert outcome(world, "ann", "newsletter") == ("completed", "completed")
+    assert [step for _, step in left(world, "ann")] == ["hello", "again", "tip", "news"]
     assert (
         world.column(
             "SELECT l.key FROM dripd.list_member AS m JOIN dripd.contact_list AS l ON l.id = m.list_id"
@@ -113,8 +128,12 @@ def test_smarter_contact_texts_are_paid_upfront_until_somebody_replies(world: Wo
     world.call("account.set", key="acme", prices={"sms": "0.01"})
     world.call("account.deposit", key="acme", amount="0.10", reason="story")
     world.apply(MESSAGES)
+    quote = world.call("campaign.quote", key="sellers", account="acme", contact="ann")
+    assert (quote["total"], quote["ends_at"]) == ("0.04", "2026-02-04T09:00:00Z")
     world.enroll("sellers", "ann", "bob", "cy")
     world.tick()
+    active = "SELECT contact_id FROM dripd.contact_active"
+    assert len(world.column(active)) == 2
     requests = world.column("SELECT reject_reason FROM dripd.enroll_request ORDER BY id")
     assert requests == [None, None, "insufficient_balance"]
     world.at("2026-01-15T09:00:00Z")
@@ -143,6 +162,18 @@ def test_smarter_contact_texts_are_paid_upfront_until_somebody_replies(world: Wo
         "charge": 0.08,
         "refund": 0.02,
     }
+    assert world.column(active) == []
+    world.contact("dan")
+    world.enroll("sellers", "dan")
+    world.advance("8d")
+    paused = world.call("campaign.pause", key="sellers", account="acme", yes=True)
+    assert paused["changed"] is not False
+    assert outcome(world, "dan", "sellers") == ("removed", "paused")
+    assert world.call("account.show", key="acme")["balance"] == "0.02"
+    world.call("campaign.publish", key="sellers", account="acme", yes=True)
+    world.call("campaign.resume", key="sellers", account="acme", yes=True)
+    world.advance("60d")
+    assert [step for _, step in left(world, "dan")] == ["m1", "m2"]
 
 
 def test_monday_an_interested_lead_runs_through_a_sequence(world: World) -> None:
@@ -191,6 +222,21 @@ steps:
     )
     assert engaged == "Engaged"
     assert world.one("SELECT sum(n)::int FROM dripd.meter") == 5 + 1 + 2
+    world.contact("cy", attrs='{"first_name": "Cy", "status": "New", "rep": ""}')
+    world.bucket("leads", "cy")
+    world.sql("""UPDATE dripd.contact SET attrs = attrs || '{"status": "Interested"}' """
+              "WHERE external_id = 'cy'")  # fmt: skip
+    world.tick()
+    text = world.call("campaign.export", key="outreach", account="acme")["text"]
+    edited = [{"filename": "f", "text": text.replace("Decide", "Decide now")}]
+    world.call("campaign.apply", documents=edited, account="acme")
+    with pytest.raises(DripdError) as caught:
+        world.call("campaign.publish", key="outreach", account="acme")
+    assert caught.value.code == "confirm:1"
+    world.call("campaign.publish", key="outreach", account="acme", yes=True)
+    world.advance("20d")
+    assert outcome(world, "cy", "outreach") == ("terminated", "edited")
+    assert left(world, "cy") == []
 
 
 def test_quentn_an_appointment_is_confirmed_reminded_and_may_be_missed(world: World) -> None:
@@ -253,6 +299,19 @@ sequences:
         ("20 08:00", "c2"),
     ]
     assert [m["subject"] for m in world.sent()][2] == "On 12.01. 10:00"
+    for key in ("bob", "cid"):
+        world.contact(key)
+        world.enroll("webinar", key)
+    world.tick()
+    stop = {"campaign": ["webinar"], "account": "acme", "yes": True}
+    world.call("enroll.stop", contact=["bob"], **stop)
+    world.call("enroll.stop", contact=["cid"], reset=True, reset_stats=True, **stop)
+    world.enroll("webinar", "bob", "cid")
+    world.advance("5d")
+    asked = "SELECT reject_reason FROM dripd.enroll_request ORDER BY id DESC LIMIT 2"
+    assert world.column(asked) == [None, "already_ran"]
+    assert [step for _, step in left(world, "bob")] == ["s1"]
+    assert [step for _, step in left(world, "cid")] == ["s1", "s1", "s2", "s3"]
 
 
 @pytest.mark.feature("F20")
