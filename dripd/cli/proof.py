@@ -16,7 +16,8 @@ from dripd.log import configure
 from dripd.proof import chaos as proof
 from dripd.proof import crash as crashes
 from dripd.proof import defects as catalogue
-from dripd.proof import recovery
+from dripd.proof import foretell as foretelling
+from dripd.proof import migrating, recovery
 from dripd.proof import simulate as simulation
 from dripd.proof.faults import ALL, COMMON, SESSION, SMTP, Faults, Rule
 from dripd.proof.sink import serve
@@ -191,6 +192,29 @@ def recover(as_json: bool) -> int:
     Exit 1 where half takes more than 5 s after a restart, or all more than 20 s.
     """
     return tell(recovery.run(partial(click.echo, err=True)), as_json=as_json)
+
+
+@selftest.command("foretell")
+@click.option("--rows", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def foretell(rows: int, seed: int, as_json: bool) -> int:
+    """Waiting runs of many accounts are explained one by one, then time passes.
+
+    Exit 1 if one of them did not go at the very instant that it was told.
+    """
+    return tell(foretelling.run(rows, seed, partial(click.echo, err=True)), as_json=as_json)
+
+
+@selftest.command("migrate")
+@click.option("--runs", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def migrate(runs: int, as_json: bool) -> int:
+    """Live runs pass to a new version, while the daemon is killed over it again and again.
+
+    Exit 1 if a run stood between versions, or lost or repeated a step.
+    """
+    return tell(migrating.run(runs, partial(click.echo, err=True)), as_json=as_json)
 
 
 @selftest.command("simulate")

@@ -243,7 +243,7 @@ def start_sink(folder: Path, *, faults: float, seed: int) -> tuple[Process, str,
     return sink, f"http://127.0.0.1:{ports.read_text().split()[0]}", log
 
 
-def daemon(
+def daemon(  # noqa: PLR0913 - the words of one process
     folder: Path,
     no: int,
     dsn: str,
@@ -253,12 +253,13 @@ def daemon(
     env: Mapping[str, str] = MappingProxyType({}),
     skew: Path | None = None,
     gateway: str = "",
+    args: Sequence[str] = (),
 ) -> Process:
     """The daemon `dNO`, not started; daemons of a *folder* share it as their state directory.
 
     *limit*: how long without a heartbeat until it counts as dead. *skew*: a file that holds
     milliseconds by which its host's wall clock is ahead. *gateway*: where it listens for
-    what providers tell; "" nowhere.
+    what providers tell; "" nowhere. *args*: more words of `dripd run`.
     """
     config = folder / f"d{no}.toml"
     config.write_text(CONFIG.format(url=url, limit=limit, gateway=gateway))
@@ -273,7 +274,7 @@ def daemon(
     }
     program = DRIPD if skew is None else (sys.executable, "-m", "dripd.proof.skewed", str(skew))
     log = folder / f"d{no}.log"
-    return Process([*program, "run", "--config", str(config)], own, log, gateway)
+    return Process([*program, "run", "--config", str(config), *args], own, log, gateway)
 
 
 def free_address() -> str:

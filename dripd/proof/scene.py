@@ -87,7 +87,7 @@ def prepare(
         path.write_text(_campaign(f"a{n}", steps, windows if n % 10 == 9 else ""))
         files.append(path)
     daemon.start()
-    _patiently(lambda: _apply(daemon.socket, files))
+    patiently(lambda: _apply(daemon.socket, files))
 
 
 def _campaign(account: str, steps: int, window: str) -> str:
@@ -106,7 +106,7 @@ def _apply(socket: Path, files: list[Path]) -> None:
             )
 
 
-def _patiently(ask: Callable[[], T], patience_s: float = 60) -> T:
+def patiently(ask: Callable[[], T], patience_s: float = 60) -> T:
     """*ask* of a daemon that is still starting."""
     end = time.monotonic() + patience_s
     while True:
