@@ -8,12 +8,14 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import orjson
 import pytest
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -25,7 +27,7 @@ from dripd.channels.mime import message_id
 from dripd.channels.signing import sign_standard
 from dripd.clock import Instant, ManualClock, to_datetime
 from dripd.errors import StoreUnavailable
-from dripd.gateway.inbound import Hooks
+from dripd.gateway.inbound import Hooks, ask_api
 from dripd.gateway.signature import signs_standard, signs_twilio
 from tests.gateway.world import asking
 
@@ -682,3 +684,36 @@ async def test_resend_is_asked_for_the_headers_of_a_mail() -> None:
     assert ("e-9", "ann@x.test", "hello@acme.test") == (
         provider.told[0].id, provider.told[0].address, provider.told[0].sender,
     )  # fmt: skip
+
+
+@pytest.mark.trio
+async def test_resends_api_answers_says_nothing_or_is_asked_again() -> None:
+    asked: list[bytes] = []
+    answers = [b"200 OK", b"403 Forbidden", b"404 Gone", b"500 Oh", b"429 Slow"]
+
+    async def serve(stream: trio.SocketStream) -> None:
+        asked.append(await stream.receive_some(65_536))
+        body = b'{"headers": {"a": "b"}}'
+        head = b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n" % (
+            answers[len(asked) - 1],
+            len(body),
+        )
+        await stream.send_all(head + body)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        provider = ProviderSettings(
+            name="p", kind="resend", base_url=url, secrets={"api_key": Secret("re_x")}
+        )
+        found = [await ask_api(provider, "e-9") for _ in range(3)]
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await ask_api(provider, "e-9")
+        nursery.cancel_scope.cancel()
+
+    assert [{"headers": {"a": "b"}}, {}, {}] == found
+    assert asked[0].startswith(b"GET /emails/receiving/e-9 ")
+    assert b"bearer re_x" in asked[0].lower()
+    with pytest.raises(StoreUnavailable):
+        await ask_api(provider, "e-9")  # nobody listens any more
