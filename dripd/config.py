@@ -96,6 +96,7 @@ class Config:
     metrics_listen: str
     metrics_campaigns: int
     net_allow: tuple[str, ...]
+    journal_fsync: str
     scripts: Mapping[str, ScriptSettings]
     providers: Mapping[str, ProviderSettings]
     state: Path
@@ -205,6 +206,7 @@ def assemble(
             secret=signing if isinstance(signing, Secret) and signing else None,
         ),
         net_allow=cast("tuple[str, ...]", values["net"]["allow"]),
+        journal_fsync=str(values["journal"]["fsync"]),
         scripts=scripts,
         providers=providers,
         state=state_dir(),

@@ -226,6 +226,14 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             "campaigns that have series of their own; the others are counted as `other`",
         ),
     },
+    "journal": {
+        "fsync": word(
+            "off",
+            ("off", "batch", "always"),
+            "when the intent journal is on the disk: as the system likes, five times a second, or "
+            "before each message leaves; it matters for a power cut alone",
+        ),
+    },
     "net": {
         "allow": words((), "networks and hosts, not public, that connectors may reach"),
     },

@@ -182,9 +182,9 @@ class FailingJournal(FileJournal):
     """A journal that breaks before its intents, and around its answers."""
 
     def __init__(
-        self, folder: Path, incarnation: int, soon: Soon, failpoint: Failpoint
+        self, folder: Path, incarnation: int, soon: Soon, fsync: str, failpoint: Failpoint
     ) -> None:
-        super().__init__(folder, incarnation, soon)
+        super().__init__(folder, incarnation, soon, fsync)
         self._failpoint = failpoint
 
     def intend(self, steps: Sequence[Leased], marks: Sequence[str] = ()) -> Leave:
@@ -222,9 +222,9 @@ def open_store(bridge: Bridge, dsn: str, metrics: Registry, patience_s: float) -
     return FailingStore(bridge, dsn, metrics, patience_s, Failpoint(text))
 
 
-def open_journal(folder: Path, incarnation: int, soon: Soon) -> FileJournal:
+def open_journal(folder: Path, incarnation: int, soon: Soon, fsync: str) -> FileJournal:
     """The journal; one that breaks where the environment orders it."""
     text = os.environ.get(VARIABLE, "")
     if not text:
-        return FileJournal(folder, incarnation, soon)
-    return FailingJournal(folder, incarnation, soon, Failpoint(text))
+        return FileJournal(folder, incarnation, soon, fsync)
+    return FailingJournal(folder, incarnation, soon, fsync, Failpoint(text))

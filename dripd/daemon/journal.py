@@ -1,7 +1,8 @@
 """The intent journal in files: what left this process, written where a kill -9 leaves it.
 
     STATE/journal/INCARNATION-N.log
-    dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine
+    dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine;
+                                          `synced` behind it: its silence outlives that too
     i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
     i -ID -ID 0, o -ID -ID 0 {JSON}       the same of an individual message, which has no claim
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import orjson
+import trio
 
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.event import (
@@ -40,8 +42,15 @@ from dripd.campaigns.event import (
 )
 from dripd.clock import Millis
 from dripd.engine.intent import Leave, Past, Testimony
+from dripd.log import get
 
 MAGIC: Final = "dripd-journal 1"
+
+SYNCED: Final = "synced"
+"""Ends the first line of a file of which each intent was on the disk before its message left."""
+
+SYNC_S: Final = 0.2
+"""Real seconds between two syncs of `fsync = "batch"`."""
 
 SEGMENT_BYTES: Final = 8 << 20
 """A new file begins here: about 150,000 messages."""
@@ -52,6 +61,8 @@ OPEN: Final = 0o600
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 PROVIDER_ID_MOST: Final = 200
+
+log = get("journal")
 
 Soon = Callable[[Callable[[], None]], None]
 """Calls its argument within this turn of the event loop, once however often it is asked."""
@@ -70,8 +81,9 @@ class Segment:
 class FileJournal:
     """`engine.intent.Journal` in `folder`, for `incarnation`. Made before the daemon leases."""
 
-    def __init__(self, folder: Path, incarnation: int, soon: Soon) -> None:
+    def __init__(self, folder: Path, incarnation: int, soon: Soon, fsync: str = "off") -> None:
         self._folder = folder
+        self._is_synced = fsync == "always"
         self._incarnation = incarnation
         self._soon = soon
         self._segments: list[Segment] = []
@@ -95,7 +107,7 @@ class FileJournal:
         return self._leave("\n".join(lines) + "\n", claims)
 
     def _leave(self, text: str, claims: set[int]) -> Leave:
-        if not self._try(lambda: self._append(text, claims)):
+        if not self._try(lambda: self._append_for_good(text, claims)):
             return Leave.UNWRITABLE
         return Leave.YES if _is_open(self._segments[-1].fd) else Leave.FENCED
 
@@ -158,6 +170,10 @@ class FileJournal:
                 for path in self._files(one):
                     path.unlink(missing_ok=True)
 
+    def handles(self) -> list[int]:
+        """Descriptors, the caller's own, of what may not be on the disk yet."""
+        return [os.dup(segment.fd) for segment in self._segments[-2:]]
+
     def close(self, open_claims: Collection[int]) -> None:
         """The daemon ends: what nobody needs goes, the rest is for whoever sweeps."""
         self._flush()
@@ -177,15 +193,35 @@ class FileJournal:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._n_made += 1
         path = self._folder / f"{self._incarnation}-{self._n_made}.log"
-        unseen = path.with_suffix(".new")  # without its lock nobody may see it
+        unseen = path.with_suffix(".new")  # without its lock and its head nobody may see it
         fd = os.open(unseen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, OPEN)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        unseen.rename(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            size = _write_whole(fd, self._head().encode())
+            if self._is_synced:
+                os.fsync(fd)
+            unseen.rename(path)
+            if self._is_synced:
+                _sync_folder(self._folder)
+        except OSError:
+            unseen.unlink(missing_ok=True)
+            os.close(fd)
+            raise
         before = self._segments[-1:]
-        self._segments.append(Segment(path, fd))
-        self._write(f"{MAGIC} {self._incarnation} {_boot_id()}\n")
+        self._segments.append(Segment(path, fd, size))
+        self._is_torn = False
         if any(not _is_open(segment.fd) for segment in before):
             os.fchmod(fd, SEALED)  # the reader may have listed the files before this one
+
+    def _head(self) -> str:
+        words = f"{MAGIC} {self._incarnation} {_boot_id()}"
+        return f"{words} {SYNCED}\n" if self._is_synced else f"{words}\n"
+
+    def _append_for_good(self, text: str, claims: set[int]) -> None:
+        """As `_append`, and on the disk where that is asked for."""
+        self._append(text, claims)
+        if self._is_synced:
+            os.fdatasync(self._segments[-1].fd)
 
     def _append(self, text: str, claims: set[int]) -> None:
         if self._segments[-1].size > SEGMENT_BYTES:
@@ -198,10 +234,7 @@ class FileJournal:
         data = (f"\n{text}" if self._is_torn else text).encode()
         segment = self._segments[-1]
         self._is_torn = True
-        written = os.write(segment.fd, data)
-        segment.size += written
-        if written < len(data):
-            raise OSError(errno.ENOSPC, "the journal was written only in part")
+        segment.size += _write_whole(segment.fd, data)
         self._is_torn = False
 
     def _probe(self) -> None:
@@ -257,6 +290,41 @@ class FileJournal:
         return first
 
 
+async def sync(journal: FileJournal) -> None:
+    """Bring what stands in *journal* to the disk several times a second, for ever."""
+    while True:
+        await trio.sleep(SYNC_S)  # noqa: TID251 - how much a power cut may take
+        try:
+            await trio.to_thread.run_sync(_sync_all, journal.handles())
+        except OSError as error:
+            log.error("journal.refused", error=str(error))
+
+
+def _sync_all(fds: Sequence[int]) -> None:
+    try:
+        for fd in fds:
+            os.fdatasync(fd)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_whole(fd: int, data: bytes) -> int:
+    """All of *data*, or `OSError`."""
+    written = os.write(fd, data)
+    if written < len(data):
+        raise OSError(errno.ENOSPC, "the journal was written only in part")
+    return written
+
+
 def _is_open(fd: int) -> bool:
     return bool(os.fstat(fd).st_mode & 0o200)
 
@@ -298,7 +366,7 @@ def _parse(path: Path, tried: tuple[int, int] | None = None) -> Testimony:
     finished: nothing left after it."""
     lines = iter(path.read_text("utf-8", errors="replace").split("\n"))
     head = next(lines).split(" ")
-    testimony = Testimony(whole=head[-1] == _boot_id())
+    testimony = Testimony(whole=head[-1] in {_boot_id(), SYNCED})
     testimony.tried = tried
     for kind, enrollment_id, seq, rest in _entries(lines):
         if kind == "i":

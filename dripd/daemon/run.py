@@ -40,6 +40,7 @@ from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, stamp, watch
 from dripd.daemon.glance import Glance
 from dripd.daemon.health import Health, open_health, serving
+from dripd.daemon.journal import sync
 from dripd.daemon.judge import DeskJudge
 from dripd.daemon.notify import notify
 from dripd.daemon.parent import until_orphaned
@@ -148,7 +149,8 @@ class Daemon:
         self.directory.public, self.directory.local = front.links(config, site, self.key)
         self.directory.sinks = front.sinks(config)
         soon = partial(trio.lowlevel.current_trio_token().run_sync_soon, idempotent=True)
-        self.journal = open_journal(config.state / "journal", self.incarnation, soon)
+        place = config.state / "journal"
+        self.journal = open_journal(place, self.incarnation, soon, config.journal_fsync)
         self.pipe = Pipeline(
             store,
             self.directory,
@@ -437,6 +439,8 @@ def start_watching(daemon: Daemon, looks: Desk, glance: Glance, stages: trio.Nur
     stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)
     stages.start_soon(sample, daemon.pipe, looks)
     stages.start_soon(daemon.tallies.run)
+    if daemon.config.journal_fsync != "off":
+        stages.start_soon(sync, daemon.journal)
     stages.start_soon(glance.run)
 
 

@@ -25,6 +25,7 @@ from dripd.clock import Instant, Millis
 from dripd.daemon import journal as files
 from dripd.daemon.journal import FileJournal
 from dripd.engine.intent import Leave, Testimony, alone, judge
+from tests.support.disk import mounted
 
 ANN = "ann@x.example"
 
@@ -325,3 +326,57 @@ def test_an_individual_message_has_its_words_among_the_others(desk: Desk) -> Non
     desk.die(one)
     words = two.past({1})[1].words
     assert {alone(17): Accepted(provider_id=""), alone(18): None} == words
+
+
+def test_what_was_on_the_disk_before_it_left_outlives_the_machine(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut silence proves nothing, unless each intent had been synced."""
+    synced: list[int] = []
+    monkeypatch.setattr(files.os, "fdatasync", synced.append)
+    plain = desk.daemon(1)
+    always = FileJournal(desk.folder, 2, desk.soon.append, "always")
+    desk.made.append(always)
+    plain.intend([step()])
+    assert [] == synced
+    always.intend([step()])
+    always.depart(17)
+    assert 2 == len(synced)
+
+    desk.die(plain)
+    desk.die(always)
+    monkeypatch.setattr(files, "_boot_id", lambda: "another start")
+    past = desk.daemon(3).past({1, 2})
+    assert (False, True) == (past[1].whole, past[2].whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small"):
+        yield tmp_path / "small"
+
+
+def test_a_disk_that_is_full_holds_everything_loses_nothing_and_mends(small_disk: Path) -> None:
+    desk = Desk(small_disk)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(16 << 10))
+    one = desk.daemon(1)
+    n = 0
+    while (leave := one.intend([step(enrollment_id=n, claim_id=n)])) is Leave.YES:
+        n += 1
+    assert leave is Leave.UNWRITABLE
+    assert "No space left" in one.fault()
+    assert one.intend([step(enrollment_id=-1)]) is Leave.UNWRITABLE
+    three = desk.daemon(3)
+    assert "No space left" in three.fault()
+    assert [] == list(desk.folder.glob("3-*"))
+
+    ballast.unlink()
+    assert "" == one.fault()
+    assert "" == three.fault()
+    assert one.intend([step(enrollment_id=n, claim_id=n)]) is Leave.YES
+    assert three.intend([step(enrollment_id=1)]) is Leave.YES
+    desk.die(one)
+    testimony = three.past({1})[1]
+    assert {(m, 1) for m in range(n + 1)} == set(testimony.words)
+    assert testimony.whole

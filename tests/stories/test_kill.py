@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from dripd.errors import DripdError
 from tests.stories.world import World
+from tests.support.disk import mounted
 
 CAMPAIGN = """
 campaign: hello
@@ -132,6 +134,36 @@ def test_a_journal_that_cannot_be_written_holds_everything_and_says_so(world: Wo
     assert 1 == len(world.sent())
     checks = world.call("daemon.ready")["checks"]
     assert next(one["ok"] for one in checks if one["name"] == "journal")
+
+
+def test_a_full_disk_under_the_journal_holds_everything_and_mends_by_itself(
+    world: World,
+) -> None:
+    world.apply(CAMPAIGN)
+    world.contact("a")
+    world.stop()
+    place = world.state / "journal"
+    shutil.rmtree(place)
+    with mounted(place):
+        ballast = place / "ballast"
+        ballast.write_bytes(bytes(64 << 10))
+        world.start()
+        world.enroll("hello", "a")
+        until(world, 1, "SELECT count(*) FROM dripd.due_step")
+        time.sleep(0.5)
+
+        assert [] == world.sent()
+        assert "No space left" in world.call("daemon.status")["barred"]["journal"]
+        checks = {one["name"]: one for one in world.call("daemon.ready")["checks"]}
+        assert "No space left" in checks["journal"]["detail"]
+        with pytest.raises(DripdError, match="No space left"):
+            world.call("contact.send", contact="a", account="acme", subject="Hi", text="Hello")
+        ballast.unlink()
+        world.tick()
+        assert ["a@x.test"] == [row["recipient"] for row in world.sent()]
+        assert {} == world.call("daemon.status")["barred"]
+        world.stop()
+    world.start()
 
 
 TAGGED = """
