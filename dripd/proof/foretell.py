@@ -53,7 +53,9 @@ ORDER BY e.id
 
 SENT_SQL: Final = "SELECT enrollment_id, step_key, received_at FROM dripd.sink_message"
 
-LATER: Final = "2026-03-15T00:00:00Z"
+BEGIN, LATER = "2026-01-01T00:00:00Z", "2026-03-15T00:00:00Z"
+
+PATIENCE_S: Final = 3600.0
 
 
 def run(rows: int, seed: int, say: Callable[[str], None]) -> dict[str, object]:
@@ -74,8 +76,7 @@ def run(rows: int, seed: int, say: Callable[[str], None]) -> dict[str, object]:
                 (row["id"], row["step_key"]): _ready_at(process, row["id"]) for row in chosen
             }
             say(f"{len(told)} runs were asked for")
-            with Client(process.socket, timeout=900) as client:
-                client.call("clock.set", {"to": LATER})
+            scene.settle(process.socket, LATER, PATIENCE_S)
             came = {
                 (row["enrollment_id"], row["step_key"]): int(
                     row["received_at"].timestamp() * 1000
@@ -127,8 +128,7 @@ def _begin(
         _call(process, "campaign.apply", documents=[{"filename": "f.yaml", "text": text}])
         _call(process, "campaign.activate", key="chaos", account=f"a{n}", yes=True)
     database.fetch(scene.ENROLL_SQL, 1, each * accounts, accounts)
-    now: Any = _call(process, "clock.show")
-    _call(process, "clock.set", to=now["now"])
+    scene.settle(process.socket, BEGIN, PATIENCE_S)
 
 
 def _call(process: Process, method: str, **params: object) -> object:

@@ -43,7 +43,10 @@ FIRST_KILL_S: Final = 0.01
 CHUNK: Final = 10_000
 """Contacts that one statement makes."""
 
-GIVE_UP_S: Final = 900.0
+GIVE_UP_S: Final = 3600.0
+
+BEFORE, AFTER = "2026-01-01T01:00:00Z", "2026-01-04T00:00:00Z"
+"""When all wait, and when all have done what there is; the manual clock begins with the year."""
 
 VERSIONS_SQL: Final = "SELECT DISTINCT cv_id FROM dripd.due_step"
 
@@ -71,7 +74,7 @@ def run(runs: int, say: Callable[[str], None]) -> dict[str, object]:
             say(f"{runs} runs wait")
             kills, torn, took_s = _publish(database, process)
             say(f"published after {kills} kills, the last time in {took_s:.1f} s")
-            _ask(process, "clock.advance", by="3d")
+            scene.settle(process.socket, AFTER, GIVE_UP_S)
             ways = {tuple(row["way"]): row["n"] for row in database.fetch(WAYS_SQL)}
         finally:
             process.stop()
@@ -91,7 +94,7 @@ def _begin(database: Database, process: Process, runs: int) -> None:
     _ask(process, "campaign.activate", **CHAOS)
     for first in range(1, runs + 1, CHUNK):
         database.fetch(scene.ENROLL_SQL, first, min(runs, first + CHUNK - 1), 1)
-    _ask(process, "clock.advance", by="1h")
+    scene.settle(process.socket, BEFORE, GIVE_UP_S)
     _apply(process, NEW)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dripd.admin.client import Client
-from dripd.errors import DripdError
+from dripd.errors import DripdError, TimedOut
 from dripd.proof import witness
 from dripd.proof.fleet import Database, Process
 
@@ -116,3 +116,17 @@ def patiently(ask: Callable[[], T], patience_s: float = 60) -> T:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+
+
+def settle(socket: Path, to: str, patience_s: float) -> None:
+    """Let the manual clock come to *to*, however often the daemon must be asked."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            with Client(socket, timeout=patience_s) as client:
+                client.call("clock.set", {"to": to})
+        except TimedOut:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
