@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dripd.channels.mime import message_id
 from dripd.channels.signing import sign_standard
 from tests.stories.world import World
 
@@ -51,6 +52,10 @@ def base(pg_databases: Any) -> Iterator[World]:
         environment.setenv("STORY_WEBHOOK", WHSEC)
         environment.setenv("DRIPD_PROVIDER__SINK__KIND", "sink")
         environment.setenv("DRIPD_PROVIDER__SINK__WEBHOOK_SECRET", "env:STORY_WEBHOOK")
+        environment.setenv("STORY_PARSE", "a password")
+        environment.setenv("DRIPD_PROVIDER__PARSE__KIND", "sendgrid")
+        environment.setenv("DRIPD_PROVIDER__PARSE__API_KEY", "env:STORY_PARSE")
+        environment.setenv("DRIPD_PROVIDER__PARSE__INBOUND_SECRET", "env:STORY_PARSE")
         with World(dsn, Path(state)) as world:
             yield world
 
@@ -276,6 +281,36 @@ def test_a_reply_is_known_by_its_conversation(base: World) -> None:
     assert hook(base, "r2", "reply", **talk) == 200
     logged(base, "talker", 2)
     assert base.run("talker", "talker")["end_reason"] == "reply"
+
+
+def inbound(world: World, password: str, **headers: str) -> int:
+    """SendGrid's Inbound Parse posts a mail; the status of its answer."""
+    url = world.call("daemon.status")["gateway"]["url"] + "/hooks/parse"
+    head = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in headers.items())
+    fields = {
+        "headers": (None, head),
+        "subject": (None, "Re: One"),
+        "envelope": (None, '{"to": ["reply@parse.acme.test"], "from": "other@x.test"}'),
+        "attachment1": ("photo.jpg", bytes(2_000_000)),
+    }
+    answer = httpx.post(url, files=fields, auth=("hook", password), trust_env=False)
+    return answer.status_code
+
+
+@pytest.mark.feature("S2")
+def test_a_mail_that_comes_back_by_sendgrid_is_a_reply_once(base: World) -> None:
+    mail = send(base, "writer", track="{}")
+    ours = message_id(mail["idempotency_key"], "hello@acme.test")
+    assert inbound(base, "guess", Message_ID="<1@x>", In_Reply_To=ours) == 401
+    assert inbound(base, "a password", Message_ID="<2@x>", In_Reply_To="<1.2.3@else>") == 200
+    away = {"Message_ID": "<3@x>", "In_Reply_To": ours, "Auto_Submitted": "auto-replied"}
+    assert inbound(base, "a password", **away) == 200
+    logged(base, "writer", 1)
+    assert base.run("writer", "writer")["status"] == "waiting"
+    reply = {"Message_ID": "<4@x>", "References": f"<0@x> {ours}"}
+    assert [inbound(base, "a password", **reply) for _ in range(2)] == [200, 200]
+    logged(base, "writer", 2)
+    assert base.run("writer", "writer")["end_reason"] == "reply"
 
 
 ACTING = """
