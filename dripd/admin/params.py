@@ -233,9 +233,11 @@ class CampaignKey(InAccount, frozen=True, kw_only=True):
 
 
 class CampaignStats(CampaignKey, frozen=True, kw_only=True):
-    """`quick`: a large campaign as it was counted last, without waiting for a count."""
+    """`quick`: a large campaign as it was counted last, without waiting for a count. `version`:
+    the steps of that one alone, and how many runs are in it."""
 
     quick: bool = False
+    version: int | None = None
 
 
 class CampaignDocuments(InAccount, frozen=True, kw_only=True):

@@ -222,6 +222,7 @@ def show(ask: Ask, **given: object) -> int:
 @campaign.command("stats")
 @click.argument("key")
 @asking.account
+@click.option("--version", type=int, help="The steps of this version alone.")
 @reading
 def stats(ask: Ask, **given: object) -> int:
     """How many are in, through and out, and what each step did."""

@@ -21,6 +21,9 @@ GLANCE_S: Final = 2.0
 SHARE: Final = 20
 """and at least so many times as long as the last one took."""
 
+AGAIN_S: Final = 5.0
+"""After one that failed, however long that took."""
+
 OLD_S: Final = 60.0
 """Beyond it a glance is history: nobody has looked, and who does now waits for a fresh one."""
 
@@ -33,14 +36,14 @@ class Glance:
         self._found: Result = {}
         self._error: str | None = None
         self._read_at = -OLD_S
-        self._took = 0.0
+        self._rest = GLANCE_S
         self._wanted = trio.Event()
         self._done = trio.Event()
 
     async def read(self) -> tuple[Result, str | None]:
         """The last glance, and why there is no newer one if the database does not answer."""
         age = trio.current_time() - self._read_at
-        if age >= max(GLANCE_S, self._took * SHARE):
+        if age >= self._rest:
             self._wanted.set()
             if age >= OLD_S:
                 await self._done.wait()
@@ -53,10 +56,10 @@ class Glance:
             began = trio.current_time()
             try:
                 self._found, self._error = await self._desk.run(read_glance), None
+                self._rest = max(GLANCE_S, SHARE * (trio.current_time() - began))
             except StoreError as error:
-                self._error = error.message
+                self._error, self._rest = error.message, AGAIN_S
             self._read_at = trio.current_time()
-            self._took = self._read_at - began
             self._wanted = trio.Event()
             self._done.set()
             self._done = trio.Event()

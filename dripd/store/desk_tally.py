@@ -7,12 +7,13 @@ kept in `campaign_tally`, and told with the instant as of which it holds.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dripd.admin import params as p
 from dripd.clock import format_instant
+from dripd.errors import NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Result, Row, read_now, shown
 from dripd.store.desk_find import find_campaign
@@ -26,6 +27,8 @@ FRESH_MS: Final = 10_000
 
 SHARE: Final = 20
 """and for so many times as long as it took: a twentieth of one backend at most."""
+
+SUMS: Final = ("at", "done", "skipped", "failed", "sent")
 
 COUNTS: Final = ("enrolled", "active", "completed", "removed", "terminated", "goal", "sent")
 
@@ -52,14 +55,23 @@ async def read_statistics(conn: Conn, args: p.CampaignStats) -> Statistics:
     if await conn.fetchval(sql("count_some_runs"), account, AT_ONCE + 1) <= AT_ONCE:
         found = await _count(conn, row)
         as_of = format_instant(await read_now(conn))
-        return Statistics(result={**told, **found, "as_of": as_of})
+        return Statistics(result={**told, **_of(found, args.version), "as_of": as_of})
     tally = await conn.fetchrow(sql("read_tally"), account, campaign)
     if tally is None:
-        uncounted: Result = {**dict.fromkeys(COUNTS), "steps": [], "as_of": None}
+        uncounted: Result = {
+            **dict.fromkeys(COUNTS),
+            "steps": [],
+            "versions": [],
+            "as_of": None,
+        }
         return Statistics(result={**told, **uncounted}, place=(account, campaign))
     stale = tally["age_ms"] > max(FRESH_MS, SHARE * tally["took_ms"]) or not args.quick
     return Statistics(
-        result={**told, **tally["figures"], "as_of": format_instant(tally["at"])},
+        result={
+            **told,
+            **_of(tally["figures"], args.version),
+            "as_of": format_instant(tally["at"]),
+        },
         place=(account, campaign) if stale else None,
         took_ms=tally["took_ms"],
     )
@@ -78,10 +90,50 @@ async def count_campaign(conn: Conn, account_id: int, campaign_id: int) -> None:
 
 async def _count(conn: Conn, row: Row) -> Mapping[str, object]:
     stats = await conn.fetchrow(sql("read_stats"), row["account_id"], row["key"])
-    steps = await conn.fetch(
-        sql("read_step_stats"), row["account_id"], row["id"], row["live_cv_id"]
-    )
+    place = (row["account_id"], row["id"])
+    steps = [dict(step) for step in await conn.fetch(sql("read_step_stats"), *place)]
+    entered = {one["cv_id"]: one["n"] for one in await conn.fetch(sql("count_entered"), *place)}
     return {
         **{name: shown(stats)[name] for name in COUNTS},
-        "steps": [{**step} for step in steps],
+        "steps": _live(steps, row["live_cv_id"]),
+        "versions": {
+            str(version): {
+                "entered": entered.get(cv_id, 0),
+                "steps": [_step(step) for step in steps if step["cv_id"] == cv_id],
+            }
+            for cv_id, version in {step["cv_id"]: step["version"] for step in steps}.items()
+        },
     }
+
+
+def _step(step: Row) -> Result:
+    return {name: value for name, value in step.items() if name not in {"cv_id", "version"}}
+
+
+def _live(steps: Sequence[Row], cv_id: int | None) -> list[Result]:
+    """The steps of the live version, each with what happened at it in every version."""
+    alike: dict[str, list[Row]] = {}
+    for step in steps:
+        alike.setdefault(step["step_key"], []).append(step)
+    return [
+        {
+            **_step(step),
+            **{name: sum(one[name] for one in alike[step["step_key"]]) for name in SUMS},
+        }
+        for step in steps
+        if step["cv_id"] == cv_id
+    ]
+
+
+def _of(figures: Mapping[str, Any], version: int | None) -> Result:
+    """*figures* as they are answered: of all versions, or the steps of one."""
+    found = dict(figures)
+    versions = found.pop("versions", {})
+    if version is None:
+        return {**found, "versions": [int(one) for one in versions]}
+    one = versions.get(str(version))
+    if one is None:
+        raise NotFound(
+            f"there is no version {version}", hint=f"there are {', '.join(versions) or 'none'}"
+        )
+    return {**found, "versions": [int(each) for each in versions], "version": version, **one}

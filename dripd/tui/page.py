@@ -166,7 +166,7 @@ class Page:
     def show(self) -> None:
         """It is seen now: watch."""
         self.seen = True
-        for watch in self.watches:
+        for watch in list(self.watches):
             self.port.watch(watch)
 
     def hide(self) -> None:

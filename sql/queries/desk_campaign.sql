@@ -276,42 +276,48 @@ WHERE account_id = $1::int4
     AND campaign_key = $2::text;
 
 -- name: read_step_stats :many
--- How many runs wait at each step of the live version, and what became of it in all versions.
---   $1 account  $2 campaign  $3 live version id
+-- How many runs wait at each step of each version of a campaign, and what became of it.
+--   $1 account  $2 campaign
 WITH versions AS (
-    SELECT id FROM dripd.campaign_version
+    SELECT id, version FROM dripd.campaign_version
     WHERE account_id = $1::int4 AND campaign_id = $2::int4
 ), waiting AS (
-    SELECT s.key, count(*)::int4 AS n
+    SELECT d.cv_id, d.step_no, count(*)::int4 AS n
     FROM dripd.due_step AS d
     JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
-    JOIN dripd.version_step AS s
-        ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
     WHERE d.account_id = $1::int4
         AND d.cv_id IN (SELECT id FROM versions)
         AND r.status = 1
         AND NOT r.stats_void
-    GROUP BY s.key
+    GROUP BY d.cv_id, d.step_no
 ), happened AS (
-    SELECT s.key,
+    SELECT l.cv_id, l.step_no,
         count(*) FILTER (WHERE l.state IN (1, 3, 5))::int4 AS done,
         count(*) FILTER (WHERE l.state = 6)::int4 AS skipped,
         count(*) FILTER (WHERE l.state = 2)::int4 AS failed,
         count(*) FILTER (WHERE l.state IN (1, 3) AND l.channel > 0)::int4 AS sent
     FROM dripd.step_log AS l
     JOIN dripd.run AS r ON r.account_id = l.account_id AND r.id = l.enrollment_id
-    JOIN dripd.version_step AS s
-        ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
     WHERE l.account_id = $1::int4
         AND l.cv_id IN (SELECT id FROM versions)
         AND NOT r.stats_void
-    GROUP BY s.key
+    GROUP BY l.cv_id, l.step_no
 )
-SELECT s.key AS step_key, s.name, coalesce(w.n, 0) AS at, coalesce(h.done, 0) AS done,
-    coalesce(h.skipped, 0) AS skipped, coalesce(h.failed, 0) AS failed, coalesce(h.sent, 0) AS sent
-FROM dripd.version_step AS s
-LEFT JOIN waiting AS w ON w.key = s.key
-LEFT JOIN happened AS h ON h.key = s.key
-WHERE s.account_id = $1::int4
-    AND s.cv_id = $3::int4
-ORDER BY s.step_no;
+SELECT v.id AS cv_id, v.version, s.key AS step_key, s.name, coalesce(w.n, 0) AS at,
+    coalesce(h.done, 0) AS done, coalesce(h.skipped, 0) AS skipped, coalesce(h.failed, 0) AS failed,
+    coalesce(h.sent, 0) AS sent
+FROM versions AS v
+JOIN dripd.version_step AS s ON s.account_id = $1::int4 AND s.cv_id = v.id
+LEFT JOIN waiting AS w ON w.cv_id = s.cv_id AND w.step_no = s.step_no
+LEFT JOIN happened AS h ON h.cv_id = s.cv_id AND h.step_no = s.step_no
+ORDER BY v.version, s.step_no;
+
+-- name: count_entered :many
+-- How many runs are, or ended, in each version of a campaign.
+--   $1 account  $2 campaign
+SELECT r.cv_id, count(*)::int4 AS n
+FROM dripd.run AS r
+WHERE r.account_id = $1::int4
+    AND r.campaign_id = $2::int4
+    AND NOT r.stats_void
+GROUP BY r.cv_id;

@@ -9,9 +9,10 @@ import trio
 
 from dripd.admin import params as p
 from dripd.daemon.tallies import Tallies
+from dripd.errors import NotFound
 from dripd.store import desk_tally
 from dripd.store.desk import Desk
-from tests.support.control import open_control
+from tests.support.control import WELCOME, open_control
 
 pytestmark = pytest.mark.trio
 
@@ -63,6 +64,30 @@ async def test_a_campaign_is_counted_as_asked_or_as_it_was_counted_last(
     assert seen["enrolled"] == (2 if large else 3), "a look takes what was counted last"
     assert again["enrolled"] == 3, "a command counts anew what is counted quickly"
     assert seen["as_of"] is not None
+
+
+async def test_a_funnel_is_told_of_one_version(pg_dsn: str, large: bool) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2", "c3")
+        await control.start("c1")
+        await control.apply(WELCOME.replace("name: Welcome", "name: Other"))
+        await control.do("campaign.publish", key="welcome", yes=True)
+        for contact in ("c2", "c3"):
+            await control.start(contact)
+        await control.one(LOG)
+        await control.desk.run(desk_tally.count_campaign, 1, 1)
+        every, first, second = [
+            await control.do("campaign.stats", key="welcome", version=n) for n in (None, 1, 2)
+        ]
+        with pytest.raises(NotFound, match="no version 3"):
+            await control.do("campaign.stats", key="welcome", version=3)
+
+    assert (every["versions"], every.get("version")) == ([1, 2], None)
+    assert [(one["version"], one["entered"]) for one in (first, second)] == [(1, 1), (2, 2)]
+    counts = [
+        [(one["at"], one["sent"]) for one in told["steps"]] for told in (every, first, second)
+    ]
+    assert [found[0] for found in counts] == [(3, 12), (1, 4), (2, 8)]
 
 
 async def test_a_count_that_is_forgotten_for_others_keeps_nobody_waiting() -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from dripd.daemon.glance import GLANCE_S, OLD_S, SHARE, Glance
+from dripd.daemon.glance import AGAIN_S, GLANCE_S, OLD_S, SHARE, Glance
 from dripd.errors import StoreUnavailable
 
 pytestmark = pytest.mark.trio
@@ -89,7 +89,7 @@ async def test_the_last_glance_stays_while_the_database_is_away(
         await trio.sleep(1.5)
         assert await glance.read() == ({"n": 1}, "no answer")
         door.fails = None
-        await trio.sleep(SHARE * 1.0)
+        await trio.sleep(AGAIN_S)
         await glance.read()
         await trio.sleep(1.5)
 

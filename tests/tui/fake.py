@@ -74,7 +74,7 @@ ANSWERS: dict[str, Any] = {
     "campaign.list": {"items": rows(3, account_id=1, account_key="acme", key=lambda k: f"camp-{k}", status="active",
                                     live_version=2, has_draft=True, owner="ann")},
     "campaign.stats": {"campaign_key": "camp-1", "enrolled": 100, "active": 40, "goal": 3, "completed": 50, "removed": 7,
-                       "terminated": 0, "steps": [{"step_key": "hello", "at": 4, "done": 96, "skipped": 0, "failed": 2, "sent": 94}]},
+                       "terminated": 0, "versions": [1, 2], "steps": [{"step_key": "hello", "at": 4, "done": 96, "skipped": 0, "failed": 2, "sent": 94}]},
     "campaign.diff": {"changes": [{"op": "~", "path": "steps[0].subject", "old": "Hi", "new": "Hello"}]},
     "enroll.list": {"items": rows(60, external_id=lambda k: f"c{k}", contact_id=lambda k: 1000 + k, account_id=1, account_key="acme",
                                   campaign_key="welcome", version=2, step_key="nudge", status="held", hold_reason="window",

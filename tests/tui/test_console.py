@@ -394,6 +394,25 @@ def test_the_funnel_of_a_large_campaign_says_how_old_it_is() -> None:
     assert "as of" not in shown[2].split("FUNNEL")[1]
 
 
+def test_the_funnel_turns_from_all_versions_to_each_and_back() -> None:
+    one = {**ANSWERS["campaign.stats"], "version": 1, "entered": 60}
+    rig = Rig()
+    assert "FUNNEL camp-1 v2, all versions" in rig.press("3")
+    rig.daemon.answers["campaign.stats"] = one
+    shown = rig.press("v")
+    assert "FUNNEL camp-1 v1 alone" in shown
+    assert "entered 60" in shown
+    asked = [watch.params for watch in rig.daemon.watched if watch.of == "campaign.stats"]
+    assert asked == [{"key": "camp-1", "account": "acme", "quick": True, "version": 1}]
+    rig.daemon.answers["campaign.stats"] = {**one, "version": 2}
+    assert "v2 alone" in rig.press("v")
+    rig.daemon.answers["campaign.stats"] = ANSWERS["campaign.stats"]
+    assert "all versions" in rig.press("v")
+    rig.press("v", "j")
+
+    assert "version" not in rig.daemon.watched[-1].params
+
+
 def test_one_contact_is_unmasked_for_a_reason() -> None:
     rig = Rig()
     rig.press("4")

@@ -48,11 +48,18 @@ class Campaigns(ListPage):
         "board": Key(param="board", help="campaigns on this board"),
     }
     figures = (
-        ("A NOW", "enrollments at this step of the live version now"),
-        ("MOVED ON", "times the step was done, in all versions"),
+        (
+            "FUNNEL",
+            "of all versions at the steps of the live one; v turns to one version after the other",
+        ),
+        ("A NOW", "enrollments at this step now"),
+        ("MOVED ON", "times the step was done"),
         ("SKIP, FAIL", "times it was skipped, and failed for good"),
         ("SENT", "messages of the step that providers accepted, or whose outcome is unknown"),
-        ("SHARE", "moved on, of all that ever entered"),
+        (
+            "SHARE",
+            "moved on, of all that ever entered; of one version: of those that are or ended in it",
+        ),
         (
             "as of",
             "a large campaign is counted beside the work, now and then: how old the count is",
@@ -61,6 +68,7 @@ class Campaigns(ListPage):
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
         self._stats: Watch | None = None
+        self._version: int | None = None
         super().__init__(port, deeds)
 
     def columns(self) -> Sequence[Column]:
@@ -89,6 +97,8 @@ class Campaigns(ListPage):
             Action(key="u", label="publish", help="the draft as the next version, by a plan",
                    run=self._publish, method="campaign.publish", changes=True,
                    why_not=lambda: self._no_row() or ("" if (self._table.row or {}).get("has_draft") else "it has no draft")),
+            Action(key="v", label="version", help="the funnel of one version after the other, then of all",
+                   run=self._turn_version, why_not=self._no_row),
             Action(key="d", label="diff", help="what the draft changes", run=self._diff,
                    method="campaign.diff", why_not=self._no_row),
         ]  # fmt: skip
@@ -174,6 +184,11 @@ class Campaigns(ListPage):
         super().moved()
         row = self._table.row
         wanted = None if row is None else {**self._target(row), "quick": True}
+        if wanted is not None and self._stats and self._is_of(wanted, self._stats.params):
+            if self._version is not None:
+                wanted["version"] = self._version
+        else:
+            self._version = None
         if wanted == (self._stats.params if self._stats else None):
             return
         fresh = (
@@ -183,6 +198,19 @@ class Campaigns(ListPage):
         )
         old, self._stats = self._stats, fresh
         self.replace(old, fresh)
+
+    @staticmethod
+    def _is_of(wanted: Mapping[str, object], asked: Mapping[str, object]) -> bool:
+        return all(wanted[name] == asked.get(name) for name in ("key", "account"))
+
+    def _turn_version(self) -> None:
+        versions = ((self._stats.answer if self._stats else None) or {}).get("versions") or []
+        turns = [None, *versions]
+        here = turns.index(self._version) if self._version in turns else 0
+        self._version = turns[(here + 1) % len(turns)]
+        if not versions:
+            self.port.tell("its versions are not counted yet")
+        self.moved()
 
     def _age(self, answer: Mapping[str, Any]) -> str:
         """How old the count is, where that is worth a word."""
@@ -203,9 +231,14 @@ class Campaigns(ListPage):
             return [line(Cell(f" FUNNEL of {row['key']} ...", "dim"))]
         if answer.get("enrolled") is None:
             return [line(Cell(f" FUNNEL of {row['key']}: large, being counted", "dim"))]
-        entered = answer["enrolled"]
+        entered = answer["enrolled"] if self._version is None else answer.get("entered", 0)
         ends = "   ".join(f"{name} {count(answer.get(name))}" for name in ENDS)
-        head = f" FUNNEL {row['key']} v{row.get('live_version') or '-'}"
+        if self._version != answer.get("version"):
+            return [line(Cell(f" FUNNEL of {row['key']} v{self._version} ...", "dim"))]
+        more = ", all versions" if len(answer.get("versions") or []) > 1 else ""
+        live = f"v{row.get('live_version') or '-'}{more}"
+        of = live if self._version is None else f"v{self._version} alone"
+        head = f" FUNNEL {row['key']} {of}"
         told = f"   entered {count(entered)}   {ends}{self._age(answer)}"
         rest = (
             [told]
