@@ -76,7 +76,7 @@ SENDERS = (
     Column(title="RATE", width=8, show=lambda row: text(row.get("rate"))),
     Column(title="GAP", width=9, show=lambda row: text(row.get("gap"))),
     Column(title="SHARE", width=5, right=True, show=lambda row: percent(row.get("share")), sort=lambda row: row.get("share")),
-    Column(title="HELD BY", width=17, show=lambda row: Cell((shut(row) or ["-"])[0], "warn")),
+    Column(title="HELD BY", width=17, show=lambda row: Cell((shut(row) or ["-"])[0].partition(" provider ")[0], "warn")),
     Column(title="TOKENS", width=8, right=True, priority=2, show=tokens),
     Column(title="PROVIDER", width=10, priority=2, show=lambda row: text(row.get("provider"))),
     Column(title="ACCOUNT", width=10, priority=2, show=lambda row: text(row.get("account_key"))),

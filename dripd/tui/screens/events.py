@@ -68,18 +68,23 @@ class Events(TailPage):
                 Column(title="TIME", width=12, show=lambda row: clock(row.get("at"), day=True)),
                 Column(
                     title="WHO",
-                    width=12,
+                    width=10,
                     show=lambda row: text(row.get("as_name") or row.get("user")),
                 ),
                 Column(title="METHOD", width=18, show=lambda row: text(row.get("method"))),
-                Column(title="TARGET", width=20, show=lambda row: text(row.get("target"))),
-                Column(title="RESULT", width=9, show=lambda row: text(row.get("result"))),
+                Column(title="TARGET", width=18, show=lambda row: text(row.get("target"))),
                 Column(title="REASON", show=lambda row: text(row.get("reason"))),
+                Column(
+                    title="RESULT",
+                    width=9,
+                    priority=2,
+                    show=lambda row: text(row.get("result")),
+                ),
             )
         return (
             Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
-            Column(title="KIND", width=14, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
-            Column(title="ACCOUNT", width=10, show=lambda row: text(row.get("account"))),
+            Column(title="KIND", width=15, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
+            Column(title="ACCOUNT", width=9, show=lambda row: text(row.get("account"))),
             Column(title="CONTACT", width=8, show=lambda row: text(row.get("contact_id"))),
             Column(title="RUN", width=7, show=lambda row: text(row.get("enrollment_id"))),
             Column(title="DETAIL", show=lambda row: text(row.get("detail"))),
@@ -116,4 +121,7 @@ class Events(TailPage):
 
     def detail(self, row: Row, width: int) -> list[Line]:
         shown: Any = row.get("detail")
-        return [line(f" {text(row.get('kind') or row.get('method'))}   {text(shown)}")]
+        if self.second:
+            said = f"{text(row.get('method'))} {text(row.get('target'))}: {text(row.get('result'))}"
+            return [line(f" {said}   {text(row.get('reason'))}   {text(shown)}")]
+        return [line(f" {text(row.get('kind'))}   {text(shown)}   {text(row.get('note'))}")]

@@ -60,7 +60,7 @@ class Failures(ListPage):
         if self.second:
             return (
                 Column(title="DELIVERY", width=14, show=lambda row: text(row.get("id"))),
-                Column(title="STATE", width=11, show=lambda row: state(row.get("state"))),
+                Column(title="STATE", width=11, priority=2, show=lambda row: state(row.get("state"))),
                 Column(title="SENT", width=12, show=lambda row: clock(row.get("sent_at") or row.get("leased_at"), day=True)),
                 Column(title="ACCOUNT", width=12, show=lambda row: text(row.get("account_key"))),
                 Column(title="STEP", width=10, show=lambda row: text(row.get("step_key"))),
