@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.enrollment import RunStatus
-from dripd.errors import BadRequest, Conflict, NotFound
+from dripd.campaigns.template import Kind, compile_template
+from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, cursor_of, page, read_cursor, shown
 from dripd.store.desk_find import account_id, find_campaign
@@ -47,6 +48,9 @@ LOOKED = 500
 DRAFTED = frozenset({"approval", "manual_email"})
 """Tasks whose payload is a draft."""
 
+KINDS: Mapping[str, Kind] = {"subject": "header", "text": "text", "html": "html"}
+"""What each part of a draft is."""
+
 
 async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
     """Change the draft of an open task; the template stays as it is.
@@ -60,11 +64,24 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
         raise Conflict(f"task {args.id} has no draft to edit", hint="it is no message")
     given = {"subject": args.subject, "text": args.text, "html": args.html}
     edited = {name: value for name, value in given.items() if value is not None}
+    for name, value in edited.items() if old["kind"] == "approval" else ():
+        _refuse_tags(name, value)
     if args.text is not None and args.html is None and old["payload"].get("html"):
         edited["html"] = ""
     changed = any(old["payload"].get(name) != value for name, value in edited.items())
     row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
     return _task_deed(row, old, changed=changed)
+
+
+def _refuse_tags(name: str, value: str) -> None:
+    """A draft is filled already: a tag in it would leave as it is written."""
+    try:
+        slots = compile_template(value, kind=KINDS[name]).slots
+    except TemplateError as error:
+        raise BadRequest(error.message, path=name, hint=error.hint) from error
+    if slots:
+        raise BadRequest(f"{{{slots[0].written}}} would leave as it is written", path=name,
+            hint="write what is to stand there: tags were filled when the draft was made")  # fmt: skip
 
 
 async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dripd.errors import DefinitionError
+from dripd.errors import BadRequest, DefinitionError
 from tests.stories.world import World
 
 HEAD = """
@@ -73,6 +73,9 @@ def test_a_message_waits_for_approval_and_leaves_as_it_was_edited(world: World) 
         next(t["id"] for t in asked if t["contact_id"] == c) for c in contacts(world)
     )
 
+    for raw in ("Dear {First Name}", "Dear {{first_name}}"):
+        with pytest.raises(BadRequest):
+            world.call("task.edit", id=one, subject=raw)
     world.call("task.edit", id=one, subject="Dear Ann")
     world.call("task.approve", id=one)
     world.call("task.cancel", id=two)
