@@ -109,8 +109,7 @@ class FileControl:
             sides, definition = await self._plan_document(args)
             new, key = definition.raw, definition.campaign
         policy = None if sides.live is None else await self.policy(sides.live)
-        mode = args.inflight or ("migrate" if args.map else None)
-        mode = mode or (policy.edit_inflight if policy else "pin")
+        mode = _inflight(args, policy, sides, definition)
         changes = _changes(sides, new, definition)
         n_live = sides.n_live if changes else 0
         inflight = {"pin": 0, "terminate": 0, "migrate": 0, mode: n_live}
@@ -201,7 +200,7 @@ class FileControl:
                 f"campaign {args.key!r} is not fit to run", faults=report.faults
             )
         policy = definition.policy if sides.live is None else await self.policy(sides.live)
-        mode = args.inflight or ("migrate" if args.map else policy.edit_inflight)
+        mode = _inflight(args, policy, sides, definition)
         return Publication(
             key=args.key,
             account=account,
@@ -313,6 +312,25 @@ def _worded(raw: Raw | None, shared: Words) -> Raw | None:
         return raw
     own = raw.get("templates")
     return {**raw, "templates": {**shared, **(own if isinstance(own, Mapping) else {})}}
+
+
+def _inflight(
+    args: p.CampaignPublish | p.CampaignPlan,
+    policy: Policy | None,
+    sides: Sides,
+    definition: Definition | None,
+) -> p.Inflight:
+    """What becomes of live runs: what is asked for, else what *policy* says of an edit.
+
+    What enrolls is no step: where nothing but triggers changes, runs go on.
+    """
+    if args.inflight or args.map:
+        return args.inflight or "migrate"
+    if policy is None or definition is None or sides.live is None:
+        return policy.edit_inflight if policy else "pin"
+    bare = [{**raw, "triggers": None} for raw in (sides.live, definition.raw)]
+    same = bare[0] == bare[1] and keeps_words(sides, definition)
+    return "pin" if same else policy.edit_inflight
 
 
 def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Migration:

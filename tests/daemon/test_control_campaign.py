@@ -350,6 +350,31 @@ async def test_trigger_is_one_from_either_side(pg_dsn: str) -> None:
         )
 
 
+@pytest.mark.feature("C55")
+async def test_trigger_in_the_file_is_no_edit_of_the_steps(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        ending = WELCOME.replace(
+            "name: Welcome", "name: W\npolicy: {edit: {inflight: terminate}}"
+        )
+        await control.furnish("c1")
+        await control.apply(ending)
+        await control.do("campaign.publish", key="welcome")
+        await control.start("c1")
+        more = ending.replace(
+            "list: new-leads}", "list: new-leads}\n  - {on: tag_added, tag: hot}"
+        )
+        await control.apply(more)
+        plan = await control.do("campaign.plan", key="welcome")
+        done = await control.do("campaign.publish", key="welcome", yes=False)
+        await control.apply(more.replace("name: W\n", "name: Wider\n"))
+        edit = await control.do("campaign.plan", key="welcome")
+
+        assert (plan["confirm"], plan["inflight"]["terminate"]) == (False, 0)
+        assert done["inflight"] == {"pin": 1, "terminate": 0, "migrate": 0}
+        assert (await control.do("campaign.stats", key="welcome"))["active"] == 1
+        assert (edit["confirm"], edit["inflight"]["terminate"]) == (True, 1)
+
+
 async def test_trigger_command_is_read_as_a_file_is(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish()
