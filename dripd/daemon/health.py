@@ -148,7 +148,7 @@ def refusal(listen: str, error: OSError) -> DripdError:
     hint = 'choose another HOST:PORT, port 0 for a free one, or "" for none'
     if error.errno == errno.EADDRINUSE:
         return Conflict(
-            f"metrics.listen: {listen} is in use by another process",
+            f"{listen} is in use by another process",
             code="port_in_use",
             path="metrics.listen",
             hint=hint,

@@ -24,7 +24,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dripd.errors import ConfigError, Fault, StoreError
+from dripd.errors import ConfigError, Conflict, Fault, StoreError
 from dripd.log import get
 
 MAX_BODY = 1 << 20
@@ -68,7 +68,7 @@ class Site:
 def open_site(listen: str) -> Site | None:
     """Bind `HOST:PORT` (port 0: a free one); None for "", which turns the gateway off.
 
-    Raises `ConfigError` where it is no address, is not this machine's, or is in use.
+    Raises `ConfigError` where it is no address or not this machine's, `Conflict` where it is in use.
     """
     if not listen:
         return None
@@ -86,16 +86,23 @@ def open_site(listen: str) -> Site | None:
         listener.listen()
     except OSError as error:
         listener.close()
-        in_use = error.errno == errno.EADDRINUSE
-        why = "is in use by another process" if in_use else f"cannot be used: {error.strerror}"
-        raise _refusal(listen, why) from error
+        if error.errno == errno.EADDRINUSE:
+            why = f"{listen} is in use by another process"
+            raise Conflict(
+                why, code="port_in_use", path="gateway.listen", hint=ANOTHER
+            ) from error
+        raise _refusal(listen, f"cannot be used: {error.strerror}") from error
     return Site(listener, _local_url(listener))
 
 
+ANOTHER = "choose another HOST:PORT, port 0 for a free one, or nothing for no gateway"
+
+
 def _refusal(listen: str, why: str) -> ConfigError:
-    hint = "choose another HOST:PORT, port 0 for a free one, or nothing for no gateway"
-    fault = Fault(code="bad_value", path="gateway.listen", message=f"{listen} {why}", hint=hint)
-    return ConfigError(f"gateway.listen: {listen} {why}", faults=(fault,), hint=hint)
+    fault = Fault(
+        code="bad_value", path="gateway.listen", message=f"{listen} {why}", hint=ANOTHER
+    )
+    return ConfigError(f"gateway.listen: {listen} {why}", faults=(fault,), hint=ANOTHER)
 
 
 def _local_url(listener: socket.socket) -> str:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from dripd.errors import ConfigError, StoreUnavailable
+from dripd.errors import ConfigError, Conflict, StoreUnavailable
 from dripd.gateway import app
 
 
@@ -140,11 +140,13 @@ async def test_beyond_the_limit_the_next_request_is_told_to_come_again(
 def test_a_port_in_use_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(Conflict) as caught:
             app.open_site(place)
 
-    assert f"gateway.listen: {place} is in use by another process" == str(caught.value)
-    assert 78 == caught.value.exit_code
+    assert f"{place} is in use by another process" == str(caught.value)
+    assert ("port_in_use", "gateway.listen", 6) == (
+        caught.value.code, caught.value.path, caught.value.exit_code,
+    )  # fmt: skip
 
 
 def test_nothing_listens_where_nothing_is_configured() -> None:
