@@ -36,6 +36,8 @@ class EventRow:
     """Why nobody could be found for it, as a word."""
     lists: frozenset[str] = frozenset()
     """The contact's lists, read for `contact_created` (a trigger may ask for a board)."""
+    own: Sequence[str | None] = ()
+    """The contact's address and number, where it forbids and names neither those nor a delivery."""
 
 
 @dataclass(slots=True)

@@ -27,11 +27,21 @@ def forbids(event: EventRow) -> bool:
 
 
 def suppressions_of(event: EventRow) -> list[Suppress]:
-    """The address that *event* forbids from now on; none where it names no address."""
-    channel = channel_of(event)
-    if channel is None or not event.address or not forbids(event):
+    """The addresses that *event* forbids from now on.
+
+    Where it names only the contact, these are all that the contact has, of a bounce the mail
+    address alone; none where there is none.
+    """
+    if not forbids(event):
         return []
-    return [Suppress(channel, event.address, event.kind)]
+    channel = channel_of(event)
+    if channel is not None and event.address:
+        return [Suppress(channel, event.address, event.kind)]
+    own = zip(("email", "sms"), event.own, strict=False)
+    wanted = {"email"} if event.kind == "bounce" else {"email", "sms"}
+    return [
+        Suppress(one, address, event.kind) for one, address in own if address and one in wanted
+    ]
 
 
 def all_suppressed(

@@ -70,6 +70,9 @@ from dripd.store.protocol import Digest, Digested
 
 CHANNELS = {1: "email", 2: "sms"}
 
+FORBIDS = 8 | 16 | 32
+"""The bits of bounce, unsubscribe and complaint."""
+
 COUNT_MOST = 1_000_000_000
 """Where a day's counts stop, so that what remains of a cap can be reckoned."""
 
@@ -235,9 +238,18 @@ def _event(
         channel=CHANNELS.get(sent.channel),
         occurred_at=now if row.occurred_at is None else min(row.occurred_at, now),
         payload=payload,
+        own=_own(tables, row),
         duplicate=duplicate,
         unresolved=_unresolved(tables, row, interest, contacts),
     )
+
+
+def _own(tables: Tables, row: EventIn) -> Sequence[str | None]:
+    """The contact's address and number, where an event that forbids names neither those nor a delivery."""
+    if not row.kind_bit & FORBIDS or row.address is not None or row.delivery_id is not None:
+        return ()
+    contact = tables.contacts.get((row.account_id or 0, row.contact_id or 0))
+    return () if contact is None else (contact.email, contact.phone)
 
 
 def _unresolved(

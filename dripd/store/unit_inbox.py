@@ -158,6 +158,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         occurred_at=Instant(now if occurred is None else min(occurred, now)),
         payload=payload,
         lists=frozenset(row["lists"] or ()),
+        own=row["own"] or (),
         duplicate=duplicate,
         unresolved=_unresolved(row, interest),
     )

@@ -55,6 +55,9 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
     CASE WHEN NOT $4::boolean AND e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
         WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key,
+    CASE WHEN e.kind_bit & 56 <> 0 AND e.address IS NULL AND e.delivery_id IS NULL THEN (  -- bounce unsubscribe complaint
+        SELECT ARRAY[c.email, c.phone] FROM dripd.contact AS c
+        WHERE c.account_id = $1::int4 AND c.id = e.contact_id) END AS own,
     EXISTS (SELECT FROM dripd.account AS a WHERE a.id = $1::int4) AS known
 FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)
 JOIN dripd.event_in AS e ON e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = w.id

@@ -150,6 +150,25 @@ def test_a_hard_bounce_ends_and_suppresses_and_the_third_soft_one_ends() -> None
     assert ended(world(), soft, runs=[run(soft_bounces=2)]) == ["bounce"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "forbidden"),
+    [
+        ("bounce", [("email", ANN)]),
+        ("unsubscribe", [("email", ANN), ("sms", "+491")]),
+        ("complaint", [("email", ANN), ("sms", "+491")]),
+        ("reply", []),
+    ],
+)
+def test_an_event_that_names_only_the_contact_forbids_what_the_contact_has(
+    kind: str, forbidden: list[tuple[str, str]]
+) -> None:
+    told = effects(world(), event(kind, own=(ANN, "+491")))
+
+    assert forbidden == [
+        (one.channel, one.address) for one in told if isinstance(one, Suppress)
+    ]
+
+
 def test_soft_bounces_of_one_batch_add_up() -> None:
     batch = [event("bounce", id=100 + n, payload={"type": "soft"}) for n in range(3)]
 

@@ -284,6 +284,22 @@ class InboxSuite:
         assert seen.runs == []
         assert (await world.event_log())[-1]["contact_id"] == scene.contacts[0]
 
+    async def test_whoever_forbids_without_an_address_is_read_with_those_of_the_contact(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await world.add_contact(scene.account, email="a@x.example", phone="+491")
+        await world.event(scene.account, "unsubscribe", contact_id=contact)
+        await world.event(scene.account, "bounce", contact_id=contact, address="b@x.example")
+        await world.event(scene.account, "reply", contact_id=contact)
+        seen = Seen()
+        for _ in range(2):
+            await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        own = {event.kind: (*event.own,) for event in seen.events}
+
+        assert ("a@x.example", "+491") == own["unsubscribe"]
+        assert () == own["bounce"] == own["reply"]
+
     async def test_events_that_cannot_be_placed_are_refused_with_a_word(
         self, world: World
     ) -> None:

@@ -235,3 +235,21 @@ def test_new_text_of_a_draft_does_not_leave_the_old_html(house: World) -> None:
 
     [mail] = [one for one in house.sent() if one["sender"] == "hello@draft.test"]
     assert mail["body"] == "Good day"
+
+
+@pytest.mark.feature("M28")
+def test_a_hard_bounce_that_names_only_the_contact_suppresses_its_address(house: World) -> None:
+    begin(house, "bounced")
+    house.sql("UPDATE dripd.contact SET email = 'only@b.test' WHERE account_id = "
+              "(SELECT id FROM dripd.account WHERE key = 'bounced')")  # fmt: skip
+    house.sql(
+        "INSERT INTO dripd.event_in (account_id, contact_id, kind, payload) "
+        "SELECT account_id, id, 'bounce', '{\"type\": \"hard\"}' FROM dripd.contact "
+        "WHERE email = 'only@b.test'"
+    )
+    house.tick()
+
+    found = house.call("suppress.check", address="ONLY@b.test", account="bounced")
+    assert [("bounced", "email", "bounce")] == [
+        (one["scope"], one["channel"], one["reason"]) for one in found["entries"]
+    ]
