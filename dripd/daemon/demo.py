@@ -187,7 +187,8 @@ async def _live_a_day(
     )
     await other(
         """INSERT INTO dripd.event_in (account_id, delivery_id, kind)
-           SELECT account_id, id, CASE WHEN enrollment_id % 31 = 0 THEN 'bounce' ELSE 'reply' END
+           SELECT account_id, id, CASE WHEN enrollment_id % 31 = 0 AND sent_at > dripd.now() - interval '1 day'
+               THEN 'bounce' ELSE 'reply' END
            FROM dripd.delivery WHERE enrollment_id % 9 = $1 % 9 AND state = 'accepted' AND channel = 'email'""",
         day,
     )
