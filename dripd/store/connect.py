@@ -212,9 +212,14 @@ async def probe(dsn: str, pools: Sequence[Any]) -> None:
     Raises `StoreUnavailable` and its kinds.
     """
     async with translated():
-        conn = await asyncpg.connect(
-            dsn, timeout=PROBE_S, command_timeout=PROBE_S, target_session_attrs="read-write"
-        )
+        try:
+            conn = await _meet(dsn, "read-write")
+        except (
+            OSError
+        ) as error:  # of several hosts: what became of one tells nothing of the rest
+            if await _is_standby_there(dsn):
+                raise TargetServerAttributeNotMatched("a standby answers") from error
+            raise
         await conn.close(timeout=PROBE_S)
         for pool in pools:
             await pool.expire_connections()
@@ -231,6 +236,22 @@ def dialling() -> Iterator[None]:
         raise StoreRefused(
             "the DSN cannot be read: a host, port or option in it is none", hint=DSN_HINT
         ) from None
+
+
+async def _meet(dsn: str, attrs: str) -> Conn:
+    return await asyncpg.connect(
+        dsn, timeout=PROBE_S, command_timeout=PROBE_S, target_session_attrs=attrs
+    )
+
+
+async def _is_standby_there(dsn: str) -> bool:
+    """Does one of the hosts answer, although none takes writes?"""
+    try:
+        conn = await _meet(dsn, "standby")
+    except (OSError, asyncpg.PostgresError, InternalClientError, asyncpg.InterfaceError):
+        return False
+    await conn.close(timeout=PROBE_S)
+    return True
 
 
 @asynccontextmanager
