@@ -13,9 +13,11 @@ from typing import Final
 
 import trio
 
+from dripd.campaigns.enrollment import FLAG_AMBIGUOUS
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import EMAIL, NO_REPEATS, SMS, Message, Repeats, Settle
 from dripd.clock import DAY, Instant, Millis
+from dripd.policy.perform import Ready
 from dripd.proof.machine import Machine
 
 FATES: Final = (
@@ -71,7 +73,7 @@ class Provider:
         """How long it has a request before it answers."""
         self.log: list[Request] = []
         self._nursery = nursery
-        self._now = now
+        self.now = now
         self._dice = dice
         self._keys: dict[str, Instant] = {}
 
@@ -85,11 +87,11 @@ class Provider:
         known = self.keyed and message.idempotency_key in self._keys
         accepted = fate in TAKES and not known
         if accepted:
-            self._keys[message.idempotency_key] = self._now()
+            self._keys[message.idempotency_key] = self.now()
         self.log.append(
             Request(
                 provider=self.name,
-                at=self._now(),
+                at=self.now(),
                 key=message.idempotency_key,
                 account_id=message.account_id,
                 enrollment_id=message.enrollment_id,
@@ -140,8 +142,18 @@ class SimulatedChannel:
         await trio.lowlevel.checkpoint()
         for message in messages:
             await machine.touch()
-            by_zombie = frozen or slept != machine.n_frozen
+            by_zombie = frozen or slept != machine.n_frozen or self._is_behind(message)
             await self._send(message, settle, by_zombie=by_zombie)
+
+    def _is_behind(self, message: Message) -> bool:
+        """Was it judged by a clock that stood still while its machine was frozen?
+
+        The manual clock is the last instant that a daemon has read; who wakes has not read yet.
+        """
+        ready = message.ref
+        if not self._machine.n_frozen or not isinstance(ready, Ready):
+            return False
+        return not ready.leased.flags & FLAG_AMBIGUOUS and ready.at < self._provider.now()
 
     async def _send(self, message: Message, settle: Settle, *, by_zombie: bool) -> None:
         provider = self._provider
