@@ -541,7 +541,7 @@ CREATE TABLE dripd.due_step (  -- exactly one row per live run
     step_no int2 NOT NULL DEFAULT 0,
     run_no int2 NOT NULL DEFAULT 1,
     attempt int2 NOT NULL DEFAULT 0,   -- -1: stopped while leased
-    flags int2 NOT NULL DEFAULT 0,     -- bits; 1: the run has vars, 2: an attempt is in doubt, 128: one was made
+    flags int2 NOT NULL DEFAULT 0,     -- bits; 1: the run has vars, 2: an attempt is in doubt, 128: one was made, 512: its contact was erased
     PRIMARY KEY (account_id, lane, due_at, enrollment_id),
     CONSTRAINT one_due_step_per_run UNIQUE (account_id, enrollment_id)
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
@@ -1699,13 +1699,22 @@ DECLARE
     runs int8[];
     known text[];  -- addresses that were this person's alone, in small letters
 BEGIN
-    SELECT * INTO person FROM dripd.contact AS c WHERE c.id = erase_contact.contact_id FOR UPDATE;
+    SELECT * INTO person FROM dripd.contact AS c WHERE c.id = erase_contact.contact_id;
     IF NOT FOUND THEN
         RETURN;
     END IF;
     IF NOT dripd.may_write(person.account_id) THEN
         RAISE EXCEPTION 'contact % is not yours to write', contact_id USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- first, as a record does: it waits for those under way, and marks what is leased, and what a lease is about to see
+    PERFORM FROM dripd.due_step AS d
+    WHERE d.account_id = person.account_id AND d.enrollment_id IN (
+        SELECT r.id FROM dripd.run AS r WHERE r.account_id = person.account_id AND r.contact_id = person.id)
+    ORDER BY d.lane, d.due_at, d.enrollment_id FOR UPDATE;
+    UPDATE dripd.due_step AS d SET flags = d.flags | 512::int2
+    WHERE d.account_id = person.account_id AND d.enrollment_id IN (
+        SELECT r.id FROM dripd.run AS r WHERE r.account_id = person.account_id AND r.contact_id = person.id);
+    SELECT * INTO person FROM dripd.contact AS c WHERE c.id = erase_contact.contact_id FOR UPDATE;
     runs := ARRAY(SELECT r.id FROM dripd.run AS r WHERE r.account_id = person.account_id AND r.contact_id = person.id);
     known := ARRAY(
         SELECT DISTINCT lower(btrim(a.address))

@@ -6,8 +6,8 @@ These values pass through every stage: the store reads and writes them, `perform
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from enum import IntEnum
@@ -53,6 +53,9 @@ FLAG_TRIED = FLAG_AMBIGUOUS | FLAG_KEPT
 PRESUMED = "presumed_sent"
 """Why a delivery is `unknown` once nobody waits for evidence any more."""
 
+
+FLAG_ERASED = 512
+"""`due_step.flags`: its contact was erased; what is recorded of it says nothing of whom."""
 
 FLAG_SUSPECT = 256
 """`due_step.flags`: a daemon died over it; performed only once the journal knows of the trial."""
@@ -281,6 +284,19 @@ class Change:
     keep: Kept | None = None
     """What further attempts need."""
 
+    def forget(self) -> None:
+        """Its contact has been erased: nothing is written that says of whom it is."""
+        leased = self.leased
+        known = {leased.email, leased.phone, *(row.to_address for row in self.log)}
+        names = [name.lower() for name in known if name]
+        for row in self.log:
+            row.provider_id = _unless(row.provider_id, names)
+            row.reason = _unless(row.reason, names)
+            row.to_address = row.subject = None
+        self.effects = []
+        if self.keep is not None:
+            self.keep = replace(self.keep, words=None, mark="")
+
     @property
     def is_past(self) -> bool:
         """Is nothing needed any more of what was kept of the attempts before?
@@ -294,3 +310,8 @@ class Change:
         is_open = self.leased.flags & FLAG_AMBIGUOUS and not self.log
         state = self.leased.kept.state if self.leased.kept is not None else 0
         return not (is_open and self.end is not None and state == LogState.UNKNOWN)
+
+
+def _unless(said: str | None, names: Sequence[str]) -> str | None:
+    """What was *said*, unless it holds one of *names*."""
+    return None if said and any(name in said.lower() for name in names) else said

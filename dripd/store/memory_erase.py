@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dripd.campaigns.enrollment import FLAG_ERASED
 from dripd.store.memory_rows import EventIn
 from dripd.store.memory_tables import Tables
 
@@ -17,6 +18,8 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     talks = {tables.runs[account_id, run].conversation_ref for run in runs} - {None}
     _erase_events(tables, account_id, contact_id, known, runs, talks)
     for key in tables.runs_of.at((account_id, contact_id)):
+        if key in tables.due:
+            tables.due.change(key, flags=tables.due[key].flags | FLAG_ERASED)
         tables.runs.change(key, vars=None, frozen=None, conversation_ref=None)
     for place, kept in list(tables.kept.items()):
         if (kept.account_id, kept.contact_id) == (account_id, contact_id):

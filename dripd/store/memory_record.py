@@ -29,6 +29,7 @@ from dripd.campaigns.action import (
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
+    FLAG_ERASED,
     FLAG_HELD,
     FLAG_POKED,
     FLAG_VARS,
@@ -137,6 +138,8 @@ def _settle(unit: _Unit, change: Change) -> bool:
         return False
     if row.claim_id != leased.claim_id:
         return False
+    if row.flags & FLAG_ERASED:
+        change.forget()
     if row.attempt < 0:
         tables.due.drop(key)
         unit.done.stopped.append(leased.enrollment_id)
@@ -155,7 +158,8 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
     lane = HELD_LANE
     if step.lane is not None:
         lane = tables.lane_of(leased.account_id, step.lane)
-    poked = tables.due[key].flags & FLAG_POKED
+    flags = tables.due[key].flags
+    poked = flags & FLAG_POKED
     tables.due.change(
         key,
         due_at=step.due_at,
@@ -163,7 +167,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         step_no=step.step_no,
         seq=step.seq,
         attempt=step.attempt,
-        flags=step.flags | (leased.flags & FLAG_VARS) | poked,
+        flags=step.flags | (leased.flags & FLAG_VARS) | flags & (FLAG_POKED | FLAG_ERASED),
         claim_id=None,
     )
     if step.lane is not None:
@@ -292,6 +296,9 @@ def _refund(unit: _Unit, changes: list[Change]) -> None:
 
 def _keep_evidence(tables: Tables, change: Change) -> None:
     leased = change.leased
+    contact = tables.contacts.get((leased.account_id, leased.contact_id))
+    if contact is not None and contact.erased_at is not None:
+        change.forget()
     for row in change.log:
         if row.channel in (CHANNEL_NO["email"], CHANNEL_NO["sms"]):
             tables.evidence.add(

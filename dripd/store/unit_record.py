@@ -98,13 +98,12 @@ async def record(
         },
     )
     moving = [change for change in ordered if change.next is not None]
-    moved = await _move(conn, moving, lanes)
     ending = [change for change in ordered if change.next is None]
-    left = [change for change in moving if change.leased.enrollment_id not in moved]
-    gone = await _end(conn, sorted(ending + left, key=_lock_order))
+    moved, gone, erased = await _settle(conn, moving, ending, lanes)
     done = Recorded(moved=_keys(moving, moved, lanes))
     done.stopped = [e for e, attempt in gone.items() if attempt < 0]
     applied = [c for c in ordered if c.leased.enrollment_id in moved or _is_gone(c, gone)]
+    _forget(applied, erased)
     await _log(conn, applied, set(done.stopped))
     tried = [c for c in applied if c.keep is not None or c.leased.flags & FLAG_TRIED]
     if tried:
@@ -127,6 +126,24 @@ async def record(
     return done, lanes | fresh
 
 
+async def _settle(
+    conn: Conn, moving: list[Change], ending: list[Change], lanes: dict[Wanted, int]
+) -> tuple[set[int], dict[int, int], set[int]]:
+    """Move rows and end rows: who goes on, who is gone (to its attempt), and of either those
+    whose contact was erased while the step was leased."""
+    erased: set[int] = set()
+    moved = await _move(conn, moving, lanes, erased)
+    left = [change for change in moving if change.leased.enrollment_id not in moved]
+    gone = await _end(conn, sorted(ending + left, key=_lock_order), erased)
+    return moved, gone, erased
+
+
+def _forget(changes: list[Change], erased: set[int]) -> None:
+    for change in changes if erased else ():
+        if change.leased.enrollment_id in erased:
+            change.forget()
+
+
 def _lock_order(change: Change) -> tuple[int, int, int, int]:
     leased = change.leased
     return (leased.account_id, leased.lane, leased.due_at, leased.enrollment_id)
@@ -146,7 +163,10 @@ def _full_keys(changes: Sequence[Change]) -> list[list[Any]]:
     ]
 
 
-async def _move(conn: Conn, changes: list[Change], lanes: dict[Wanted, int]) -> set[int]:
+async def _move(
+    conn: Conn, changes: list[Change], lanes: dict[Wanted, int], erased: set[int]
+) -> set[int]:
+    """Who goes on; those whose contact was erased meanwhile are added to *erased*."""
     if not changes:
         return set()
     steps = [change.next for change in changes if change.next is not None]
@@ -163,6 +183,7 @@ async def _move(conn: Conn, changes: list[Change], lanes: dict[Wanted, int]) -> 
             for change, step in zip(changes, steps, strict=True)
         ],
     )
+    erased |= {row["enrollment_id"] for row in rows if row["erased"]}
     return {row["enrollment_id"] for row in rows}
 
 
@@ -189,7 +210,7 @@ def _keys(moving: list[Change], moved: set[int], lanes: dict[Wanted, int]) -> li
     ]
 
 
-async def _end(conn: Conn, changes: list[Change]) -> dict[int, int]:
+async def _end(conn: Conn, changes: list[Change], erased: set[int]) -> dict[int, int]:
     """Delete rows that end, or were stopped: enrollment to its attempt (-1: had been stopped).
 
     A step that goes on is only deleted where it carries the stop mark.
@@ -197,6 +218,7 @@ async def _end(conn: Conn, changes: list[Change]) -> dict[int, int]:
     if not changes:
         return {}
     rows = await conn.fetch(sql("end_steps"), *_full_keys(changes))
+    erased |= {row["enrollment_id"] for row in rows if row["erased"]}
     return {row["enrollment_id"]: row["attempt"] for row in rows}
 
 
@@ -344,6 +366,13 @@ async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
 
 
 async def _keep_evidence(conn: Conn, late: list[Change]) -> None:
+    if late:
+        whose = [(c.leased.account_id, c.leased.contact_id) for c in late]
+        rows = await conn.fetch(sql("find_erased"), *map(list, zip(*whose, strict=True)))
+        erased = {row["id"] for row in rows}
+        for change in late:
+            if change.leased.contact_id in erased:
+                change.forget()
     rows = [
         (
             change.leased.account_id,

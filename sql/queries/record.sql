@@ -7,12 +7,12 @@
 -- hot
 UPDATE dripd.due_step AS d
 SET due_at = k.nd, lane = k.nl, step_no = k.ns, seq = k.nq, attempt = k.na,
-    flags = k.nf | (d.flags & 16), claim_id = NULL
+    flags = k.nf | (d.flags & 528), claim_id = NULL
 FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[], $6::timestamptz[], $7::int2[],
     $8::int2[], $9::int4[], $10::int2[], $11::int2[]) AS k (a, l, due, e, c, nd, nl, ns, nq, na, nf)
 WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e
     AND d.claim_id = k.c AND d.attempt >= 0
-RETURNING d.enrollment_id;
+RETURNING d.enrollment_id, d.flags & 512 <> 0 AS erased;
 
 -- name: end_steps :many
 -- Steps whose run is over: it ends with them, or had been stopped while they were leased.
@@ -22,7 +22,7 @@ RETURNING d.enrollment_id;
 DELETE FROM dripd.due_step AS d
 USING unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[]) AS k (a, l, due, e, c)
 WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e AND d.claim_id = k.c
-RETURNING d.enrollment_id, d.attempt;
+RETURNING d.enrollment_id, d.attempt, d.flags & 512 <> 0 AS erased;
 
 -- name: settle_steps :exec
 -- Later attempts at messages in doubt: accepted, or as unknown as before.
@@ -138,6 +138,13 @@ RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
 -- Claims that have no step left.
 --   $1 claims bigint[]
 DELETE FROM dripd.claim WHERE claim_id = ANY ($1::int8[]);
+
+-- name: find_erased :many
+-- Which of these contacts have been erased.
+--   $1 accounts int[]  $2 contacts bigint[]
+SELECT c.id
+FROM unnest($1::int4[], $2::int8[]) AS k (a, id)
+JOIN dripd.contact AS c ON c.account_id = k.a AND c.id = k.id AND c.erased_at IS NOT NULL;
 
 -- name: keep_evidence :exec
 -- Results that came back after their claim was lost.

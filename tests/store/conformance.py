@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.store.suite_admit import AdmitSuite, FeedSuite
 from tests.store.suite_clock import ClockSuite, IndividualSuite
 from tests.store.suite_doubt import DoubtSuite
+from tests.store.suite_erasure import ErasureSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
 from tests.store.suite_lease import LeaseSuite, NodeSuite
 from tests.store.suite_model import ModelSuite
@@ -26,6 +27,7 @@ class Conformance(
     RecordSuite,
     EffectSuite,
     DoubtSuite,
+    ErasureSuite,
     MoneySuite,
     OutboxSuite,
     ReactionSuite,

@@ -68,12 +68,13 @@ class Sink:
 
 
 @contextmanager
-def running_sink() -> Iterator[Sink]:
+def running_sink(*rules: str) -> Iterator[Sink]:
+    """The test provider under *rules*, `RULES` where none are given."""
     with TemporaryDirectory(prefix="dripd-") as folder:
         log, ports = Path(folder) / "sink.jsonl", Path(folder) / "ports"
         command = [sys.executable, "-m", "dripd.cli.main", "sink", "--log", str(log)]
         command += ["--port", "0", "--smtp-port", "0", "--ports", str(ports)]
-        for rule in RULES:
+        for rule in rules or RULES:
             command += ["--rule", rule]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             until(lambda: ports.exists() and ports.read_text().endswith("\n"), 60)
