@@ -136,7 +136,8 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
         await _prepare(pipe, result.granted)
-        _note_resets(pipe, result.granted)
+        if pipe.directory.resetting:
+            _note_resets(pipe, result.granted)
         counted = dispatch(pipe, result.granted)
         if counted:
             await perform_counted(pipe, counted)
