@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import trio
 
 from dripd.clock import Instant
-from dripd.engine import tally
+from dripd.engine import standstill, tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
@@ -27,7 +27,8 @@ def decider(pipe: Pipeline) -> Decide:
     """The rules, bound to what this daemon knows of the world."""
 
     def decide(rows: Sequence[RequestRow], now: Instant) -> list[Decision]:
-        return admission.decide(rows, now, pipe.directory)
+        decisions = admission.decide(rows, now, pipe.directory)
+        return standstill.put_behind(pipe, decisions) if pipe.standstills else decisions
 
     return decide
 

@@ -3,7 +3,8 @@
 After hours without a daemon, or without a database, all that should have gone is due at once.
 SQL knows when nobody was at work. Of what came due then, and would have gone then, each step
 moves into a lane of its own kind as it is met, so that nothing else waits behind it; those
-lanes rest whenever the bucket of their account is empty. A step keeps its due: windows, caps
+lanes rest whenever the bucket of their account is empty. Runs that were asked for meanwhile
+begin there. A step keeps its due: windows, caps
 and `max_lateness` are asked as ever.
 """
 
@@ -16,6 +17,7 @@ from dripd.clock import Instant
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Picked, Pipeline
 from dripd.log import get
+from dripd.policy.admission_rows import Accept, Decision
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.limits import REST_MS
 from dripd.scheduler.calendar import next_open
@@ -60,6 +62,20 @@ async def set_back(pipe: Pipeline, picked: Picked) -> Picked:
         (account, [entry for entry in entries if entry[1][1] not in gone])
         for account, entries in picked
     ]
+
+
+def put_behind(pipe: Pipeline, decisions: list[Decision]) -> list[Decision]:
+    """Runs that were asked for while nobody was at work begin in lanes that catch up."""
+    if not pipe.tuning.catchup_rate:
+        return decisions
+    for one in decisions:
+        if isinstance(one, Accept) and _in_standstill(pipe, one.request.inserted_at):
+            one.lane = _catching_up(one.lane)
+    return decisions
+
+
+def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:
+    return at is not None and any(one.from_at <= at < one.until_at for one in pipe.standstills)
 
 
 def _is_missed(pipe: Pipeline, account: int, lane: int, due: Instant) -> bool:

@@ -45,6 +45,7 @@ class RequestRow:
     vars_ok: bool
     start_at: Instant | None
     quote_id: str | None
+    inserted_at: Instant | None = None
     account_status: str = "active"
     subscribed: bool = True
     email: str | None = None

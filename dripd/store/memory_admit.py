@@ -168,6 +168,7 @@ def _facts(tables: Tables, request: EnrollRequest, now: Instant) -> RequestRow:
         conversation_ref=request.conversation_ref,
         vars=_vars_of(request.vars),
         vars_ok=request.vars is None or isinstance(request.vars, dict),
+        inserted_at=request.inserted_at,
         start_at=request.start_at,
         quote_id=request.quote_id,
         entry=request.entry or "",

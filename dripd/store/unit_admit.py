@@ -199,6 +199,7 @@ def _asked(row: Any) -> RequestRow:
         vars=parse_object(row["vars"]) if row["vars"] else None,
         vars_ok=row["vars_type"] in {None, "object", "null"} and _is_readable(row["vars"]),
         start_at=row["start_at"],
+        inserted_at=row["inserted_at"],
         quote_id=row["quote_id"],
         entry=row["entry"] or "",
         email=row["email"],

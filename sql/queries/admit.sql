@@ -46,7 +46,7 @@ FOR SHARE OF c;
 SELECT q.id, a.id AS account_id, a.status AS account_status, a.subscription_active AS subscribed, q.campaign_key,
     c.id AS campaign_id, c.status AS campaign_status,
     c.live_cv_id AS cv_id, k.id AS contact_id, q.source, q.idempotency_key, q.requested_by, q.conversation_ref,
-    q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.quote_id, q.entry, k.email, k.phone, k.timezone,
+    q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.inserted_at, q.quote_id, q.entry, k.email, k.phone, k.timezone,
     k.owner,
     EXISTS (SELECT FROM dripd.suppression AS s
         WHERE s.address_h = hashtextextended(lower(k.email), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'email'

@@ -87,6 +87,28 @@ async def test_what_follows_a_late_internal_step_is_no_burst_either(
 
 
 @pytest.mark.trio
+async def test_runs_asked_for_while_nobody_was_at_work_begin_paced(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(ONE)
+        world.enroll("before")
+        await world.pass_by(1)
+        await world.engines[0].cut()
+        await world.store.move_clock(Instant(MONDAY + HOUR))
+        world.enroll(*(f"late{n}" for n in range(100)))
+        await world.store.move_clock(Instant(MONDAY + 2 * HOUR))
+        await world.start()
+        world.enroll(*(f"now{n}" for n in range(50)))
+        back = Instant(MONDAY + 2 * HOUR)
+        await world.advance_to(format_instant(Instant(back + 10 * MINUTE)))
+
+        assert {back} == set(sent_at(world, "now"))
+        assert 100 == len(sent_at(world, "late"))
+        assert_paced(sent_at(world, "late"))
+
+
+@pytest.mark.trio
 async def test_what_its_window_would_have_held_anyway_is_not_late(
     autojump_clock: MockClock,
 ) -> None:
