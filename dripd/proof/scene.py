@@ -106,7 +106,7 @@ def _apply(socket: Path, files: list[Path]) -> None:
             )
 
 
-def patiently(ask: Callable[[], T], patience_s: float = 60) -> T:
+def patiently(ask: Callable[[], T], patience_s: float = 180) -> T:
     """*ask* of a daemon that is still starting."""
     end = time.monotonic() + patience_s
     while True:
