@@ -60,19 +60,19 @@ def own_version() -> str:
 
 
 @click.command()
-@click.option("--all", "all_", is_flag=True, required=True, help="Say that you mean all.")
+@click.option("--all", is_flag=True, expose_value=False, help="It means all, said or not.")
 @changing
-def pause(ask: Ask, all_: bool) -> int:
+def pause(ask: Ask) -> int:
     """Hold every account."""
-    return ask.show("daemon.pause", all=everything(all_))
+    return ask.show("daemon.pause", all=True)
 
 
 @click.command()
-@click.option("--all", "all_", is_flag=True, required=True, help="Say that you mean all.")
+@click.option("--all", is_flag=True, expose_value=False, help="It means all, said or not.")
 @changing
-def resume(ask: Ask, all_: bool) -> int:
+def resume(ask: Ask) -> int:
     """Let every account go on."""
-    return ask.show("daemon.resume", all=everything(all_))
+    return ask.show("daemon.resume", all=True)
 
 
 @click.command()
@@ -80,12 +80,6 @@ def resume(ask: Ask, all_: bool) -> int:
 def adopt(ask: Ask) -> int:
     """Let a restored copy of a database send again."""
     return ask.show("daemon.adopt")
-
-
-def everything(meant: bool) -> bool:
-    if not meant:
-        raise click.UsageError("this concerns every account; say so with --all")
-    return meant
 
 
 @click.group()

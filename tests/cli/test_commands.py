@@ -331,6 +331,8 @@ LINES = [
     ("clock set 2026-01-02T00:00:00Z", "clock.set", {"to": "2026-01-02T00:00:00Z"}),
     ("clock advance 3d", "clock.advance", {"by": "3d"}),
     ("pause --all --yes", "daemon.pause", {"all": True}),
+    ("pause --yes", "daemon.pause", {"all": True}),
+    ("resume", "daemon.resume", {"all": True}),
     ("resume --all", "daemon.resume", {"all": True}),
     ("status", "daemon.status", {}),
     ("status --overview", "daemon.overview", {}),
@@ -578,7 +580,6 @@ def test_version_needs_no_daemon(
     "line",
     [
         "campaign publsh w",
-        "pause",
         "enroll add w",
         "enroll add w c1 --backfill l",
         "event add reply --payload 3",
