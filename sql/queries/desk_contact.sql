@@ -116,14 +116,12 @@ SELECT ARRAY(
 -- The live runs of a contact, as contact_active, with their ids.
 --   $1 account  int4
 --   $2 contact  int8
-SELECT r.id AS enrollment_id, c.key AS campaign_key, r.run_no, d.due_at AS next_send_at
-FROM dripd.run AS r
-JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
-LEFT JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
-WHERE r.account_id = $1::int4
-    AND r.contact_id = $2::int8
-    AND r.status = 1
-ORDER BY r.id;
+SELECT e.id AS enrollment_id, e.campaign_key, e.run_no, greatest(e.due_at, e.release_at) AS next_send_at
+FROM dripd.enrollment AS e
+WHERE e.account_id = $1::int4
+    AND e.contact_id = $2::int8
+    AND e.status IN ('waiting', 'held', 'executing')
+ORDER BY e.id;
 
 -- name: tag_contacts :many
 -- Put tags on contacts of an account; what was tagged comes back.

@@ -134,6 +134,11 @@ def test_a_window_that_is_changed_opens_at_once(house: World) -> None:
     house.tick()
 
     assert stands(house, "shut")[:2] == ("held", "window")
+    next_send_at = house.one(
+        "SELECT m.next_send_at FROM dripd.contact AS c, dripd.may_send(c.id, 'email') AS m "
+        "WHERE c.account_id = (SELECT id FROM dripd.account WHERE key = 'shut')"
+    )
+    assert next_send_at == stands(house, "shut")[2]
 
     house.sql("UPDATE dripd.account SET send_window = NULL WHERE key = 'shut'")
     house.tick()
