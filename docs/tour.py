@@ -57,14 +57,19 @@ STOPS = (
         "Enter lists whom a hold concerns; P pauses all sending, by a plan.",
     ),
     Stop(
-        title="Accounts and senders", keys="2", wanted="today 2026", sizes=(SMALL, LARGE),
-        said="Tenants with what has left today of how much may; Tab shows their senders. p pauses "
-        "or resumes the one under the cursor, z undoes it.",
+        title="Accounts", keys="2", wanted="today 2026", sizes=(SMALL, LARGE),
+        said="Tenants with what has left today of how much may, and what holds most of the rest; Tab "
+        "shows their senders. p pauses or resumes the one under the cursor, z undoes it.",
+    ),
+    Stop(
+        title="Senders", keys="\t", wanted="leaves for welcome", sizes=(SMALL, LARGE),
+        said="The other tab of accounts: what each has left of its day, its tokens, its share, what "
+        "comes back, and what holds it and until when: a gap, a breaker, too many bounces.",
     ),
     Stop(
         title="Campaigns", keys="3", wanted="FUNNEL welcome", sizes=(SMALL, LARGE),
         said="Every campaign, and the funnel of the one under the cursor: who stands at each step "
-        "now, who has moved on, what was skipped, failed, sent.",
+        "now, who has moved on, what was skipped, failed, sent. v turns from all versions to each.",
     ),
     Stop(
         title="Enrollments", keys="4/account=zen status=waiting\r", wanted="|| due",
@@ -86,7 +91,7 @@ STOPS = (
         "only what was not accepted.",
     ),
     Stop(
-        title="Failures", keys="7", wanted="safe to retry",
+        title="Failures", keys="7", wanted="reaches them once",
         said="What waits for somebody, by cause. What was refused before it was accepted is safe to "
         "retry; what may have been delivered is UNSAFE, and only by typing that.",
     ),

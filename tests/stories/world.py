@@ -149,7 +149,7 @@ class World:
 
     def call(self, method: str, **params: Any) -> Any:
         """One admin method over the socket. Raises the `DripdError` it answers."""
-        with Client(self.socket, timeout=30) as client:
+        with Client(self.socket, timeout=120) as client:
             return client.call(method, params)
 
     def apply(self, text: str, account: str = "acme", *, activate: bool = True) -> None:

@@ -256,7 +256,8 @@ def test_what_was_recorded_is_seen_again(world: World, tmp_path: Path) -> None:
     with start(world, "--record", str(tape)) as terminal:
         terminal.until("SENT/s")
         terminal.key("3")
-        terminal.until("FUNNEL welcome v1   entered")
+        terminal.until("FUNNEL welcome v1")
+        terminal.until("entered 10 ")
         terminal.key("q")
         terminal.key("q")
         assert terminal.end() == 0
@@ -264,7 +265,8 @@ def test_what_was_recorded_is_seen_again(world: World, tmp_path: Path) -> None:
     with Terminal(["console", "--replay", str(tape)]) as terminal:
         terminal.until("SENT/s")
         terminal.key("3")
-        terminal.until("FUNNEL welcome v1   entered")
+        terminal.until("FUNNEL welcome v1")
+        terminal.until("entered 10 ")
         terminal.key("8")
         terminal.until("not on screen when it was recorded")
         terminal.key("\x17p")
