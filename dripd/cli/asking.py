@@ -22,6 +22,7 @@ from dripd.cli.output import (
     print_items,
     print_json,
     print_record,
+    print_waits,
     rows_of,
 )
 from dripd.errors import DripdError
@@ -80,6 +81,15 @@ class Ask:
     def show(self, method: str, *columns: str, **params: object) -> int:
         """Ask and print: a table of *columns* where the answer is a list, else a record."""
         return self.answer(self.call(method, **params), columns)
+
+    def explain(self, method: str, **params: object) -> int:
+        """Ask what runs wait for, and print it."""
+        found = self.call(method, **params)
+        if self.as_json:
+            print_json(found)
+        else:
+            print_waits(rows_of(found.get("enrollments")))
+        return 0
 
     def answer(self, result: Row, columns: Sequence[str] = ()) -> int:
         """Print *result*; returns the exit code that it amounts to."""

@@ -14,6 +14,7 @@ from dripd.cli.asking import Ask, changing, paged, reading
 from dripd.cli.beside import hand_over, look, pins
 from dripd.cli.output import (
     Row,
+    cell,
     fault_row,
     print_faults,
     print_json,
@@ -215,8 +216,14 @@ def list_campaigns(ask: Ask, **given: object) -> int:
 @click.option("--version", type=int)
 @reading
 def show(ask: Ask, **given: object) -> int:
-    """One campaign: its file as an object, its state and triggers."""
-    return ask.show("campaign.show", **given)
+    """One campaign: its state and triggers; with --json its file as an object."""
+    found = ask.call("campaign.show", **given)
+    if ask.as_json:
+        print_json(found)
+        return 0
+    print_record({key: value for key, value in found.items() if key != "definition"})
+    click.echo(f"its file: dripd campaign export {given['key']}", err=True)
+    return 0
 
 
 @campaign.command("stats")
@@ -425,7 +432,8 @@ def print_judgement(result: Row) -> None:
 def print_plan(result: Row) -> None:
     for change in rows_of(result.get("changes")):
         place = ".".join(str(change[k]) for k in ("step", "path") if change.get(k))
-        click.echo(f"{change.get('op')} {place}  {change.get('old')} -> {change.get('new')}")
+        sides = [cell(change[k]) for k in ("old", "new") if change.get(k) is not None]
+        click.echo(f"{change['op']} {place}: {' -> '.join(sides)}")
     for move in rows_of(result.get("moves")):
         click.echo(f"{move['n']} runs at {move['step']} -> {move['to'] or 'completed'}")
     for fault in rows_of(result.get("faults")):

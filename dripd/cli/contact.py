@@ -96,7 +96,7 @@ def timeline(ask: Ask, **given: object) -> int:
 @reading
 def explain(ask: Ask, **given: object) -> int:
     """What each of a contact's runs waits for, and when it goes on."""
-    return ask.show("contact.explain", **given)
+    return ask.explain("contact.explain", **given)
 
 
 @contact.command("update")

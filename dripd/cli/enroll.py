@@ -117,7 +117,7 @@ def show(ask: Ask, enrollment: int) -> int:
 @reading
 def explain(ask: Ask, enrollment: int) -> int:
     """What a run waits for, and when it goes on."""
-    return ask.show("enroll.explain", enrollment=enrollment)
+    return ask.explain("enroll.explain", enrollment=enrollment)
 
 
 @enroll.command("stop")

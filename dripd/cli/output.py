@@ -42,15 +42,44 @@ def print_items(items: Sequence[Row], columns: Sequence[str] = ()) -> None:
 
 
 def print_record(record: Row) -> None:
-    """One thing, a line for each of its values; lists of things as tables beneath."""
-    plain = {key: value for key, value in record.items() if not is_rows(value)}
-    width = max(map(len, plain), default=0)
-    for key, value in plain.items():
-        click.echo(f"{key.ljust(width)}  {cell(value)}".rstrip())
+    """One thing, a line for each of its values; what is many things as tables beneath."""
+    tables = {key: rows for key, value in record.items() if (rows := table_of(value))}
+    width = max((len(key) for key in record if key not in tables), default=0)
     for key, value in record.items():
-        if is_rows(value):
-            click.echo(f"\n{key}:")
-            print_items(rows_of(value))
+        if key not in tables:
+            click.echo(f"{key.ljust(width)}  {cell(value)}".rstrip())
+    for key, rows in tables.items():
+        click.echo(f"\n{key}:")
+        print_items(rows)
+
+
+def table_of(value: object) -> list[Row]:
+    """The rows of a list of things, or of things by their names; none of anything else."""
+    if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
+        return [{"name": name, **one} for name, one in value.items()]
+    return rows_of(value) if is_rows(value) else []
+
+
+def print_waits(runs: Sequence[Row]) -> None:
+    """What each run waits for: its step, the gates before it, and when it goes on."""
+    if not runs:
+        click.echo("nothing found", err=True)
+    for run in runs:
+        head = (
+            f"{cell(run['campaign_key'])} (enrollment {run['enrollment_id']}): {run['status']}"
+        )
+        step = run.get("step")
+        if not isinstance(step, dict):
+            click.echo(f"{head}, {cell(run['end_reason'])}" if run["end_reason"] else head)
+            continue
+        click.echo(
+            f"{head} at {cell(step['key'])}, step {step['index']} of {step['of']}, due {run['due_at']}"
+        )
+        for gate in rows_of(run["chain"]):
+            until = gate["until"] or "somebody acts"
+            click.echo(f"  {cell(gate['gate'])} until {until}: {cell(gate['detail'])}")
+        goes = f"at {run['ready_at']}" if run["ready_at"] else "once somebody has acted"
+        click.echo(f"  goes on {goes}")
 
 
 def is_rows(value: object) -> bool:
@@ -63,14 +92,25 @@ def rows_of(value: object) -> list[Row]:
 
 
 def cell(value: object) -> str:
-    """One value on one line."""
-    if value is None or value == "":
+    """One value on one line; what is in it as `name=value`, what is empty left out."""
+    if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict | list | tuple):
-        return safe(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, dict):
+        said = [
+            f"{safe(str(name))}={_inner(one)}" for name, one in value.items() if one is not None
+        ]
+        return ", ".join(said) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_inner, value))
     return safe(str(value))
+
+
+def _inner(value: object) -> str:
+    return (
+        f"({cell(value)})" if isinstance(value, dict | list | tuple) and value else cell(value)
+    )
 
 
 def clip(text: str) -> str:

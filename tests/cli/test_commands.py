@@ -433,6 +433,62 @@ def test_a_table_is_aligned_and_cannot_write_to_the_terminal(
     assert not set(first) & set("\x1b\x07\x9b\u202e")
 
 
+def test_a_value_within_a_value_is_said_in_words(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers = [
+        {
+            "clock": {"mode": "manual", "now": None, "at": [1, {"x": True}]},
+            "policy": {"cap": {"value": "plan", "from": "default"}},
+            "barred": {},
+        }
+    ]
+
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "clock   mode=manual, at=(1, (x=yes))",
+        "barred  -",
+        "",
+        "policy:",
+        "NAME  VALUE  FROM",
+        "cap   plan   default",
+    ]
+
+
+def test_a_run_is_explained_in_sentences(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gates = [
+        {
+            "gate": "window",
+            "until": "2026-01-05T09:00:00Z",
+            "detail": "closed until then in UTC",
+        },
+        {"gate": "paused", "until": None, "detail": "the campaign is \x1b[2Jpaused"},
+    ]
+    run = {
+        "enrollment_id": 7,
+        "campaign_key": "welcome",
+        "status": "held",
+        "end_reason": None,
+        "step": {"key": "hello", "index": 1, "of": 2},
+        "due_at": "2026-01-04T09:00:00Z",
+        "chain": gates,
+        "ready_at": None,
+    }
+    ended = {**run, "enrollment_id": 8, "status": "completed", "step": None, "chain": []}
+    daemon.answers = [{"enrollments": [run, {**ended, "end_reason": "goal:tag:booked"}]}]
+
+    assert main(["contact", "explain", "c1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "welcome (enrollment 7): held at hello, step 1 of 2, due 2026-01-04T09:00:00Z",
+        "  window until 2026-01-05T09:00:00Z: closed until then in UTC",
+        "  paused until somebody acts: the campaign is ␛[2Jpaused",
+        "  goes on once somebody has acted",
+        "welcome (enrollment 8): completed, goal:tag:booked",
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -482,7 +538,7 @@ def test_plan_exits_10_when_something_would_change(
 
     assert main(["campaign", "plan", str(file)]) == 10
     assert main(["campaign", "plan", "w"]) == 0
-    assert "~ hello.delay  1d -> 2d" in capsys.readouterr().out
+    assert "~ hello.delay: 1d -> 2d" in capsys.readouterr().out
     document = {"filename": "w.yaml", "text": "campaign: w", "files": {}}
     assert daemon.calls[0][1] == {"documents": [document]}
 
