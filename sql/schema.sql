@@ -763,6 +763,16 @@ $$;
 CREATE TRIGGER task_closed BEFORE UPDATE ON dripd.task
     FOR EACH ROW WHEN (old.state = 'open') EXECUTE FUNCTION dripd.task_closed();
 
+CREATE FUNCTION dripd.refuse_reopening() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION 'task % is %: it stays closed', old.id, old.state USING ERRCODE = 'check_violation';
+END
+$$;
+CREATE TRIGGER closed_tasks_stay_closed BEFORE UPDATE OF state ON dripd.task
+    FOR EACH ROW WHEN (old.state <> 'open' AND new.state = 'open') EXECUTE FUNCTION dripd.refuse_reopening();
+
 CREATE FUNCTION dripd.tell_task_closed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$

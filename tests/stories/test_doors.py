@@ -258,3 +258,14 @@ def test_a_hard_bounce_that_names_only_the_contact_suppresses_its_address(house:
     assert [("bounced", "email", "bounce")] == [
         (one["scope"], one["channel"], one["reason"]) for one in found["entries"]
     ]
+
+
+def test_a_closed_task_stays_closed(house: World) -> None:
+    task = house.one(
+        "INSERT INTO dripd.task (account_id, kind) "
+        "SELECT id, 'general' FROM dripd.account WHERE key = 'acme' RETURNING id"
+    )
+    house.sql("UPDATE dripd.task SET state = 'done' WHERE id = $1", task)
+
+    with pytest.raises(asyncpg.CheckViolationError, match="stays closed"):
+        house.sql("UPDATE dripd.task SET state = 'open' WHERE id = $1", task)
