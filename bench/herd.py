@@ -38,30 +38,27 @@ def drain(
     to its server, the process *helper*. Raises `AssertionError` unless each was sent once."""
     lay(dsn, ground(provider=settings.name))
     before = seen()
-    with herd(dsn, settings, processes) as daemons:
-        until(lambda: ask(dsn, SHARED) == f"{processes} {ACCOUNTS}")
+    with herd(dsn, settings, processes) as parent:
+        until_shared(dsn, processes)
         asyncio.run(execute(dsn, runs(1, n, "dripd.now() - interval '1 second'") + NUDGE))
-        meter = Meter(postmaster_of(dsn), daemons=daemons, helpers=[helper])
+        meter = Meter(postmaster_of(dsn), daemons=[parent], helpers=[helper])
         until(lambda: seen() - before >= n)
         until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0")
         figures = meter.read(n)
-        memory = sum(map(peak_mb, daemons))
+        memory = sum(map(peak_mb, [parent, *children_of(parent)]))
     if seen() - before != n:
         raise AssertionError(f"the provider saw {seen() - before}, not {n}")
     return {"n": n, "processes": processes, **figures, "rss_mb": round(memory)}
 
 
 @contextmanager
-def herd(dsn: str, settings: ProviderSettings, processes: int) -> Iterator[list[int]]:
-    """*processes* daemons that share the connections of *settings*; their process ids."""
+def herd(dsn: str, settings: ProviderSettings, processes: int) -> Iterator[int]:
+    """*processes* daemons that share the connections of *settings*; the process that has
+    started them."""
     os.environ[KEY] = "bench"
     table = provider(settings, max(1, settings.max_connections // processes))
     with running(dsn, "--processes", str(processes), more=table) as parent:
-        if processes == 1:
-            yield [parent]
-            return
-        until(lambda: len(children_of(parent)) == processes)
-        yield [parent, *children_of(parent)]
+        yield parent
 
 
 def provider(settings: ProviderSettings, connections: int) -> str:
@@ -83,6 +80,11 @@ def until(holds: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"it did not come to pass within {PATIENCE_S} s")
         time.sleep(LOOK_S)
+
+
+def until_shared(dsn: str, processes: int) -> None:
+    """Wait until all daemons stand and have divided the accounts."""
+    until(lambda: ask(dsn, SHARED) == f"{processes} {ACCOUNTS}")
 
 
 def ask(dsn: str, text: str) -> Any:

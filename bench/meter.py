@@ -45,6 +45,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds of one process and of all that descend from it and live."""
+    return cpu_s(pid) + sum(map(tree_cpu_s, children_of(pid)))
+
+
 def children_of(parent: int) -> list[int]:
     """The processes that *parent* has started and that live."""
     found = []
@@ -110,7 +115,8 @@ def busy_cpu_s() -> float:
 
 
 class Meter:
-    """Counts from when it is made until `read`. *daemons*: processes of dripd, none = this one.
+    """Counts from when it is made until `read`. *daemons*: processes of dripd, with what they
+    have started; none = this one.
     *helpers*: servers and clients of the benchmark, which count for neither."""
 
     def __init__(
@@ -124,7 +130,7 @@ class Meter:
         self._before = self._now()
 
     def _now(self) -> tuple[float, float, float, float, float]:
-        own = sum(map(cpu_s, self._daemons)) if self._daemons else time.process_time()
+        own = sum(map(tree_cpu_s, self._daemons)) if self._daemons else time.process_time()
         helping = sum(map(cpu_s, self._helpers)) + (
             time.process_time() if self._daemons else 0.0
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -34,13 +35,18 @@ def main() -> None:
     provider = "post" if kind == "post" else COUNTING.name
     asyncio.run(execute(dsn, ground(provider=provider)))
     answer({"ready": True})
-    for line in sys.stdin:
-        order = json.loads(line)
+    for order in orders():
         if order["do"] == "work":
             trio.run(work, dsn, url if kind == "post" else None, order)
             return
         fill(dsn, order)
         answer({"filled": True})
+
+
+def orders() -> Iterator[dict[str, Any]]:
+    """What the kit wants, one after the other."""
+    for line in sys.stdin:
+        yield json.loads(line)
 
 
 def fill(dsn: str, order: dict[str, Any]) -> None:

@@ -49,6 +49,11 @@ class Peer:
 PEERS = (
     Peer("dripd", "this checkout", "dripd_worker.py", ""),
     Peer(
+        "dripd, 2 processes", "this checkout", "dripd_herd_worker.py",
+        "two daemons with half of the accounts and of the connections each",
+        only="post",
+    ),
+    Peer(
         "graphile-worker", "0.18.0", "graphile_worker.mjs",
         "deletes the job when it is done; no caps, windows, delivery row, rendering or stop",
     ),
@@ -111,8 +116,8 @@ def node(folder: Path) -> None:
 
 def command(folder: Path, peer: Peer) -> list[str]:
     """The words that start a worker of *peer*."""
-    if peer.name == "dripd":
-        return [sys.executable, "-m", "bench.peers.dripd_worker"]
+    if peer.version == "this checkout":
+        return [sys.executable, "-m", f"bench.peers.{Path(peer.script).stem}"]
     if peer.script.endswith(".mjs"):
         place = folder / "node"
         return [str(place / "node_modules" / "node" / "bin" / "node"), str(place / peer.script)]

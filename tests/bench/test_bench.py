@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import admit, engine, fair, http, immediate, lateness, long, profile
+from bench import admit, batch, engine, fair, http, immediate, lateness, long, profile
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
 from bench.meter import value
@@ -50,6 +50,13 @@ def test_http_makes_one_request_a_step_and_tells_where_its_time_goes(
         <= {*profile.STAGES, profile.DATABASE, profile.LOOP}
     )
     assert sum(where.values()) == pytest.approx(found["cpu_us_daemon"], rel=0.2)
+
+
+def test_two_daemons_drain_what_one_would(config: Config, pg_dsn: str) -> None:
+    found = batch.run(config, pg_dsn, 400, processes=2)
+
+    assert (400, 2) == (found["n"], found["processes"])
+    assert float(str(found["cpu_us_daemon"])) > 0
 
 
 def test_lateness_measures_from_the_due_instant(config: Config, pg_dsn: str) -> None:

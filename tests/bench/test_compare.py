@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +12,7 @@ import pytest
 
 from bench.compare import SCENARIOS, chosen, measure, table
 from bench.meter import value
-from bench.peers.kit import PEERS
+from bench.peers.kit import PEERS, Peer, command
 from bench.plot import markdown, svg
 from bench.process import ROOT
 from bench.server import serving
@@ -65,22 +64,16 @@ def test_scenarios_are_chosen_by_name() -> None:
 
 
 @pytest.mark.postgres
-def test_dripd_does_what_the_kit_orders(pg_empty_dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
+def test_dripd_does_what_the_kit_orders(pg_empty_dsn: str, tmp_path: Path, peer: Peer) -> None:
     (post,) = chosen(("post",), 60)
     with serving() as server:
-        words = [
-            sys.executable,
-            "-m",
-            "bench.peers.dripd_worker",
-            pg_empty_dsn,
-            server.url,
-            "post",
-        ]
+        words = [*command(tmp_path, peer), pg_empty_dsn, server.url, "post"]
         env = {**os.environ, "DRIPD_STATE": str(tmp_path)}
         with subprocess.Popen(
             words, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
-            found = measure(process, pg_empty_dsn, post, PEERS[0], server)
+            found = measure(process, pg_empty_dsn, post, peer, server)
             process.kill()
 
     assert found["n"] == 60
