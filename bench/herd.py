@@ -23,7 +23,8 @@ KEY = "BENCH_KEY"
 """In the environment of the daemons: any key, which no server of ours looks at."""
 
 PATIENCE_S = 300
-LOOK_S = 0.02
+LOOK_S = 0.1
+"""Between two looks: a finer one would take from the daemons what it measures."""
 
 
 def drain(
