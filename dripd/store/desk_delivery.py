@@ -28,8 +28,8 @@ from dripd.store.desk_doubt import ALONE, read_doubts
 from dripd.store.desk_find import account_id, find_campaign, find_contact
 from dripd.store.statements import sql
 
-PAGES: Final = 64
-"""Pages of the log that are looked at in one statement: some 4,000 rows, about 20 ms."""
+PAGES: Final = 32
+"""Pages of the log that are looked at in one statement: some 2,000 rows."""
 
 LONGEST_S: Final = 10.0
 """How long it is looked on for a full page."""

@@ -147,21 +147,25 @@ SELECT w.place, (w.step).enrollment_id || '-' || (w.step).seq AS id, (w.step).ac
     (w.step).attempt::int4 AS attempt, f.provider, (w.step).provider_id, (w.step).segments::int4 AS segments,
     (w.step).subject, (w.step).leased_at, (w.step).sent_at,
     CASE WHEN (w.step).state = 1 THEN (w.step).at END AS accepted_at, (w.step).reason, a.key AS account_key
-FROM dripd.log_tail($1::oid, $2::int8, $3::tid) AS w
+FROM (  -- picked first: what is joined is a page, not all that was looked at
+    SELECT t.place, t.step
+    FROM dripd.log_tail($1::oid, $2::int8, $3::tid) AS t
+    WHERE (t.step).channel > 0
+        AND (t.step).state BETWEEN 1 AND 4
+        AND ($4::int4 IS NULL OR (t.step).account_id = $4::int4)
+        AND ($5::int4 IS NULL OR (t.step).state = $5::int4)
+        AND ($6::int4 IS NULL OR (t.step).channel = $6::int4)
+        AND ($7::int4 IS NULL OR EXISTS (
+            SELECT FROM dripd.campaign_version AS v
+            WHERE v.account_id = (t.step).account_id AND v.id = (t.step).cv_id AND v.campaign_id = $7::int4))
+    ORDER BY t.place DESC
+    LIMIT $8::int4
+) AS w
 JOIN dripd.account AS a ON a.id = (w.step).account_id
 JOIN dripd.version_step AS s
     ON s.account_id = (w.step).account_id AND s.cv_id = (w.step).cv_id AND s.step_no = (w.step).step_no
 LEFT JOIN dripd.sender AS f ON f.account_id = (w.step).account_id AND f.id = (w.step).sender_id
-WHERE (w.step).channel > 0
-    AND (w.step).state BETWEEN 1 AND 4
-    AND ($4::int4 IS NULL OR (w.step).account_id = $4::int4)
-    AND ($5::int4 IS NULL OR (w.step).state = $5::int4)
-    AND ($6::int4 IS NULL OR (w.step).channel = $6::int4)
-    AND ($7::int4 IS NULL OR EXISTS (
-        SELECT FROM dripd.campaign_version AS v
-        WHERE v.account_id = (w.step).account_id AND v.id = (w.step).cv_id AND v.campaign_id = $7::int4))
-ORDER BY w.place DESC
-LIMIT $8::int4;
+ORDER BY w.place DESC;
 
 -- name: list_leased :many
 -- Messages that are under way, the latest lease first.
