@@ -160,8 +160,10 @@ async def test_individual_message_is_audited_before_it_is_sent(pg_dsn: str) -> N
         assert control.seen["sent"] == []
         sent = await control.do("contact.send", contact="c1", text="Hi", user="ann")
 
-        assert sent == {"delivery_id": "i-1", "warning": None}
-        assert control.seen["sent"][0]["requested_by"] == "ann"
+        assert sent == {
+            "delivery_id": "i-1", "state": "accepted", "reason": None, "warning": None,
+        }  # fmt: skip
+        assert control.seen["sent"][0].requested_by == "ann"
         assert len((await control.do("audit.list", method="contact.send"))["items"]) == 1
 
 

@@ -20,8 +20,10 @@ from dripd.campaigns.enrollment import (
     LogState,
     Next,
 )
+from dripd.campaigns.event import Accepted, Outcome
 from dripd.clock import Instant, format_instant
 from dripd.daemon.control import Hooks, handlers
+from dripd.engine.individual import Wish
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
@@ -162,9 +164,13 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Every method on the database of *dsn*, with hooks that only note what they are asked."""
     seen: dict[str, list[Any]] = {"kick": [], "sent": [], "clock": []}
 
-    async def send(**wish: Any) -> Mapping[str, object]:
+    async def send(wish: Wish) -> tuple[str, Outcome]:
         seen["sent"].append(wish)
-        return {"delivery_id": "i-1", "warning": None}
+        return "i-1", Accepted()
+
+    async def test_send(**wish: Any) -> Mapping[str, object]:
+        seen["sent"].append(wish)
+        return {"state": "accepted", "provider_id": None, "reason": None}
 
     async def set_clock(to: Instant) -> Mapping[str, object]:
         seen["clock"].append(to)
@@ -192,7 +198,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         figures=lambda: {"state": "running", "env": "test", "sent_per_s": 1.5, "history": []},
         kick=lambda: seen["kick"].append(True),
         send_individual=send,
-        send_test=send,
+        send_test=test_send,
         stats=tell_stats,
         glance=glance,
         clock_set=set_clock,
