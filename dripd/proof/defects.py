@@ -138,13 +138,13 @@ def _by_watermark(admit: Any) -> Any:
     """Requests are those with an id beyond the last that was read."""
     read: dict[int, int] = {}
 
-    def after_last(tables: Tables, losers: Any, n: int, decide: Any) -> Any:
+    def after_last(tables: Tables, *args: Any) -> Any:
         last = read.get(id(tables), 0)
         pending = list(tables.ready_requests())
         read[id(tables)] = max(pending, default=last)
         fresh = [one for one in pending if one > last]
         with patched(tables, "ready_requests", lambda _: lambda: iter(fresh)):
-            return admit(tables, losers, n, decide)
+            return admit(tables, *args)
 
     return after_last
 
