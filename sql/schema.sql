@@ -777,12 +777,10 @@ CREATE FUNCTION dripd.tell_task_closed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$
 BEGIN
-    IF new.closed_by IS DISTINCT FROM 'dripd' THEN
-        INSERT INTO dripd.journal_log (actor, account_id, enrollment_id, contact_id, kind, detail)
-        VALUES (coalesce(new.closed_by, 'dripd'), new.account_id, new.enrollment_id, new.contact_id,
-            'task_' || new.state,
-            jsonb_build_object('task_id', new.id, 'task', new.kind, 'seq', new.seq, 'step_key', new.step_key));
-    END IF;
+    INSERT INTO dripd.journal_log (actor, account_id, enrollment_id, contact_id, kind, detail)
+    VALUES (coalesce(new.closed_by, 'dripd'), new.account_id, new.enrollment_id, new.contact_id,
+        'task_' || new.state,
+        jsonb_build_object('task_id', new.id, 'task', new.kind, 'seq', new.seq, 'step_key', new.step_key));
     IF new.awaited THEN
         INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)
         VALUES (new.account_id, new.contact_id, 'task_closed', new.enrollment_id || '-' || new.seq,

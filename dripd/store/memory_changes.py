@@ -103,12 +103,15 @@ def change_contact(
 
 
 def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> None:
-    """An open task is closed; the inbox hears of one that a run waits for."""
+    """An open task is closed, journaled; the inbox hears of one that a run waits for."""
     key = (account_id, task_id)
     task = tables.tasks[key]
     if task.state != "open":
         return
     tables.tasks.change(key, state=state, closed_at=tables.now())
+    told = {"task_id": task_id, "task": task.kind, "seq": task.seq, "step_key": task.step_key}
+    whose = (account_id, task.enrollment_id, task.contact_id)
+    tables.write_journal(*whose, f"task_{state}", told)
     if task.awaited:
         tables.tell(
             account_id,

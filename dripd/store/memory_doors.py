@@ -391,16 +391,6 @@ class Doors:
 
     def close_task(self, account_id: int, task_id: int, state: str) -> None:
         """What an UPDATE of `task.state` does; a run that waits for it is told."""
-        task = self._tables.tasks[account_id, task_id]
-        if task.state == "open":
-            told = {
-                "task_id": task_id,
-                "task": task.kind,
-                "seq": task.seq,
-                "step_key": task.step_key,
-            }
-            whose = (account_id, task.enrollment_id, task.contact_id)
-            self._tables.write_journal(*whose, f"task_{state}", told)
         close_task(self._tables, account_id, task_id, state)
         self._commit()
 
