@@ -360,6 +360,10 @@ def _add_to_list(tables: Tables, change: Change, effect: AddToList) -> None:
         add_place(
             tables, account_id, contact_id, make_list(tables, account_id, effect.list_key)
         )
+    else:
+        run = change.leased.enrollment_id or None
+        told: dict[str, object] = {"reason": "no_list", "list": effect.list_key}
+        tables.write_journal(account_id, run, contact_id, "noop", told)
 
 
 def _remove_from_list(tables: Tables, change: Change, effect: RemoveFromList) -> None:

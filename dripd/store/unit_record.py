@@ -443,7 +443,10 @@ async def _add_to_lists(conn: Conn, pairs: Pairs) -> None:
     make = sorted({(c.leased.account_id, e.list_key) for c, e in pairs if e.create})
     if make:
         await conn.execute(sql("make_lists"), *map(list, zip(*make, strict=True)))
-    rows = [(c.leased.account_id, c.leased.contact_id, e.list_key) for c, e in pairs]
+    rows = [
+        (c.leased.account_id, c.leased.contact_id, e.list_key, c.leased.enrollment_id)
+        for c, e in pairs
+    ]
     await conn.execute(sql("add_to_lists"), *map(list, zip(*rows, strict=True)))
 
 

@@ -173,11 +173,23 @@ SELECT * FROM unnest($1::int4[], $2::text[])
 ON CONFLICT DO NOTHING;
 
 -- name: add_to_lists :exec
+-- A list that is not there takes nobody in; the journal says so.
 --   $1 accounts int[]  $2 contacts bigint[]  $3 list keys text[]
+--   $4 enrollments bigint[], 0 where there is no run
+WITH wanted AS (
+    SELECT k.a, k.c, k.key, k.e, l.id
+    FROM unnest($1::int4[], $2::int8[], $3::text[], $4::int8[]) AS k (a, c, key, e)
+    LEFT JOIN dripd.contact_list AS l ON l.account_id = k.a AND l.key = k.key
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT a, nullif(e, 0), c, 'noop', jsonb_build_object('reason', 'no_list', 'list', key)
+    FROM wanted
+    WHERE id IS NULL
+)
 INSERT INTO dripd.list_member (account_id, list_id, contact_id)
-SELECT k.a, l.id, k.c
-FROM unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, c, key)
-JOIN dripd.contact_list AS l ON l.account_id = k.a AND l.key = k.key
+SELECT a, id, c
+FROM wanted
+WHERE id IS NOT NULL
 ON CONFLICT DO NOTHING;
 
 -- name: remove_from_lists :exec

@@ -473,8 +473,11 @@ class EffectSuite:
         queue = [(e["kind"], e["payload"]) for e in await world.event_queue()]
         lists = [payload.pop("list_id") for kind, payload in queue if kind == "list_added"]
 
+        noops = [line["detail"] for line in await world.journal() if line["kind"] == "noop"]
+
         assert done.told == {scene.account}
         assert len(lists) == 1
+        assert noops == [{"reason": "no_list", "list": "gone"}]
         assert [kind for kind, _ in queue if kind != "field_changed"] == [
             "tag_added",
             "list_added",
