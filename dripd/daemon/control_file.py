@@ -36,6 +36,7 @@ from dripd.store.desk_file import (
     migrate_rest,
     next_draft,
     publish,
+    publish_nothing,
     read_known,
     read_sides,
     shared_of,
@@ -178,7 +179,7 @@ class FileControl:
         for _ in range(TRIES):
             sides = await self._room.desk.run(read_sides, args.key, args.account)
             if sides.draft is None:
-                return _nothing(sides)
+                return await self._room.perform(publish_nothing, call, sides)
             plan = await self._publication(args, sides, activate=activate)
             try:
                 result = await self._room.perform(publish, call, plan)
@@ -356,26 +357,6 @@ def _refusal(error: Conflict) -> Result:
     return {
         "code": error.code, "path": error.path, "message": error.message, "hint": error.hint
     }  # fmt: skip
-
-
-def _nothing(sides: Sides) -> Result:
-    """The reply to publishing a campaign without a draft."""
-    row = sides.row or {}
-    if sides.live is None:
-        raise Conflict(
-            f"campaign {row['key']!r} has no draft", hint="dripd campaign apply FILE"
-        )
-    return {
-        "ok": True,
-        "campaign": row["key"],
-        "account": row["account_key"],
-        "version": row["live_version"],
-        "draft": False,
-        "changed": False,
-        "faults": [],
-        "warnings": [],
-        "inflight": {"pin": 0, "terminate": 0, "migrate": 0},
-    }
 
 
 Loaded = tuple[str, Raw, tuple[Fault, ...]]

@@ -258,6 +258,33 @@ async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
     return _published(plan, row, version, sides.n_live, changed=True, kind=plan.inflight)
 
 
+async def publish_nothing(conn: Conn, call: Call, sides: Sides) -> Deed:
+    """The reply to publishing a campaign without a draft. Raises `Conflict` if it has no version."""
+    row = sides.row or {}
+    await refuse_stranger(conn, call, [row["id"]])
+    if sides.live is None:
+        raise Conflict(
+            f"campaign {row['key']!r} has no draft", hint="dripd campaign apply FILE"
+        )
+    version = row["live_version"]
+    return Deed(
+        result={
+            "ok": True,
+            "campaign": row["key"],
+            "account": row["account_key"],
+            "version": version,
+            "draft": False,
+            "changed": False,
+            "faults": [],
+            "warnings": [],
+            "inflight": {"pin": 0, "terminate": 0, "migrate": 0},
+        },
+        accounts=(row["account_id"],),
+        target=row["key"],
+        detail={"version": version, "n": 0, "inflight": "pin"},
+    )
+
+
 async def migrate_rest(conn: Conn, plan: Publication) -> int:
     """Move the runs that were in flight at the switch; how many still are.
 

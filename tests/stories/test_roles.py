@@ -77,6 +77,11 @@ def test_admins_change_every_campaign_owners_their_own_and_viewers_none(office: 
     assert office.one("SELECT status FROM dripd.campaign") == "active"
     assert len(forbidden(office)) == 2 * (len(verbs) + 1)
     office.call("campaign.publish", key="welcome", account="acme", **{"as": "own"})
+    for name in ("mate", "vic"):
+        code = refusal(
+            office, "campaign.publish", key="welcome", account="acme", **{"as": name}
+        )
+        assert code == "forbidden", "without a draft too"
     office.call("campaign.pause", key="welcome", account="acme", **{"as": "boss"})
 
     assert office.one("SELECT live_version FROM dripd.campaign") == 2
@@ -103,6 +108,29 @@ def test_runs_of_others_campaigns_are_stopped_by_who_may_change_them(office: Wor
     assert [actor for actor, method in forbidden(office) if method == "enroll.stop"] == [
         "mate", "vic",
     ]  # fmt: skip
+
+
+@pytest.mark.feature("M40")
+@pytest.mark.feature("M52")
+def test_a_viewer_enrolls_where_the_address_is_everybodys(office: World) -> None:
+    for key, shared in (("all", "account"), ("own", "mate")):
+        address = f"{key}@acme.test"
+        office.call("sender.set", address=address, account="acme", owner="own", shared=shared)
+        office.apply(mail(key, sender=address))
+    office.contact("ann")
+    decided = {
+        (key, name): office.call(
+            "enroll.add", campaign=key, contacts=["ann"], account="acme", **{"as": name}
+        )["items"][0]["reject_reason"]
+        for key, name in (("all", "vic"), ("own", "vic"), ("own", "mate"))
+    }
+
+    assert decided == {
+        ("all", "vic"): None,
+        ("own", "vic"): "not_visible",
+        ("own", "mate"): None,
+    }
+    assert refusal(office, "contact.add", external_id="x", account="acme", **{"as": "vic"})
 
 
 def test_only_admins_of_an_account_change_who_acts_in_it(office: World) -> None:
