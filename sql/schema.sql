@@ -757,6 +757,10 @@ BEGIN
         new.closed_at := dripd.now();
         new.closed_by := coalesce(new.closed_by, session_user);
     END IF;
+    IF new.state = 'done' AND new.kind = 'manual_email' AND NOT new.payload ? 'final_body' AND new.payload ? 'text' THEN
+        new.payload := new.payload || jsonb_build_object(  -- nothing else is said: the draft was sent
+            'final_body', coalesce(nullif(new.payload ->> 'text', ''), new.payload ->> 'html', ''));
+    END IF;
     RETURN new;
 END
 $$;

@@ -222,6 +222,18 @@ def test_a_manual_email_keeps_what_was_finally_sent(world: World) -> None:
     assert shown["definition"]["steps"][0]["text"] == "Draft"
 
 
+@pytest.mark.feature("M17")
+def test_a_manual_email_that_is_merely_done_was_sent_as_drafted(world: World) -> None:
+    step = "{key: own, do: manual_email, subject: S, text: Draft}"
+    play(world, campaign("own", step), "c1", "c2")
+    by_command, by_sql = tasks(world)
+    world.call("task.edit", id=by_command["id"], text="Better draft")
+    world.call("task.done", id=by_command["id"])
+    world.sql("UPDATE dripd.task SET state = 'done' WHERE id = $1", by_sql["id"])
+
+    assert [payload(task)["final_body"] for task in tasks(world)] == ["Better draft", "Draft"]
+
+
 @pytest.mark.feature("M33")
 @pytest.mark.feature("M35")
 def test_who_is_told_of_tasks_and_that_it_can_be_switched_off(world: World) -> None:
