@@ -1626,6 +1626,26 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION dripd.fits_type(value jsonb, type text) RETURNS boolean  -- nothing fits everywhere
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    word text := nullif(value #>> '{}', '');
+BEGIN
+    CASE type
+        WHEN 'number' THEN PERFORM word::numeric;
+        WHEN 'bool' THEN PERFORM word::boolean;
+        WHEN 'date', 'datetime' THEN
+            PERFORM word::timestamptz;
+            RETURN coalesce(word ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}', true);  -- not `tomorrow`
+        ELSE NULL;
+    END CASE;
+    RETURN true;
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END
+$$;
+
 CREATE FUNCTION dripd.upsert_contact(
     account_key text, external_id text, email text DEFAULT NULL, phone text DEFAULT NULL,
     attrs jsonb DEFAULT '{}', tags text[] DEFAULT '{}'
@@ -1635,7 +1655,15 @@ AS $$
 DECLARE
     account int4 := dripd.account_for_writing(account_key);
     contact int8;
+    unfit text;
 BEGIN
+    SELECT format('%s is no %s, as %s is', f.value, d.type, f.key) INTO unfit
+    FROM jsonb_each(coalesce(upsert_contact.attrs, '{}')) AS f
+    JOIN dripd.field AS d ON d.account_id = account AND d.target = 'contact' AND d.key = f.key
+    WHERE NOT dripd.fits_type(f.value, d.type);
+    IF FOUND THEN
+        RAISE EXCEPTION '%', unfit USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     INSERT INTO dripd.contact AS c (account_id, external_id, email, phone, attrs)
     VALUES (account, upsert_contact.external_id, upsert_contact.email, upsert_contact.phone,
         coalesce(upsert_contact.attrs, '{}'))

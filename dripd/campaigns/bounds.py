@@ -11,7 +11,7 @@ from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.ops import typed
 from dripd.campaigns.reader import BadValue, suggest
 from dripd.campaigns.window import format_minute
-from dripd.campaigns.wording import COLUMNS
+from dripd.campaigns.wording import TEXTS
 from dripd.clock import DAY
 from dripd.errors import Fault
 
@@ -102,7 +102,7 @@ def dynamic_lists(definition: Definition, known: Known) -> Iterator[Fault]:
 
 
 def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
-    types = {**dict.fromkeys(COLUMNS, "text"), **known.field_types, **definition.fields}
+    types = {**TEXTS, **known.field_types, **definition.fields}
     for path, step in steps_of(definition, "update"):
         for index, op in enumerate(step.ops):
             name = op.field.removeprefix("attrs.").removeprefix("contact.")

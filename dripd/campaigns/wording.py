@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.definition import NOTICE_CHANNELS, Content, Definition
 from dripd.campaigns.document import member
@@ -25,6 +25,9 @@ USUAL_FIELDS = frozenset(
     | {"address", "city", "zip", "country"}
 )
 """Fields that need no declaration (CONTRACT section 3)."""
+
+TEXTS: Mapping[str, str] = dict.fromkeys((*COLUMNS, *USUAL_FIELDS), "text")
+"""What they hold, unless the account or the campaign declares another type."""
 
 
 def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:

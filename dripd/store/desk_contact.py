@@ -25,7 +25,7 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.desk_find import account_id, find_contact, find_list, sole_account
-from dripd.store.desk_ops import WRITABLE, apply_ops, read_ops
+from dripd.store.desk_ops import WRITABLE, apply_ops, read_attrs, read_ops
 from dripd.store.statements import sql
 
 MOST_INTEGER = 2**63 - 1
@@ -108,13 +108,18 @@ def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
 async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:
     columns = {name: getattr(args, name) for name in WRITABLE}
     _check_columns(columns)
+    attrs = read_attrs(args.attrs, await _types(conn, account)) if args.attrs else {}
     old = await conn.fetchrow(sql("lock_contact_key"), account, args.external_id)
     row = await conn.fetchrow(
-        sql("put_contact"), account, args.external_id, *columns.values(), args.attrs
+        sql("put_contact"), account, args.external_id, *columns.values(), attrs
     )
     tagged = await conn.fetch(sql("tag_contacts"), account, [row["id"]], list(args.tags))
     fresh = old is None or any(row[name] != old[name] for name in ("attrs", *WRITABLE))
     return {"changed": fresh or bool(tagged), "created": old is None, **shown(row)}
+
+
+async def _types(conn: Conn, account: int) -> dict[str, str]:
+    return {row["key"]: row["type"] for row in await conn.fetch(sql("field_types"), account)}
 
 
 def _check_columns(columns: Mapping[str, str | None]) -> None:
@@ -217,8 +222,7 @@ async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
     for name in WRITABLE:
         if (given := getattr(args, name)) is not None:
             columns[name] = given.strip() or None
-    rows = await conn.fetch(sql("field_types"), old["account_id"])
-    types = {row["key"]: row["type"] for row in rows}
+    types = await _types(conn, old["account_id"])
     ops, now = read_ops(args.ops), await read_now(conn)
     attrs, columns = apply_ops(_object(old["attrs"]), columns, ops, now, types)
     _check_columns(columns)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from dripd.campaigns.definition import Op
 from dripd.campaigns.ops import parse_op, typed
 from dripd.campaigns.reader import BadValue
+from dripd.campaigns.wording import TEXTS
 from dripd.clock import Instant
 from dripd.errors import BadRequest
 from dripd.policy.fields import operate
@@ -29,6 +30,23 @@ def read_ops(lines: Sequence[str]) -> list[Op]:
     return found
 
 
+def read_attrs(attrs: Mapping[str, object], types: Mapping[str, str]) -> dict[str, object]:
+    """*attrs* as the declared fields hold them. Raises `BadRequest` `bad_value` where one cannot."""
+    found = dict(attrs)
+    for name, value in attrs.items():
+        if value is None or value == "":
+            continue
+        try:
+            found[name] = typed(
+                Op(op="set", field=name, value=value), types.get(name, "")
+            ).value
+        except BadValue as bad:
+            raise BadRequest(
+                bad.message, code="bad_value", path=f"attrs.{name}", hint=bad.hint
+            ) from bad
+    return found
+
+
 def apply_ops(
     attrs: Mapping[str, object],
     columns: Mapping[str, str | None],
@@ -46,7 +64,7 @@ def apply_ops(
         is_column = name in WRITABLE and not op.field.startswith("attrs.")
         before = own.get(name) if is_column else fields.get(name)
         try:
-            of_type = "text" if is_column else types.get(name, "")
+            of_type = "text" if is_column else types.get(name, TEXTS.get(name, ""))
             after = operate(typed(op, of_type), before, now)
         except ValueError as error:
             hint = error.hint if isinstance(error, BadValue) else "set it"

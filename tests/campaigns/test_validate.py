@@ -336,6 +336,17 @@ def test_the_changes_of_a_field_depend_on_its_type(of_type: str, fits: str) -> N
     assert bool(faults(wrong)) is (of_type in {"number", "date", "datetime", "bool"})
 
 
+@pytest.mark.feature("F16")
+@pytest.mark.parametrize("field", ["city", "first_name", "attrs.title", "email"])
+def test_the_usual_fields_are_text_unless_declared(field: str) -> None:
+    counted = {"do": "update", "ops": [f"{field} increment"]}
+
+    assert faults(campaign(counted)) == [("bad_op", "steps[0].ops[0]")]
+    if field != "email":
+        declared = {field.removeprefix("attrs."): "number"}
+        assert not faults(campaign(counted, fields=declared))
+
+
 def test_a_field_of_unknown_type_takes_any_change() -> None:
     assert not faults(campaign({"do": "update", "ops": ["x increment", "x add y"]}))
     on_company = {"do": "update", "target": "company", "ops": ["email increment"]}

@@ -53,6 +53,15 @@ def test_line_that_is_no_change_is_refused(line: str) -> None:
     assert (refused.value.code, refused.value.path) == ("bad_op", "ops[1]")
 
 
+@pytest.mark.feature("F19")
+def test_usual_fields_are_text_unless_declared() -> None:
+    with pytest.raises(BadRequest):
+        apply_ops({"city": "7"}, {}, read_ops(["city increment"]), AT)
+    attrs, _ = apply_ops({"city": 7}, {}, read_ops(["city increment"]), AT, {"city": "number"})
+
+    assert attrs == {"city": 8}
+
+
 def test_text_is_not_incremented() -> None:
     with pytest.raises(BadRequest):
         changed({"n": "many"}, "n increment 1")

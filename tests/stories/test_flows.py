@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
+import asyncpg
 import pytest
 
-from dripd.errors import DefinitionError
+from dripd.errors import DefinitionError, DripdError
 from tests.stories.test_tasks import campaign, play
 from tests.stories.world import World
 
@@ -179,6 +181,31 @@ def test_a_date_that_is_past_skips_sends_or_ends(world: World) -> None:
     )
     appointment(world, "c4", "2026-01-01T08:00:00Z")
     assert world.steps("c4")[0]["reason"] == "date_past"
+
+
+@pytest.mark.feature("Q7")
+def test_the_helpers_refuse_what_a_declared_field_cannot_hold(world: World) -> None:
+    world.sql(
+        "INSERT INTO dripd.field (account_id, key, type) "
+        "SELECT a.id, f.key, f.type FROM dripd.account AS a, "
+        "(VALUES ('appt', 'datetime'), ('n', 'number'), ('vip', 'bool')) AS f (key, type)"
+    )
+    good = ["2026-03-01T10:00+01:00", "2026-03-01 10:00", "2026-03-01", "", None]
+    bad = [("appt", "soon"), ("appt", "tomorrow"), ("appt", "2026-02-30"), ("n", "many"),
+           ("vip", "perhaps")]  # fmt: skip
+    put = "SELECT dripd.upsert_contact('acme', 'c1', attrs => jsonb_build_object($1::text, $2::text))"
+    for value in good:
+        world.sql(put, "appt", value)
+        world.call("contact.add", external_id="c2", account="acme", attrs={"appt": value})
+    for key, value in (*bad, ("other", "soon")):
+        refuses = key != "other"
+        with pytest.raises(asyncpg.InvalidParameterValueError) if refuses else nullcontext():
+            world.sql(put, key, value)
+        with pytest.raises(DripdError) if refuses else nullcontext():
+            world.call("contact.add", external_id="c2", account="acme", attrs={key: value})
+
+    kept = world.column("SELECT attrs::text FROM dripd.contact ORDER BY external_id")
+    assert [json.loads(one) for one in kept] == [{"appt": None, "other": "soon"}] * 2
 
 
 @pytest.mark.feature("Q7")
