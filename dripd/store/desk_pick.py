@@ -41,6 +41,10 @@ class Picked:
     where: Condition | None
     not_started: bool
     ended: bool
+    """Runs too that are over and were not reset."""
+
+    counted: bool = False
+    """Runs too that are over and stand in the statistics."""
 
     async def chunks(self, conn: Conn, size: int = CHUNK) -> AsyncIterator[list[Row]]:
         """The runs, at most *size* at a time, in the order of their ids."""
@@ -49,6 +53,7 @@ class Picked:
             rows = await conn.fetch(
                 sql("pick_runs"), after, self.account, self.enrollments, self.contacts,
                 self.campaigns, self.lists, self.tags, self.ended, self.not_started, size,
+                self.counted,
             )  # fmt: skip
             wanted = rows if self.where is None else await _filter(conn, rows, self.where)
             if wanted:
@@ -67,8 +72,10 @@ async def _filter(conn: Conn, rows: Sequence[Row], where: Condition) -> list[Row
     return [row for row in rows if where(facts_of(facts[row["contact_id"]]))]
 
 
-async def pick(conn: Conn, args: p.Selection, *, ended: bool = False) -> Picked:
-    """Resolve the keys of a selection; *ended* takes runs in that are over.
+async def pick(
+    conn: Conn, args: p.Selection, *, ended: bool = False, counted: bool = False
+) -> Picked:
+    """Resolve the keys of a selection; *ended* and *counted* as `Picked` has them.
 
     Raises `BadRequest` where nothing is selected, `NotFound`, `Conflict` `ambiguous`.
     """
@@ -95,6 +102,7 @@ async def pick(conn: Conn, args: p.Selection, *, ended: bool = False) -> Picked:
         where=read_where(args.where),
         not_started=args.not_started,
         ended=ended,
+        counted=counted,
     )
 
 

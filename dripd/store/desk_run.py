@@ -146,20 +146,21 @@ async def _begun(conn: Conn, call: Call, args: p.Selection) -> _Tally:
 
 
 async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
-    """End the selected runs as terminated, `stopped`."""
-    picked = await pick(conn, args)
+    """End the selected runs as terminated, `stopped`; a reset concerns those that are over too."""
+    picked = await pick(conn, args, ended=args.reset, counted=args.reset_stats)
     await _agree(conn, call, picked, "runs would be stopped")
     tally = await _begun(conn, call, args)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
+        touched = set(ended)
         if args.reset:
-            await _reset_pairs(conn, rows, call.actor)
+            touched |= await _reset_pairs(conn, rows, call.actor)
         if args.reset_stats:
-            await _on_pairs(conn, "void_stats", rows)
+            touched |= {row["id"] for row in await _on_pairs(conn, "void_stats", rows)}
         for row in rows:
-            done = row["id"] in ended
-            tally.add(row, changed=done, status="terminated", end_reason="stopped")
+            end = {"status": "terminated", "end_reason": "stopped"}
+            tally.add(row, changed=row["id"] in touched, **end if row["id"] in ended else {})
     return await tally.deed(conn, args, "enroll stop")
 
 

@@ -1,7 +1,8 @@
 -- name: pick_runs :many
 -- A chunk of the selected runs, in the order of their ids.
 --   $1 after  $2 account  $3 enrollments  $4 contacts  $5 campaigns  $6 lists  $7 tags
---   $8 ended runs too  $9 only those that have sent nothing  $10 most; NULL = any
+--   $8 ended runs too that were not reset  $9 only those that have sent nothing  $10 most
+--   $11 ended runs too that the statistics count; NULL = any
 SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status,
     c.key AS campaign_key
 FROM dripd.run AS r
@@ -19,7 +20,7 @@ WHERE r.id > $1::int8
         SELECT FROM dripd.contact_tag AS t
         WHERE t.account_id = r.account_id AND t.contact_id = r.contact_id
             AND t.tag = ANY ($7::text[])))
-    AND ($8::boolean OR r.status = 1)
+    AND (r.status = 1 OR $8::boolean AND r.reset_at IS NULL OR $11::boolean AND NOT r.stats_void)
     AND (NOT $9::boolean OR NOT EXISTS (
         SELECT FROM dripd.step_log AS l
         WHERE l.account_id = r.account_id AND l.enrollment_id = r.id

@@ -272,8 +272,9 @@ def test_the_same_address_tests_a_campaign_again_and_again(world: World) -> None
                          "{key: b, do: email, delay: 1d, subject: B, text: T}"), "c1")  # fmt: skip
     for _ in range(4):
         world.advance("1d")
-        world.call("enroll.stop", campaign=["t"], account="acme", reset=True, yes=True)
-        world.call("enroll.reset", campaign=["t"], account="acme", yes=True)
+        assert world.run("c1", "t")["status"] == "completed"
+        done = world.call("enroll.stop", campaign=["t"], account="acme", reset=True, yes=True)
+        assert done["changed"] == 1
         world.enroll("t", "c1")
         world.tick()
     world.advance("1d")
@@ -281,6 +282,30 @@ def test_the_same_address_tests_a_campaign_again_and_again(world: World) -> None
     assert len(world.sent()) == 10
     keys = world.column("SELECT idempotency_key FROM dripd.delivery")
     assert len(set(keys)) == 10
+
+
+@pytest.mark.feature("Q21")
+@pytest.mark.feature("Q22")
+def test_a_stop_resets_the_contacts_and_figures_of_runs_that_are_over(world: World) -> None:
+    steps = ("{key: a, do: email, subject: A, text: T}",)
+    play(world, campaign("t", *steps), "c1", "c2", "c3")
+    figures = "SELECT enrolled, completed, sent FROM dripd.campaign_stats"
+    kept = "SELECT (SELECT count(*) FROM dripd.delivery), (SELECT sum(n) FROM dripd.cap_usage)"
+    before = tuple(world.sql(kept)[0])
+    chosen: dict[str, object] = {"campaign": ["t"], "account": "acme", "contact": ["c1", "c2"]}
+    assert world.call("enroll.stop", yes=True, **chosen)["changed"] == 0
+    assert tuple(world.sql(figures)[0]) == (3, 3, 3)
+    done = world.call("enroll.stop", yes=True, reset=True, reset_stats=True, **chosen)
+    again = world.call("enroll.stop", yes=True, reset=True, reset_stats=True, **chosen)
+
+    assert (done["changed"], again["changed"]) == (2, 0)
+    assert tuple(world.sql(figures)[0]) == (1, 1, 1)
+    assert tuple(world.sql(kept)[0]) == before
+    assert world.run("c1", "t")["status"] == "completed"
+    world.enroll("t", "c1", "c3")
+    world.tick()
+    assert world.run("c1", "t")["run_no"] == 2
+    assert world.run("c3", "t")["run_no"] == 1
 
 
 def test_an_entry_event_waits_for_a_step_in_flight(world: World) -> None:
