@@ -1,5 +1,5 @@
 -- name: list_tasks :many
--- Tasks by id.
+-- Tasks by id; those of nobody are those of the members of their category.
 --   $1 account  $2 kind  $3 assignee  $4 campaign  $5 state  $6 after  $7 most; NULL = any
 SELECT t.id, t.account_id, t.enrollment_id, t.contact_id, t.campaign_key, t.step_key, t.kind,
     t.title, t.assignee, t.category, t.due_at, t.reminder_at, t.state, t.payload, t.created_at,
@@ -8,7 +8,11 @@ FROM dripd.task AS t
 JOIN dripd.account AS a ON a.id = t.account_id
 WHERE ($1::int4 IS NULL OR t.account_id = $1::int4)
     AND ($2::text IS NULL OR t.kind = $2::text)
-    AND ($3::text IS NULL OR t.assignee = $3::text)
+    AND ($3::text IS NULL OR t.assignee = $3::text OR t.assignee IS NULL AND EXISTS (
+        SELECT FROM dripd.campaign AS c
+        JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
+        WHERE c.account_id = t.account_id AND c.key = t.campaign_key
+            AND v.definition -> 'categories' -> t.category ? $3::text))
     AND ($4::text IS NULL OR t.campaign_key = $4::text)
     AND ($5::text IS NULL OR t.state = $5::text)
     AND t.id > $6::int8

@@ -126,6 +126,9 @@ def test_requests_and_sales_have_what_their_type_gives(world: World) -> None:
     assert vip == ["ann"] * 6 + ["bob"] * 3
     (loose, *_) = world.sql("SELECT * FROM dripd.task WHERE step_key = 'open'")
     assert (loose["assignee"], loose["category"]) == (None, "help")
+    for name, sees in (("cy", True), ("zoe", False)):
+        mine = world.call("task.list", assignee=name, account="acme", limit=100)["items"]
+        assert (loose["id"] in {task["id"] for task in mine}) is sees
     assert payload(loose) == {"type": "support", "status": "open", "priority": "low"}
     (sale, *_) = world.sql("SELECT * FROM dripd.task WHERE kind = 'sale'")
     assert (sale["assignee"], sale["title"]) == ("zoe", "Deal")
