@@ -248,16 +248,20 @@ async def tag_contact(conn: Conn, call: Call, args: p.ContactTag) -> Deed:
     done = await conn.fetch(
         sql("tag_contacts"), row["account_id"], [row["id"]], list(args.tags)
     )
-    return _tagged(row, len(done))
+    return await _tagged(conn, call, row, "tag_added", len(done))
 
 
 async def untag_contact(conn: Conn, call: Call, args: p.ContactTag) -> Deed:
     row = await find_contact(conn, args.contact, args.account)
     done = await conn.fetch(sql("untag_contact"), row["account_id"], row["id"], list(args.tags))
-    return _tagged(row, len(done))
+    return await _tagged(conn, call, row, "tag_removed", len(done))
 
 
-def _tagged(row: Row, changed: int) -> Deed:
+async def _tagged(conn: Conn, call: Call, row: Row, event: str, changed: int) -> Deed:
+    """What was done; the journal has by whom, for the event itself does not say."""
+    if changed:
+        detail = {"event": event, "contact_id": row["id"], "n": changed}
+        await conn.execute(sql("note_campaign"), row["account_id"], call.actor, "event", detail)
     return Deed(
         result={"changed": changed, "id": row["id"]},
         accounts=(row["account_id"],),

@@ -138,6 +138,23 @@ def test_only_tags_given_after_publishing_count(world: World) -> None:
     ) == ["trigger:tag_added"]
 
 
+@pytest.mark.feature("Q19")
+def test_the_journal_has_who_gave_a_tag_by_hand(world: World) -> None:
+    world.apply(LOOP)
+    world.contact("c1")
+    by = {"contact": "c1", "account": "acme", "as": "ann"}
+    world.call("contact.tag", tags=["Not reached"], **by)
+    world.call("contact.tag", tags=["Not reached"], **by)
+    world.tick()
+    world.call("contact.untag", tags=["Not reached", "never there"], **by)
+
+    assert subjects(world) == ["We missed you"]
+    noted = (
+        "SELECT detail ->> 'event' FROM dripd.journal WHERE kind = 'event' AND actor = 'ann'"
+    )
+    assert world.column(noted) == ["tag_added"], "the run had withdrawn the tag by itself"
+
+
 def test_events_that_follow_each_other_fast_skip_no_step_that_is_done_at_once(
     world: World,
 ) -> None:
