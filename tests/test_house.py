@@ -110,6 +110,13 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert list(range(1, len(names) + 1)) == numbers
 
 
+def test_the_changelog_names_every_migration_once() -> None:
+    names = sorted(path.stem for path in (ROOT / "sql" / "migrations").glob("*.sql"))
+    told = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert names == sorted(re.findall(r"`([0-9]{4}_[a-z0-9_]+)`", told))
+
+
 def test_every_statement_is_used_by_the_store() -> None:
     used = literals([path for path in MODULES if path.parent.name == "store"])
 
