@@ -58,6 +58,7 @@ HINTS: Final = {
     "connector_missing": "dripd connector set",
     "frequency": "waits for its next turn",
     "inactive": "activate it: 3 Camp, a",
+    "missing_tag": "fill what the text names",
     "no_address": "give the contact an address",
     "no_sender": "dripd sender set",
     "no_subscription": "dripd account set --subscription on",
@@ -68,9 +69,15 @@ HINTS: Final = {
     "step_failed": "look: 7 Fail",
     "task": "finish it: 5 Inbox",
     "too_long": "shorten the text",
+    "unknown": "settle it: 7 Fail, unknown",
     "window": "waits for the window to open",
 }
-"""What to do about a hold."""
+"""What to do about a hold, by its reason without what that names."""
+
+
+def hint(reason: str) -> str:
+    """What to do about a hold (`bad_date:birthday`), `-` where nobody can say."""
+    return HINTS.get(reason.partition(":")[0], "-")
 
 
 def count(n: object, *, more: bool = False) -> str:

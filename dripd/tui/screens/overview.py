@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dripd.tui.draw import Cell, Line, line, pad, spark, stack
 from dripd.tui.page import Action, Deeds, Page, Port
 from dripd.tui.table import Column, Row, Table
-from dripd.tui.words import HINTS, clock, count, since, text
+from dripd.tui.words import clock, count, hint, since, text
 
 COLUMNS = (
     Column(
@@ -21,9 +21,7 @@ COLUMNS = (
     Column(title="WHERE", show=lambda row: f"{row['account_key']}/{row['campaign_key']}"),
     Column(title="SINCE", width=12, show=lambda row: clock(row.get("since_at"), day=True)),
     Column(title="OPENS", width=12, show=lambda row: clock(row["release_at"], day=True)),
-    Column(
-        title="WHAT TO DO", width=30, priority=2, show=lambda row: HINTS.get(row["reason"], "-")
-    ),
+    Column(title="WHAT TO DO", width=30, priority=2, show=lambda row: hint(row["reason"])),
 )
 
 
