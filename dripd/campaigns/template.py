@@ -116,7 +116,7 @@ def normalise(name: str) -> str:
 
 
 def bare(name: str) -> str:
-    """A normalised name without separators: `{FirstName}` is `first_name` where that is all there is."""
+    """A normalised name without separators, by which `{FirstName}` is `first_name`."""
     return name.replace("_", "")
 
 

@@ -257,9 +257,8 @@ class Dialogue:
         self._log_in()
 
     def _await_handshake(self) -> None:
-        if self._at < len(
-            self._incoming
-        ):  # words that somebody in between may have put in before TLS
+        # words that somebody in between may have put in before TLS
+        if self._at < len(self._incoming):
             self._close("protocol")
         else:
             self.phase = Phase.HANDSHAKE

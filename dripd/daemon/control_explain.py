@@ -70,7 +70,7 @@ def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant 
 
 Found = tuple[str, Instant | None, str]
 
-OWN_HOLDS = {
+OWN_HOLDS: Final = {
     "approval": "a person has to approve the message: dripd task list --kind approval",
     "task": "a person has to close its task: dripd task list",
     "missing_tag": "the contact lacks what the text names: dripd contact update",

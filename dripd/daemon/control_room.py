@@ -49,17 +49,17 @@ class Hooks:
     """What the handlers ask of the daemon itself.
 
     `status` and `ready` answer what it knows without the database, `figures` how it is doing
-    (with `state`, `env` and `history`). `kick` wakes its stages
-    after a change, `trace` tells what they do. `send_individual` sends one message and answers
-    with its delivery and the outcome, `send_test` tries a sender.
-    `stats` is `campaign.stats`, over a desk. `glance` is what SQL knows for the overview, and why
-    there is nothing newer. `standing` is what this daemon keeps of a sender (by
-    account and id), None where another serves its account.
+    (with `state`, `env` and `history`). `kick` wakes its stages after a change, `trace` tells
+    what they do. `send_individual` sends one message and answers with its delivery and the
+    outcome, `send_test` tries a sender. `stats` is `campaign.stats`, over a desk. `glance` is
+    what SQL knows for the overview, and why there is nothing newer. `standing` is what this
+    daemon keeps of a sender (by account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
-    versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by its name and raises `KeyError`
-    for an unknown one; `calendars` gives the names, None = any. `scripts` are those of the
-    configuration, `is_linked` says whether recipients of a provider's mail can follow our links,
-    `check_url` raises `ValueError` for an address that tenants may not reach.
+    versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by
+    its name and raises `KeyError` for an unknown one; `calendars` gives the names, None = any.
+    `scripts` are those of the configuration, `is_linked` says whether recipients of a provider's
+    mail can follow our links, `check_url` raises `ValueError` for an address that tenants may
+    not reach.
     """
 
     node: str

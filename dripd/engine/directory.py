@@ -347,9 +347,8 @@ class Directory:
         zone = account.zone if lane.zone == "account" else open_zone(lane.zone)
         if account.unreadable and lane.channel:
             return NEVER, zone
-        return account.window if lane.calendar == "account" else open_window(
-            lane.calendar
-        ), zone
+        is_own = lane.calendar == "account"
+        return account.window if is_own else open_window(lane.calendar), zone
 
     def sender(
         self, account_id: int, channel: str, address: str, contact_id: int

@@ -78,7 +78,10 @@ async def enclose(files: Files, batch: Sequence[Ready]) -> dict[int, Deferred | 
 async def read_files(
     files: Files, account_id: int, wanted: Sequence[Attached]
 ) -> tuple[Attachment, ...]:
-    """What an account's files hold. Raises `LookupError` for one that is not there, `StoreError`."""
+    """What an account's files hold.
+
+    Raises `LookupError` for one that is not there, `StoreError`.
+    """
     found: list[Attachment] = []
     for one in wanted:
         data = await files.read(account_id, one.sha256)

@@ -241,9 +241,8 @@ def _group(
             if shut is not None:
                 parks[account_id, lane] = shut
                 continue
-            mask = (
-                ALWAYS if version is None else version.mask(place.channel)
-            )  # unreadable: to be held
+            # one that is unreadable is to be held
+            mask = ALWAYS if version is None else version.mask(place.channel)
             if place.kind == LaneClass.IN_DOUBT:  # its place in the cap is taken
                 mask &= ~Needs.COUNTED
             keys.append(LeaseKey(lane, due, enrollment, mask))
@@ -261,10 +260,8 @@ def _resets_first(pipe: Pipeline, account: Account, entries: Entries) -> Entries
     first = _resetting(pipe, account, entries)
     at, found = trio.current_time() + AGAIN_S, []
     for lane, (due, enrollment, cv) in entries:
-        campaign, version = (
-            pipe.lanes.at(account.row.id, lane).key.campaign_id,
-            pipe.directory.versions.get(cv),
-        )
+        campaign = pipe.lanes.at(account.row.id, lane).key.campaign_id
+        version = pipe.directory.versions.get(cv)
         resets = version is not None and bool(version.resets)
         if not resets and due >= first.get(campaign, FAR_FUTURE):
             pipe.again.append((at, DueKey(account.row.id, lane, due, enrollment, cv)))

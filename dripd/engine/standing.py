@@ -15,12 +15,10 @@ from dripd.ratelimit.breaker import Breaker
 def standing(pipe: Pipeline, account_id: int, sender_id: int) -> Mapping[str, object] | None:
     """Tokens, breaker and rest of a sender; None where another daemon serves its account."""
     account = pipe.directory.accounts.get(account_id)
-    row = (
-        next((one for one in account.row.senders if one.id == sender_id), None)
-        if account
-        else None
-    )
-    if account is None or row is None or account_id not in pipe.owned:
+    if account is None or account_id not in pipe.owned:
+        return None
+    row = next((one for one in account.row.senders if one.id == sender_id), None)
+    if row is None:
         return None
     now = pipe.clock.now()
     own, provider = account.line(sender_id), pipe.flow.providers.get(row.provider)

@@ -4,8 +4,7 @@ After hours without a daemon, or without a database, all that should have gone i
 SQL knows when nobody was at work. Of what came due then, and would have gone then, each step
 moves into a lane of its own kind as it is met, so that nothing else waits behind it; those
 lanes rest whenever the bucket of their account is empty. Runs that were asked for meanwhile
-begin there. A step keeps its due: windows, caps
-and `max_lateness` are asked as ever.
+begin there. A step keeps its due: windows, caps and `max_lateness` are asked as ever.
 """
 
 from __future__ import annotations
@@ -74,6 +73,27 @@ def put_behind(pipe: Pipeline, decisions: list[Decision]) -> list[Decision]:
     return decisions
 
 
+def take(pipe: Pipeline, account: int, lane: int, now: Instant) -> ParkRow | None:
+    """Let one step of a lane that catches up pass; else the lane's rest.
+
+    It lasts until the bucket is full: each rest is a row written and one deleted.
+    """
+    bucket = _bucket(pipe, account)
+    if bucket is None or bucket.ready(now) > 0:
+        if bucket is not None:
+            bucket.take(1, now)
+        return None
+    until = Instant(now + max(bucket.wait_ms(bucket.rate.burst, now), REST_MS))
+    return ParkRow(account, lane, REASON, until)
+
+
+def give_back(pipe: Pipeline, account: int, lane: int) -> None:
+    """A step that had passed was not leased."""
+    bucket = pipe.pace.get(account)
+    if bucket is not None and pipe.lanes.at(account, lane).key.kind == LaneClass.CATCHING_UP:
+        bucket.refund(1)
+
+
 def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:
     return at is not None and any(one.from_at <= at < one.until_at for one in pipe.standstills)
 
@@ -93,25 +113,6 @@ def _is_missed(pipe: Pipeline, account: int, lane: int, due: Instant) -> bool:
 
 def _catching_up(key: LaneKey) -> LaneKey:
     return key._replace(kind=LaneClass.CATCHING_UP)
-
-
-def take(pipe: Pipeline, account: int, lane: int, now: Instant) -> ParkRow | None:
-    """Let one step of a lane that catches up pass; else the lane's rest, until the bucket is full:
-    each rest is a row written and one deleted."""
-    bucket = _bucket(pipe, account)
-    if bucket is None or bucket.ready(now) > 0:
-        if bucket is not None:
-            bucket.take(1, now)
-        return None
-    until = Instant(now + max(bucket.wait_ms(bucket.rate.burst, now), REST_MS))
-    return ParkRow(account, lane, REASON, until)
-
-
-def give_back(pipe: Pipeline, account: int, lane: int) -> None:
-    """A step that had passed was not leased."""
-    bucket = pipe.pace.get(account)
-    if bucket is not None and pipe.lanes.at(account, lane).key.kind == LaneClass.CATCHING_UP:
-        bucket.refund(1)
 
 
 def _bucket(pipe: Pipeline, account: int) -> Bucket | None:

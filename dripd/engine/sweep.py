@@ -100,19 +100,19 @@ async def settle_lost(pipe: Pipeline) -> None:
     for one in lost:
         event = judge_key(past, [one.incarnation], alone(one.id))
         if isinstance(event, Deferred):
-            event = Retryable(
-                reason="daemon_died"
-            )  # nobody tries it again but who asked for it
+            # nobody tries it again but who asked for it
+            event = Retryable(reason="daemon_died")
         state, provider_id, reason = state_of(event)
-        end = IndividualEnd(
-            account_id=one.account_id,
-            id=one.id,
-            state=state,
-            provider_id=provider_id,
-            reason=reason,
-            segments=None,
+        ends.append(
+            IndividualEnd(
+                account_id=one.account_id,
+                id=one.id,
+                state=state,
+                provider_id=provider_id,
+                reason=reason,
+                segments=None,
+            )
         )
-        ends.append(end)
     await pipe.store.end_lost(ends)
 
 

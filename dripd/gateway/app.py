@@ -1,8 +1,8 @@
 """Where does the gateway listen, and what holds for every request that reaches it?
 
-Every request has a deadline, a body of at most 1 MiB (inbound mail apart) and an answer that nobody keeps; beyond
-`IN_FLIGHT` of them the next is told to come again. A database that is away answers 503, so
-that a provider delivers its events once more. TLS ends at a proxy in front.
+Every request has a deadline, a body of at most 1 MiB (inbound mail apart) and an answer that
+nobody keeps; beyond `IN_FLIGHT` of them the next is told to come again. A database that is away
+answers 503, so that a provider delivers its events once more. TLS ends at a proxy in front.
 """
 
 from __future__ import annotations

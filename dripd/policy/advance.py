@@ -136,7 +136,8 @@ def follow(
 ) -> Next | None:
     """Where the run stands after the step *step_no*; None: there is no more.
 
-    *to* is the step that it decided to go on to. *sent*: that step was a message, and one right behind it keeps the policy's `min_gap`.
+    *to* is the step that it decided to go on to. *sent*: that step was a message, and one right
+    behind it keeps the policy's `min_gap`.
     """
     following = version.definition.next_index(step_no, to)
     if following is None:

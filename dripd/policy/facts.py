@@ -57,7 +57,8 @@ def _column(leased: Leased, name: str) -> object | None:
 
 
 def _field(source: Mapping[str, object], name: str) -> object | None:
-    """The value under *name*, else under a key that is written otherwise (`First Name`, `FirstName`)."""
+    """The value under *name*, else under a key that is written otherwise (`First Name`,
+    `FirstName`)."""
     found = source.get(name)
     if found is not None and found != "":
         return found

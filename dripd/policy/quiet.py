@@ -1,8 +1,9 @@
 """May somebody in the United States be sent a text at this hour? The policy `us_tcpa`.
 
 No text before 8 and after 21 o'clock where the called party is (47 CFR 64.1200(c)(1)); many
-states allow less, which is asked where the contact has a `state`, by its two letters. A contact whose zone is not
-known may be in any zone of the country: then only hours that are allowed in all of them are.
+states allow less, which is asked where the contact has a `state`, by its two letters. A contact
+whose zone is not known may be in any zone of the country: then only hours that are allowed in all
+of them are.
 """
 
 from __future__ import annotations

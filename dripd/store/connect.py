@@ -214,9 +214,8 @@ async def probe(dsn: str, pools: Sequence[Any]) -> None:
     async with translated():
         try:
             conn = await _meet(dsn, "read-write")
-        except (
-            OSError
-        ) as error:  # of several hosts: what became of one tells nothing of the rest
+        except OSError as error:
+            # of several hosts: what became of one tells nothing of the rest
             if await _is_standby_there(dsn):
                 raise TargetServerAttributeNotMatched("a standby answers") from error
             raise

@@ -21,7 +21,8 @@ from dripd.store.statements import sql
 async def attach(conn: Conn, _call: Call, args: p.CampaignAttach) -> Deed:
     """Keep one part of a file; `complete` once all of it is there.
 
-    Any part may be given again; the one that completes the file is noted. A whole that is not what it was said to be is forgotten.
+    Any part may be given again; the one that completes the file is noted. A whole that is not
+    what it was said to be is forgotten.
     """
     account = await find_account(conn, args.account)
     place = (account["id"], args.sha256)

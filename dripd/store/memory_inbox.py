@@ -245,7 +245,8 @@ def _event(
 
 
 def _own(tables: Tables, row: EventIn) -> Sequence[str | None]:
-    """The contact's address and number, where an event that forbids names neither those nor a delivery."""
+    """The contact's address and number, where an event that forbids names neither those nor a
+    delivery."""
     if not row.kind_bit & FORBIDS or row.address is not None or row.delivery_id is not None:
         return ()
     contact = tables.contacts.get((row.account_id or 0, row.contact_id or 0))

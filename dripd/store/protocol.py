@@ -602,7 +602,8 @@ class Store(Protocol):
     async def beat(
         self, incarnation: int, accounts: int, state: str, figures: Mapping[str, object]
     ) -> bool:
-        """`figures`: how this daemon is doing, for those who look on. False: this incarnation was declared dead; it must stop and start anew."""
+        """`figures`: how this daemon is doing, for those who look on. False: this incarnation was
+        declared dead; it must stop and start anew."""
         ...
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
