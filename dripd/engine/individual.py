@@ -14,8 +14,11 @@ from dripd.campaigns.sms import segments
 from dripd.channels.base import Attachment, Channel, Message
 from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
-from dripd.errors import Conflict, NotFound
+from dripd.errors import Conflict, NotFound, StoreUnavailable
+from dripd.log import get
 from dripd.store.protocol import IndividualEnd, IndividualSend
+
+log = get("individual")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +75,37 @@ async def send_individual(
     outcome = await _leave(pipe, channels[found.provider], message, number)
     state, provider_id, reason = state_of(outcome)
     n = segments(wish.text).n if wish.channel == "sms" else None
-    with trio.CancelScope(shield=True):
-        await pipe.store.end_individual(
-            IndividualEnd(
-                account_id=wish.account_id,
-                id=number,
-                state=state,
-                provider_id=provider_id,
-                reason=reason,
-                segments=n,
-            )
-        )
-    pipe.journal.keep(number)
+    end = IndividualEnd(
+        account_id=wish.account_id,
+        id=number,
+        state=state,
+        provider_id=provider_id,
+        reason=reason,
+        segments=n,
+    )
+    await _end(pipe, end)
     return f"i-{number}", outcome
+
+
+async def tell_ends(pipe: Pipeline) -> None:
+    """Write what came of messages while the database was away. Raises `StoreUnavailable`."""
+    while pipe.untold:
+        end = pipe.untold[0]
+        await pipe.store.end_individual(end)
+        pipe.untold.popleft()
+        pipe.journal.keep(end.id)
+
+
+async def _end(pipe: Pipeline, end: IndividualEnd) -> None:
+    """Write what came of a message, or leave that to the sweep: whoever asked is told now."""
+    with trio.CancelScope(shield=True):
+        try:
+            await pipe.store.end_individual(end)
+        except StoreUnavailable as error:
+            log.warning("store.lost", reason=error.code)
+            pipe.untold.append(end)
+        else:
+            pipe.journal.keep(end.id)
 
 
 async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int) -> Outcome:

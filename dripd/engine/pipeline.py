@@ -29,7 +29,7 @@ from dripd.ratelimit.reputation import Guard
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
-from dripd.store.protocol import DayRow, Standstill, Store
+from dripd.store.protocol import DayRow, IndividualEnd, Standstill, Store
 
 Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
 """(lane, (due, enrollment, cv)), as `Ready` hands them out."""
@@ -186,6 +186,8 @@ class Pipeline:
         self.resetting: dict[int, tuple[int, frozenset[str]]] = {}
         """Enrollments whose leased step may reset other campaigns, until that is recorded: their
         account and these campaigns."""
+        self.untold: deque[IndividualEnd] = deque()
+        """What came of individual messages while the database was away."""
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
         self.doubts: dict[str, Policy] = {}

@@ -16,7 +16,7 @@ from dripd.campaigns.event import Accepted, Deferred, Held, Retryable, StepEvent
 from dripd.campaigns.version import Version
 from dripd.clock import DAY, Millis
 from dripd.engine import doubt
-from dripd.engine.individual import state_of
+from dripd.engine.individual import state_of, tell_ends
 from dripd.engine.intent import Past, alone, judge, judge_key, mark_of
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.quarantine import REASON
@@ -65,6 +65,7 @@ async def sweep_once(pipe: Pipeline) -> int:
         await pipe.store.sweep(pipe.tuning.retention_days)
         await pipe.store.remind()
         await pipe.store.finish_drained()
+        await tell_ends(pipe)
         await settle_lost(pipe)
         await close_journals(pipe, gone)
     if not orphans:
