@@ -34,10 +34,11 @@ def decider(pipe: Pipeline) -> Decide:
 
 
 async def admit(pipe: Pipeline) -> None:
-    """Decide what comes in, for ever."""
+    """Decide what comes in, for ever. Who was silent decides nothing before it is heard: it does
+    not know yet what was asked for while nobody was at work."""
     while True:
         await pipe.wait("admit", 5.0)
-        while not pipe.draining:
+        while pipe.is_heard and not pipe.draining:
             done = await admit_once(pipe)
             if done is None or not done.decided:
                 break

@@ -204,10 +204,13 @@ class Pipeline:
         """Others have declared this daemon dead: it must end and start anew."""
 
     @property
+    def is_heard(self) -> bool:
+        """Has the database heard of this daemon lately?"""
+        return self.watch.is_heard(trio.current_time(), self.tuning.node_timeout_ms / 1000)
+
+    @property
     def may_lease(self) -> bool:
-        limit_s = self.tuning.node_timeout_ms / 1000
-        is_heard = self.watch.is_heard(trio.current_time(), limit_s)
-        return is_heard and not (self.draining or self.drained or self.barred)
+        return self.is_heard and not (self.draining or self.drained or self.barred)
 
     def wake(self, name: str) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""

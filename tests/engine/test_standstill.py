@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from dripd.clock import HOUR, MINUTE, Instant, format_instant
+from dripd.engine.admit import admit
+from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Watch
+from dripd.engine.tuning import Tuning
 from dripd.proof.virtual import MONDAY, Virtual, virtual
+from tests.engine.rig import Rig, SlowSink
 
 ONE: dict[str, object] = {"key": "one", "do": "email", "subject": "Hi", "text": "Hello"}
 RATE, BURST = 2, 20
@@ -166,6 +170,30 @@ async def _play(dues: list[int], hours: float, closes: int) -> None:
                   if max(MONDAY + due * MINUTE, opens) < back}  # fmt: skip
         rows = [row for row in world.store.deliveries() if row["to_address"] in missed]
         assert_paced([row["accepted_at"] for row in rows if row["accepted_at"] >= back])
+
+
+@pytest.mark.trio
+async def test_who_was_silent_for_long_admits_nobody_before_it_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    pipe = rig.pipe
+    rig.enroll(rig.account("a"), 1)
+    await learn_all(pipe)
+    pipe.watch.note_beat(trio.current_time(), 10.0)
+    await trio.sleep(11)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(admit, pipe)
+        await trio.sleep(11)
+
+        assert not pipe.wheel
+        assert ["pending"] == [row["status"] for row in rig.store.requests()]
+
+        pipe.watch.note_beat(trio.current_time(), 10.0)
+        await trio.sleep(6)
+
+        assert ["accepted"] == [row["status"] for row in rig.store.requests()]
+        nursery.cancel_scope.cancel()
 
 
 def test_who_was_silent_for_long_leases_nothing_before_it_is_heard() -> None:
