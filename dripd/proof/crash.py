@@ -14,9 +14,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from dripd.proof import scene
@@ -138,27 +138,27 @@ class Stage:
         self._proxies = Proxies()
 
     def __enter__(self) -> Self:
-        self._database = Database(self._folder)
-        self._sink, url, self._log = start_sink(self._folder, faults=0, seed=1)
-        self._proxies.__enter__()
-        self._proxy, port = self._proxies.lead(("127.0.0.1", int(url.rpartition(":")[2])))
-        dsn, env = self._database.dsn, {"DRIPD_FAILPOINT": f"file:{self._order}"}
-        self._broken = daemon(self._folder, 0, dsn, f"http://127.0.0.1:{port}", env=env)
-        self._sound = daemon(self._folder, 1, dsn, url)
-        scene.prepare(self._database, self._folder, self._broken, accounts=ACCOUNTS, steps=1)
-        self._sound.start()
+        with ExitStack() as opened:  # what was opened is closed again if the rest cannot be
+            self._database = Database(self._folder)
+            opened.callback(self._database.close)
+            self._sink, url, self._log = start_sink(self._folder, faults=0, seed=1)
+            opened.callback(self._sink.stop)
+            opened.enter_context(self._proxies)
+            self._proxy, port = self._proxies.lead(("127.0.0.1", int(url.rpartition(":")[2])))
+            dsn, env = self._database.dsn, {"DRIPD_FAILPOINT": f"file:{self._order}"}
+            self._broken = daemon(self._folder, 0, dsn, f"http://127.0.0.1:{port}", env=env)
+            opened.callback(self._broken.stop)
+            self._sound = daemon(self._folder, 1, dsn, url)
+            opened.callback(self._sound.stop)
+            scene.prepare(
+                self._database, self._folder, self._broken, accounts=ACCOUNTS, steps=1
+            )
+            self._sound.start()
+            self._opened = opened.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for process in (self._broken, self._sound, self._sink):
-            process.stop()
-        self._proxies.__exit__(kind, error, trace)
-        self._database.close()
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     def play(self, case: Case) -> Verdict:
         """One case, from two daemons at work to the verdict."""
