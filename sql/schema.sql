@@ -427,6 +427,10 @@ CREATE FUNCTION dripd.last_event_id() RETURNS int8
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM dripd.event_in_id_seq $$;
 
+CREATE FUNCTION dripd.last_contact_id() RETURNS int8
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM dripd.contact_id_seq $$;
+
 -- ---------------------------------------------------------------- campaigns
 
 CREATE TABLE dripd.campaign (
@@ -487,6 +491,7 @@ CREATE TABLE dripd.campaign_trigger (
     after_event_id int8 NOT NULL DEFAULT dripd.last_event_id(),  -- forward only: never fires on what came before
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
     created_by text,
+    after_contact_id int8 NOT NULL DEFAULT dripd.last_contact_id(),  -- who was there before is not new on a board
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, campaign_id, kind, match),
     FOREIGN KEY (account_id, campaign_id) REFERENCES dripd.campaign (account_id, id)

@@ -51,6 +51,7 @@ class AttachedTrigger:
     campaign_key: str
     match: Match
     after_event_id: int
+    after_contact_id: int
     cv_id: int | None = None
 
 
@@ -131,6 +132,7 @@ class Account:
                 one.campaign_key,
                 Match(kind=one.kind, params=one.match),
                 one.after_event_id,
+                one.after_contact_id,
                 live.get(one.campaign_id),
             )
             for one in row.triggers

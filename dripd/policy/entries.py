@@ -29,6 +29,8 @@ class Trigger(Protocol):
     @property
     def after_event_id(self) -> int: ...
     @property
+    def after_contact_id(self) -> int: ...
+    @property
     def cv_id(self) -> int | None:
         """The live version of its campaign, if it has one that can be read."""
 
@@ -54,7 +56,7 @@ def entered_by(event: EventRow, version: Version) -> int | None:
 
 def fits(event: EventRow, match: Match) -> bool:
     """Does *match* want the event, whatever campaign it concerns?"""
-    return match.matches(event.kind, event.payload, step_key=event.step_key, lists=event.lists)
+    return match.matches(event.kind, event.payload, step_key=event.step_key)
 
 
 def entry_of(event: EventRow, run: RunRow, version: Version) -> int | None:
@@ -122,7 +124,7 @@ def requests(
     *runs* are the live runs by contact, *over* those that have ended since they were read.
     """
     for trigger in rooms.triggers(event.account_id):
-        if event.id <= trigger.after_event_id or not fits(event, trigger.match):
+        if event.id <= trigger.after_event_id or not _fires(event, trigger):
             continue
         entry = _entry_key(event, trigger, rooms)
         for contact in event.contact_ids:
@@ -130,6 +132,17 @@ def requests(
                 continue
             source = f"trigger:{trigger.match.kind}"
             yield Request(trigger.campaign_key, contact, source, entry)
+
+
+def _fires(event: EventRow, trigger: Trigger) -> bool:
+    """A new contact comes to its board in the transaction that makes it, or in one soon after:
+    what counts is that it is put there."""
+    board = trigger.match.params.get("board")
+    if trigger.match.kind != "contact_created" or board is None:
+        return fits(event, trigger.match)
+    is_there = event.kind == "list_added" and event.payload.get("list") == board
+    is_new = event.newcomer and min(event.contact_ids, default=0) > trigger.after_contact_id
+    return is_there and is_new
 
 
 def _entry_key(event: EventRow, trigger: Trigger, rooms: InboxRooms) -> str:

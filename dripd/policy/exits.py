@@ -307,7 +307,6 @@ class _Seen:
             self.event.kind,
             payload,
             step_key=self.event.step_key,
-            lists=self.event.lists,
             machine_opens=policy.machine_opens == "count",
         )
 

@@ -34,8 +34,8 @@ class EventRow:
     duplicate: bool = False
     unresolved: str | None = None
     """Why nobody could be found for it, as a word."""
-    lists: frozenset[str] = frozenset()
-    """The contact's lists, read for `contact_created` (a trigger may ask for a board)."""
+    newcomer: bool = False
+    """Does it put a contact on a list that was made within the last minute?"""
     own: Sequence[str | None] = ()
     """The contact's address and number, where it forbids and names neither those nor a delivery."""
 

@@ -101,6 +101,5 @@ def wakes(event: EventRow, run: RunRow, step: Step, *, machine_opens: bool) -> b
         event.kind,
         event.payload,
         step_key=event.step_key,
-        lists=event.lists,
         machine_opens=machine_opens,
     )

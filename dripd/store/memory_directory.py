@@ -90,6 +90,7 @@ def read_accounts(tables: Tables, wanted: Sequence[int] | None) -> list[AccountR
                     kind=trigger.kind,
                     match=copy.deepcopy(trigger.match),
                     after_event_id=trigger.after_event_id,
+                    after_contact_id=trigger.after_contact_id,
                 )
             )
     return list(rows.values())

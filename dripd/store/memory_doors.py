@@ -248,6 +248,7 @@ class Doors:
             service_owner=service_owner,
             company_id=company_id,
             attrs=copy.deepcopy(dict(attrs or {})),
+            created_at=tables.now(),
         )
         tables.contacts.add((account_id, contact.id), contact)
         tables.tell(account_id, "contact_created", contact_id=contact.id)
@@ -467,6 +468,7 @@ class Doors:
                 match=copy.deepcopy(dict(match.params)),
                 origin="file",
                 after_event_id=tables.last_event_id,
+                after_contact_id=max((one.id for one in tables.contacts), default=0),
             )
             tables.triggers.add((campaign.account_id, number), row)
 

@@ -20,8 +20,8 @@ from dripd.campaigns.enrollment import (
     End,
     RunStatus,
 )
-from dripd.campaigns.version import ENTER, INTERNAL_KINDS
-from dripd.clock import Instant
+from dripd.campaigns.version import ENTER, INTERNAL_KINDS, KIND_BITS
+from dripd.clock import MINUTE, Instant
 from dripd.policy.inbox_rows import (
     Act,
     ContactRow,
@@ -238,10 +238,18 @@ def _event(
         channel=CHANNELS.get(sent.channel),
         occurred_at=now if row.occurred_at is None else min(row.occurred_at, now),
         payload=payload,
+        newcomer=_newcomer(tables, row, interest, now),
         own=_own(tables, row),
         duplicate=duplicate,
         unresolved=_unresolved(tables, row, interest, contacts),
     )
+
+
+def _newcomer(tables: Tables, row: EventIn, interest: int, now: Instant) -> bool:
+    if row.kind != "list_added" or not interest & KIND_BITS["contact_created"]:
+        return False
+    contact = tables.contacts.get((row.account_id or 0, row.contact_id or 0))
+    return contact is not None and contact.created_at > now - MINUTE
 
 
 def _own(tables: Tables, row: EventIn) -> Sequence[str | None]:

@@ -60,6 +60,7 @@ class Contact:
     service_owner: str | None
     company_id: int | None
     attrs: dict[str, object]
+    created_at: Instant = Instant(0)
     erased_at: Instant | None = None
 
 
@@ -197,6 +198,7 @@ class Trigger:
     match: dict[str, object]
     origin: str
     after_event_id: int
+    after_contact_id: int
 
 
 @dataclass(slots=True, kw_only=True)

@@ -256,6 +256,8 @@ class TriggerRow:
     match: Mapping[str, object]
     after_event_id: int
     """Events up to this id happened before the trigger was attached: it never fires on them."""
+    after_contact_id: int
+    """Contacts up to this id were there before: they are not new on a board."""
 
 
 @dataclass(slots=True)

@@ -91,6 +91,7 @@ def _trigger(row: Any) -> TriggerRow:
         kind=row["kind"],
         match=parse_object(row["match"]),
         after_event_id=row["after_event_id"],
+        after_contact_id=row["after_contact_id"],
     )
 
 

@@ -157,7 +157,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
         occurred_at=Instant(now if occurred is None else min(occurred, now)),
         payload=payload,
-        lists=frozenset(row["lists"] or ()),
+        newcomer=row["newcomer"],
         own=row["own"] or (),
         duplicate=duplicate,
         unresolved=_unresolved(row, interest),

@@ -32,7 +32,7 @@ WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
 -- name: read_triggers :many
 -- The triggers of campaigns that accept enrollments.
 --   $1 accounts  int[]  which, NULL = all
-SELECT t.account_id, t.id, t.campaign_id, t.campaign_key, t.kind, t.match::text AS match, t.after_event_id
+SELECT t.account_id, t.id, t.campaign_id, t.campaign_key, t.kind, t.match::text AS match, t.after_event_id, t.after_contact_id
 FROM dripd.campaign_trigger AS t
 WHERE $1::int4[] IS NULL OR t.account_id = ANY ($1::int4[])
 ORDER BY t.account_id, t.id;

@@ -48,10 +48,9 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
     d.step_key, d.campaign_id, d.cv_id,
     coalesce(d.channel, CASE i.channel WHEN 'email' THEN 1 WHEN 'sms' THEN 2 END) AS channel,
     coalesce(d.to_address, i.to_address) AS to_address,
-    CASE WHEN e.kind = 'contact_created' AND e.kind_bit & $3::int4 <> 0 THEN ARRAY(
-        SELECT l.key FROM dripd.list_member AS m
-        JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
-        WHERE m.account_id = $1::int4 AND m.contact_id = e.contact_id) END AS lists,
+    e.kind = 'list_added' AND 8192 & $3::int4 <> 0 AND EXISTS (SELECT FROM dripd.contact AS c  -- contact_created
+        WHERE c.account_id = $1::int4 AND c.id = e.contact_id
+            AND c.created_at > dripd.now() - interval '1 minute') AS newcomer,
     CASE WHEN NOT $4::boolean AND e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
         WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key,

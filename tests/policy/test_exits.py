@@ -362,11 +362,16 @@ def test_a_new_contact_fires_only_on_the_board_that_is_asked_for() -> None:
     rooms = world()
     rooms.attached = [Trigger("c1", Match(kind="contact_created", params={"board": "B"}))]
 
+    put = {"kind": "list_added", "payload": {"list": "B"}}
     assert effects(rooms, event("contact_created"), runs=[]) == []
-    on_board = event("contact_created", lists=frozenset({"B"}))
-    assert effects(rooms, on_board, runs=[]) == [
+    assert effects(rooms, event(**put), runs=[]) == []
+    other = event("list_added", payload={"list": "C"}, newcomer=True)
+    assert effects(rooms, other, runs=[]) == []
+    assert effects(rooms, event(**put, newcomer=True), runs=[]) == [
         Request("c1", CONTACT, "trigger:contact_created")
     ]
+    rooms.attached = [Trigger("c1", rooms.attached[0].match, after_contact_id=CONTACT)]
+    assert effects(rooms, event(**put, newcomer=True), runs=[]) == []
 
 
 def test_an_end_comes_before_the_request_of_the_same_event() -> None:

@@ -11,7 +11,7 @@ import trio
 from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import Change, Next, RunStatus
 from dripd.channels.base import SinkRow
-from dripd.clock import DAY, HOUR, Instant
+from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.errors import StoreError
 from dripd.policy.inbox_rows import (
     EndRun,
@@ -375,6 +375,22 @@ class InboxSuite:
             "news",
             "vip",
             "vip",
+        ]
+
+    async def test_who_was_just_made_comes_to_a_list_as_a_newcomer(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.list_add(scene.account, contact, "soon")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        await world.set_now(Instant(T0 + MINUTE))
+        await world.list_add(scene.account, contact, "late")
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [(e.payload.get("list"), e.newcomer) for e in seen.events] == [
+            (None, False),
+            ("soon", True),
+            ("late", False),
         ]
 
     async def test_changed_fields_are_told_one_by_one(self, world: World) -> None:

@@ -584,6 +584,24 @@ def test_new_contacts_of_a_board_are_enrolled_and_those_before_are_not(house: Wo
     assert rows == ["fresh1", "fresh2", "fresh3"]
 
 
+@pytest.mark.feature("M60")
+def test_a_contact_may_come_to_its_board_after_it_was_made(house: World) -> None:
+    triggers = "[{on: contact_created, board: arrivals}]"
+    house.call("list.set", key="arrivals", account="acme", kind="board")
+    old = house.contact("old")
+    house.apply(campaign("newcomers", mail("a"), triggers=triggers, **FROM))
+    soon, late = house.contact("soon"), house.contact("late")
+    house.tick()
+    house.bucket("arrivals", "old", "soon")
+    house.advance("2m")
+    house.bucket("arrivals", "late")
+    house.tick()
+
+    found = "SELECT contact_id FROM dripd.enrollment WHERE campaign_key = 'newcomers'"
+    assert house.column(found) == [soon]
+    assert old < soon < late
+
+
 @pytest.mark.feature("F8")
 def test_inline_content_has_no_life_outside_its_campaign(house: World) -> None:
     house.apply(

@@ -42,6 +42,7 @@ class Trigger:
     campaign_key: str
     match: Match
     after_event_id: int = 0
+    after_contact_id: int = 0
     cv_id: int | None = None
 
 
