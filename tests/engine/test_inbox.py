@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 import trio.testing
@@ -11,7 +13,7 @@ from dripd.engine.tuning import Tuning
 from dripd.store.protocol import Digest, Digested
 from tests.engine.rig import HELLO, NotingStore, Rig, SlowSink
 
-KINDS = ("reply", "open", "click", "bounce", "form", "interaction")
+KINDS = ("reply", "open", "click", "form", "interaction")
 
 
 class RacingStore(NotingStore):
@@ -26,6 +28,9 @@ class RacingStore(NotingStore):
         digest: Digest,
         interest: int,
         listens: str | None = None,
+        only: Sequence[int] = (),
+        *,
+        bare: bool = False,
     ) -> Digested | None:
         contact, self.contact = self.contact, 0
         if contact:
@@ -41,7 +46,7 @@ class RacingStore(NotingStore):
                 self.add_campaign(account_id, parse(document))
             for kind in KINDS:
                 self.event(account_id, kind, contact_id=contact)
-        return await super().digest(account_id, n, digest, interest, listens)
+        return await super().digest(account_id, n, digest, interest, listens, only, bare=bare)
 
 
 @pytest.mark.trio

@@ -23,6 +23,12 @@ import pyte
 PATIENCE_S = 60.0
 
 
+def _lead() -> None:
+    """In the child: its own terminal, and ctrl+c as there, also where a shell ignores it for us."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A program in a terminal of its own; `raw` is every byte that it wrote."""
 
@@ -47,7 +53,7 @@ class Terminal:
                 **{key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}},
                 "TERM": "xterm-256color", "TEXTUAL_ANIMATIONS": "none", **(environment or {}),
             },
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+            preexec_fn=_lead,  # noqa: PLW1509 - no threads here
         )  # fmt: skip
 
     def __enter__(self) -> Self:
