@@ -236,7 +236,7 @@ def test_who_may_only_read_calls_nothing_that_writes(
 ) -> None:
     [found] = ask(pg_dsn, [(role,)], CALLED)
 
-    assert set(found) == {"last_event_id", "may_send", "may_write"} | more
+    assert set(found) == {"last_contact_id", "last_event_id", "may_send", "may_write"} | more
 
 
 def test_what_acts_with_its_owners_rights_looks_names_up_where_it_should(pg_dsn: str) -> None:

@@ -42,8 +42,8 @@ class Trigger:
     campaign_key: str
     match: Match
     after_event_id: int = 0
-    after_contact_id: int = 0
     cv_id: int | None = None
+    after_contact_id: int = 0
 
 
 @dataclass(slots=True)
