@@ -233,8 +233,8 @@ class Directory:
         """The providers whose messages reach nobody."""
         self.frequent: set[int] = set()
         """Accounts in which a version limits how often a contact is written to."""
-        self.resetting: set[int] = set()
-        """Accounts in which a version resets another campaign."""
+        self.resetting: dict[int, dict[int, Version]] = {}
+        """By account and `cv_id`, the versions that reset another campaign."""
         self.turning: set[int] = set()
         """Accounts of which what leaves from a sender is counted for all daemons together."""
         self.pooled: set[int] = set()
@@ -318,7 +318,7 @@ class Directory:
                 if version.frequency is not None:
                     self.frequent.add(version.account_id)
                 if version.resets:
-                    self.resetting.add(version.account_id)
+                    self.resetting.setdefault(version.account_id, {})[row.cv_id] = version
             except DripdError as error:
                 self.broken[row.cv_id] = error.message
             await trio.lowlevel.checkpoint()  # a millisecond each: sends go on between

@@ -15,12 +15,12 @@ import trio
 
 from dripd.campaigns.enrollment import DueKey, LaneClass, Leased, Needs
 from dripd.campaigns.version import ALWAYS, Version
-from dripd.clock import FAR_FUTURE, Instant
-from dripd.engine import standstill
+from dripd.clock import Instant
+from dripd.engine import resets, standstill
 from dripd.engine.directory import Account
 from dripd.engine.feed import park
 from dripd.engine.flow import open_days
-from dripd.engine.pipeline import Entries, Picked, Pipeline
+from dripd.engine.pipeline import AGAIN_S, Picked, Pipeline
 from dripd.engine.pools import choose_senders
 from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
 from dripd.engine.send import dispatch, perform_counted
@@ -30,9 +30,6 @@ from dripd.policy.facts import address_of
 from dripd.ratelimit.limits import Closed
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
 from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal, SetAside
-
-AGAIN_S = 0.05
-"""Real seconds until a key that was in somebody's way is asked for again."""
 
 log = get("lease")
 
@@ -82,6 +79,7 @@ async def lease_once(pipe: Pipeline) -> bool:
         await open_days(pipe.store, pipe.directory, accounts, now)
         room = _Room(pipe)
         picked = await standstill.set_back(pipe, picked)
+        picked = await resets.set_back(pipe, picked)
         groups, parks = _group(pipe, picked, now, room)
         if groups:
             await _ask(pipe, groups, picked)
@@ -136,8 +134,6 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
         await _prepare(pipe, result.granted)
-        if pipe.directory.resetting:
-            _note_resets(pipe, result.granted)
         counted = dispatch(pipe, result.granted)
         if counted:
             await perform_counted(pipe, counted)
@@ -227,7 +223,7 @@ def _group(
         keys: list[LeaseKey] = []
         is_limited = pipe.flow.concerns(account)
         looked_at: set[int] = set()
-        for lane, (due, enrollment, cv) in _resets_first(pipe, account, entries):
+        for lane, (due, enrollment, cv) in entries:
             if lane not in looked_at:
                 looked_at.add(lane)
                 closed = _closed(pipe, account_id, lane, Instant(max(now, due)))
@@ -250,51 +246,6 @@ def _group(
             groups.append(LeaseGroup(account_id, local_date(account.zone, now), keys))
     groups.sort(key=lambda group: group.account_id)
     return groups, list(parks.values())
-
-
-def _resets_first(pipe: Pipeline, account: Account, entries: Entries) -> Entries:
-    """*entries* without those that a reset of the same instant, or an earlier one, may end: these
-    are asked for again, once the inbox has had it. Campaigns that reset each other do not wait."""
-    if account.row.id not in pipe.directory.resetting:
-        return entries
-    first = _resetting(pipe, account, entries)
-    at, found = trio.current_time() + AGAIN_S, []
-    for lane, (due, enrollment, cv) in entries:
-        campaign = pipe.lanes.at(account.row.id, lane).key.campaign_id
-        version = pipe.directory.versions.get(cv)
-        resets = version is not None and bool(version.resets)
-        if not resets and due >= first.get(campaign, FAR_FUTURE):
-            pipe.again.append((at, DueKey(account.row.id, lane, due, enrollment, cv)))
-        else:
-            found.append((lane, (due, enrollment, cv)))
-    return found
-
-
-def _resetting(pipe: Pipeline, account: Account, entries: Entries) -> dict[int, Instant]:
-    """The campaigns that steps may reset, those in hand and those among *entries*, each with the
-    earliest instant."""
-    ids = {campaign.key: campaign.id for campaign in account.row.campaigns}
-    in_hand = [keys for owner, keys in pipe.resetting.values() if owner == account.row.id]
-    found = {ids[key]: Instant(0) for keys in in_hand for key in keys if key in ids}
-    for lane, (due, _, cv) in entries:
-        version = pipe.directory.versions.get(cv)
-        if version is None or pipe.lanes.at(account.row.id, lane).key.channel:
-            continue
-        for campaign in (ids[key] for key in version.resets if key in ids):
-            found[campaign] = min(found.get(campaign, due), due)
-    return found
-
-
-def _note_resets(pipe: Pipeline, granted: list[Leased]) -> None:
-    """Steps that may reset other campaigns are in hand."""
-    for leased in granted:
-        version = pipe.directory.versions.get(leased.cv_id)
-        if (
-            version is not None
-            and version.resets
-            and not version.sends(leased.step_no, leased.flags)
-        ):
-            pipe.resetting[leased.enrollment_id] = (leased.account_id, version.resets)
 
 
 def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow | None:

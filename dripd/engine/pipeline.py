@@ -37,6 +37,9 @@ Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
 Picked: TypeAlias = list[tuple[int, Entries]]
 """Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
+AGAIN_S = 0.05
+"""Real seconds until a key that was in somebody's way is asked for again."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -183,9 +186,6 @@ class Pipeline:
         """When nobody was at work: what came due then is paced."""
         self.pace: dict[int, Bucket] = {}
         """Of each account that catches up, how fast."""
-        self.resetting: dict[int, tuple[int, frozenset[str]]] = {}
-        """Enrollments whose leased step may reset other campaigns, until that is recorded: their
-        account and these campaigns."""
         self.untold: deque[IndividualEnd] = deque()
         """What came of individual messages while the database was away."""
         self.gathering = trio.Lock()

@@ -87,7 +87,6 @@ async def _salvage(
             continue
         return
     log.error("record.lost", enrollment_id=change.leased.enrollment_id)
-    _reset(pipe, [change])
     pipe.unsent -= 1
 
 
@@ -116,18 +115,10 @@ async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
 
 def _forget(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
     pipe.unsent -= len(batch)
-    _reset(pipe, batch)
     pipe.lately.recorded.extend(batch, len(batch))
     for claim in closed:
         pipe.claims.pop(claim, None)
     pipe.wake("lease")
-
-
-def _reset(pipe: Pipeline, batch: list[Change]) -> None:
-    """What *batch* may have reset is told to the inbox by now."""
-    if pipe.resetting:
-        for change in batch:
-            pipe.resetting.pop(change.leased.enrollment_id, None)
 
 
 async def _go_on(pipe: Pipeline, done: Recorded) -> None:

@@ -63,6 +63,7 @@ from dripd.store.protocol import (
     LeaseResult,
     Look,
     LostSend,
+    MayReset,
     ParkRow,
     Recorded,
     SetAside,
@@ -381,6 +382,13 @@ class MemoryStore(Doors, Views):
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         return await self._unit(
             "suppressed", lambda: [self._tables.is_suppressed(*one) for one in addresses]
+        )
+
+    async def await_resets(
+        self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
+    ) -> set[int]:
+        return await self._unit(
+            "await_resets", lambda: memory_lease.await_resets(self._tables, keys, resetters)
         )
 
     async def record(

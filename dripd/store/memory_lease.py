@@ -15,6 +15,7 @@ from dripd.campaigns.enrollment import (
     FLAG_VARS,
     HELD_LANE,
     Asked,
+    DueKey,
     Kept,
     Leased,
     LogRow,
@@ -26,7 +27,15 @@ from dripd.campaigns.enrollment import (
 from dripd.clock import Instant
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog, StepLog
 from dripd.store.memory_tables import Tables
-from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal, SetAside
+from dripd.store.protocol import (
+    WHOLE_ACCOUNT,
+    LeaseGroup,
+    LeaseKey,
+    LeaseResult,
+    MayReset,
+    Refusal,
+    SetAside,
+)
 
 READS = (
     Needs.COMPANY
@@ -80,6 +89,37 @@ def lease(
         (group.account_id, key, _refusal(tables, group, key, now)) for group, key in missing
     ]
     return result
+
+
+def await_resets(
+    tables: Tables, keys: Sequence[DueKey], resetters: Sequence[MayReset]
+) -> set[int]:
+    """The enrollments whose step waits for one that may reset their campaign."""
+    known = set(resetters)
+    waiting = set()
+    for key in keys:
+        lane = tables.lanes.get((key.account_id, key.lane))
+        due = tables.due.get((key.account_id, key.enrollment_id))
+        if lane is None or due is None or (due.lane, due.due_at) != (key.lane, key.due_at):
+            continue
+        for run in tables.runs_of.at((key.account_id, due.contact_id)):
+            other = tables.due.get(run)
+            if (
+                other is not None
+                and other.due_at <= key.due_at
+                and MayReset(key.account_id, other.cv_id, lane.key.campaign_id) in known
+                and _sends_nothing(tables, other)
+            ):
+                waiting.add(key.enrollment_id)
+    return waiting
+
+
+def _sends_nothing(tables: Tables, due: DueStep) -> bool:
+    """Does it stand in an open lane without a channel?"""
+    lane = tables.lanes.get((due.account_id, due.lane))
+    if lane is None or lane.key.channel:
+        return False
+    return not any((due.account_id, one) in tables.parks for one in (WHOLE_ACCOUNT, due.lane))
 
 
 def set_aside(tables: Tables, steps: Sequence[SetAside]) -> int:

@@ -65,6 +65,7 @@ from dripd.store.protocol import (
     LeaseResult,
     Look,
     LostSend,
+    MayReset,
     ParkRow,
     Recorded,
     SetAside,
@@ -341,6 +342,16 @@ class PostgresStore:
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         columns = [list(column) for column in zip(*addresses, strict=True)]
         return [row[0] for row in await self._read(_fetch, "suppressed", *columns)]
+
+    async def await_resets(
+        self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
+    ) -> set[int]:
+        accounts, lanes, due, enrollments, _ = map(list, zip(*keys, strict=True))
+        columns = [list(column) for column in zip(*resetters, strict=True)]
+        rows = await self._read(
+            _fetch, "await_resets", accounts, lanes, due, enrollments, *columns
+        )
+        return {row[0] for row in rows}
 
     async def record(
         self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]

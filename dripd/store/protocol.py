@@ -57,6 +57,14 @@ class LeaseKey(NamedTuple):
     mask: int
 
 
+class MayReset(NamedTuple):
+    """A version of the account whose steps may reset the runs of another campaign."""
+
+    account_id: int
+    cv_id: int
+    campaign_id: int
+
+
 class LeaseGroup(NamedTuple):
     """The keys of one account; `local_date` is its day as the daemon computed it."""
 
@@ -530,6 +538,13 @@ class Store(Protocol):
 
     async def suppressed(self, addresses: Sequence[tuple[int, str, str]]) -> list[bool]:
         """Is each (account, channel, address) never to be reached? In the order given."""
+        ...
+
+    async def await_resets(
+        self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
+    ) -> set[int]:
+        """The enrollments among *keys* whose step must wait: a step of one of *resetters* that
+        sends nothing is due for the same contact, no later, in a lane that is open."""
         ...
 
     async def record(

@@ -95,6 +95,25 @@ SELECT EXISTS (
 FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS k (a, channel, address, o)
 ORDER BY k.o;
 
+-- name: await_resets :many
+-- Steps that must wait: one that may reset their campaign is due for the same contact, no later, in a lane that is open.
+--   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]
+--   $5 accounts int[]  $6 versions int[]  $7 campaigns int[] that they may reset
+-- locks: nothing
+SELECT k.e
+FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[]) AS k (a, l, due, e)
+JOIN dripd.lane AS l ON l.account_id = k.a AND l.lane = k.l
+JOIN dripd.due_step AS d ON d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e
+WHERE EXISTS (
+    SELECT FROM dripd.run AS r
+    JOIN dripd.due_step AS x ON x.account_id = r.account_id AND x.enrollment_id = r.id
+    JOIN dripd.lane AS xl ON xl.account_id = x.account_id AND xl.lane = x.lane
+    WHERE r.account_id = k.a AND r.contact_id = d.contact_id AND r.status = 1
+        AND x.due_at <= k.due AND xl.channel = ''
+        AND (x.account_id, x.cv_id, l.campaign_id) IN (SELECT * FROM unnest($5::int4[], $6::int4[], $7::int4[]))
+        AND NOT EXISTS (SELECT FROM dripd.park AS p WHERE p.account_id = x.account_id AND p.lane IN (-1, x.lane))
+);
+
 -- name: refusals :many
 -- Why keys were not granted; asked only for those.
 --   $1 accounts int[]  $2 dates date[]  $3 lanes int2[]  $4 due timestamptz[]  $5 enrollments bigint[]  $6 masks int[]

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 import trio
 
-from dripd.campaigns.enrollment import LogState, Needs, RunStatus
+from dripd.campaigns.enrollment import (
+    Change,
+    LaneClass,
+    LaneKey,
+    LogState,
+    Needs,
+    Next,
+    RunStatus,
+)
 from dripd.campaigns.version import ALWAYS
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.inbox_rows import EndRun
-from dripd.store.protocol import LeaseResult, Refusal, SetAside
+from dripd.store.protocol import LeaseResult, MayReset, ParkRow, Refusal, SetAside
 from tests.store.world import (
     BOUNCE,
     MAIL,
@@ -23,10 +31,12 @@ from tests.store.world import (
     TAG_ADDED,
     TOMORROW,
     World,
+    campaign,
     day_row,
     ends,
     open_scene,
     sent,
+    start_all,
 )
 
 OTHER, THIRD = 2002, 3003
@@ -68,6 +78,42 @@ class LeaseSuite:
         asked = (await scene.lease(moved, mask=MAIL | Needs.SENT)).granted
 
         assert [((first.enrollment_id, 1, T0),)] == [leased.sent for leased in asked]
+
+    async def test_a_step_waits_for_one_of_its_contact_that_may_reset_its_campaign(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        mail, stranger = await scene.enroll(2)
+        other, cv = await world.add_campaign(scene.account, campaign("x", ("r", "tag_add")))
+        quiet = LaneKey(other, LaneClass.INTERNAL, "", "", "account")
+        await world.enroll(scene.account, "x", scene.contacts[0])
+        (reset,) = (await scene.admit(start_all(quiet))).started
+        asked, resetters = [mail, stranger], [MayReset(scene.account, cv, scene.campaign)]
+
+        assert await world.store.await_resets(asked, resetters) == {mail.enrollment_id}
+        elsewhere = [MayReset(scene.account, cv, other)]
+        assert await world.store.await_resets(asked, elsewhere) == set()
+        (leased,) = (await scene.lease([reset])).granted
+        assert await world.store.await_resets(asked, resetters) == {mail.enrollment_id}
+        later = Next(due_at=Instant(T0 + 1), lane=quiet, step_no=0, seq=2)
+        await scene.record(Change(leased=leased, log=[], next=later))
+        assert await world.store.await_resets(asked, resetters) == set()
+
+    async def test_a_step_waits_for_no_reset_that_is_held_up(self, world: World) -> None:
+        scene = await open_scene(world)
+        (mail,) = await scene.enroll()
+        other, cv = await world.add_campaign(scene.account, campaign("x", ("r", "tag_add")))
+        await world.enroll(scene.account, "x", scene.contacts[0])
+        quiet = LaneKey(other, LaneClass.INTERNAL, "", "", "account")
+        (reset,) = (await scene.admit(start_all(quiet))).started
+        resetters = [MayReset(scene.account, cv, scene.campaign)]
+
+        await world.store.park([ParkRow(scene.account, reset.lane, "window", Instant(T0 + DAY))])
+        assert await world.store.await_resets([mail], resetters) == set()
+        await world.store.unpark([(scene.account, reset.lane)])
+        assert await world.store.await_resets([mail], resetters) == {mail.enrollment_id}
+        await world.store.set_aside([SetAside(*reset[:4], "unreadable")])
+        assert await world.store.await_resets([mail], resetters) == set()
 
     async def test_two_leases_never_share_a_step(self, world: World) -> None:
         scene = await open_scene(world)
