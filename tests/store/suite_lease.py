@@ -108,7 +108,9 @@ class LeaseSuite:
         (reset,) = (await scene.admit(start_all(quiet))).started
         resetters = [MayReset(scene.account, cv, scene.campaign)]
 
-        await world.store.park([ParkRow(scene.account, reset.lane, "window", Instant(T0 + DAY))])
+        await world.store.park(
+            [ParkRow(scene.account, reset.lane, "window", Instant(T0 + DAY))]
+        )
         assert await world.store.await_resets([mail], resetters) == set()
         await world.store.unpark([(scene.account, reset.lane)])
         assert await world.store.await_resets([mail], resetters) == {mail.enrollment_id}
