@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -25,6 +23,7 @@ from textual.widget import Widget
 from dripd.errors import DripdError
 from dripd.tui.console import Console, said
 from dripd.tui.draw import Line
+from dripd.tui.ending import modes, obey, restore
 from dripd.tui.options import Options
 from dripd.tui.source import Daemon
 from dripd.tui.theme import style
@@ -34,11 +33,6 @@ TICK_S: Final = 1.0
 
 SETTLE_S: Final = 0.02
 """Changes within this time are drawn as one; a key is drawn at once."""
-
-RESTORE: Final = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[0m"
-"""Leaves the alternate screen, shows the cursor, lets the mouse and the clipboard go."""
-
-ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Canvas(Widget, can_focus=True):
@@ -85,6 +79,7 @@ class ConsoleApp(App[int]):
     ) -> None:
         super().__init__(ansi_color=True)
         self.canvas = Canvas()
+        self.modes = modes()
         self._due = False
         self._mouse = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,9 +98,8 @@ class ConsoleApp(App[int]):
         yield self.canvas
 
     def on_mount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in ENDINGS:
-            loop.add_signal_handler(number, self.exit, 128 + number)
+        if not self.is_headless:
+            obey(self.exit, self.modes)
         self.canvas.focus()
         self.console_.start()
         self._keep(self.console_.daemon.run())
@@ -231,18 +225,8 @@ def run(daemon: Callable[[Callable[[], None]], Daemon], options: Options) -> int
     try:
         code = app.run()
     except BaseException:
-        restore()
+        restore(app.modes)
         raise
     if code is None:
         return app.return_code or 0
     return code
-
-
-def restore() -> None:
-    """Bring the terminal back after a crash, whatever state it was left in."""
-    try:
-        if sys.__stderr__ is not None and sys.__stderr__.isatty():
-            sys.__stderr__.write(RESTORE)
-            sys.__stderr__.flush()
-    except OSError:
-        return  # the terminal is gone: nobody is left to see it

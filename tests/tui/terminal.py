@@ -24,13 +24,21 @@ PATIENCE_S = 60.0
 
 
 def _lead() -> None:
-    """In the child: its own terminal, and ctrl+c as there, also where a shell ignores it for us."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    """In the child: ctrl+c as in a terminal of its own, also where a shell ignores it for us."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _control() -> None:
+    """In the child: a terminal of its own."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    _lead()
+
+
 class Terminal:
-    """A program in a terminal of its own; `raw` is every byte that it wrote."""
+    """A program in a terminal of its own; `raw` is every byte that it wrote.
+
+    A terminal that does not *control* it sends it no signal when it goes away.
+    """
 
     def __init__(
         self,
@@ -38,6 +46,8 @@ class Terminal:
         size: tuple[int, int] = (80, 24),
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        *,
+        controls: bool = True,
     ) -> None:
         self.raw = b""
         self._screen = pyte.Screen(*size)
@@ -53,7 +63,7 @@ class Terminal:
                 **{key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}},
                 "TERM": "xterm-256color", "TEXTUAL_ANIMATIONS": "none", **(environment or {}),
             },
-            preexec_fn=_lead,  # noqa: PLW1509 - no threads here
+            preexec_fn=_control if controls else _lead,  # noqa: PLW1509 - no threads here
         )  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.stories.world import World
 from tests.tui.corpus import CORPUS
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import PATIENCE_S, Terminal
 
 ESCAPES = re.compile(r"\x1b\](?!22;)[^\x07\x1b]*|\x1b[PX^_]|[\x80-\x9f]")
 """Commands beyond colours and places: titles, clipboard, device control, C1; but for the
@@ -20,9 +20,14 @@ pointer's shape (22), which Textual sets itself."""
 
 
 def start(
-    world: World, *args: str, size: tuple[int, int] = (80, 24), **environment: str
+    world: World,
+    *args: str,
+    size: tuple[int, int] = (80, 24),
+    controls: bool = True,
+    **environment: str,
 ) -> Terminal:
-    return Terminal(["console", "--socket", str(world.socket), *args], size, environment)
+    args = ("console", "--socket", str(world.socket), *args)
+    return Terminal(args, size, environment, controls=controls)
 
 
 def test_it_shows_the_deployment_and_leaves_the_terminal_as_it_was(world: World) -> None:
@@ -54,7 +59,26 @@ def test_a_closed_ssh_ends_it(world: World) -> None:
         terminal.until("SENT/s")
         terminal.hang_up()
 
-        assert terminal.end() != 0
+        assert terminal.end() == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_is_gone_without_a_word_ends_it(world: World) -> None:
+    with start(world, controls=False) as terminal:
+        terminal.until("SENT/s")
+        terminal.hang_up()
+
+        assert terminal.end() == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_nobody_reads_does_not_keep_it(world: World) -> None:
+    with start(world) as terminal:
+        terminal.until("SENT/s")
+        for _ in range(100):
+            terminal.send(b"3")
+            terminal.send(b"1")
+        terminal.process.send_signal(signal.SIGTERM)
+
+        assert terminal.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
 
 
 def test_ctrl_c_twice_leaves(world: World) -> None:
