@@ -7,7 +7,8 @@ local day, the rest is dropped, for SQL tells of it again.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections import Counter
+from collections.abc import Iterable, Set
 from functools import partial
 from itertools import groupby
 
@@ -74,15 +75,15 @@ async def lease_once(pipe: Pipeline) -> bool:
     for account in accounts:
         pipe.lanes.served(account)
     pipe.wake("feed")
+    room = _Room(pipe)
     try:
         now = pipe.clock.now()
         await open_days(pipe.store, pipe.directory, accounts, now)
-        room = _Room(pipe)
         picked = await standstill.set_back(pipe, picked)
         picked = await resets.set_back(pipe, picked)
         groups, parks = _group(pipe, picked, now, room)
         if groups:
-            await _ask(pipe, groups, picked)
+            await _ask(pipe, groups, picked, room)
         # last: a lane that is shut must not look settled before, nor shut that was refused
         await park(pipe, [row for row in map(partial(room.again, now), parks) if row])
     except StoreError:
@@ -91,6 +92,7 @@ async def lease_once(pipe: Pipeline) -> bool:
         raise
     finally:
         pipe.busy -= accounts
+        room.give_back()
     pipe.wake("lease")
     return True
 
@@ -110,7 +112,7 @@ def _clogged(pipe: Pipeline) -> set[int]:
     return {one for one in pipe.owned if accounts[one].providers & full} if full else set()
 
 
-async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None:
+async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _Room) -> None:
     asked = sum(len(group.keys) for group in groups)
     pipe.asked += asked
     try:
@@ -121,7 +123,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
     except NO_ROW:
         raise
     except POISON as error:
-        await _halve(pipe, groups, picked, error)
+        await _halve(pipe, groups, picked, room, error)
         return
     finally:
         pipe.asked -= asked
@@ -130,6 +132,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
         pipe.claims[result.claim_id] = n
         pipe.unsent += n
         pipe.counters.leased += n
+        room.used(result.granted)
         for leased, why in result.unreadable:
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
@@ -144,7 +147,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked) -> None
 
 
 async def _halve(
-    pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, error: BaseException
+    pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _Room, error: BaseException
 ) -> None:
     """The lease of *groups* raised: the half that is sound is leased, and what is left alone
     with the error is set aside. One that cannot even be set aside is dropped until SQL tells of
@@ -153,7 +156,7 @@ async def _halve(
     if len(keys) > 1:
         half = len(keys) // 2
         for some in (keys[:half], keys[half:]):
-            await _ask(pipe, _grouped(some), picked)
+            await _ask(pipe, _grouped(some), picked, room)
         return
     ((group, key),) = keys
     log.error("lease.refused", enrollment_id=key.enrollment_id, reason=said(error))
@@ -266,6 +269,8 @@ class _Room:
         self._left: dict[tuple[int, str, str], tuple[int, Closed | None]] = {}
         self._why: Closed | None = None
         self._shut: dict[tuple[int, int], tuple[Account, str, str]] = {}
+        self._paced: Counter[tuple[int, int]] = Counter()
+        """Of each lane that catches up, the tokens that were taken and not used yet."""
 
     def shuts(
         self,
@@ -281,11 +286,23 @@ class _Room:
         rest = None
         if key.kind == LaneClass.CATCHING_UP:
             rest = standstill.take(self._pipe, account.row.id, lane, now)
+            self._paced[account.row.id, lane] += rest is None
         if is_limited and rest is None and key.channel and key.kind != LaneClass.IN_DOUBT:
             rest = self._rest(account, lane, version, now)
         if rest is not None:
             self._pipe.lanes.reset(account.row.id, lane, Instant(0))
         return rest
+
+    def used(self, granted: Iterable[Leased]) -> None:
+        """These were leased: the tokens that they took are spent."""
+        if self._paced:
+            self._paced.subtract((leased.account_id, leased.lane) for leased in granted)
+
+    def give_back(self) -> None:
+        """Whatever passed and was not leased, for whatever reason, has used up nothing."""
+        for (account_id, _), n in self._paced.items():
+            if n > 0:
+                standstill.give_back(self._pipe, account_id, n)
 
     def _takes(
         self, account: Account, lane: int, version: Version | None, now: Instant
@@ -318,11 +335,10 @@ class _Room:
     def _rest(
         self, account: Account, lane: int, version: Version | None, now: Instant
     ) -> ParkRow | None:
-        """The park entry of a lane of whose sender none may leave; it gives back what it took."""
+        """The park entry of a lane of whose sender none may leave."""
         if self._takes(account, lane, version, now):
             return None
         account_id = account.row.id
-        standstill.give_back(self._pipe, account_id, lane)
         if self._why is None:
             return ParkRow(account_id, lane, "no_sender", None)
         return ParkRow(account_id, lane, self._why.reason, self._why.until)
@@ -343,7 +359,6 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
     dayless: set[int] = set()
     in_the_way: set[int] = set()
     for account_id, key, why in refused:
-        standstill.give_back(pipe, account_id, key.lane)
         match why:
             case Refusal.CAP:
                 parks.append(_until_tomorrow(pipe, account_id, key.lane, now))

@@ -87,11 +87,11 @@ def take(pipe: Pipeline, account: int, lane: int, now: Instant) -> ParkRow | Non
     return ParkRow(account, lane, REASON, until)
 
 
-def give_back(pipe: Pipeline, account: int, lane: int) -> None:
-    """A step that had passed was not leased."""
+def give_back(pipe: Pipeline, account: int, n: int) -> None:
+    """So many steps that had passed were not leased."""
     bucket = pipe.pace.get(account)
-    if bucket is not None and pipe.lanes.at(account, lane).key.kind == LaneClass.CATCHING_UP:
-        bucket.refund(1)
+    if bucket is not None:
+        bucket.refund(n)
 
 
 def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:

@@ -76,6 +76,21 @@ async def test_a_backlog_of_six_hours_goes_out_paced_and_what_is_due_now_at_once
 
 
 @pytest.mark.trio
+async def test_a_lease_that_fails_uses_up_nothing_of_the_pace(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign({**ONE, "delay": "1h"})
+        world.enroll(*(f"late{n}" for n in range(200)))
+        await world.pass_by(1)
+        world.store.fail_next("lease", "before")
+        back = await stand_still(world, 6)
+        await world.pass_by(5)
+
+        assert [back] * BURST == sent_at(world, "late")
+
+
+@pytest.mark.trio
 async def test_what_follows_a_late_internal_step_is_no_burst_either(
     autojump_clock: MockClock,
 ) -> None:
