@@ -723,6 +723,7 @@ CREATE TABLE dripd.individual_send (
     PRIMARY KEY (account_id, id)
 );
 CREATE INDEX individual_send_unknown ON dripd.individual_send (leased_at) WHERE state = 'unknown';
+CREATE INDEX individual_send_leased ON dripd.individual_send (incarnation) WHERE state = 'leased';
 
 CREATE TABLE dripd.task (
     account_id int4 NOT NULL,

@@ -32,6 +32,7 @@ BY_LANE = ("load", "heads", "next_heads")
 
 HOT = (
     *BY_KEY, *BY_LANE, "refund_caps", "take_stops", "take_events", "look", "odd_days", "end_runs",
+    "lost_individuals",
 )  # fmt: skip
 
 SMALL = {"clock", "node", "nudge", "usage_in"}
@@ -54,6 +55,8 @@ INSERT INTO dripd.event_in (account_id, contact_id, kind)
 SELECT 1 + n % 200, n, 'list_added' FROM generate_series(1, 40000) AS n;
 INSERT INTO dripd.suppression (address_h, account_id, channel, address)
 SELECT n, 0, 'email', 's' || n || '@x.test' FROM generate_series(1, 20000) AS n;
+INSERT INTO dripd.individual_send (account_id, contact_id, incarnation, sender_id, channel, state)
+SELECT 1 + n % 200, n, 1, 1, 'email', 'accepted' FROM generate_series(1, 40000) AS n;
 SET session_replication_role = origin;
 ANALYZE;
 """
@@ -145,6 +148,17 @@ def test_lease_probes_events_and_suppressions_by_their_hash(plans: dict[str, Any
     assert "address_h = " in probes["suppression", "suppression_pkey"]
     [contact] = [cond for (table, _), cond in probes.items() if table == "contact"]
     assert "id = " in contact
+
+
+def test_a_message_under_way_is_found_by_an_index_of_its_own(plans: dict[str, Any]) -> None:
+    """Messages outside of runs are kept for ever; every sweep asks which are under way."""
+    reads = {
+        node["Index Name"]
+        for node in nodes(plans["lost_individuals"])
+        if node.get("Relation Name") == "individual_send"
+    }
+
+    assert {"individual_send_leased"} == reads
 
 
 def test_lease_never_joins_one_cte_to_another(plans: dict[str, Any]) -> None:
