@@ -720,10 +720,12 @@ CREATE TABLE dripd.individual_send (
     sent_at timestamptz(3),
     accepted_at timestamptz(3),
     notice boolean NOT NULL DEFAULT false,  -- to somebody of the house, about the contact
+    call_id int8,                        -- the call of the outbox that it answers
     PRIMARY KEY (account_id, id)
 );
 CREATE INDEX individual_send_unknown ON dripd.individual_send (leased_at) WHERE state = 'unknown';
 CREATE INDEX individual_send_leased ON dripd.individual_send (incarnation) WHERE state = 'leased';
+CREATE INDEX individual_send_of_call ON dripd.individual_send (account_id, call_id) WHERE call_id IS NOT NULL;
 
 CREATE TABLE dripd.task (
     account_id int4 NOT NULL,

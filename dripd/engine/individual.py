@@ -16,7 +16,7 @@ from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import Conflict, NotFound, StoreUnavailable
 from dripd.log import get
-from dripd.store.protocol import IndividualEnd, IndividualSend
+from dripd.store.protocol import CallRow, IndividualEnd, IndividualSend, SenderRow
 
 log = get("individual")
 
@@ -35,6 +35,8 @@ class Wish:
     html: str
     requested_by: str
     to: str | None = None
+    call: CallRow | None = None
+    """The call of the outbox that it answers."""
     files: tuple[Attachment, ...] = ()
 
 
@@ -57,14 +59,23 @@ async def send_individual(
             code="no_sender",
             hint="`dripd sender set` makes one",
         )
-    number, address = await _start(pipe, wish, found.id)
+    # given up half-way it would stand as leased while this daemon lives
+    with trio.CancelScope(shield=True):
+        number, outcome = await _send(pipe, channels[found.provider], deployment, wish, found)
+    return f"i-{number}", outcome
+
+
+async def _send(
+    pipe: Pipeline, channel: Channel, deployment: str, wish: Wish, sender: SenderRow
+) -> tuple[int, Outcome]:
+    number, address = await _start(pipe, wish, sender.id)
     message = Message(
         ref=None,
         channel=wish.channel,
         account_id=wish.account_id,
         enrollment_id=None,
         step_key="",
-        sender=found.address,
+        sender=sender.address,
         to=address,
         subject=wish.subject,
         text=wish.text,
@@ -72,7 +83,7 @@ async def send_individual(
         attachments=wish.files,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
-    outcome = await _leave(pipe, channels[found.provider], message, number)
+    outcome = await _leave(pipe, channel, message, number)
     state, provider_id, reason = state_of(outcome)
     n = segments(wish.text).n if wish.channel == "sms" else None
     end = IndividualEnd(
@@ -84,7 +95,7 @@ async def send_individual(
         segments=n,
     )
     await _end(pipe, end)
-    return f"i-{number}", outcome
+    return number, outcome
 
 
 async def tell_ends(pipe: Pipeline) -> None:
@@ -93,19 +104,23 @@ async def tell_ends(pipe: Pipeline) -> None:
         end = pipe.untold[0]
         await pipe.store.end_individual(end)
         pipe.untold.popleft()
-        pipe.journal.keep(end.id)
+        _forget(pipe, end.id)
 
 
 async def _end(pipe: Pipeline, end: IndividualEnd) -> None:
     """Write what came of a message, or leave that to the sweep: whoever asked is told now."""
-    with trio.CancelScope(shield=True):
-        try:
-            await pipe.store.end_individual(end)
-        except StoreUnavailable as error:
-            log.warning("store.lost", reason=error.code)
-            pipe.untold.append(end)
-        else:
-            pipe.journal.keep(end.id)
+    try:
+        await pipe.store.end_individual(end)
+    except StoreUnavailable as error:
+        log.warning("store.lost", reason=error.code)
+        pipe.untold.append(end)
+    else:
+        _forget(pipe, end.id)
+
+
+def _forget(pipe: Pipeline, number: int) -> None:
+    pipe.journal.keep(number)
+    pipe.alone.in_hand.discard(number)
 
 
 async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int) -> Outcome:
@@ -121,19 +136,29 @@ async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int
 
 
 async def _start(pipe: Pipeline, wish: Wish, sender_id: int) -> tuple[int, str]:
-    """Its number and address, written down before a byte leaves. Raises `Conflict`."""
-    number, address, suppressed = await pipe.store.start_individual(
-        IndividualSend(
-            account_id=wish.account_id,
-            contact_id=wish.contact_id,
-            incarnation=pipe.incarnation,
-            sender_id=sender_id,
-            channel=wish.channel,
-            requested_by=wish.requested_by,
-            subject=wish.subject,
-            to=wish.to,
-        )
+    """Its number and address, written down before a byte leaves. Raises `Conflict`, and
+    `StoreUnavailable`: then nothing leaves, and the sweep says so of what was written."""
+    meant = IndividualSend(
+        account_id=wish.account_id,
+        contact_id=wish.contact_id,
+        incarnation=pipe.incarnation,
+        sender_id=sender_id,
+        channel=wish.channel,
+        requested_by=wish.requested_by,
+        subject=wish.subject,
+        to=wish.to,
+        call_id=None if wish.call is None else wish.call.id,
+        attempt=0 if wish.call is None else wish.call.attempt,
     )
+    pipe.alone.starting += 1
+    try:
+        number, address, suppressed, fenced = await pipe.store.start_individual(meant)
+        if number is not None:
+            pipe.alone.in_hand.add(number)
+    finally:
+        pipe.alone.starting -= 1
+    if fenced:
+        raise Conflict("another daemon has taken this over", code="fenced")
     if number is None or address is None:
         lacks = "no_address" if wish.channel == "email" else "no_phone"
         why = "suppressed" if suppressed else lacks
@@ -182,8 +207,12 @@ async def send_test(
 
 async def _sole_outcome(channel: Channel, message: Message, most_ms: int) -> Outcome:
     outcomes: list[Outcome] = []
-    with trio.move_on_after(most_ms / 1000, shield=True):
-        await channel.send([message], lambda _, outcome: outcomes.append(outcome))
+    try:
+        with trio.move_on_after(most_ms / 1000, shield=True):
+            await channel.send([message], lambda _, outcome: outcomes.append(outcome))
+    except Exception:
+        log.exception("channel.failed", provider=channel.name, n=1)
+        return outcomes[0] if outcomes else Unknown(reason="channel_failed")
     return outcomes[0] if outcomes else Unknown(reason="no_answer")
 
 

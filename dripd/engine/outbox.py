@@ -98,16 +98,18 @@ def end_of(call: CallRow, answer: CallAnswer, now: Instant) -> CallEnd:
     """What is written about *call* after *answer* at *now*."""
     match answer:
         case Done():
-            return CallEnd(call.account_id, call.id, "done")
+            return CallEnd(call.account_id, call.id, call.attempt, "done")
         case Skipped(reason=reason):
-            return CallEnd(call.account_id, call.id, "skipped", reason)
+            return CallEnd(call.account_id, call.id, call.attempt, "skipped", reason)
         case Rejected(reason=reason):
-            return CallEnd(call.account_id, call.id, "failed", reason)
+            return CallEnd(call.account_id, call.id, call.attempt, "failed", reason)
         case Retryable(reason=reason, after_ms=after_ms):
             if exhausted(call.attempt, most=TRIES_MOST):
-                return CallEnd(call.account_id, call.id, "failed", reason)
+                return CallEnd(call.account_id, call.id, call.attempt, "failed", reason)
             key = f"{call.enrollment_id}:{call.seq}"
             wait = max(delay_ms(call.attempt, key), after_ms or 0)
-            return CallEnd(call.account_id, call.id, "open", reason, Instant(now + wait))
+            return CallEnd(
+                call.account_id, call.id, call.attempt, "open", reason, Instant(now + wait)
+            )
         case _:
             assert_never(answer)

@@ -126,6 +126,16 @@ class First:
 
 
 @dataclass(slots=True)
+class Alone:
+    """The individual messages that this daemon has in hand: SQL cannot know which of those that
+    it has begun have been given up."""
+
+    starting: int = 0
+    """Those whose number is not known here yet."""
+    in_hand: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Lately:
     """What was recorded and what was digested lately, for those who look on."""
 
@@ -186,6 +196,7 @@ class Pipeline:
         """When nobody was at work: what came due then is paced."""
         self.pace: dict[int, Bucket] = {}
         """Of each account that catches up, how fast."""
+        self.alone = Alone()
         self.untold: deque[IndividualEnd] = deque()
         """What came of individual messages while the database was away."""
         self.gathering = trio.Lock()

@@ -1,8 +1,8 @@
 """The mails that a click or a form asks for: an answer to the contact, a notice to the house.
 
-One message outside every run. It is never written twice: an attempt whose end nobody recorded
-may have left, so the next one says so instead of sending. What provably did not leave is tried
-again.
+One message outside every run, never written twice. Its row is the mark of its departure: of an
+attempt whose end nobody recorded the next one asks what became of its message. What may have
+left is in doubt and stays so; what provably did not leave is tried again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ async def respond(
     pipe: Pipeline, channels: Mapping[str, Channel], deployment: str, call: CallRow
 ) -> CallAnswer:
     """Send what the action says now; suppression is asked in the same moment."""
-    if call.attempt > 1 and call.reason in {None, SLOW}:
-        return Rejected(reason="in_doubt")
+    if call.attempt > 1:
+        known = _known(await pipe.store.last_of_call(call.account_id, call.id))
+        if known is not None:
+            return known
     try:
         wish = await _wish(pipe, call)
         if not isinstance(wish, Wish):
             return wish
         _, outcome = await send_individual(pipe, channels, deployment, wish)
     except (NotFound, Conflict) as error:
+        if error.code == "fenced":
+            return Retryable(reason=error.code)  # by whoever has it now
         return Rejected(reason=error.code)
     if isinstance(outcome, Accepted):
         return Done()
@@ -42,6 +46,19 @@ async def respond(
         return outcome
     state, _, reason = state_of(outcome)
     return Rejected(reason=reason or state)
+
+
+def _known(state: str | None) -> CallAnswer | None:
+    """What the message of the last attempt comes to; None: none has left."""
+    match state:
+        case "accepted":
+            return Done()
+        case "unknown":
+            return Rejected(reason="in_doubt")
+        case "leased":
+            return Retryable(reason=SLOW)
+        case _:
+            return None
 
 
 async def _wish(pipe: Pipeline, call: CallRow) -> Wish | Skipped | Rejected:
@@ -73,5 +90,5 @@ async def _wish(pipe: Pipeline, call: CallRow) -> Wish | Skipped | Rejected:
     return Wish(
         account_id=call.account_id, contact_id=call.contact_id, channel=action.channel,
         sender=action.sender, subject=subject, text=text, html=html, to=to, files=files,
-        requested_by=f"campaign:{call.campaign_key}",
+        requested_by=f"campaign:{call.campaign_key}", call=call,
     )  # fmt: skip

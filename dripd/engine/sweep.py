@@ -25,7 +25,7 @@ from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
-from dripd.store.protocol import IndividualEnd
+from dripd.store.protocol import IndividualEnd, LostSend
 
 SWEEP_S = 2.0
 
@@ -92,8 +92,12 @@ def _silence_ms(pipe: Pipeline) -> Millis:
 
 
 async def settle_lost(pipe: Pipeline) -> None:
-    """Say of the individual messages of dead daemons what their journals say of them."""
-    lost = await pipe.store.lost_individuals()
+    """Say of the individual messages of dead daemons what their journals say of them, and of our
+    own that were given up before they had left."""
+    lost = await pipe.store.lost_individuals(pipe.incarnation)
+    lost = [
+        one for one in lost if one.incarnation != pipe.incarnation or _is_given_up(pipe, one)
+    ]
     if not lost:
         return
     past = pipe.journal.past({one.incarnation for one in lost})
@@ -102,7 +106,8 @@ async def settle_lost(pipe: Pipeline) -> None:
         event = judge_key(past, [one.incarnation], alone(one.id))
         if isinstance(event, Deferred):
             # nobody tries it again but who asked for it
-            event = Retryable(reason="daemon_died")
+            is_ours = one.incarnation == pipe.incarnation
+            event = Retryable(reason="store_lost" if is_ours else "daemon_died")
         state, provider_id, reason = state_of(event)
         ends.append(
             IndividualEnd(
@@ -115,6 +120,11 @@ async def settle_lost(pipe: Pipeline) -> None:
             )
         )
     await pipe.store.end_lost(ends)
+
+
+def _is_given_up(pipe: Pipeline, one: LostSend) -> bool:
+    """Did the database take it without our hearing of that? Not told while any begins."""
+    return not pipe.alone.starting and one.id not in pipe.alone.in_hand
 
 
 async def close_journals(pipe: Pipeline, gone: list[int]) -> None:

@@ -563,9 +563,15 @@ class MemoryStore(Doors, Views):
     async def end_individual(self, end: IndividualEnd) -> None:
         await self._unit("end_individual", lambda: memory_individual.end(self._tables, end))
 
-    async def lost_individuals(self) -> list[LostSend]:
+    async def last_of_call(self, account_id: int, call_id: int) -> str | None:
         return await self._unit(
-            "lost_individuals", lambda: memory_individual.lost(self._tables)
+            "last_of_call",
+            lambda: memory_individual.last_of_call(self._tables, account_id, call_id),
+        )
+
+    async def lost_individuals(self, incarnation: int) -> list[LostSend]:
+        return await self._unit(
+            "lost_individuals", lambda: memory_individual.lost(self._tables, incarnation)
         )
 
     async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:

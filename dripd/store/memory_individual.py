@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dripd.store.memory_outbox import holds_call
 from dripd.store.memory_rows import Individual
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart, LostSend
@@ -20,6 +21,10 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
     )
     if address is None or suppressed:
         return IndividualStart(None, address, suppressed)
+    if wish.call_id is not None and not holds_call(
+        tables, wish.account_id, wish.call_id, wish.attempt
+    ):
+        return IndividualStart(None, address, suppressed=False, fenced=True)
     number = tables.next_id()
     row = Individual(
         account_id=wish.account_id,
@@ -32,6 +37,7 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
         subject=wish.subject,
         leased_at=tables.now(),
         notice=wish.to is not None,
+        call_id=wish.call_id,
     )
     tables.individuals.add((wish.account_id, number), row)
     day = tables.day_at(wish.account_id, tables.now())
@@ -42,25 +48,38 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
 
 
 def end(tables: Tables, end: IndividualEnd) -> None:
-    """What came of it."""
+    """What came of it, unless evidence has said so meanwhile."""
     row = tables.individuals[end.account_id, end.id]
+    if row.state not in {"leased", "unknown"}:
+        return
     tables.individuals.change(
         (end.account_id, end.id),
         state=end.state,
         provider_id=end.provider_id,
         reason=end.reason,
         segments=end.segments,
-        sent_at=row.leased_at,
+        sent_at=None if end.state == "failed" else row.leased_at,
         accepted_at=tables.now() if end.state == "accepted" else None,
     )
 
 
-def lost(tables: Tables) -> list[LostSend]:
-    """Messages that a daemon had under way when it died."""
+def last_of_call(tables: Tables, account_id: int, call_id: int) -> str | None:
+    """The state of the message that the last attempt at a call has begun."""
+    found = [
+        row
+        for row in tables.individuals
+        if (row.account_id, row.call_id) == (account_id, call_id)
+    ]
+    return max(found, key=lambda row: row.id).state if found else None
+
+
+def lost(tables: Tables, incarnation: int) -> list[LostSend]:
+    """Messages that a daemon had under way when it died, and those that *incarnation* began."""
     found = []
     for row in tables.individuals:
         node = tables.nodes.get(row.incarnation)
-        if row.state == "leased" and (node is None or node.dead):
+        is_dead = node is None or node.dead
+        if row.state == "leased" and (is_dead or row.incarnation == incarnation):
             found.append(LostSend(row.account_id, row.id, row.incarnation))
     return found
 

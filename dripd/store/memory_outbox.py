@@ -109,10 +109,16 @@ def _run_of(tables: Tables, call: Call) -> Run | None:
     return tables.runs[call.account_id, call.enrollment_id]
 
 
+def holds_call(tables: Tables, account_id: int, call_id: int, attempt: int) -> bool:
+    """Has nobody taken the call over since that attempt began?"""
+    row = tables.calls.get((account_id, call_id))
+    return row is not None and row.state == "open" and row.attempt == attempt
+
+
 def end_calls(tables: Tables, ends: Sequence[CallEnd]) -> None:
     for end in ends:
         row = tables.calls.get((end.account_id, end.id))
-        if row is None or row.state != "open":
+        if row is None or not holds_call(tables, end.account_id, end.id, end.attempt):
             continue
         if not row.awaited and end.state != "open":
             _forget(tables, row, end)

@@ -515,6 +515,7 @@ class Individual:
     subject: str
     leased_at: Instant
     notice: bool = False
+    call_id: int | None = None
     state: str = "leased"
     provider_id: str | None = None
     segments: int | None = None

@@ -496,6 +496,8 @@ class PostgresStore:
             wish.requested_by,
             wish.subject,
             wish.to,
+            wish.call_id,
+            wish.attempt,
         )
         return IndividualStart(*rows[0]) if rows else IndividualStart(None, None, False)
 
@@ -511,8 +513,13 @@ class PostgresStore:
             end.segments,
         )
 
-    async def lost_individuals(self) -> list[LostSend]:
-        return [LostSend(*row) for row in await self._read(_fetch, "lost_individuals")]
+    async def last_of_call(self, account_id: int, call_id: int) -> str | None:
+        rows = await self._read(_fetch, "last_of_call", account_id, call_id)
+        return rows[0]["state"] if rows else None
+
+    async def lost_individuals(self, incarnation: int) -> list[LostSend]:
+        rows = await self._read(_fetch, "lost_individuals", incarnation)
+        return [LostSend(*row) for row in rows]
 
     async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:
         rows = [

@@ -352,7 +352,7 @@ class IndividualSend:
     """One message about a contact; `incarnation` is the daemon that sends it.
 
     `to` None: to the contact. Else to somebody of the house: what they do with it is not the
-    contact's doing.
+    contact's doing. `call_id` and `attempt`: the call of the outbox that it answers.
     """
 
     account_id: int
@@ -363,14 +363,18 @@ class IndividualSend:
     requested_by: str
     subject: str
     to: str | None = None
+    call_id: int | None = None
+    attempt: int = 0
 
 
 class IndividualStart(NamedTuple):
-    """`id` None: nothing was written, for there is no `address`, or it is `suppressed`."""
+    """`id` None: nothing was written, for there is no `address`, it is `suppressed`, or another
+    has taken over the call that asks for it (`fenced`)."""
 
     id: int | None
     address: str | None
     suppressed: bool
+    fenced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,10 +438,11 @@ class CallRow:
 
 
 class CallEnd(NamedTuple):
-    """How a call came out; `open` is again at `again`."""
+    """How an attempt at a call came out; `open` is again at `again`."""
 
     account_id: int
     id: int
+    attempt: int
     state: Literal["done", "skipped", "failed", "open"]
     reason: str | None = None
     again: Instant | None = None
@@ -612,7 +617,9 @@ class Store(Protocol):
         has not ended one after *patience_ms* of real time has lost it to the next."""
         ...
 
-    async def end_calls(self, ends: Sequence[CallEnd]) -> None: ...
+    async def end_calls(self, ends: Sequence[CallEnd]) -> None:
+        """Attempts at calls that another has taken over change nothing."""
+        ...
 
     # nodes, sweep
     async def join(self, incarnation: int, name: str, version: str) -> None: ...
@@ -675,9 +682,17 @@ class Store(Protocol):
         """Written and counted before a byte leaves."""
         ...
 
-    async def end_individual(self, end: IndividualEnd) -> None: ...
-    async def lost_individuals(self) -> list[LostSend]:
-        """Messages that a daemon had under way when it died."""
+    async def end_individual(self, end: IndividualEnd) -> None:
+        """What came of it, unless evidence has said so meanwhile."""
+        ...
+
+    async def last_of_call(self, account_id: int, call_id: int) -> str | None:
+        """The state of the message that the last attempt at a call has begun, if one has."""
+        ...
+
+    async def lost_individuals(self, incarnation: int) -> list[LostSend]:
+        """Messages that a daemon had under way when it died, and those that *incarnation* has
+        begun: which of them it has in hand only it knows."""
         ...
 
     async def end_lost(self, ends: Sequence[IndividualEnd]) -> None:

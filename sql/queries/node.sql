@@ -205,11 +205,12 @@ SELECT dripd.make_partitions(coalesce($1::timestamptz, (SELECT dripd.now())), $2
 SELECT dripd.drop_partitions((SELECT dripd.now()) - make_interval(days => $1::int4)) AS dropped;
 
 -- name: lost_individuals :many
--- Individual messages whose daemon died before it said what came of them.
+-- Individual messages whose daemon died before it said what came of them, and those that ours has begun.
+--   $1 incarnation bigint (ours)
 SELECT i.account_id, i.id, i.incarnation
 FROM dripd.individual_send AS i
 WHERE i.state = 'leased'
-    AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = i.incarnation AND NOT n.dead);
+    AND (i.incarnation = $1::int8 OR NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = i.incarnation AND NOT n.dead));
 
 -- name: end_lost :exec
 -- What became of them, unless somebody has said so meanwhile.

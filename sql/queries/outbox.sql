@@ -66,16 +66,17 @@ LEFT JOIN dripd.connector AS k ON k.account_id = t.account_id AND k.key = t.targ
 ORDER BY t.account_id, t.id;
 
 -- name: end_calls :exec
--- How calls came out: those that nobody waits for are gone with it, the others are told to the inbox.
---   $1 accounts int[]  $2 ids bigint[]  $3 states text[] (open: again at the instant)  $4 reasons text[]
---   $5 again timestamptz[]
+-- How calls came out: those that nobody waits for are gone with it, the others are told to the inbox. One that
+-- another has taken over is his: the attempt is the fence.
+--   $1 accounts int[]  $2 ids bigint[]  $3 attempts int[]  $4 states text[] (open: again at the instant)
+--   $5 reasons text[]  $6 again timestamptz[]
 WITH ended AS (
-    SELECT * FROM unnest($1::int4[], $2::int8[], $3::text[], $4::text[], $5::timestamptz[])
-        AS k (account_id, id, state, reason, again)
+    SELECT * FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::text[], $5::text[], $6::timestamptz[])
+        AS k (account_id, id, attempt, state, reason, again)
 ), gone AS (
     DELETE FROM dripd.outbox AS o
     USING ended AS k
-    WHERE o.account_id = k.account_id AND o.id = k.id AND NOT o.awaited AND k.state <> 'open'
+    WHERE o.account_id = k.account_id AND o.id = k.id AND o.attempt = k.attempt AND NOT o.awaited AND k.state <> 'open'
     RETURNING o.account_id, o.enrollment_id, o.contact_id, o.step_key, o.target, k.state, k.reason
 ), noted AS (
     INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
@@ -88,7 +89,8 @@ WITH ended AS (
     UPDATE dripd.outbox AS o
     SET state = k.state, reason = k.reason, taken_until = NULL, due_at = coalesce(k.again, o.due_at)
     FROM ended AS k
-    WHERE o.account_id = k.account_id AND o.id = k.id AND o.state = 'open' AND (o.awaited OR k.state = 'open')
+    WHERE o.account_id = k.account_id AND o.id = k.id AND o.attempt = k.attempt AND o.state = 'open'
+        AND (o.awaited OR k.state = 'open')
     RETURNING o.account_id, o.enrollment_id, o.seq, o.state
 )
 INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)

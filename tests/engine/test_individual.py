@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import pytest
 import trio.testing
 
-from dripd.campaigns.event import Accepted
+from dripd.campaigns.event import Accepted, Unknown
+from dripd.channels.base import Message, Settle
 from dripd.engine.individual import Wish, send_individual
-from dripd.engine.intent import NoJournal
+from dripd.engine.intent import NoJournal, Past, Testimony
 from dripd.engine.sweep import sweep_once
 from dripd.engine.tuning import Tuning
+from dripd.errors import StoreUnavailable
 from dripd.store.memory import Loss
 from tests.engine.rig import Rig, SlowSink
 
@@ -27,17 +31,19 @@ class NotingJournal(NoJournal):
         self.kept.append(number)
 
 
-@pytest.mark.parametrize("loss", ["before", "after"])
-async def test_an_answer_that_no_database_took_is_told_and_written_by_the_sweep(
-    autojump_clock: trio.testing.MockClock, loss: Loss
-) -> None:
-    rig = Rig(Tuning(), SlowSink())
-    pipe, store = rig.pipe, rig.store
-    pipe.journal = journal = NotingJournal()
+class WholeJournal(NoJournal):
+    """Silence of it proves that nothing left."""
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        return {one: Testimony(whole=True) for one in incarnations}
+
+
+async def wanted(rig: Rig) -> Wish:
     account = rig.account("a")
-    wish = Wish(
+    await rig.store.join(rig.pipe.incarnation, "rig", "0")
+    return Wish(
         account_id=account,
-        contact_id=store.add_contact(account, email="p@x.test"),
+        contact_id=rig.store.add_contact(account, email="p@x.test"),
         channel="email",
         sender="",
         subject="hello",
@@ -45,7 +51,16 @@ async def test_an_answer_that_no_database_took_is_told_and_written_by_the_sweep(
         html="",
         requested_by="ann",
     )
-    await store.join(pipe.incarnation, "rig", "0")
+
+
+@pytest.mark.parametrize("loss", ["before", "after"])
+async def test_an_answer_that_no_database_took_is_told_and_written_by_the_sweep(
+    autojump_clock: trio.testing.MockClock, loss: Loss
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    pipe, store = rig.pipe, rig.store
+    pipe.journal = journal = NotingJournal()
+    wish = await wanted(rig)
     store.fail_next("end_individual", loss)
 
     name, outcome = await send_individual(pipe, rig.channels, "test", wish)
@@ -59,3 +74,63 @@ async def test_an_answer_that_no_database_took_is_told_and_written_by_the_sweep(
     assert ["accepted"] == [row["state"] for row in store.deliveries()]
     assert [name] == [f"i-{number}" for number in journal.kept]
     assert not pipe.untold
+
+
+async def test_one_that_the_database_took_unheard_is_not_under_way_for_ever(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It stood as leased until its daemon ended, and kept a manual clock from settling."""
+    rig = Rig(Tuning(), SlowSink())
+    rig.pipe.journal = WholeJournal()
+    wish = await wanted(rig)
+    rig.store.fail_next("start_individual", "after")
+    with pytest.raises(StoreUnavailable):
+        await send_individual(rig.pipe, rig.channels, "test", wish)
+    assert ["leased"] == [row["state"] for row in rig.store.deliveries()]
+
+    await sweep_once(rig.pipe)
+
+    assert [] == rig.sink.came
+    (row,) = rig.store.deliveries()
+    assert ("failed", "store_lost", None) == (row["state"], row["reason"], row["sent_at"])
+
+
+async def test_one_that_is_under_way_is_left_alone_by_the_sweep(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink(wait_s=5))
+    wish = await wanted(rig)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_individual, rig.pipe, rig.channels, "test", wish)
+        await trio.sleep(1)
+        await sweep_once(rig.pipe)
+        assert ["leased"] == [row["state"] for row in rig.store.deliveries()]
+
+    assert ["accepted"] == [row["state"] for row in rig.store.deliveries()]
+
+
+async def test_whoever_asked_may_go_away_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink(wait_s=5))
+    wish = await wanted(rig)
+    with trio.move_on_after(1):
+        await send_individual(rig.pipe, rig.channels, "test", wish)
+
+    assert ["accepted"] == [row["state"] for row in rig.store.deliveries()]
+    assert not rig.pipe.alone.in_hand
+
+
+class BrokenSink(SlowSink):
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        raise RuntimeError("a fault of the adapter")
+
+
+async def test_a_channel_that_breaks_leaves_it_unknown(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), BrokenSink())
+    _, outcome = await send_individual(rig.pipe, rig.channels, "test", await wanted(rig))
+
+    assert Unknown(reason="channel_failed") == outcome
+    assert ["unknown"] == [row["state"] for row in rig.store.deliveries()]

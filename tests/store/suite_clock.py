@@ -179,11 +179,11 @@ class IndividualSuite:
     async def test_individual_sends_of_a_dead_daemon_are_told_apart(self, world: World) -> None:
         scene = await open_scene(world)
         number, _, _ = await self.start(scene, await scene.contact())  # type: ignore[misc]
-        assert [] == await world.store.lost_individuals()
+        assert [] == await world.store.lost_individuals(NODE + 1)
         await world.silence(NODE)
         await scene.store.join(NODE + 1, "other", "0")
         await scene.store.reap(NODE + 1, 10_000)
-        assert [(scene.account, number, NODE)] == await world.store.lost_individuals()
+        assert [(scene.account, number, NODE)] == await world.store.lost_individuals(NODE + 1)
 
         for state, reason in (("unknown", "daemon_died"), ("failed", "late")):
             await world.store.end_lost(
@@ -207,3 +207,33 @@ class IndividualSuite:
             shown["reason"],
             shown["provider_id"],
         )
+
+    async def test_a_daemon_finds_what_it_has_begun_itself(self, world: World) -> None:
+        scene = await open_scene(world)
+        number, *_ = await self.start(scene, await scene.contact())  # type: ignore[misc]
+
+        assert [(scene.account, number, NODE)] == await world.store.lost_individuals(NODE)
+
+    async def test_what_did_not_leave_was_not_sent(self, world: World) -> None:
+        scene = await open_scene(world)
+        number, *_ = await self.start(scene, await scene.contact())  # type: ignore[misc]
+        await scene.store.end_individual(self.end(scene, number, "failed", "unwritable"))
+        [shown] = await world.deliveries()
+
+        assert ("failed", None) == (shown["state"], shown["sent_at"])
+
+    async def test_a_late_answer_does_not_contradict_evidence(self, world: World) -> None:
+        scene = await open_scene(world)
+        number, *_ = await self.start(scene, await scene.contact())  # type: ignore[misc]
+        for state in ("unknown", "accepted", "unknown", "failed"):
+            await scene.store.end_individual(self.end(scene, number, state, None))
+        [shown] = await world.deliveries()
+
+        assert ("accepted", T0) == (shown["state"], shown["sent_at"])
+
+    @staticmethod
+    def end(scene: Scene, number: int, state: str, reason: str | None) -> IndividualEnd:
+        return IndividualEnd(
+            account_id=scene.account, id=number, state=state, provider_id=None, reason=reason,
+            segments=None,
+        )  # fmt: skip

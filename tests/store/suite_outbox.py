@@ -6,9 +6,15 @@ from dripd.campaigns.action import CallOut
 from dripd.campaigns.enrollment import FLAG_WAITING, Leased, Needs
 from dripd.clock import DAY, HOUR, Instant
 from dripd.policy.inbox_rows import Release
-from dripd.store.protocol import CallEnd, CallRow
+from dripd.store.protocol import (
+    CallEnd,
+    CallRow,
+    IndividualEnd,
+    IndividualSend,
+    IndividualStart,
+)
 from tests.store.suite_reactions import act, click
-from tests.store.world import T0, Scene, World, open_scene
+from tests.store.world import NODE, T0, Scene, World, open_scene
 
 SECOND = 1_000
 
@@ -89,7 +95,7 @@ class OutboxSuite:
         assert sorted(call.target for call in first) == ["quick", "slow", "slow"]
         assert await take(world, of_a_target=2) == []
         done = next(call for call in first if call.target == "slow")
-        await world.store.end_calls([CallEnd(done.account_id, done.id, "done")])
+        await world.store.end_calls([CallEnd(done.account_id, done.id, done.attempt, "done")])
         assert [call.target for call in await take(world, of_a_target=2)] == ["slow"]
 
     async def test_no_more_are_taken_than_asked_for(self, world: World) -> None:
@@ -101,7 +107,9 @@ class OutboxSuite:
     async def test_a_call_that_failed_comes_up_again_at_its_instant(self, world: World) -> None:
         await made(world, a_call())
         (call,) = await take(world)
-        again = CallEnd(call.account_id, call.id, "open", "http_500", Instant(T0 + HOUR))
+        again = CallEnd(
+            call.account_id, call.id, call.attempt, "open", "http_500", Instant(T0 + HOUR)
+        )
         await world.store.end_calls([again])
 
         assert await take(world) == []
@@ -114,7 +122,9 @@ class OutboxSuite:
     ) -> None:
         await made(world, a_call())
         (call,) = await take(world)
-        await world.store.end_calls([CallEnd(call.account_id, call.id, "open", "throttled")])
+        await world.store.end_calls(
+            [CallEnd(call.account_id, call.id, call.attempt, "open", "throttled")]
+        )
         (told,) = await world.store.take_calls(10, 4, -1)
         await world.pause()
         (again,) = await take(world)
@@ -125,8 +135,8 @@ class OutboxSuite:
         await made(world, a_call(), a_call())
         good, bad = await take(world)
         ends = [
-            CallEnd(good.account_id, good.id, "done"),
-            CallEnd(bad.account_id, bad.id, "failed", "http_400"),
+            CallEnd(good.account_id, good.id, good.attempt, "done"),
+            CallEnd(bad.account_id, bad.id, bad.attempt, "failed", "http_400"),
         ]
         await world.store.end_calls(ends)
         await world.store.end_calls(ends)
@@ -147,7 +157,9 @@ class OutboxSuite:
     ) -> None:
         scene, (leased,) = await made(world, a_call("sync", "ml", awaited=True))
         (call,) = await take(world)
-        await world.store.end_calls([CallEnd(call.account_id, call.id, "failed", "http_400")])
+        await world.store.end_calls(
+            [CallEnd(call.account_id, call.id, call.attempt, "failed", "http_400")]
+        )
         (told,) = await world.event_queue()
 
         assert (told["kind"], told["delivery_id"]) == (
@@ -165,7 +177,9 @@ class OutboxSuite:
     ) -> None:
         scene, (leased,) = await made(world, a_call("sync", "ml", awaited=True))
         (call,) = await take(world)
-        await world.store.end_calls([CallEnd(call.account_id, call.id, "failed", "http_400")])
+        await world.store.end_calls(
+            [CallEnd(call.account_id, call.id, call.attempt, "failed", "http_400")]
+        )
         woken = await scene.digest(Release(leased.enrollment_id, scene.lane))
         (again,) = (await scene.lease(woken.moved, mask=Needs.EMAIL)).granted
         await scene.record(scene.waits(again, a_call("sync", "ml", awaited=True)))
@@ -179,7 +193,9 @@ class OutboxSuite:
         assert "calls" in await world.store.unsettled()
         (call,) = await take(world)
         again = Instant(T0 + HOUR)
-        await world.store.end_calls([CallEnd(call.account_id, call.id, "open", "x", again)])
+        await world.store.end_calls(
+            [CallEnd(call.account_id, call.id, call.attempt, "open", "x", again)]
+        )
         assert "calls" not in await world.store.unsettled()
         assert await world.store.next_instant() == again
 
@@ -200,8 +216,65 @@ class OutboxSuite:
         assert (call.contact_id, call.cv_id, call.campaign_key) == (contact, scene.cv, "c")
         assert call.contact["email"] == "ann@x.example"
         await world.store.end_calls(
-            [CallEnd(one.account_id, one.id, "failed", "suppressed") for one in found]
+            [
+                CallEnd(one.account_id, one.id, one.attempt, "failed", "suppressed")
+                for one in found
+            ]
         )
         noted = [line for line in await world.journal() if line["kind"] == "call_failed"]
         assert [line["enrollment_id"] for line in noted] == [None, None]
         assert await take(world) == []
+
+    async def test_who_lost_a_call_to_another_changes_nothing_of_it(self, world: World) -> None:
+        """A daemon that woke from a long sleep ended what another was about to make."""
+        await made(world, a_call())
+        (mine,) = await world.store.take_calls(10, 4, -1)
+        await world.pause()
+        (his,) = await take(world)
+        for state in ("open", "failed", "done"):
+            await world.store.end_calls(
+                [CallEnd(mine.account_id, mine.id, mine.attempt, state)]  # type: ignore[arg-type]
+            )
+
+        assert [] == await take(world)
+        assert "calls" in await world.store.unsettled()
+        await world.store.end_calls([CallEnd(his.account_id, his.id, his.attempt, "done")])
+        assert "calls" not in await world.store.unsettled()
+
+    async def test_an_answer_leaves_by_whoever_has_its_call_and_is_its_mark(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        sender = await world.add_sender(scene.account, "ann@acme.example")
+        contact = await scene.contact("ann")
+        await scene.clear_events()
+        mail = CallOut(seq=1, step_key="on_form[0]", kind="email", target="email")
+        await click(world, scene, contact, act(scene, contact, mail))
+        (mine,) = await world.store.take_calls(10, 4, -1)
+        await world.pause()
+        (his,) = await take(world)
+
+        async def start(call: CallRow) -> IndividualStart:
+            wish = IndividualSend(
+                account_id=scene.account, contact_id=contact, incarnation=NODE, sender_id=sender,
+                channel="email", requested_by="campaign:c", subject="Hi", call_id=call.id,
+                attempt=call.attempt,
+            )  # fmt: skip
+            return await world.store.start_individual(wish)
+
+        assert (None, "ann@x.example", False, True) == await start(mine)
+        assert await world.store.last_of_call(scene.account, his.id) is None
+        number = (await start(his)).id
+        assert number is not None
+        assert "leased" == await world.store.last_of_call(scene.account, his.id)
+        await world.store.end_individual(
+            IndividualEnd(
+                account_id=scene.account,
+                id=number,
+                state="unknown",
+                provider_id=None,
+                reason="timeout",
+                segments=None,
+            )
+        )
+        assert "unknown" == await world.store.last_of_call(scene.account, his.id)
