@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -24,6 +27,8 @@ from dripd.proof.sink import serve
 from dripd.proof.sink_http import PERSONALITIES
 
 UNKNOWN_COMMIT = "unknown"
+
+ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -121,8 +126,22 @@ async def _serve(
 
 
 @click.group()
-def selftest() -> None:
+@click.pass_context
+def selftest(context: click.Context) -> None:
     """The long proofs, on this machine."""
+    context.with_resource(_ended_in_order())
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Who is told to end stops first what it has started, as after Ctrl-C: its Postgres and
+    its daemons would outlive it."""
+    with ExitStack() as restored:
+        for number in ENDINGS:
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+                restored.callback(signal.signal, number, signal.SIG_DFL)
+                signal.signal(number, signal.default_int_handler)
+        yield
 
 
 @selftest.command("chaos")

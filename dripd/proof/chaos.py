@@ -18,15 +18,25 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 
 from dripd.proof import scene, witness
 from dripd.proof.checker import check
-from dripd.proof.fleet import SECRET, TELLS, Database, Process, daemon, free_address, start_sink
+from dripd.proof.fleet import (
+    SECRET,
+    TELLS,
+    Database,
+    Process,
+    daemon,
+    free_address,
+    running_sink,
+)
 from dripd.proof.found import PROMISES, Injected
 from dripd.proof.proxy import Proxies, Proxy, Way
 
@@ -325,28 +335,28 @@ def _poison(proxy: Proxy, ways: Sequence[Way], **toxics: float) -> None:
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
     """One run from nothing to the verdict: the fields of CONTRACT.md section 8, and more."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dripd-chaos-") as name, Proxies() as proxies:
-        folder = Path(name)
-        database = Database(folder)
-        sink, url, log = start_sink(folder, faults=plan.faults, seed=plan.seed)
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="dripd-chaos-")))
+        if plan.keep is not None:
+            kept = partial(shutil.copytree, dirs_exist_ok=True, ignore=NOT_KEPT)
+            opened.callback(kept, folder, plan.keep)
+        database = opened.enter_context(Database(folder))
+        running = running_sink(folder, faults=plan.faults, seed=plan.seed)
+        sink, url, log = opened.enter_context(running)
+        proxies = opened.enter_context(Proxies())
         fleet, disturbed = _fleet(folder, database, url, proxies)
-        try:
-            _prepare(database, folder, fleet[-1], plan)
-            dice = random.Random(plan.seed)
-            chaos = Chaos(plan, database, fleet, dice, say, folder=folder, proxies=disturbed)
-            chaos.deployment = database.fetch("SELECT id FROM dripd.deployment")[0]["id"]
-            chaos.run()
-            say("the faults are over; it drains")
-            drained = chaos.drain()
-            codes = [one.stop() for one in fleet]
-            sink.stop()
-            found = check(database.dsn, log, chaos.done())
-        finally:
-            for process in (*fleet, sink):
-                process.stop()
-            database.close()
-            if plan.keep is not None:
-                shutil.copytree(folder, plan.keep, dirs_exist_ok=True, ignore=NOT_KEPT)
+        for one in fleet:
+            opened.enter_context(one)
+        _prepare(database, folder, fleet[-1], plan)
+        dice = random.Random(plan.seed)
+        chaos = Chaos(plan, database, fleet, dice, say, folder=folder, proxies=disturbed)
+        chaos.deployment = database.fetch("SELECT id FROM dripd.deployment")[0]["id"]
+        chaos.run()
+        say("the faults are over; it drains")
+        drained = chaos.drain()
+        codes = [one.stop() for one in fleet]
+        sink.stop()
+        found = check(database.dsn, log, chaos.done())
     faults = {kind: chaos.faults[kind] for kind in A_MINUTE}
     counts = {promise: found.counts[promise] for promise in PROMISES}
     return {

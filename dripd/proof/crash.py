@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from dripd.proof import scene
 from dripd.proof.checker import check
-from dripd.proof.fleet import Database, daemon, start_sink
+from dripd.proof.fleet import Database, daemon, running_sink
 from dripd.proof.found import PROMISES, Injected
 from dripd.proof.proxy import Proxies, Trap
 
@@ -139,17 +139,16 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:  # what was opened is closed again if the rest cannot be
-            self._database = Database(self._folder)
-            opened.callback(self._database.close)
-            self._sink, url, self._log = start_sink(self._folder, faults=0, seed=1)
-            opened.callback(self._sink.stop)
+            self._database = opened.enter_context(Database(self._folder))
+            sink = running_sink(self._folder, faults=0, seed=1)
+            _, url, self._log = opened.enter_context(sink)
             opened.enter_context(self._proxies)
             self._proxy, port = self._proxies.lead(("127.0.0.1", int(url.rpartition(":")[2])))
             dsn, env = self._database.dsn, {"DRIPD_FAILPOINT": f"file:{self._order}"}
-            self._broken = daemon(self._folder, 0, dsn, f"http://127.0.0.1:{port}", env=env)
-            opened.callback(self._broken.stop)
-            self._sound = daemon(self._folder, 1, dsn, url)
-            opened.callback(self._sound.stop)
+            proxied = f"http://127.0.0.1:{port}"
+            broken = daemon(self._folder, 0, dsn, proxied, env=env)
+            self._broken = opened.enter_context(broken)
+            self._sound = opened.enter_context(daemon(self._folder, 1, dsn, url))
             scene.prepare(
                 self._database, self._folder, self._broken, accounts=ACCOUNTS, steps=1
             )

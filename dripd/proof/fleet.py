@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import asyncpg
 
@@ -75,13 +76,27 @@ GOODBYES: Final = ("daemon.draining", "daemon.stopped", "pulse")
 
 
 class Database:
-    """The Postgres under stress, and statements to it; one that fails for its absence says so."""
+    """The Postgres under stress, and statements to it; one that fails for its absence says so.
+
+    It is made by `with`, and gone afterwards, also where making it was cut short.
+    """
+
+    dsn: str
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self.dsn = embedded.up(state)
-        migrate.migrate(self.dsn)
-        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            opened.callback(embedded.destroy, self._state)
+            self.dsn = embedded.up(self._state)
+            migrate.migrate(self.dsn)
+            self._runner = opened.enter_context(asyncio.Runner())
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     @property
     def socket(self) -> Path:
@@ -146,10 +161,6 @@ class Database:
                     raise
                 time.sleep(0.2)
 
-    def close(self) -> None:
-        self._runner.close()
-        embedded.destroy(self._state)
-
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -160,7 +171,8 @@ class End:
 
 
 class Process:
-    """One process of the fleet, started anew whenever it is asked for and has ended."""
+    """One process of the fleet, started anew whenever it is asked for and has ended; `with` it,
+    it has ended in order afterwards."""
 
     def __init__(
         self, command: Sequence[str], env: dict[str, str], log: Path, gateway: str = ""
@@ -173,6 +185,12 @@ class Process:
         self.ends: list[End] = []
         """How it ended without being told to, each time."""
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -226,21 +244,25 @@ def last_word(log: Path) -> str:
     return raised[-1][:300]
 
 
-def start_sink(folder: Path, *, faults: float, seed: int) -> tuple[Process, str, Path]:
+@contextmanager
+def running_sink(
+    folder: Path, *, faults: float, seed: int
+) -> Iterator[tuple[Process, str, Path]]:
     """The sink, its URL and its log."""
     log, ports = folder / "sink.jsonl", folder / "sink.ports"
     command = [
         *DRIPD, "sink", "--log", str(log), "--port", "0", "--smtp-port", "0", "--ports", str(ports),
         "--faults", str(faults), "--seed", str(seed),
     ]  # fmt: skip
-    sink = Process(command, dict(os.environ), folder / "sink.log")
-    sink.start()
-    end = time.monotonic() + 30
-    while not ports.exists() or not ports.read_text().endswith("\n"):
-        if time.monotonic() > end:
-            raise RuntimeError(f"the sink did not start: {(folder / 'sink.log').read_text()}")
-        time.sleep(0.05)
-    return sink, f"http://127.0.0.1:{ports.read_text().split()[0]}", log
+    with Process(command, dict(os.environ), folder / "sink.log") as sink:
+        sink.start()
+        end = time.monotonic() + 30
+        while not ports.exists() or not ports.read_text().endswith("\n"):
+            if time.monotonic() > end:
+                said = (folder / "sink.log").read_text()
+                raise RuntimeError(f"the sink did not start: {said}")
+            time.sleep(0.05)
+        yield sink, f"http://127.0.0.1:{ports.read_text().split()[0]}", log
 
 
 def daemon(  # noqa: PLR0913 - the words of one process

@@ -64,11 +64,11 @@ def run(rows: int, seed: int, say: Callable[[str], None]) -> dict[str, object]:
     accounts = max(2, rows // 100)
     with tempfile.TemporaryDirectory(prefix="dripd-foretell-") as name:
         folder = Path(name)
-        database = Database(folder)
-        process = daemon(
-            folder, 0, database.dsn, "http://127.0.0.1:9", args=("--clock", "manual")
-        )
-        try:
+        clock, nowhere = ("--clock", "manual"), "http://127.0.0.1:9"
+        with (
+            Database(folder) as database,
+            daemon(folder, 0, database.dsn, nowhere, args=clock) as process,
+        ):
             _begin(database, process, accounts, -(-rows // accounts), dice)
             waiting = database.fetch(WAITING_SQL)
             chosen = dice.sample(waiting, min(rows, len(waiting)))
@@ -83,9 +83,6 @@ def run(rows: int, seed: int, say: Callable[[str], None]) -> dict[str, object]:
                 )
                 for row in database.fetch(SENT_SQL)
             }
-        finally:
-            process.stop()
-            database.close()
     wrong = Counter(_judge(at, came.get(key)) for key, at in told.items())
     right = wrong.pop("right", 0)
     return {

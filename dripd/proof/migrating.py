@@ -66,19 +66,17 @@ def run(runs: int, say: Callable[[str], None]) -> dict[str, object]:
     """Move *runs* runs to a new version; what was seen."""
     with tempfile.TemporaryDirectory(prefix="dripd-migrating-") as name:
         folder = Path(name)
-        database = Database(folder)
-        clock = ("--clock", "manual")
-        process = daemon(folder, 0, database.dsn, "http://127.0.0.1:9", args=clock)
-        try:
+        clock, nowhere = ("--clock", "manual"), "http://127.0.0.1:9"
+        with (
+            Database(folder) as database,
+            daemon(folder, 0, database.dsn, nowhere, args=clock) as process,
+        ):
             _begin(database, process, runs)
             say(f"{runs} runs wait")
             kills, torn, took_s = _publish(database, process)
             say(f"published after {kills} kills, the last time in {took_s:.1f} s")
             scene.settle(process.socket, AFTER, GIVE_UP_S)
             ways = {tuple(row["way"]): row["n"] for row in database.fetch(WAYS_SQL)}
-        finally:
-            process.stop()
-            database.close()
     right = ways.pop(tuple(WAY), 0)
     odd = sum(ways.values())
     return {

@@ -12,11 +12,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from dripd.proof import scene
-from dripd.proof.fleet import Database, Process, daemon, start_sink
+from dripd.proof.fleet import Database, Process, daemon, running_sink
 from dripd.proof.proxy import Proxies
 
 ACCOUNTS: Final = 8
@@ -62,27 +63,25 @@ def run(say: Callable[[str], None]) -> dict[str, object]:
 
 def measure(*, restart: bool, apart: bool) -> dict[str, object]:
     """Kill a daemon with its hands full; seconds until half and until all of it goes again."""
-    with tempfile.TemporaryDirectory(prefix="dripd-recovery-") as name, Proxies() as proxies:
-        folder = Path(name)
-        database = Database(folder)
-        sink, url, _ = start_sink(folder, faults=0, seed=1)
+    with (
+        tempfile.TemporaryDirectory(prefix="dripd-recovery-") as name,
+        Database(folder := Path(name)) as database,
+        running_sink(folder, faults=0, seed=1) as (_, url, _log),
+        Proxies() as proxies,
+        ExitStack() as daemons,
+    ):
         proxy, port = proxies.lead(("127.0.0.1", int(url.rpartition(":")[2])))
         dsn, through = database.dsn, f"http://127.0.0.1:{port}"
-        first = daemon(folder, 0, dsn, through, limit=DEFAULT_LIMIT)
         env = {"DRIPD_STATE": str(folder / "elsewhere")} if apart else {}
-        other = daemon(folder, 1, dsn, url, limit=DEFAULT_LIMIT, env=env)
-        try:
-            scene.prepare(database, folder, first, accounts=ACCOUNTS, steps=1)
-            other.start()
-            _until(lambda: _count(database, ALIVE_SQL) == 2)
-            proxy.poison("down", black_hole=True)
-            database.fetch(scene.ENROLL_SQL, 1, RUNS, ACCOUNTS)
-            held = _held(database)
-            took = _kill(database, first, held, restart=restart)
-        finally:
-            for process in (first, other, sink):
-                process.stop()
-            database.close()
+        other = daemons.enter_context(daemon(folder, 1, dsn, url, limit=DEFAULT_LIMIT, env=env))
+        first = daemons.enter_context(daemon(folder, 0, dsn, through, limit=DEFAULT_LIMIT))
+        scene.prepare(database, folder, first, accounts=ACCOUNTS, steps=1)
+        other.start()
+        _until(lambda: _count(database, ALIVE_SQL) == 2)
+        proxy.poison("down", black_hole=True)
+        database.fetch(scene.ENROLL_SQL, 1, RUNS, ACCOUNTS)
+        held = _held(database)
+        took = _kill(database, first, held, restart=restart)
     return _told(took, len(held), restart=restart)
 
 

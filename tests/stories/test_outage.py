@@ -51,12 +51,8 @@ CREATE TRIGGER slow BEFORE INSERT ON dripd.claim FOR EACH ROW EXECUTE FUNCTION p
 @pytest.fixture(scope="module")
 def database() -> Iterator[Database]:
     """A server of these stories' own: it is stopped, crashed and filled."""
-    with TemporaryDirectory(prefix="dripd-") as state:
-        made = Database(Path(state))
-        try:
-            yield made
-        finally:
-            made.close()
+    with TemporaryDirectory(prefix="dripd-") as state, Database(Path(state)) as made:
+        yield made
 
 
 @pytest.fixture
