@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import Databases, Server, run_server
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Each daemon and command that a test starts would compile all of dripd anew."""
+
 for name, n_examples in {"dev": 50, "ci": 300, "soak": 10_000}.items():
     settings.register_profile(
         name,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import trio
-from trio.testing import MockClock
 
 from dripd.campaigns.event import Accepted
 from dripd.campaigns.links import Links
@@ -73,6 +72,8 @@ async def play(snapshot: Snapshot, enrollment: int | None, campaign: str = "") -
 
 
 def _in_thread(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
+    from trio.testing import MockClock  # noqa: PLC0415 - loads pytest where that is installed
+
     story = partial(_story, snapshot, enrollment, campaign)
     try:
         return trio.run(story, clock=MockClock(autojump_threshold=0))
