@@ -95,13 +95,11 @@ def _step(section: Section, campaign: Definition) -> Step:
     if not section.given("key") and section.values:
         section.fault("missing:key", section.path, "the step has no key", "add `key: ...`")
     kind = _kind(section, name)
-    if not kind:
-        following = section.take("next", filled, None)
-        return Step(key=name or section.path, kind="", next=following)
     reading = Reading(section, kind, campaign)
     own = OWN.get(kind, nothing)(reading)
     common = _common(reading)
-    section.finish()
+    if kind:  # else nobody knows which keys are its own
+        section.finish()
     label = own.get("title") or _subject(own)
     common["name"] = section.take("name", text, str(label))
     return Step(key=name or section.path, kind=kind, **as_fields({**common, **own}))

@@ -55,7 +55,7 @@ def _one(path: Path, account: str | None, *, fits: bool) -> Beside:
             digest = file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except OSError as error:
-        raise BadRequest(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+        raise BadRequest(f"cannot be read: {error.strerror}", path=str(path)) from error
     return Beside(account=account, path=path, sha256=digest, size=size, fits=fits)
 
 
@@ -76,9 +76,8 @@ def hand_over(ask: Ask, found: Iterable[Beside]) -> None:
                     break
             else:
                 raise BadRequest(
-                    f"{one.path} changed while it was read",
-                    path=str(one.path), hint="apply it again",
-                )  # fmt: skip
+                    "changed while it was read", path=str(one.path), hint="apply it again"
+                )
 
 
 def _parts(one: Beside) -> Iterator[dict[str, object]]:

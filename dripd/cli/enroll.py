@@ -83,7 +83,7 @@ def rename(row: dict[str, object]) -> dict[str, object]:
 @click.option("--campaign")
 @click.option("--contact")
 @click.option("--status", help="waiting, held, executing, completed, removed, terminated.")
-@click.option("--hold", metavar="REASON")
+@click.option("--hold", metavar="REASON", help="missing_tag is every missing_tag:FIELD.")
 @click.option("--list", "list_")
 @click.option("--tag")
 @paged

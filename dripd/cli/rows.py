@@ -18,9 +18,9 @@ def read_text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise BadRequest(f"{file} cannot be read: {error.strerror}", path=file) from error
+        raise BadRequest(f"cannot be read: {error.strerror}", path=file) from error
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{file} is no UTF-8: {error}", path=file) from error
+        raise BadRequest(f"is no UTF-8: {error}", path=file) from error
 
 
 def read_rows(file: str) -> list[dict[str, object]]:
@@ -40,7 +40,7 @@ def read_rows(file: str) -> list[dict[str, object]]:
         found = list(read_csv(text, file))
     for n, row in enumerate(found, 1):
         if not isinstance(row, dict):
-            raise BadRequest(f"{file}: row {n} is no object", path=f"{file}:{n}")
+            raise BadRequest("the row is no object", path=f"{file}:{n}")
     return found
 
 
@@ -67,7 +67,7 @@ def read_object(text: str | None, *, path: str) -> dict[str, object]:
     """The JSON object *text*, empty where there is none; raises `BadRequest`."""
     found = read_json(text, path=path) if text else {}
     if not isinstance(found, dict):
-        raise BadRequest(f"{path} must be a JSON object", path=path)
+        raise BadRequest("must be a JSON object", path=path)
     return found
 
 

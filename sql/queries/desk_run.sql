@@ -245,8 +245,8 @@ WHERE r.account_id = moved.account_id
 -- Enrollments of an account or of all by id: so many runs in their order, each looked at in full
 -- until the page is full. Joined the other way round, a page of a million costs the million. The
 -- one of the two reads that is not meant is never begun.
---   $1 account  $2 campaign  $3 status in the table  $4 status  $5 hold reason  $6 list  $7 tag
---   $8 after  $9 most  $10 runs that are looked at; NULL = any
+--   $1 account  $2 campaign  $3 status in the table  $4 status
+--   $5 hold reason, with or without what it names  $6 list  $7 tag  $8 after  $9 most  $10 runs that are looked at; NULL = any
 SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
     e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
     e.reset_at, e.owner, e.conversation_ref, e.account_key, e.external_id
@@ -277,7 +277,8 @@ CROSS JOIN LATERAL (
 WHERE ($2::int4 IS NULL OR r.campaign_id = $2::int4)
     AND ($3::int2 IS NULL OR r.status = $3::int2)
     AND ($4::text IS NULL OR e.status = $4::text)
-    AND ($5::text IS NULL OR r.status = 1 AND e.hold_reason = $5::text)
+    AND ($5::text IS NULL OR r.status = 1
+        AND $5::text IN (e.hold_reason, split_part(e.hold_reason, ':', 1)))
     AND ($6::int8 IS NULL OR EXISTS (
         SELECT FROM dripd.list_member AS m
         WHERE m.account_id = r.account_id AND m.contact_id = r.contact_id
@@ -302,7 +303,8 @@ FROM (
 
 -- name: list_picked :many
 -- Enrollments of these ids, in their order.
---   $1 ids  $2 account  $3 campaign  $4 status  $5 hold reason  $6 list  $7 tag; NULL = any
+--   $1 ids  $2 account  $3 campaign  $4 status
+--   $5 hold reason, with or without what it names  $6 list  $7 tag; NULL = any
 --   $8 only those that are not held by themselves
 SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
     e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
@@ -323,7 +325,8 @@ CROSS JOIN LATERAL (
 WHERE ($2::int4 IS NULL OR r.account_id = $2::int4)
     AND ($3::int4 IS NULL OR r.campaign_id = $3::int4)
     AND ($4::text IS NULL OR e.status = $4::text)
-    AND ($5::text IS NULL OR r.status = 1 AND e.hold_reason = $5::text)
+    AND ($5::text IS NULL OR r.status = 1
+        AND $5::text IN (e.hold_reason, split_part(e.hold_reason, ':', 1)))
     AND ($6::int8 IS NULL OR EXISTS (
         SELECT FROM dripd.list_member AS m
         WHERE m.account_id = r.account_id AND m.contact_id = r.contact_id
@@ -360,14 +363,14 @@ LIMIT $3::int4;
 
 -- name: pick_held :many
 -- Runs that are held by themselves.
---   $1 account  $2 campaign  $3 reason  $4 after  $5 most; NULL = any
+--   $1 account  $2 campaign  $3 reason, with or without what it names  $4 after  $5 most; NULL = any
 SELECT id
 FROM dripd.run
 WHERE hold_reason IS NOT NULL
     AND status = 1
     AND ($1::int4 IS NULL OR account_id = $1::int4)
     AND ($2::int4 IS NULL OR campaign_id = $2::int4)
-    AND ($3::text IS NULL OR hold_reason = $3::text)
+    AND ($3::text IS NULL OR $3::text IN (hold_reason, split_part(hold_reason, ':', 1)))
     AND id > $4::int8
 ORDER BY id
 LIMIT $5::int4;

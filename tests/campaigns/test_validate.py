@@ -492,6 +492,19 @@ def test_a_step_of_unknown_kind_puts_nothing_out_of_reach() -> None:
     assert [fault.code for fault in report.faults] == ["unknown_kind"]
 
 
+def test_the_common_keys_of_a_step_of_unknown_kind_are_judged_too() -> None:
+    nope = {"do": "nope", "delay": "soon", "send_at": "25:00", "when": "attrs.", "own": 1}
+    _, report = check(campaign(MAIL, {**nope, "expires_after": "never"}))
+
+    assert [(fault.code, fault.path) for fault in report.faults] == [
+        ("unknown_kind", "steps[1].do"),
+        ("bad_value", "steps[1].delay"),
+        ("bad_value", "steps[1].send_at"),
+        ("bad_value", "steps[1].when"),
+        ("bad_value", "steps[1].expires_after"),
+    ]
+
+
 def test_a_broken_text_is_not_measured() -> None:
     document = campaign({"do": "sms", "text": "{x"}, policy={"limits": {"max_sms_segments": 1}})
 

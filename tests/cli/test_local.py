@@ -151,3 +151,35 @@ def test_a_configuration_is_named_as_for_a_daemon_too(
 
     assert main(["config", "check", "--config", str(tmp_path / "d.toml")]) == 78
     assert "engine.batch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("none.csv", None, "{file}: cannot be read: No such file or directory"),
+        ("latin.csv", "external_id\nJosé\n".encode("latin-1"), "{file}: is no UTF-8: "),
+        ("rows.json", b'[{"external_id": "c1"}, 3]', "{file}:2: the row is no object"),
+        ("rows.jsonl", b'{"external_id": "c1"}\n{\n', "{file}:2: no JSON: "),
+    ],
+)
+def test_what_a_file_of_rows_lacks_is_said_with_its_path_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes | None, said: str
+) -> None:
+    file = tmp_path / name
+    if data is not None:
+        file.write_bytes(data)
+
+    assert main(["contact", "import", str(file), "--account", "acme"]) == 2
+    err = capsys.readouterr().err
+    assert said.format(file=file) in err
+    assert err.count(str(file)) == 1
+
+
+def test_an_option_that_wants_an_object_is_named_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["enroll", "add", "w", "c1", "--vars", "[1]"]) == 2
+
+    err = capsys.readouterr().err
+    assert "--vars: must be a JSON object" in err
+    assert err.count("--vars") == 1

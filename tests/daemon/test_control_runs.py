@@ -48,6 +48,8 @@ async def furnish(control: Control) -> None:
         more: dict[str, Any] = {"due_in": "-1 minute" if n % 2 else "1 hour"}
         if n % 4 == 3:
             more |= {"lane": -1, "hold": "step_failed"}
+        elif n % 6 == 2:
+            more |= {"lane": -1, "hold": f"missing_tag:Field {n}"}
         elif campaign == "other":
             more |= {"lane": 1}
         await control.start(name, campaign, **more)
@@ -79,6 +81,9 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
         ({}, "true"),
         *(({"status": one}, f"status = '{one}'") for one in ("waiting", "held", "executing", "removed")),
         *(({"hold": one}, f"hold_reason = '{one}'") for one in ("window", "paused", "step_failed", "cap")),
+        ({"hold": "missing_tag"}, "hold_reason LIKE 'missing_tag:%'"),
+        ({"hold": "missing_tag:Field 8"}, "hold_reason = 'missing_tag:Field 8'"),
+        ({"hold": "missing_tag", "contact": "c2"}, "hold_reason = 'missing_tag:Field 2'"),
         ({"hold": "step_failed", "campaign": "other"}, "hold_reason = 'step_failed' AND campaign_key = 'other'"),
         ({"campaign": "welcome", "status": "held"}, "campaign_key = 'welcome' AND status = 'held'"),
         ({"tag": "vip"}, "contact_id IN (SELECT contact_id FROM dripd.contact_tag)"),

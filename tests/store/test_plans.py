@@ -30,8 +30,11 @@ BY_KEY = ("lease", "refusals", "move_steps", "end_steps")
 BY_LANE = ("load", "heads", "next_heads")
 """Statements that read a lane from one place on."""
 
+BY_HOLD = ("pick_held",)
+"""Statements that read what is held by itself, whatever else there is."""
+
 HOT = (
-    *BY_KEY, *BY_LANE, "refund_caps", "take_stops", "take_events", "look", "odd_days", "end_runs",
+    *BY_KEY, *BY_LANE, *BY_HOLD, "refund_caps", "take_stops", "take_events", "look", "odd_days", "end_runs",
     "lost_individuals",
 )  # fmt: skip
 
@@ -133,6 +136,15 @@ def test_a_lane_is_read_in_order_without_a_sort(plans: dict[str, Any], name: str
 
     assert ["due_step_pkey"] == [node["Index Name"] for node in reads]
     assert all(f"{column} = " in reads[0]["Index Cond"] for column in ("account_id", "lane"))
+    assert "Sort" not in {node["Node Type"] for node in found}
+
+
+@pytest.mark.parametrize("name", BY_HOLD)
+def test_what_is_held_is_read_in_order_by_its_index(plans: dict[str, Any], name: str) -> None:
+    found = list(nodes(plans[name]))
+    reads = [node for node in found if node.get("Relation Name") == "run"]
+
+    assert ["run_held"] == [node["Index Name"] for node in reads]
     assert "Sort" not in {node["Node Type"] for node in found}
 
 
