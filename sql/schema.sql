@@ -524,6 +524,7 @@ CREATE TABLE dripd.run (  -- one row per run of a contact through a campaign; sh
     paid jsonb,                      -- what each message was charged; NULL where nothing is
     frozen jsonb,                    -- its texts, under freeze: at_enroll
     entered int4,                    -- the sequences that it has been in, as bits
+    reached boolean NOT NULL DEFAULT false,  -- a goal moved it on into another sequence
     PRIMARY KEY (account_id, id),
     CONSTRAINT run_numbers_are_unique UNIQUE (account_id, contact_id, campaign_id, run_no),
     CONSTRAINT an_end_has_an_instant CHECK ((status = 1) = (ended_at IS NULL))
@@ -1118,12 +1119,12 @@ CREATE TRIGGER gates_changed AFTER UPDATE ON dripd.campaign FOR EACH ROW
     WHEN (old.status IS DISTINCT FROM new.status OR old.live_cv_id IS DISTINCT FROM new.live_cv_id)
     EXECUTE FUNCTION dripd.gates_changed();
 
--- what a window or a rate had shut is asked anew
+-- what a window or a rate had shut is asked anew; what a cap had shut opens with its window
 CREATE FUNCTION dripd.open_lanes() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$
 BEGIN
-    DELETE FROM dripd.park WHERE account_id = new.id AND reason IN ('window', 'rate');
+    DELETE FROM dripd.park WHERE account_id = new.id AND reason IN ('window', 'rate', 'cap');
     RETURN NULL;
 END
 $$;
@@ -1336,10 +1337,10 @@ LEFT JOIN (
     SELECT account_id, campaign_id,
         count(*) AS enrolled,
         count(*) FILTER (WHERE status = 1) AS active,
-        count(*) FILTER (WHERE status = 2 AND end_reason NOT LIKE 'goal:%') AS completed,
+        count(*) FILTER (WHERE status = 2) AS completed,
         count(*) FILTER (WHERE status = 3) AS removed,
         count(*) FILTER (WHERE status = 4) AS terminated,
-        count(*) FILTER (WHERE end_reason LIKE 'goal:%') AS goal
+        count(*) FILTER (WHERE reached OR end_reason LIKE 'goal:%') AS goal
     FROM dripd.run
     WHERE NOT stats_void
     GROUP BY account_id, campaign_id

@@ -1,7 +1,7 @@
 """Why does this run wait, and until when? The chain of gates before its next step.
 
-The order is that of FEATURES 6.1: due, pauses, single holds, window, cap, parking. A gate is
-in the chain while it is closed at the present instant, or will be when the step is due.
+The order is that in which they open: due, pauses, single holds, cap, window, parking. A gate is
+in the chain while it is closed at the present instant, or will be when those before it open.
 """
 
 from __future__ import annotations
@@ -101,13 +101,14 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
         told = OWN_HOLDS.get(row["own_hold"].partition(":")[0], "the step is held by itself")
         yield row["own_hold"], row["own_release_at"], row["doubt"] or told
     due = max(now, row["due_at"])
-    yield from _window(row, due, holidays)
-    if row["park_reason"] == "window" and row["park_release_at"] is None:
-        yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     left, ends = row["cap_left"], row["day_ends_at"]
     counted = row["channel"] == "email" and row["cap_policy"] != "none"
     if counted and left is not None and left <= 0 and due < ends:
         yield "cap", ends, "the account's day is spent"
+        due = ends
+    yield from _window(row, due, holidays)
+    if row["park_reason"] == "window" and row["park_release_at"] is None:
+        yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     if row["park_reason"] not in {None, "window", "cap"}:
         why = PARKED.get(row["park_reason"], "its lane is parked")
         yield row["park_reason"], row["park_release_at"], why

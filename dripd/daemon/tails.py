@@ -88,7 +88,7 @@ class Shows:
             "kind": event.kind,
             "account": self._account(event.account_id),
             "id": event.id,
-            "contact_id": event.contact_ids[0] if event.contact_ids else None,
+            "contact_id": event.contact_ids[0] if event.contact_ids else event.named,
             "enrollment_id": event.enrollment_id,
             "step": event.step_key,
             "address": event.address,

@@ -19,6 +19,7 @@ from dripd.clock import Instant
 from dripd.engine.lanes import Lane
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
+from dripd.scheduler.calendar import next_open
 from dripd.store.protocol import ParkRow
 
 LANE_LEAST, LANE_MOST = 25, 2_000
@@ -271,7 +272,11 @@ def ask_behind(pipe: Pipeline) -> None:
 
 async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     """Hold lanes without touching their rows: one row of `park` each."""
-    fresh = [row for row in rows if not pipe.lanes.is_parked(row.account_id, row.lane)]
+    fresh = [
+        _inside_window(pipe, row)
+        for row in rows
+        if not pipe.lanes.is_parked(row.account_id, row.lane)
+    ]
     for row in fresh:
         pipe.lanes.park(row)
         pipe.ready.park(row.account_id, row.lane)
@@ -283,6 +288,15 @@ async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
         for row in fresh:
             pipe.ready.unpark(row.account_id, row.lane)  # `lanes` keeps it out from here on
     pipe.wake("feed")
+
+
+def _inside_window(pipe: Pipeline, row: ParkRow) -> ParkRow:
+    """What a cap shuts goes on with the next day, as soon as its window is open."""
+    if row.reason != "cap" or row.release_at is None:
+        return row
+    key = pipe.lanes.at(row.account_id, row.lane).key
+    window, zone = pipe.directory.lane_window(row.account_id, key)
+    return row._replace(release_at=next_open(window, zone, row.release_at))
 
 
 async def unpark_due(pipe: Pipeline) -> None:

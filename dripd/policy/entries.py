@@ -73,14 +73,15 @@ def been_in(run: RunRow, version: Version) -> int:
 
 
 def enter(
-    run: RunRow, version: Version, number: int, now: Instant, rooms: Rooms
+    run: RunRow, version: Version, number: int, now: Instant, rooms: Rooms, *, goal: bool
 ) -> EnterSequence:
-    """The run stands before the first step of the sequence, whose delay counts from *now*."""
+    """The run stands before the first step of the sequence, whose delay counts from *now*;
+    *goal*: that of the sequence before was reached."""
     first = version.definition.sequences[number].start
     lane, zone, window = step_times(rooms, version, first, run.account_id, run.timezone)
     due = due_of(version.steps[first].timing, now, run.started_at, zone, window)
     entered = been_in(run, version) | 1 << number
-    return EnterSequence(run.enrollment_id, first, due, lane, entered)
+    return EnterSequence(run.enrollment_id, first, due, lane, entered, goal)
 
 
 def begins(
@@ -99,11 +100,15 @@ def begins(
     return not is_shut and rooms.is_running(run.account_id, run.campaign_id)
 
 
-def enter_later(event: EventRow, run: RunRow, version: Version, number: int) -> EnterLater:
+def enter_later(
+    event: EventRow, run: RunRow, version: Version, number: int, *, goal: bool
+) -> EnterLater:
     """The event, told again once the steps before it are done."""
     key = version.definition.sequences[number].key
     source = f"trigger:{event.kind}"
-    return EnterLater(run.enrollment_id, run.contact_id, version.campaign_key, key, source)
+    return EnterLater(
+        run.enrollment_id, run.contact_id, version.campaign_key, key, source, goal
+    )
 
 
 def told_again(event: EventRow, version: Version) -> int | None:

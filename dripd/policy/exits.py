@@ -135,7 +135,7 @@ def _enter_again(event: EventRow, batch: _Batch) -> None:
     if run.leased or _begins(run, version, batch):
         batch.effects.append(Later(event.id))
         return
-    _enter(run, version, number, batch)
+    _enter(run, version, number, batch, goal=event.payload.get("goal") is True)
 
 
 def _begins(run: RunRow, version: Version, batch: _Batch) -> bool:
@@ -143,8 +143,8 @@ def _begins(run: RunRow, version: Version, batch: _Batch) -> bool:
     return begins(run, version, due_at, batch.now, batch.rooms)
 
 
-def _enter(run: RunRow, version: Version, number: int, batch: _Batch) -> None:
-    effect = enter(run, version, number, batch.now, batch.rooms)
+def _enter(run: RunRow, version: Version, number: int, batch: _Batch, *, goal: bool) -> None:
+    effect = enter(run, version, number, batch.now, batch.rooms, goal=goal)
     batch.effects.append(effect)
     run.step_no, run.entered, run.flags = effect.step_no, effect.entered, 0
     run.hold_reason, run.parked, run.lane = None, False, UNTOLD_LANE
@@ -191,10 +191,11 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     )
     entry = entry_of(event, run, version) if home in {None, run.campaign_id} else None
     if entry is not None and (end is None or end.status is RunStatus.COMPLETED):
+        goal = end is not None  # the one end that an entry passes over
         if _begins(run, version, batch):
-            batch.effects.append(enter_later(event, run, version, entry))
+            batch.effects.append(enter_later(event, run, version, entry, goal=goal))
         else:
-            _enter(run, version, entry, batch)
+            _enter(run, version, entry, batch, goal=goal)
         return
     if end is not None:
         batch.over.add(run.enrollment_id)

@@ -30,6 +30,8 @@ class EventRow:
     occurred_at: Instant
     payload: dict[str, object]
     cv_id: int | None = None
+    named: int | None = None
+    """The contact that it names, also where nobody listens and none was looked up."""
     delivery_id: str | None = None
     duplicate: bool = False
     unresolved: str | None = None
@@ -112,7 +114,7 @@ class Poke:
 class EnterSequence:
     """An event moves the run into a sequence: its step is now the first one there.
 
-    `entered` are the sequences that it has been in, as bits.
+    `entered` are the sequences that it has been in, as bits; `goal`: its goal moved it on.
     """
 
     enrollment_id: int
@@ -120,6 +122,7 @@ class EnterSequence:
     due_at: Instant
     lane: LaneKey
     entered: int
+    goal: bool = False
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class EnterLater:
     campaign_key: str
     sequence: str
     source: str
+    goal: bool = False
 
     def payload(self) -> dict[str, object]:
         return {
@@ -140,6 +144,7 @@ class EnterLater:
             "campaign": self.campaign_key,
             "sequence": self.sequence,
             "source": self.source,
+            "goal": self.goal,
         }
 
 

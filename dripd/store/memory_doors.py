@@ -124,8 +124,8 @@ class Doors:
         self._tables.accounts.change(account_id, **columns)
         self._tables.nudge(account_id)
         if _limits(account) != limits:
-            unpark_reason(self._tables, [account_id], "window")
-            unpark_reason(self._tables, [account_id], "rate")
+            for reason in ("window", "rate", "cap"):  # a cap's lane opens with its window
+                unpark_reason(self._tables, [account_id], reason)
         if account.is_open != before:
             self._tables.refresh_gates([account_id])
         self._commit()

@@ -232,6 +232,7 @@ def _event(
         step_key=sent.step_key,
         campaign_id=sent.campaign_id,
         cv_id=sent.cv_id,
+        named=row.contact_id,
         delivery_id=row.delivery_id,
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,

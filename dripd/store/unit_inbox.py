@@ -151,6 +151,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         step_key=row["step_key"],
         campaign_id=row["campaign_id"],
         cv_id=row["cv_id"],
+        named=row["contact_id"],
         delivery_id=row["delivery_id"],
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
@@ -381,6 +382,7 @@ async def _enter(
         [one.due_at for one in entries.values()],
         [lanes[account_id, one.lane] for one in entries.values()],
         [one.entered for one in entries.values()],
+        [one.goal for one in entries.values()],
     )
     done.moved += [DueKey(*row) for row in moved]
     contacts = {run.enrollment_id: run.contact_id for run in runs}

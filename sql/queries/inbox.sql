@@ -161,6 +161,7 @@ FROM unnest($2::text[], $3::int8[], $4::text[], $5::text[]) AS k (key, contact, 
 -- name: enter_sequences :many
 -- Events move runs into sequences: they stand before the first step there.
 --   $1 account int  $2 enrollments bigint[]  $3 steps int2[]  $4 due timestamptz[]  $5 lanes int2[]  $6 entered int[]
+--   $7 by their goal boolean[]
 WITH moved AS (
     UPDATE dripd.due_step AS d
     SET step_no = k.s, due_at = k.due, lane = k.l, attempt = 0, flags = d.flags & 1,
@@ -170,8 +171,8 @@ WITH moved AS (
     RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id
 ), told AS (
     UPDATE dripd.run AS r
-    SET entered = k.entered, hold_reason = NULL, release_at = NULL
-    FROM unnest($2::int8[], $6::int4[]) AS k (e, entered)
+    SET entered = k.entered, reached = r.reached OR k.goal, hold_reason = NULL, release_at = NULL
+    FROM unnest($2::int8[], $6::int4[], $7::boolean[]) AS k (e, entered, goal)
     WHERE r.account_id = $1::int4 AND r.id = k.e
 )
 SELECT account_id, lane, due_at, enrollment_id, cv_id FROM moved;

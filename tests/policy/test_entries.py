@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,7 @@ def test_an_entry_event_moves_a_live_run_even_past_a_goal(world: World) -> None:
 
     assert isinstance(entered, EnterSequence)
     assert (entered.step_no, entered.due_at, entered.entered) == (2, NOW + 86_400_000, 0b011)
+    assert entered.goal
 
 
 def test_a_run_enters_a_sequence_once(world: World) -> None:
@@ -162,8 +164,14 @@ def again(**keys: Any) -> Any:
 
 def test_an_entry_waits_for_the_steps_that_its_run_begins_with(world: World) -> None:
     later = EnterLater(RUN, CONTACT, "c1", "confirm", "trigger:tag_added")
+    reached = replace(later, goal=True)
 
-    assert digest([tagged("made")], [begun()], NOW, world) == [later]
+    assert digest([tagged("made")], [begun()], NOW, world) == [reached]
+    told = again(id=9)
+    told.payload = {**reached.payload(), "source": "trigger:x"}
+    (entered,) = digest([told], [run(step_no=1)], NOW, world)
+    assert isinstance(entered, EnterSequence)
+    assert entered.goal
     assert digest([again(id=9)], [begun()], NOW, world) == [Later(9)]
     assert digest([again(id=9)], [begun(leased=True)], NOW, world) == [Later(9)]
     first, second = digest([tagged("missed"), tagged("made")], [run()], NOW, world)
