@@ -8,6 +8,7 @@ from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.parse import read
 from dripd.campaigns.reader import suggest
 from dripd.errors import Fault
 
@@ -52,6 +53,41 @@ def loose_resets(definition: Definition, _known: Known) -> Iterator[Fault]:
                 message=f"step {step.key!r} resets its own campaign in the course of a run",
                 hint="put it first in a sequence that an event enters",
             )
+
+
+def round_trips(definition: Definition, known: Known) -> Iterator[Fault]:
+    """A move to a campaign that leads back here, where both let a contact run again."""
+    for path, step in steps_of(definition, "move") if _runs_again(definition) else ():
+        way = _way_back(step.campaign, definition.campaign, known, ())
+        if way:
+            yield Fault(
+                code="cycle",
+                path=f"{path}.campaign",
+                message=f"{' moves to '.join((*way, definition.campaign))}: a contact goes round "
+                f"until max_runs_per_day ({definition.policy.reentry.max_runs_per_day}) is reached",
+                hint="policy: {reentry: once} in one of them, or a `when` that ends it",
+            )
+
+
+def _way_back(
+    key: str, home: str, known: Known, passed: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The campaigns from *key* to one that moves on to *home*."""
+    if key in passed or key == home or key not in known.movers:
+        return None
+    here, (definition, _) = (*passed, key), read(known.movers[key])
+    leads = [step.campaign for _, step in steps_of(definition, "move")]
+    if not _runs_again(definition):
+        return None
+    if home in leads:
+        return here
+    return next(filter(None, (_way_back(one, home, known, here) for one in leads)), None)
+
+
+def _runs_again(definition: Definition) -> bool:
+    """Without end, that is, but for the runs of a day."""
+    reentry = definition.policy.reentry
+    return reentry.mode != "once" and reentry.max_runs is None
 
 
 def quiet_sales(definition: Definition, _known: Known) -> Iterator[Fault]:

@@ -17,7 +17,8 @@ class Known:
     `fields`: attrs keys of its contacts; `field_types`: declared fields. `lists`: key to
     whether it is static. `templates`: those of the account, which campaigns share.
     `senders`: address to channel. `features`: the step kinds that the
-    plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name.
+    plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name;
+    `movers`: the live definitions of those that move contacts on.
     `window`: the account's own. `scripts` are those of the configuration.
     `providers`: address to provider. `unlinked`: senders whose mail nobody could unsubscribe
     from, for want of an address that recipients reach.
@@ -32,6 +33,7 @@ class Known:
     campaigns: Mapping[str, str] | None = None
     postal_address: bool | None = None
     providers: Mapping[str, str] | None = None
+    movers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     unlinked: frozenset[str] = frozenset()
     scripts: frozenset[str] | None = None
     connectors: frozenset[str] | None = None

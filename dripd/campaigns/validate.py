@@ -126,6 +126,7 @@ _FAULTS = (
 _WARNINGS = (
     doubt.after_exit,
     doubt.loose_resets,
+    doubt.round_trips,
     doubt.quiet_sales,
     doubt.same_name,
     wording.doubtful_fields,

@@ -96,6 +96,7 @@ async def _known(conn: Conn, account: Row) -> Known:
         features=None if features is None else frozenset(features),
         campaigns=facts["campaigns"],
         postal_address=bool(account["postal_address"]),
+        movers=facts["movers"],
         connectors=frozenset(facts["connectors"]),
         templates={key: Content(**one) for key, one in facts["templates"].items()},
         window=_window(account["send_window"]),

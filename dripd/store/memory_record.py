@@ -453,7 +453,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
 
 def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
     """Begin the runs that moves lead to, decided like any request, in this unit."""
-    ids = []
+    ids: dict[int, tuple[int, int]] = {}
     for change, effect in moves:
         if change.end is None or change.end.status is not RunStatus.REMOVED:
             continue
@@ -461,9 +461,14 @@ def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
         request = new_request(
             unit.tables, account_id, effect.campaign_key, contact_id, change.end.reason
         )
-        ids.append(request.id)
-    admitted = decide_requests(unit.tables, unit.losers, ids, unit.decide)
+        ids[request.id] = (account_id, change.leased.enrollment_id)
+    admitted = decide_requests(unit.tables, unit.losers, list(ids), unit.decide)
     unit.done.started += admitted.started
+    for asked, key in ids.items():
+        request = unit.tables.requests[asked]
+        if request.status == "rejected":
+            unit.tables.runs.change(key, end_reason=f"unable:{request.reject_reason}")
+            refund_unsent(unit.tables, *key)
 
 
 def count_first(tables: Tables, rows: Sequence[FirstSteps]) -> list[FirstSteps]:

@@ -572,23 +572,28 @@ async def _move_to(
     """Begin the runs that moves lead to, decided like any request, in this transaction.
 
     The run that moves has ended (`RunStatus.REMOVED`) in an earlier statement, so that its
-    exclusive key is free.
+    exclusive key is free; one that is not taken there ends by why.
     """
-    ids = []
+    moves: list[tuple[int, int, int]] = []
     for change, effect in pairs:
         if change.end is None or change.end.status is not RunStatus.REMOVED:
             continue
         leased = change.leased
         source = change.end.reason  # moved:KEY
-        ids.append(
-            await conn.fetchval(
-                sql("request_move"),
-                leased.account_id,
-                effect.campaign_key,
-                leased.contact_id,
-                source,
-            )
+        request = await conn.fetchval(
+            sql("request_move"),
+            leased.account_id,
+            effect.campaign_key,
+            leased.contact_id,
+            source,
         )
-    admitted, lanes = await decide_requests(conn, book, losers, ids, decide)
+        moves.append((leased.account_id, leased.enrollment_id, request))
+    if not moves:
+        return {}
+    asked = list(map(list, zip(*moves, strict=True)))
+    admitted, lanes = await decide_requests(conn, book, losers, asked[2], decide)
     done.started += admitted.started
+    stayed = await conn.fetch(sql("refuse_moves"), *asked)
+    if stayed:
+        await conn.execute(sql("refund_stopped"), *map(list, zip(*stayed, strict=True)))
     return lanes

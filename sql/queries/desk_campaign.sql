@@ -16,7 +16,13 @@ SELECT p.features,
         FROM dripd.template AS t WHERE t.account_id = a.id) AS templates,
     (SELECT coalesce(jsonb_object_agg(c.key, c.name), '{}')
         FROM dripd.campaign AS c
-        WHERE c.account_id = a.id AND c.status <> 'archived') AS campaigns
+        WHERE c.account_id = a.id AND c.status <> 'archived') AS campaigns,
+    (SELECT coalesce(jsonb_object_agg(c.key, v.definition), '{}')
+        FROM dripd.campaign AS c
+        JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
+        WHERE c.account_id = a.id AND c.status <> 'archived'
+            AND EXISTS (SELECT FROM dripd.version_step AS s
+                WHERE s.account_id = v.account_id AND s.cv_id = v.id AND s.kind = 'move')) AS movers
 FROM dripd.account AS a
 JOIN dripd.plan AS p ON p.key = a.plan
 WHERE a.id = $1::int4;

@@ -323,6 +323,16 @@ INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
 VALUES ($1::int4, $2::text, $3::int8, $4::text)
 RETURNING id;
 
+-- name: refuse_moves :many
+-- Runs that another campaign has not taken did not move: they end as `unable:WHY`.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 requests bigint[], beside them
+UPDATE dripd.run AS r
+SET end_reason = 'unable:' || q.reject_reason
+FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS k (a, e, request)
+JOIN dripd.enroll_request AS q ON q.id = k.request AND q.status = 'rejected'
+WHERE r.account_id = k.a AND r.id = k.e
+RETURNING r.account_id, r.id;
+
 -- name: count_first :many
 -- How the first steps of versions came out; adds, and answers with all there are.
 --   $1 accounts int[]  $2 versions int[]  $3 done int[]  $4 failed int[]
