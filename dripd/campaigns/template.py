@@ -246,6 +246,17 @@ def instant_of(value: object, zone: tzinfo) -> Instant | None:
     return None if local is None else from_datetime(local)
 
 
+def is_mere_date(value: object) -> bool:
+    """Does a field's value name a day, and no time of it?"""
+    if not isinstance(value, str):
+        return isinstance(value, date) and not isinstance(value, datetime)
+    try:
+        date.fromisoformat(value.strip())
+    except ValueError:
+        return False
+    return True
+
+
 def _text(value: object, zone: tzinfo) -> str:
     """How another value reads: a list with commas, a mapping not at all."""
     match value:

@@ -8,10 +8,11 @@ so a waking more or less does no harm.
 
 from __future__ import annotations
 
+from dripd.campaigns.action import Note
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import End, LogState, RunStatus
 from dripd.campaigns.event import Held
-from dripd.campaigns.template import instant_of, normalise
+from dripd.campaigns.template import instant_of, is_mere_date, normalise
 from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import EventRow, RunRow
@@ -58,10 +59,11 @@ def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
     due = date_of(here, step, step_no)
     if due is None:
         return Held(reason=f"bad_date:{step.field}")
+    if due <= here.now and here.resumes(step_no) and here.leased.due_at <= due:
+        return NOTHING
+    _doubt_date(here, step)
     if due > here.now:
         return Waiting(due)
-    if here.resumes(step_no) and here.leased.due_at <= due:
-        return NOTHING
     match step.past:
         case "send_now":
             return NOTHING
@@ -70,6 +72,14 @@ def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
         case "skip":
             timed = here.version.definition.next_index(step_no)
             return Outcome("date_past", state=LogState.SKIPPED, passes=timed)
+
+
+def _doubt_date(here: Pass, step: Step) -> None:
+    """A mere date in a field that is not declared as one lacks its time: the journal says so."""
+    name = step.field.removeprefix("attrs.")
+    value = lookup(here.leased)(normalise(step.field))
+    if here.version.definition.fields.get(name) != "date" and is_mere_date(value):
+        here.effects.append(Note(kind="date_only", detail={"field": name}))
 
 
 def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
