@@ -131,12 +131,15 @@ def no_board(definition: Definition, known: Known) -> Iterator[Fault]:
         yield Fault(
             code="missing:board", message="the board is missing", hint="add `board: LIST`"
         )
-    elif definition.board and known.lists is not None and definition.board not in known.lists:
+    elif definition.board and known.boards is not None and definition.board not in known.boards:
+        is_list = definition.board in (known.lists or ())
         yield Fault(
             code="missing:board",
             path="board",
-            message=f"there is no list {definition.board!r}",
-            hint=suggest(definition.board, known.lists) or "dripd list set KEY --kind board",
+            message=f"the list {definition.board!r} is no board"
+            if is_list
+            else f"there is no list {definition.board!r}",
+            hint=suggest(definition.board, known.boards) or "dripd list set KEY --kind board",
         )
 
 

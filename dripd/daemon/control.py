@@ -64,7 +64,6 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "account.deposit": room.changing(desk_account.deposit),
         "account.pause": room.changing(desk_account.pause_account),
         "account.resume": room.changing(desk_account.resume_account),
-        "sender.set": room.changing(desk_account.set_sender),
         "sender.limit": room.changing(desk_account.limit_sender),
         "sender.test": _test_sender(room),
         "sender.pause": room.changing(desk_account.pause_sender),

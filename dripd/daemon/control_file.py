@@ -39,6 +39,7 @@ from dripd.store.desk_file import (
     publish_nothing,
     read_known,
     read_sides,
+    refuse_author,
     shared_of,
     store_drafts,
 )
@@ -91,6 +92,9 @@ class FileControl:
             for one in await self._judge(args.documents, args.account)
         ]
         judged = _refuse_twins(judged)
+        for one in judged:
+            if one.report.faults and one.account is not None:
+                await self._refuse_author(call, one.account, one.campaign)
         refuse_faults(judged)
         for key in sorted({one.account for one in judged if one.account}):
             await self._room.desk.run(find_account, key)
@@ -159,6 +163,7 @@ class FileControl:
             done = await self._publish(call, wanted, activate=True)
             return {**done, "status": "active", "live": 0}
         if sides.live is not None and row["status"] in {"draft", "inactive"}:
+            await self._refuse_author(call, str(row["account_key"]), args.key)
             await self._refuse_lacking(args.key, sides)
         turn = Turn(key=args.key, account=args.account, verb="activate")
         turn = replace(turn, shift=await self.shifts(sides))
@@ -180,7 +185,7 @@ class FileControl:
             sides = await self._room.desk.run(read_sides, args.key, args.account)
             if sides.draft is None:
                 return await self._room.perform(publish_nothing, call, sides)
-            plan = await self._publication(args, sides, activate=activate)
+            plan = await self._publication(call, args, sides, activate=activate)
             try:
                 result = await self._room.perform(publish, call, plan)
             except Outdated:
@@ -191,10 +196,11 @@ class FileControl:
         raise Conflict("the draft keeps being replaced", hint="publish when others have done")
 
     async def _publication(
-        self, args: p.CampaignPublish, sides: Sides, *, activate: bool
+        self, call: Call, args: p.CampaignPublish, sides: Sides, *, activate: bool
     ) -> Publication:
         row, draft = sides.row or {}, cast("Raw", sides.draft)
         account = str(row["account_key"])
+        await self._refuse_author(call, account, args.key)
         definition, report = await self._check(draft, account)
         if definition is None or not report.ok:
             raise DefinitionError(
@@ -231,6 +237,10 @@ class FileControl:
             if not left:
                 return
             await trio.sleep(REST_S)  # noqa: TID251 - a record in flight, in real time
+
+    async def _refuse_author(self, call: Call, account: str, campaign: str | None) -> None:
+        """Rights come before faults. Raises `Forbidden`."""
+        await self._room.permitted(call, refuse_author, call, account, campaign)
 
     async def _refuse_lacking(self, key: str, sides: Sides) -> None:
         """The live version is judged with the shared words that it keeps."""

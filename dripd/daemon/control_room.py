@@ -56,7 +56,8 @@ class Hooks:
     daemon keeps of a sender (by account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by
-    its name and raises `KeyError` for an unknown one; `calendars` gives the names, None = any.
+    its name and raises `KeyError` for an unknown one; `calendars` gives the names, None = any,
+    `providers` those of the providers.
     `scripts` are those of the configuration, `is_linked` says whether recipients of a provider's
     mail can follow our links, `check_url` raises `ValueError` for an address that tenants may
     not reach.
@@ -79,6 +80,7 @@ class Hooks:
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
     holidays: Callable[[str], Container[date]]
     calendars: Callable[[], frozenset[str] | None] = lambda: None
+    providers: Callable[[], frozenset[str] | None] = lambda: None
     scripts: frozenset[str] = frozenset()
     is_linked: Callable[[str], bool] = lambda _provider: True
     standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None
@@ -104,13 +106,19 @@ class Room:
         """A handler that answers what `unit(conn, call, args)` does, to who may know it."""
 
         async def handle(call: Call, args: Any) -> object:
-            try:
-                return await self.desk.run(unit, call, args)
-            except Forbidden as error:
-                await self.desk.run(note_forbidden, call, error)
-                raise
+            return await self.permitted(call, unit, call, args)
 
         return handle
+
+    async def permitted(
+        self, call: Call, unit: Callable[..., Awaitable[T]], *args: object
+    ) -> T:
+        """What `unit(conn, *args)` does; what it forbids is told to the journal."""
+        try:
+            return await self.desk.run(unit, *args)
+        except Forbidden as error:
+            await self.desk.run(note_forbidden, call, error)
+            raise
 
     def changing(self, unit: Unit) -> Handler:
         """A handler that performs `unit(conn, call, args)`, audited."""
@@ -134,12 +142,9 @@ class Room:
     async def perform(self, unit: Unit, call: Call, *args: object) -> Result:
         """Perform a changing unit and wake the daemon; a dry run only says what would be."""
         try:
-            result = await self.desk.run(perform, self.hooks.node, unit, call, *args)
+            result = await self.permitted(call, perform, self.hooks.node, unit, call, *args)
         except DryRun as dry:
             return dry.result
-        except Forbidden as error:
-            await self.desk.run(note_forbidden, call, error)
-            raise
         self.hooks.kick()
         return result
 

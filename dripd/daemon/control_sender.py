@@ -8,7 +8,9 @@ from typing import Any, Final
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_room import Room
-from dripd.store.desk_deed import Result
+from dripd.errors import BadRequest
+from dripd.store.desk_account import set_sender
+from dripd.store.desk_deed import Result, near
 from dripd.store.desk_sender import list_senders, senders_of, show_sender
 
 SHUT: Final = frozenset({"no_sender", "breaker"})
@@ -16,13 +18,13 @@ SHUT: Final = frozenset({"no_sender", "breaker"})
 
 
 class SenderControl:
-    """The handlers of `sender.list` and `sender.show`."""
+    """The handlers of `sender.list show set`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"sender.list": self.list, "sender.show": self.show}
+        return {"sender.list": self.list, "sender.show": self.show, "sender.set": self.set}
 
     async def list(self, _call: Call, args: p.SenderList) -> Result:
         found = await self._room.desk.run(list_senders, args)
@@ -31,6 +33,17 @@ class SenderControl:
 
     async def show(self, _call: Call, args: p.SenderShow) -> Result:
         return self._standing(await self._room.desk.run(show_sender, args))
+
+    async def set(self, call: Call, args: p.SenderSet) -> Result:
+        """A sender goes by a provider that this daemon knows. Raises `BadRequest`."""
+        known, named = self._room.hooks.providers(), args.provider
+        if known is not None and named is not None and named not in known:
+            raise BadRequest(
+                f"no provider {named!r} is configured here",
+                path="provider",
+                hint=near(named, known, f"add [provider.{named}] and restart the daemon"),
+            )
+        return await self._room.perform(set_sender, call, args)
 
     def _standing(self, row: Mapping[str, Any]) -> Result:
         """*row* with `standing`, None where another daemon serves its account."""

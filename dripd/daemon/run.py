@@ -294,6 +294,7 @@ class Daemon:
             rehearse=self.rehearse,
             holidays=open_holidays,
             calendars=known_calendars,
+            providers=lambda: frozenset(self.channels),
             scripts=frozenset(self.config.scripts),
             is_linked=self.directory.is_linked,
             standing=partial(standing, self.pipe),

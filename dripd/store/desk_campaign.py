@@ -15,6 +15,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_file import count_live, end_all
 from dripd.store.desk_find import account_id, find_campaign, find_list, lock_campaign
+from dripd.store.desk_pick import confirm
 from dripd.store.desk_role import refuse_board, refuse_stranger
 from dripd.store.statements import sql
 
@@ -71,6 +72,9 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
     live = await count_live(conn, row)
     status = _status(turn, row, live)
     changed, removed = status != row["status"], 0
+    removes = turn.mode == "remove_all" and turn.verb in {"pause", "deactivate"}
+    if removes:
+        confirm(call, live, "live runs would be removed")
     if changed:
         mode = turn.mode if turn.verb in {"pause", "deactivate"} else None
         await conn.execute(sql("turn_campaign"), row["account_id"], row["id"], status, mode)
@@ -82,7 +86,7 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
         await conn.execute(
             sql("note_campaign"), row["account_id"], call.actor, NOTED[turn.verb], detail
         )
-    if turn.mode == "remove_all" and turn.verb in {"pause", "deactivate"}:
+    if removes:
         removed = await end_all(conn, row, RunStatus.REMOVED, "paused", call.actor)
     return Deed(
         result={

@@ -24,7 +24,7 @@ from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_find import find_account, find_campaign, lock_campaign
 from dripd.store.desk_migrate import Migration, migrate_runs
 from dripd.store.desk_pick import Picked
-from dripd.store.desk_role import refuse_stranger
+from dripd.store.desk_role import refuse_stranger, refuse_viewer
 from dripd.store.desk_run import stop_rows
 from dripd.store.statements import sql
 
@@ -91,12 +91,13 @@ async def _known(conn: Conn, account: Row) -> Known:
         fields=frozenset(await _fields(conn, account["id"])),
         field_types=facts["fields"],
         lists=facts["lists"],
+        boards=frozenset(facts["boards"]),
         senders=facts["senders"],
         providers=facts["providers"],
         features=None if features is None else frozenset(features),
         campaigns=facts["campaigns"],
-        postal_address=bool(account["postal_address"]),
         movers=facts["movers"],
+        postal_address=bool(account["postal_address"]),
         connectors=frozenset(facts["connectors"]),
         templates={key: Content(**one) for key, one in facts["templates"].items()},
         window=_window(account["send_window"]),
@@ -209,6 +210,18 @@ async def _store(conn: Conn, call: Call, account: Row, definition: Definition) -
         "draft": draft is not None,
         "changed": changed,
     }
+
+
+async def refuse_author(conn: Conn, call: Call, key: str, campaign: str | None) -> None:
+    """Raise `Forbidden` where the actor may not change *campaign* of the account *key*, or make
+    it: whoever may not is not told what is wrong with it."""
+    account = await conn.fetchrow(sql("find_account"), key)
+    if account is None:
+        return
+    await refuse_viewer(conn, call, [account["id"]])
+    if campaign is not None:
+        found = await conn.fetch(sql("find_campaigns"), campaign, account["id"])
+        await refuse_stranger(conn, call, [row["id"] for row in found])
 
 
 def next_draft(sides: Sides, definition: Definition) -> tuple[Raw | None, bool]:

@@ -284,7 +284,7 @@ async def test_pause_may_remove_everybody(pg_dsn: str) -> None:
         text = LOCKED.replace("policy: {", "policy: {pause: remove_all, ")
         await published(control, text, "c1", "c2")
         runs = [await control.start(contact) for contact in ("c1", "c2")]
-        done = await control.do("campaign.pause", key="welcome")
+        done = await control.do("campaign.pause", key="welcome", yes=True)
         await control.apply(text.replace("3d", "5d"))
         edited = await control.do("campaign.publish", key="welcome")
         await control.do("campaign.resume", key="welcome")

@@ -74,8 +74,14 @@ def test_admins_change_every_campaign_owners_their_own_and_viewers_none(office: 
         assert refusal(office, "campaign.apply", documents=other, **acts) == "forbidden"
         office.call("campaign.list", **acts)
         office.call("campaign.stats", key="welcome", **acts)
+        faulty = [{"filename": "a.yaml", "text": mail("welcome").replace("email", "emial")}]
+        for key in ("welcome", "fresh"):
+            unread = [{**one, "text": one["text"].replace("welcome", key)} for one in faulty]
+            code = refusal(office, "campaign.apply", documents=unread, **acts)
+            may = (name, key) == ("mate", "fresh")
+            assert code == ("unknown_kind" if may else "forbidden"), (name, key)
     assert office.one("SELECT status FROM dripd.campaign") == "active"
-    assert len(forbidden(office)) == 2 * (len(verbs) + 1)
+    assert len(forbidden(office)) == 2 * (len(verbs) + 1) + 3
     office.call("campaign.publish", key="welcome", account="acme", **{"as": "own"})
     for name in ("mate", "vic"):
         code = refusal(
@@ -86,6 +92,13 @@ def test_admins_change_every_campaign_owners_their_own_and_viewers_none(office: 
 
     assert office.one("SELECT live_version FROM dripd.campaign") == 2
     assert office.one("SELECT status FROM dripd.campaign") == "paused"
+    lacking = [{"filename": "a.yaml", "text": mail("lacking").replace("subject: Hi, ", "")}]
+    office.call("campaign.apply", documents=lacking, account="acme", **{"as": "own"})
+    for verb in ("publish", "activate"):
+        asked = {"key": "lacking", "account": "acme", "yes": True}
+        assert refusal(office, f"campaign.{verb}", **asked, **{"as": "vic"}) == "forbidden"
+        code = refusal(office, f"campaign.{verb}", **asked, **{"as": "own"})
+        assert code == "missing_settings:a", verb
 
 
 @pytest.mark.feature("M52")
