@@ -162,6 +162,8 @@ class Ready(Generic[T]):
         known = self._known(account)
         known.parked.add(lane)
         dropped = known.close(lane)
+        if not known.lanes:
+            known.credit = 0  # its turn is over: what comes next does not hang on this one
         self._n -= len(dropped)
         return dropped
 

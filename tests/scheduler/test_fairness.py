@@ -160,6 +160,22 @@ def test_account_whose_lanes_are_all_parked_loses_its_place_quietly() -> None:
     assert ready.pick(9, ()) == [(2, [(0, "2.0.5")])]
 
 
+def test_what_comes_after_all_was_parked_begins_a_turn_of_its_own() -> None:
+    """Else who went first hung on how an earlier batch was cut, and no forecast could tell."""
+    ready: Ready[str] = Ready(quantum=4, reserve=0.5)
+    waiting = [(0, 1), (0, 2), (0, 3), (0, 4)]
+    for lane, due in waiting:
+        put(ready, 1, lane, due)
+    assert ready.pick(2, ()) == [(1, [(0, "1.0.1"), (0, "1.0.2")])]
+    ready.park(1, 0)
+    ready.unpark(1, 0)
+    for lane, due in (*waiting, (1, 5), (1, 6), (1, 7), (1, 8)):
+        put(ready, 1, lane, due, urgent=lane == 1)
+
+    (picked,) = ready.pick(4, ())
+    assert picked == (1, [(1, "1.1.5"), (1, "1.1.6"), (0, "1.0.1"), (0, "1.0.2")])
+
+
 def test_dropped_account_is_forgotten_and_may_come_back() -> None:
     ready: Ready[str] = Ready()
     put(ready, 1, 0, 5)
