@@ -127,7 +127,7 @@ def unknown_zones(definition: Definition, known: Known) -> Iterator[Fault]:
             message=f"unknown zone {zone!r}",
             hint=suggest(zone, known.zones),
         )
-    for path, spec in _windows(definition):
+    for path, spec in windows_of(definition):
         for name in spec.holidays:
             dated = name[:1].isdigit()
             if known.calendars is not None and not dated and name not in known.calendars:
@@ -139,7 +139,8 @@ def unknown_zones(definition: Definition, known: Known) -> Iterator[Fault]:
                 )
 
 
-def _windows(definition: Definition) -> Iterator[tuple[str, WindowSpec]]:
+def windows_of(definition: Definition) -> Iterator[tuple[str, WindowSpec]]:
+    """Path and window of every one that the file gives."""
     if isinstance(definition.window, WindowSpec):
         yield "window", definition.window
     for path, step in steps_of(definition):

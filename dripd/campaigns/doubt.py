@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.bounds import windows_of
+from dripd.campaigns.definition import Definition, Step, WindowSpec
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.parse import read
 from dripd.campaigns.reader import suggest
+from dripd.campaigns.window import MINUTES_OF_DAY
 from dripd.errors import Fault
+
+NARROW = 30
+"""Minutes: a retry after a provider's refusal, or a restart, fits in well."""
 
 
 def after_exit(definition: Definition, _known: Known) -> Iterator[Fault]:
@@ -88,6 +93,39 @@ def _runs_again(definition: Definition) -> bool:
     """Without end, that is, but for the runs of a day."""
     reentry = definition.policy.reentry
     return reentry.mode != "once" and reentry.max_runs is None
+
+
+def narrow_windows(definition: Definition, known: Known) -> Iterator[Fault]:
+    """Where a small lag, a rate or a retry costs a whole day (FEATURES 6.15)."""
+    for path, spec in windows_of(definition):
+        if _span(spec, spec.opens) < NARROW:
+            yield _narrow(
+                path, f"the window is open for {_span(spec, spec.opens)} minutes a day"
+            )
+    for path, step in steps_of(definition):
+        found = definition.window_of(step)
+        window = known.window if found == "account" else found
+        for name in ("send_at", "day_at"):
+            at = getattr(step.timing, name)
+            if not isinstance(window, WindowSpec) or not isinstance(at, int):
+                continue
+            left, whole = _span(window, at), _span(window, window.opens)
+            if left < NARROW <= whole < MINUTES_OF_DAY:
+                why = f"step {step.key!r}: its window closes {left} minutes after it is due"
+                yield _narrow(f"{path}.{name}", why)
+
+
+def _span(spec: WindowSpec, minute: int) -> int:
+    """Minutes from *minute* to the next closing of the window."""
+    return (spec.closes - minute) % MINUTES_OF_DAY or MINUTES_OF_DAY
+
+
+def _narrow(path: str, why: str) -> Fault:
+    return Fault(
+        code="narrow_window", path=path,
+        message=f"{why}: what a lag, a rate or a retry delays beyond that waits for the next day",
+        hint=f"leave {NARROW} minutes at least",
+    )  # fmt: skip
 
 
 def quiet_sales(definition: Definition, _known: Known) -> Iterator[Fault]:

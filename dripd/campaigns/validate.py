@@ -127,6 +127,7 @@ _WARNINGS = (
     doubt.after_exit,
     doubt.loose_resets,
     doubt.round_trips,
+    doubt.narrow_windows,
     doubt.quiet_sales,
     doubt.same_name,
     wording.doubtful_fields,

@@ -580,3 +580,36 @@ def test_a_pool_of_nothing_or_of_the_same_twice_is_refused(pool: list[str]) -> N
         parse(campaign(MAIL, sender=pool))
 
     assert [(one.code, one.path) for one in caught.value.faults] == [("bad_value", "sender")]
+
+
+def test_a_window_that_a_small_lag_would_miss_is_doubtful() -> None:
+    def window(opens: str, closes: str, **step: object) -> list[tuple[str, str]]:
+        spec = {"from": opens, "to": closes}
+        return warnings(campaign({**MAIL, **step}, window=spec))
+
+    assert window("09:00", "09:29") == [("narrow_window", "window")]
+    assert window("23:50", "00:10") == [("narrow_window", "window")]
+    assert window("09:00", "09:30") == []
+    assert window("09:00", "17:00", send_at="16:45") == [("narrow_window", "steps[0].send_at")]
+    assert window("22:00", "02:00", send_at="01:45") == [("narrow_window", "steps[0].send_at")]
+    assert window("09:00", "17:00", send_at="16:30") == []
+    assert window("00:00", "24:00", send_at="23:59") == []  # it goes on with the next day
+    step = {**MAIL, "window": {"from": "09:00", "to": "09:05"}, "send_at": "09:00"}
+    assert warnings(campaign(step)) == [("narrow_window", "steps[0].window")]
+
+
+def test_moves_in_a_circle_are_doubtful_where_everybody_may_run_again() -> None:
+    def mover(key: str, to: str, mode: str = "after_end") -> dict[str, object]:
+        step = {"do": "move", "campaign": to}
+        return campaign(step, campaign=key, name=key.upper(), policy={"reentry": mode})
+
+    b, c = mover("b", "c"), mover("c", "a")
+    known = {"campaigns": {"b": "B", "c": "C"}, "movers": {"b": b, "c": c}}
+    told = judge(mover("a", "b"), **known).warnings
+    assert [(one.code, one.path) for one in told] == [("cycle", "steps[0].campaign")]
+    assert "b moves to c moves to a" in told[0].message
+    assert not warnings(mover("a", "b", "once"), **known)
+    assert not warnings(
+        mover("a", "b"), **{**known, "movers": {"b": b, "c": mover("c", "a", "once")}}
+    )
+    assert not warnings(mover("a", "b"), **{**known, "movers": {"b": mover("b", "b")}})
