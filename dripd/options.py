@@ -279,15 +279,16 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
                 "without a heartbeat for this long a daemon counts as dead",
             ),
             "catchup_rate": rate(
-                "how fast an account's steps go that came due while no daemon was at work; "
-                "empty: like all others",
+                "how fast an account's steps go that came due while no daemon was at work, while "
+                "they were paused, or while their provider failed; empty: like all others",
                 ENGINE.catchup_rate,
             ),
             "catchup_after": duration(
                 ENGINE.catchup_after_ms,
                 60_000,
                 30 * 86_400_000,
-                "without a daemon for longer than this, what came due is paced",
+                "without a daemon, paused or without a provider for longer than this, what came "
+                "due is paced",
             ),
             "retention_days": number(
                 ENGINE.retention_days, 0, 36_500, "days until partitions go; 0: never"

@@ -25,9 +25,14 @@ CREATE TABLE dripd.deployment (
 );
 INSERT INTO dripd.deployment (one) VALUES (true);
 
-CREATE TABLE dripd.standstill (  -- nobody was at work from `from_at` to before `until_at`
-    from_at timestamptz(3) PRIMARY KEY,
+CREATE TABLE dripd.standstill (  -- nothing went from `from_at` to before `until_at`: all, or what is named
+    from_at timestamptz(3) NOT NULL,
     until_at timestamptz(3) NOT NULL,
+    account_id int4 NOT NULL DEFAULT 0,  -- 0: all of them
+    campaign_id int4 NOT NULL DEFAULT 0,
+    sender_id int4 NOT NULL DEFAULT 0,
+    provider text NOT NULL DEFAULT '',
+    PRIMARY KEY (account_id, campaign_id, sender_id, provider, from_at),
     CONSTRAINT it_has_a_length CHECK (until_at > from_at)
 );
 
@@ -1131,6 +1136,47 @@ $$;
 CREATE TRIGGER open_lanes AFTER UPDATE OF send_window, timezone, rate ON dripd.account
     FOR EACH ROW WHEN ((old.send_window, old.timezone, old.rate) IS DISTINCT FROM (new.send_window, new.timezone, new.rate))
     EXECUTE FUNCTION dripd.open_lanes();
+
+-- what is paused stands still until `infinity`; less than the least [engine] catchup_after is forgotten
+CREATE FUNCTION dripd.note_standstill() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+DECLARE
+    account int4 := CASE tg_table_name WHEN 'account' THEN new.id END;
+    campaign int4 := CASE tg_table_name WHEN 'campaign' THEN new.id ELSE 0 END;
+    sender int4 := CASE tg_table_name WHEN 'sender' THEN new.id ELSE 0 END;
+    stood boolean;
+    stands boolean;
+BEGIN
+    IF tg_table_name = 'account' THEN
+        stood := old.status <> 'active' OR NOT old.subscription_active;
+        stands := new.status <> 'active' OR NOT new.subscription_active;
+    ELSE
+        account := new.account_id;
+        stood := old.status IN ('paused', 'inactive', 'archived');
+        stands := new.status IN ('paused', 'inactive', 'archived');
+    END IF;
+    IF stands AND NOT stood THEN
+        INSERT INTO dripd.standstill (from_at, until_at, account_id, campaign_id, sender_id)
+        VALUES (dripd.now(), 'infinity', account, campaign, sender)
+        ON CONFLICT DO NOTHING;
+    ELSIF stood AND NOT stands THEN
+        DELETE FROM dripd.standstill AS s
+        WHERE s.account_id = account AND s.campaign_id = campaign AND s.sender_id = sender AND s.provider = ''
+            AND s.until_at = 'infinity' AND s.from_at > dripd.now() - interval '1 minute';
+        UPDATE dripd.standstill AS s SET until_at = dripd.now()
+        WHERE s.account_id = account AND s.campaign_id = campaign AND s.sender_id = sender AND s.provider = ''
+            AND s.until_at = 'infinity';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER note_standstill AFTER UPDATE OF status, subscription_active ON dripd.account
+    FOR EACH ROW EXECUTE FUNCTION dripd.note_standstill();
+CREATE TRIGGER note_standstill AFTER UPDATE OF status ON dripd.campaign
+    FOR EACH ROW EXECUTE FUNCTION dripd.note_standstill();
+CREATE TRIGGER note_standstill AFTER UPDATE OF status ON dripd.sender
+    FOR EACH ROW EXECUTE FUNCTION dripd.note_standstill();
 
 -- ---------------------------------------------------------------- views
 

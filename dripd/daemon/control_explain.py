@@ -20,8 +20,8 @@ from dripd.scheduler.calendar import Window, next_open
 Holidays = Callable[[str], Container[date]]
 Gate = dict[str, object]
 PARKED: Final = {
-    "catching_up": "it came due while no daemon was at work: such steps of an account take turns, "
-    "at [engine] catchup_rate",
+    "catching_up": "it came due while no daemon was at work, while it was paused, or while its "
+    "provider failed: such steps of an account take turns, at [engine] catchup_rate",
 }
 NEVER = None
 """A gate whose end nobody can tell: somebody must act."""

@@ -193,7 +193,7 @@ class Daemon:
             "barred": dict(pipe.barred),
             "standstills": [
                 {"from": format_instant(one.from_at), "until": format_instant(one.until_at)}
-                for one in pipe.standstills[-3:]
+                for one in [one for one in pipe.standstills if not one.provider][-3:]
             ],
             "version": VERSION,
             "deployment": self.deployment,

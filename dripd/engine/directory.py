@@ -172,13 +172,15 @@ class Account:
 
     def usable(self, channel: str, address: str) -> list[SenderRow]:
         """The active senders of *address*, several with commas between; for "" all."""
+        return [one for one in self.named(channel, address) if one.status == "active"]
+
+    def named(self, channel: str, address: str) -> list[SenderRow]:
+        """As `usable`, also those that are paused."""
         named = address.split(",")
         return [
             one
             for one in self.row.senders
-            if one.channel == channel
-            and one.status == "active"
-            and (not address or one.address in named)
+            if one.channel == channel and (not address or one.address in named)
         ]
 
     @staticmethod

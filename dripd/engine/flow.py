@@ -45,7 +45,7 @@ from dripd.ratelimit.limits import (
 )
 from dripd.ratelimit.warmup import limit_on
 from dripd.scheduler.calendar import day_bounds, local_date
-from dripd.store.protocol import ParkRow, SenderRow, Store, TurnBack
+from dripd.store.protocol import Outage, ParkRow, SenderRow, Store, TurnBack
 
 FAULTS: Final = frozenset({"auth", "payment", "no_tls", "redirected"})
 """Reasons that concern every message alike until somebody changes the set-up."""
@@ -56,6 +56,9 @@ ABOUT_US: Final = frozenset({"smtp_450", "smtp_451", "smtp_452", "cancelled"})
 AMBIGUOUS: Final = frozenset(
     {"timeout", "lost", "deadline", "no_answer", "channel_failed", "protocol"}
 )
+
+OUTAGES_MOST: Final = 100
+"""So many are remembered here; SQL has them for a month."""
 
 log = get("flow")
 
@@ -85,6 +88,10 @@ class Flow:
         """Providers whose breaker has just opened: what waits for them is given back."""
         self.calling: dict[str, int] = {}
         """Messages that a provider's channel has in hand."""
+        self.outages: list[Outage] = []
+        """When providers and senders failed that are well again."""
+        self.untold: list[Outage] = []
+        """Those of them that SQL does not know of."""
         self.is_freed = False
         """Whether something that was shut is open again: lanes that rest for it may go."""
         self.backs: list[TurnBack] = []
@@ -291,7 +298,7 @@ class Flow:
         line = self.providers[provider]
         if n:
             line.passed()
-            self._count(line, n, now)
+            self._count(line, n, now, 0, 0, provider)
         if self._shaky:
             was_open = line.breaker.is_open
             line.breaker.record(0, 0, now, self.calling.get(provider, 0))
@@ -304,7 +311,7 @@ class Flow:
         """What of senders that failed lately is counted: the others are spared it."""
         for place in list(self._shaky):
             own = self._directory.account(place[0]).line(place[1])
-            self._count(own, passed[place], now)
+            self._count(own, passed[place], now, *place, "")
             if own.breaker.is_sound(now):
                 self._shaky.discard(place)
 
@@ -327,10 +334,19 @@ class Flow:
             )
         ]
 
-    def _count(self, line: Line, n: int, now: Instant) -> None:
-        was_open = line.breaker.is_open
-        line.breaker.record(n, 0, now)
-        self.is_freed |= was_open and not line.breaker.is_open
+    def _count(
+        self, line: Line, n: int, now: Instant, account_id: int, sender_id: int, provider: str
+    ) -> None:
+        """Count what was accepted, by a provider or by a sender."""
+        breaker = line.breaker
+        was_open = breaker.is_open
+        breaker.record(n, 0, now)
+        if was_open and not breaker.is_open:
+            self.is_freed = True
+            if now > breaker.opened_at:
+                over = Outage(breaker.opened_at, now, account_id, sender_id, provider)
+                self.outages = [*self.outages[-OUTAGES_MOST:], over]
+                self.untold.append(over)
 
     def _mind(self) -> None:
         """Is there anything that might hold messages of every account?"""

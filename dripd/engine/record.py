@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from dripd.campaigns.enrollment import Change
-from dripd.engine import tally
+from dripd.engine import standstill, tally
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes, reopen
 from dripd.engine.pipeline import Pipeline
@@ -133,6 +133,7 @@ async def _go_on(pipe: Pipeline, done: Recorded) -> None:
         await return_turns(pipe)
     if pipe.flow.is_freed:
         pipe.flow.is_freed = False
+        await standstill.note_outages(pipe)
         await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))
     keys = done.moved + done.started
     insert(pipe, keys)

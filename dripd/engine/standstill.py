@@ -1,7 +1,8 @@
-"""What came due while nobody was at work? It goes out paced, account by account.
+"""What came due while nothing went? It goes out paced, account by account.
 
-After hours without a daemon, or without a database, all that should have gone is due at once.
-SQL knows when nobody was at work. Of what came due then, and would have gone then, each step
+After hours without a daemon or a database, of a pause, or without a provider, all that should
+have gone is due at once. SQL knows when nobody was at work, and what was paused or failed when.
+Of what came due then, and would have gone then, each step
 moves into a lane of its own kind as it is met, so that nothing else waits behind it; those
 lanes rest whenever the bucket of their account is empty. Runs that were asked for meanwhile
 begin there. A step keeps its due: windows, caps and `max_lateness` are asked as ever.
@@ -15,12 +16,13 @@ from dripd.campaigns.enrollment import DueKey, LaneClass, LaneKey
 from dripd.clock import Instant
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Picked, Pipeline
+from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.admission_rows import Accept, Decision
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.limits import REST_MS
 from dripd.scheduler.calendar import next_open
-from dripd.store.protocol import ParkRow
+from dripd.store.protocol import ParkRow, Standstill
 
 REASON: Final = "catching_up"
 
@@ -43,13 +45,14 @@ async def set_back(pipe: Pipeline, picked: Picked) -> Picked:
 
     What somebody holds locked stays: the lease tells what it is.
     """
-    if not pipe.standstills or not pipe.tuning.catchup_rate:
+    if not pipe.tuning.catchup_rate:
         return picked
     missed = [
         DueKey(account, lane, due, enrollment, cv)
         for account, entries in picked
+        if (found := _standstills(pipe, account))
         for lane, (due, enrollment, cv) in entries
-        if _is_missed(pipe, account, lane, due)
+        if _is_missed(pipe, found, account, lane, due, cv)
     ]
     if not missed:
         return picked
@@ -94,21 +97,67 @@ def give_back(pipe: Pipeline, account: int, n: int) -> None:
         bucket.refund(n)
 
 
+async def note_outages(pipe: Pipeline) -> None:
+    """Tell SQL which providers and senders failed, for the daemons that come after."""
+    told, pipe.flow.untold = pipe.flow.untold, []
+    if not told:
+        return
+    try:
+        await pipe.store.note_outages(told)
+    except StoreError as error:  # this daemon knows, and tells with the next one
+        log.warning("store.lost", reason=error.code)
+        pipe.flow.untold += told
+
+
 def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:
-    return at is not None and any(one.from_at <= at < one.until_at for one in pipe.standstills)
+    return at is not None and any(
+        one.from_at <= at < one.until_at and not one.provider for one in pipe.standstills
+    )
 
 
-def _is_missed(pipe: Pipeline, account: int, lane: int, due: Instant) -> bool:
-    """Would it have gone while nobody was at work?"""
+def _standstills(pipe: Pipeline, account_id: int) -> list[Standstill]:
+    """All that may concern an account and was long enough."""
+    account = pipe.directory.accounts.get(account_id)
+    own = [
+        Standstill(*one[:2], sender_id=one.sender_id, provider=one.provider)
+        for one in pipe.flow.outages
+        if one.account_id in {0, account_id}
+    ]
+    found = [*pipe.standstills, *own, *(() if account is None else account.row.standstills)]
+    least = pipe.tuning.catchup_after_ms
+    return [one for one in found if one.until_at - one.from_at > least]
+
+
+def _is_missed(
+    pipe: Pipeline, found: list[Standstill], account: int, lane: int, due: Instant, cv: int
+) -> bool:
+    """Would it have gone while nothing went?"""
     key = pipe.lanes.at(account, lane).key
     if key.kind not in PACED:
         return False
-    for from_at, until_at in pipe.standstills:
-        if from_at <= due < until_at:
+    for one in found:
+        if one.from_at <= due < one.until_at and _concerns(pipe, one, account, key, cv):
             window, zone = pipe.directory.lane_window(account, key)
             opens = next_open(window, zone, due)
-            return opens is not None and opens < until_at
+            if opens is not None and opens < one.until_at:
+                return True
     return False
+
+
+def _concerns(pipe: Pipeline, one: Standstill, account_id: int, key: LaneKey, cv: int) -> bool:
+    """Was what is due in that lane to go through what stood still, and through nothing else?"""
+    if one.campaign_id:
+        return one.campaign_id == key.campaign_id
+    if not one.sender_id and not one.provider:
+        return True
+    version, account = pipe.directory.versions.get(cv), pipe.directory.accounts.get(account_id)
+    address = None if version is None or account is None else version.sole_sender(key.channel)
+    if account is None or address is None:
+        return False
+    ways = account.named(key.channel, address)
+    return bool(ways) and all(
+        way.id == one.sender_id or way.provider == one.provider for way in ways
+    )
 
 
 def _catching_up(key: LaneKey) -> LaneKey:

@@ -28,7 +28,7 @@ PROBE_MS: Final = Millis(2 * MINUTE)
 class Breaker:
     """One provider's, or one sender's; closed when made."""
 
-    __slots__ = ("_failed", "_ok", "_open_ms", "_probe_until", "_since", "_until")
+    __slots__ = ("_failed", "_ok", "_open_ms", "_probe_until", "_since", "_until", "opened_at")
 
     def __init__(self) -> None:
         self._since = Instant(0)
@@ -37,6 +37,8 @@ class Breaker:
         self._open_ms = FIRST_MS
         self._until: Instant | None = None
         self._probe_until: Instant | None = None
+        self.opened_at = Instant(0)
+        """When it opened last; probes in vain change nothing of that."""
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +88,7 @@ class Breaker:
         if self._until is None:
             self._until = Instant(now + self._open_ms)
             self._probe_until = None
+            self.opened_at = now
 
     def _on_probe(self, n_ok: int, n_failed: int, now: Instant) -> None:
         if self._probe_until is None:

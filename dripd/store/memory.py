@@ -64,6 +64,7 @@ from dripd.store.protocol import (
     Look,
     LostSend,
     MayReset,
+    Outage,
     ParkRow,
     Recorded,
     SetAside,
@@ -500,6 +501,11 @@ class MemoryStore(Doors, Views):
     async def note_served(self, silence_ms: int) -> list[Standstill]:
         return await self._unit(
             "note_served", lambda: memory_nodes.note_served(self._tables, silence_ms)
+        )
+
+    async def note_outages(self, outages: Sequence[Outage]) -> None:
+        await self._unit(
+            "note_outages", lambda: memory_nodes.note_outages(self._tables, outages)
         )
 
     async def leave(self, incarnation: int) -> None:

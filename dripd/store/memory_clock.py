@@ -9,10 +9,8 @@ from dripd.clock import Instant, ManualClock
 from dripd.store.memory_directory import LAST_ID
 from dripd.store.memory_nodes import drained
 from dripd.store.memory_rows import Lane
-from dripd.store.memory_tables import Tables
+from dripd.store.memory_tables import STOPPED, Tables
 from dripd.store.protocol import WHOLE_ACCOUNT
-
-STOPPED = frozenset({"paused", "inactive", "archived"})
 
 
 def move(tables: Tables, at: Instant) -> bool:

@@ -182,6 +182,7 @@ class Doors:
 
     def set_sender(self, account_id: int, sender_id: int, **columns: Any) -> None:
         self._tables.senders.change((account_id, sender_id), **columns)
+        self._tables.mind_standstills({account_id})
         opened = {"no_sender", "rate", "cap", "breaker"}
         for park in [one for one in self._tables.parks if one.account_id == account_id]:
             if park.reason in opened:

@@ -24,7 +24,7 @@ from dripd.store.memory_rows import (
 )
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import notify
-from dripd.store.protocol import Standstill
+from dripd.store.protocol import Outage, Standstill
 
 NO_DAY = date(1970, 1, 1)
 """The local day of a claim whose account had none: nothing can be refunded there."""
@@ -75,6 +75,18 @@ def note_served(tables: Tables, silence_ms: int) -> list[Standstill]:
         tables.standstills.append(Standstill(last, now))
     tables.served_at = now if last is None else max(last, now)
     return list(tables.standstills)
+
+
+def note_outages(tables: Tables, outages: Sequence[Outage]) -> None:
+    for one in outages:
+        row = Standstill(one.from_at, one.until_at, 0, one.sender_id, one.provider)
+        found = (
+            tables.paused.setdefault(one.account_id, [])
+            if one.account_id
+            else tables.standstills
+        )
+        if row not in found:
+            found.append(row)
 
 
 def leave(tables: Tables, incarnation: int) -> None:

@@ -57,6 +57,7 @@ def _stop(tables: Tables, stop: Stop) -> None:
     else:
         place = (stop.account_id, stop.sender_id)
         tables.senders.change(place, status="paused", pause_reason=stop.reason)
+        tables.mind_standstills({stop.account_id})
         owner = tables.senders[place].owner
         detail |= {"what": "sender", "sender_id": stop.sender_id}
         for park in [one for one in tables.parks if one.account_id == stop.account_id]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date
 from itertools import count
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import KIND_BITS
 from dripd.channels.base import SinkRow
-from dripd.clock import Clock, Instant
+from dripd.clock import FAR_FUTURE, MINUTE, Clock, Instant
 from dripd.policy.admission_rows import Quote
 from dripd.store.memory_rows import (
     STOPS,
@@ -81,6 +81,10 @@ Ids = tuple[int, int]
 """(account, id): how every row of an account is known."""
 
 
+STOPPED = frozenset({"paused", "inactive", "archived"})
+"""What a campaign is of which no step is performed."""
+
+
 class Tables:
     """The rows of one deployment. `real_ms` is real time: who is alive, when a nudge is old."""
 
@@ -95,6 +99,8 @@ class Tables:
         self.last_event_id = 0
         self.served_at: Instant | None = None
         self.standstills: list[Standstill] = []
+        self.paused: dict[int, list[Standstill]] = {}
+        """By account, when it, its campaigns and its senders were paused; the last may be open."""
         self._make_doors()
         self._make_campaigns()
         self._make_hot()
@@ -364,18 +370,46 @@ class Tables:
     def refresh_gates(self, account_ids: Iterable[int]) -> None:
         """Pause, resume, publish and close reach later leases through the day rows."""
         now = self.now()
-        for account_id in set(account_ids):
-            account = self.accounts.get(account_id)
-            if account is None:
-                continue
+        known = {one for one in account_ids if one in self.accounts}
+        self.mind_standstills(known)
+        for account_id in known:
+            account = self.accounts[account_id]
             paused = frozenset(
                 cv_id
                 for cv_id in self.versions_in.at(account_id)
-                if self.campaign_of_version(cv_id).status in {"paused", "inactive", "archived"}
+                if self.campaign_of_version(cv_id).status in STOPPED
             )
             for key in self.days_of.at(account_id):
                 if self.days[key].ends_at > now:
                     self.days.change(key, held=not account.is_open, paused=paused)
+
+    def mind_standstills(self, account_ids: Collection[int]) -> None:
+        """Since when what of these accounts is paused stands still, and until when it did."""
+        now = self.now()
+        standing = {(one, 0, 0) for one in account_ids if not self.accounts[one].is_open}
+        standing |= {
+            (one.account_id, one.id, 0)
+            for one in self.campaigns
+            if one.account_id in account_ids and one.status in STOPPED
+        }
+        standing |= {
+            (one.account_id, 0, one.id)
+            for one in self.senders
+            if one.account_id in account_ids and one.status == "paused"
+        }
+        for account_id in account_ids:
+            rows = self.paused.setdefault(account_id, [])
+            for row in [one for one in rows if one.until_at == FAR_FUTURE]:
+                place = (account_id, row.campaign_id, row.sender_id)
+                if place in standing:
+                    standing.discard(place)
+                    continue
+                rows.remove(row)
+                if now - row.from_at >= MINUTE:
+                    rows.append(row._replace(until_at=now))
+        for account_id, campaign_id, sender_id in sorted(standing):
+            row = Standstill(now, FAR_FUTURE, campaign_id, sender_id)
+            self.paused[account_id].append(row)
 
     def campaign_of_version(self, cv_id: int) -> Campaign:
         version = self.versions[cv_id]

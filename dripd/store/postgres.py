@@ -66,6 +66,7 @@ from dripd.store.protocol import (
     Look,
     LostSend,
     MayReset,
+    Outage,
     ParkRow,
     Recorded,
     SetAside,
@@ -431,7 +432,14 @@ class PostgresStore:
 
     async def note_served(self, silence_ms: int) -> list[Standstill]:
         await self._read(_execute, "note_served", silence_ms)
-        return [Standstill(*row) for row in await self._read(_fetch, "read_standstills")]
+        rows = await self._read(_fetch, "read_standstills")
+        return [
+            Standstill(row["from_at"], row["until_at"], provider=row["provider"])
+            for row in rows
+        ]
+
+    async def note_outages(self, outages: Sequence[Outage]) -> None:
+        await self._read(_execute, "note_outages", *map(list, zip(*outages, strict=True)))
 
     async def leave(self, incarnation: int) -> None:
         await self._read(_execute, "leave_node", incarnation)

@@ -214,6 +214,27 @@ class TurnBack:
     reopens: bool
 
 
+class Standstill(NamedTuple):
+    """Nothing went from `from_at` to before `until_at`: of the campaign, the sender or the provider
+    that is named, else of the whole account, or, where no account has it, of anybody."""
+
+    from_at: Instant
+    until_at: Instant
+    campaign_id: int = 0
+    sender_id: int = 0
+    provider: str = ""
+
+
+class Outage(NamedTuple):
+    """A provider, or (`account_id`) a sender, failed from `from_at` to before `until_at`."""
+
+    from_at: Instant
+    until_at: Instant
+    account_id: int
+    sender_id: int
+    provider: str
+
+
 @dataclass(slots=True)
 class AccountRow:
     """`cap` is the plan's, None = no cap. `send_window` as in campaign files, parsed."""
@@ -235,6 +256,7 @@ class AccountRow:
     senders: list[SenderRow] = field(default_factory=list)
     campaigns: list[CampaignRow] = field(default_factory=list)
     triggers: list[TriggerRow] = field(default_factory=list)
+    standstills: list[Standstill] = field(default_factory=list)
 
     def listens(self) -> str:
         """Another text whenever a trigger is attached or gone, or a campaign has another version or
@@ -306,13 +328,6 @@ class DayRow:
     cap: int
     starts_at: Instant
     ends_at: Instant
-
-
-class Standstill(NamedTuple):
-    """Nobody was at work from `from_at` to before `until_at`."""
-
-    from_at: Instant
-    until_at: Instant
 
 
 class Head(NamedTuple):
@@ -632,8 +647,11 @@ class Store(Protocol):
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None: ...
     async def note_served(self, silence_ms: int) -> list[Standstill]:
-        """Somebody is at work now. Returns when nobody was for longer than *silence_ms*."""
+        """Somebody is at work now. Returns when nobody was for longer than *silence_ms*, or a
+        provider failed."""
         ...
+
+    async def note_outages(self, outages: Sequence[Outage]) -> None: ...
 
     async def leave(self, incarnation: int) -> None: ...
     async def reap(

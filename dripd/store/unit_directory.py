@@ -21,6 +21,7 @@ from dripd.store.protocol import (
     DayRow,
     Look,
     SenderRow,
+    Standstill,
     TriggerRow,
     Turn,
     TurnBack,
@@ -58,6 +59,9 @@ async def read_accounts(conn: Conn, wanted: Sequence[int] | None) -> list[Accoun
     for row in await conn.fetch(sql("read_campaigns"), ids):
         if row["account_id"] in found:
             found[row["account_id"]].campaigns.append(CampaignRow(**dict(row)))
+    for row in await conn.fetch(sql("read_own_standstills"), ids):
+        if row["account_id"] in found:
+            found[row["account_id"]].standstills.append(_standstill(row))
     for row in await conn.fetch(sql("read_triggers"), ids):
         if row["account_id"] in found:
             found[row["account_id"]].triggers.append(_trigger(row))
@@ -80,6 +84,15 @@ def _account(row: Any) -> AccountRow:
         action_quota=row["action_quota"],
         connectors=frozenset(row["connectors"]),
         templates=row["templates"],
+    )
+
+
+def _standstill(row: Any) -> Standstill:
+    return Standstill(
+        row["from_at"],
+        row["until_at"],
+        campaign_id=row["campaign_id"],
+        sender_id=row["sender_id"],
     )
 
 

@@ -29,6 +29,14 @@ SELECT id, account_id, key, status, live_cv_id, owner
 FROM dripd.campaign
 WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
 
+-- name: read_own_standstills :many
+-- When accounts, campaigns and senders were paused, or senders failed, and are not any more.
+--   $1 accounts  int[]  which, NULL = all
+SELECT account_id, from_at, until_at, campaign_id, sender_id
+FROM dripd.standstill
+WHERE account_id > 0 AND until_at < 'infinity' AND ($1::int4[] IS NULL OR account_id = ANY ($1::int4[]))
+ORDER BY account_id, from_at;
+
 -- name: read_triggers :many
 -- The triggers of campaigns that accept enrollments.
 --   $1 accounts  int[]  which, NULL = all

@@ -35,8 +35,15 @@ UPDATE dripd.deployment AS d SET served_at = greatest(last.served_at, (SELECT dr
 FROM last;
 
 -- name: read_standstills :many
--- When nobody was at work, as far as anything may still be due from it.
-SELECT from_at, until_at FROM dripd.standstill ORDER BY from_at;
+-- When nobody was at work, or a provider failed, as far as anything may still be due from it.
+SELECT from_at, until_at, provider FROM dripd.standstill WHERE account_id = 0 ORDER BY from_at;
+
+-- name: note_outages :exec
+-- When providers, or senders of theirs, failed.
+--   $1 from timestamptz[]  $2 until timestamptz[]  $3 accounts int[]  $4 senders int[]  $5 providers text[]
+INSERT INTO dripd.standstill (from_at, until_at, account_id, sender_id, provider)
+SELECT * FROM unnest($1::timestamptz[], $2::timestamptz[], $3::int4[], $4::int4[], $5::text[])
+ON CONFLICT DO NOTHING;
 
 -- name: sweep_standstills :exec
 DELETE FROM dripd.standstill WHERE until_at < (SELECT dripd.now()) - interval '30 days';

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -10,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from dripd.clock import HOUR, MINUTE, Instant, format_instant
+from dripd.campaigns.event import Retryable
+from dripd.channels.base import Message, Settle
+from dripd.clock import HOUR, MINUTE, Instant, Millis, format_instant
 from dripd.engine.admit import admit
 from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Watch
 from dripd.engine.tuning import Tuning
 from dripd.proof.virtual import MONDAY, Virtual, virtual
-from tests.engine.rig import Rig, SlowSink
+from tests.engine.rig import HELLO, T0, Rig, SlowSink
 
 ONE: dict[str, object] = {"key": "one", "do": "email", "subject": "Hi", "text": "Hello"}
 RATE, BURST = 2, 20
@@ -142,6 +146,140 @@ async def test_what_its_window_would_have_held_anyway_is_not_late(
         assert {MONDAY + 24 * HOUR} == set(sent_at(world, "next"))
 
 
+async def crowd(world: Virtual, n: int = 200, **top: Any) -> int:
+    """A campaign of whose runs the first message is due in an hour; its id."""
+    world.campaign({**ONE, "delay": "1h"}, **top)
+    world.campaign(ONE, campaign="now")
+    world.enroll(*(f"late{i}" for i in range(n)))
+    await world.pass_by(1)
+    (row,) = await world.store.read_accounts([world.acme])
+    return next(one.id for one in row.campaigns if one.key == "welcome")
+
+
+async def assert_catches_up(world: Virtual, back: Instant) -> None:
+    """What came due meanwhile goes paced, and nothing else waits for it."""
+    await world.pass_by(5)
+    assert [back] * BURST == sent_at(world, "late")
+    held = [row for row in world.store.enrollments() if row["status"] == "held"]
+    assert {"catching_up"} == {row["hold_reason"] for row in held}
+    world.enroll(*(f"now{n}" for n in range(50)), campaign="now")
+    await world.advance_to(format_instant(Instant(back + 10 * MINUTE)))
+    assert {back} == set(sent_at(world, "now"))
+    assert 200 == len(sent_at(world, "late"))
+    assert_paced(sent_at(world, "late"))
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "what", ["campaign", "deactivated", "account", "subscription", "sender"]
+)
+async def test_what_came_due_in_a_pause_goes_out_paced(
+    autojump_clock: MockClock, what: str
+) -> None:
+    async with virtual() as world:
+        campaign = await crowd(world)
+        (row,) = await world.store.read_accounts([world.acme])
+        turns: dict[str, Callable[[bool], None]] = {
+            "campaign": lambda on: world.store.set_campaign(
+                world.acme, campaign, status="active" if on else "paused"
+            ),
+            "deactivated": lambda on: world.store.set_campaign(
+                world.acme, campaign, status="active" if on else "inactive"
+            ),
+            "account": lambda on: world.store.set_account(
+                world.acme, status="active" if on else "paused"
+            ),
+            "subscription": lambda on: world.store.set_account(
+                world.acme, subscription_active=on
+            ),
+            "sender": lambda on: world.store.set_sender(
+                world.acme, row.senders[0].id, status="active" if on else "paused"
+            ),
+        }
+        turns[what](False)
+        await world.advance_to("2026-01-05T15:00:00Z")
+        assert [] == sent_at(world, "late")
+        turns[what](True)
+
+        await assert_catches_up(world, Instant(MONDAY + 6 * HOUR))
+
+
+@pytest.mark.trio
+async def test_a_backlog_from_before_the_pause_goes_on_as_before(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        campaign = await crowd(world)
+        await world.store.move_clock(Instant(MONDAY + HOUR + MINUTE))
+        world.store.set_campaign(world.acme, campaign, status="paused")
+        await world.advance_to("2026-01-05T15:00:00Z")
+        world.store.set_campaign(world.acme, campaign, status="active")
+        await world.pass_by(5)
+
+        assert 200 == len(sent_at(world, "late"))
+
+
+@pytest.mark.trio
+async def test_a_pause_of_another_campaign_or_one_of_several_senders_delays_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        other = world.store.add_sender(world.acme, "other@acme.test")
+        await crowd(world, sender=["sales@acme.test", "other@acme.test"])
+        world.campaign(ONE, campaign="other")
+        (row,) = await world.store.read_accounts([world.acme])
+        second = next(one.id for one in row.campaigns if one.key == "other")
+        world.store.set_campaign(world.acme, second, status="paused")
+        world.store.set_sender(world.acme, other, status="paused")
+        await world.store.move_clock(Instant(MONDAY + 2 * HOUR))
+        world.store.set_campaign(world.acme, second, status="active")
+        world.store.set_sender(world.acme, other, status="active")
+        await world.pass_by(5)
+
+        assert 200 == len(sent_at(world, "late"))
+
+
+class FailingSink(SlowSink):
+    """A provider that is out of order while `is_down`."""
+
+    is_down = False
+
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        if not self.is_down:
+            return await super().send(messages, settle)
+        await trio.sleep(0.01)
+        for message in messages:
+            settle(message, Retryable(reason="refused"))
+        return None
+
+
+@pytest.mark.trio
+async def test_what_came_due_while_its_provider_failed_goes_out_paced(
+    autojump_clock: MockClock,
+) -> None:
+    sink = FailingSink(batch=32)
+    rig = Rig(Tuning(catchup_after_ms=Millis(60_000), poll_ms=Millis(1_000)), sink)
+    account = rig.account("a", step={**HELLO, "delay": "1m"})
+    async with rig.running():
+        sink.is_down = True
+        rig.enroll(account, 50)
+        await trio.sleep(30)
+        rig.enroll(account, 100)
+        await trio.sleep(170)
+        assert rig.pipe.flow.providers["sink"].breaker.is_open
+        sink.is_down = False
+        await trio.sleep(150)
+
+    assert 150 == len({run for _, run in sink.came})
+    outages = rig.pipe.flow.outages
+    assert ["sink"] == [one.provider for one in outages if one.provider]
+    told = await rig.store.note_served(10**12)
+    assert [("sink", outages[0].from_at)] == [(one.provider, one.from_at) for one in told]
+    late = {row["id"] for row in rig.store.enrollments() if row["started_at"] > T0 + 15_000}
+    assert 100 == len(late)
+    assert_paced([round(1_000 * second) for second, run in sink.came if run in late])
+
+
 @pytest.mark.trio
 async def test_a_short_silence_is_no_standstill(autojump_clock: MockClock) -> None:
     async with virtual() as world:
@@ -180,9 +318,9 @@ async def _play(dues: list[int], hours: float, closes: int) -> None:
         at = sent_at(world, "late")
         assert len(dues) == len(at)
         assert all(10 <= one // HOUR % 24 < closes for one in at)
-        opens = MONDAY + HOUR
+        opens, shuts = MONDAY + HOUR, MONDAY + (closes - 9) * HOUR
         missed = {f"late{n}@x.test" for n, due in enumerate(dues)
-                  if max(MONDAY + due * MINUTE, opens) < back}  # fmt: skip
+                  if max(MONDAY + due * MINUTE, opens) < min(back, shuts)}  # fmt: skip
         rows = [row for row in world.store.deliveries() if row["to_address"] in missed]
         assert_paced([row["accepted_at"] for row in rows if row["accepted_at"] >= back])
 

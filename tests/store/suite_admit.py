@@ -13,7 +13,7 @@ from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.admission_rows import Decision, Leave, Quote, RequestRow
-from dripd.store.protocol import Head, ParkRow
+from dripd.store.protocol import Head, Outage, ParkRow, Standstill
 from tests.store.world import (
     NODE,
     T0,
@@ -383,8 +383,61 @@ class FeedSuite:
         await world.store.acknowledge_clock(NODE, Instant(T0 + 30 * MINUTE))
         found = await world.store.note_served(MINUTE)
 
-        assert [(T0 + 30 * MINUTE, T0 + HOUR)] == found
+        assert [Standstill(Instant(T0 + 30 * MINUTE), Instant(T0 + HOUR))] == found
         assert found == await world.store.note_served(MINUTE)
+
+    async def test_what_was_paused_stood_still(self, world: World) -> None:
+        """An hour each: account, subscription, campaign, deactivated, sender."""
+        scene = await open_scene(world)
+        sender = await world.add_sender(scene.account, "ann@acme.example")
+        account, campaign = scene.account, scene.campaign
+
+        async def own() -> list[Standstill]:
+            (row,) = await world.store.read_accounts([account])
+            return row.standstills
+
+        async def turn(hour: int) -> None:
+            await world.set_now(Instant(T0 + hour * HOUR))
+
+        await world.set_account(account, status="paused")
+        await world.set_account(account, subscription_active=False)
+        await turn(1)
+        await world.set_account(account, status="active")
+        assert [] == await own()
+        await turn(2)
+        await world.set_account(account, subscription_active=True)
+        await world.set_campaign(account, campaign, "paused")
+        await turn(3)
+        await world.set_campaign(account, campaign, "inactive")
+        await world.set_sender(account, sender, "paused")
+        await turn(4)
+        await world.set_campaign(account, campaign, "active")
+        await turn(5)
+        await world.set_sender(account, sender, "active")
+        await world.set_sender(account, sender, "paused")
+        await world.set_sender(account, sender, "active")
+
+        def hours(first: int, last: int, **of: int) -> Standstill:
+            return Standstill(Instant(T0 + first * HOUR), Instant(T0 + last * HOUR), **of)
+
+        assert await own() == [
+            hours(0, 2),
+            hours(2, 4, campaign_id=campaign),
+            hours(3, 5, sender_id=sender),
+        ]
+        assert [] == await world.store.note_served(10 * HOUR)
+
+    async def test_what_failed_stood_still(self, world: World) -> None:
+        scene = await open_scene(world)
+        sender = await world.add_sender(scene.account, "ann@acme.example")
+        until = Instant(T0 + HOUR)
+        outages = [Outage(T0, until, 0, 0, "p"), Outage(T0, until, scene.account, sender, "")]
+        for _ in range(2):  # its acknowledgement may be lost
+            await world.store.note_outages(outages)
+        (row,) = await world.store.read_accounts([scene.account])
+
+        assert [Standstill(T0, until, sender_id=sender)] == row.standstills
+        assert [Standstill(T0, until, provider="p")] == await world.store.note_served(HOUR)
 
     async def test_accounts_come_round_by_id(self, world: World) -> None:
         ids = sorted([await world.add_account(key) for key in ("a", "b", "c")])
