@@ -41,8 +41,21 @@ class SystemClock:
         return Instant(time.time_ns() // 1_000_000)  # noqa: TID251 - the one reader of wall time
 
 
+BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_ns() -> int:
+    """The monotonic clock that also runs while the machine is suspended, where there is one."""
+    return time.clock_gettime_ns(BOOT)
+
+
+def asleep_s() -> float:
+    """How long this machine has been suspended since its start, in seconds."""
+    return (boot_ns() - time.monotonic_ns()) / 1e9
+
+
 class DatabaseClock:
-    """The database's wall clock, carried on by the machine's monotonic one.
+    """The database's wall clock, carried on by the machine's since its start, also suspended.
 
     Leases are granted at the database's instant; a machine whose own wall clock is wrong, or
     steps, must not send outside a window for that. `hear` bounds the difference between the
@@ -50,7 +63,7 @@ class DatabaseClock:
     the answer was here. What lies within the bounds is kept, so that `now` does not jitter.
     """
 
-    def __init__(self, tick: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, tick: Callable[[], int] = boot_ns) -> None:
         self._tick = tick
         self._ahead_ms = time.time_ns() // 1_000_000 - tick() // 1_000_000  # noqa: TID251 - until the database is heard
 
@@ -58,7 +71,7 @@ class DatabaseClock:
         return Instant(self._tick() // 1_000_000 + self._ahead_ms)
 
     def ticked(self) -> Millis:
-        """The monotonic clock, for `hear`."""
+        """The machine's clock, for `hear`."""
         return Millis(self._tick() // 1_000_000)
 
     def hear(self, at: Instant, asked: Millis) -> None:

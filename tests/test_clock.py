@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dripd.clock import DatabaseClock, Instant, Millis
+import time
+
+import pytest
+
+from dripd.clock import DatabaseClock, Instant, Millis, asleep_s
 
 
 def test_the_databases_clock_is_followed_and_the_hosts_is_not() -> None:
@@ -33,3 +37,15 @@ def test_what_lies_between_question_and_answer_moves_no_clock() -> None:
     clock.hear(Instant(40_000 + tick[0]), asked)  # the database's own clock steps
 
     assert 40_000 + tick[0] == clock.now()
+
+
+def test_the_time_for_which_the_machine_was_suspended_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came up meanwhile was judged by the hour of falling asleep, outside its window."""
+    clock = DatabaseClock()
+    before, awake = clock.now(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: awake + 3_600_000_000_000)
+
+    assert 3_600_000 <= clock.now() - before < 3_700_000
+    assert asleep_s() > 3_590

@@ -82,6 +82,8 @@ VIEW_PATIENCE_S = 2.0
 COUNT_PATIENCE_S = 600.0
 """How long the count of one large campaign may take, beside everything else."""
 
+UNHEARD = "the database has not heard of this daemon for [engine] node_timeout: nothing leaves"
+
 VERSION = "0.1.0"
 
 log = get("daemon")
@@ -190,7 +192,9 @@ class Daemon:
         return {
             "state": self.state(),
             "db": self.store.condition.report(),
-            "barred": dict(pipe.barred),
+            "barred": dict(pipe.barred)
+            if pipe.is_heard
+            else {**pipe.barred, "unheard": UNHEARD},
             "standstills": [
                 {"from": format_instant(one.from_at), "until": format_instant(one.until_at)}
                 for one in [one for one in pipe.standstills if not one.provider][-3:]

@@ -22,6 +22,7 @@ class Leave(StrEnum):
     YES = "yes"
     FENCED = "fenced"  # others have taken over what we lease: nothing may leave any more
     UNWRITABLE = "unwritable"  # the journal takes nothing: nothing may leave for now
+    UNHEARD = "unheard"  # the database has long not heard of us: others may have taken over
 
 
 class Testimony:

@@ -8,13 +8,14 @@ recorded) is the whole back-pressure: the lease stops at its limit.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import trio
 
 from dripd.campaigns.enrollment import Change, DueKey, Leased
-from dripd.clock import Clock, Instant
+from dripd.clock import Clock, Instant, asleep_s
 from dripd.engine.directory import Directory
 from dripd.engine.doubt import Policy
 from dripd.engine.flow import Flow
@@ -37,6 +38,9 @@ Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
 Picked: TypeAlias = list[tuple[int, Entries]]
 """Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
+SLEPT_LEAST_S = 1.0
+"""Less than that is the difference of two clocks that are not read at once."""
+
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
 
@@ -58,7 +62,7 @@ class Counters:
 class Watch:
     """What the last looks have seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, asleep: Callable[[], float] = asleep_s) -> None:
         self.seen: dict[int, None] = {}
         """Nudges that were taken in."""
         self.alive: frozenset[int] = frozenset()
@@ -81,16 +85,24 @@ class Watch:
         """When our own heartbeat was last written; None: nobody keeps one."""
         self.in_touch_since = 0.0
         """Since when it came without a gap."""
+        self._asleep = asleep
+        self._slept = 0.0
 
     def note_beat(self, now: float, limit_s: float) -> None:
         """Our heartbeat has been written at *now* of the loop's time."""
         if self.beaten_at is None or now - self.beaten_at > limit_s / 2:
             self.in_touch_since = now
-        self.beaten_at = now
+        self.beaten_at, self._slept = now, self._asleep()
 
     def is_heard(self, now: float, limit_s: float) -> bool:
-        """Has the database heard of us lately? Who comes back from silence asks first what is so."""
-        return self.beaten_at is None or now - self.beaten_at <= limit_s
+        """Has the database heard of us lately? Who comes back from silence asks first what is so.
+
+        The loop's time stands still while the machine is suspended: that counts as silence.
+        """
+        if self.beaten_at is None:
+            return True
+        slept = self._asleep() - self._slept
+        return now - self.beaten_at + (slept if slept > SLEPT_LEAST_S else 0) <= limit_s
 
     def hears_silence(self, now: float, limit_s: float) -> bool:
         """Is somebody's silence his own? Not while we could not be heard ourselves: after an

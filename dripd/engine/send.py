@@ -399,13 +399,18 @@ class Gates:
 
 
 def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
-    """Write down that *batch* leaves. False: it may not, and has been given back."""
-    leave = pipe.journal.intend([ready.leased for ready in batch], marks)
+    """Write down that *batch* leaves. False: it may not, and has been given back.
+
+    Who was silent for long may have been declared dead, by somebody who cannot seal its journal.
+    """
+    leave = Leave.UNHEARD
+    if pipe.is_heard:
+        leave = pipe.journal.intend([ready.leased for ready in batch], marks)
     if leave is Leave.YES:
         return True
     if leave is Leave.FENCED:
         pipe.buried.set()
-    else:
+    elif leave is Leave.UNWRITABLE:
         pipe.barred["journal"] = pipe.journal.fault()
         log.error("journal.refused", error=pipe.barred["journal"])
     now = pipe.clock.now()

@@ -17,7 +17,7 @@ from dripd.channels.base import Message, Settle
 from dripd.clock import HOUR, MINUTE, Instant, Millis, format_instant
 from dripd.engine.admit import admit
 from dripd.engine.look import learn_all
-from dripd.engine.pipeline import Watch
+from dripd.engine.pipeline import Pipeline, Watch
 from dripd.engine.tuning import Tuning
 from dripd.proof.virtual import MONDAY, Virtual, virtual
 from tests.engine.rig import HELLO, T0, Rig, SlowSink
@@ -356,3 +356,45 @@ def test_who_was_silent_for_long_leases_nothing_before_it_is_heard() -> None:
 
     assert watch.is_heard(15.0, 10.0)
     assert not watch.is_heard(15.1, 10.0)
+
+
+def test_a_suspended_machine_was_silent() -> None:
+    """Its monotonic clock stood still meanwhile."""
+    slept = 100.0
+    watch = Watch(lambda: slept)
+    watch.note_beat(5.0, 10.0)
+    assert watch.is_heard(6.0, 10.0)
+    slept += 3_600
+
+    assert not watch.is_heard(6.0, 10.0)
+    watch.note_beat(6.0, 10.0)
+    assert watch.is_heard(16.0, 10.0)
+
+
+@pytest.mark.trio
+async def test_who_was_silent_for_long_sends_nothing_of_its_queue_before_it_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    """Who was cut off went on with what it had leased, while others took that over."""
+    sink = SlowSink(wait_s=3, batch=1, concurrency=1)
+    rig = Rig(Tuning(), sink)
+    pipe = rig.pipe
+    rig.enroll(rig.account("a"), 8)
+    async with rig.running():
+        began = trio.current_time()
+        pipe.watch.note_beat(began, 10.0)
+        await trio.sleep(30)
+        assert all(second <= began + 10 for second, _ in sink.came)
+        assert 0 < len(sink.came) < 8
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_beat, pipe)
+            await trio.sleep(40)
+            nursery.cancel_scope.cancel()
+        assert 8 == len({run for _, run in sink.came}) == len(sink.came)
+
+
+async def _beat(pipe: Pipeline) -> None:
+    while True:
+        pipe.watch.note_beat(trio.current_time(), 10.0)
+        await trio.sleep(1)
