@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -79,9 +79,13 @@ def remove_orphans() -> None:
     """Remove the servers of sessions that were killed before they could."""
     for state in chain(*(folder.glob(f"{PREFIX}*") for folder in {place(), temporary()})):
         found = re.fullmatch(rf"{PREFIX}(\d+)-.*", state.name)
-        if found and state.stat().st_uid == os.geteuid() and not is_running(int(found[1])):
+        if not found or is_running(int(found[1])):
+            continue
+        with suppress(FileNotFoundError):  # another session may be removing it too
+            if state.stat().st_uid != os.geteuid():
+                continue
             embedded.destroy(state)
-            shutil.rmtree(state, ignore_errors=True)  # another session may be removing it too
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def is_running(pid: int) -> bool:
