@@ -150,7 +150,7 @@ async def find_killers(pipe: Pipeline, orphans: Sequence[Leased], past: Past) ->
 
     With the first death all that was in hand unperformed is suspect; from then on a step that
     is suspect counts only if the daemon died in its midst, as its journal has it: who is killed
-    from outside, again and again, blames nobody. Where no journal is to be had, each counts.
+    from outside, again and again, blames nobody. Where no journal is to be had, nobody knows.
     """
     counted = [leased for leased in orphans if _is_blamed(leased, past)]
     for leased in counted:
@@ -175,7 +175,7 @@ def _is_blamed(leased: Leased, past: Past) -> bool:
     if not leased.flags & FLAG_SUSPECT:
         return True
     last = past.get(dead[-1])
-    return last is None or last.tried == key
+    return last is not None and last.tried == key
 
 
 def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 import trio
 import trio.testing
 
+from dripd.campaigns.enrollment import Leased
 from dripd.clock import HOUR, Millis
-from dripd.engine.sweep import NEVER, sweep_once
+from dripd.engine.intent import Testimony
+from dripd.engine.sweep import NEVER, find_killers, sweep_once
 from dripd.engine.tuning import Tuning
-from tests.engine.rig import Rig, SlowSink
+from tests.engine.rig import T0, Rig, SlowSink
 
 
 @pytest.mark.trio
@@ -61,3 +65,30 @@ async def test_nobody_is_declared_dead_for_an_outage_that_silenced_all(
     await sweep_once(rig.pipe)
 
     assert [1_000, NEVER, NEVER, 1_000] == asked
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("journal", "deaths"), [("lost", 1), ("elsewhere", 1), ("in its midst", 4)]
+)
+async def test_a_step_is_blamed_for_deaths_in_its_midst_alone(
+    autojump_clock: trio.testing.MockClock, journal: str, deaths: int
+) -> None:
+    """Three deaths from outside without a journal, as of a container that is killed for its
+    memory, quarantined whatever was in hand."""
+    pipe = Rig(Tuning(), SlowSink()).pipe
+    flags, found = 0, {}
+    for death in range(1, 5):
+        leased = Leased(
+            account_id=1, lane=0, due_at=T0, enrollment_id=7, contact_id=1, cv_id=1, seq=1,
+            step_no=0, run_no=1, attempt=0, flags=flags, claim_id=death, leased_at=T0,
+            counted=False, local_date=date(2026, 1, 5), email=None, phone=None, timezone=None,
+            attrs={}, holders=(death, pipe.incarnation),
+        )  # fmt: skip
+        testimony = Testimony(whole=True)
+        testimony.tried = (7, 1) if journal == "in its midst" else (8, 1)
+        past = {} if journal == "lost" else {death: testimony}
+        found |= await find_killers(pipe, [leased], past)
+        flags = leased.flags
+
+    assert {7: deaths} == found

@@ -34,7 +34,8 @@ class Outside:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 outside.asked.append((self.path, dict(self.headers), json.loads(body)))
-                if self.path == "/hang":
+                is_first = len(outside.to(self.path)) == 1
+                if self.path == "/hang" or (self.path == "/once" and is_first):
                     outside.release.wait(60)
                 planned = outside.answers.get(self.path)
                 status, answer = planned.pop(0) if planned else (200, b"{}")
@@ -83,6 +84,7 @@ def base(pg_databases: Any, outside: Outside) -> Iterator[World]:
         for name in ("score", "hang", "broken"):
             environment.setenv(f"DRIPD_SCRIPT__{name.upper()}__URL", f"{outside.url}/{name}")
             environment.setenv(f"DRIPD_SCRIPT__{name.upper()}__TIMEOUT", "300ms")
+        environment.setenv("DRIPD_SCRIPT__ONCE__URL", f"{outside.url}/once")
         environment.setenv("DRIPD_SCRIPT__SCORE__SECRET", "env:STORY_SECRET")
         with World(dsn, Path(state)) as world:
             yield world
@@ -124,6 +126,31 @@ def test_a_script_is_called_once_with_who_it_is_about(base: World, outside: Outs
             "steps: [{key: a, do: script, script: teleport}]}"
         )
     assert "unknown_script" in str(getattr(caught.value, "faults", caught.value))
+
+
+def test_a_call_that_a_daemon_died_over_is_made_again_under_its_key(
+    base: World, outside: Outside
+) -> None:
+    """At least once: nobody knows whether the server has heard, and the key tells it."""
+    base.contact("once")
+    base.apply(
+        "{campaign: once, account: acme, name: once, "
+        "steps: [{key: out, do: script, script: once}]}"
+    )
+    base.enroll("once", "once")
+    end = time.monotonic() + 30
+    while not outside.keys("/once"):
+        assert time.monotonic() < end, base.log()
+        time.sleep(0.02)
+    base.kill9()
+    base.start()
+    assert 1 == base.one("SELECT count(*) FROM dripd.outbox WHERE target = 'once'")
+    base.sql("UPDATE dripd.outbox SET taken_until = clock_timestamp() WHERE target = 'once'")
+    base.tick()
+
+    first, second = outside.keys("/once")
+    assert first == second
+    assert 0 == base.one("SELECT count(*) FROM dripd.outbox WHERE target = 'once'")
 
 
 @pytest.mark.feature("F35")
