@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 
-from dripd.daemon.garbage import THRESHOLDS, seldom, set_aside
+from dripd.daemon.garbage import AT_START, THRESHOLDS, seldom, set_aside
 
 
 def test_what_lives_is_set_aside_while_the_daemon_runs_and_no_longer() -> None:
     before = gc.get_threshold(), gc.get_freeze_count()
     with seldom():
+        at_start = gc.get_threshold()
         set_aside()
         within = gc.get_threshold(), gc.get_freeze_count() > before[1]
         looked_at = len(gc.get_objects())
 
-    assert within == (THRESHOLDS, True)
+    assert (at_start, *within) == (AT_START, THRESHOLDS, True)
     assert looked_at < len(gc.get_objects())
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before[0], 0)
 
