@@ -8,7 +8,7 @@ local day, the rest is dropped, for SQL tells of it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable, Set
 from functools import partial
 from itertools import groupby
 
@@ -67,7 +67,7 @@ async def lease_once(pipe: Pipeline) -> bool:
     most = min(pipe.tuning.batch, pipe.room)
     if 2 * most < min(pipe.tuning.batch, pipe.tuning.in_flight):
         return False  # under full load many small leases would cost more than they save
-    picked = pipe.ready.pick(most, pipe.busy | _clogged(pipe))
+    picked = pipe.ready.pick(most, Passed(pipe))
     if not picked:
         return False
     accounts = {account for account, _ in picked}
@@ -97,19 +97,34 @@ async def lease_once(pipe: Pipeline) -> bool:
     return True
 
 
-def _clogged(pipe: Pipeline) -> set[int]:
-    """Accounts that wait for a provider which holds half of all that may be in flight, once
-    room grows scarce: what it does not answer must not keep others from theirs."""
+class Passed(Container[int]):
+    """The accounts that have no turn now: of which a lease is in flight, or whose provider is
+    clogged. Made for one pick, which asks of those alone that it meets."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._busy = pipe.busy
+        self._accounts = pipe.directory.accounts
+        self._full = _clogged(pipe)
+
+    def __contains__(self, account_id: object) -> bool:
+        if account_id in self._busy:
+            return True
+        if not self._full or not isinstance(account_id, int):
+            return False
+        account = self._accounts.get(account_id)
+        return account is not None and not self._full.isdisjoint(account.providers)
+
+
+def _clogged(pipe: Pipeline) -> set[str]:
+    """Providers that hold half of all that may be in flight, once room grows scarce: what they
+    do not answer must not keep the accounts of others from theirs."""
     if len(pipe.leased) < 2 or 2 * pipe.room >= 3 * pipe.tuning.batch:
         return set()
     most = pipe.tuning.in_flight // 2
-    full = {
-        name
-        for name, queue in pipe.leased.items()
-        if len(queue) + pipe.flow.calling.get(name, 0) >= most
+    calling = pipe.flow.calling
+    return {
+        name for name, queue in pipe.leased.items() if len(queue) + calling.get(name, 0) >= most
     }
-    accounts = pipe.directory.accounts
-    return {one for one in pipe.owned if accounts[one].providers & full} if full else set()
 
 
 async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _Room) -> None:
@@ -236,10 +251,11 @@ def _group(
                 continue
             version = pipe.directory.versions.get(cv)
             place = pipe.lanes.at(account_id, lane).key
-            shut = room.shuts(account, lane, version, now, is_limited=is_limited)
-            if shut is not None:
-                parks[account_id, lane] = shut
-                continue
+            if is_limited or place.kind == LaneClass.CATCHING_UP:
+                shut = room.shuts(account, lane, version, now, is_limited=is_limited)
+                if shut is not None:
+                    parks[account_id, lane] = shut
+                    continue
             # one that is unreadable is to be held
             mask = ALWAYS if version is None else version.mask(place.channel)
             if place.kind == LaneClass.IN_DOUBT:  # its place in the cap is taken
