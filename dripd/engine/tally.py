@@ -92,11 +92,13 @@ def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -
                 n_suppressed[row.channel] += 1
         if change.end is not None:
             ends[change.end.status] += 1
+    kinds: Counter[tuple[str, LogState]] = Counter()
     for (cv_id, step_no, state), n in steps.items():
-        kind = kind_of(directory, cv_id, step_no)
-        metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
+        kinds[kind_of(directory, cv_id, step_no), state] += n
         if metrics.campaigns:
             _of_campaign(metrics, directory, cv_id, state, n)
+    for (kind, state), n in kinds.items():
+        metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
     _broken(metrics, batch)
     for status, n in ends.items():
         metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)

@@ -134,7 +134,8 @@ async def _settle(
     erased: set[int] = set()
     moved = await _move(conn, moving, lanes, erased)
     left = [change for change in moving if change.leased.enrollment_id not in moved]
-    gone = await _end(conn, sorted(ending + left, key=_lock_order), erased)
+    both = sorted(ending + left, key=_lock_order) if left else ending
+    gone = await _end(conn, both, erased)
     return moved, gone, erased
 
 
