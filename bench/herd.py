@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.field import ACCOUNTS, CHECK, ground, lay, runs
 from bench.meter import Meter, children_of, execute, peak_mb, postmaster_of, value
-from bench.process import running
+from bench.process import has_ended, running
 from dripd.channels.base import ProviderSettings
 
 NUDGE = "INSERT INTO dripd.nudge (account_id) SELECT id FROM dripd.account;"
@@ -40,11 +40,11 @@ def drain(
     lay(dsn, ground(provider=settings.name))
     before = seen()
     with herd(dsn, settings, processes) as parent:
-        until_shared(dsn, processes)
+        until_shared(dsn, processes, parent)
         asyncio.run(execute(dsn, runs(1, n, "dripd.now() - interval '1 second'") + NUDGE))
         meter = Meter(postmaster_of(dsn), daemons=[parent], helpers=[helper])
-        until(lambda: seen() - before >= n)
-        until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0")
+        until(lambda: seen() - before >= n, parent)
+        until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0", parent)
         figures = meter.read(n)
         memory = sum(map(peak_mb, [parent, *children_of(parent)]))
     if seen() - before != n:
@@ -75,17 +75,21 @@ def provider(settings: ProviderSettings, connections: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool], parent: int) -> None:
+    """Wait for what the daemons of *parent* bring about. Raises `AssertionError` if that ends,
+    as it does where one of them cannot start, or where it takes too long."""
     end = time.monotonic() + PATIENCE_S
     while not holds():
+        if has_ended(parent):
+            raise AssertionError("the daemons have ended: what they said of it stands above")
         if time.monotonic() > end:
             raise AssertionError(f"it did not come to pass within {PATIENCE_S} s")
         time.sleep(LOOK_S)
 
 
-def until_shared(dsn: str, processes: int) -> None:
+def until_shared(dsn: str, processes: int, parent: int) -> None:
     """Wait until all daemons stand and have divided the accounts."""
-    until(lambda: ask(dsn, SHARED) == f"{processes} {ACCOUNTS}")
+    until(lambda: ask(dsn, SHARED) == f"{processes} {ACCOUNTS}", parent)
 
 
 def ask(dsn: str, text: str) -> Any:

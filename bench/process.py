@@ -11,9 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.meter import stat
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = '[log]\nlevel = "warning"\n[provider.counting]\nkind = "sink"\nrecord = false\n'
+
+
+def has_ended(pid: int) -> bool:
+    """Is a process that was started here over, though nobody has waited for it yet?"""
+    return stat(pid)[0] == "Z"
 
 
 @contextmanager

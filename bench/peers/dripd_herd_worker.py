@@ -36,13 +36,13 @@ def main() -> None:
 
 def work(dsn: str, server: Server, n: int) -> None:
     before = server.accepted()
-    with herd(dsn, settings_of(server.url), PROCESSES):
-        until_shared(dsn, PROCESSES)
+    with herd(dsn, settings_of(server.url), PROCESSES) as parent:
+        until_shared(dsn, PROCESSES, parent)
         asyncio.run(execute(dsn, runs(1, n, DUE) + NUDGE))
-        until(lambda: server.accepted() > before)
+        until(lambda: server.accepted() > before, parent)
         answer({"first": server.accepted() - before})
-        until(lambda: server.accepted() - before >= n)
-        until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0")
+        until(lambda: server.accepted() - before >= n, parent)
+        until(lambda: ask(dsn, CHECK) == f"{n} {n} {n} 0", parent)
         answer({"done": n, "late_ms": []})
         sys.stdin.readline()
     answer({"stopped": True})

@@ -10,7 +10,9 @@ import pytest
 from bench import admit, batch, engine, fair, http, immediate, lateness, long, profile
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
+from bench.herd import herd, until_shared
 from bench.meter import value
+from dripd.channels.base import ProviderSettings
 from dripd.cli.bench import FIGURES, summary
 from dripd.config import Config, load
 
@@ -108,6 +110,14 @@ def test_the_floor_leaves_nothing_and_counts_as_the_engine_does(pg_dsn: str) -> 
 
     assert asyncio.run(floor_per_s(pg_dsn)) > 0
     assert asyncio.run(value(pg_dsn, CHECK)) == "600 600 600 0"
+
+
+def test_daemons_that_cannot_start_are_not_waited_for(pg_dsn: str) -> None:
+    unfit = ProviderSettings(name="post", kind="pigeon")
+    ended = pytest.raises(AssertionError, match="the daemons have ended")
+
+    with ended, herd(pg_dsn, unfit, 2) as parent:
+        until_shared(pg_dsn, 2, parent)
 
 
 DAYS = """
