@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,16 +76,26 @@ def temporary() -> Path:
 
 
 def remove_orphans() -> None:
-    """Remove the servers of sessions that were killed before they could."""
-    for state in chain(*(folder.glob(f"{PREFIX}*") for folder in {place(), temporary()})):
-        found = re.fullmatch(rf"{PREFIX}(\d+)-.*", state.name)
-        if not found or is_running(int(found[1])):
-            continue
-        with suppress(FileNotFoundError):  # another session may be removing it too
-            if state.stat().st_uid != os.geteuid():
-                continue
-            embedded.destroy(state)
-        shutil.rmtree(state, ignore_errors=True)
+    """Remove the servers of sessions that were killed before they could.
+
+    Of the sessions that begin at the same time one does it, and the others wait.
+    """
+    for folder in {place(), temporary()}:
+        with (folder / f"{PREFIX}{os.geteuid()}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for state in filter(is_orphan, folder.glob(f"{PREFIX}*-*")):
+                embedded.destroy(state)
+                shutil.rmtree(state)
+
+
+def is_orphan(state: Path) -> bool:
+    """Whether *state* is ours, and of a session that is over."""
+    found = re.fullmatch(rf"{PREFIX}(\d+)-.*", state.name)
+    try:
+        ours = state.stat().st_uid == os.geteuid()
+    except FileNotFoundError:  # its session has just removed it
+        return False
+    return found is not None and ours and not is_running(int(found[1]))
 
 
 def is_running(pid: int) -> bool:
