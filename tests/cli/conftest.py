@@ -74,10 +74,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
     thread = threading.Thread(target=trio.run, args=(daemon.run, ready))
     thread.start()
-    assert started.wait(5)
+    assert started.wait(60)
     yield daemon
     tokens[0].run_sync_soon(scopes[0].cancel)
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.fixture

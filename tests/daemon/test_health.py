@@ -106,8 +106,8 @@ def test_who_holds_every_place_is_not_waited_for_for_ever(server: Server) -> Non
         get(server, "/livez")
     for one in silent:
         one.close()
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         try:
             assert get(server, "/livez")[0] == 200
         except (ConnectionError, urllib.error.URLError):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from dripd.errors import Conflict
 from tests.stories.test_kill import CAMPAIGN, until
 from tests.stories.world import World
+from tests.stories.world import until as happens
 
 
 @pytest.mark.feature("D11")
@@ -21,7 +20,7 @@ def test_a_copy_sends_nothing_until_it_is_adopted(world: World) -> None:
     world.start()
     world.enroll("hello", "a")
     until(world, 1, "SELECT count(*) FROM dripd.due_step")
-    time.sleep(0.5)
+    happens(lambda: world.call("daemon.status")["due_now"] == 1)
 
     assert [] == world.sent()
     ready = world.call("daemon.ready")

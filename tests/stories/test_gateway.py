@@ -17,7 +17,7 @@ import pytest
 
 from dripd.channels.mime import message_id
 from dripd.channels.signing import sign_standard
-from tests.stories.world import World
+from tests.stories.world import STARTUP_S, World, until
 
 WHSEC = "whsec_" + b64encode(b"w" * 32).decode()
 
@@ -83,7 +83,7 @@ def fetch(method: str, url: str, **more: Any) -> httpx.Response:
 
 def logged(world: World, contact: str, n: int) -> list[tuple[str, str, Any]]:
     """Kind, delivery and payload of the *n* events of a contact, once they are processed."""
-    until = time.monotonic() + 10
+    end = time.monotonic() + STARTUP_S
     while True:
         world.tick()
         rows = world.sql(
@@ -94,7 +94,7 @@ def logged(world: World, contact: str, n: int) -> list[tuple[str, str, Any]]:
         )
         if len(rows) >= n:
             return [(kind, delivery, json.loads(payload)) for kind, delivery, payload in rows]
-        assert time.monotonic() < until, rows
+        assert time.monotonic() < end, rows
         time.sleep(0.05)
 
 
@@ -257,10 +257,7 @@ def test_what_is_told_of_nothing_we_know_is_parked_and_found_later(base: World) 
     parked = "SELECT event_key FROM dripd.event_parked ORDER BY event_key"
     assert base.column(parked) == ["id:p1", "id:p2"]
     base.contact("late")
-    until = time.monotonic() + 10
-    while base.column(parked) != ["id:p2"]:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: base.column(parked) == ["id:p2"])
     logged(base, "late", 1)
     check = base.call("suppress.check", address="late@x.test", account="acme")
     assert check["suppressed"] is True

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -306,6 +305,15 @@ def test_an_answer_that_comes_late_settles_it(
         play_late_answer(pg_dsn, sink, Path(here), Path(there), monkeypatch)
 
 
+def has_unread(sink: Sink, sleeper: World) -> bool:
+    """Whether bytes of the sink wait for a daemon that has not read them."""
+    assert sleeper.process is not None
+    lines = Path(f"/proc/{sleeper.process.pid}/net/tcp").read_text().splitlines()[1:]
+    port = f":{int(sink.url.rpartition(':')[2]):04X}"
+    links = [line.split() for line in lines]
+    return any(one[2].endswith(port) and not one[4].endswith(":00000000") for one in links)
+
+
 def play_late_answer(
     pg_dsn: str, sink: Sink, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,7 +332,7 @@ def play_late_answer(
         world.call("node.undrain", node="awake")
         state = "SELECT state FROM dripd.delivery WHERE step_key = 'one'"
         until(lambda: world.column(state) == ["unknown"], 60)
-        time.sleep(5)  # the answer is there by now
+        until(lambda: has_unread(sink, sleeper))
         os.kill(sleeper.process.pid, signal.SIGCONT)
 
         until(lambda: world.column(state) == ["accepted"], 60)

@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from dripd.errors import DripdError
-from tests.stories.world import World
+from tests.stories.world import STARTUP_S, World
+from tests.stories.world import until as happens
 from tests.support.disk import mounted
 
 CAMPAIGN = """
@@ -39,7 +40,7 @@ def stalled_sink(dsn: str) -> Iterator[None]:
 
 def until(world: World, n: int, statement: str) -> None:
     """Wait, in real time, until *statement* counts *n*."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + STARTUP_S
     while (found := world.one(statement)) != n:
         assert time.monotonic() < end, (found, world.log())
         time.sleep(0.02)
@@ -73,10 +74,7 @@ def test_what_did_not_leave_is_sent_and_what_may_have_left_is_not(world: World) 
     assert 3 == world.one("SELECT sum(n) FROM dripd.cap_usage WHERE source = 'program'")
     folder = world.state / "journal"
     until(world, 0, "SELECT count(*) FROM dripd.claim")
-    end = time.monotonic() + 10
-    while len(list(folder.iterdir())) > 1:
-        assert time.monotonic() < end, list(folder.iterdir())
-        time.sleep(0.05)
+    happens(lambda: len(list(folder.iterdir())) == 1)
 
 
 def test_an_individual_message_is_told_apart_by_the_journal_too(
@@ -94,7 +92,7 @@ def test_an_individual_message_is_told_apart_by_the_journal_too(
                 "contact.send", contact="ann", account="acme", subject="Hi", text="Hello"
             )
         assert world.process is not None
-        assert -signal.SIGKILL == world.process.wait(20)
+        assert -signal.SIGKILL == world.process.wait(STARTUP_S)
         monkeypatch.delenv("DRIPD_FAILPOINT")
         world.start()
         until(world, 0, "SELECT count(*) FROM dripd.delivery WHERE state = 'leased'")
@@ -121,7 +119,7 @@ def test_a_journal_that_cannot_be_written_holds_everything_and_says_so(world: Wo
     world.contact("a")
     world.enroll("hello", "a")
     until(world, 1, "SELECT count(*) FROM dripd.due_step")
-    time.sleep(0.5)
+    happens(lambda: "journal" in world.call("daemon.status")["barred"])
 
     assert [] == world.sent()
     ready = world.call("daemon.ready")
@@ -150,7 +148,7 @@ def test_a_full_disk_under_the_journal_holds_everything_and_mends_by_itself(
         world.start()
         world.enroll("hello", "a")
         until(world, 1, "SELECT count(*) FROM dripd.due_step")
-        time.sleep(0.5)
+        happens(lambda: "journal" in world.call("daemon.status")["barred"])
 
         assert [] == world.sent()
         assert "No space left" in world.call("daemon.status")["barred"]["journal"]
@@ -201,10 +199,7 @@ def die_in_hand(world: World) -> None:
             world.enroll("tagged", "ann", "bob")
         else:
             world.start()
-            end = time.monotonic() + 20
-            while n_begun(world) < 2:
-                assert time.monotonic() < end, world.log()
-                time.sleep(0.02)
+            happens(lambda: n_begun(world) >= 2)
         until(world, 2, claimed)
         world.kill9()
     world.reconnect()
@@ -237,7 +232,7 @@ def test_a_step_over_which_daemons_die_is_set_aside_and_no_other(
             with suppress(AssertionError):  # it may die before it answers
                 world.start()
             assert world.process is not None
-            assert -signal.SIGKILL == world.process.wait(20)
+            assert -signal.SIGKILL == world.process.wait(STARTUP_S)
     monkeypatch.delenv("DRIPD_FAILPOINT")
     world.start()
     world.tick()

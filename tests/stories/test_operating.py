@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.stories.world import World, until
+from tests.stories.world import STARTUP_S, World, until
 from tests.support.relay import Relay
 
 WELCOME = """
@@ -40,7 +39,7 @@ def test_a_drained_daemon_leases_nothing_until_it_is_undrained(world: World) -> 
     until(lambda: state(world) == "draining")
     assert not world.call("daemon.ready")["ready"]
     world.call("enroll.add", campaign="welcome", contacts=["c1"])
-    time.sleep(0.3)
+    until(lambda: world.call("daemon.status")["due_now"] == 1)
     assert [] == world.sent()
 
     assert world.call("node.undrain", node=node["incarnation"])["changed"]
@@ -135,7 +134,7 @@ def test_a_lost_database_is_not_ready_but_live_and_comes_back(
         until(lambda: page(world, "/readyz")[0] == 200)
 
         relay.cut()
-        until(lambda: page(world, "/readyz")[0] == 503, 15)
+        until(lambda: page(world, "/readyz")[0] == 503)
         assert page(world, "/livez")[0] == 200
         status = world.call("daemon.status")
         assert not status["db"]["ok"]
@@ -144,18 +143,18 @@ def test_a_lost_database_is_not_ready_but_live_and_comes_back(
         assert {"database"} <= sick <= {"database", "heartbeat", "wheel"}
 
         relay.mend()
-        until(lambda: page(world, "/readyz")[0] == 200, 30)
+        until(lambda: page(world, "/readyz")[0] == 200)
         world.reconnect()
         world.enroll("welcome", "c2")
         world.tick()
         assert ["c1@x.test", "c2@x.test"] == [row["recipient"] for row in world.sent()]
 
         relay.swallow()
-        until(lambda: page(world, "/readyz")[0] == 503, 15)
+        until(lambda: page(world, "/readyz")[0] == 503)
         assert "dripd_db_away_seconds 0" not in page(world, "/metrics")[1]
         assert not world.call("daemon.status")["db"]["ok"]
         relay.flow()
-        until(lambda: page(world, "/readyz")[0] == 200, 30)
+        until(lambda: page(world, "/readyz")[0] == 200)
         world.tick()
         assert 2 == len(world.sent())
 
@@ -179,22 +178,22 @@ def test_a_second_signal_ends_at_once_what_a_provider_keeps_waiting(
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(f"{folder}/notify")
             monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
+            monkeypatch.setenv("DRIPD_DAEMON__DRAIN_TIMEOUT", "10m")
             with World(pg_dsn, Path(folder)) as world:
                 world.sql("UPDATE dripd.sender SET provider = 'slow' WHERE channel = 'email'")
                 world.apply(WELCOME)
                 world.contact("c1")
                 world.call("enroll.add", campaign="welcome", contacts=["c1"])
-                silent.settimeout(10)
+                silent.settimeout(STARTUP_S)
                 taken, _ = silent.accept()
                 assert taken.recv(100)
                 assert world.process is not None
 
                 world.process.send_signal(signal.SIGTERM)
                 until(lambda: "daemon.draining" in world.log())
-                time.sleep(0.3)
                 assert world.process.poll() is None
                 world.process.send_signal(signal.SIGTERM)
-                assert world.process.wait(8) == 0
+                assert world.process.wait(STARTUP_S) == 0
                 taken.close()
 
                 assert "daemon.hurried" in world.log()

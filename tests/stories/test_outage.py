@@ -16,7 +16,7 @@ import pytest
 
 from dripd.proof.fleet import Database
 from dripd.store import embedded
-from tests.stories.world import World, until
+from tests.stories.world import STARTUP_S, World, until
 from tests.support.postgres import Databases, Server
 
 WELCOME = """
@@ -122,7 +122,7 @@ def no_room(world: World) -> Iterator[None]:
                 except asyncpg.TooManyConnectionsError:
                     return
 
-        end = time.monotonic() + 15
+        end = time.monotonic() + STARTUP_S
         while "takes no more connections" not in fault(world):
             assert time.monotonic() < end
             world.sql(f"SELECT pg_terminate_backend(pid) {OURS}")

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ import pytest
 from dripd.errors import DripdError
 from tests.stories.test_erasure import COLUMNS
 from tests.stories.test_in_doubt import Sink, sink
-from tests.stories.world import World
+from tests.stories.world import World, until
 
 __all__ = ["sink"]  # a fixture
 
@@ -233,7 +232,8 @@ def test_no_secret_is_in_any_log_answer_row_or_file(told: tuple[World, Vault]) -
         assert 401 == answer.status_code
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         world.process.send_signal(number)
-        time.sleep(0.5)
+    for heard_of in ("daemon.traced", "config.reloaded"):
+        until(lambda said=heard_of: said in world.log())
     metrics = world.call("daemon.status")["metrics"]["url"]
     with urllib.request.urlopen(f"{metrics}/metrics", timeout=5) as answer:
         page = answer.read().decode()

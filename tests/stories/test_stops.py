@@ -18,14 +18,14 @@ CROWD, CHUNK = 600, 25
 @pytest.mark.feature("F2")
 def test_a_stop_in_the_second_of_the_sending_wins_or_comes_too_late(pg_dsn: str) -> None:
     with TemporaryDirectory(prefix="dripd-") as state, herd(pg_dsn, Path(state)) as world:
-        world.until((Path(state) / "dripd.sock").exists, 20)
+        world.until((Path(state) / "dripd.sock").exists)
         made = world.one("INSERT INTO dripd.account (key) VALUES ('acme') RETURNING id")
         world.sql(
             "INSERT INTO dripd.sender (account_id, address) VALUES ($1, 'hello@acme.test')",
             made,
         )
         documents = [{"filename": "f", "text": ONE_MAIL.format(account="acme")}]
-        world.until(lambda: len(world.alive()) == 3, 20)
+        world.until(lambda: len(world.alive()) == 3)
         world.call("campaign.apply", documents=documents, account="acme")
         world.call("campaign.activate", key="welcome", account="acme", yes=True)
         world.sql(
@@ -37,7 +37,7 @@ def test_a_stop_in_the_second_of_the_sending_wins_or_comes_too_late(pg_dsn: str)
             *(made, CROWD),
         )
         live = "SELECT count(*) FROM dripd.run WHERE status = 1"
-        world.until(lambda: world.one(live) == CROWD, 10)
+        world.until(lambda: world.one(live) == CROWD)
         due = world.one("SELECT extract(epoch FROM min(due_at))::float8 FROM dripd.due_step")
         time.sleep(max(due - time.time() - 0.5, 0))
         acknowledged = {}
@@ -46,7 +46,7 @@ def test_a_stop_in_the_second_of_the_sending_wins_or_comes_too_late(pg_dsn: str)
             chunk = runs[at : at + CHUNK]
             world.call("enroll.stop", enrollment=chunk, account="acme", yes=True)
             acknowledged |= dict.fromkeys(chunk, world.one("SELECT clock_timestamp()"))
-        world.until(lambda: world.one("SELECT count(*) FROM dripd.due_step") == 0, 20)
+        world.until(lambda: world.one("SELECT count(*) FROM dripd.due_step") == 0)
 
         sent = world.sql("SELECT enrollment_id, leased_at, state FROM dripd.delivery")
         assert all(row["leased_at"] <= acknowledged[row["enrollment_id"]] for row in sent)
