@@ -68,6 +68,9 @@ SECRET: Final = "not-a-secret"
 
 STOP_S: Final = 30
 
+START_S: Final = 180
+"""What a process may take on a busy machine until it serves."""
+
 RAISED: Final = re.compile(r"[A-Za-z_.]+(Error|Exception|Group|Unavailable|Closed|Doubt)\b")
 
 VARYING: Final = re.compile(r',"(incarnation|ts)":"?[^,}]*"?')
@@ -256,7 +259,7 @@ def running_sink(
     ]  # fmt: skip
     with Process(command, dict(os.environ), folder / "sink.log") as sink:
         sink.start()
-        end = time.monotonic() + 30
+        end = time.monotonic() + START_S
         while not ports.exists() or not ports.read_text().endswith("\n"):
             if time.monotonic() > end:
                 said = (folder / "sink.log").read_text()
