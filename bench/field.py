@@ -124,13 +124,17 @@ class Stopwatch(SinkChannel):
 
 @asynccontextmanager
 async def daemon(
-    config: Config, dsn: str, settings: ProviderSettings, *channels: Channel
+    config: Config,
+    dsn: str,
+    settings: ProviderSettings,
+    *channels: Channel,
+    manual: bool = False,
 ) -> AsyncIterator[Daemon]:
     """A daemon in this process, with a provider of *settings* or *channels* in its place."""
     config.providers[settings.name] = settings  # type: ignore[index]  # made for this run
     named = {channel.name: channel for channel in channels}
     async with trio.open_nursery() as nursery:
-        served = partial(serve, config, dsn, manual_clock=False, at=None, channels=named)
+        served = partial(serve, config, dsn, manual_clock=manual, at=None, channels=named)
         yield await nursery.start(served)
         nursery.cancel_scope.cancel()
 

@@ -37,6 +37,7 @@ ON_POSTGRES = (
     "console",
     "fair",
     "long",
+    "clock",
 )
 ALONE = ("wheel", "bucket", "transport")
 DIVIDED = ("http", "batch", "smtp")
@@ -80,8 +81,8 @@ def bench() -> None:
 def run(
     name: str, n: int | None, runs: int, profile: bool, processes: int | None, as_json: bool
 ) -> None:
-    """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, fair, long, wheel,
-    bucket or transport."""
+    """Run the benchmark NAME: engine, http, batch, smtp, lateness, immediate, admit, backlog, replies, console, fair, long, clock,
+    wheel, bucket or transport."""
     configure(level="warning")
     module = _module(name)
     if processes is not None and (profile or name not in DIVIDED):

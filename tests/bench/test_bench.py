@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import admit, batch, engine, fair, http, immediate, lateness, long, profile
+from bench import admit, batch, clock, engine, fair, http, immediate, lateness, long, profile
 from bench.field import CHECK, ground, lay, runs
 from bench.floor import floor_per_s
 from bench.herd import herd, until_shared
@@ -132,3 +132,15 @@ def test_the_best_run_is_the_fastest_or_the_least_late() -> None:
 
     assert summary("engine", [slow, fast])["per_s"] == 20.0
     assert summary("lateness", [fast, slow])["p99_ms"] == 2.0
+
+
+def test_clock_visits_every_instant_and_tells_what_one_costs(
+    config: Config, pg_dsn: str
+) -> None:
+    found = clock.run(config, pg_dsn, 20)
+    units = found["units"]
+    assert isinstance(units, dict)
+
+    assert 20 == found["n"]
+    assert 0 < float(str(found["ms_an_instant"]))
+    assert {"all", "move_clock", "unsettled", "lease", "record"} <= set(units)
