@@ -38,10 +38,11 @@ async def admit(pipe: Pipeline) -> None:
     not know yet what was asked for while nobody was at work."""
     while True:
         await pipe.wait("admit", 5.0)
-        while pipe.is_heard and not pipe.draining:
-            done = await admit_once(pipe)
-            if done is None or not done.decided:
-                break
+        with pipe.work:
+            while pipe.is_heard and not pipe.draining:
+                done = await admit_once(pipe)
+                if done is None or not done.decided:
+                    break
 
 
 async def admit_once(pipe: Pipeline) -> Admitted | None:

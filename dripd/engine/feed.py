@@ -50,7 +50,8 @@ async def feed(pipe: Pipeline) -> None:
         began = trio.current_time()
         late.add(n=began - expected > LATE_S)
         try:
-            await turn(pipe)
+            with pipe.work:
+                await turn(pipe)
         finally:
             pipe.counters.turned_at = trio.current_time()
             ticks.observe(pipe.counters.turned_at - began)
@@ -70,8 +71,9 @@ async def turn(pipe: Pipeline) -> None:
 async def load(pipe: Pipeline) -> None:
     """Keep the wheel filled, for ever."""
     while True:
-        while await load_near(pipe):
-            pipe.wake("feed")
+        with pipe.work:
+            while await load_near(pipe):
+                pipe.wake("feed")
         await pipe.wait("load", min(IDLE_S, max(load_wait_s(pipe), 0.001)))
 
 

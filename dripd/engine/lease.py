@@ -37,19 +37,19 @@ log = get("lease")
 
 async def lease(pipe: Pipeline) -> None:
     """Lease what is ready, for ever."""
-    heed_journal(pipe)
     while True:
-        while len(pipe.ready) and pipe.may_lease:
-            if not await lease_once(pipe):
-                break
+        with pipe.work:
+            heed_journal(pipe)
+            while len(pipe.ready) and pipe.may_lease:
+                if not await lease_once(pipe):
+                    break
         await pipe.wait("lease", 0.2)
-        heed_journal(pipe)
         await _coalesce(pipe)
 
 
 async def _coalesce(pipe: Pipeline) -> None:
     """Let a batch fill; one that is full, or a manual clock, waits for nothing."""
-    if len(pipe.ready) < pipe.tuning.batch:
+    if pipe.tuning.coalesce_s and len(pipe.ready) < pipe.tuning.batch:
         await trio.sleep(pipe.tuning.coalesce_s)  # noqa: TID251 - a batch fills meanwhile
 
 
@@ -383,7 +383,6 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
                 dayless.add(account_id)
                 pipe.lanes.reset(account_id, key.lane, Instant(0))
             case Refusal.EVENT | Refusal.LOCKED | Refusal.SUPPRESSED:
-                pipe.wake("inbox")
                 pipe.wake("look")
                 in_the_way.add(key.enrollment_id)
             case Refusal.HELD:

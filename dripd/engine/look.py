@@ -34,11 +34,12 @@ log = get("look")
 async def look(pipe: Pipeline) -> None:
     """Look, for ever; without a pause until every account has been read once."""
     while True:
-        try:
-            await look_once(pipe)
-        except StoreError as error:
-            log.warning("store.lost", reason=error.code)
-            await trio.sleep(0.5)  # noqa: TID251 - the database is away
+        with pipe.work:
+            try:
+                await look_once(pipe)
+            except StoreError as error:
+                log.warning("store.lost", reason=error.code)
+                await trio.sleep(0.5)  # noqa: TID251 - the database is away
         if pipe.watch.learnt.is_set():
             await pipe.wait("look", pipe.tuning.poll_ms / 1000)
 
@@ -76,14 +77,12 @@ async def look_once(pipe: Pipeline) -> None:
         pipe.wake("admit")
     if seen.events:
         await inbox(pipe, seen.events)
-    if seen.manual and isinstance(clock, ManualClock) and seen.now > clock.now():
+    if seen.manual and isinstance(clock, ManualClock) and seen.now != pipe.watch.told_at:
         clock.set(seen.now)
         await make_days(pipe, list(pipe.directory.accounts))
         pipe.wake("feed")
-    if seen.manual:
-        await pipe.store.remind()
-        await pipe.store.finish_drained()
-        await pipe.store.acknowledge_clock(pipe.incarnation, clock.now())
+        await pipe.store.acknowledge_clock(pipe.incarnation, seen.now)
+        pipe.watch.told_at = seen.now
 
 
 async def _learn_slice(pipe: Pipeline) -> None:

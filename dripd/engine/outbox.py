@@ -57,9 +57,11 @@ async def outbox(pipe: Pipeline, caller: Caller) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             n = UNDER_WAY_MOST - len(under_way)
-            for call in (
-                await _take(pipe, n) if n > 0 and not (pipe.draining or pipe.barred) else ()
-            ):
+            with pipe.work:
+                calls = (
+                    await _take(pipe, n) if n > 0 and not (pipe.draining or pipe.barred) else ()
+                )
+            for call in calls:
                 under_way.add((call.account_id, call.id))
                 nursery.start_soon(_make, pipe, caller, call, under_way)
             await pipe.wait("outbox", POLL_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import trio
@@ -81,6 +81,8 @@ class Watch:
         """Lanes (account, lane) to be loaded anew once nothing of them is ready."""
         self.days: dict[int, DayRow] = {}
         """Today's row of each account, as it was last made."""
+        self.told_at: Instant | None = None
+        """The manual instant of which others were told last that it is known here."""
         self.beaten_at: float | None = None
         """When our own heartbeat was last written; None: nobody keeps one."""
         self.in_touch_since = 0.0
@@ -119,12 +121,28 @@ class Signals:
 
     look: trio.Event = field(default_factory=trio.Event)
     admit: trio.Event = field(default_factory=trio.Event)
-    inbox: trio.Event = field(default_factory=trio.Event)
     feed: trio.Event = field(default_factory=trio.Event)
     load: trio.Event = field(default_factory=trio.Event)
     lease: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     outbox: trio.Event = field(default_factory=trio.Event)
+
+
+class Work:
+    """`with` it a stage has something in hand; between two such it sleeps, or is to be woken."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.over = trio.Event()
+        """Set whenever nobody has anything in hand any more."""
+
+    def __enter__(self) -> None:
+        self.n += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.n -= 1
+        if not self.n:
+            self.over.set()
 
 
 @dataclass(slots=True)
@@ -211,6 +229,7 @@ class Pipeline:
         self.alone = Alone()
         self.untold: deque[IndividualEnd] = deque()
         """What came of individual messages while the database was away."""
+        self.work = Work()
         self.gathering = trio.Lock()
         """Held by who waits until a batch of `done` is worth writing."""
         self.doubts: dict[str, Policy] = {}
@@ -245,6 +264,19 @@ class Pipeline:
         with trio.move_on_after(most_s):
             await event.wait()
         setattr(self.signals, name, trio.Event())
+
+    @property
+    def rests(self) -> bool:
+        """No stage has anything in hand, none has been woken, and nothing is on its way out."""
+        woken = any(getattr(self.signals, one.name).is_set() for one in fields(Signals))
+        return not (self.work.n or self.unsent or woken)
+
+    async def rest(self, most_s: float) -> None:
+        """Wait until it rests, at most *most_s* of real time."""
+        with trio.move_on_after(most_s):
+            while not self.rests:
+                self.work.over = trio.Event()
+                await self.work.over.wait()
 
     @property
     def room(self) -> int:

@@ -33,7 +33,8 @@ async def record(pipe: Pipeline) -> None:
         async with pipe.gathering:
             await _gather(pipe)
         if pipe.done:
-            await record_once(pipe)
+            with pipe.work:
+                await record_once(pipe)
 
 
 async def _gather(pipe: Pipeline) -> None:

@@ -5,6 +5,9 @@ Settled is a state of SQL, so that any number of daemons can share it; one mover
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import trio
 
 from dripd.clock import Instant
@@ -15,34 +18,67 @@ PATIENCE_S = 120.0
 """Real time without any progress after which the mover gives up and says what is not settled."""
 
 POLL_S, POLL_MOST_S, SLOWER = 0.01, 0.25, 1.2
-"""How often it is asked whether all is settled. Where nothing moves (a row is locked, a dead
-daemon's claims are not yet taken over) the question itself, and the wake-ups with it, need not
-come a hundred times a second."""
+"""How often it is asked whether all is settled while this daemon can do nothing about it: another
+daemon is to, a row is locked, a dead daemon's claims are not yet taken over. The question, and
+the wake-ups with it, need not come a hundred times a second."""
+
+REST_S = 1.0
+"""How long this daemon may have something in hand until it is asked all the same."""
+
+WAKES: Final = {
+    "requests": ("admit",),
+    "events": ("look",),
+    "usage": ("look",),
+    "claims": ("done",),
+    "calls": ("outbox",),
+    "parks": ("look", "feed"),
+    "due": ("look", "feed", "lease"),
+    "nodes": ("look",),
+}
+"""Who is to be woken for what is not settled; the rest comes by itself, or `_help` does it."""
 
 
 async def settle(pipe: Pipeline) -> None:
-    """Wait until nothing more is due at the present instant. Raises `TimedOut`."""
-    calm = 0
+    """Wait until nothing more is due at the present instant. Raises `TimedOut`.
+
+    SQL is asked once this daemon has nothing in hand any more: what its stages do beside SQL,
+    or after their last statement, belongs to the instant too.
+    """
     began = trio.current_time()
-    before = -1
+    before: object = None
+    done = -1
     pause_s = POLL_S
-    while calm < 2:
-        for stage in ("look", "admit", "feed", "lease", "done", "outbox"):
-            pipe.wake(stage)
+    pipe.wake("look")
+    while True:
+        await pipe.rest(REST_S)
         unsettled = await pipe.store.unsettled()
-        calm = 0 if unsettled else calm + 1
+        if not unsettled and pipe.rests:
+            return
         progress = pipe.counters.leased + pipe.counters.recorded
-        if progress != before:
-            before, began = progress, trio.current_time()
-            pause_s = POLL_S
+        if progress != done:
+            done, began = progress, trio.current_time()
         if trio.current_time() - began > PATIENCE_S:
             raise TimedOut(
                 f"not settled: {', '.join(unsettled)} wait",
                 hint="`dripd status` says what is held; `dripd logs` why nothing moves",
             )
-        if unsettled:
+        if before == (unsettled, progress):
             await trio.sleep(pause_s)  # noqa: TID251 - a poll of SQL in real time
             pause_s = min(pause_s * SLOWER, POLL_MOST_S)
+        else:
+            before, pause_s = (unsettled, progress), POLL_S
+        await _help(pipe, unsettled)
+
+
+async def _help(pipe: Pipeline, unsettled: Sequence[str]) -> None:
+    """Do, or have done, what is left to do at this instant."""
+    if not {"replies", "reminders"}.isdisjoint(unsettled):
+        await pipe.store.remind()
+    if "drained" in unsettled:
+        await pipe.store.finish_drained()
+    for word in unsettled:
+        for stage in WAKES.get(word, ()):
+            pipe.wake(stage)
 
 
 async def move_to(pipe: Pipeline, until: Instant) -> int:
@@ -64,19 +100,12 @@ async def move_to(pipe: Pipeline, until: Instant) -> int:
 
 async def _visit(pipe: Pipeline, until: Instant) -> int:
     visited = 0
+    await pipe.store.move_clock(pipe.clock.now())  # a crash may have taken its last move back
     while True:
         await settle(pipe)
         upcoming = await pipe.store.next_instant()
         target = until if upcoming is None else Instant(min(upcoming, until))
-        if target > pipe.clock.now():
-            await pipe.store.move_clock(target)
-            visited += 1
-        elif target >= until:
+        if target <= pipe.clock.now():
             return visited
-        else:
-            await pipe.store.move_clock(Instant(pipe.clock.now()))
-        if target >= until:
-            await settle(pipe)
-            again = await pipe.store.next_instant()
-            if again is None or again > until:
-                return visited
+        await pipe.store.move_clock(target)
+        visited += 1

@@ -19,7 +19,7 @@ import trio
 from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
-from dripd.clock import Instant
+from dripd.clock import Instant, to_datetime
 from dripd.errors import InDoubt, SchemaMismatch, StoreBusy, StoreError
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import ContactRow
@@ -118,6 +118,8 @@ class PostgresStore:
         self._losers = unit_admit.Losers()
         self._pool: Any = None
         self._sink: Any = None
+        self._month = ""
+        """The last one that the clock was moved to: its partitions stand."""
         self._in_doubt: set[int] = set()
         """Claims of leases that may have been committed, and are not settled yet."""
         self._found: set[int] = set()
@@ -428,7 +430,6 @@ class PostgresStore:
 
     async def acknowledge_clock(self, incarnation: int, at: Instant) -> None:
         await self._read(_execute, "acknowledge_clock", incarnation, at)
-        await self._read(_execute, "pass_served", at)
 
     async def note_served(self, silence_ms: int) -> list[Standstill]:
         await self._read(_execute, "note_served", silence_ms)
@@ -582,7 +583,10 @@ class PostgresStore:
         return None if conn is None else partial(self._bridge.run, give, conn)
 
     async def move_clock(self, at: Instant) -> bool:
-        await self._read(_fetch, "make_partitions", at, 1)
+        month = to_datetime(at).strftime("%Y-%m")
+        if month != self._month:
+            await self._read(_fetch, "make_partitions", at, 1)
+            self._month = month
         return bool(await self._read(_fetch, "move_clock", at))
 
     async def next_instant(self) -> Instant | None:

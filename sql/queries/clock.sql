@@ -26,9 +26,11 @@ WHERE b.datname = current_database();
 INSERT INTO dripd.clock (at) VALUES ($1::timestamptz) ON CONFLICT DO NOTHING;
 
 -- name: move_clock :one
--- Forward only.
+-- Forward only. No commit is waited for: whatever is written at the new instant makes it last.
 --   $1 at timestamptz
-UPDATE dripd.clock SET at = $1::timestamptz WHERE at <= $1::timestamptz RETURNING at;
+UPDATE dripd.clock SET at = $1::timestamptz
+WHERE at <= $1::timestamptz AND set_config('synchronous_commit', 'off', true) = 'off'
+RETURNING at;
 
 -- name: lock_clock :one
 -- One mover at a time, for the session.

@@ -11,13 +11,13 @@ WHERE incarnation = $1::int8 AND NOT dead
 RETURNING incarnation;
 
 -- name: acknowledge_clock :exec
+-- Under a manual clock what came up before this instant has been settled. As in `move_clock` no commit is waited for.
 --   $1 incarnation bigint  $2 at timestamptz
-UPDATE dripd.node SET clock_at = $2::timestamptz WHERE incarnation = $1::int8;
-
--- name: pass_served :exec
--- Under a manual clock what came up before this instant has been settled.
---   $1 at timestamptz
-UPDATE dripd.deployment SET served_at = $1::timestamptz WHERE served_at < $1::timestamptz;
+WITH served AS (
+    UPDATE dripd.deployment SET served_at = $2::timestamptz WHERE served_at < $2::timestamptz
+)
+UPDATE dripd.node SET clock_at = $2::timestamptz
+WHERE incarnation = $1::int8 AND set_config('synchronous_commit', 'off', true) = 'off';
 
 -- name: note_served :exec
 -- Somebody is at work at this instant. Where the last one is long ago, nobody was in between.

@@ -210,3 +210,12 @@ def test_a_full_disk_loses_no_answer_and_a_stop_leaves_it_to_the_journal(
     world.reconnect()
     world.start()
     comes_back(world, sent)
+
+
+def test_a_move_of_the_clock_that_a_crash_took_back_is_made_again(world: World) -> None:
+    """No commit of it is waited for; a daemon that survives the server knows the later instant."""
+    world.at("2026-01-05T10:00:00Z")
+    world.sql("UPDATE dripd.clock SET at = '2026-01-05T09:30Z'")
+
+    world.at("2026-01-05T10:00:00Z")
+    assert "10:00" == world.one("SELECT to_char(dripd.now() AT TIME ZONE 'UTC', 'HH24:MI')")

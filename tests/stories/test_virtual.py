@@ -7,6 +7,7 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from dripd.clock import DAY, MINUTE, Millis, parse_instant
@@ -456,3 +457,34 @@ async def test_a_contact_whose_sender_is_paused_moves_and_stays(
         assert set(pool) == set(world.senders("one").values())
         assert {"b@acme.test"} == set(world.senders("two").values())
         assert {"b@acme.test"} == set(world.senders("three").values())
+
+
+async def test_the_clock_sleeps_at_no_instant_that_its_daemon_can_settle(
+    autojump_clock: MockClock,
+) -> None:
+    """Virtual time passes only where somebody sleeps: sixty instants must take none of it."""
+    async with virtual() as world:
+        world.campaign(ONE, {"key": "two", "delay": "1h", **EMAIL})
+        await world.advance_to("2026-01-05T09:00:00Z")
+        for minute in range(30):
+            world.enroll(f"c{minute}")
+            await world.advance_to(f"2026-01-05T09:{minute:02}:30Z")
+        began = trio.current_time()
+
+        await world.advance_to("2026-01-05T12:00:00Z")
+
+        assert trio.current_time() == began
+        assert 60 == len(world.received())
+
+
+async def test_an_instant_lasts_as_long_as_a_stage_has_something_in_hand(
+    autojump_clock: MockClock,
+) -> None:
+    """What a stage does after its last statement is not seen in SQL."""
+    async with virtual() as world:
+        with world.engines[0].pipe.work, trio.move_on_after(30) as scope:
+            await world.advance_to("2026-01-06T09:00:00Z")
+        assert scope.cancelled_caught
+
+        await world.advance_to("2026-01-06T09:00:00Z")
+        assert parse_instant("2026-01-06T09:00:00Z") == world.clock.now()
