@@ -110,19 +110,30 @@ def fire(pipe: Pipeline) -> None:
         account, lane = place >> 16, place & 0xFFFF
         pipe.lanes.at(account, lane).waiting -= len(entries)
         make_ready(pipe, account, lane, entries)
-    real = trio.current_time()
-    while pipe.again and pipe.again[0][0] <= real:
-        account, lane, due_at, enrollment, cv = pipe.again.popleft()[1]
-        make_ready(pipe, account, lane, [(due_at, (due_at, enrollment, cv))])
+    _try_again(pipe)
     if len(pipe.ready):
         pipe.wake("lease")
 
 
-def make_ready(pipe: Pipeline, account: int, lane: int, entries: list[Due]) -> None:
+def _try_again(pipe: Pipeline) -> None:
+    """What was in somebody's way goes back to where it had stood, before what came later."""
+    real = trio.current_time()
+    back: dict[tuple[int, int], list[Due]] = {}
+    while pipe.again and pipe.again[0][0] <= real:
+        account, lane, due_at, enrollment, cv = pipe.again.popleft()[1]
+        back.setdefault((account, lane), []).append((due_at, (due_at, enrollment, cv)))
+    for (account, lane), entries in back.items():
+        make_ready(pipe, account, lane, entries, first=True)
+        pipe.lanes.resting.discard(account)
+
+
+def make_ready(
+    pipe: Pipeline, account: int, lane: int, entries: list[Due], *, first: bool = False
+) -> None:
     """Due keys of a lane enter its queue, unless the lane is not to be served."""
     if account in pipe.owned and not pipe.lanes.is_parked(account, lane):
         urgent = pipe.lanes.at(account, lane).key.kind not in PATIENT
-        pipe.ready.extend(account, lane, entries, urgent=urgent)
+        pipe.ready.extend(account, lane, entries, urgent=urgent, first=first)
 
 
 def insert(pipe: Pipeline, keys: Iterable[DueKey]) -> None:

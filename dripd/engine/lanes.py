@@ -49,6 +49,8 @@ class Lanes:
         self._parked: dict[int, dict[int, ParkRow]] = {}
         self._releases: list[tuple[Instant, int, int]] = []
         self._openings: set[Instant] = set()
+        self.resting: set[int] = set()
+        """Accounts of which nothing could be had: what comes next waits for those keys."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))

@@ -30,7 +30,14 @@ from dripd.log import get
 from dripd.policy.facts import address_of
 from dripd.ratelimit.limits import Closed
 from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
-from dripd.store.protocol import LeaseGroup, LeaseKey, ParkRow, Refusal, SetAside
+from dripd.store.protocol import (
+    LeaseGroup,
+    LeaseKey,
+    LeaseResult,
+    ParkRow,
+    Refusal,
+    SetAside,
+)
 
 log = get("lease")
 
@@ -98,16 +105,17 @@ async def lease_once(pipe: Pipeline) -> bool:
 
 
 class Passed(Container[int]):
-    """The accounts that have no turn now: of which a lease is in flight, or whose provider is
-    clogged. Made for one pick, which asks of those alone that it meets."""
+    """The accounts that have no turn now: of which a lease is in flight, which rest, or whose
+    provider is clogged. Made for one pick, which asks of those alone that it meets."""
 
     def __init__(self, pipe: Pipeline) -> None:
         self._busy = pipe.busy
+        self._resting = pipe.lanes.resting
         self._accounts = pipe.directory.accounts
         self._full = _clogged(pipe)
 
     def __contains__(self, account_id: object) -> bool:
-        if account_id in self._busy:
+        if account_id in self._busy or account_id in self._resting:
             return True
         if not self._full or not isinstance(account_id, int):
             return False
@@ -159,6 +167,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
     if result.refused:
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
+        _let_rest(pipe, result, in_the_way)
 
 
 async def _halve(
@@ -406,6 +415,15 @@ def _ask_again(pipe: Pipeline, picked: Picked, enrollments: Set[int]) -> None:
             if enrollment in enrollments:
                 pipe.again.append((at, DueKey(account_id, lane, due, enrollment, cv)))
     pipe.wake("feed")
+
+
+def _let_rest(pipe: Pipeline, result: LeaseResult, in_the_way: Set[int]) -> None:
+    """Where every key of an account had something in its way, as when its day was locked, what
+    is due later does not go before them: a cap would leave them out."""
+    went_on = {leased.account_id for leased in result.granted} | {
+        account for account, key, _ in result.refused if key.enrollment_id not in in_the_way
+    }
+    pipe.lanes.resting |= {account for account, _, _ in result.refused} - went_on
 
 
 def _until_tomorrow(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterable
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from dripd.clock import Instant
@@ -55,6 +56,11 @@ class _Account(Generic[T]):
             self.lanes[lane] = standing
             heappush(self.soon if urgent else self.later, (standing[0][0], lane))
         return len(standing)
+
+    def put_back(self, lane: int, entries: Iterable[tuple[Instant, T]], *, urgent: bool) -> int:
+        """As `extend`, before what stands in *lane*."""
+        behind = self.close(lane)
+        return self.extend(lane, chain(entries, behind), urgent=urgent) - len(behind)
 
     def close(self, lane: int) -> list[tuple[Instant, T]]:
         """Take out *lane* with all that stands in it."""
@@ -142,16 +148,24 @@ class Ready(Generic[T]):
         return bool(self.extend(account, lane, ((due, entry),), urgent=urgent))
 
     def extend(
-        self, account: int, lane: int, entries: Iterable[tuple[Instant, T]], *, urgent: bool
+        self,
+        account: int,
+        lane: int,
+        entries: Iterable[tuple[Instant, T]],
+        *,
+        urgent: bool,
+        first: bool = False,
     ) -> int:
         """Append *entries*, in due order, to *lane*; how many were kept: none if it is parked.
 
-        A lane is *urgent* or not from its first entry until it is empty.
+        *first*: they were picked before, and go back to the head of the lane. A lane is *urgent*
+        or not from its first entry until it is empty.
         """
         known = self._known(account)
         if lane in known.parked:
             return 0
-        n = known.extend(lane, entries, urgent=urgent)
+        put = known.put_back if first else known.extend
+        n = put(lane, entries, urgent=urgent)
         self._n += n
         if n and not known.queued:
             self._join(known)

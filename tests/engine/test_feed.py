@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.testing
 from dripd.campaigns.enrollment import DueKey
 from dripd.clock import Instant, Millis
 from dripd.engine.tuning import Tuning
+from dripd.store.protocol import LeaseResult
 from tests.engine.rig import HELLO, T0, Rig, SlowSink
 
 pytestmark = pytest.mark.trio
@@ -122,3 +124,30 @@ async def test_what_another_daemon_adds_to_a_busy_lane_follows_at_once(
             assert trio.current_time() < 60
 
     assert len({enrollment for _, enrollment in rig.sink.came}) == 120
+
+
+async def test_a_locked_day_lets_nothing_later_go_before_what_was_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A turn takes 25 keys; those that came behind them had the places of the cap."""
+    rig = Rig(Tuning(batch=25), SlowSink())
+    rig.store.add_plan("thirty", 30)
+    account = rig.account("a", plan="thirty")
+    rig.enroll(account, 60)
+    ask, asked = rig.store.lease, []
+
+    async def lease(*args: Any) -> LeaseResult:
+        """The first time somebody else's transaction holds the day."""
+        asked.append(args)
+        if len(asked) > 1:
+            return await ask(*args)
+        with rig.store.lock_days([account]):
+            return await ask(*args)
+
+    rig.store.lease = lease  # type: ignore[method-assign]
+    async with rig.running():
+        await trio.sleep(5)
+
+    runs = sorted(row["id"] for row in rig.store.enrollments())
+    assert len(asked) > 2
+    assert [run for _, run in rig.sink.came] == runs[:30]

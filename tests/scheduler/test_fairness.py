@@ -151,6 +151,20 @@ def test_parked_lane_keeps_nothing_until_unparked() -> None:
     assert ready.pick(9, ()) == [(1, [(0, "1.0.8")])]
 
 
+def test_what_is_put_back_stands_before_what_came_later() -> None:
+    ready: Ready[str] = Ready(reserve=0)
+    for lane, due in ((0, 3), (1, 2), (0, 4)):
+        put(ready, 1, lane, due)
+    ((_, picked),) = ready.pick(2, ())
+    assert picked == [(1, "1.1.2"), (0, "1.0.3")]
+    for lane, entry in picked:
+        due = Instant(int(entry[-1]))
+        assert ready.extend(1, lane, [(due, entry)], urgent=False, first=True) == 1
+
+    assert (len(ready), ready.count(1, 0)) == (3, 2)
+    assert ready.pick(9, ()) == [(1, [(1, "1.1.2"), (0, "1.0.3"), (0, "1.0.4")])]
+
+
 def test_account_whose_lanes_are_all_parked_loses_its_place_quietly() -> None:
     ready: Ready[str] = Ready()
     put(ready, 1, 0, 5)
