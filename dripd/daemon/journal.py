@@ -1,8 +1,9 @@
 """The intent journal in files: what left this process, written where a kill -9 leaves it.
 
     STATE/journal/INCARNATION-N.log
-    dripd-journal 1 INCARNATION BOOT      the first line; BOOT names this start of the machine;
-                                          `synced` behind it: its silence outlives that too
+    dripd-journal 1 INCARNATION BOOT INODE  the first line; BOOT names this start of the machine,
+                                          INODE the file: a copy has another;
+                                          `synced` behind it: its silence outlives BOOT too
     i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
     o CLAIM ENROLLMENT SEQ {JSON}         its answer
     i -ID -ID 0, o -ID -ID 0 {JSON}       the same of an individual message, which has no claim
@@ -14,8 +15,8 @@ file outlives its process, not its machine: a journal of an earlier boot counts 
 A reader seals a file (takes away its write bit) before he reads; the writer looks at the bit
 after each write of intents and before anything leaves. Whichever comes first, either the
 reader finds the intents or the writer finds the seal. The lock on a file goes with its
-process, which tells a dead daemon from a silent one at once. It holds no address and no
-content: ids, and the provider's id where that does not hold the address either.
+process, which tells a dead daemon from a silent one at once. Of a copy neither holds: what its
+daemon wrote since is not in it, and nobody locks it. It holds no address and no content: ids, and the provider's id where that does not hold the address either.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class FileJournal:
         fd = os.open(unseen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, OPEN)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            size = _write_whole(fd, self._head().encode())
+            size = _write_whole(fd, self._head(os.fstat(fd).st_ino).encode())
             if self._is_synced:
                 os.fsync(fd)
             unseen.rename(path)
@@ -213,8 +214,8 @@ class FileJournal:
         if any(not _is_open(segment.fd) for segment in before):
             os.fchmod(fd, SEALED)  # the reader may have listed the files before this one
 
-    def _head(self) -> str:
-        words = f"{MAGIC} {self._incarnation} {_boot_id()}"
+    def _head(self, inode: int) -> str:
+        words = f"{MAGIC} {self._incarnation} {_boot_id()} {inode}"
         return f"{words} {SYNCED}\n" if self._is_synced else f"{words}\n"
 
     def _append_for_good(self, text: str, claims: set[int]) -> None:
@@ -266,7 +267,7 @@ class FileJournal:
         return sorted(self._folder.glob(pattern), key=_number_of)
 
     def _is_gone(self, incarnation: int) -> bool:
-        return all(_can_lock(path) for path in self._files(incarnation))
+        return all(_can_lock(path) and not _is_copy(path) for path in self._files(incarnation))
 
     def _read(self, incarnation: int) -> Testimony | None:
         """Seal and read; None where there is no journal of that incarnation here."""
@@ -353,6 +354,16 @@ def _can_lock(path: Path) -> bool:
     return True
 
 
+def _is_copy(path: Path) -> bool:
+    """Was it written elsewhere? Files of earlier versions do not tell."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            inodes = [word for word in file.readline().split()[4:] if word.isdigit()]
+            return bool(inodes) and os.fstat(file.fileno()).st_ino != int(inodes[0])
+    except FileNotFoundError:  # somebody has thrown it away meanwhile
+        return False
+
+
 def _boot_id() -> str:
     """The name of this start of the machine; one that is never met again where it has none."""
     try:
@@ -366,7 +377,8 @@ def _parse(path: Path, tried: tuple[int, int] | None = None) -> Testimony:
     finished: nothing left after it."""
     lines = iter(path.read_text("utf-8", errors="replace").split("\n"))
     head = next(lines).split(" ")
-    testimony = Testimony(whole=head[-1] in {_boot_id(), SYNCED})
+    is_kept = _boot_id() in head or SYNCED in head
+    testimony = Testimony(whole=is_kept and not _is_copy(path))
     testimony.tried = tried
     for kind, enrollment_id, seq, rest in _entries(lines):
         if kind == "i":

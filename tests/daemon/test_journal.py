@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -196,6 +197,23 @@ def test_a_process_that_is_gone_is_known_at_once_and_forgotten_when_at_rest(
     assert [1] == two.abandoned()
     two.forget([1, 2])
     assert ([], ["2-1.log"]) == (two.abandoned(), desk.files())
+
+
+def test_a_copy_of_a_journal_proves_no_silence_and_no_death(desk: Desk, tmp_path: Path) -> None:
+    """Of a state directory that was copied beside its living daemon, as with a volume: it was
+    declared dead, and what it had sent since the copy was sent again."""
+    first = desk.daemon(1)
+    first.intend([step(7)])
+    first.answer(step(7), Accepted(provider_id="p"))
+    desk.turn()
+    shutil.copytree(desk.folder, tmp_path / "copy" / "journal")
+    first.intend([step(8)])
+    other = Desk(tmp_path / "copy").daemon(2)
+
+    assert [] == other.abandoned()
+    past = other.past([1])
+    assert Accepted(provider_id="p") == judge(past, [1], step(7))
+    assert Unknown(reason="daemon_died") == judge(past, [1], step(8))
 
 
 def test_files_go_when_their_claims_are_closed(
