@@ -110,13 +110,16 @@ async def note_outages(pipe: Pipeline) -> None:
 
 
 def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:
+    latest = pipe.clock.now() + pipe.tuning.catchup_after_ms
     return at is not None and any(
-        one.from_at <= at < one.until_at and not one.provider for one in pipe.standstills
+        one.from_at <= at < one.until_at < latest and not one.provider
+        for one in pipe.standstills
     )
 
 
 def _standstills(pipe: Pipeline, account_id: int) -> list[Standstill]:
-    """All that may concern an account and was long enough."""
+    """All that may concern an account and was long enough. One that ends in the time to come was
+    noted by a clock that leapt ahead and has come back."""
     account = pipe.directory.accounts.get(account_id)
     own = [
         Standstill(*one[:2], sender_id=one.sender_id, provider=one.provider)
@@ -125,7 +128,10 @@ def _standstills(pipe: Pipeline, account_id: int) -> list[Standstill]:
     ]
     found = [*pipe.standstills, *own, *(() if account is None else account.row.standstills)]
     least = pipe.tuning.catchup_after_ms
-    return [one for one in found if one.until_at - one.from_at > least]
+    latest = pipe.clock.now() + least
+    return [
+        one for one in found if one.until_at - one.from_at > least and one.until_at < latest
+    ]
 
 
 def _is_missed(

@@ -20,6 +20,7 @@ from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline, Watch
 from dripd.engine.tuning import Tuning
 from dripd.proof.virtual import MONDAY, Virtual, virtual
+from dripd.store.protocol import Standstill
 from tests.engine.rig import HELLO, T0, Rig, SlowSink
 
 ONE: dict[str, object] = {"key": "one", "do": "email", "subject": "Hi", "text": "Hello"}
@@ -237,6 +238,21 @@ async def test_a_pause_of_another_campaign_or_one_of_several_senders_delays_nobo
         await world.pass_by(5)
 
         assert 200 == len(sent_at(world, "late"))
+
+
+@pytest.mark.trio
+async def test_a_clock_that_leapt_ahead_and_came_back_paces_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    """It had noted a standstill of a day to come, in which all was paced that was on time."""
+    async with virtual() as world:
+        world.engines[0].pipe.standstills = [
+            Standstill(MONDAY, Instant(MONDAY + 24 * HOUR)),
+        ]
+        await crowd(world)
+        await world.advance_to("2026-01-05T10:00:00Z")
+
+        assert [MONDAY + HOUR] * 200 == sent_at(world, "late")
 
 
 class FailingSink(SlowSink):
