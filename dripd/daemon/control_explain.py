@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import date, tzinfo
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from dripd.admin.holds import HOLDS, find_hold
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec, build_window
 from dripd.clock import Instant, format_instant
@@ -19,10 +20,6 @@ from dripd.scheduler.calendar import Window, next_open
 
 Holidays = Callable[[str], Container[date]]
 Gate = dict[str, object]
-PARKED: Final = {
-    "catching_up": "it came due while no daemon was at work, while it was paused, or while its "
-    "provider failed: such steps of an account take turns, at [engine] catchup_rate",
-}
 NEVER = None
 """A gate whose end nobody can tell: somebody must act."""
 
@@ -70,26 +67,6 @@ def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant 
 
 Found = tuple[str, Instant | None, str]
 
-OWN_HOLDS: Final = {
-    "approval": "a person has to approve the message: dripd task list --kind approval",
-    "task": "a person has to close its task: dripd task list",
-    "missing_tag": "the contact lacks what the text names: dripd contact update",
-    "bad_date": "the field holds no date: dripd contact update",
-    "too_long": "the text needs more segments than the policy allows",
-    "no_address": "the contact has no address of this channel: dripd contact update",
-    "no_sender": "no sender may be used: dripd sender list",
-    "frequency": "the contact was written to lately",
-    "rate": "no token is left",
-    "balance": "the account cannot pay for it: dripd account deposit",
-    "quota": "the month's actions are spent",
-    "breaker": "its provider or sender fails: it is tried again",
-    "connector_missing": "its connector is not there: dripd connector set",
-    "step_failed": "what it did failed for good: dripd dead list",
-    "quarantined": "it broke the work on it: dripd dead list",
-    "unknown": "whether the message left is not known: dripd delivery list --state unknown",
-}
-"""What a step that is held by itself waits for."""
-
 
 def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator[Found]:
     if row["due_at"] is None:
@@ -98,30 +75,35 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
         yield "due", row["due_at"], "its delay has not passed"
     yield from _pauses(row)
     if row["own_hold"] is not None:
-        told = OWN_HOLDS.get(row["own_hold"].partition(":")[0], "the step is held by itself")
-        yield row["own_hold"], row["own_release_at"], row["doubt"] or told
+        told = row["doubt"] or _waits(row["own_hold"], "the step is held by itself")
+        yield row["own_hold"], row["own_release_at"], told
     due = max(now, row["due_at"])
     left, ends = row["cap_left"], row["day_ends_at"]
     counted = row["channel"] == "email" and row["cap_policy"] != "none"
     if counted and left is not None and left <= 0 and due < ends:
-        yield "cap", ends, "the account's day is spent"
+        yield "cap", ends, HOLDS["cap"].waits
         due = ends
     yield from _window(row, due, holidays)
     if row["park_reason"] == "window" and row["park_release_at"] is None:
         yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     if row["park_reason"] not in {None, "window", "cap"}:
-        why = PARKED.get(row["park_reason"], "its lane is parked")
+        why = _waits(row["park_reason"], "its lane is parked")
         yield row["park_reason"], row["park_release_at"], why
+
+
+def _waits(reason: str, else_: str) -> str:
+    found = find_hold(reason)
+    return else_ if found is None else found.waits
 
 
 def _pauses(row: Mapping[str, Any]) -> Iterator[Found]:
     if row["account_status"] != "active":
-        yield "account_paused", NEVER, f"the account is {row['account_status']}"
+        yield "account_paused", NEVER, HOLDS["account_paused"].waits
     if not row["subscription_active"]:
-        yield "no_subscription", NEVER, "the account has no active subscription"
+        yield "no_subscription", NEVER, HOLDS["no_subscription"].waits
     if row["campaign_status"] in {"paused", "inactive", "archived"}:
         gate = "paused" if row["campaign_status"] == "paused" else "inactive"
-        yield gate, NEVER, f"the campaign is {row['campaign_status']}"
+        yield gate, NEVER, HOLDS[gate].waits
 
 
 def _window(row: Mapping[str, Any], due: Instant, holidays: Holidays) -> Iterator[Found]:

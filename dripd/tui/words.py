@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from dripd.admin.holds import find_hold
 from dripd.clock import parse_instant
 from dripd.tui.draw import Cell
 
@@ -47,37 +48,11 @@ LEVELS: Final = {
     "critical": "bad",
 }
 
-HINTS: Final = {
-    "account_paused": "resume it: 2 Acct, p",
-    "approval": "decide: 5 Inbox",
-    "bad_date": "mend the contact's date",
-    "balance": "dripd account deposit",
-    "breaker": "the provider fails; it is probed",
-    "cap": "waits for the next local day",
-    "catching_up": "came due while no daemon was at work; goes paced",
-    "connector_missing": "dripd connector set",
-    "frequency": "waits for its next turn",
-    "inactive": "activate it: 3 Camp, a",
-    "missing_tag": "fill what the text names",
-    "no_address": "give the contact an address",
-    "no_sender": "dripd sender set",
-    "no_subscription": "dripd account set --subscription on",
-    "paused": "resume it: 3 Camp, p",
-    "quarantined": "look: 7 Fail",
-    "quota": "a larger plan, or next month",
-    "rate": "raise the rate, or wait",
-    "step_failed": "look: 7 Fail",
-    "task": "finish it: 5 Inbox",
-    "too_long": "shorten the text",
-    "unknown": "settle it: 7 Fail, unknown",
-    "window": "waits for the window to open",
-}
-"""What to do about a hold, by its reason without what that names."""
-
 
 def hint(reason: str) -> str:
     """What to do about a hold (`bad_date:birthday`), `-` where nobody can say."""
-    return HINTS.get(reason.partition(":")[0], "-")
+    found = find_hold(reason)
+    return "-" if found is None else found.todo
 
 
 def count(n: object, *, more: bool = False) -> str:

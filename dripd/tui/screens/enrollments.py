@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from dripd.admin.holds import HOLDS
 from dripd.tui.dialog import Blank, Choice, Menu, Question
 from dripd.tui.draw import Cell, Line, line, pad, stack, wrap
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import HINTS, clock, count, instant, since, span, state, text
+from dripd.tui.words import clock, count, instant, since, span, state, text
 
 STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
 
@@ -59,7 +60,7 @@ class Enrollments(ListPage):
         "campaign": Key(param="campaign", help="through this campaign"),
         "contact": Key(param="contact", help="of this contact: its external id, or #id"),
         "status": Key(param="status", help="in this state", values=STATUSES),
-        "hold": Key(param="hold", help="held for this reason", values=tuple(HINTS)),
+        "hold": Key(param="hold", help="held for this reason", values=tuple(HOLDS)),
         "list": Key(param="list", help="whose contact is on this list"),
         "tag": Key(param="tag", help="whose contact has this tag"),
     }
