@@ -7,8 +7,8 @@ where it is printed; nothing further on need think of it.
 
 from __future__ import annotations
 
-import re
 from typing import Final
+from unicodedata import category
 
 BIDI: Final = frozenset(
     [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -34,25 +34,50 @@ HIDDEN: Final = frozenset(
 )
 """Of no width, or blank where nobody expects it: they hide text or let it look like another."""
 
+SKINS: Final = frozenset(range(0x1F3FB, 0x1F400))
+"""Colours of the emoji before them: of no width on some terminals, of two columns on others."""
+
+FLAGS: Final = {0x1F1E6 + n: ord("A") + n for n in range(26)}
+"""Pairs of regional letters are one flag on some terminals and two letters on others."""
+
 PICTURES: Final = {
+    **FLAGS,
     **{code: 0x2400 + code for code in range(0x20)},
     0x7F: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), *BIDI, *HIDDEN, *range(0xD800, 0xE000)], 0xFFFD),
+    **dict.fromkeys(
+        [*range(0x80, 0xA0), *BIDI, *HIDDEN, *SKINS, *range(0xD800, 0xE000)], 0xFFFD
+    ),
     0x0A: ord("⏎"),
 }
 
 MOST: Final = 4_000
 """Most characters of a string: more than any screen shows, less than hurts."""
 
-MARK: Final = r"[\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff]"
-PILES: Final = re.compile(f"({MARK}{{3}}){MARK}+")
-"""More than three combining marks on one character: they would reach into other lines."""
+MOST_MARKS: Final = 3
+"""On one character: more would reach into other lines, or hide how long a text is."""
+
+FIRST_MARK: Final = "\u0300"
+JAMO: Final = frozenset(map(chr, [*range(0x1160, 0x1200), *range(0xD7B0, 0xD7FC)]))
+"""Vowels and tails of Hangul, which join the letter before them."""
 
 
 def safe(text: str) -> str:
     """*text* without anything that a terminal obeys or hides, on one line."""
-    shown = text if text.isascii() and text.isprintable() else text.translate(PICTURES)
-    return shown if shown.isascii() else PILES.sub(r"\1", shown)
+    if text.isascii():
+        return text if text.isprintable() else text.translate(PICTURES)
+    shown = text.translate(PICTURES)
+    return shown if max(shown) < FIRST_MARK else _thinned(shown)
+
+
+def _thinned(text: str) -> str:
+    """*text* without the marks that are too many on their characters."""
+    kept: list[str] = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if char in JAMO or category(char).startswith("M") else 0
+        if marks <= MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def clean(value: object) -> object:

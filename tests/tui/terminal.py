@@ -91,6 +91,15 @@ class Terminal:
     def send(self, data: bytes) -> None:
         os.write(self._master, data)
 
+    def fill(self, keys: str) -> None:
+        """Type *keys* again and again, reading nothing, until the program can write no more."""
+        until, full = time.monotonic() + PATIENCE_S, 0
+        while full < 20:
+            assert time.monotonic() < until, "there is still room"
+            self.send(keys.encode())
+            time.sleep(0.05)
+            full = 0 if select.select([], [self._slave], [], 0)[1] else full + 1
+
     def read(self, seconds: float) -> None:
         """Take in what is written within *seconds*."""
         until = time.monotonic() + seconds
@@ -110,6 +119,17 @@ class Terminal:
     @property
     def text(self) -> str:
         return "\n".join(self._screen.display)
+
+    def columns_of(self, word: str) -> set[int]:
+        """Where *word* begins, in the emulator's cells, on every line that has it by itself."""
+        n = self._screen.columns
+        lines = [[row[x].data for x in range(n)] for row in self._screen.buffer.values()]
+        return {
+            x
+            for cells in lines
+            for x in range(n)
+            if cells[x - 1 : x] in ([], [" "]) and "".join(cells[x : x + len(word)]) == word
+        }
 
     def until(self, wanted: str, seconds: float = PATIENCE_S) -> str:
         """Read until *wanted* is on screen; the screen. Raises `AssertionError` if it never is."""

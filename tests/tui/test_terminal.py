@@ -73,9 +73,7 @@ def test_a_terminal_that_is_gone_without_a_word_ends_it(world: World) -> None:
 def test_a_terminal_that_nobody_reads_does_not_keep_it(world: World) -> None:
     with start(world) as terminal:
         terminal.until("SENT/s")
-        for _ in range(100):
-            terminal.send(b"3")
-            terminal.send(b"1")
+        terminal.fill("31")
         terminal.process.send_signal(signal.SIGTERM)
 
         assert terminal.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
@@ -117,32 +115,41 @@ def test_without_colours_there_are_none(world: World) -> None:
 def test_nothing_in_the_data_is_obeyed_by_the_terminal(world: World) -> None:
     usable = [text.encode("utf-8", "replace").decode() for text in CORPUS]
     world.account("evil")
-    for n, text in enumerate(usable):
-        shown = text.replace("\0", "")[:200]
-        world.contact(f"{n}{shown}", "evil")
-        world.sql(
-            "INSERT INTO dripd.task (account_id, kind, title, assignee, payload) "
-            "SELECT id, 'general', $1, $1, jsonb_build_object('text', $1::text) FROM dripd.account WHERE key = 'evil'",
-            shown,
-        )
-        world.sql(
-            "INSERT INTO dripd.notification (account_id, kind, recipient) "
-            "SELECT id, 'opened', $1 FROM dripd.account WHERE key = 'evil'",
-            shown,
-        )
-        world.sql(
-            "INSERT INTO dripd.suppression (channel, address, reason) VALUES ('email', $1, $2)",
-            *(f"{n}@x.test{shown[:40]}", shown),
-        )
+    names = [text.replace("\0", "")[:200] for text in usable]
+    world.sql(
+        "INSERT INTO dripd.contact (account_id, external_id, email) "
+        "SELECT a.id, k.n || k.name, k.n || '@x.test' FROM dripd.account AS a, "
+        "unnest($1::text[]) WITH ORDINALITY AS k (name, n) WHERE a.key = 'evil'",
+        names,
+    )
+    world.sql(
+        "INSERT INTO dripd.task (account_id, kind, title, assignee, payload) "
+        "SELECT a.id, 'general', n, n, jsonb_build_object('text', n) "
+        "FROM dripd.account AS a, unnest($1::text[]) AS n WHERE a.key = 'evil'",
+        names,
+    )
+    world.sql(
+        "INSERT INTO dripd.notification (account_id, kind, recipient) "
+        "SELECT a.id, 'opened', n FROM dripd.account AS a, unnest($1::text[]) AS n "
+        "WHERE a.key = 'evil'",
+        names,
+    )
+    world.sql(
+        "INSERT INTO dripd.suppression (channel, address, reason) "
+        "SELECT 'email', k.n || '@x.test' || left(k.name, 40), k.name "
+        "FROM unnest($1::text[]) WITH ORDINALITY AS k (name, n)",
+        names,
+    )
     with start(world, size=(120, 40)) as terminal:
         for screen, wanted in (("5", "general"), ("0", "everywhere"), ("4", "waiting")):
             terminal.key(screen)
             terminal.until(wanted)
         terminal.key("5")
         terminal.until("general")
-        for _ in range(30):
+        for _ in CORPUS:
             terminal.send(b"\x1b[B")
             terminal.read(0.03)
+            assert len(terminal.columns_of("evil")) <= 1
         terminal.key("\r")
         terminal.until("Esc goes back")
         terminal.send(b"\x1b")
@@ -150,6 +157,11 @@ def test_nothing_in_the_data_is_obeyed_by_the_terminal(world: World) -> None:
         terminal.key("\t")
         terminal.until("opened")
         terminal.until("[red]not red")
+        for _ in CORPUS:
+            terminal.send(b"\x1b[B")
+            terminal.read(0.03)
+            assert len(terminal.columns_of("evil")) <= 1
+        terminal.until("DEFRD flags")
 
         assert [] == ESCAPES.findall(terminal.raw.decode("utf-8", "replace"))
         assert terminal.process.poll() is None
