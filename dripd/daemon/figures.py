@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,17 @@ import trio
 
 from dripd.campaigns.enrollment import Leased
 from dripd.clock import Instant
+from dripd.engine.limit import Limit
 from dripd.engine.pipeline import Pipeline
 
 SECOND_S: Final = 1.0
 MEAN_OVER: Final = 10
-"""Seconds that a rate is the mean of."""
+"""Seconds that a rate is the mean of,"""
+
+MINUTE: Final = 60
+"""and that shares and lags are taken from."""
+
+RESULTS: Final = ("accepted", "retry", "failed", "unknown")
 
 HISTORY: Final = 600
 """Seconds of figures that are kept: what a console opened during an incident can show."""
@@ -37,7 +44,9 @@ class Figures:
     def __init__(self, pipe: Pipeline) -> None:
         self._pipe = pipe
         self._counts: deque[tuple[float, int, int, float]] = deque(maxlen=MEAN_OVER + 1)
-        self._lags: deque[list[int]] = deque(maxlen=60)
+        self._lags: deque[list[int]] = deque(maxlen=MINUTE)
+        self._attempts: deque[Mapping[str, float]] = deque(maxlen=MINUTE + 1)
+        self._limit = Limit(pipe)
         self._seen = 0
         self.history: deque[dict[str, float | int]] = deque(maxlen=HISTORY)
 
@@ -48,13 +57,15 @@ class Figures:
         cpu = spent.ru_utime + spent.ru_stime
         self._counts.append((trio.current_time(), counters.accepted, counters.recorded, cpu))
         self._lags.append(self._fresh_lags())
+        self._attempts.append(self._results())
+        self._limit.look()
         shown = self.shown()
         self.history.append(
             {name: shown[name] for name in ("sent_per_s", "lag_ms", "unsent", "ready")}
         )
 
     def shown(self) -> dict[str, float | int]:
-        """The figures as they stand."""
+        """The figures as they stand; without `limit_per_s` where nothing bounds what may leave."""
         pipe = self._pipe
         sent, recorded, busy = self._rates()
         return {
@@ -70,7 +81,24 @@ class Figures:
             "late": pipe.counters.late,
             "cpu_percent": busy,
             "rss_mb": resident_mb(),
+            **{f"{name}_1m": n for name, n in self._minute().items()},
+            **({} if (most := self._limit.per_s) is None else {"limit_per_s": most}),
         }
+
+    def _results(self) -> Mapping[str, float]:
+        """How often each result came of an attempt since the start."""
+        found = dict.fromkeys(RESULTS, 0.0)
+        for (_, _, result), n in self._pipe.metrics["dripd_send_attempts_total"].values.items():
+            if result in found:
+                found[result] += n
+        return found
+
+    def _minute(self) -> dict[str, int]:
+        """How often in the last minute."""
+        if not self._attempts:
+            return dict.fromkeys(RESULTS, 0)
+        first, last = self._attempts[0], self._attempts[-1]
+        return {name: int(last[name] - first[name]) for name in RESULTS}
 
     def _rates(self) -> tuple[float, float, int]:
         if len(self._counts) < 2:

@@ -33,6 +33,8 @@ class Overview(Page):
     title: ClassVar[str] = "Overview"
     figures = (
         ("SENT/s", "messages that providers accepted a second, mean of 10 s, all nodes"),
+        ("limit", "what may leave a second by all rates of accounts, senders and providers; no limit: some have none"),
+        ("ok, fail", "of the attempts of the last minute, all nodes: accepted; refused for good or of unknown outcome. The rest is tried again"),
         ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, the worst node"),
         ("IN FLIGHT", "steps leased and not yet recorded, all nodes; ready to be leased, loaded into the wheel"),
         ("trends", "the last minute of the node that this console is connected to"),
@@ -149,9 +151,9 @@ class Overview(Page):
             return float(max(node.get(name, 0) for node in nodes)) / 1000
 
         columns = (
-            ("SENT/s (10 s mean)", total("sent_per_s"), "sent_per_s", f"accepted {total('accepted')}"),
+            ("SENT/s (10 s mean)", f"{total('sent_per_s')}  {_limit(nodes)}", "sent_per_s", _shares(nodes)),
             ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.2f} s"),
-            ("IN FLIGHT", total("unsent"), "unsent", f"ready {total('ready')} wheel {total('wheel')}"),
+            ("IN FLIGHT", f"{total('unsent')}  accepted {total('accepted')}", "unsent", f"ready {total('ready')} wheel {total('wheel')}"),
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
         for title, value, name, more in columns:
@@ -214,3 +216,22 @@ class Overview(Page):
             if found
             else [line(Cell(" no alerts", "dim"))]
         )
+
+
+def _limit(nodes: Sequence[Row]) -> str:
+    """What may leave a second at most, where that is bounded on every node."""
+    if any(node.get("limit_per_s") is None for node in nodes):
+        return "no limit"
+    return f"limit {count(round(sum(node['limit_per_s'] for node in nodes), 1))}"
+
+
+def _shares(nodes: Sequence[Row]) -> str:
+    """What became of the attempts of the last minute."""
+    ok, again, failed, unknown = (
+        sum(node.get(f"{name}_1m", 0) for node in nodes)
+        for name in ("accepted", "retry", "failed", "unknown")
+    )
+    tried = ok + again + failed + unknown
+    if not tried:
+        return "ok -  fail -"
+    return f"ok {ok / tried:.1%}  fail {(failed + unknown) / tried:.1%}"

@@ -1,0 +1,45 @@
+"""The daemon's own figures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from dripd.daemon.figures import MINUTE, Figures
+from dripd.engine.pipeline import Counters
+from dripd.metrics import Registry
+
+pytestmark = pytest.mark.trio
+
+
+def pipe_of(metrics: Registry) -> Any:
+    lately = SimpleNamespace(recorded=SimpleNamespace(n=0, since=lambda _seen, _most: ([], 0)))
+    return SimpleNamespace(
+        metrics=metrics, counters=Counters(), lately=lately, owned=set(), unsent=0, ready=[],
+        wheel=[], lanes=SimpleNamespace(n_parked=0), directory=SimpleNamespace(accounts={}),
+        flow=SimpleNamespace(providers={}),
+    )  # fmt: skip
+
+
+async def test_attempts_are_counted_by_what_came_of_them_for_a_minute() -> None:
+    metrics = Registry()
+    figures = Figures(cast("Any", pipe_of(metrics)))
+    attempts = metrics["dripd_send_attempts_total"]
+    attempts.add("email", "old", "accepted", n=5)
+    figures.sample()
+    attempts.add("email", "p", "accepted", n=90)
+    attempts.add("sms", "q", "accepted", n=3)
+    attempts.add("sms", "q", "failed", n=2)
+    attempts.add("email", "p", "retry")
+    figures.sample()
+
+    shown = figures.shown()
+    assert [shown[f"{name}_1m"] for name in ("accepted", "retry", "failed", "unknown")] == [
+        93, 1, 2, 0
+    ]  # fmt: skip
+
+    for _ in range(MINUTE):
+        figures.sample()
+    assert figures.shown()["accepted_1m"] == 0

@@ -1,0 +1,80 @@
+"""How much may leave a second, by every rate that is set."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from dripd.engine.directory import Account
+from dripd.engine.limit import AT_ONCE, Limit, most_per_s
+from dripd.ratelimit.limits import Line
+from dripd.store.protocol import AccountRow, SenderRow
+
+
+def account(n: int, rate: str | None, *senders: tuple[str, str | None, str]) -> Account:
+    rows = [
+        SenderRow(k, n, f"s{k}@a.test", "email", provider, each, None, status)
+        for k, (provider, each, status) in enumerate(senders)
+    ]
+    return Account(
+        AccountRow(n, f"a{n}", "UTC", None, None, rate, "active", True, None, senders=rows)
+    )
+
+
+def limit_of(*accounts: Account, **providers: str) -> Limit:
+    pipe = SimpleNamespace(
+        owned={one.row.id for one in accounts},
+        directory=SimpleNamespace(accounts={one.row.id: one for one in accounts}),
+        flow=SimpleNamespace(providers={name: Line(rate) for name, rate in providers.items()}),
+    )
+    return Limit(cast("Any", pipe))
+
+
+@pytest.mark.parametrize(
+    ("rate", "senders", "expected"),
+    [
+        (None, [("p", "10/s", "active"), ("p", "60/min", "active")], {"p": 11.0}),
+        (None, [("p", "10/s", "active"), ("p", "5/s", "paused")], {"p": 10.0}),
+        ("4/s", [("p", "10/s", "active")], {"p": 4.0}),
+        ("4/s", [("p", "6/s", "active"), ("q", "2/s", "active")], {"p": 3.0, "q": 1.0}),
+        ("4/s", [("p", None, "active"), ("q", "2/s", "active")], {"p": 4.0}),
+        ("4/s", [], {}),
+    ],
+)
+def test_an_account_is_bounded_by_its_own_rate_and_its_senders(
+    rate: str | None,
+    senders: list[tuple[str, str | None, str]],
+    expected: dict[str, float],
+) -> None:
+    assert expected == most_per_s(account(1, rate, *senders))
+
+
+def test_a_provider_bounds_all_that_leave_through_it() -> None:
+    one = account(1, None, ("p", "10/s", "active"))
+    other = account(2, None, ("p", "10/s", "active"), ("q", "1/s", "active"))
+    limit = limit_of(one, other, p="15/s", q="")
+
+    limit.look()
+
+    assert limit.per_s == 16.0
+
+
+def test_what_has_no_rate_has_no_limit() -> None:
+    limit = limit_of(account(1, None, ("p", None, "active")), p="")
+
+    limit.look()
+
+    assert limit.per_s is None
+
+
+def test_a_pass_goes_on_where_it_stopped() -> None:
+    many = [account(n, "1/s", ("p", None, "active")) for n in range(AT_ONCE + 5)]
+    limit = limit_of(*many, p="")
+
+    limit.look()
+    assert limit.per_s is None
+    limit.look()
+
+    assert limit.per_s == AT_ONCE + 5
