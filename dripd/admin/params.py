@@ -82,6 +82,9 @@ class AccountDeposit(AccountKey, frozen=True, kw_only=True):
 
 
 class AccountList(Params, frozen=True, kw_only=True):
+    """`figures`: with what is due in each account, and whether its window is open."""
+
+    figures: bool = False
     status: Literal["active", "paused", "closed"] | None = None
     limit: Page = 100
     after: str | None = None
@@ -275,6 +278,9 @@ class CampaignStop(CampaignKey, frozen=True, kw_only=True):
 
 
 class CampaignList(Listing, frozen=True, kw_only=True):
+    """`figures`: with each campaign's, estimated where they cannot be counted quickly."""
+
+    figures: bool = False
     board: Key | None = None
     status: str | None = None
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.daemon.control_account import AccountControl
 from dripd.daemon.control_campaign import CampaignControl
 from dripd.daemon.control_connector import ConnectorControl
 from dripd.daemon.control_console import ConsoleControl
@@ -40,6 +41,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
     files = FileControl(room)
     found: dict[str, Handler] = {
         **_accounts(room),
+        **AccountControl(room).handlers(),
         "campaign.attach": room.changing(desk_attach.attach),
         **_contacts(room),
         **_work(room),
@@ -59,7 +61,6 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
 def _accounts(room: Room) -> dict[str, Handler]:
     return {
         "account.set": room.changing(desk_account.set_account),
-        "account.list": room.reading(desk_account.list_accounts),
         "account.show": room.reading(desk_account.show_account),
         "account.deposit": room.changing(desk_account.deposit),
         "account.pause": room.changing(desk_account.pause_account),
@@ -125,7 +126,6 @@ def _work(room: Room) -> dict[str, Handler]:
         "delivery.list": room.reading(desk_delivery.list_deliveries),
         "delivery.show": room.reading(desk_delivery.show_delivery),
         "delivery.resolve": room.changing(desk_resolve.resolve_delivery),
-        "dead.list": room.reading(desk_work.list_dead),
         "dead.discard": room.changing(desk_work.discard_dead),
         "suppress.add": room.changing(desk_suppress.add_suppressions),
         "suppress.remove": room.changing(desk_suppress.remove_suppressions),

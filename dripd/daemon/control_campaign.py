@@ -12,6 +12,7 @@ from dripd.campaigns.definition import Match
 from dripd.campaigns.parse import read
 from dripd.campaigns.reader import Section
 from dripd.campaigns.settings import read_match
+from dripd.clock import format_instant
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_file import FileControl
 from dripd.daemon.control_room import Room, away
@@ -30,6 +31,7 @@ from dripd.store.desk_campaign import (
     turn_campaign,
 )
 from dripd.store.desk_deed import Deed, Result
+from dripd.store.desk_estimate import figures_of
 from dripd.store.desk_file import Raw, read_sides
 from dripd.store.desk_role import Forbidden, note_forbidden, read_automator
 from dripd.store.desk_template import (
@@ -55,7 +57,7 @@ class CampaignControl:
             "campaign.archive": self._turning("archive"),
             "campaign.deactivate": self._turning("deactivate"),
             "campaign.pause": self._turning("pause"),
-            "campaign.list": room.reading_as(list_campaigns),
+            "campaign.list": self.list,
             "campaign.show": self.show,
             "campaign.diff": self.diff,
             "campaign.stats": partial(room.hooks.stats, room.desk),
@@ -70,6 +72,17 @@ class CampaignControl:
             "list.trigger_add": self._triggering(add_trigger),
             "list.trigger_remove": self._triggering(remove_trigger),
         }
+
+    async def list(self, call: Call, args: p.CampaignList) -> object:
+        found: Any = await self._room.reading_as(list_campaigns)(call, args)
+        if not args.figures:
+            return found
+        about, _ = await self._room.hooks.campaigns()
+        items = [
+            {**row, "figures": figures_of(about, (row["account_id"], row["id"]))}
+            for row in found["items"]
+        ]
+        return {**found, "items": items, "as_of": _as_of(about)}
 
     def _turning(self, verb: Verb) -> Handler:
         async def handle(call: Call, args: p.CampaignKey | p.CampaignStop) -> Result:
@@ -185,3 +198,8 @@ def match_of(args: p.CampaignTrigger | p.ListTrigger) -> Match:
         first = faults[0]
         raise BadRequest(first.message, path=first.path, hint=first.hint)
     return match
+
+
+def _as_of(about: Mapping[str, Any]) -> str | None:
+    """As of when the estimate holds, if there is one."""
+    return format_instant(about["as_of_at"]) if "as_of_at" in about else None

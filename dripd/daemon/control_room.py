@@ -52,7 +52,9 @@ class Hooks:
     (with `state`, `env` and `history`). `kick` wakes its stages after a change, `trace` tells
     what they do. `send_individual` sends one message and answers with its delivery and the
     outcome, `send_test` tries a sender. `stats` is `campaign.stats`, over a desk. `glance` is
-    what SQL knows for the overview, and why there is nothing newer. `standing` is what this
+    what SQL knows for the overview, and why there is nothing newer, `campaigns` the same of how
+    they go, about. `most_per_s` is how much may leave of an account a second by its rates, None
+    if nothing bounds it or another daemon serves it. `standing` is what this
     daemon keeps of a sender (by account and id), None where another serves its account.
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by
@@ -75,6 +77,7 @@ class Hooks:
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     stats: Callable[..., Awaitable[Mapping[str, object]]]
     glance: Callable[[], Awaitable[tuple[Mapping[str, object], str | None]]]
+    campaigns: Callable[[], Awaitable[tuple[Mapping[str, object], str | None]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
@@ -83,6 +86,7 @@ class Hooks:
     providers: Callable[[], frozenset[str] | None] = lambda: None
     scripts: frozenset[str] = frozenset()
     is_linked: Callable[[str], bool] = lambda _provider: True
+    most_per_s: Callable[[int], float | None] = lambda _account: None
     standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None
     check_url: Callable[[str], None] = lambda _url: None
 

@@ -38,7 +38,7 @@ from dripd.daemon.calls import Calls
 from dripd.daemon.failpoint import open_journal, open_store
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import sample, stamp, watch
-from dripd.daemon.glance import Glance
+from dripd.daemon.glance import Glances
 from dripd.daemon.health import Health, open_health, serving
 from dripd.daemon.journal import sync
 from dripd.daemon.judge import DeskJudge
@@ -55,6 +55,7 @@ from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import send_individual, send_test
+from dripd.engine.limit import most_of
 from dripd.engine.look import begin
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_once
@@ -279,7 +280,7 @@ class Daemon:
         await self.directory.load_versions([row.cv_id or 0])
         return rehearse(row, now, self.directory)
 
-    def hooks(self, glance: Glance) -> control.Hooks:
+    def hooks(self, glances: Glances) -> control.Hooks:
         return control.Hooks(
             node=self.config.daemon.node,
             status=self.status,
@@ -292,7 +293,9 @@ class Daemon:
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             stats=self.tallies.read,
-            glance=glance.read,
+            glance=glances.deployment.read,
+            campaigns=glances.campaigns.read,
+            most_per_s=partial(most_of, self.pipe),
             clock_set=self.clock_set,
             judge=self.judge,
             rehearse=self.rehearse,
@@ -386,8 +389,8 @@ async def _live(
     await mind_place(daemon)
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await begin(pipe)
-    glance = Glance(looks)
-    methods, views = tables(daemon.hooks(glance), desk, looks)
+    glances = Glances(looks)
+    methods, views = tables(daemon.hooks(glances), desk, looks)
     info = Info(server=VERSION, env=config.daemon.env, node=config.daemon.node)
     try:
         async with trio.open_nursery() as outer:
@@ -413,7 +416,7 @@ async def _live(
                     recorders=outer,
                     caller=daemon.calls,
                 )
-                start_watching(daemon, looks, glance, stages)
+                start_watching(daemon, looks, glances, stages)
                 await know_all(daemon)
                 await front.open_front(daemon, doorman, outer)
                 task_status.started(daemon)
@@ -437,7 +440,7 @@ def tables(hooks: control.Hooks, desk: Desk, looks: Desk) -> tuple[Table, Table]
     return catalogue.bind(methods), catalogue.bind(views)
 
 
-def start_watching(daemon: Daemon, looks: Desk, glance: Glance, stages: trio.Nursery) -> None:
+def start_watching(daemon: Daemon, looks: Desk, glances: Glances, stages: trio.Nursery) -> None:
     """What is done for those who look on."""
     stages.start_soon(pulse, daemon)
     stages.start_soon(observe, daemon)
@@ -446,7 +449,7 @@ def start_watching(daemon: Daemon, looks: Desk, glance: Glance, stages: trio.Nur
     stages.start_soon(daemon.tallies.run)
     if daemon.config.journal_fsync != "off":
         stages.start_soon(sync, daemon.journal)
-    stages.start_soon(glance.run)
+    stages.start_soon(glances.run)
 
 
 async def know_all(daemon: Daemon) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from dripd.admin import params as p
@@ -146,6 +146,12 @@ async def list_accounts(conn: Conn, args: p.AccountList) -> Result:
     (after,) = read_cursor(args.after, 0)
     rows = await conn.fetch(sql("list_accounts"), args.status, after, args.limit + 1)
     return page(rows, args.limit, "id")
+
+
+async def read_backlogs(conn: Conn, accounts: Sequence[int]) -> Mapping[int, int]:
+    """How many steps of each account are due and not leased; 1,001 = more than a thousand."""
+    rows = await conn.fetch(sql("list_backlogs"), list(accounts))
+    return {row["account_id"]: row["n"] for row in rows}
 
 
 EXACT = 2_000

@@ -38,10 +38,15 @@ async def read_glance(conn: Conn) -> Result:
 
 async def read_due(conn: Conn) -> Result:
     """What comes up when: by second, minute and hour; `percent` of the pages were looked at."""
-    size = await conn.fetchrow(sql("size_due"))
-    percent = min(100.0, 100.0 * PAGES / max(1, size["pages"]))
+    percent = await percent_of(conn, "dripd.due_step")
     rows = await conn.fetch(sql("sample_due"), percent)
     return spread({row["slot"]: row["n"] for row in rows}, percent)
+
+
+async def percent_of(conn: Conn, table: str) -> float:
+    """How much of *table* `PAGES` pages are."""
+    pages: int = await conn.fetchval(sql("size_table"), table)
+    return min(100.0, 100.0 * PAGES / max(1, pages))
 
 
 def spread(slots: Mapping[int, int], percent: float) -> Result:

@@ -7,6 +7,7 @@ kept in `campaign_tally`, and told with the instant as of which it holds.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,6 +93,7 @@ async def _count(conn: Conn, row: Row) -> Mapping[str, object]:
     stats = await conn.fetchrow(sql("read_stats"), row["account_id"], row["key"])
     place = (row["account_id"], row["id"])
     steps = [dict(step) for step in await conn.fetch(sql("read_step_stats"), *place)]
+    _leave(steps, await conn.fetch(sql("count_left"), *place))
     entered = {one["cv_id"]: one["n"] for one in await conn.fetch(sql("count_entered"), *place)}
     return {
         **{name: shown(stats)[name] for name in COUNTS},
@@ -104,6 +106,18 @@ async def _count(conn: Conn, row: Row) -> Mapping[str, object]:
             for cv_id, version in {step["cv_id"]: step["version"] for step in steps}.items()
         },
     }
+
+
+def _leave(steps: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
+    """Give each step in `left` who ended at it, by reason: one after the last counts there."""
+    versions: dict[int, list[dict[str, Any]]] = {}
+    for step in steps:
+        step["left"] = {}
+        versions.setdefault(step["cv_id"], []).append(step)
+    for row in rows:
+        if own := versions.get(row["cv_id"]):
+            left = own[min(row["step_no"], len(own) - 1)]["left"]
+            left[row["reason"]] = left.get(row["reason"], 0) + row["n"]
 
 
 def _step(step: Row) -> Result:
@@ -119,6 +133,9 @@ def _live(steps: Sequence[Row], cv_id: int | None) -> list[Result]:
         {
             **_step(step),
             **{name: sum(one[name] for one in alike[step["step_key"]]) for name in SUMS},
+            "left": dict(
+                sum((Counter(one["left"]) for one in alike[step["step_key"]]), Counter())
+            ),
         }
         for step in steps
         if step["cv_id"] == cv_id

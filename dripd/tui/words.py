@@ -63,6 +63,13 @@ def count(n: object, *, more: bool = False) -> str:
     return shown.replace(",", " ") + ("+" if more else "")
 
 
+def about(n: object, least: object) -> str:
+    """An estimate: `~812 004`, where a sampled row stands for *least*; `<500` for none met."""
+    if not isinstance(least, int) or least <= 1:
+        return count(n)
+    return f"~{count(n)}" if n else f"<{count(least)}"
+
+
 def percent(share: object) -> str:
     """A share of 1 as `60%`, `-` for none."""
     return f"{share:.0%}" if isinstance(share, int | float) else "-"

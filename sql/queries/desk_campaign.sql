@@ -328,3 +328,26 @@ WHERE r.account_id = $1::int4
     AND r.campaign_id = $2::int4
     AND NOT r.stats_void
 GROUP BY r.cv_id;
+
+-- name: count_left :many
+-- How many runs ended before the end of the campaign, by version, the step that they had come to
+-- and the reason.
+--   $1 account  $2 campaign
+SELECT r.cv_id, coalesce(l.step_no + 1, 0)::int4 AS step_no, r.end_reason AS reason,
+    count(*)::int4 AS n
+FROM dripd.run AS r
+LEFT JOIN (
+    SELECT enrollment_id, max(step_no) AS step_no
+    FROM dripd.step_log
+    WHERE account_id = $1::int4
+        AND cv_id IN (SELECT id FROM dripd.campaign_version WHERE account_id = $1::int4 AND campaign_id = $2::int4)
+        AND state BETWEEN 1 AND 6
+        AND state <> 4
+    GROUP BY enrollment_id
+) AS l ON l.enrollment_id = r.id
+WHERE r.account_id = $1::int4
+    AND r.campaign_id = $2::int4
+    AND r.status > 1
+    AND r.end_reason <> 'completed'
+    AND NOT r.stats_void
+GROUP BY 1, 2, 3;

@@ -1,9 +1,7 @@
--- name: size_due :one
--- How large due_step is: rows as the planner last knew them, and pages as they are.
-SELECT greatest(reltuples, 0)::int8 AS rows,
-    (pg_relation_size(oid) / current_setting('block_size')::int8)::int8 AS pages
-FROM pg_class
-WHERE oid = 'dripd.due_step'::regclass;
+-- name: size_table :one
+-- How many pages a table has.
+--   $1 name  text
+SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::int8)::int8 AS pages;
 
 -- name: sample_due :many
 -- What comes up when, from a sample of pages: slots -2 held by itself, -1 due, 0..59 the second,
@@ -109,3 +107,66 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind <> 'approval' LIMIT 1001) AS t)::int4 AS tasks,
     (SELECT count(*) FROM (SELECT FROM dripd.notification WHERE read_at IS NULL LIMIT 1001) AS n)::int4 AS unread,
     (SELECT min(created_at) FROM dripd.task WHERE state = 'open' AND kind = 'approval') AS oldest_approval_at;
+
+-- name: sample_active :many
+-- How many runs of each campaign live, on a sample of pages of due_step.
+--   $1 percent  float4, of the pages
+SELECT v.account_id, v.campaign_id, sum(d.n)::int8 AS active
+FROM (
+    SELECT account_id, cv_id, count(*) AS n
+    FROM dripd.due_step TABLESAMPLE SYSTEM ($1::float4)
+    GROUP BY account_id, cv_id
+) AS d
+JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_id
+GROUP BY v.account_id, v.campaign_id;
+
+-- name: sample_replied :many
+-- How many runs of each campaign there are, and how many a reply has ended, on a sample of pages.
+--   $1 percent  float4, of the pages
+SELECT account_id, campaign_id, count(*)::int8 AS runs,
+    count(*) FILTER (WHERE end_reason IN ('reply', 'goal:reply'))::int8 AS replied
+FROM dripd.run TABLESAMPLE SYSTEM ($1::float4)
+WHERE NOT stats_void
+GROUP BY account_id, campaign_id;
+
+-- name: last_of_page :one
+-- The latest instant on a page of a part of step_log, NULL where it is empty.
+--   $1 part  oid  $2 page  int8
+SELECT max((t.step).at) AS at
+FROM dripd.log_tail($1::oid, $2::int8, ('(' || $2::int8 + 1 || ',0)')::tid) AS t;
+
+-- name: sample_sent :many
+-- What became of the messages of each campaign since an instant, on these pages of a part of
+-- step_log.
+--   $1 part  oid  $2 pages  int8[]  $3 since  timestamptz
+SELECT v.account_id, v.campaign_id, sum(l.sent)::int8 AS sent, sum(l.failed)::int8 AS failed
+FROM (
+    SELECT (t.step).account_id AS account_id, (t.step).cv_id AS cv_id,
+        count(*) FILTER (WHERE (t.step).state <> 2) AS sent,
+        count(*) FILTER (WHERE (t.step).state = 2) AS failed
+    FROM unnest($2::int8[]) AS b (page)
+    CROSS JOIN LATERAL dripd.log_tail($1::oid, b.page, ('(' || b.page + 1 || ',0)')::tid) AS t
+    WHERE (t.step).channel > 0
+        AND (t.step).state BETWEEN 1 AND 3
+        AND (t.step).at > $3::timestamptz
+    GROUP BY 1, 2
+) AS l
+JOIN dripd.campaign_version AS v ON v.account_id = l.account_id AND v.id = l.cv_id
+GROUP BY v.account_id, v.campaign_id;
+
+-- name: list_backlogs :many
+-- How many steps of these accounts are due and not leased, up to 1,001 each.
+--   $1 accounts  int4[]
+SELECT a.id AS account_id, due.n
+FROM unnest($1::int4[]) AS a (id)
+CROSS JOIN LATERAL (
+    SELECT count(*)::int4 AS n
+    FROM (
+        SELECT FROM dripd.lane AS l
+        JOIN dripd.due_step AS s ON s.account_id = l.account_id AND s.lane = l.lane
+        WHERE l.account_id = a.id
+            AND s.due_at <= (SELECT dripd.now())
+            AND s.claim_id IS NULL
+        LIMIT 1001
+    ) AS bounded
+) AS due;

@@ -361,7 +361,7 @@ WITH held AS MATERIALIZED (
     ORDER BY id DESC
     LIMIT $5::int4
 ), dead AS (
-    SELECT a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
+    SELECT r.account_id, a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
         r.hold_reason AS code, last.reason AS error, coalesce(last.at, d.due_at) AS at,
         d.flags & 2 <> 0 AS doubtful
     FROM held AS r
@@ -380,7 +380,7 @@ WITH held AS MATERIALIZED (
     ) AS last ON true
 )
 SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)), 12) AS "group",
-    account_key, campaign_key, step_key, count(*)::int4 AS count, min(at) AS first_at,
+    account_id, account_key, campaign_key, step_key, count(*)::int4 AS count, min(at) AS first_at,
     max(at) AS last_at, code, error, (SELECT count(*) FROM held) >= $5::int4 AS more,
     CASE
         WHEN code = 'step_failed' AND bool_or(doubtful) THEN 'unsafe'
@@ -389,7 +389,7 @@ SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)
         ELSE 'fix'
     END AS retry
 FROM dead
-GROUP BY account_key, campaign_key, step_key, code, error
+GROUP BY account_id, account_key, campaign_key, step_key, code, error
 ORDER BY count(*) DESC, 1
 OFFSET $3::int4
 LIMIT $4::int4;

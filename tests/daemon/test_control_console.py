@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from dripd.admin.messages import Promise
+from dripd.clock import parse_instant
+from dripd.daemon.control_account import window_now
 from dripd.daemon.control_console import alerts
 from dripd.errors import BadRequest, Conflict
+from dripd.store import desk_estimate
 from dripd.store.desk_console import spread
-from tests.support.control import WELCOME, open_control
+from tests.support.control import WELCOME, Control, open_control
 
 pytestmark = pytest.mark.trio
 
@@ -198,3 +201,93 @@ async def test_a_request_has_its_effect_once_on_whatever_daemon(pg_dsn: str) -> 
             await second.do("account.pause", key="acme", request_id="r1")
 
         assert (await second.do("account.show", key="acme"))["status"] == "active"
+
+
+LOGGED = """
+INSERT INTO dripd.step_log (enrollment_id, claim_id, leased_at, at, account_id, cv_id, seq,
+    step_no, run_no, channel, state, attempt)
+SELECT r.id, 1, t, t, r.account_id, r.cv_id, n, 0, 1, 1, CASE WHEN n % 4 = 0 THEN 2 ELSE 1 END, 1
+FROM dripd.run AS r, generate_series(1, $1::int4) AS n,
+    LATERAL (SELECT dripd.now() - interval '2 days' + n * (interval '2 days' / $1::int4) AS t) AS moment
+ORDER BY n
+"""
+
+
+async def figures_of_welcome(control: Control) -> Any:
+    found = await control.do("campaign.list", figures=True)
+    assert found["as_of"] is not None
+    return found["items"][0]["figures"]
+
+
+async def test_campaigns_are_listed_with_what_they_come_to(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b", "c")
+        await control.start("a")
+        await control.start("b", lane=-1, hold="step_failed")
+        bare = await control.do("campaign.list")
+        nothing = await figures_of_welcome(control)
+        await control.one(LOGGED, 40)
+        run = await control.start("c")
+        await control.one(
+            "UPDATE dripd.run SET status = 3, ended_at = dripd.now(), end_reason = 'reply' "
+            "WHERE id = $1 RETURNING 1", run,
+        )  # fmt: skip
+        found = await figures_of_welcome(control)
+
+    assert "figures" not in bare["items"][0]
+    assert (nothing["active"], nothing["sent_24h"], nothing["failed_24h"]) == (2, 0, 0)
+    assert found["active"] == 3
+    assert (found["sent_24h"], found["failed_24h"]) == (30, 10)
+    assert found["replied"] == pytest.approx(1 / 3, abs=0.001)
+    assert set(found["least"].values()) == {1}
+
+
+async def test_what_is_large_is_estimated_from_some_of_its_pages(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_estimate, "LOG_PAGES", 20)
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b")
+        await control.start("a")
+        await control.one(LOGGED, 20_000)
+        found = await figures_of_welcome(control)
+
+    assert found["least"]["sent_24h"] > 1
+    assert found["sent_24h"] == pytest.approx(7_500, rel=0.1)
+    assert found["failed_24h"] == pytest.approx(2_500, rel=0.1)
+
+
+async def test_accounts_are_listed_with_their_backlog_and_window(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b", "c")
+        await control.start("a", due_in="-1 minute")
+        await control.start("b", due_in="-1 minute", claim=7)
+        await control.start("c")
+        await control.one(LANE)
+        await control.do("account.set", key="wide", window="{}")
+        found = await control.do("account.list", figures=True)
+        bare = await control.do("account.list")
+
+    told = {
+        row["key"]: (row["backlog"], row["window"], row["opens_at"]) for row in found["items"]
+    }
+    assert told == {
+        "acme": (1, "always", None), "wide": (0, "open", None)
+    }  # fmt: skip
+    assert "backlog" not in bare["items"][0]
+
+
+async def test_a_window_says_when_it_opens() -> None:
+    row = {
+        "send_window": {"days": ["mon"], "from": "09:00", "to": "17:00"},
+        "timezone": "Europe/Berlin",
+    }
+    sunday = parse_instant("2026-03-01T12:00:00Z")
+
+    found = window_now(row, sunday, lambda _name: frozenset())
+
+    assert found == {"window": "closed", "opens_at": "2026-03-02T08:00:00Z"}
+    assert (
+        window_now({**row, "timezone": "No/Where"}, sunday, lambda _name: frozenset())["window"]
+        == "unreadable"
+    )

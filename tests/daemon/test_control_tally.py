@@ -119,3 +119,24 @@ async def test_unknown_deliveries_come_by_pages_like_all_others(pg_dsn: str) -> 
     assert [twin[row["id"]] for row in own["items"]] == own["items"], (
         "the same columns and values"
     )
+
+
+async def test_a_funnel_says_where_runs_left_and_why(pg_dsn: str, large: bool) -> None:
+    ended = (
+        "UPDATE dripd.run SET status = 3, ended_at = dripd.now(), end_reason = $2 "
+        "WHERE id = $1 RETURNING 1"
+    )
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2", "c3", "c4")
+        runs = [await control.start(contact) for contact in ("c1", "c2", "c3", "c4")]
+        for run, why in zip(runs, ("reply", "reply", "unsubscribe", "completed"), strict=True):
+            await control.one(ended, run, why)
+        await control.one(
+            LOG.replace("r, generate", "r JOIN LATERAL generate").replace(
+                "(1, 4) AS n", "(1, 4) AS n ON r.end_reason = 'unsubscribe'"
+            )
+        )
+        await control.desk.run(desk_tally.count_campaign, 1, 1)
+        found = await control.do("campaign.stats", key="welcome", quick=True)
+
+    assert [step["left"] for step in found["steps"]][:2] == [{"reply": 2}, {"unsubscribe": 1}]

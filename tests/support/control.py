@@ -29,6 +29,7 @@ from dripd.policy.admission_rows import RequestRow
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
 from dripd.store.desk_console import read_glance
+from dripd.store.desk_estimate import read_campaigns
 from dripd.store.desk_tally import read_statistics
 
 LANE = LaneKey(1, 1, "email", "", "account")
@@ -188,6 +189,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
     async def glance() -> tuple[Mapping[str, object], str | None]:
         return await desk.run(read_glance), None
 
+    async def campaigns() -> tuple[Mapping[str, object], str | None]:
+        return await desk.run(read_campaigns), None
+
     hooks = Hooks(
         node="here",
         status=lambda: {"state": "running", "version": "0"},
@@ -201,6 +205,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         send_test=test_send,
         stats=tell_stats,
         glance=glance,
+        campaigns=campaigns,
         clock_set=set_clock,
         judge=judge,
         rehearse=rehearse,

@@ -29,12 +29,14 @@ OVERVIEW: dict[str, Any] = {
     "as_of": NOW,
     "figures": {
         "sent_per_s": 812.0, "lag_ms": 400, "lag_p50_ms": 90, "unsent": 212, "ready": 40,
-        "wheel": 3204, "accepted": 90_000,
+        "wheel": 3204, "accepted": 90_000, "limit_per_s": 1000.0,
+        "accepted_1m": 48_310, "retry_1m": 201, "failed_1m": 290, "unknown_1m": 2,
     },
     "history": [{"sent_per_s": n, "lag_ms": 9 * n, "unsent": n} for n in range(30)],
     "nodes": [
-        {"node": "mail-1", "figures": {"sent_per_s": 812.0, "lag_ms": 400, "unsent": 212}, "silent_s": 1.0},
-        {"node": "mail-2", "figures": {"sent_per_s": 0.0, "lag_ms": 0}, "silent_s": 0.5},
+        {"node": "mail-1", "figures": {"sent_per_s": 812.0, "lag_ms": 400, "unsent": 212, "limit_per_s": 1000.0,
+                                       "accepted_1m": 48_310, "retry_1m": 201, "failed_1m": 290, "unknown_1m": 2}, "silent_s": 1.0},
+        {"node": "mail-2", "figures": {"sent_per_s": 0.0, "lag_ms": 0, "limit_per_s": 250.0}, "silent_s": 0.5},
     ],
     "due": {
         "overdue": 3204, "held": 12, "active": 1_204_118, "later": 5, "percent": 2.5,
@@ -66,15 +68,18 @@ def rows(n: int, **columns: Any) -> list[dict[str, Any]]:
 
 ANSWERS: dict[str, Any] = {
     "daemon.overview": OVERVIEW,
-    "account.list": {"items": rows(3, key=lambda k: f"acct-{k}", status="active", plan="unlimited", timezone="UTC")},
+    "account.list": {"items": rows(3, key=lambda k: f"acct-{k}", status="active", plan="unlimited", timezone="UTC",
+                                   used=30, cap=300, backlog=1001, window="closed", opens_at="2026-03-02T13:00:00Z")},
     "account.show": {"key": "acct-1", "status": "active", "cap": {"limit": 300, "used": 30, "left": 270, "local_date": "2026-03-02"},
                      "holds": [{"reason": "cap", "count": 3, "release_at": NOW}], "balance": "5"},
     "sender.list": {"items": rows(2, account_id=1, account_key="acct-1", address=lambda k: f"s{k}@acme.test", channel="email",
                                   provider="sink", status="active", rate="20/s")},
     "campaign.list": {"items": rows(3, account_id=1, account_key="acme", key=lambda k: f"camp-{k}", status="active",
-                                    live_version=2, has_draft=True, owner="ann")},
+                                    live_version=2, has_draft=True, owner="ann",
+                                    figures={"active": 812_004, "sent_24h": 0, "failed_24h": 0, "replied": 0.041,
+                                             "least": {"active": 433, "sent_24h": 500, "replied": 120}})},
     "campaign.stats": {"campaign_key": "camp-1", "enrolled": 100, "active": 40, "goal": 3, "completed": 50, "removed": 7,
-                       "terminated": 0, "versions": [1, 2], "steps": [{"step_key": "hello", "at": 4, "done": 96, "skipped": 0, "failed": 2, "sent": 94}]},
+                       "terminated": 0, "versions": [1, 2], "steps": [{"step_key": "hello", "at": 4, "done": 96, "skipped": 0, "failed": 2, "sent": 94, "left": {"reply": 8, "unsubscribe": 2}}]},
     "campaign.diff": {"changes": [{"op": "~", "path": "steps[0].subject", "old": "Hi", "new": "Hello"}]},
     "enroll.list": {"items": rows(60, external_id=lambda k: f"c{k}", contact_id=lambda k: 1000 + k, account_id=1, account_key="acme",
                                   campaign_key="welcome", version=2, step_key="nudge", status="held", hold_reason="window",
@@ -89,7 +94,7 @@ ANSWERS: dict[str, Any] = {
     "notification.list": {"items": rows(2, kind="opened", recipient="ann", account_key="acme", created_at=NOW, read_at=None, payload={})},
     "dead.list": {"items": [
         {"group": "g1", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 9120, "code": "step_failed",
-         "error": "503 upstream", "retry": "safe", "first_at": NOW, "last_at": NOW},
+         "error": "503 upstream", "retry": "safe", "per_s": 20.0, "first_at": NOW, "last_at": NOW},
         {"group": "g2", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 801, "code": "quarantined",
          "error": None, "retry": "unsafe", "first_at": NOW, "last_at": NOW}]},
     "delivery.list": {"items": rows(1, id="41-2", state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dripd.tui.words import hint
+from dripd.tui.words import about, hint
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ from dripd.tui.words import hint
 )
 def test_a_hint_goes_by_the_reason_without_what_it_names(reason: str, expected: str) -> None:
     assert expected == hint(reason)
+
+
+@pytest.mark.parametrize(
+    ("n", "least", "expected"),
+    [
+        (812_004, 1, "812 004"),
+        (812_004, 433, "~812 004"),
+        (0, 433, "<433"),
+        (0, 1, "0"),
+        (None, None, "-"),
+    ],
+)
+def test_an_estimate_is_said_as_one(n: object, least: object, expected: str) -> None:
+    assert expected == about(n, least)

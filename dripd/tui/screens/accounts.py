@@ -11,7 +11,7 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import clock, count, glyph, percent, text
+from dripd.tui.words import clock, count, glyph, percent, since, text
 
 
 def used(row: Row) -> str:
@@ -22,14 +22,32 @@ def used(row: Row) -> str:
     return f"{count(row.get('used'))}/{'no cap' if cap is None else count(cap)}"
 
 
+def backlog(row: Row) -> str:
+    """What is due and has not left; counting stops at a thousand."""
+    n = row.get("backlog")
+    return count(n) if n is None or n <= 1_000 else "1 000+"
+
+
+def window(row: Row, now_ms: int) -> Cell:
+    """Whether messages may leave at this hour, else when again."""
+    found = row.get("window")
+    if found == "closed":
+        opens = row.get("opens_at")
+        return Cell(since(opens, now_ms) if opens else "never opens", "warn")
+    words = {"always": "24x7", "open": "open", "unreadable": "unreadable"}
+    return Cell(words.get(str(found), "-"), "bad" if found == "unreadable" else "")
+
+
 ACCOUNTS = (
     Column(title="ST", width=3, show=lambda row: glyph(row.get("status"))),
-    Column(title="ACCOUNT", width=17, show=lambda row: text(row.get("key"))),
+    Column(title="ACCOUNT", show=lambda row: text(row.get("key"))),
     Column(title="STATUS", width=8, show=lambda row: text(row.get("status"))),
-    Column(title="PLAN", width=13, show=lambda row: text(row.get("plan"))),
     Column(title="TODAY/CAP", width=15, right=True, show=used),
-    Column(title="ZONE", width=17, priority=2, show=lambda row: text(row.get("timezone"))),
-    Column(title="NAME", priority=2, show=lambda row: text(row.get("name"))),
+    Column(
+        title="BACKLOG", width=7, right=True, show=backlog, sort=lambda row: row.get("backlog")
+    ),
+    Column(title="PLAN", width=9, priority=2, show=lambda row: text(row.get("plan"))),
+    Column(title="ZONE", width=13, priority=2, show=lambda row: text(row.get("timezone"))),
 )
 
 
@@ -92,6 +110,8 @@ class Accounts(ListPage):
     tabs: ClassVar[tuple[str, ...]] = ("accounts", "senders")
     figures = (
         ("TODAY/CAP", "messages that took of the daily cap since the account's local midnight / the plan's cap"),
+        ("BACKLOG", "steps that are due and not leased, held ones included; counting stops at 1 000"),
+        ("WINDOW", "of the account: open now, or in how long it opens; campaigns may have their own"),
         ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
         ("RATE, TOKENS", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
         ("GAP", "the rest between two messages of a sender; HELD BY says until when"),
@@ -120,10 +140,14 @@ class Accounts(ListPage):
             return SENDERS
         return (
             *ACCOUNTS,
+            Column(title="WINDOW", width=11, show=lambda row: window(row, self.port.now_ms)),
             Column(
-                title="HELD BY", width=15, show=lambda row: held_by(self.port, row.get("key"))
+                title="HELD BY", width=13, show=lambda row: held_by(self.port, row.get("key"))
             ),
         )
+
+    def params(self) -> dict[str, object]:
+        return {**({} if self.second else {"figures": True}), **self.wanted}
 
     def key_of(self, row: Row) -> str:
         return (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
-from dripd.tui.table import Column, Row
+from dripd.tui.table import WIDE, Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import count, instant, since, state, text
+from dripd.tui.words import about, count, instant, since, state, text
 
 STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
 
@@ -20,19 +20,45 @@ ENDS = ("active", "goal", "completed", "removed", "terminated")
 OLD_MS = 10_000
 """A count that is younger is as good as now."""
 
+
+def figure(name: str) -> Callable[[Row], str]:
+    """How a figure of a campaign is shown, by its *name*."""
+
+    def show(row: Row) -> str:
+        figures = row.get("figures") or {}
+        return about(figures.get(name), (figures.get("least") or {}).get(name))
+
+    return show
+
+
+def replied(row: Row) -> str:
+    share = (row.get("figures") or {}).get("replied")
+    return "-" if share is None else f"{share:.1%}"
+
+
+def failing(row: Row) -> str:
+    """What failed for good, of all that was sent in the last day."""
+    figures = row.get("figures") or {}
+    sent, failed = figures.get("sent_24h") or 0, figures.get("failed_24h") or 0
+    return f"{failed / (sent + failed):.1%}" if sent + failed else "-"
+
+
+def by(name: str) -> Callable[[Row], object]:
+    return lambda row: (row.get("figures") or {}).get(name)
+
+
 COLUMNS = (
-    Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
+    Column(title="STATE", width=11, show=lambda row: state(row.get("status"))),
     Column(title="CAMPAIGN", show=lambda row: text(row.get("key"))),
-    Column(title="ACCOUNT", width=14, show=lambda row: text(row.get("account_key"))),
-    Column(
-        title="VER",
-        width=5,
-        show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-",
-    ),
-    Column(title="DRAFT", width=5, show=lambda row: "yes" if row.get("has_draft") else "-"),
-    Column(title="OWNER", width=10, priority=2, show=lambda row: text(row.get("owner"))),
-    Column(title="GOAL", width=16, priority=2, show=lambda row: text(row.get("goal_text"))),
-)
+    Column(title="ACCOUNT", width=10, show=lambda row: text(row.get("account_key"))),
+    Column(title="VER", width=4, show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-"),
+    Column(title="ACTIVE", width=10, right=True, show=figure("active"), sort=by("active")),
+    Column(title="SENT24h", width=8, right=True, show=figure("sent_24h"), sort=by("sent_24h")),
+    Column(title="REPLY", width=5, right=True, show=replied, sort=by("replied")),
+    Column(title="FAIL", width=5, right=True, priority=2, show=failing),
+    Column(title="DRAFT", width=5, priority=2, show=lambda row: "yes" if row.get("has_draft") else "-"),
+    Column(title="OWNER", width=8, priority=2, show=lambda row: text(row.get("owner"))),
+)  # fmt: skip
 
 
 class Campaigns(ListPage):
@@ -42,12 +68,24 @@ class Campaigns(ListPage):
     tiny: ClassVar[str] = "Ca"
     title: ClassVar[str] = "Campaigns"
     method: ClassVar[str] = "campaign.list"
+    fixed: ClassVar[Mapping[str, object]] = {"figures": True}
     keys: ClassVar[Mapping[str, Key]] = {
         "account": Key(param="account", help="campaigns of this account"),
         "status": Key(param="status", help="campaigns so", values=STATUSES),
         "board": Key(param="board", help="campaigns on this board"),
     }
     figures = (
+        ("ACTIVE", "live runs; ~ from a sample of pages, <500: the sample met none"),
+        (
+            "SENT24h",
+            "messages accepted, or of unknown outcome, in the last 24 h; ~ from a sample of the log",
+        ),
+        ("REPLY", "of its runs, those that a reply has ended"),
+        ("FAIL", "of the last 24 h, messages that failed for good"),
+        (
+            "LEFT, WHY",
+            "runs that ended before the campaign's end, by the step that they waited for; the commonest reason",
+        ),
         (
             "FUNNEL",
             "of all versions at the steps of the live one; v turns to one version after the other",
@@ -74,7 +112,7 @@ class Campaigns(ListPage):
     def columns(self) -> Sequence[Column]:
         held = Column(
             title="HELD BY",
-            width=14,
+            width=10,
             show=lambda row: held_by(self.port, row.get("account_key"), row.get("key")),
         )
         return (*COLUMNS, held)
@@ -248,26 +286,55 @@ class Campaigns(ListPage):
         found = [
             line(Cell(head, "head"), rest[0]),
             *(line(one) for one in rest[1:]),
-            line(Cell(f" {pad('#', 3)}{pad('STEP', 20)}{pad('A NOW', 9, right=True)}{pad('MOVED ON', 11, right=True)}"
-                      f"{pad('SKIP', 8, right=True)}{pad('FAIL', 7, right=True)}{pad('SENT', 9, right=True)}  SHARE", "head")),
-        ]  # fmt: skip
+            _step_head(width),
+        ]
         steps: list[dict[str, Any]] = answer.get("steps", [])
         return [*found, *(_step(n, step, entered, width) for n, step in enumerate(steps, 1))]
+
+
+def _sizes(width: int) -> tuple[int, int, int]:
+    """Columns for the name of a step, how many left there and why, in *width*."""
+    if width < WIDE:
+        return 12, 8, 0
+    return (14, 9, 17) if width < 120 else (20, 9, 26)
+
+
+def _step_head(width: int) -> Line:
+    name, n_left, why = _sizes(width)
+    titles = [pad("#", 3), pad("STEP", name)]
+    sizes = (
+        ("A NOW", 9),
+        ("MOVED ON", 11),
+        ("SKIP", 8),
+        ("FAIL", 7),
+        ("SENT", 9),
+        ("LEFT", n_left),
+    )
+    titles += [pad(title, size, right=True) for title, size in sizes]
+    return line(Cell(f" {''.join(titles)}{pad('  WHY LEFT', why)}  SHARE", "head"))
 
 
 def _step(n: int, step: Row, entered: int, width: int) -> Line:
     done = step.get("done") or 0
     share = done / entered if entered else 0.0
-    room = max(4, min(14, width - 75))
+    name, size, room = _sizes(width)
     bad = "bad" if step.get("failed") else ""
+    left: Mapping[str, int] = step.get("left") or {}
     return line(
-        f" {pad(str(n), 3)}{pad(text(step.get('step_key')), 20)}{pad(count(step.get('at')), 9, right=True)}"
+        f" {pad(str(n), 3)}{pad(text(step.get('step_key')), name)}{pad(count(step.get('at')), 9, right=True)}"
         f"{pad(count(done), 11, right=True)}{pad(count(step.get('skipped')), 8, right=True)}",
         Cell(pad(count(step.get("failed")), 7, right=True), bad),
-        f"{pad(count(step.get('sent')), 9, right=True)}  ",
-        Cell(gauge(share, room), "spark"),
+        f"{pad(count(step.get('sent')), 9, right=True)}{pad(count(sum(left.values())), size, right=True)}"
+        f"{pad(f'  {_why(left)}', room)}  ",
+        Cell(gauge(share, max(4, min(14, width - 58 - name - size - room))), "spark"),
         f" {share:.0%}",
     )
+
+
+def _why(left: Mapping[str, int]) -> str:
+    """What most of those who left here left for, and its share."""
+    top = max(left, key=lambda reason: left[reason], default="")
+    return f"{top} {left[top] / sum(left.values()):.0%}" if top else "-"
 
 
 def _change(one: Row) -> Line:

@@ -10,7 +10,7 @@ from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import clock, count, state, text
+from dripd.tui.words import clock, count, span, state, text
 
 RETRY = {
     "safe": (
@@ -34,6 +34,7 @@ class Failures(ListPage):
     figures = (
         ("COUNT", "runs held by themselves: their step failed, or something it needs is missing; n+ of the latest 500"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
+        ("take", "how long a retry of all lasts by the rates of account, senders and providers; not said where there is none"),
         ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
         ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
     )  # fmt: skip
@@ -125,7 +126,8 @@ class Failures(ListPage):
         self.deeds.planned(
             f"RETRY {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
             "dead.retry", {"group": row["group"]},
-            lambda n: [f"{word}: {meaning}.", f"{count(n)} steps come up at once, within rate, cap and window."],
+            lambda n: [f"{word}: {meaning}.", f"{count(n)} steps come up at once, within rate, cap and window.",
+                       *([f"{said}."] if (said := lasting(row, n)) else [])],
             verb="Retry", word=(lambda n: f"unsafe {n}") if unsafe else str,
         )  # fmt: skip
 
@@ -165,7 +167,14 @@ class Failures(ListPage):
             line(Cell(f" {count(row.get('count'), more=bool(row.get('more')))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
             line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
             line(Cell(f" {word}: {meaning}", style)),
+            line(f" a retry of all: {lasting(row, row.get('count') or 0) or 'no rate bounds it, or another daemon knows'}"),
         ]  # fmt: skip
+
+
+def lasting(row: Row, n: int) -> str:
+    """How long *n* messages of its account take to leave, by the rates that bound them."""
+    per_s = row.get("per_s")
+    return f"{count(n)} at {count(per_s)}/s take {span(1000 * n / per_s)}" if per_s else ""
 
 
 def retry_cell(row: Row) -> Cell:
