@@ -16,6 +16,9 @@ from dripd.tui.draw import Cell, Line, fit, pad, styled
 
 Row: TypeAlias = dict[str, Any]
 
+MOST_WIDE: Final = 48
+"""A column with others behind it grows no wider: the eye would lose its row."""
+
 WIDE: Final = 100
 """Columns of a screen from which on columns of the second priority are shown."""
 
@@ -226,7 +229,8 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
         if column.width:
             found.append(column.width)
         else:
-            found.append(max(6, share + (1 if rest > 0 else 0)))
+            room = max(6, share + (1 if rest > 0 else 0))
+            found.append(room if column is columns[-1] else min(MOST_WIDE, room))
             rest -= 1
     return found
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripd.tui.draw import plain, width_of
-from dripd.tui.table import Column, Table
+from dripd.tui.table import MOST_WIDE, Column, Table
 
 COLUMNS = (
     Column(title="ID", width=4, right=True, show=lambda row: str(row["id"]), sort=lambda row: row["id"]),
@@ -107,6 +107,13 @@ def test_narrow_screens_leave_columns_of_the_second_priority_out() -> None:
     assert "MORE" in drawn(table, 100)[0]
     table.more_columns = True
     assert "MORE" in drawn(table, 80)[0]
+
+
+def test_on_a_wide_screen_the_figures_stay_beside_their_names() -> None:
+    head = drawn(made(1), width=200)[0]
+
+    assert head.index("MORE") - head.index("NAME") <= MOST_WIDE + 1
+    assert len(head) == 200
 
 
 def test_find_goes_round() -> None:
