@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ def _show(
         return without_screen.run(daemon, options, lambda said: print(said, flush=True))  # noqa: T201 - this is its screen
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("the console needs a terminal", hint="--plain writes lines instead")
-    from dripd.tui import app
-
+    gc.disable()  # modules are no garbage: to look for it among them is a twentieth of the start
+    try:
+        from dripd.tui import app
+    finally:
+        gc.freeze()
+        gc.enable()
     return app.run(daemon, options)
