@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @click.group()
 def bench() -> None:
     """Benchmarks."""
+    # SIGTERM as ctrl+c, also where a shell ignores that: daemons, consoles and Postgres end too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @bench.command("run")
