@@ -149,7 +149,7 @@ def test_nothing_in_the_data_is_obeyed_by_the_terminal(world: World) -> None:
         for _ in CORPUS:
             terminal.send(b"\x1b[B")
             terminal.read(0.03)
-            assert {x for x in terminal.columns_of("evil") if x >= 100} <= {108}
+            assert len([x for x in terminal.columns_of("evil") if x >= 100]) <= 1
         terminal.key("\r")
         terminal.until("Esc goes back")
         terminal.send(b"\x1b")
@@ -160,7 +160,7 @@ def test_nothing_in_the_data_is_obeyed_by_the_terminal(world: World) -> None:
         for _ in CORPUS:
             terminal.send(b"\x1b[B")
             terminal.read(0.03)
-            assert {x for x in terminal.columns_of("evil") if x >= 100} <= {108}
+            assert len([x for x in terminal.columns_of("evil") if x >= 100]) <= 1
         terminal.until("DEFRD flags")
 
         assert [] == ESCAPES.findall(terminal.raw.decode("utf-8", "replace"))
