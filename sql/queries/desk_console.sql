@@ -5,7 +5,8 @@ SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::in
 
 -- name: sample_due :many
 -- What comes up when, from a sample of pages: slots -2 held by itself, -1 due, 0..59 the second,
--- 100..159 the minute, 1000..1047 the hour from now, 9999 later.
+-- 100..159 the minute, 1000..1047 the hour from now, 9999 later. (extract gives a numeric, which
+-- is more than twice as dear.)
 --   $1 percent  float4, of the pages
 SELECT CASE
         WHEN lane = -1 THEN -2
@@ -17,7 +18,7 @@ SELECT CASE
     END::int4 AS slot,
     count(*)::int8 AS n
 FROM (
-    SELECT lane, extract(epoch FROM due_at - (SELECT dripd.now()))::float8 AS s
+    SELECT lane, date_part('epoch', due_at - (SELECT dripd.now())) AS s
     FROM dripd.due_step TABLESAMPLE SYSTEM ($1::float4)
 ) AS sampled
 GROUP BY 1;
