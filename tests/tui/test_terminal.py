@@ -161,6 +161,7 @@ def test_nothing_in_the_data_is_obeyed_by_the_terminal(world: World) -> None:
             terminal.send(b"\x1b[B")
             terminal.read(0.03)
             assert len([x for x in terminal.columns_of("evil") if x >= 100]) <= 1
+        terminal.key("G")
         terminal.until("DEFRD flags")
 
         assert [] == ESCAPES.findall(terminal.raw.decode("utf-8", "replace"))
