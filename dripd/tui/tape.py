@@ -57,9 +57,9 @@ class Recorder:
 
 
 def name_of(watch: Watch) -> str:
-    """What a watch is known by in a recording: a view and what it asked."""
+    """What a watch is known by in a recording: a view and what it asked, however much of it."""
     kind = "tail" if isinstance(watch, Follow) else "view"
-    params = {k: v for k, v in watch.params.items() if k not in {"limit", "brief"}}
+    params = {k: v for k, v in watch.params.items() if k not in {"limit", "brief", "figures"}}
     return f"{kind} {watch.of} {orjson.dumps(params, option=orjson.OPT_SORT_KEYS).decode()}"
 
 
