@@ -127,9 +127,11 @@ def no_file(definition: Definition, _known: Known) -> Iterator[Fault]:
 
 
 def no_board(definition: Definition, known: Known) -> Iterator[Fault]:
-    if not definition.board and definition.preset == "monday":
+    if not definition.board and any(no_person(definition, known)):
         yield Fault(
-            code="missing:board", message="the board is missing", hint="add `board: LIST`"
+            code="missing:board",
+            message="the board that has the people to notify is missing",
+            hint="add `board: LIST`",
         )
     elif definition.board and known.boards is not None and definition.board not in known.boards:
         is_list = definition.board in (known.lists or ())

@@ -120,6 +120,15 @@ def test_monday_needs_a_board_and_a_person() -> None:
 
 
 @pytest.mark.feature("M36")
+@pytest.mark.parametrize("notify", [{"field": "rep"}, {"task_due": False}])
+def test_monday_goes_without_a_board_where_it_need_not_look_for_a_person(
+    notify: dict[str, object],
+) -> None:
+    assert not faults(campaign(MAIL, {"do": "custom_task"}, preset="monday", notify=notify))
+    assert not faults(campaign(MAIL, preset="monday"))
+
+
+@pytest.mark.feature("M36")
 @pytest.mark.parametrize(
     ("notify", "needed"),
     [
