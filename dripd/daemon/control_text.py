@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from dripd.campaigns.definition import Policy
+from dripd.campaigns.definition import Policy, Reentry
 from dripd.clock import DAY, HOUR, MINUTE, SECOND
 
 ORDER = (
@@ -74,12 +74,15 @@ def _policy_value(policy: Policy, key: str) -> object:
         case "edit":
             return {"active": policy.edit_active, "inflight": policy.edit_inflight}
         case "min_gap":
-            return duration_text(policy.min_gap_ms)
+            # elapsed time, whatever a local day has: as the presets say it
+            return "24h" if policy.min_gap_ms == DAY else duration_text(policy.min_gap_ms)
         case "exclusivity":
             one = policy.exclusivity
             return (
                 "none" if one.scope == "none" else {"scope": one.scope, "on_busy": one.on_busy}
             )
+        case "reentry" if policy.reentry == Reentry(mode=policy.reentry.mode):
+            return policy.reentry.mode
         case "reentry" | "limits" | "frequency":
             return _parts(policy, key)
         case "freeze":

@@ -441,7 +441,7 @@ async def test_show_names_who_gave_each_policy(pg_dsn: str) -> None:
             "value": {"active": "locked", "inflight": "pin"},
             "from": "file",
         }
-        assert policy["reentry"]["from"] == "preset"
+        assert policy["reentry"] == {"value": "after_end", "from": "preset"}
         assert policy["min_gap"] == {"value": "0s", "from": "default"}
 
 

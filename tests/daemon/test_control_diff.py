@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dripd.campaigns.definition import Policy
+from dripd.campaigns.definition import Policy, Reentry
 from dripd.campaigns.parse import load_documents
+from dripd.clock import DAY
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_text import duration_text, show_policy, to_yaml
 
@@ -105,6 +106,14 @@ def test_every_policy_can_be_shown() -> None:
 
     assert shown["edit"] == {"value": {"active": "allow", "inflight": "pin"}, "from": "default"}
     assert shown["exclusivity"] == {"value": "none", "from": "default"}
+    assert shown["reentry"] == {"value": "once", "from": "default"}
+    gap = Policy(origins={"min_gap": "preset"}, min_gap_ms=DAY)
+    assert show_policy(gap)["min_gap"] == {"value": "24h", "from": "preset"}
+    often = Policy(origins={"reentry": "file"}, reentry=Reentry(max_runs=2))
+    assert show_policy(often)["reentry"] == {
+        "value": {"mode": "once", "min_gap": "0s", "max_runs": 2, "max_runs_per_day": 10},
+        "from": "file",
+    }
     assert (duration_text(86_400_000), duration_text(0), duration_text(90_000)) == (
         "1d", "0s", "90s",
     )  # fmt: skip
