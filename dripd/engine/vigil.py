@@ -24,7 +24,7 @@ FIRST = 200
 FAILED_MOST = FIRST // 20
 """Of those so many may fail: 5 %."""
 
-THEIRS = frozenset({"invalid_address"})
+THEIRS = frozenset({"unable:invalid_address"})
 """Failures that are the contact's own."""
 
 UNRENDERED = ("quarantined", "step_failed", "too_long", "bad_date")

@@ -389,9 +389,11 @@ def _unable(
     sent: Sent | None,
 ) -> Change:
     """Refused for good: the run goes on or ends, as `on_unable` says."""
-    row = _row(leased, LogState.FAILED, now, sent, reason=event.reason)
+    why = f"unable:{event.reason}"
+    said = why if sent is None else event.reason
+    row = _row(leased, LogState.FAILED, now, sent, reason=said)
     if version.steps[leased.step_no].on_unable == "exit":
-        end = End(RunStatus.REMOVED, f"unable:{event.reason}")
+        end = End(RunStatus.REMOVED, why)
         return Change(leased=leased, log=[row], end=end, refund=True)
     return _go_on(leased, version, row, now, rooms, refund=True)
 

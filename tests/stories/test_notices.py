@@ -78,3 +78,26 @@ def test_who_was_told_does_not_answer_for_the_contact(world: World) -> None:
     )
     world.tick()
     assert world.run("c1", "tell")["status"] == "waiting"
+
+
+@pytest.mark.feature("F13")
+def test_an_address_that_is_none_says_so_as_a_refusal_does(world: World) -> None:
+    world.contact("c1", phone="abc")
+    play(
+        world,
+        campaign(
+            "tell",
+            "{key: text, do: sms, text: T}",
+            "{key: mail, do: email, subject: S, text: T}",
+            "{key: out, do: sms, text: T, on_unable: exit}",
+        ),
+        "c1",
+    )
+
+    assert [(s["outcome"], s["reason"]) for s in world.steps("c1")] == [
+        ("failed", "unable:invalid_address"),
+        ("done", None),
+        ("failed", "unable:invalid_address"),
+    ]
+    run = world.run("c1", "tell")
+    assert (run["status"], run["end_reason"]) == ("removed", "unable:invalid_address")
