@@ -237,13 +237,18 @@ def _event(
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,
         channel=CHANNELS.get(sent.channel),
-        occurred_at=now if row.occurred_at is None else min(row.occurred_at, now),
+        occurred_at=_occurred(row, now),
         payload=payload,
         newcomer=_newcomer(tables, row, interest, now),
         own=_own(tables, row),
         duplicate=duplicate,
         unresolved=_unresolved(tables, row, interest, contacts),
     )
+
+
+def _occurred(row: EventIn, now: Instant) -> Instant:
+    """When it happened: not later than now, and not before the epoch, which nobody could show."""
+    return now if row.occurred_at is None else Instant(max(0, min(row.occurred_at, now)))
 
 
 def _newcomer(tables: Tables, row: EventIn, interest: int, now: Instant) -> bool:
@@ -579,7 +584,7 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
                 conversation_ref=row.conversation_ref,
                 address=row.address,
                 dedup_key=row.dedup_key,
-                occurred_at=row.occurred_at,
+                occurred_at=_occurred(row, tables.now()),
                 payload=row.payload,
                 processed_at=tables.now(),
                 refused_reason=refused.get(event.id),
@@ -596,7 +601,7 @@ def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
         told = EventLog(
             id=row.id, account_id=row.account_id, contact_id=row.contact_id, enrollment_id=None,
             kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
-            address=row.address, dedup_key=row.dedup_key, occurred_at=row.occurred_at,
+            address=row.address, dedup_key=row.dedup_key, occurred_at=_occurred(row, tables.now()),
             payload=row.payload, processed_at=tables.now(), refused_reason=reason,
         )  # fmt: skip
         tables.event_log.add(row.id, told)

@@ -126,6 +126,7 @@ class Views:
                 "contact_id": row.contact_id,
                 "enrollment_id": row.enrollment_id,
                 "kind": row.kind,
+                "occurred_at": row.occurred_at,
                 "payload": copy.deepcopy(row.payload),
                 "refused_reason": row.refused_reason,
             }

@@ -156,7 +156,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
-        occurred_at=Instant(now if occurred is None else min(occurred, now)),
+        occurred_at=Instant(now if occurred is None else max(0, min(occurred, now))),
         payload=payload,
         newcomer=row["newcomer"],
         own=row["own"] or (),

@@ -222,7 +222,8 @@ WHERE NOT EXISTS (
 
 -- name: log_events :exec
 -- Processed events leave the queue in the transaction that applies them. Whom an event names stays with it, also
--- where nothing listened and nobody was looked up.
+-- where nothing listened and nobody was looked up. What is said to come later
+-- came now, in the log too, and what came before the epoch in it.
 --   $1 events bigint[]  $2 contacts bigint[]  $3 enrollments bigint[]  $4 refused text[]  $5 account int
 WITH gone AS (
     DELETE FROM dripd.event_in AS e
@@ -238,7 +239,7 @@ SELECT g.id, g.account_id,
         g.contact_id,
         (SELECT r.contact_id FROM dripd.run AS r WHERE r.account_id = $5::int4 AND r.id = ($3::int8[])[g.n])),
     ($3::int8[])[g.n], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
-    g.occurred_at, g.payload, ($4::text[])[g.n]
+    greatest(least(g.occurred_at, (SELECT dripd.now())), 'epoch'), g.payload, ($4::text[])[g.n]
 FROM gone AS g;
 
 -- name: refuse_events :many
@@ -252,8 +253,8 @@ WITH gone AS (
 )
 INSERT INTO dripd.event_log (id, account_id, contact_id, kind, delivery_id, conversation_ref, address, dedup_key, occurred_at,
     payload, refused_reason)
-SELECT g.id, g.account_id, g.contact_id, g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key, g.occurred_at, g.payload,
-    $3::text
+SELECT g.id, g.account_id, g.contact_id, g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
+    greatest(least(g.occurred_at, (SELECT dripd.now())), 'epoch'), g.payload, $3::text
 FROM gone AS g
 RETURNING id;
 

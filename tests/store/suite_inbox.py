@@ -343,14 +343,33 @@ class InboxSuite:
     async def test_an_event_of_the_future_reads_as_now(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)
-        for at in (T0 + DAY, T0 - DAY):
+        for at in (T0 + DAY, T0 - DAY, -DAY):
             await world.event(
                 scene.account, "open", contact_id=scene.contacts[0], occurred_at=Instant(at)
             )
         seen = Seen()
         await world.store.digest(scene.account, 100, seen, EVERY_KIND)
 
-        assert [event.occurred_at for event in seen.events] == [T0, T0 - DAY]
+        assert [event.occurred_at for event in seen.events] == [T0, T0 - DAY, 0]
+        logged = [
+            row["occurred_at"] for row in await world.event_log() if row["kind"] == "open"
+        ]
+        assert logged == [T0, T0 - DAY, 0]
+
+    async def test_a_refused_event_of_the_future_is_logged_as_of_now(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        event = await world.event(
+            scene.account, "open", contact_id=contact, occurred_at=Instant(T0 + DAY)
+        )
+        await world.store.refuse_events(scene.account, [event], "unreadable")
+
+        logged = [
+            row["occurred_at"] for row in await world.event_log() if row["kind"] == "open"
+        ]
+        assert logged == [T0]
 
     async def test_list_events_carry_the_key_of_the_list(self, world: World) -> None:
         scene = await open_scene(world)
