@@ -148,9 +148,8 @@ def _freeze(value: object) -> str | None:
 
 
 def _exclusivity(policy: Section) -> Exclusivity:
-    if policy.values.get("exclusivity") == "none":
-        policy.taken.add("exclusivity")
-        return Exclusivity()
+    if isinstance(policy.values.get("exclusivity"), str):
+        return Exclusivity(scope=policy.take("exclusivity", _scope, "none"))
     inner = policy.section("exclusivity")
     if inner is None:
         return Exclusivity()

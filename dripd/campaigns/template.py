@@ -13,7 +13,8 @@ case and spaces do not matter (`normalise`, `bare`). What else has a brace:
 
 So nothing that was meant as a tag leaves raw. A value that is null, empty or blank counts as
 missing. In html, values are escaped once; a fallback is the author's own html and is not.
-A fallback that is written is always used; the policy `missing_tag` decides about the others.
+A fallback that is written is always used, without the spaces around it; the policy
+`missing_tag` decides about the others.
 What compiles always renders: to text, to `Missing` or to `Unrenderable`, never to an exception.
 """
 
@@ -52,7 +53,7 @@ DIRECTIVES = frozenset("aAbBdHIjmMpSuUVGWyYzZ%")
 _SPACES = re.compile(r"[\s_]+")
 _TAG = re.compile(
     r"\{[ \t\xa0]*(?P<name>\w(?:[\w .\-\t\xa0]*[\w.\-])?)[ \t\xa0]*"
-    r"(?::(?P<format>%[^{}|]*))?(?:\|(?P<fallback>[^{}]*))?\}"
+    r"(?::(?P<format>%[^{}|]*))?(?:\|[ \t\xa0]*(?P<fallback>[^{}]*?)[ \t\xa0]*)?\}"
 )
 _LIKE_A_TAG = re.compile(r"\{[ \t\xa0]*\w")
 _DIRECTIVE = re.compile(r"%(-?)(.?)", re.DOTALL)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripd.campaigns.definition import Content, ExitRule, Match, Op, Step, WindowSpec
+from dripd.campaigns.definition import (
+    Content,
+    Exclusivity,
+    ExitRule,
+    Match,
+    Op,
+    Step,
+    WindowSpec,
+)
 from dripd.campaigns.parse import (
     KINDS,
     load_documents,
@@ -483,10 +491,11 @@ def test_no_reply_after_true_means_three_days() -> None:
     )
 
 
-def test_exclusivity_none_and_blocking_all_have_short_forms() -> None:
-    found = parse(small(policy={"exclusivity": "none", "blocking": True}))
+@pytest.mark.parametrize("scope", ["none", "account", "group:sales"])
+def test_exclusivity_and_blocking_all_have_short_forms(scope: str) -> None:
+    found = parse(small(policy={"exclusivity": scope, "blocking": True}))
 
-    assert found.policy.exclusivity.scope == "none"
+    assert found.policy.exclusivity == Exclusivity(scope=scope, on_busy="reject")
     assert set(found.policy.blocking.values()) == {True}
 
 

@@ -51,6 +51,7 @@ def test_percent_signs_are_only_percent_signs() -> None:
 def test_a_missing_value_is_named_as_written(value: object) -> None:
     assert fill("Hi {First  Name}", first_name=value) == Missing("First Name")
     assert fill("Hi {First Name|there}", first_name=value) == "Hi there"
+    assert fill("Hi { first  name | there }", first_name=value) == "Hi there"
     assert fill("Hi {First Name|}", first_name=value) == "Hi "
     assert fill("Hi {First Name}", missing="empty", first_name=value) == "Hi "
     assert fill("Hi {First Name}", missing="fallback", first_name=value) == Missing(
