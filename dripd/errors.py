@@ -58,7 +58,7 @@ class DefinitionError(DripdError):
 
 
 class TemplateError(DripdError):
-    """A template cannot be compiled; raised only when a file is validated."""
+    """A template cannot be compiled: of a file that is validated, of a message by hand."""
 
     code = "bad_value"
 

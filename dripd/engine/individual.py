@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import Any
 
 import trio
 
 from dripd.campaigns.event import Accepted, Outcome, Retryable, Unknown
 from dripd.campaigns.sms import segments
+from dripd.campaigns.template import Kind, Missing, compile_template, render
 from dripd.channels.base import Attachment, Channel, Message
 from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
-from dripd.errors import Conflict, NotFound, StoreUnavailable
+from dripd.errors import BadRequest, Conflict, NotFound, StoreUnavailable, TemplateError
 from dripd.log import get
+from dripd.policy.facts import lookup
+from dripd.policy.inbox_rows import ContactRow
 from dripd.store.protocol import CallRow, IndividualEnd, IndividualSend, SenderRow
 
 log = get("individual")
@@ -38,6 +42,53 @@ class Wish:
     call: CallRow | None = None
     """The call of the outbox that it answers."""
     files: tuple[Attachment, ...] = ()
+
+
+async def send_by_hand(
+    pipe: Pipeline, channels: Mapping[str, Channel], deployment: str, wish: Wish
+) -> tuple[str, Outcome]:
+    """Fill in the merge tags of *wish* from its contact, and send it.
+
+    Raises `BadRequest` where nothing is said or a tag cannot be read, `Conflict`
+    `missing_tag:NAME` where the contact has no value for one, and as `send_individual`.
+    """
+    if not (wish.text or (wish.html and wish.channel == "email")):
+        raise BadRequest("the message is empty", path="text", hint="give it a --text")
+    rows = await pipe.store.read_contacts(wish.account_id, [wish.contact_id])
+    if not rows:
+        raise NotFound(f"there is no contact #{wish.contact_id}", hint="dripd contact list")
+    await pipe.directory.refresh([wish.account_id])
+    contact = rows[0]
+    zone = _zone(pipe, wish.account_id, contact)
+    filled = replace(
+        wish,
+        subject=_filled("subject", wish.subject, "header", contact, zone),
+        text=_filled("text", wish.text, "text", contact, zone),
+        html=_filled("html", wish.html, "html", contact, zone),
+    )
+    return await send_individual(pipe, channels, deployment, filled)
+
+
+def _zone(pipe: Pipeline, account_id: int, contact: ContactRow) -> tzinfo:
+    own = contact.timezone
+    known = own is not None and own in pipe.directory.zones
+    return pipe.directory.zone(account_id, own if own is not None and known else "account")
+
+
+def _filled(part: str, source: str, kind: Kind, contact: ContactRow, zone: tzinfo) -> str:
+    try:
+        template = compile_template(source, kind=kind)
+    except TemplateError as error:
+        raise BadRequest(str(error), path=part, hint=error.hint) from error
+    rendered = render(template, lookup(contact), zone)
+    if isinstance(rendered, str):
+        return rendered
+    if isinstance(rendered, Missing):
+        raise Conflict(
+            f"the contact has no {rendered.tag!r}", code=f"missing_tag:{rendered.tag}", path=part,
+            hint=f"{{{rendered.tag}|there}} says what stands for it",
+        )  # fmt: skip
+    raise Conflict(f"the {part} cannot be filled", code=rendered.reason, path=part)
 
 
 async def send_individual(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.template import bare, normalise
+from dripd.policy.inbox_rows import ContactRow
 
 COLUMNS = ("email", "phone", "timezone", "owner", "service_owner", "external_id")
 
@@ -18,7 +19,7 @@ def contact_columns(leased: Leased) -> dict[str, object]:
     return {name: getattr(leased, name) for name in COLUMNS}
 
 
-def lookup(leased: Leased) -> Callable[[str], object | None]:
+def lookup(leased: Leased | ContactRow) -> Callable[[str], object | None]:
     """Reads merge tags: `vars`, the contact's columns, attrs, `company.`, in this order.
 
     A value that is null or empty gives way to the next source; `attrs.x` and the like ask one
@@ -40,7 +41,7 @@ def lookup(leased: Leased) -> Callable[[str], object | None]:
     return look
 
 
-def _source(leased: Leased, scope: str) -> Mapping[str, object]:
+def _source(leased: Leased | ContactRow, scope: str) -> Mapping[str, object]:
     match scope:
         case "vars":
             return leased.vars
@@ -51,7 +52,7 @@ def _source(leased: Leased, scope: str) -> Mapping[str, object]:
     return {}
 
 
-def _column(leased: Leased, name: str) -> object | None:
+def _column(leased: Leased | ContactRow, name: str) -> object | None:
     found = getattr(leased, _COLUMNS[name]) if name in _COLUMNS else None
     return None if found == "" else found
 

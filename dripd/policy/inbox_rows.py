@@ -221,6 +221,11 @@ class ContactRow:
     tags: frozenset[str]
     lists: frozenset[str]
 
+    @property
+    def vars(self) -> Mapping[str, object]:
+        """None: nobody has asked for a run."""
+        return {}
+
     def copy(self) -> ContactRow:
         """One that may be changed: what an action does is seen by the next."""
         return replace(self, attrs=dict(self.attrs), company=dict(self.company))

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pytest
 import trio.testing
 
 from dripd.campaigns.event import Accepted, Unknown
 from dripd.channels.base import Message, Settle
-from dripd.engine.individual import Wish, send_individual
+from dripd.engine.individual import Wish, send_by_hand, send_individual
 from dripd.engine.intent import NoJournal, Past, Testimony
 from dripd.engine.sweep import sweep_once
 from dripd.engine.tuning import Tuning
-from dripd.errors import StoreUnavailable
+from dripd.errors import BadRequest, Conflict, StoreUnavailable
 from dripd.store.memory import Loss
 from tests.engine.rig import Rig, SlowSink
 
 pytestmark = pytest.mark.trio
+
+
+class KeepingSink(SlowSink):
+    """Keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[Message] = []
+
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        self.messages += messages
+        await super().send(messages, settle)
 
 
 class NotingJournal(NoJournal):
@@ -134,3 +147,40 @@ async def test_a_channel_that_breaks_leaves_it_unknown(
 
     assert Unknown(reason="channel_failed") == outcome
     assert ["unknown"] == [row["state"] for row in rig.store.deliveries()]
+
+
+async def test_a_message_by_hand_is_filled_or_refused_but_never_leaves_raw(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sink = KeepingSink()
+    rig = Rig(Tuning(), sink)
+    account = rig.account("a")
+    contact = rig.store.add_contact(account, email="p@x.test", attrs={"first_name": "<Ann>"})
+    wish = Wish(
+        account_id=account,
+        contact_id=contact,
+        channel="email",
+        sender="",
+        subject="Hi {First Name}",
+        text="Dear {FirstName}, {tier|friend} {email}",
+        html="<p>{first_name}</p>",
+        requested_by="ann",
+    )
+
+    await send_by_hand(rig.pipe, rig.channels, "test", wish)
+
+    (message,) = sink.messages
+    assert message.subject == "Hi <Ann>"
+    assert message.text == "Dear <Ann>, friend p@x.test"
+    assert message.html == "<p>&lt;Ann&gt;</p>"
+    for text, code in (
+        ("{Tier}", "missing_tag:Tier"),
+        ("", "bad_request"),
+        ("{{x}}", "bad_request"),
+    ):
+        with pytest.raises((Conflict, BadRequest)) as refused:
+            await send_by_hand(
+                rig.pipe, rig.channels, "test", replace(wish, text=text, html="")
+            )
+        assert (refused.value.code, refused.value.path) == (code, "text")
+    assert len(sink.messages) == 1
