@@ -25,7 +25,7 @@ from dripd.cli.output import (
     print_waits,
     rows_of,
 )
-from dripd.errors import DripdError
+from dripd.errors import DripdError, NotFound
 
 Command: TypeAlias = Callable[..., int | None]
 """A command returns its exit code; its parameters are named after its options."""
@@ -113,11 +113,15 @@ class Ask:
 
 
 def exit_code(result: Row) -> int:
-    """0; or 8 where only some of several things were done, 1 where none was."""
-    done = [bool(item["ok"]) for item in rows_of(result.get("items")) if "ok" in item]
+    """0; 8 where only some of several things were done; where none was 1, or 3 if none is there."""
+    judged = [item for item in rows_of(result.get("items")) if "ok" in item]
+    done = [bool(item["ok"]) for item in judged]
     if all(done):
         return 0
-    return PARTLY_DONE if any(done) else FAILED
+    if any(done):
+        return PARTLY_DONE
+    gone = all(item.get("code") == NotFound.code for item in judged)
+    return NotFound.exit_code if gone else FAILED
 
 
 def refusal(result: Row) -> DripdError:
