@@ -27,6 +27,7 @@ from dripd.errors import DefinitionError, Fault, Unreachable
 
 INFLIGHT = click.Choice(["pin", "terminate", "migrate"])
 MODE = click.Choice(["hold", "drain", "remove_all"])
+STATUSES = click.Choice(["draft", "active", "paused", "draining", "inactive", "archived"])
 CHANGES_FOUND = 10
 FAULT = ("code", "path", "message", "hint")
 
@@ -97,7 +98,7 @@ def apply(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
 def publish(ask: Ask, map_: tuple[str, ...], **given: object) -> int:
     """Make the draft the next version, in one atomic switch."""
     try:
-        result = ask.call("campaign.publish", map=pairs(map_, path="--map"), **given)
+        result = ask.patient().call("campaign.publish", map=pairs(map_, path="--map"), **given)
     except DefinitionError as error:
         if ask.as_json:
             print_json(refused(error))
@@ -147,7 +148,7 @@ def diff(ask: Ask, **given: object) -> int:
 @changing
 def activate(ask: Ask, **given: object) -> int:
     """Accept enrollments; publishes the draft if there is no version yet."""
-    return ask.show("campaign.activate", **given)
+    return ask.patient().show("campaign.activate", **given)
 
 
 @campaign.command("resume")
@@ -166,7 +167,7 @@ def resume(ask: Ask, **given: object) -> int:
 @changing
 def deactivate(ask: Ask, **given: object) -> int:
     """Accept no enrollments; live runs as the policy says."""
-    return ask.show("campaign.deactivate", **given)
+    return ask.patient().show("campaign.deactivate", **given)
 
 
 @campaign.command("pause")
@@ -176,7 +177,7 @@ def deactivate(ask: Ask, **given: object) -> int:
 @changing
 def pause(ask: Ask, **given: object) -> int:
     """Stop for a while; live runs as the policy says."""
-    return ask.show("campaign.pause", **given)
+    return ask.patient().show("campaign.pause", **given)
 
 
 @campaign.command("drain")
@@ -185,7 +186,7 @@ def pause(ask: Ask, **given: object) -> int:
 @changing
 def drain(ask: Ask, **given: object) -> int:
     """Accept no enrollments, let live runs end."""
-    return ask.show("campaign.drain", **given)
+    return ask.patient().show("campaign.drain", **given)
 
 
 @campaign.command("archive")
@@ -200,7 +201,7 @@ def archive(ask: Ask, **given: object) -> int:
 @campaign.command("list")
 @asking.account
 @click.option("--board")
-@click.option("--status")
+@click.option("--status", type=STATUSES)
 @paged
 @reading
 def list_campaigns(ask: Ask, **given: object) -> int:

@@ -8,6 +8,7 @@ from dripd.cli import asking
 from dripd.cli.asking import Ask, Command, changing, in_pieces, paged, reading
 from dripd.cli.rows import fold, read_object, read_rows
 
+STATUSES = click.Choice(["waiting", "held", "executing", "completed", "removed", "terminated"])
 COLUMNS = frozenset({"contact", "start_at", "key"})
 
 
@@ -82,7 +83,7 @@ def rename(row: dict[str, object]) -> dict[str, object]:
 @asking.account
 @click.option("--campaign")
 @click.option("--contact")
-@click.option("--status", help="waiting, held, executing, completed, removed, terminated.")
+@click.option("--status", type=STATUSES)
 @click.option("--hold", metavar="REASON", help="missing_tag is every missing_tag:FIELD.")
 @click.option("--list", "list_")
 @click.option("--tag")
@@ -127,7 +128,7 @@ def explain(ask: Ask, enrollment: int) -> int:
 @changing
 def stop(ask: Ask, **given: object) -> int:
     """End live runs."""
-    return ask.show("enroll.stop", **given)
+    return ask.patient().show("enroll.stop", **given)
 
 
 @enroll.command("reset")
@@ -135,7 +136,7 @@ def stop(ask: Ask, **given: object) -> int:
 @changing
 def reset(ask: Ask, **given: object) -> int:
     """Count the delay of the awaiting step from now."""
-    return ask.show("enroll.reset", **given)
+    return ask.patient().show("enroll.reset", **given)
 
 
 @enroll.command("move")
@@ -144,7 +145,7 @@ def reset(ask: Ask, **given: object) -> int:
 @changing
 def move(ask: Ask, **given: object) -> int:
     """End live runs here and begin them in another campaign."""
-    return ask.show("enroll.move", **given)
+    return ask.patient().show("enroll.move", **given)
 
 
 @enroll.command("skip")

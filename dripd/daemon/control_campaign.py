@@ -88,7 +88,7 @@ class CampaignControl:
         async def handle(call: Call, args: p.CampaignKey | p.CampaignStop) -> Result:
             mode = args.mode if isinstance(args, p.CampaignStop) else None
             turn = await self._turn(verb, args, mode)
-            return await self._room.perform(turn_campaign, call, turn)
+            return await self._room.perform(turn_campaign, call, turn, wide=True)
 
         return handle
 

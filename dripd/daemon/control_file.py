@@ -167,7 +167,7 @@ class FileControl:
             await self._refuse_lacking(args.key, sides)
         turn = Turn(key=args.key, account=args.account, verb="activate")
         turn = replace(turn, shift=await self.shifts(sides))
-        return await self._room.perform(turn_campaign, call, turn)
+        return await self._room.perform(turn_campaign, call, turn, wide=True)
 
     async def shifts(self, sides: Sides) -> bool:
         """Does the live version ask that its steps keep what remained of their delay?"""
@@ -187,7 +187,7 @@ class FileControl:
                 return await self._room.perform(publish_nothing, call, sides)
             plan = await self._publication(call, args, sides, activate=activate)
             try:
-                result = await self._room.perform(publish, call, plan)
+                result = await self._room.perform(publish, call, plan, wide=True)
             except Outdated:
                 continue
             if plan.migration is not None and not call.dry_run:
@@ -227,7 +227,7 @@ class FileControl:
         """
         for _ in range(REST_TRIES):
             try:
-                left = await self._room.desk.run(migrate_rest, plan)
+                left = await self._room.desk.run_wide(migrate_rest, plan)
             except Conflict as error:
                 result["warnings"] = [
                     *cast("list[Result]", result["warnings"]),

@@ -43,6 +43,10 @@ class Door(Protocol):
 
     async def run(self, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T: ...
 
+    async def run_wide(self, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """One that touches every run of a campaign, and takes its time."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
@@ -115,20 +119,21 @@ class Room:
         return handle
 
     async def permitted(
-        self, call: Call, unit: Callable[..., Awaitable[T]], *args: object
+        self, call: Call, unit: Callable[..., Awaitable[T]], *args: object, wide: bool = False
     ) -> T:
         """What `unit(conn, *args)` does; what it forbids is told to the journal."""
+        run = self.desk.run_wide if wide else self.desk.run
         try:
-            return await self.desk.run(unit, *args)
+            return await run(unit, *args)
         except Forbidden as error:
             await self.desk.run(note_forbidden, call, error)
             raise
 
-    def changing(self, unit: Unit) -> Handler:
-        """A handler that performs `unit(conn, call, args)`, audited."""
+    def changing(self, unit: Unit, *, wide: bool = False) -> Handler:
+        """A handler that performs `unit(conn, call, args)`, audited; *wide*: `Door.run_wide`."""
 
         async def handle(call: Call, args: Any) -> object:
-            return await self.perform(unit, call, args)
+            return await self.perform(unit, call, args, wide=wide)
 
         return handle
 
@@ -143,10 +148,13 @@ class Room:
 
         return handle
 
-    async def perform(self, unit: Unit, call: Call, *args: object) -> Result:
+    async def perform(
+        self, unit: Unit, call: Call, *args: object, wide: bool = False
+    ) -> Result:
         """Perform a changing unit and wake the daemon; a dry run only says what would be."""
+        doing = (self.hooks.node, unit, call, *args)
         try:
-            result = await self.permitted(call, perform, self.hooks.node, unit, call, *args)
+            result = await self.permitted(call, perform, *doing, wide=wide)
         except DryRun as dry:
             return dry.result
         self.hooks.kick()

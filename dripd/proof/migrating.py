@@ -9,14 +9,13 @@ passes, and each has done every step of its way once.
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
 from dripd.admin.client import Client
-from dripd.errors import DripdError
 from dripd.proof import scene
 from dripd.proof.fleet import Database, Process, daemon
 
@@ -100,33 +99,32 @@ def _publish(database: Database, process: Process) -> tuple[int, int, float]:
     """Publish, killing the daemon ever later, until it is quicker: how often it was killed, how
     often runs then stood on several versions, and how long the last time took."""
     kills = torn = 0
-    while True:
-        began = time.monotonic()
-        asking = threading.Thread(target=_publish_once, args=(process,))
-        asking.start()
-        asking.join(FIRST_KILL_S * 2**kills)
-        if not asking.is_alive():
-            return kills, torn, time.monotonic() - began
-        process.kill()
-        asking.join()
-        kills += 1
-        torn += len(database.fetch(VERSIONS_SQL)) > 1
-        process.start()
-        scene.patiently(lambda: _ask(process, "campaign.show", **CHAOS), GIVE_UP_S)
+    with ThreadPoolExecutor(1) as asking:
+        while True:
+            began = time.monotonic()
+            asked = asking.submit(_publish_once, process)
+            try:
+                asked.result(FIRST_KILL_S * 2**kills)
+            except TimeoutError:
+                process.kill()
+            else:
+                return kills, torn, time.monotonic() - began
+            wait([asked])  # what became of it stands in the database
+            kills += 1
+            torn += len(database.fetch(VERSIONS_SQL)) > 1
+            process.start()
+            scene.patiently(lambda: _ask(process, "campaign.show", **CHAOS), GIVE_UP_S)
 
 
 def _publish_once(process: Process) -> None:
-    try:
-        _ask(
-            process,
-            "campaign.publish",
-            **CHAOS,
-            inflight="migrate",
-            map={"gone": "fresh"},
-            yes=True,
-        )
-    except (DripdError, OSError):
-        return  # it was killed over it; what stands in the database is looked at
+    _ask(
+        process,
+        "campaign.publish",
+        **CHAOS,
+        inflight="migrate",
+        map={"gone": "fresh"},
+        yes=True,
+    )
 
 
 def _apply(process: Process, text: str) -> None:
