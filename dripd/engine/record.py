@@ -123,25 +123,37 @@ def _forget(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
 
 
 async def _go_on(pipe: Pipeline, done: Recorded) -> None:
-    """What the batch set in motion."""
+    """What the batch set in motion. Whatever fails here, the batch is on record: it is not
+    written again."""
     pipe.counters.recorded += len(done.moved)
     pipe.counters.late += len(done.late)
     pipe.stopped -= set(done.stopped)
     if done.refunded:
         for account in done.refunded:
             open_lanes(pipe, pipe.lanes.parked_for(account, "cap"))
-    if pipe.flow.backs:
-        await return_turns(pipe)
-    if pipe.flow.is_freed:
-        pipe.flow.is_freed = False
-        await standstill.note_outages(pipe)
-        await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))
     keys = done.moved + done.started
     insert(pipe, keys)
-    foreign = {key.account_id for key in keys} - pipe.owned
-    if foreign:
-        await pipe.store.nudge(sorted(foreign))
     if done.called:
         pipe.wake("outbox")
     if done.told:
         pipe.wake("look")
+    try:
+        await _pass_on(pipe, {key.account_id for key in keys} - pipe.owned)
+    except StoreError as error:
+        log.warning("store.lost", reason=error.code)
+
+
+async def _pass_on(pipe: Pipeline, foreign: set[int]) -> None:
+    """Tell SQL what others are to know: turns that are free again, lanes that open, accounts."""
+    if pipe.flow.backs:
+        await return_turns(pipe)
+    if pipe.flow.is_freed:
+        pipe.flow.is_freed = False
+        try:
+            await standstill.note_outages(pipe)
+            await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))
+        except StoreError:
+            pipe.flow.is_freed = True  # with the next batch
+            raise
+    if foreign:
+        await pipe.store.nudge(sorted(foreign))

@@ -6,8 +6,10 @@ import pytest
 import trio
 import trio.testing
 
+from dripd.engine import standstill
 from dripd.engine.record import LINGER_BUSY_S, LINGER_S
 from dripd.engine.tuning import Tuning
+from dripd.errors import StoreUnavailable
 from tests.engine.rig import Rig, SlowSink
 
 
@@ -41,3 +43,22 @@ async def test_a_lone_answer_is_written_at_once(
 
     assert 1 == n
     assert written_at - came_at <= LINGER_S + 0.001
+
+
+@pytest.mark.trio
+async def test_what_is_on_record_is_not_written_again_for_what_follows_from_it(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(_pipe: object) -> None:
+        raise StoreUnavailable("the database went away after the commit")
+
+    monkeypatch.setattr(standstill, "note_outages", lose)
+    rig = Rig(Tuning(), SlowSink())
+    rig.enroll(rig.account("a"), 3)
+    rig.pipe.flow.is_freed = True
+    async with rig.running():
+        await trio.sleep(5)
+        assert rig.pipe.unsent == 0
+
+    assert 3 == rig.sink.count == sum(n for _, n in rig.store.records)
+    assert rig.pipe.counters.late == 0
