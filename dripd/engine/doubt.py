@@ -195,9 +195,9 @@ def look(
         return Settled(reason=kept.reason or "failed")
     if kept.state != LogState.UNKNOWN or kept.reason == PRESUMED:
         return Presumed()
-    if kept.until is None:
+    if kept.until is None and not leased.flags & FLAG_KEPT:
         return Uncertain(reason=kept.reason, due_at=None)
-    if now >= kept.until:
+    if kept.until is None or now >= kept.until:  # what was kept goes when its time is over
         return Presumed()
     if kept.provider not in providers or (kept.words is None and not kept.mark):
         return wait(leased)
