@@ -15,8 +15,7 @@ class Known:
     """What the account has; None = not known, so nothing is said about it.
 
     `fields`: attrs keys of its contacts; `field_types`: declared fields. `lists`: key to
-    whether it is static; `boards`: those that are boards. `templates`: those of the account,
-    which campaigns share.
+    whether it is static. `templates`: those of the account, which campaigns share.
     `senders`: address to channel. `features`: the step kinds that the
     plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name;
     `movers`: the live definitions of those that move contacts on.
@@ -28,7 +27,6 @@ class Known:
     fields: frozenset[str] | None = None
     field_types: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, bool] | None = None
-    boards: frozenset[str] | None = None
     templates: Mapping[str, Content] | None = None
     senders: Mapping[str, str] | None = None
     features: frozenset[str] | None = None

@@ -133,15 +133,12 @@ def no_board(definition: Definition, known: Known) -> Iterator[Fault]:
             message="the board that has the people to notify is missing",
             hint="add `board: LIST`",
         )
-    elif definition.board and known.boards is not None and definition.board not in known.boards:
-        is_list = definition.board in (known.lists or ())
+    elif definition.board and known.lists is not None and definition.board not in known.lists:
         yield Fault(
             code="missing:board",
             path="board",
-            message=f"the list {definition.board!r} is no board"
-            if is_list
-            else f"there is no list {definition.board!r}",
-            hint=suggest(definition.board, known.boards) or "dripd list set KEY --kind board",
+            message=f"there is no list {definition.board!r}",
+            hint=suggest(definition.board, known.lists) or "dripd list set KEY --kind board",
         )
 
 

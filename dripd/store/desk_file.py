@@ -91,7 +91,6 @@ async def _known(conn: Conn, account: Row) -> Known:
         fields=frozenset(await _fields(conn, account["id"])),
         field_types=facts["fields"],
         lists=facts["lists"],
-        boards=frozenset(facts["boards"]),
         senders=facts["senders"],
         providers=facts["providers"],
         features=None if features is None else frozenset(features),

@@ -7,7 +7,6 @@ SELECT p.features,
         WHERE f.account_id = a.id AND f.target = 'contact') AS fields,
     (SELECT coalesce(jsonb_object_agg(l.key, l.is_static), '{}')
         FROM dripd.contact_list AS l WHERE l.account_id = a.id) AS lists,
-    ARRAY(SELECT l.key FROM dripd.contact_list AS l WHERE l.account_id = a.id AND l.kind = 'board') AS boards,
     (SELECT coalesce(jsonb_object_agg(s.address, s.channel), '{}')
         FROM dripd.sender AS s WHERE s.account_id = a.id) AS senders,
     (SELECT coalesce(jsonb_object_agg(s.address, s.provider), '{}')

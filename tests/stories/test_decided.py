@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dripd.errors import BadRequest, Conflict
-from tests.stories.test_everyday import FROM, campaign, mail
+from tests.stories.test_everyday import campaign, mail
 from tests.stories.world import World
 from tests.support.postgres import Databases
 
@@ -209,22 +209,6 @@ def test_a_sender_goes_by_a_provider_that_is_there(house: World) -> None:
     assert house.call("sender.set", address="x@acme.test", account="acme", provider="sink")[
         "created"
     ]
-
-
-@pytest.mark.feature("M23")
-def test_a_board_is_a_list_of_that_kind(house: World) -> None:
-    house.bucket("heap")
-    text = campaign("boarded", mail("a"), board="heap", **FROM)
-    documents = [{"filename": "a.yaml", "text": text}]
-    (item,) = house.call("campaign.validate", documents=documents)["items"]
-    house.call("list.set", key="heap", account="acme", kind="board")
-    (sound,) = house.call("campaign.validate", documents=documents)["items"]
-
-    assert [(one["code"], one["path"]) for one in item["faults"]] == [
-        ("missing:board", "board")
-    ]
-    assert "is no board" in item["faults"][0]["message"]
-    assert sound["faults"] == []
 
 
 @pytest.mark.feature("S20")
