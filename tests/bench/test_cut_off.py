@@ -43,7 +43,13 @@ def test_its_daemon_consoles_and_postgres_end_with_it() -> None:
     with TemporaryDirectory(prefix="d-") as short:  # sockets have short names
         folder = Path(short)
         with subprocess.Popen(words, env={**os.environ, "TMPDIR": short}) as process:
-            until("no console", lambda: any(" --screen " in one for one in theirs(folder)))
+            until(
+                "no console",
+                lambda: (
+                    process.poll() is not None
+                    or any(" --screen " in one for one in theirs(folder))
+                ),
+            )
             process.send_signal(signal.SIGTERM)
 
             assert process.wait(PATIENCE_S) == 130
