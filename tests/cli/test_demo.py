@@ -14,7 +14,7 @@ def test_in_a_terminal_the_demo_is_seen_through_the_console(tmp_path: Path) -> N
     with Terminal(["demo"], environment={"TMPDIR": str(tmp_path)}) as terminal:
         terminal.until("WHAT IS HOLDING MAIL BACK", seconds=90)
         terminal.key("2")
-        terminal.until("professional")
+        terminal.until("TODAY/CAP")
         terminal.key("\x11")
 
         assert terminal.end() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dripd.clock import DAY, HOUR, Instant
-from dripd.store.protocol import IndividualEnd, IndividualSend, ParkRow
+from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart, ParkRow
 from tests.store.suite_inbox import Seen
 from tests.store.world import EVERY_KIND, NODE, T0, Scene, World, ends, open_scene
 
@@ -108,7 +108,7 @@ class IndividualSuite:
 
     async def test_individual_send_is_counted_apart_and_shown(self, world: World) -> None:
         scene = await open_scene(world, cap=1)
-        number, address, suppressed = await self.start(scene, await scene.contact())  # type: ignore[misc]
+        number, address, suppressed, _ = await self.start(scene, await scene.contact())  # type: ignore[misc]
 
         assert ("ann@x.example", False) == (address, suppressed)
         assert 0 == await scene.used()
@@ -141,7 +141,7 @@ class IndividualSuite:
         contact = await scene.contact()
         await world.suppress(scene.account, "email", "Ann@x.example")
 
-        assert (None, "ann@x.example", True) == await self.start(scene, contact)
+        assert IndividualStart(None, "ann@x.example", True) == await self.start(scene, contact)
         assert [] == await world.deliveries()
 
     async def test_a_message_to_the_house_goes_whatever_is_suppressed(
@@ -151,7 +151,7 @@ class IndividualSuite:
         contact = await scene.contact()
         for address in ("ann@x.example", "boss@acme.example"):
             await world.suppress(scene.account, "email", address)
-        number, address, _ = await self.start(scene, contact, "boss@acme.example")  # type: ignore[misc]
+        number, address, *_ = await self.start(scene, contact, "boss@acme.example")  # type: ignore[misc]
 
         assert address == "boss@acme.example"
         [shown] = await world.deliveries()
@@ -178,7 +178,7 @@ class IndividualSuite:
 
     async def test_individual_sends_of_a_dead_daemon_are_told_apart(self, world: World) -> None:
         scene = await open_scene(world)
-        number, _, _ = await self.start(scene, await scene.contact())  # type: ignore[misc]
+        number, *_ = await self.start(scene, await scene.contact())  # type: ignore[misc]
         assert [] == await world.store.lost_individuals(NODE + 1)
         await world.silence(NODE)
         await scene.store.join(NODE + 1, "other", "0")

@@ -725,7 +725,7 @@ class EffectSuite:
         done = await scene.record(move(leased, "x"), decide=reject_all("unknown_campaign"))
 
         assert done.started == []
-        assert (await scene.run())["end_reason"] == "moved:x"
+        assert (await scene.run())["end_reason"] == "unable:unknown_campaign"
         assert (await world.requests())[-1]["reject_reason"] == "unknown_campaign"
 
     async def test_a_record_whose_decision_fails_changes_nothing(self, world: World) -> None:
