@@ -1,9 +1,10 @@
 """How soon after a kill -9 do a daemon's steps go again? Measured from outside, default limits.
 
 Two daemons share the accounts, and a state directory unless they are `apart`, as on two
-machines: then nobody sees that the process is gone, and its heartbeat must time out. The provider of one stands still, so that it holds what it has
-leased; then it is killed. A step goes again once its outcome is on record, whatever that is:
-`unknown` where it may have left.
+machines: then nobody sees that the process is gone, and its heartbeat must time out. The
+provider of one stands still, so that it holds what it has leased; then the daemon is killed and
+the provider answers again, for its breaker would keep what had not left. A step goes again once
+its outcome is on record, whatever that is: `unknown` where it may have left.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def measure(*, restart: bool, apart: bool) -> dict[str, object]:
         proxy.poison("down", black_hole=True)
         database.fetch(scene.ENROLL_SQL, 1, RUNS, ACCOUNTS)
         held = _held(database)
-        took = _kill(database, first, held, restart=restart)
+        first.kill()
+        proxy.heal()
+        took = _watch(database, first, held, restart=restart)
     return _told(took, len(held), restart=restart)
 
 
@@ -96,9 +99,10 @@ def _held(database: Database) -> list[int]:
         before = now
 
 
-def _kill(database: Database, first: Process, held: list[int], *, restart: bool) -> list[float]:
+def _watch(
+    database: Database, first: Process, held: list[int], *, restart: bool
+) -> list[float]:
     """Seconds until each of *held* is on record, in order; those that never were are missing."""
-    first.kill()
     began = time.monotonic()
     if restart:
         first.start()
