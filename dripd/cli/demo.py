@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import click
@@ -41,7 +44,11 @@ def demo(console: bool | None, behind: Path | None) -> int:
     are told and it ends.
     """
     if behind is not None:
-        return _tell(behind, endless=True)
+        Thread(target=_end_with_front, daemon=True).start()
+        try:
+            return _tell(behind, endless=True)
+        finally:
+            shutil.rmtree(behind, ignore_errors=True)  # whoever made it may be gone
     with tempfile.TemporaryDirectory(prefix="dripd-demo-") as folder:
         shown = sys.stdin.isatty() and sys.stdout.isatty() if console is None else console
         return _show(Path(folder)) if shown else _tell(Path(folder), endless=False)
@@ -63,15 +70,21 @@ def _tell(state: Path, *, endless: bool) -> int:
     return 0
 
 
+def _end_with_front() -> None:
+    """End in order once nobody can see the story any more, however the console came to its end."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def _show(state: Path) -> int:
-    """The story in a process of its own, the console in this one."""
+    """The story in a process of its own, the console in this one. It ends with its input."""
     from dripd.tui import start  # noqa: PLC0415 - an extra, and not for other commands
 
     told = state / "story"
     command = [sys.executable, "-m", "dripd.cli.main", "demo", "--behind", str(state)]
     with told.open("wb") as out:
         story = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
         )
     try:
         os.environ["DRIPD_STATE"] = str(state)
@@ -79,10 +92,10 @@ def _show(state: Path) -> int:
         _wait_for(story, told)
         return start.run(start.Wishes(socket=socket_path()), os.environ)
     finally:
-        click.echo("stopping the daemon and its Postgres ...")
-        story.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("stopping the daemon and its Postgres ...")
         try:
-            story.wait(ENDING_S)
+            story.communicate(timeout=ENDING_S)
         except subprocess.TimeoutExpired:
             story.kill()
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.stories.world import STARTUP_S, until
-from tests.support.postgres import is_running
+from tests.support.processes import is_running, started_in
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_a_proof_that_is_told_to_end_stops_what_it_has_started(
         assert server > 0
         assert not is_running(server)
         assert moment == "postgres.json" or len(others) > 1
-        assert [] == started_in(folder)
+        assert {} == started_in(folder)
         assert [] == list(folder.glob("dripd-*"))
 
 
@@ -69,16 +69,3 @@ def server_of(folder: Path) -> int:
         return int((home / "data" / "postmaster.pid").read_text().split()[0])
     except (ValueError, IndexError, FileNotFoundError):
         return 0
-
-
-def started_in(folder: Path) -> list[int]:
-    """Who was given *folder* for temporary files: the proof and what it has started."""
-    mark = f"TMPDIR={folder}\0".encode()
-    found = []
-    for one in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (one / "environ").read_bytes():
-                found.append(int(one.name))
-        except OSError:  # it ended while we looked
-            continue
-    return found

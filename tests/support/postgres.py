@@ -19,6 +19,7 @@ import asyncpg
 
 from dripd.store import embedded
 from dripd.store.migrate import migrate
+from tests.support.processes import is_running
 
 PREFIX = "dripd-test-"
 
@@ -96,15 +97,6 @@ def is_orphan(state: Path) -> bool:
     except FileNotFoundError:  # its session has just removed it
         return False
     return found is not None and ours and not is_running(int(found[1]))
-
-
-def is_running(pid: int) -> bool:
-    """Not one that has ended and waits for its parent to ask: an orphan's may take its time."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(") ")[2][0] != "Z"
 
 
 @dataclass(slots=True)
