@@ -57,46 +57,32 @@ class Desk:
         A `DripdError` passes through and rolls back. Raises `StoreError` and its kinds, at
         once where it is known that the database is away.
         """
-        return await self._run(self._patience_s, unit, args, kwargs)
+        return await self._run(self._patience_s, lambda conn: unit(conn, *args, **kwargs))
 
     async def run_wide(self, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """As `run`, of a unit that touches every run of a campaign: it may take `WIDE_S`."""
-        return await self._run(WIDE_S, _patiently, (unit, *args), kwargs)
 
-    async def _run(
-        self,
-        patience_s: float,
-        unit: Callable[..., Awaitable[T]],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> T:
+        async def patiently(conn: Conn) -> T:
+            await conn.execute(f"SET LOCAL statement_timeout = {int(WIDE_S * 1000)}")
+            return await unit(conn, *args, **kwargs)
+
+        return await self._run(WIDE_S, patiently)
+
+    async def _run(self, patience_s: float, work: Callable[[Conn], Awaitable[T]]) -> T:
         if self._pool is None:
             raise StoreUnavailable("the desk is not open")
         self._condition.refuse()
         try:
-            return await self._bridge.run(self._transact, patience_s, unit, args, kwargs)
+            return await self._bridge.run(self._transact, patience_s, work)
         except StoreBusy:
             raise  # somebody's lock, or a view that costs too much: no trouble of the engine
         except StoreUnavailable as error:
             self._condition.note("desk", error)
             raise
 
-    async def _transact(
-        self,
-        patience_s: float,
-        unit: Callable[..., Awaitable[T]],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> T:
+    async def _transact(self, patience_s: float, work: Callable[[Conn], Awaitable[T]]) -> T:
         async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
-            return await transact(conn, patience_s, unit, *args, **kwargs)
-
-
-async def _patiently(
-    conn: Conn, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
-) -> T:
-    await conn.execute(f"SET LOCAL statement_timeout = {int(WIDE_S * 1000)}")
-    return await unit(conn, *args, **kwargs)
+            return await transact(conn, patience_s, work)
 
 
 async def _close(pool: Any) -> None:
