@@ -701,8 +701,7 @@ CREATE TABLE dripd.kept_message (  -- of attempts that did not settle their mess
     provider text NOT NULL,
     since timestamptz(3) NOT NULL,
     until timestamptz(3) NOT NULL,  -- in doubt: then presumed sent; else forgotten
-    message jsonb,                  -- NULL: nothing is sent again, or what a journal marked
-    mark text NOT NULL DEFAULT '',  -- what a dead daemon's journal says of it
+    message jsonb,                  -- NULL: nothing is sent again
     PRIMARY KEY (account_id, enrollment_id, seq)
 );
 CREATE INDEX kept_message_until ON dripd.kept_message (until);
@@ -829,6 +828,7 @@ CREATE TABLE dripd.outbox (  -- ids only: what is said of the contact is read wh
     contact_id int8,                     -- these three where there is no run
     cv_id int4,
     step_no int2,
+    taken_by int8,                       -- an incarnation
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, enrollment_id, seq),
     CONSTRAINT a_state_is_known CHECK (state IN ('open', 'done', 'skipped', 'failed'))
@@ -1875,7 +1875,7 @@ BEGIN
         provider_id = CASE WHEN NOT dripd.names(i.provider_id, known) THEN i.provider_id END,
         reason = CASE WHEN NOT dripd.names(i.reason, known) THEN i.reason END
     WHERE i.account_id = person.account_id AND i.contact_id = person.id;
-    UPDATE dripd.kept_message AS k SET message = NULL, mark = ''
+    UPDATE dripd.kept_message AS k SET message = NULL
     WHERE k.account_id = person.account_id AND k.contact_id = person.id;
     UPDATE dripd.task AS t SET title = NULL, payload = '{}'
     WHERE t.account_id = person.account_id AND t.contact_id = person.id;

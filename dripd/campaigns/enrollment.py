@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from dripd.campaigns.action import Effect
-from dripd.clock import Instant
+from dripd.clock import DAY, Instant, Millis
 
 HELD_LANE = -1
 """Rows that wait by themselves: never scanned, their reason stands in `run`."""
@@ -106,20 +106,21 @@ class Asked:
 class Kept:
     """What is known of the attempts before.
 
-    `words`: what every further attempt sends; None where nothing is to be sent, or where a
-    dead daemon knew. Then `mark` is what its journal says of it: a rendering that has the
-    same mark is the same to the byte. `since` is the first attempt; at `until` a message in
-    doubt is presumed sent, None: somebody must say. `state` and `reason` are what stands on
-    record.
+    `words`: what every further attempt sends; None where nothing is to be sent. `since` is
+    the first attempt; at `until` a message in doubt is presumed sent, None: somebody must say.
+    `state` and `reason` are what stands on record.
     """
 
     provider: str = ""
     since: Instant = Instant(0)
     until: Instant | None = None
     words: dict[str, object] | None = None
-    mark: str = ""
     state: int = 0
     reason: str = ""
+
+
+WORDS_KEPT_MS: Final = Millis(7 * DAY)
+"""Longer than the eight attempts of a step take; then it is asked whether its run still waits."""
 
 
 class Recent(NamedTuple):
@@ -295,7 +296,7 @@ class Change:
             row.to_address = row.subject = None
         self.effects = []
         if self.keep is not None:
-            self.keep = replace(self.keep, words=None, mark="")
+            self.keep = replace(self.keep, words=None)
 
     @property
     def is_past(self) -> bool:

@@ -18,6 +18,7 @@ from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
     FLAG_KEPT,
     PRESUMED,
+    WORDS_KEPT_MS,
     Change,
     Kept,
     Leased,
@@ -25,6 +26,7 @@ from dripd.campaigns.enrollment import (
 )
 from dripd.campaigns.event import (
     Deferred,
+    Held,
     Presumed,
     Retryable,
     Settled,
@@ -35,18 +37,18 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message, ProviderSettings
-from dripd.clock import DAY, Instant, Millis
+from dripd.clock import Instant, Millis
 from dripd.errors import ConfigError, Fault
 from dripd.policy import gate
 from dripd.policy.advance import again_at
-from dripd.policy.perform import Ready, Verdict, again, perform, suppressed
+from dripd.policy.perform import Ready, Verdict, again, suppressed
 from dripd.policy.rooms import Rooms, step_times
 
 KEY_LIFE_SHARE: Final = 0.8
 """Of a key's life, the part in which it is relied on: clocks differ, requests take time."""
 
-WORDS_KEPT_MS: Final = Millis(7 * DAY)
-"""Longer than the eight attempts of a step take; then its words go, whatever became of it."""
+LOST: Final = "words_lost"
+"""Why a message that a dead daemon sent in vain is not sent again: it could not be the same."""
 
 UNTOUCHED: Final = frozenset({"connect", "connect_timeout", "cancelled"})
 """Reasons of attempts of which the provider has seen no byte: nothing of them is kept."""
@@ -105,7 +107,8 @@ def words_of(message: Message, ready: Ready) -> dict[str, object]:
 
 
 def mark(message: Message, at: Instant) -> str:
-    """What a journal says of a message that leaves: when it was rendered, and its digest."""
+    """What a journal says of a message that leaves: when it was rendered, and its digest, by
+    which a later rendering is known to be the same to the byte."""
     unsubscribe = message.headers.get("List-Unsubscribe", "")
     told = (message.idempotency_key, message.channel, message.sender, message.to)
     words = (message.subject, message.text, message.html, unsubscribe)
@@ -113,9 +116,9 @@ def mark(message: Message, at: Instant) -> str:
     return f"{at}:{digest.hexdigest()}"
 
 
-def rendered_at(kept: Kept) -> Instant:
+def rendered_at(marked: str) -> Instant:
     """The instant in a mark, at which the message must be rendered to be the same."""
-    at = kept.mark.partition(":")[0]
+    at = marked.partition(":")[0]
     return Instant(int(at) if at.isdigit() else 0)
 
 
@@ -129,20 +132,29 @@ def judged(
     event: StepEvent,
     now: Instant,
     words: dict[str, object] | None,
-    marked: str = "",
 ) -> tuple[StepEvent, Kept | None]:
-    """What *event*, the outcome of an attempt at *leased*, comes to, and what is to be kept."""
+    """What *event*, the outcome of an attempt at *leased*, comes to, and what is to be kept.
+
+    *words* None: what the message said is lost with the daemon that sent it. Then whoever
+    releases the step begins another delivery.
+    """
     if leased.flags & FLAG_AMBIGUOUS:
         return event, None
     if isinstance(event, Unknown):
-        return _doubt(policy, provider, leased, event, now, words, marked)
-    is_seen = isinstance(event, Throttled) or (
-        isinstance(event, Retryable) and event.reason not in UNTOUCHED
-    )
-    if is_seen and words is not None and not leased.flags & FLAG_KEPT:
-        until = Instant(now + WORDS_KEPT_MS)
-        return event, Kept(provider=provider, since=now, until=until, words=words)
-    return event, None
+        return _doubt(policy, provider, leased, event, now, words)
+    if leased.flags & FLAG_KEPT or not is_seen(event):
+        return event, None
+    if words is None:
+        return Held(reason="step_failed", failed=LOST), None
+    until = Instant(now + WORDS_KEPT_MS)
+    return event, Kept(provider=provider, since=now, until=until, words=words)
+
+
+def is_seen(event: StepEvent) -> bool:
+    """Has the provider seen the message, and will it see it again?"""
+    if isinstance(event, Retryable):
+        return event.reason not in UNTOUCHED
+    return isinstance(event, Throttled | Unknown)
 
 
 def _doubt(
@@ -152,7 +164,6 @@ def _doubt(
     event: Unknown,
     now: Instant,
     words: dict[str, object] | None,
-    marked: str,
 ) -> tuple[StepEvent, Kept | None]:
     if policy.word == "ask":
         return Uncertain(reason=event.reason, due_at=None), None
@@ -165,8 +176,8 @@ def _doubt(
         return Uncertain(reason=event.reason, due_at=until), Kept(
             provider=provider, since=since, until=until
         )
-    kept = Kept(provider=provider, since=since, until=until, words=words, mark=marked)
-    due = again_at(leased, now) if words is not None or marked else until
+    kept = Kept(provider=provider, since=since, until=until, words=words)
+    due = again_at(leased, now) if words is not None else until
     return Uncertain(reason=event.reason, due_at=Instant(min(due, until))), kept
 
 
@@ -199,7 +210,7 @@ def look(
         return Uncertain(reason=kept.reason, due_at=None)
     if kept.until is None or now >= kept.until:  # what was kept goes when its time is over
         return Presumed()
-    if kept.provider not in providers or (kept.words is None and not kept.mark):
+    if kept.provider not in providers or kept.words is None:
         return wait(leased)
     _, zone, window = step_times(
         rooms,
@@ -222,35 +233,13 @@ def wait(leased: Leased, until: Instant | None = None) -> Deferred:
     return Deferred(reason="unknown", until=min(ends, default=None), alone=True)
 
 
-def said(leased: Leased, version: Version, rooms: Rooms) -> Verdict:
-    """What the message said when it left, if it may still be said.
-
-    What only a dead daemon knew is rendered as of that moment; `is_same` tells whether it is.
-    """
+def said(leased: Leased, version: Version) -> Verdict:
+    """What the message said when it left, if it may still be said."""
     if leased.suppressed:
         return suppressed(version.steps[leased.step_no])
-    kept = leased.kept or Kept()
-    ready = again(leased, version)
-    if ready is not None:
-        return ready
-    at = rendered_at(kept)
-    verdict = perform(leased, version, at, rooms)
-    if not isinstance(verdict, Ready) or verdict.sender.provider != kept.provider:
-        return wait(leased)
-    verdict.at = at
-    return verdict
+    return again(leased, version) or wait(leased)
 
 
-def is_same(ready: Ready, message: Message) -> bool:
-    """Is *message*, rendered anew, to the byte what a dead daemon's journal says that left?"""
-    kept = ready.leased.kept
-    if kept is None or kept.words is not None or not ready.leased.flags & FLAG_AMBIGUOUS:
-        return True
-    return mark(message, ready.at) == kept.mark
-
-
-def marks(policy: Policy, messages: Sequence[Message]) -> list[str]:
-    """What the journal is to say of *messages*, where they may be sent again."""
-    if policy.word != "retry":
-        return []
+def marks(messages: Sequence[Message]) -> list[str]:
+    """What the journal is to say of *messages*, which may be sent again."""
     return [mark(one, one.ref.at) if isinstance(one.ref, Ready) else "" for one in messages]

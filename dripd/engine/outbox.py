@@ -2,7 +2,7 @@
 
 A few for each target at a time; what fails is tried again with a growing wait, at most
 `TRIES_MOST` times, always under the same idempotency key. Who dies over a call loses it to
-the next daemon after `PATIENCE_MS`.
+the next daemon that knows, who is slow after `PATIENCE_MS`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def outbox(pipe: Pipeline, caller: Caller) -> None:
 
 async def _take(pipe: Pipeline, n: int) -> list[CallRow]:
     try:
-        return await pipe.store.take_calls(n, OF_A_TARGET, PATIENCE_MS)
+        return await pipe.store.take_calls(pipe.incarnation, n, OF_A_TARGET, PATIENCE_MS)
     except StoreError as error:
         log.warning("store.lost", reason=error.code)
         return []

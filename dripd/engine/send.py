@@ -229,13 +229,10 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             batch = await _turn(pipe, batch)
         if any(ready.ask is not None for ready in batch):
             batch = await _pay(pipe, batch)
-        if any(ready.leased.flags & FLAG_AMBIGUOUS for ready in batch):
-            batch = [one for one in batch if _is_same(pipe, one, deployment)]
         if not batch:
             continue
-        messages = [_message(ready, deployment) for ready in batch]
-        marks = doubt.marks(pipe.doubts[channel.name], messages)
-        if may_leave(pipe, batch, marks):
+        messages = [message_of(ready, deployment) for ready in batch]
+        if may_leave(pipe, batch, doubt.marks(messages)):
             await _call(pipe, channel, messages)
 
 
@@ -330,7 +327,7 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
         pipe.journal.begin(leased)
     try:
         verdict = (
-            doubt.said(leased, version, pipe.directory)
+            doubt.said(leased, version)
             if leased.flags & FLAG_AMBIGUOUS
             else perform(leased, version, now, pipe.directory)
         )
@@ -350,14 +347,6 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
     if version.billed or version.metered:
         verdict.ask = ask_of(pipe, verdict)
     return verdict
-
-
-def _is_same(pipe: Pipeline, ready: Ready, deployment: str) -> bool:
-    """May a message in doubt leave once more, the same as before? Else its step waits."""
-    if doubt.is_same(ready, _message(ready, deployment)):
-        return True
-    _settle(pipe, ready.leased, doubt.wait(ready.leased), pipe.clock.now())
-    return False
 
 
 def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
@@ -419,7 +408,8 @@ def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
     return False
 
 
-def _message(ready: Ready, deployment: str) -> Message:
+def message_of(ready: Ready, deployment: str) -> Message:
+    """*ready* as its channel takes it."""
     leased, version = ready.leased, ready.version
     step = version.steps[leased.step_no]
     key = ready.key or (f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}")

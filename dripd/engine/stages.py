@@ -49,8 +49,9 @@ def start(
     """
     queues(pipe, channels)
     stages.start_soon(outbox, pipe, caller)
-    for stage in (look, admit, feed, load, sweep):
+    for stage in (look, admit, feed, load):
         stages.start_soon(keep, stage, pipe)
+    stages.start_soon(sweep, pipe, deployment)
     for _ in range(IN_FLIGHT):
         stages.start_soon(keep, lease, pipe)
         recorders.start_soon(keep, record, pipe)

@@ -8,6 +8,7 @@ internal step did nothing that its record does not do: it becomes due again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import trio
 
@@ -19,12 +20,14 @@ from dripd.engine import doubt
 from dripd.engine.individual import state_of, tell_ends
 from dripd.engine.intent import Past, alone, judge, judge_key, mark_of
 from dripd.engine.pipeline import Pipeline
+from dripd.engine.pools import choose_senders
 from dripd.engine.quarantine import REASON
-from dripd.engine.send import settle_unreadable
+from dripd.engine.send import message_of, settle_unreadable
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
+from dripd.policy.perform import Ready, perform
 from dripd.store.protocol import IndividualEnd, LostSend
 
 SWEEP_S = 2.0
@@ -42,21 +45,24 @@ DEADLY = f"daemon_died: {DEATHS_MOST} times within 72 h while it was performed"
 NEVER = Millis(7 * DAY)
 """Silence that is not counted."""
 
+Words: TypeAlias = tuple[str, dict[str, object]]
+"""The provider that has seen a message, and what that said."""
+
 log = get("sweep")
 
 
-async def sweep(pipe: Pipeline) -> None:
+async def sweep(pipe: Pipeline, deployment: str) -> None:
     """Sweep, for ever."""
     while True:
         try:
-            await sweep_once(pipe)
+            await sweep_once(pipe, deployment)
             pipe.journal.tidy(pipe.claims)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
         await trio.sleep(SWEEP_S)  # noqa: TID251 - a poll in real time
 
 
-async def sweep_once(pipe: Pipeline) -> int:
+async def sweep_once(pipe: Pipeline, deployment: str) -> int:
     """One pass; returns how many steps were taken over."""
     gone = pipe.journal.abandoned()
     with trio.CancelScope(shield=True):
@@ -74,11 +80,13 @@ async def sweep_once(pipe: Pipeline) -> int:
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})
     past = pipe.journal.past({holder for leased in orphans for holder in leased.holders})
     killers = await find_killers(pipe, orphans, past)
+    found = await find_words(pipe, orphans, past, deployment)
     for leased in orphans:
         pipe.claims[leased.claim_id] = pipe.claims.get(leased.claim_id, 0) + 1
     pipe.unsent += len(orphans)
     for leased in orphans:
-        _settle(pipe, leased, past, killers.get(leased.enrollment_id, 0))
+        words = found.get(leased.enrollment_id)
+        _settle(pipe, leased, past, killers.get(leased.enrollment_id, 0), words)
     pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
     return len(orphans)
@@ -178,7 +186,59 @@ def _is_blamed(leased: Leased, past: Past) -> bool:
     return last is not None and last.tried == key
 
 
-def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
+async def find_words(
+    pipe: Pipeline, orphans: Sequence[Leased], past: Past, deployment: str
+) -> dict[int, Words]:
+    """By enrollment, what messages said that a provider has seen, and that only their dead
+    daemons knew: rendered as of when they left, where that is the same to the byte."""
+    wanted = [
+        leased
+        for leased in orphans
+        if not leased.flags & FLAG_AMBIGUOUS
+        and _sends(pipe, leased)
+        and doubt.is_seen(judge(past, leased.holders, leased))
+    ]
+    if not wanted:
+        return {}
+    await pipe.store.add_facts(wanted)
+    if pipe.directory.pooled:
+        await choose_senders(pipe, wanted)
+    found = {
+        leased.enrollment_id: _words(pipe, leased, mark_of(past, leased), deployment)
+        for leased in wanted
+    }
+    return {enrollment: words for enrollment, words in found.items() if words is not None}
+
+
+def _sends(pipe: Pipeline, leased: Leased) -> bool:
+    version = pipe.directory.versions.get(leased.cv_id)
+    is_known = version is not None and leased.step_no < len(version.steps)
+    return is_known and version.sends(leased.step_no, leased.flags)  # type: ignore[union-attr]  # it is known
+
+
+def _words(pipe: Pipeline, leased: Leased, mark: str, deployment: str) -> Words | None:
+    """What the message of *leased* said; None where it cannot be said again."""
+    kept, version = leased.kept, pipe.directory.versions[leased.cv_id]
+    if kept is not None and kept.words is not None:
+        return kept.provider, kept.words
+    if not mark:
+        return None
+    at = doubt.rendered_at(mark)
+    try:
+        ready = perform(leased, version, at, pipe.directory)
+    except Exception:
+        log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
+        return None
+    if not isinstance(ready, Ready):
+        return None
+    message = message_of(ready, deployment)
+    is_same = doubt.mark(message, at) == mark
+    return (ready.sender.provider, doubt.words_of(message, ready)) if is_same else None
+
+
+def _settle(
+    pipe: Pipeline, leased: Leased, past: Past, deaths: int, words: Words | None
+) -> None:
     version = pipe.directory.versions.get(leased.cv_id)
     if version is None or leased.step_no >= len(version.steps):
         leased.counted = False  # it may have left: nothing is given back
@@ -200,10 +260,9 @@ def _settle(pipe: Pipeline, leased: Leased, past: Past, deaths: int) -> None:
         owed = "" if step.is_notice else step.channel
         sent = Sent(owed, to or "", "", None, None if sender is None else sender.id)
         if owed:
-            provider = "" if sender is None else sender.provider
+            provider, said = words or ("" if sender is None else sender.provider, None)
             policy = pipe.doubts.get(provider, doubt.AT_ONCE)
-            mark = mark_of(past, leased)
-            event, kept = doubt.judged(policy, provider, leased, event, now, None, mark)
+            event, kept = doubt.judged(policy, provider, leased, event, now, said)
     change = advance(leased, version, event, now, pipe.directory, sent)
     doubt.keep(change, kept)
     pipe.settle(change)

@@ -55,7 +55,7 @@ WINDOWS: Final = (
 
 ZONES: Final = ("UTC", "America/New_York", "Asia/Kolkata")
 
-MAIL: Final = {"do": "email", "subject": "Hi", "text": "Hello"}
+MAIL: Final = {"do": "email", "subject": "Hi {First Name|there}", "text": "Hello"}
 
 
 @dataclass

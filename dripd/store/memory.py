@@ -530,6 +530,9 @@ class MemoryStore(Doors, Views):
         lost -= meant
         return found
 
+    async def add_facts(self, steps: Sequence[Leased]) -> None:
+        await self._unit("add_facts", lambda: memory_lease.add_facts(self._tables, steps))
+
     async def sweep(self, retention_days: int) -> None:
         def work() -> None:
             memory_nodes.sweep(self._tables)
@@ -537,10 +540,14 @@ class MemoryStore(Doors, Views):
 
         await self._unit("sweep", work)
 
-    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+    async def take_calls(
+        self, incarnation: int, n: int, of_a_target: int, patience_ms: int
+    ) -> list[CallRow]:
         return await self._unit(
             "take_calls",
-            lambda: memory_outbox.take_calls(self._tables, n, of_a_target, patience_ms),
+            lambda: memory_outbox.take_calls(
+                self._tables, incarnation, n, of_a_target, patience_ms
+            ),
         )
 
     async def end_calls(self, ends: Sequence[CallEnd]) -> None:

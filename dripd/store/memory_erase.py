@@ -23,7 +23,7 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
         tables.runs.change(key, vars=None, frozen=None, conversation_ref=None)
     for place, kept in list(tables.kept.items()):
         if (kept.account_id, kept.contact_id) == (account_id, contact_id):
-            tables.kept.change(place, message=None, mark="")
+            tables.kept.change(place, message=None)
     for task_key, task in list(tables.tasks.items()):
         if (task.account_id, task.contact_id) == (account_id, contact_id):
             tables.tasks.change(task_key, title="", payload={})

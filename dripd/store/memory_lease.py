@@ -184,10 +184,21 @@ def _grant(
     claim.n += 1
     leased.counted = counted
     leased.suppressed = suppressed
-    _add_facts(tables, leased, contact, key.mask)
+    _complete(tables, leased, contact, key.mask)
+    return leased
+
+
+def add_facts(tables: Tables, steps: Sequence[Leased]) -> None:
+    """Whatever a lease may bring of *steps* beside the contact."""
+    for leased in steps:
+        contact = tables.contacts[leased.account_id, leased.contact_id]
+        _complete(tables, leased, contact, READS)
+
+
+def _complete(tables: Tables, leased: Leased, contact: Contact, mask: int) -> None:
+    _add_facts(tables, leased, contact, mask)
     if leased.flags & FLAG_TRIED:
         leased.kept = kept_of(tables, leased)
-    return leased
 
 
 def kept_of(tables: Tables, leased: Leased) -> Kept:
@@ -203,7 +214,7 @@ def kept_of(tables: Tables, leased: Leased) -> Kept:
     kept = tables.kept.get((*place, leased.seq))
     if kept is not None:
         found.provider, found.since, found.until = kept.provider, kept.since, kept.until
-        found.words, found.mark = copy.deepcopy(kept.message), kept.mark
+        found.words = copy.deepcopy(kept.message)
     return found
 
 

@@ -10,7 +10,14 @@ from dataclasses import replace
 from datetime import date
 from itertools import islice
 
-from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, PRESUMED, Leased, LogState
+from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
+    PRESUMED,
+    WORDS_KEPT_MS,
+    Leased,
+    LogState,
+    RunStatus,
+)
 from dripd.clock import DAY, Instant
 from dripd.store.memory_individual import testify_alone
 from dripd.store.memory_lease import leased_of
@@ -215,14 +222,23 @@ def wake_settled(tables: Tables, account_id: int, enrollment_id: int, seq: int) 
 
 
 def presume_sent(tables: Tables) -> None:
-    """Evidence is no longer to be expected; what was kept for another attempt goes."""
+    """Evidence is no longer to be expected; what was kept for another attempt goes, unless its
+    run still waits for that one."""
     now = tables.now()
     over = sorted((one for one in tables.kept if one.until <= now), key=lambda one: one.until)
     for kept in over[:1_000]:
-        tables.kept.drop((kept.account_id, kept.enrollment_id, kept.seq))
-        for number in tables.log_of.at((kept.account_id, kept.enrollment_id)):
+        run = (kept.account_id, kept.enrollment_id)
+        logs = [
+            one for one in tables.log_of.at(run) if tables.step_log[one].row.seq == kept.seq
+        ]
+        is_told = any(tables.step_log[one].row.state for one in logs)
+        if not is_told and tables.runs[run].status is RunStatus.LIVE:
+            tables.kept.change((*run, kept.seq), until=Instant(now + WORDS_KEPT_MS))
+            continue
+        tables.kept.drop((*run, kept.seq))
+        for number in logs:
             row = tables.step_log[number].row
-            if row.seq == kept.seq and row.state is LogState.UNKNOWN:
+            if row.state is LogState.UNKNOWN:
                 tables.step_log.change(number, row=replace(row, reason=PRESUMED))
 
 

@@ -51,8 +51,10 @@ def call_out(tables: Tables, change: Change, effect: CallOut) -> None:
         )
 
 
-def take_calls(tables: Tables, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
-    now, real = tables.now(), tables.real_ms()
+def take_calls(
+    tables: Tables, incarnation: int, n: int, of_a_target: int, patience_ms: int
+) -> list[CallRow]:
+    now, until = tables.now(), tables.real_ms() + patience_ms
     seen: Counter[tuple[int, str, str]] = Counter()
     found: list[CallRow] = []
     for row in sorted(tables.calls, key=lambda call: (call.due_at, call.id)):
@@ -60,13 +62,25 @@ def take_calls(tables: Tables, n: int, of_a_target: int, patience_ms: int) -> li
         if row.state != "open" or row.due_at > now or seen[target] >= of_a_target:
             continue
         seen[target] += 1
-        if len(found) < n and (row.taken_until_ms is None or row.taken_until_ms < real):
+        if len(found) < n and not _is_in_hand(tables, row):
             key, reason = (row.account_id, row.id), row.reason
             tables.calls.change(
-                key, taken_until_ms=real + patience_ms, attempt=row.attempt + 1, reason=None
+                key,
+                taken_until_ms=until,
+                taken_by=incarnation,
+                attempt=row.attempt + 1,
+                reason=None,
             )
             found.append(_row(tables, tables.calls[key], reason))
     return sorted(found, key=lambda call: (call.account_id, call.id))
+
+
+def _is_in_hand(tables: Tables, row: Call) -> bool:
+    """Does somebody who lives make it, within his patience?"""
+    if row.taken_until_ms is None or row.taken_until_ms < tables.real_ms():
+        return False
+    node = tables.nodes.get(row.taken_by or 0)
+    return node is not None and not node.dead
 
 
 def _row(tables: Tables, call: Call, reason: str | None) -> CallRow:

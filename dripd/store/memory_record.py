@@ -251,7 +251,6 @@ def _keep(tables: Tables, change: Change, *, stopped: bool) -> None:
             since=keep.since,
             until=keep.until,
             message=None if stopped else copy.deepcopy(keep.words),
-            mark="" if stopped else keep.mark,
         ),
     )
 

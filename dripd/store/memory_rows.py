@@ -353,7 +353,6 @@ class KeptMessage:
     since: Instant
     until: Instant
     message: dict[str, object] | None
-    mark: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -466,6 +465,7 @@ class Call:
     reason: str | None = None
     attempt: int = 0
     taken_until_ms: int | None = None
+    taken_by: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -411,8 +411,12 @@ class PostgresStore:
 
     # outbox
 
-    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
-        return await self._write(unit_outbox.take_calls, n, of_a_target, patience_ms)
+    async def take_calls(
+        self, incarnation: int, n: int, of_a_target: int, patience_ms: int
+    ) -> list[CallRow]:
+        return await self._write(
+            unit_outbox.take_calls, incarnation, n, of_a_target, patience_ms
+        )
 
     async def end_calls(self, ends: Sequence[CallEnd]) -> None:
         await self._write(unit_outbox.end_calls, ends)
@@ -460,6 +464,9 @@ class PostgresStore:
         if empty:
             await self._read(_execute, "drop_claims", empty)
         return found
+
+    async def add_facts(self, steps: Sequence[Leased]) -> None:
+        await self._read(unit_lease.add_facts, steps)
 
     async def sweep(self, retention_days: int) -> None:
         await self._read(_sweep, retention_days)

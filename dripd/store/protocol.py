@@ -627,9 +627,12 @@ class Store(Protocol):
     async def fold_usage(self) -> list[int]: ...
 
     # outbox
-    async def take_calls(self, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+    async def take_calls(
+        self, incarnation: int, n: int, of_a_target: int, patience_ms: int
+    ) -> list[CallRow]:
         """Up to *n* calls that are due, at most *of_a_target* under way for each target; whoever
-        has not ended one after *patience_ms* of real time has lost it to the next."""
+        is dead, or has not ended one after *patience_ms* of real time, has lost it to the next.
+        """
         ...
 
     async def end_calls(self, ends: Sequence[CallEnd]) -> None:
@@ -668,6 +671,11 @@ class Store(Protocol):
         """Steps under claims of *incarnation* that it *adopted*, whose lease was in doubt and
         turns out to be committed, or that are not *known* to it although they are minutes old.
         Each names its holders, and is counted as its lease counted it."""
+        ...
+
+    async def add_facts(self, steps: Sequence[Leased]) -> None:
+        """Put into *steps* whatever a lease may bring beside the contact, and what is kept of
+        their attempts before."""
         ...
 
     async def at_rest(self, incarnations: Sequence[int]) -> list[int]:

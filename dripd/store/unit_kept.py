@@ -48,7 +48,6 @@ def _kept_row(change: Change, keep: Kept, stopped: bool) -> tuple[Any, ...]:
         keep.since,
         keep.until,
         orjson.dumps(keep.words).decode() if has_words else None,
-        "" if stopped else keep.mark,
     )
 
 
@@ -73,7 +72,6 @@ async def add_kept(conn: Conn, tried: list[Leased]) -> None:
             since=row["since"] or Instant(0),
             until=row["until"],
             words=None if row["message"] is None else parse_object(row["message"]),
-            mark=row["mark"],
             state=row["state"],
             reason=row["reason"],
         )

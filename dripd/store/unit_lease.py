@@ -147,6 +147,12 @@ def _wanting(taken: Sequence[Leased], masks: Sequence[int]) -> list[tuple[Leased
     ]
 
 
+async def add_facts(conn: Conn, steps: Sequence[Leased]) -> None:
+    """Whatever a lease may bring of *steps* beside the contact; what cannot be read is left out."""
+    await _add_facts(conn, _wanting(steps, [READS] * len(steps)), {})
+    await add_kept(conn, [leased for leased in steps if leased.flags & FLAG_TRIED])
+
+
 async def _add_facts(
     conn: Conn, wanting: list[tuple[Leased, int]], spoilt: dict[int, str]
 ) -> None:

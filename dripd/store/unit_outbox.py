@@ -13,9 +13,12 @@ from dripd.store.statements import sql
 COLUMNS = ("external_id", "email", "phone", "timezone", "owner", "service_owner")
 
 
-async def take_calls(conn: Conn, n: int, of_a_target: int, patience_ms: int) -> list[CallRow]:
+async def take_calls(
+    conn: Conn, incarnation: int, n: int, of_a_target: int, patience_ms: int
+) -> list[CallRow]:
     patience = timedelta(milliseconds=patience_ms)
-    return [_call(row) for row in await conn.fetch(sql("take_calls"), n, of_a_target, patience)]
+    rows = await conn.fetch(sql("take_calls"), n, of_a_target, patience, incarnation)
+    return [_call(row) for row in rows]
 
 
 def _call(row: Any) -> CallRow:

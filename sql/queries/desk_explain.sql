@@ -96,7 +96,7 @@ LIMIT $5::int4;
 --   $2 runs     int8[]
 SELECT l.enrollment_id, l.seq, l.reason, coalesce(f.provider, 'a sender that is gone') AS provider,
     coalesce(l.sent_at, l.leased_at) AS since, k.until, d.due_at AS due, d.enrollment_id IS NOT NULL AS waits,
-    k.message IS NOT NULL OR coalesce(k.mark, '') <> '' AS repeats
+    k.message IS NOT NULL AS repeats
 FROM dripd.step_log AS l
 LEFT JOIN dripd.sender AS f ON f.account_id = l.account_id AND f.id = l.sender_id
 LEFT JOIN dripd.kept_message AS k

@@ -224,7 +224,7 @@ LEFT JOIN LATERAL (
 -- What is known of the attempts before; asked only for steps that were tried.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]
 SELECT k.o, coalesce(m.provider, '') AS provider, coalesce(m.since, l.at) AS since, m.until, m.message::text AS message,
-    coalesce(m.mark, '') AS mark, coalesce(l.state, 0::int2) AS state, coalesce(l.reason, '') AS reason
+    coalesce(l.state, 0::int2) AS state, coalesce(l.reason, '') AS reason
 FROM unnest($1::int4[], $2::int8[], $3::int4[]) WITH ORDINALITY AS k (a, e, q, o)
 LEFT JOIN dripd.kept_message AS m ON m.account_id = k.a AND m.enrollment_id = k.e AND m.seq = k.q
 LEFT JOIN LATERAL (

@@ -168,10 +168,19 @@ WHERE e.account_id = t.account_id AND e.id = t.id
         WHERE l.account_id = t.account_id AND l.enrollment_id = t.enrollment_id AND l.seq = t.seq AND l.state > 0);
 
 -- name: presume_sent :exec
--- Evidence of these messages is no longer to be expected; what was kept for another attempt goes.
+-- Evidence of these messages is no longer to be expected; what was kept for another attempt goes, unless its run still
+-- waits for that one.
 -- locks: kept_message and step_log rows
 WITH over AS (
-    SELECT m.account_id, m.enrollment_id, m.seq FROM dripd.kept_message AS m
+    SELECT m.account_id, m.enrollment_id, m.seq,
+        EXISTS (
+            SELECT FROM dripd.run AS r
+            WHERE r.account_id = m.account_id AND r.id = m.enrollment_id AND r.status = 1)
+        AND NOT EXISTS (
+            SELECT FROM dripd.step_log AS l
+            WHERE l.account_id = m.account_id AND l.enrollment_id = m.enrollment_id AND l.seq = m.seq AND l.state > 0
+        ) AS waits
+    FROM dripd.kept_message AS m
     WHERE m.until <= (SELECT dripd.now())
     ORDER BY m.until
     LIMIT 1000
@@ -181,10 +190,14 @@ WITH over AS (
     SET reason = 'presumed_sent'
     FROM over AS o
     WHERE l.account_id = o.account_id AND l.enrollment_id = o.enrollment_id AND l.seq = o.seq AND l.state = 3
+), kept AS (
+    UPDATE dripd.kept_message AS m SET until = (SELECT dripd.now()) + interval '7 days'
+    FROM over AS o
+    WHERE o.waits AND m.account_id = o.account_id AND m.enrollment_id = o.enrollment_id AND m.seq = o.seq
 )
 DELETE FROM dripd.kept_message AS m
 USING over AS o
-WHERE m.account_id = o.account_id AND m.enrollment_id = o.enrollment_id AND m.seq = o.seq;
+WHERE NOT o.waits AND m.account_id = o.account_id AND m.enrollment_id = o.enrollment_id AND m.seq = o.seq;
 
 -- name: claimed_days :many
 -- The local day that each account had at the instant of a lease, for refunds.

@@ -14,7 +14,8 @@ WHERE o.state <> 'open';
 
 -- name: take_calls :many
 -- Calls that are due, a few for each target, so that a slow server holds up nobody else's; with what they say.
---   $1 most int  $2 most of a target int  $3 patience interval, real time
+-- One that somebody has taken is free again when he is dead, or his patience over.
+--   $1 most int  $2 most of a target int  $3 patience interval, real time  $4 incarnation bigint
 -- locks: outbox rows
 WITH RECURSIVE target (account_id, kind, target) AS (
     (SELECT o.account_id, o.kind, o.target FROM dripd.outbox AS o
@@ -31,25 +32,27 @@ WITH RECURSIVE target (account_id, kind, target) AS (
         LIMIT 1
     ) AS n
 ), due AS (
-    SELECT f.account_id, f.id, f.reason
+    SELECT f.account_id, f.id, f.attempt, f.reason
     FROM target AS t
     CROSS JOIN LATERAL (
-        SELECT o.account_id, o.id, o.due_at, o.taken_until, o.reason FROM dripd.outbox AS o
+        SELECT o.account_id, o.id, o.due_at, o.taken_until, o.taken_by, o.attempt, o.reason FROM dripd.outbox AS o
         WHERE o.state = 'open' AND o.account_id = t.account_id AND o.kind = t.kind AND o.target = t.target
             AND o.due_at <= (SELECT dripd.now())
         ORDER BY o.due_at, o.id
         LIMIT $2::int4
     ) AS f
     WHERE f.taken_until IS NULL OR f.taken_until < clock_timestamp()
+        OR f.taken_by IS NOT NULL
+            AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = f.taken_by AND NOT n.dead)
     ORDER BY f.due_at
     LIMIT $1::int4
 ), taken AS (
     UPDATE dripd.outbox AS o
-    SET taken_until = clock_timestamp() + $3::interval, attempt = least(o.attempt + 1, 32000),
-        reason = NULL
+    SET taken_until = clock_timestamp() + $3::interval, taken_by = $4::int8,
+        attempt = least(o.attempt + 1, 32000), reason = NULL
     FROM due
     WHERE o.account_id = due.account_id AND o.id = due.id AND o.state = 'open'
-        AND (o.taken_until IS NULL OR o.taken_until < clock_timestamp())
+        AND o.attempt = due.attempt
     RETURNING o.account_id, o.id, o.enrollment_id, o.seq, o.step_key, o.kind, o.target, o.awaited, o.attempt,
         o.contact_id, o.cv_id, o.step_no, due.reason
 )

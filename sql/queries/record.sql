@@ -40,14 +40,13 @@ WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.seq = k.q AND l.state =
 -- name: keep_messages :exec
 -- What further attempts send, and until when they are made or evidence is waited for.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 contacts bigint[]  $5 providers text[]
---   $6 since timestamptz[]  $7 until timestamptz[]  $8 messages text[]  $9 marks text[]
-INSERT INTO dripd.kept_message (account_id, enrollment_id, seq, contact_id, provider, since, until, message, mark)
-SELECT a, e, q, c, provider, since, until, message::jsonb, mark
+--   $6 since timestamptz[]  $7 until timestamptz[]  $8 messages text[]
+INSERT INTO dripd.kept_message (account_id, enrollment_id, seq, contact_id, provider, since, until, message)
+SELECT a, e, q, c, provider, since, until, message::jsonb
 FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-    $8::text[], $9::text[]) AS k (a, e, q, c, provider, since, until, message, mark)
+    $8::text[]) AS k (a, e, q, c, provider, since, until, message)
 ON CONFLICT (account_id, enrollment_id, seq) DO UPDATE
-SET provider = excluded.provider, since = excluded.since, until = excluded.until, message = excluded.message,
-    mark = excluded.mark;
+SET provider = excluded.provider, since = excluded.since, until = excluded.until, message = excluded.message;
 
 -- name: drop_messages :exec
 -- Messages that are settled.

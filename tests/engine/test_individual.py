@@ -82,7 +82,7 @@ async def test_an_answer_that_no_database_took_is_told_and_written_by_the_sweep(
     assert 1 == len(rig.sink.came)
     assert [] == journal.kept
 
-    await sweep_once(pipe)
+    await sweep_once(pipe, "test")
 
     assert ["accepted"] == [row["state"] for row in store.deliveries()]
     assert [name] == [f"i-{number}" for number in journal.kept]
@@ -101,7 +101,7 @@ async def test_one_that_the_database_took_unheard_is_not_under_way_for_ever(
         await send_individual(rig.pipe, rig.channels, "test", wish)
     assert ["leased"] == [row["state"] for row in rig.store.deliveries()]
 
-    await sweep_once(rig.pipe)
+    await sweep_once(rig.pipe, "test")
 
     assert [] == rig.sink.came
     (row,) = rig.store.deliveries()
@@ -116,7 +116,7 @@ async def test_one_that_is_under_way_is_left_alone_by_the_sweep(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_individual, rig.pipe, rig.channels, "test", wish)
         await trio.sleep(1)
-        await sweep_once(rig.pipe)
+        await sweep_once(rig.pipe, "test")
         assert ["leased"] == [row["state"] for row in rig.store.deliveries()]
 
     assert ["accepted"] == [row["state"] for row in rig.store.deliveries()]

@@ -44,7 +44,7 @@ async def asked(rig: Rig) -> None:
 
 async def take(rig: Rig) -> CallRow:
     await trio.sleep(1)
-    (call,) = await rig.store.take_calls(10, 4, Millis(-1))
+    (call,) = await rig.store.take_calls(rig.pipe.incarnation, 10, 4, Millis(-1))
     return call
 
 
@@ -67,7 +67,7 @@ async def test_what_the_database_lost_before_it_left_goes_again(
     assert [] == rig.sink.came
     if loss == "after":  # it may be under way, for all that SQL knows
         assert Retryable(reason="slow") == await attempt(rig)
-        await sweep_once(rig.pipe)
+        await sweep_once(rig.pipe, "test")
     assert Done() == await attempt(rig)
     assert 1 == len(rig.sink.came)
     states = sorted(row["state"] for row in rig.store.deliveries())

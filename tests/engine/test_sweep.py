@@ -56,13 +56,13 @@ async def test_nobody_is_declared_dead_for_an_outage_that_silenced_all(
 
     rig.store.reap = reap  # type: ignore[method-assign,assignment]  # notes what it is asked
     await beat(1.2)
-    await sweep_once(rig.pipe)
+    await sweep_once(rig.pipe, "test")
     await trio.sleep(3)  # the database is away
-    await sweep_once(rig.pipe)
+    await sweep_once(rig.pipe, "test")
     await beat(0.4)
-    await sweep_once(rig.pipe)
+    await sweep_once(rig.pipe, "test")
     await beat(1)
-    await sweep_once(rig.pipe)
+    await sweep_once(rig.pipe, "test")
 
     assert [1_000, NEVER, NEVER, 1_000] == asked
 

@@ -23,7 +23,7 @@ from dripd.campaigns.enrollment import (
     Next,
     RunStatus,
 )
-from dripd.clock import HOUR, MINUTE, Instant
+from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.inbox_rows import EndRun
 from tests.store.world import MAIL, NODE, T0, Scene, World, ends, open_scene, sent
 
@@ -188,6 +188,31 @@ class DoubtSuite:
         await scene.record(scene.goes_on(again))
         assert [row["state"] for row in await world.deliveries()] == ["accepted"]
 
+    async def test_words_are_kept_as_long_as_a_run_waits_for_its_next_attempt(
+        self, world: World
+    ) -> None:
+        """A campaign that was paused for weeks between two attempts sent something else."""
+        scene = await open_scene(world)
+        waiting, ended = await scene.take(2)
+        for leased in (waiting, ended):
+            change = scene.tries_again(leased)
+            assert change.next is not None
+            change.next.flags = FLAG_KEPT
+            await scene.record(
+                replace(change, keep=Kept(provider="p", until=OVER, words=WORDS))
+            )
+        await world.event(scene.account, "reply", contact_id=ended.contact_id)
+        await scene.digest(
+            EndRun(ended.enrollment_id, ended.contact_id, RunStatus.REMOVED, "reply")
+        )
+        for weeks in (1, 2, 5):
+            await world.set_now(Instant(T0 + 7 * weeks * DAY + HOUR))
+            await world.store.sweep(0)
+        (kept,) = await world.kept_messages()
+
+        assert waiting.enrollment_id == kept["enrollment_id"]
+        assert kept["message"]
+
     async def test_an_erasure_takes_the_words_with_it(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
@@ -204,11 +229,11 @@ class DoubtSuite:
     async def test_a_dead_daemon_leaves_what_is_kept(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
-        await scene.record(in_doubt(scene, leased, mark="7:abc", words=None))
+        await scene.record(in_doubt(scene, leased))
         again = await take_again(scene)
         adopted = [again.claim_id]
         (orphan,) = await world.store.orphans(NODE, [], adopted)
+        await world.store.add_facts([orphan])
 
         assert orphan.flags & FLAG_AMBIGUOUS
-        assert again.kept is not None
-        assert again.kept.mark == "7:abc"
+        assert orphan.kept == again.kept

@@ -17,6 +17,7 @@ from tests.store.suite_reactions import act, click
 from tests.store.world import NODE, T0, Scene, World, open_scene
 
 SECOND = 1_000
+OTHER, THIRD = 1_002, 1_003
 
 
 def a_call(kind: str = "script", target: str = "score", *, awaited: bool = False) -> CallOut:
@@ -38,7 +39,7 @@ async def made(world: World, *calls: CallOut) -> tuple[Scene, list[Leased]]:
 
 
 async def take(world: World, n: int = 10, of_a_target: int = 4) -> list[CallRow]:
-    return await world.store.take_calls(n, of_a_target, 60 * SECOND)
+    return await world.store.take_calls(NODE, n, of_a_target, 60 * SECOND)
 
 
 class OutboxSuite:
@@ -77,9 +78,21 @@ class OutboxSuite:
         assert len(await take(world)) == 1
         assert await take(world) == []
 
-    async def test_who_dies_over_a_call_loses_it(self, world: World) -> None:
+    async def test_who_is_dead_loses_a_call_at_once(self, world: World) -> None:
+        """It was made again after two minutes, though its daemon was known to be dead."""
         await made(world, a_call())
-        await world.store.take_calls(10, 4, -1)
+        await world.store.join(OTHER, "other", "0")
+        (mine,) = await take(world)
+        assert await world.store.take_calls(OTHER, 10, 4, 60 * SECOND) == []
+        await world.store.reap(OTHER, 3_600_000, [NODE])
+        (again,) = await world.store.take_calls(OTHER, 10, 4, 60 * SECOND)
+
+        assert (again.id, again.attempt) == (mine.id, 2)
+        assert await world.store.take_calls(THIRD, 10, 4, 60 * SECOND) == []
+
+    async def test_who_is_slow_over_a_call_loses_it(self, world: World) -> None:
+        await made(world, a_call())
+        await world.store.take_calls(NODE, 10, 4, -1)
         await world.pause()
         (again,) = await take(world)
 
@@ -125,7 +138,7 @@ class OutboxSuite:
         await world.store.end_calls(
             [CallEnd(call.account_id, call.id, call.attempt, "open", "throttled")]
         )
-        (told,) = await world.store.take_calls(10, 4, -1)
+        (told,) = await world.store.take_calls(NODE, 10, 4, -1)
         await world.pause()
         (again,) = await take(world)
 
@@ -228,7 +241,7 @@ class OutboxSuite:
     async def test_who_lost_a_call_to_another_changes_nothing_of_it(self, world: World) -> None:
         """A daemon that woke from a long sleep ended what another was about to make."""
         await made(world, a_call())
-        (mine,) = await world.store.take_calls(10, 4, -1)
+        (mine,) = await world.store.take_calls(NODE, 10, 4, -1)
         await world.pause()
         (his,) = await take(world)
         for state in ("open", "failed", "done"):
@@ -250,7 +263,7 @@ class OutboxSuite:
         await scene.clear_events()
         mail = CallOut(seq=1, step_key="on_form[0]", kind="email", target="email")
         await click(world, scene, contact, act(scene, contact, mail))
-        (mine,) = await world.store.take_calls(10, 4, -1)
+        (mine,) = await world.store.take_calls(NODE, 10, 4, -1)
         await world.pause()
         (his,) = await take(world)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Literal
 
 import pytest
@@ -165,6 +166,9 @@ class MemoryWorld(World):
 
     async def due_steps(self) -> list[Row]:
         return self.store.due_steps()
+
+    async def kept_messages(self) -> list[Row]:
+        return [asdict(one) for one in self.store._tables.kept]
 
     async def late_evidence(self) -> list[Row]:
         return self.store.late_evidence()

@@ -347,6 +347,9 @@ class PostgresWorld(World):
     async def ledger(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.ledger ORDER BY id")
 
+    async def kept_messages(self) -> list[Row]:
+        return await self.run("SELECT * FROM dripd.kept_message ORDER BY enrollment_id")
+
     async def late_evidence(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.late_evidence ORDER BY id")
 

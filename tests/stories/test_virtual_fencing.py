@@ -89,6 +89,96 @@ async def test_a_zombie_sends_nothing_of_what_others_have_taken_over(
         assert first.gone.is_set()
 
 
+def play_fates(provider: Provider, *fates: str) -> None:
+    """What befalls the first requests, in this order; nothing befalls the rest."""
+    left = list(fates)
+    provider.draw = lambda: left.pop(0) if left else ""  # type: ignore[method-assign]  # as told
+
+
+def rename(world: Troubled) -> None:
+    (run,) = world.store.enrollments()
+    world.store.set_attrs(run["account_id"], run["contact_id"], first_name="Someone else")
+
+
+async def die_with_an_answer(world: Troubled, provider: Provider) -> None:
+    """A daemon hears what its provider says, writes it down, and dies before the record."""
+    first = await daemon(world)
+    await world.wait_until(lambda: len(provider.log) == 1)
+    world.store.away = True
+    await world.pass_by(1.2)
+    await world.kill(first)
+    world.store.away = False
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("fate", ["temporary", "throttle", "lost_answer"])
+async def test_what_only_a_dead_daemon_knew_is_sent_again_as_it_was(
+    autojump_clock: MockClock, fate: str, keyed: bool
+) -> None:
+    """What its journal called refused was rendered anew for the next attempt."""
+    async with deployment(1) as (world, provider):
+        provider.keyed = keyed
+        play_fates(provider, fate)
+        await die_with_an_answer(world, provider)
+        await daemon(world)
+        await world.wait_until(lambda: bool(world.store._tables.kept))
+        rename(world)
+        await world.advance_to("2026-01-05T09:30:00Z")
+
+        n = 1 if fate == "lost_answer" and not keyed else 2
+        assert n == len(provider.log)
+        assert 1 == len({one.body for one in provider.log})
+        assert 1 == len({one.key for one in provider.log})
+        assert 1 == sum(one.accepted for one in provider.log)
+
+
+async def test_what_cannot_be_said_again_waits_for_somebody(autojump_clock: MockClock) -> None:
+    """Its contact was renamed before anybody could read the journal of its daemon."""
+    async with deployment(1) as (world, provider):
+        play_fates(provider, "temporary")
+        await die_with_an_answer(world, provider)
+        rename(world)
+        await daemon(world)
+        await world.wait_until(lambda: world.store.enrollments()[0]["status"] == "held")
+        await world.advance_to("2026-01-06T09:00:00Z")
+
+        (run,) = world.store.enrollments()
+        assert "step_failed" == run["hold_reason"]
+        (step,) = [row for row in world.store.step_runs() if row["step_key"] == "one"]
+        assert ("failed", "words_lost") == (step["outcome"], step["reason"])
+        assert 1 == len(provider.log)
+
+
+async def test_the_words_of_a_second_attempt_that_killed_its_daemon_are_kept(
+    autojump_clock: MockClock,
+) -> None:
+    """They were lost, and the life of its key began anew."""
+    async with deployment(1) as (world, provider):
+        provider.keyed = True
+        play_fates(provider, "temporary")
+        first = await daemon(world)
+        await world.wait_until(lambda: bool(world.store._tables.kept))
+        (before,) = world.store._tables.kept
+        rename(world)
+        provider.latency_s = 60.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.advance_to, "2026-01-05T09:30:00Z")
+            await world.wait_until(lambda: len(provider.log) == 2)
+            nursery.cancel_scope.cancel()
+        await world.kill(first)
+        provider.latency_s = 0.0
+        world.disk.clear()
+        await daemon(world)
+        await world.wait_until(lambda: ("unknown", "daemon_died") in states(world))
+        (after,) = world.store._tables.kept
+
+        assert (before.since, before.message) == (after.since, after.message)
+        await world.advance_to("2026-01-05T12:00:00Z")
+        assert [("accepted", None)] == states(world)[:1]
+        bodies = [one.body for one in provider.log if one.step_key == "one"]
+        assert ["Hi there\nHello"] * 3 == bodies
+
+
 async def test_a_cancelled_daemon_sends_nothing_more_of_its_queue(
     autojump_clock: MockClock,
 ) -> None:
