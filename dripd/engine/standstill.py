@@ -10,7 +10,7 @@ begin there. A step keeps its due: windows, caps and `max_lateness` are asked as
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from dripd.campaigns.enrollment import DueKey, LaneClass, LaneKey
 from dripd.clock import Instant
@@ -30,6 +30,13 @@ PACED: Final = frozenset({LaneClass.INTERNAL, LaneClass.FIRST, LaneClass.FOLLOW_
 """Internal steps too: what follows one without a delay would leave at once."""
 
 log = get("standstill")
+
+
+class Span(NamedTuple):
+    """From an instant to before another."""
+
+    from_at: Instant
+    until_at: Instant
 
 
 async def note(pipe: Pipeline) -> None:
@@ -118,20 +125,14 @@ def _in_standstill(pipe: Pipeline, at: Instant | None) -> bool:
 
 
 def _standstills(pipe: Pipeline, account_id: int) -> list[Standstill]:
-    """All that may concern an account and was long enough. One that ends in the time to come was
-    noted by a clock that leapt ahead and has come back."""
+    """All that may concern an account."""
     account = pipe.directory.accounts.get(account_id)
     own = [
         Standstill(*one[:2], sender_id=one.sender_id, provider=one.provider)
         for one in pipe.flow.outages
         if one.account_id in {0, account_id}
     ]
-    found = [*pipe.standstills, *own, *(() if account is None else account.row.standstills)]
-    least = pipe.tuning.catchup_after_ms
-    latest = pipe.clock.now() + least
-    return [
-        one for one in found if one.until_at - one.from_at > least and one.until_at < latest
-    ]
+    return [*pipe.standstills, *own, *(() if account is None else account.row.standstills)]
 
 
 def _is_missed(
@@ -141,29 +142,52 @@ def _is_missed(
     key = pipe.lanes.at(account, lane).key
     if key.kind not in PACED:
         return False
-    for one in found:
-        if one.from_at <= due < one.until_at and _concerns(pipe, one, account, key, cv):
+    least = pipe.tuning.catchup_after_ms
+    latest = pipe.clock.now() + least
+    for from_at, until_at in _spans(pipe, found, account, key, cv):
+        # one that ends in the time to come: of what stands yet, or of a clock that leapt ahead
+        is_over = until_at - from_at > least and until_at < latest
+        if is_over and from_at <= due < until_at:
             window, zone = pipe.directory.lane_window(account, key)
             opens = next_open(window, zone, due)
-            if opens is not None and opens < one.until_at:
+            if opens is not None and opens < until_at:
                 return True
     return False
 
 
-def _concerns(pipe: Pipeline, one: Standstill, account_id: int, key: LaneKey, cv: int) -> bool:
-    """Was what is due in that lane to go through what stood still, and through nothing else?"""
-    if one.campaign_id:
-        return one.campaign_id == key.campaign_id
-    if not one.sender_id and not one.provider:
-        return True
+def _spans(
+    pipe: Pipeline, found: list[Standstill], account_id: int, key: LaneKey, cv: int
+) -> list[Span]:
+    """When nothing of that lane could go: all of its campaign stood still, or every sender that
+    it has."""
+    spans = [
+        Span(*one[:2])
+        for one in found
+        if (one.campaign_id == key.campaign_id or not one.campaign_id)
+        and not (one.sender_id or one.provider)
+    ]
     version, account = pipe.directory.versions.get(cv), pipe.directory.accounts.get(account_id)
     address = None if version is None or account is None else version.sole_sender(key.channel)
     if account is None or address is None:
-        return False
-    ways = account.named(key.channel, address)
-    return bool(ways) and all(
-        way.id == one.sender_id or way.provider == one.provider for way in ways
+        return spans
+    common: list[Span] | None = None
+    for way in account.named(key.channel, address):
+        own = [
+            Span(*one[:2])
+            for one in found
+            if one.sender_id == way.id or one.provider == way.provider
+        ]
+        common = own if common is None else _common(common, own)
+    return spans + (common or [])
+
+
+def _common(some: list[Span], others: list[Span]) -> list[Span]:
+    both = (
+        Span(max(one.from_at, other.from_at), min(one.until_at, other.until_at))
+        for one in some
+        for other in others
     )
+    return [span for span in both if span.from_at < span.until_at]
 
 
 def _catching_up(key: LaneKey) -> LaneKey:

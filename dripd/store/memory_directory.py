@@ -82,7 +82,9 @@ def read_accounts(tables: Tables, wanted: Sequence[int] | None) -> list[AccountR
             )
     for account_id, row in rows.items():
         found = tables.paused.get(account_id, ())
-        row.standstills += sorted(one for one in found if one.until_at < FAR_FUTURE)
+        row.standstills += sorted(
+            one for one in found if one.until_at < FAR_FUTURE or one.sender_id
+        )
     for trigger in tables.triggers:
         if trigger.account_id in rows:
             rows[trigger.account_id].triggers.append(

@@ -30,11 +30,11 @@ FROM dripd.campaign
 WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[]);
 
 -- name: read_own_standstills :many
--- When accounts, campaigns and senders were paused, or senders failed, and are not any more.
+-- When accounts and campaigns were paused, and are not any more; when senders were, are, or failed.
 --   $1 accounts  int[]  which, NULL = all
 SELECT account_id, from_at, until_at, campaign_id, sender_id
 FROM dripd.standstill
-WHERE account_id > 0 AND until_at < 'infinity' AND ($1::int4[] IS NULL OR account_id = ANY ($1::int4[]))
+WHERE account_id > 0 AND (until_at < 'infinity' OR sender_id > 0) AND ($1::int4[] IS NULL OR account_id = ANY ($1::int4[]))
 ORDER BY account_id, from_at;
 
 -- name: read_triggers :many

@@ -241,6 +241,29 @@ async def test_a_pause_of_another_campaign_or_one_of_several_senders_delays_nobo
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("resumed", ["both", "one"])
+async def test_what_came_due_while_all_of_a_pool_were_paused_goes_out_paced(
+    autojump_clock: MockClock, resumed: str
+) -> None:
+    """Each of the pauses was one of several senders."""
+    async with virtual() as world:
+        other = world.store.add_sender(world.acme, "other@acme.test")
+        await crowd(world, sender=["sales@acme.test", "other@acme.test"])
+        (row,) = await world.store.read_accounts([world.acme])
+        first = next(one.id for one in row.senders if one.address == "sales@acme.test")
+        for at, sender, status in (
+            ("09:05", first, "paused"),
+            ("09:30", other, "paused"),
+            ("15:00", other, "active" if resumed == "both" else "paused"),
+            ("15:00", first, "active"),
+        ):
+            await world.advance_to(f"2026-01-05T{at}:00Z")
+            world.store.set_sender(world.acme, sender, status=status)
+
+        await assert_catches_up(world, Instant(MONDAY + 6 * HOUR))
+
+
+@pytest.mark.trio
 async def test_a_clock_that_leapt_ahead_and_came_back_paces_nobody(
     autojump_clock: MockClock,
 ) -> None:
