@@ -157,8 +157,13 @@ class FileJournal:
         return {one: testimony for one, testimony in found.items() if testimony is not None}
 
     def abandoned(self) -> list[int]:
+        return [one for one in self.unattended() if not any(map(_is_copy, self._files(one)))]
+
+    def unattended(self) -> list[int]:
         found = {_incarnation_of(path) for path in self._files()} - {self._incarnation}
-        return sorted(one for one in found if one is not None and self._is_gone(one))
+        return sorted(
+            one for one in found if one is not None and all(map(_can_lock, self._files(one)))
+        )
 
     def tidy(self, open_claims: Collection[int]) -> None:
         for segment in self._segments[:-1]:
@@ -265,9 +270,6 @@ class FileJournal:
     def _files(self, incarnation: int | None = None) -> list[Path]:
         pattern = "*-*.log" if incarnation is None else f"{incarnation}-*.log"
         return sorted(self._folder.glob(pattern), key=_number_of)
-
-    def _is_gone(self, incarnation: int) -> bool:
-        return all(_can_lock(path) and not _is_copy(path) for path in self._files(incarnation))
 
     def _read(self, incarnation: int) -> Testimony | None:
         """Seal and read; None where there is no journal of that incarnation here."""

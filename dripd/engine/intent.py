@@ -132,6 +132,10 @@ class Journal(Protocol):
         """Incarnations that kept a journal here and whose process is gone."""
         ...
 
+    def unattended(self) -> list[int]:
+        """Incarnations of journals here that nobody writes: also copies, which prove no death."""
+        ...
+
     def tidy(self, open_claims: Collection[int]) -> None:
         """Throw away what concerns none of *open_claims*, the claims that this daemon holds."""
         ...
@@ -175,6 +179,9 @@ class NoJournal:
         return {}
 
     def abandoned(self) -> list[int]:
+        return []
+
+    def unattended(self) -> list[int]:
         return []
 
     def tidy(self, open_claims: Collection[int]) -> None:

@@ -73,7 +73,7 @@ async def sweep_once(pipe: Pipeline, deployment: str) -> int:
         await pipe.store.finish_drained()
         await tell_ends(pipe)
         await settle_lost(pipe)
-        await close_journals(pipe, gone)
+        await close_journals(pipe, pipe.journal.unattended())
     if not orphans:
         return 0
     await pipe.directory.load_accounts({leased.account_id for leased in orphans})
@@ -135,11 +135,11 @@ def _is_given_up(pipe: Pipeline, one: LostSend) -> bool:
     return not pipe.alone.starting and one.id not in pipe.alone.in_hand
 
 
-async def close_journals(pipe: Pipeline, gone: list[int]) -> None:
+async def close_journals(pipe: Pipeline, left: list[int]) -> None:
     """Throw journals away of whose claims none is open. What they still know goes on record:
     a daemon elsewhere, which could not read them, may have called an accepted message unknown.
     """
-    done = await pipe.store.at_rest(gone) if gone else []
+    done = await pipe.store.at_rest(left) if left else []
     if not done:
         return
     accepted = [

@@ -182,6 +182,9 @@ class DiskJournal:
     def abandoned(self) -> list[int]:
         return sorted(n for n, page in self._disk.items() if page.is_gone and n != self._own)
 
+    def unattended(self) -> list[int]:
+        return self.abandoned()
+
     def tidy(self, open_claims: Collection[int]) -> None:
         """Its pages are few: nothing is thrown away before its time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 
 import pytest
@@ -9,8 +10,9 @@ import trio
 import trio.testing
 
 from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.event import Accepted
 from dripd.clock import HOUR, Millis
-from dripd.engine.intent import Testimony
+from dripd.engine.intent import NoJournal, Past, Testimony
 from dripd.engine.sweep import NEVER, find_killers, sweep_once
 from dripd.engine.tuning import Tuning
 from tests.engine.rig import T0, Rig, SlowSink
@@ -65,6 +67,39 @@ async def test_nobody_is_declared_dead_for_an_outage_that_silenced_all(
     await sweep_once(rig.pipe, "test")
 
     assert [1_000, NEVER, NEVER, 1_000] == asked
+
+
+class Copies(NoJournal):
+    """Copies of the journals of these incarnations lie here."""
+
+    def __init__(self, *incarnations: int) -> None:
+        self.left = set(incarnations)
+
+    def unattended(self) -> list[int]:
+        return sorted(self.left)
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        testimony = Testimony(whole=False)
+        testimony.answer(1, 1, Accepted(provider_id="p"))
+        return dict.fromkeys(incarnations, testimony)
+
+    def forget(self, incarnations: Collection[int]) -> None:
+        self.left -= set(incarnations)
+
+
+@pytest.mark.trio
+async def test_copies_of_journals_are_thrown_away_once_their_daemons_are_at_rest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They lay there for ever."""
+    rig = Rig(Tuning(), SlowSink())
+    await rig.store.join(7, "lives", "0")
+    await rig.store.join(8, "died", "0")
+    await rig.store.reap(7, HOUR, [8])
+    rig.pipe.journal = copies = Copies(7, 8, 9)
+    await sweep_once(rig.pipe, "test")
+
+    assert {7} == copies.left
 
 
 @pytest.mark.trio
