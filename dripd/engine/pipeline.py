@@ -7,8 +7,8 @@ recorded) is the whole back-pressure: the lease stops at its limit.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
@@ -205,7 +205,6 @@ class Pipeline:
         self.leased: dict[str, deque[Leased]] = {}
         self.arrived: dict[str, trio.Event] = {}
         self.done: list[Change] = []
-        self.claims: dict[int, int] = {}
         self.stopped: set[int] = set()
         self.first = First()
         self.unsent = 0
@@ -227,6 +226,10 @@ class Pipeline:
         self.pace: dict[int, Bucket] = {}
         """Of each account that catches up, how fast."""
         self.alone = Alone()
+        self.claims: dict[int, int] = {}
+        """Claims that are open, and how many of their steps are not recorded."""
+        self.lost: deque[tuple[float, Change]] = deque()
+        """What could not be written in any form, with the real instant to try again."""
         self.untold: deque[IndividualEnd] = deque()
         """What came of individual messages while the database was away."""
         self.work = Work()
@@ -289,23 +292,30 @@ class Pipeline:
         if len(self.done) >= self.tuning.batch or len(self.done) == 1:
             self.wake("done")
 
-    def take_done(self) -> tuple[list[Change], list[int]]:
-        """Up to a batch of answers, and the claims of which they are the last steps."""
+    def take_done(self) -> list[Change]:
+        """Up to a batch of answers."""
         most = self.tuning.batch
         batch, self.done = self.done[:most], self.done[most:]
-        closed = []
+        return batch
+
+    def closing(self, batch: Sequence[Change]) -> list[int]:
+        """Claims that go with the record of *batch*: it has all that is left of them, or nothing
+        is. Of two batches in flight neither closes what the other has a step of: where that is
+        not recorded after all, nobody would find the step again."""
+        left = Counter(change.leased.claim_id for change in batch)
+        return [claim for claim, n in self.claims.items() if n == left[claim]]
+
+    def recorded(self, batch: Sequence[Change], closed: Sequence[int]) -> None:
+        """*batch* is on record, and its claims *closed*."""
+        self.unsent -= len(batch)
         for change in batch:
             claim = change.leased.claim_id
             if claim in self.claims:
                 self.claims[claim] -= 1
-                if self.claims[claim] == 0:
-                    closed.append(claim)
-        return batch, closed
+        for claim in closed:
+            self.claims.pop(claim, None)
 
-    def put_back(self, batch: list[Change]) -> None:
-        """Answers that were taken and could not be kept: their claims are open as before."""
-        for change in batch:
-            claim = change.leased.claim_id
-            if claim in self.claims:
-                self.claims[claim] += 1
-        self.done = batch + self.done
+    @property
+    def has_records(self) -> bool:
+        """Is there anything to record, or a claim to close?"""
+        return bool(self.done) or 0 in self.claims.values()

@@ -24,6 +24,9 @@ LINGER_BUSY_S = 0.05
 """The same while a batch or more is under way, so that more is certain to come: a write
 costs as much as fifty of its rows, and nobody waits for this one."""
 
+LOST_AGAIN_S = 60.0
+"""Until what could not be written in any form is tried again."""
+
 log = get("record")
 
 
@@ -32,7 +35,8 @@ async def record(pipe: Pipeline) -> None:
     while True:
         async with pipe.gathering:
             await _gather(pipe)
-        if pipe.done:
+        _find_lost(pipe)
+        if pipe.has_records:
             with pipe.work:
                 await record_once(pipe)
 
@@ -52,49 +56,61 @@ async def record_once(pipe: Pipeline) -> None:
 
     Where that breaks, the batch is put back: the other recorder must not close its claims.
     """
-    batch, closed = pipe.take_done()
+    batch = pipe.take_done()
     try:
         with trio.CancelScope(shield=True):
-            await _write(pipe, batch, closed)
+            await _write(pipe, batch)
     except BaseException:
-        pipe.put_back(batch)
+        pipe.done = batch + pipe.done
         raise
 
 
-async def _write(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
+async def _write(pipe: Pipeline, batch: list[Change]) -> None:
     try:
-        await _keep(pipe, batch, closed)
+        await _keep(pipe, batch)
     except POISON as error:
+        if not batch:
+            raise
         log.exception("record.refused", n=len(batch))
         if len(batch) == 1:
-            await _salvage(pipe, batch[0], closed, error)
+            await _salvage(pipe, batch[0], error)
             return
         half = len(batch) // 2
-        await _write(pipe, batch[:half], [])
-        await _write(pipe, batch[half:], closed)
+        await _write(pipe, batch[:half])
+        await _write(pipe, batch[half:])
 
 
-async def _salvage(
-    pipe: Pipeline, change: Change, closed: list[int], error: BaseException
-) -> None:
+async def _salvage(pipe: Pipeline, change: Change, error: BaseException) -> None:
     """Write what can be written instead of *change*, which nobody can write.
 
-    Where that is nothing, its claim stays open: nobody takes it over while this daemon lives.
+    Where that is nothing, its claim stays open, so that nobody performs it again, and it is
+    tried again later: by this daemon, or by whoever reads its journal.
     """
     for instead in salvage(change, said(error), pipe.clock.now()):
         try:
-            await _keep(pipe, [instead], closed)
+            await _keep(pipe, [instead])
         except POISON:
             continue
         return
     log.error("record.lost", enrollment_id=change.leased.enrollment_id)
     pipe.unsent -= 1
+    pipe.lost.append((trio.current_time() + LOST_AGAIN_S, change))
 
 
-async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
+def _find_lost(pipe: Pipeline) -> None:
+    """What could not be written is written if it can be by now."""
+    while pipe.lost and pipe.lost[0][0] <= trio.current_time():
+        _, change = pipe.lost.popleft()
+        pipe.unsent += 1
+        pipe.settle(change)
+
+
+async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
     """Write *batch*, however often the database must be asked. Raises `POISON`."""
-    done = None
+    done: Recorded | None = None
+    closed: list[int] = []
     while done is None:
+        closed = pipe.closing(batch)
         try:
             done = await pipe.store.record(batch, decider(pipe), closed)
         except MissingVersion as missing:
@@ -108,18 +124,12 @@ async def _keep(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
             if pipe.leaving:
                 return  # its claims stay open, and the journal tells what left
             await trio.sleep(0.2)  # noqa: TID251 - the database is away: results are kept and tried again
-    _forget(pipe, batch, closed)
+    pipe.recorded(batch, closed)
+    pipe.lately.recorded.extend(batch, len(batch))
+    pipe.wake("lease")
     tally.recorded(pipe.metrics, batch, pipe.directory)
     await watch_first(pipe, batch)
     await _go_on(pipe, done)
-
-
-def _forget(pipe: Pipeline, batch: list[Change], closed: list[int]) -> None:
-    pipe.unsent -= len(batch)
-    pipe.lately.recorded.extend(batch, len(batch))
-    for claim in closed:
-        pipe.claims.pop(claim, None)
-    pipe.wake("lease")
 
 
 async def _go_on(pipe: Pipeline, done: Recorded) -> None:

@@ -121,7 +121,10 @@ class RecordSuite:
     async def test_the_last_step_ends_the_run(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
-        await scene.record(ends(leased), closed=[leased.claim_id])
+        await scene.record(ends(leased))
+        assert "claims" in await world.store.unsettled()
+        await scene.record(closed=[leased.claim_id])
+        assert "claims" not in await world.store.unsettled()
         row = await scene.run()
 
         assert (row["status"], row["end_reason"], row["ended_at"]) == (
