@@ -57,7 +57,7 @@ def add(
         raise click.UsageError("give contacts, or --backfill LIST")
     given["vars"] = read_object(vars_, path="--vars")
     if backfill:
-        return ask.show("enroll.add", backfill=backfill, **given)
+        return ask.patient().show("enroll.add", backfill=backfill, **given)
     return ask.answer(in_pieces(ask, "enroll.add", "contacts", contacts, **given))
 
 

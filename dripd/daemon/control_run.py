@@ -70,7 +70,9 @@ class RunControl:
         }
 
     async def add(self, call: Call, args: p.EnrollAdd) -> Result:
-        return await self._decided(call, await self._room.perform(add_requests, call, args))
+        wide = args.backfill is not None
+        done = await self._room.perform(add_requests, call, args, wide=wide)
+        return await self._decided(call, done)
 
     async def import_(self, call: Call, args: p.EnrollImport) -> Result:
         return await self._decided(call, await self._room.perform(import_requests, call, args))
@@ -89,7 +91,8 @@ class RunControl:
                         _settle(waiting.pop(one), row)
                 if waiting:
                     await trio.sleep(LOOK_S)  # noqa: TID251 - the decision is a row, it cannot wake us
-        result["changed"] = sum(item["ok"] is True for item in items)
+        if items:
+            result["changed"] = sum(item["ok"] is True for item in items)
         return result
 
     async def explain(self, _call: Call, args: p.EnrollKey | p.ContactKey) -> Result:

@@ -15,10 +15,14 @@ from dripd.store.connect import Conn
 from dripd.store.desk_contact import refuse_unfit
 from dripd.store.desk_deed import Deed, Result, Row, read_instant
 from dripd.store.desk_find import contact_number, find_campaign, find_list
+from dripd.store.desk_pick import confirm
 from dripd.store.statements import sql
 
 BACKFILL = 50_000
 """Members of a list that are asked for by one statement."""
+
+SAMPLE = 5
+"""Members of it that are named before anybody is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +143,32 @@ def _deed(campaign: Row, items: list[Result]) -> Deed:
 async def _backfill(
     conn: Conn, call: Call, args: p.EnrollAdd, campaign: Row, start: Instant | None
 ) -> Deed:
+    """Ask for every member of a list. Raises `Conflict` `confirm:N` where nobody said yes."""
     members = await find_list(conn, str(args.backfill), campaign["account_key"])
+    row = await conn.fetchrow(
+        sql("preview_members"), campaign["account_id"], members["id"], SAMPLE
+    )
+    requested, sample = row["n"], row["sample"]
+    named = f"members of {members['key']!r} would be enrolled: {', '.join(sample)}"
+    confirm(call, requested, named + (" ..." if requested > len(sample) else ""))
+    if not call.dry_run:
+        requested = await _request_members(conn, call, args, campaign, members, start)
+    return Deed(
+        result={"changed": requested, "requested": requested, "sample": sample, "items": []},
+        accounts=(campaign["account_id"],),
+        target=campaign["key"],
+        detail={"n": requested, "list": members["key"]},
+    )
+
+
+async def _request_members(
+    conn: Conn,
+    call: Call,
+    args: p.EnrollAdd,
+    campaign: Row,
+    members: Row,
+    start: Instant | None,
+) -> int:
     requested, after = 0, 0
     while True:
         row = await conn.fetchrow(
@@ -147,16 +176,10 @@ async def _backfill(
             f"backfill:{members['key']}", call.actor, members["id"], after, BACKFILL, start,
             args.key, dict(args.vars) or None,
         )  # fmt: skip
-        requested += row["n"]
+        requested += int(row["n"])
         if row["n"] < BACKFILL:
-            break
+            return requested
         after = row["last"]
-    return Deed(
-        result={"changed": requested, "requested": requested, "items": []},
-        accounts=(campaign["account_id"],),
-        target=campaign["key"],
-        detail={"n": requested, "list": members["key"]},
-    )
 
 
 async def read_decisions(conn: Conn, ids: Sequence[int]) -> dict[int, Row]:

@@ -17,6 +17,23 @@ SELECT id
 FROM wished
 ORDER BY n;
 
+-- name: preview_members :one
+-- How many members of a list there are, and some of them.
+--   $1 account  $2 list  $3 how many to name
+SELECT count(*)::int4 AS n,
+    array(
+        SELECT coalesce(c.external_id, '#' || c.id)
+        FROM dripd.list_member m
+        JOIN dripd.contact c ON c.account_id = m.account_id AND c.id = m.contact_id
+        WHERE m.account_id = $1::int4
+            AND m.list_id = $2::int8
+        ORDER BY m.contact_id
+        LIMIT $3::int4
+    ) AS sample
+FROM dripd.list_member
+WHERE account_id = $1::int4
+    AND list_id = $2::int8;
+
 -- name: request_members :one
 -- Ask for a run of each member of a list, a chunk at a time.
 --   $1 account  $2 campaign  $3 source  $4 actor  $5 list  $6 after  $7 most  $8 start

@@ -253,13 +253,20 @@ async def test_enroll_add_waits_for_the_decisions(pg_dsn: str) -> None:
         assert control.seen["kick"]
 
 
-async def test_backfill_asks_for_every_member_once(pg_dsn: str) -> None:
+async def test_backfill_says_whom_it_means_and_asks_for_every_member_once(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("c1", "c2", "c3")
         await control.do("list.add", key="new-leads", contacts=["c1", "c3"])
-        done = await control.do("enroll.add", campaign="welcome", backfill="new-leads")
+        wish = {"campaign": "welcome", "backfill": "new-leads"}
+        plan = await control.do("enroll.add", **wish, dry_run=True)
+        with pytest.raises(Conflict, match="c1, c3") as refused:
+            await control.do("enroll.add", **wish)
+        assert await control.one("SELECT count(*) FROM dripd.enroll_request") == 0
+        done = await control.do("enroll.add", **wish, yes=True)
 
-        assert (done["requested"], done["items"]) == (2, [])
+        assert refused.value.code == "confirm:2"
+        assert plan["set"]["n"] == 2
+        assert (done["changed"], done["sample"], done["items"]) == (2, ["c1", "c3"], [])
         rows = await control.rows("SELECT DISTINCT source FROM dripd.enroll_request")
         assert [row["source"] for row in rows] == ["backfill:new-leads"]
         with pytest.raises(BadRequest):
