@@ -54,8 +54,8 @@ class Hooks:
 
     `status` and `ready` answer what it knows without the database, `figures` how it is doing
     (with `state`, `env` and `history`). `kick` wakes its stages after a change, `trace` tells
-    what they do. `send_individual` sends one message and answers with its delivery and the
-    outcome, `send_test` tries a sender. `stats` is `campaign.stats`, over a desk. `glance` is
+    what they do. `fill_individual` fills in one message or refuses it, `send_individual` sends
+    it and answers with its delivery and the outcome, `send_test` tries a sender. `stats` is `campaign.stats`, over a desk. `glance` is
     what SQL knows for the overview, and why there is nothing newer, `campaigns` the same of how
     they go, about. `most_per_s` is how much may leave of an account a second by its rates, None
     if nothing bounds it or another daemon serves it. `standing` is what this
@@ -77,6 +77,7 @@ class Hooks:
     trace: Callable[[], Mapping[str, object]]
     reload: Callable[[], Mapping[str, object]]
     events: Callable[[int, int, Mapping[str, object]], tuple[list[Shown], int, int]]
+    fill_individual: Callable[[Wish], Awaitable[Wish]]
     send_individual: Callable[[Wish], Awaitable[tuple[str, Outcome]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     stats: Callable[..., Awaitable[Mapping[str, object]]]

@@ -137,8 +137,6 @@ class RunControl:
     async def send(self, call: Call, args: p.ContactSend) -> Result:
         """One message by hand: first the audit row, then the message."""
         found: Any = await self._room.perform(_aim, call, args)
-        if call.dry_run:
-            return {"delivery_id": None, "warning": found["warning"]}
         wish = Wish(
             account_id=found["account_id"],
             contact_id=found["contact_id"],
@@ -149,7 +147,11 @@ class RunControl:
             html=args.html,
             requested_by=call.actor,
         )
-        delivery_id, outcome = await self._room.hooks.send_individual(wish)
+        filled = await self._room.hooks.fill_individual(wish)
+        if call.dry_run:
+            said = {name: getattr(filled, name) for name in ("subject", "text", "html")}
+            return {"delivery_id": None, "warning": found["warning"], **said}
+        delivery_id, outcome = await self._room.hooks.send_individual(filled)
         state, _, reason = state_of(outcome)
         return {
             "delivery_id": delivery_id,

@@ -54,7 +54,7 @@ from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory, known_calendars, open_holidays
 from dripd.engine.doubt import policy_of
-from dripd.engine.individual import send_by_hand, send_test
+from dripd.engine.individual import fill, send_individual, send_test
 from dripd.engine.limit import most_of
 from dripd.engine.look import begin
 from dripd.engine.pipeline import Pipeline
@@ -290,7 +290,8 @@ class Daemon:
             trace=self.trace,
             reload=self.reloader.reload,
             events=sources(self.pipe)["events"].read,
-            send_individual=partial(send_by_hand, self.pipe, self.channels, self.deployment),
+            fill_individual=partial(fill, self.pipe, self.channels),
+            send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
             stats=self.tallies.read,
             glance=glances.deployment.read,

@@ -44,13 +44,11 @@ class Wish:
     files: tuple[Attachment, ...] = ()
 
 
-async def send_by_hand(
-    pipe: Pipeline, channels: Mapping[str, Channel], deployment: str, wish: Wish
-) -> tuple[str, Outcome]:
-    """Fill in the merge tags of *wish* from its contact, and send it.
+async def fill(pipe: Pipeline, channels: Mapping[str, Channel], wish: Wish) -> Wish:
+    """*wish* with its merge tags filled from its contact, ready to be sent.
 
     Raises `BadRequest` where nothing is said or a tag cannot be read, `Conflict`
-    `missing_tag:NAME` where the contact has no value for one, and as `send_individual`.
+    `missing_tag:NAME` where the contact has no value for one, `NotFound` without a sender.
     """
     if not (wish.text or (wish.html and wish.channel == "email")):
         raise BadRequest("the message is empty", path="text", hint="give it a --text")
@@ -60,13 +58,13 @@ async def send_by_hand(
     await pipe.directory.refresh([wish.account_id])
     contact = rows[0]
     zone = _zone(pipe, wish.account_id, contact)
-    filled = replace(
+    _sender(pipe, channels, wish)
+    return replace(
         wish,
         subject=_filled("subject", wish.subject, "header", contact, zone),
         text=_filled("text", wish.text, "text", contact, zone),
         html=_filled("html", wish.html, "html", contact, zone),
     )
-    return await send_individual(pipe, channels, deployment, filled)
 
 
 def _zone(pipe: Pipeline, account_id: int, contact: ContactRow) -> tzinfo:
@@ -103,6 +101,14 @@ async def send_individual(
         word, why = next(iter(pipe.barred.items()))
         raise Conflict(f"nothing is sent: {why}", code=f"barred:{word}", hint="dripd ready")
     await pipe.directory.refresh([wish.account_id])
+    found = _sender(pipe, channels, wish)
+    # given up half-way it would stand as leased while this daemon lives
+    with trio.CancelScope(shield=True):
+        number, outcome = await _send(pipe, channels[found.provider], deployment, wish, found)
+    return f"i-{number}", outcome
+
+
+def _sender(pipe: Pipeline, channels: Mapping[str, Channel], wish: Wish) -> SenderRow:
     found = pipe.directory.sender(wish.account_id, wish.channel, wish.sender, wish.contact_id)
     if found is None or found.provider not in channels:
         raise NotFound(
@@ -110,10 +116,7 @@ async def send_individual(
             code="no_sender",
             hint="`dripd sender set` makes one",
         )
-    # given up half-way it would stand as leased while this daemon lives
-    with trio.CancelScope(shield=True):
-        number, outcome = await _send(pipe, channels[found.provider], deployment, wish, found)
-    return f"i-{number}", outcome
+    return found
 
 
 async def _send(

@@ -156,9 +156,10 @@ async def test_individual_message_is_audited_before_it_is_sent(pg_dsn: str) -> N
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")
         await control.do("contact.add", external_id="c1", email="a@x.test")
-        await control.do("contact.send", contact="c1", text="Hi", dry_run=True)
-        assert control.seen["sent"] == []
-        sent = await control.do("contact.send", contact="c1", text="Hi", user="ann")
+        wish = {"contact": "c1", "text": "Hi {First Name}"}
+        tried = await control.do("contact.send", **wish, dry_run=True)
+        assert (tried["text"], control.seen["sent"]) == ("Hi Ann", [])
+        sent = await control.do("contact.send", **wish, user="ann")
 
         assert sent == {
             "delivery_id": "i-1", "state": "accepted", "reason": None, "warning": None,

@@ -10,7 +10,7 @@ import trio.testing
 
 from dripd.campaigns.event import Accepted, Unknown
 from dripd.channels.base import Message, Settle
-from dripd.engine.individual import Wish, send_by_hand, send_individual
+from dripd.engine.individual import Wish, fill, send_individual
 from dripd.engine.intent import NoJournal, Past, Testimony
 from dripd.engine.sweep import sweep_once
 from dripd.engine.tuning import Tuning
@@ -167,20 +167,17 @@ async def test_a_message_by_hand_is_filled_or_refused_but_never_leaves_raw(
         requested_by="ann",
     )
 
-    await send_by_hand(rig.pipe, rig.channels, "test", wish)
+    filled = await fill(rig.pipe, rig.channels, wish)
 
-    (message,) = sink.messages
-    assert message.subject == "Hi <Ann>"
-    assert message.text == "Dear <Ann>, friend p@x.test"
-    assert message.html == "<p>&lt;Ann&gt;</p>"
+    assert filled.subject == "Hi <Ann>"
+    assert filled.text == "Dear <Ann>, friend p@x.test"
+    assert filled.html == "<p>&lt;Ann&gt;</p>"
     for text, code in (
         ("{Tier}", "missing_tag:Tier"),
         ("", "bad_request"),
         ("{{x}}", "bad_request"),
     ):
         with pytest.raises((Conflict, BadRequest)) as refused:
-            await send_by_hand(
-                rig.pipe, rig.channels, "test", replace(wish, text=text, html="")
-            )
+            await fill(rig.pipe, rig.channels, replace(wish, text=text, html=""))
         assert (refused.value.code, refused.value.path) == (code, "text")
-    assert len(sink.messages) == 1
+    assert sink.messages == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
@@ -165,6 +165,9 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Every method on the database of *dsn*, with hooks that only note what they are asked."""
     seen: dict[str, list[Any]] = {"kick": [], "sent": [], "clock": []}
 
+    async def fill(wish: Wish) -> Wish:
+        return replace(wish, text=wish.text.replace("{First Name}", "Ann"))
+
     async def send(wish: Wish) -> tuple[str, Outcome]:
         seen["sent"].append(wish)
         return "i-1", Accepted()
@@ -201,6 +204,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         trace=lambda: {"tasks": []},
         figures=lambda: {"state": "running", "env": "test", "sent_per_s": 1.5, "history": []},
         kick=lambda: seen["kick"].append(True),
+        fill_individual=fill,
         send_individual=send,
         send_test=test_send,
         stats=tell_stats,
