@@ -452,7 +452,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
 
 def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
     """Begin the runs that moves lead to, decided like any request, in this unit."""
-    ids: dict[int, tuple[int, int]] = {}
+    ids: dict[int, Change] = {}
     for change, effect in moves:
         if change.end is None or change.end.status is not RunStatus.REMOVED:
             continue
@@ -460,14 +460,25 @@ def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
         request = new_request(
             unit.tables, account_id, effect.campaign_key, contact_id, change.end.reason
         )
-        ids[request.id] = (account_id, change.leased.enrollment_id)
+        ids[request.id] = change
     admitted = decide_requests(unit.tables, unit.losers, list(ids), unit.decide)
     unit.done.started += admitted.started
-    for asked, key in ids.items():
+    for asked, change in ids.items():
         request = unit.tables.requests[asked]
         if request.status == "rejected":
-            unit.tables.runs.change(key, end_reason=f"unable:{request.reject_reason}")
-            refund_unsent(unit.tables, *key)
+            _refuse_move(unit.tables, change, f"unable:{request.reject_reason}")
+
+
+def _refuse_move(tables: Tables, change: Change, why: str) -> None:
+    """The run did not move: step and run end by why."""
+    key = (change.leased.account_id, change.leased.enrollment_id)
+    for number in tables.log_of.at(key):
+        row = tables.step_log[number].row
+        if row.seq == change.log[-1].seq and row.state is LogState.DONE:
+            failed = replace(row, state=LogState.FAILED, reason=why)
+            tables.step_log.change(number, row=failed)
+    tables.runs.change(key, end_reason=why)
+    refund_unsent(tables, *key)
 
 
 def count_first(tables: Tables, rows: Sequence[FirstSteps]) -> list[FirstSteps]:

@@ -573,9 +573,9 @@ async def _move_to(
     """Begin the runs that moves lead to, decided like any request, in this transaction.
 
     The run that moves has ended (`RunStatus.REMOVED`) in an earlier statement, so that its
-    exclusive key is free; one that is not taken there ends by why.
+    exclusive key is free; one that is not taken there ends by why, and its step failed.
     """
-    moves: list[tuple[int, int, int]] = []
+    moves: list[tuple[int, int, int, int]] = []
     for change, effect in pairs:
         if change.end is None or change.end.status is not RunStatus.REMOVED:
             continue
@@ -588,11 +588,11 @@ async def _move_to(
             leased.contact_id,
             source,
         )
-        moves.append((leased.account_id, leased.enrollment_id, request))
+        moves.append((leased.account_id, leased.enrollment_id, change.log[-1].seq, request))
     if not moves:
         return {}
     asked = list(map(list, zip(*moves, strict=True)))
-    admitted, lanes = await decide_requests(conn, book, losers, asked[2], decide)
+    admitted, lanes = await decide_requests(conn, book, losers, asked[3], decide)
     done.started += admitted.started
     stayed = await conn.fetch(sql("refuse_moves"), *asked)
     if stayed:

@@ -323,13 +323,23 @@ VALUES ($1::int4, $2::text, $3::int8, $4::text)
 RETURNING id;
 
 -- name: refuse_moves :many
--- Runs that another campaign has not taken did not move: they end as `unable:WHY`.
---   $1 accounts int[]  $2 enrollments bigint[]  $3 requests bigint[], beside them
+-- Runs that another campaign has not taken did not move: step and run end as `unable:WHY`.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]  $4 requests bigint[], beside them
+-- locks: step_log rows, then the runs
+WITH stayed AS (
+    SELECT k.a, k.e, k.seq, 'unable:' || q.reject_reason AS why
+    FROM unnest($1::int4[], $2::int8[], $3::int4[], $4::int8[]) AS k (a, e, seq, request)
+    JOIN dripd.enroll_request AS q ON q.id = k.request AND q.status = 'rejected'
+), told AS (
+    UPDATE dripd.step_log AS l
+    SET state = 2, reason = s.why
+    FROM stayed AS s
+    WHERE l.account_id = s.a AND l.enrollment_id = s.e AND l.seq = s.seq AND l.state = 5
+)
 UPDATE dripd.run AS r
-SET end_reason = 'unable:' || q.reject_reason
-FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS k (a, e, request)
-JOIN dripd.enroll_request AS q ON q.id = k.request AND q.status = 'rejected'
-WHERE r.account_id = k.a AND r.id = k.e
+SET end_reason = s.why
+FROM stayed AS s
+WHERE r.account_id = s.a AND r.id = s.e
 RETURNING r.account_id, r.id;
 
 -- name: count_first :many

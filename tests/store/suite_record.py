@@ -729,6 +729,9 @@ class EffectSuite:
 
         assert done.started == []
         assert (await scene.run())["end_reason"] == "unable:unknown_campaign"
+        assert [(r["outcome"], r["reason"]) for r in await world.step_runs()] == [
+            ("failed", "unable:unknown_campaign")
+        ]
         assert (await world.requests())[-1]["reject_reason"] == "unknown_campaign"
 
     async def test_a_record_whose_decision_fails_changes_nothing(self, world: World) -> None:

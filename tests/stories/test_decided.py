@@ -60,6 +60,8 @@ def test_a_move_that_is_refused_is_told_by_the_end_of_the_run(house: World) -> N
         "to-once": "unable:already_ran",
         "to-gone": "unable:unknown_campaign",
     }
+    steps = [(s["outcome"], s["reason"]) for s in house.steps("mover") if s["kind"] == "move"]
+    assert steps == [("failed", why) for why in ends.values()]
 
 
 def test_campaigns_that_move_to_each_other_are_doubtful(house: World) -> None:
