@@ -12,7 +12,10 @@ from decimal import Decimal
 
 from dripd.billing.price import FREE, Priced
 
-END_WORDS: Mapping[str, str] = {"pause": "paused", "stop": "stopped"}
+END_WORDS: Mapping[str, tuple[str, ...]] = {
+    "pause": ("paused",),
+    "stop": ("stopped", "reset"),
+}
 """Words of `refund_on` that are written otherwise in `end_reason`."""
 
 ALWAYS_REFUNDED = "reply"
@@ -86,7 +89,9 @@ def _entry(one: Priced) -> dict[str, object]:
 
 def refund_words(refund_on: Sequence[str]) -> list[str]:
     """The end reasons, as they are stored, that give back what was not sent."""
-    return sorted({ALWAYS_REFUNDED, *(END_WORDS.get(word, word) for word in refund_on)})
+    return sorted(
+        {ALWAYS_REFUNDED, *(end for word in refund_on for end in END_WORDS.get(word, (word,)))}
+    )
 
 
 def is_refunded(reason: str, refund_on: object) -> bool:

@@ -146,20 +146,23 @@ async def _begun(conn: Conn, call: Call, args: p.Selection) -> _Tally:
 
 
 async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
-    """End the selected runs as terminated, `stopped`; a reset concerns those that are over too."""
+    """End the selected runs as terminated, `stopped`.
+
+    With a reset as `reset`, as by a step of that kind; it concerns those that are over too.
+    """
     picked = await pick(conn, args, ended=args.reset, counted=args.reset_stats)
     await _agree(conn, call, picked, "runs would be stopped")
-    tally = await _begun(conn, call, args)
+    tally, reason = await _begun(conn, call, args), "reset" if args.reset else "stopped"
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
-        ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
+        ended = await stop_rows(conn, rows, RunStatus.TERMINATED, reason, call.actor)
         touched = set(ended)
         if args.reset:
             touched |= await _reset_pairs(conn, rows, call.actor)
         if args.reset_stats:
             touched |= {row["id"] for row in await _on_pairs(conn, "void_stats", rows)}
         for row in rows:
-            end = {"status": "terminated", "end_reason": "stopped"}
+            end = {"status": "terminated", "end_reason": reason}
             tally.add(row, changed=row["id"] in touched, **end if row["id"] in ended else {})
     return await tally.deed(conn, args, "enroll stop")
 

@@ -48,6 +48,7 @@ def test_one_that_is_too_dear_leaves_the_rest_to_those_behind_it() -> None:
         ("completed", None, True),
         ("reply", refund_words(["bounce"]), True),
         ("stopped", refund_words(["stop"]), True),
+        ("reset", refund_words(["stop"]), True),
         ("paused", refund_words(["pause"]), True),
         ("goal:tag:won", refund_words(["goal"]), True),
         ("stopped", refund_words(["bounce"]), False),
