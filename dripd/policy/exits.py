@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from dripd.campaigns.definition import ExitRule, Match
+from dripd.campaigns.definition import ExitRule, Match, Step
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
 from dripd.campaigns.version import ENTER, RESET, TASK_CLOSED, Version, kind_bit
 from dripd.clock import Instant
@@ -27,6 +27,7 @@ from dripd.policy.entries import (
     requests,
     told_again,
 )
+from dripd.policy.fields import field_name
 from dripd.policy.inbox_rows import (
     ContactRow,
     EndRun,
@@ -206,7 +207,8 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
     if reset is not None:
         batch.dues[run.enrollment_id] = reset.due_at
         batch.effects.append(reset)
-    if mends(event, run) or answers(event, run) or _woken(event, run, version, home):
+    step = version.steps[run.step_no]
+    if mends(event, run, step) or answers(event, run) or _woken(event, run, version, home):
         batch.effects.append(_wake(run, version, rooms))
 
 
@@ -383,12 +385,14 @@ MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
 """Holds that a change of the contact may put right."""
 
 
-def mends(event: EventRow, run: RunRow) -> bool:
+def mends(event: EventRow, run: RunRow, step: Step) -> bool:
     """May the event have put right what holds the run? It is then judged anew."""
     held = run.hold_reason or ""
-    if run.leased:
+    if run.leased or event.kind not in {"field_changed", "status_changed"}:
         return False
-    return event.kind in {"field_changed", "status_changed"} and held.startswith(MENDABLE)
+    if held == "step_failed" and step.target == "contact":
+        return event.payload.get("field") in {field_name(op, "contact") for op in step.ops}
+    return held.startswith(MENDABLE)
 
 
 DECIDED = frozenset({"approval", "task", "connector_missing"})

@@ -27,7 +27,7 @@ def update(here: Pass, step: Step, step_no: int) -> Outcome | Held:
     for op in step.ops:
         if not op.enabled:
             continue
-        name = _field_name(op, step.target)
+        name = field_name(op, step.target)
         try:
             op = typed(op, types.get(name, ""))  # noqa: PLW2901 - the same change, its value read
             if step.target == "contact" and name in COLUMNS:
@@ -51,7 +51,7 @@ def update(here: Pass, step: Step, step_no: int) -> Outcome | Held:
     return NOTHING
 
 
-def _field_name(op: Op, target: str) -> str:
+def field_name(op: Op, target: str) -> str:
     """The field without the scope that it may be written with."""
     scope, dot, name = op.field.partition(".")
     scopes = {"attrs", "contact"} if target == "contact" else {"attrs", "company"}

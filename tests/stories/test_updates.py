@@ -72,8 +72,10 @@ def test_fields_are_changed_all_or_none_and_later_steps_see_it(world: World) -> 
     assert caught.value.code == "bad_op"
     assert attrs(world, "c3") == changed
 
+    world.call("contact.update", contact="c2", account="acme", ops=["mood set well"])
+    world.tick()
+    assert len(world.steps("c2")) == 1
     world.call("contact.update", contact="c2", account="acme", ops=["n set 1", "n increment 1"])
-    world.call("dead.retry", enrollment=[held["id"]], yes=True)
     world.tick()
     assert world.run("c2", "update")["status"] == "completed"
 
