@@ -947,8 +947,26 @@ CREATE TABLE dripd.sink_rule (
     recipient_like text NOT NULL,
     answer text NOT NULL,
     times int4,
-    CONSTRAINT an_answer_is_known CHECK (answer IN ('permanent', 'temporary', 'throttle', 'ambiguous'))
+    CONSTRAINT an_answer_is_known CHECK (answer IN ('permanent', 'temporary', 'throttle', 'ambiguous')),
+    CONSTRAINT times_are_counted_down CHECK (times >= 0)  -- 0: used up
 );
+
+-- runs, tasks and messages of a contact are its account's
+CREATE FUNCTION dripd.stay_in_account() RETURNS trigger
+LANGUAGE plpgsql SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    IF new.account_id <> old.account_id THEN
+        RAISE EXCEPTION '% % stays in its account', tg_table_name, old.id USING ERRCODE = 'integrity_constraint_violation',
+            HINT = 'make another one there';
+    END IF;
+    RETURN new;
+END
+$$;
+CREATE TRIGGER stay_in_account BEFORE UPDATE OF account_id ON dripd.contact
+    FOR EACH ROW EXECUTE FUNCTION dripd.stay_in_account();
+CREATE TRIGGER stay_in_account BEFORE UPDATE OF account_id ON dripd.company
+    FOR EACH ROW EXECUTE FUNCTION dripd.stay_in_account();
 
 -- ---------------------------------------------------------------- doors: what a change says to the inbox
 
@@ -1711,6 +1729,7 @@ DECLARE
     account int4 := dripd.account_for_writing(account_key);
     contact int8;
     unfit text;
+    days text;
 BEGIN
     SELECT format('%s is no %s, as %s is', f.value, d.type, f.key) INTO unfit
     FROM jsonb_each(coalesce(upsert_contact.attrs, '{}')) AS f
@@ -1718,6 +1737,13 @@ BEGIN
     WHERE NOT dripd.fits_type(f.value, d.type);
     IF FOUND THEN
         RAISE EXCEPTION '%', unfit USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT string_agg(f.key, ', ' ORDER BY f.key) INTO days
+    FROM jsonb_each_text(coalesce(upsert_contact.attrs, '{}')) AS f
+    JOIN dripd.field AS d ON d.account_id = account AND d.target = 'contact' AND d.key = f.key
+    WHERE d.type = 'datetime' AND f.value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$';
+    IF days IS NOT NULL THEN
+        RAISE WARNING '% without a time of day: midnight where the contact is', days;
     END IF;
     INSERT INTO dripd.contact AS c (account_id, external_id, email, phone, attrs)
     VALUES (account, upsert_contact.external_id, upsert_contact.email, upsert_contact.phone,

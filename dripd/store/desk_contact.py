@@ -25,7 +25,7 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.desk_find import account_id, find_contact, find_list, sole_account
-from dripd.store.desk_ops import WRITABLE, apply_ops, read_attrs, read_ops
+from dripd.store.desk_ops import WRITABLE, apply_ops, doubts, read_attrs, read_ops
 from dripd.store.statements import sql
 
 MOST_INTEGER = 2**63 - 1
@@ -79,6 +79,7 @@ async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result
         "created": done["created"],
         "id": done["id"],
         "changed": done["changed"],
+        "warnings": done["warnings"],
     }
 
 
@@ -108,14 +109,20 @@ def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
 async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:
     columns = {name: getattr(args, name) for name in WRITABLE}
     _check_columns(columns)
-    attrs = read_attrs(args.attrs, await _types(conn, account)) if args.attrs else {}
+    types = await _types(conn, account) if args.attrs else {}
+    attrs = read_attrs(args.attrs, types)
     old = await conn.fetchrow(sql("lock_contact_key"), account, args.external_id)
     row = await conn.fetchrow(
         sql("put_contact"), account, args.external_id, *columns.values(), attrs
     )
     tagged = await conn.fetch(sql("tag_contacts"), account, [row["id"]], list(args.tags))
     fresh = old is None or any(row[name] != old[name] for name in ("attrs", *WRITABLE))
-    return {"changed": fresh or bool(tagged), "created": old is None, **shown(row)}
+    return {
+        "changed": fresh or bool(tagged),
+        "created": old is None,
+        **shown(row),
+        "warnings": doubts(attrs, types),
+    }
 
 
 async def _types(conn: Conn, account: int) -> dict[str, str]:
@@ -224,16 +231,18 @@ async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
             columns[name] = given.strip() or None
     types = await _types(conn, old["account_id"])
     ops, now = read_ops(args.ops), await read_now(conn)
-    attrs, columns = apply_ops(_object(old["attrs"]), columns, ops, now, types)
+    before = _object(old["attrs"])
+    attrs, columns = apply_ops(before, columns, ops, now, types)
     _check_columns(columns)
-    changed = attrs != old["attrs"] or any(columns[name] != old[name] for name in WRITABLE)
+    changed = attrs != before or any(columns[name] != old[name] for name in WRITABLE)
     row: Row = old
     if changed:
         row = await conn.fetchrow(
             sql("change_contact"), old["account_id"], old["id"], *columns.values(), attrs
         )
+    fresh = {key: value for key, value in attrs.items() if value != before.get(key)}
     return Deed(
-        result={"changed": changed, **shown(row)},
+        result={"changed": changed, **shown(row), "warnings": doubts(fresh, types)},
         accounts=(old["account_id"],),
         target=f"contact {old['id']}",
     )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from dripd.campaigns.definition import Op
 from dripd.campaigns.ops import parse_op, typed
 from dripd.campaigns.reader import BadValue
+from dripd.campaigns.template import is_mere_date
 from dripd.campaigns.wording import TEXTS
 from dripd.clock import Instant
 from dripd.errors import BadRequest
@@ -45,6 +46,20 @@ def read_attrs(attrs: Mapping[str, object], types: Mapping[str, str]) -> dict[st
                 bad.message, code="bad_value", path=f"attrs.{name}", hint=bad.hint
             ) from bad
     return found
+
+
+def doubts(attrs: Mapping[str, object], types: Mapping[str, str]) -> list[dict[str, object]]:
+    """Warnings `date_only`: of each day in a declared field that wants its time too."""
+    return [
+        {
+            "code": "date_only",
+            "path": f"attrs.{name}",
+            "message": f"{value} has no time of day: midnight where the contact is",
+            "hint": f"{value}T09:00",
+        }
+        for name, value in attrs.items()
+        if types.get(name) == "datetime" and is_mere_date(value)
+    ]
 
 
 def apply_ops(

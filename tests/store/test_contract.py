@@ -250,3 +250,55 @@ def test_what_acts_with_its_owners_rights_looks_names_up_where_it_should(pg_dsn:
     )
 
     assert loose is None
+
+
+def test_the_helper_warns_of_a_day_without_its_time(pg_dsn: str) -> None:
+    async def put(*values: str) -> list[str]:
+        conn = await asyncpg.connect(pg_dsn)
+        heard: list[str] = []
+        conn.add_log_listener(lambda _conn, message: heard.append(str(message)))
+        await conn.execute(
+            "INSERT INTO dripd.account (key) VALUES ('acme');"
+            "INSERT INTO dripd.field (account_id, key, type) SELECT id, 'appt', 'datetime' FROM dripd.account"
+        )
+        for value in values:
+            await conn.fetchval(
+                "SELECT dripd.upsert_contact('acme', 'c1', attrs => jsonb_build_object('appt', $1::text))",
+                value,
+            )
+        await conn.close()
+        return heard
+
+    [warning] = asyncio.run(put("2026-03-01T10:00Z", "2026-03-01"))
+
+    assert "appt without a time of day" in warning
+
+
+async def _tried(dsn: str, *statements: str) -> list[str]:
+    conn = await asyncpg.connect(dsn)
+    said = []
+    for statement in statements:
+        try:
+            said.append(await conn.execute(statement))
+        except asyncpg.PostgresError as error:
+            said.append(type(error).__name__)
+    await conn.close()
+    return said
+
+
+def test_contacts_stay_in_their_account_and_rules_of_the_sink_end(pg_dsn: str) -> None:
+    found = asyncio.run(
+        _tried(
+            pg_dsn,
+            "INSERT INTO dripd.account (id, key) VALUES (1, 'a'), (2, 'b')",
+            "INSERT INTO dripd.contact (account_id, external_id) VALUES (1, 'c')",
+            "INSERT INTO dripd.company (account_id, external_id) VALUES (1, 'c')",
+            "UPDATE dripd.contact SET account_id = 1, email = 'c@x.test'",
+            "UPDATE dripd.contact SET account_id = 2",
+            "UPDATE dripd.company SET account_id = 2",
+            "INSERT INTO dripd.sink_rule (recipient_like, answer, times) VALUES ('%', 'permanent', -1)",
+        )
+    )
+
+    refused = "IntegrityConstraintViolationError"
+    assert found[3:] == ["UPDATE 1", refused, refused, "CheckViolationError"]

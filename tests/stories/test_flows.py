@@ -204,8 +204,21 @@ def test_the_helpers_refuse_what_a_declared_field_cannot_hold(world: World) -> N
         with pytest.raises(DripdError) if refuses else nullcontext():
             world.call("contact.add", external_id="c2", account="acme", attrs={key: value})
 
+    day = {"appt": "2026-03-01"}
+    doubts = [
+        world.call("contact.add", external_id="c2", account="acme", attrs=day)["warnings"],
+        world.call("contact.update", contact="c2", account="acme", ops=["x set 1"])["warnings"],
+    ]
+    assert [[(one["code"], one["path"]) for one in some] for some in doubts] == [
+        [("date_only", "attrs.appt")],
+        [],
+    ]
+    world.call("contact.update", contact="c2", account="acme", ops=["appt clear", "x clear"])
     kept = world.column("SELECT attrs::text FROM dripd.contact ORDER BY external_id")
-    assert [json.loads(one) for one in kept] == [{"appt": None, "other": "soon"}] * 2
+    assert [json.loads(one) for one in kept] == [
+        {"appt": None, "other": "soon"},
+        {"other": "soon"},
+    ]
 
 
 @pytest.mark.feature("Q7")
