@@ -17,6 +17,9 @@ Channel: TypeAlias = Literal["email", "sms"]
 Inflight: TypeAlias = Literal["pin", "terminate", "migrate"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 ListKind: TypeAlias = Literal["bucket", "selection", "project", "board"]
+TaskKind: TypeAlias = Literal[
+    "approval", "manual_email", "general", "call", "custom", "follow_up", "request", "sale"
+]
 Page: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Some: TypeAlias = Annotated[list[Key], Meta(min_length=1, max_length=1000)]
@@ -282,7 +285,9 @@ class CampaignList(Listing, frozen=True, kw_only=True):
 
     figures: bool = False
     board: Key | None = None
-    status: str | None = None
+    status: Literal["draft", "active", "paused", "draining", "inactive", "archived"] | None = (
+        None
+    )
 
 
 class CampaignShow(CampaignKey, frozen=True, kw_only=True):
@@ -375,7 +380,9 @@ class EnrollImport(InAccount, frozen=True, kw_only=True):
 class EnrollList(Listing, frozen=True, kw_only=True):
     campaign: Key | None = None
     contact: Key | None = None
-    status: str | None = None
+    status: (
+        Literal["waiting", "held", "executing", "completed", "removed", "terminated"] | None
+    ) = None
     hold: str | None = None
     list_key: Key | None = field(default=None, name="list")
     tag: Key | None = None
@@ -409,7 +416,7 @@ class EnrollMove(Selection, frozen=True, kw_only=True):
 
 
 class TaskList(Listing, frozen=True, kw_only=True):
-    kind: str | None = None
+    kind: TaskKind | None = None
     assignee: str | None = None
     campaign: Key | None = None
     state: Literal["open", "done", "cancelled"] | None = None

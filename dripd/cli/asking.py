@@ -25,7 +25,7 @@ from dripd.cli.output import (
     print_waits,
     rows_of,
 )
-from dripd.errors import DripdError, NotFound
+from dripd.errors import BadRequest, Conflict, DripdError, NotFound, NotPermitted
 
 Command: TypeAlias = Callable[..., int | None]
 """A command returns its exit code; its parameters are named after its options."""
@@ -33,6 +33,19 @@ Command: TypeAlias = Callable[..., int | None]
 CALL_SECONDS: Final = 30.0
 PARTLY_DONE: Final = 8
 FAILED: Final = 1
+
+EXITS: Final = {
+    word: error.exit_code
+    for error, words in {
+        BadRequest: "bad_request",
+        NotFound: "not_found unknown_account unknown_campaign unknown_contact",
+        NotPermitted: "forbidden not_visible",
+        Conflict: "conflict already_in already_ran not_active account_paused min_gap max_runs"
+        " quote_stale duplicate",
+    }.items()
+    for word in words.split()
+}
+"""What a command exits with by the code of what was refused; by any other code with 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +126,15 @@ class Ask:
 
 
 def exit_code(result: Row) -> int:
-    """0; 8 where only some of several things were done; where none was 1, or 3 if none is there."""
+    """0; 8 where only some of several things were done; where none was, what their codes say."""
     judged = [item for item in rows_of(result.get("items")) if "ok" in item]
     done = [bool(item["ok"]) for item in judged]
     if all(done):
         return 0
     if any(done):
         return PARTLY_DONE
-    gone = all(item.get("code") == NotFound.code for item in judged)
-    return NotFound.exit_code if gone else FAILED
+    exits = {EXITS.get(str(item.get("code")).partition(":")[0], FAILED) for item in judged}
+    return exits.pop() if len(exits) == 1 else FAILED
 
 
 def refusal(result: Row) -> DripdError:

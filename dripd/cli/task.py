@@ -7,6 +7,10 @@ import click
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
 
+KINDS = click.Choice(
+    ["approval", "manual_email", "general", "call", "custom", "follow_up", "request", "sale"]
+)
+
 
 @click.group()
 def task() -> None:
@@ -15,7 +19,7 @@ def task() -> None:
 
 @task.command("list")
 @asking.account
-@click.option("--kind")
+@click.option("--kind", type=KINDS)
 @click.option("--assignee")
 @click.option("--campaign")
 @click.option("--state", type=click.Choice(["open", "done", "cancelled"]))

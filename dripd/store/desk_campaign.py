@@ -14,7 +14,13 @@ from dripd.errors import Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_file import count_live, end_all
-from dripd.store.desk_find import account_id, find_campaign, find_list, lock_campaign
+from dripd.store.desk_find import (
+    account_id,
+    find_campaign,
+    find_list,
+    find_lists,
+    lock_campaign,
+)
 from dripd.store.desk_pick import confirm
 from dripd.store.desk_role import refuse_board, refuse_stranger
 from dripd.store.statements import sql
@@ -194,8 +200,7 @@ async def list_campaigns(conn: Conn, call: Call, args: p.CampaignList) -> Result
     (after,) = read_cursor(args.after, 0)
     account = await account_id(conn, args.account)
     if args.board is not None:
-        accounts = await conn.fetch(sql("find_lists"), args.board, account)
-        for row in accounts:
+        for row in await find_lists(conn, args.board, args.account):
             await refuse_board(conn, call, row["account_id"], args.board)
     rows = await conn.fetch(
         sql("list_campaigns"), account, args.board, args.status, after, args.limit + 1

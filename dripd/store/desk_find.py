@@ -83,6 +83,14 @@ async def find_list(conn: Conn, key: str, account: str | None) -> Row:
     return await _only(conn, rows, "list", key, account)
 
 
+async def find_lists(conn: Conn, key: str, account: str | None) -> Sequence[Row]:
+    """The lists *key* of every account that is meant. Raises `NotFound` where there is none."""
+    rows: Sequence[Row] = await conn.fetch(
+        sql("find_lists"), key, await account_id(conn, account)
+    )
+    return rows or [await _only(conn, rows, "list", key, account)]
+
+
 async def find_sender(
     conn: Conn, address: str, account: str | None, channel: str | None = None
 ) -> Row:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dripd.admin import params as p
+from dripd.admin.holds import HOLDS, find_hold
 from dripd.campaigns.enrollment import RunStatus
 from dripd.clock import Instant
+from dripd.errors import BadRequest
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, Row, cursor_of, page, read_cursor, shown
+from dripd.store.desk_deed import Result, Row, cursor_of, near, page, read_cursor, shown
 from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
 from dripd.store.statements import sql
 
@@ -78,6 +80,10 @@ async def list_runs(conn: Conn, args: p.EnrollList) -> Result:
 async def _wanted(conn: Conn, args: p.EnrollList) -> Wanted:
     account = await account_id(conn, args.account)
     campaign = members = contact = None
+    if args.hold is not None and find_hold(args.hold) is None:
+        raise BadRequest(
+            f"{args.hold!r} is no hold", path="hold", hint=near(args.hold, HOLDS, "")
+        )
     if args.campaign is not None:
         meant = await find_campaign(conn, args.campaign, args.account)
         account, campaign = meant["account_id"], meant["id"]

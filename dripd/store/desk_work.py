@@ -20,6 +20,8 @@ from dripd.store.statements import sql
 async def list_tasks(conn: Conn, args: p.TaskList) -> Result:
     (after,) = read_cursor(args.after, 0)
     account = await account_id(conn, args.account)
+    if args.campaign is not None:
+        account = (await find_campaign(conn, args.campaign, args.account))["account_id"]
     rows = await conn.fetch(
         sql("list_tasks"), account, args.kind, args.assignee, args.campaign, args.state, after,
         args.limit + 1,

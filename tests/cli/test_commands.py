@@ -622,6 +622,27 @@ def test_ready_answers_by_its_exit_code(daemon: Daemon, state: bool, code: int) 
     assert main(["ready", "--json"]) == code
 
 
+@pytest.mark.parametrize(
+    ("codes", "exits"),
+    [
+        (["not_visible"], 4),
+        (["unknown_contact"], 3),
+        (["already_in:welcome", "already_ran"], 6),
+        (["bad_request:vars"], 2),
+        (["missing:phone"], 1),
+        (["not_visible", "already_ran"], 1),
+        (["not_visible", None], 8),
+    ],
+)
+def test_refused_contacts_exit_as_their_reason_says(
+    daemon: Daemon, codes: list[str | None], exits: int
+) -> None:
+    items = [{"contact": "c", "ok": code is None, "code": code} for code in codes]
+    daemon.answers = [{"changed": 0, "items": items}]
+
+    assert main(["enroll", "add", "welcome", "c", "--json"]) == exits
+
+
 def test_version_needs_no_daemon(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
