@@ -13,6 +13,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
 from dripd.daemon.control_room import Room
+from dripd.errors import StoreBusy, StoreError
 from dripd.store.desk_deed import Result
 
 SILENT_S: Final = 10.0
@@ -42,7 +43,7 @@ class ConsoleControl:
             "env": own.pop("env", ""),
             "node": self._room.hooks.node,
             "figures": own,
-            "db": {"ok": error is None, "error": error},
+            "db": {"ok": error is None, "error": error and error.message},
             "alerts": alerts(own, glance, error),
             **{name: value for name, value in glance.items() if name != "as_of_at"},
         }
@@ -53,11 +54,15 @@ class ConsoleControl:
         return found
 
 
-def alerts(own: Mapping[str, Any], glance: Mapping[str, Any], db: str | None) -> list[Result]:
+def alerts(
+    own: Mapping[str, Any], glance: Mapping[str, Any], db: StoreError | None
+) -> list[Result]:
     """What somebody should look at, the worst first: level, what, where, detail, screen."""
     found: list[Result] = []
-    if db is not None:
-        found.append(_alert("!!", "database away", "", db, "logs"))
+    if isinstance(db, StoreBusy):
+        found.append(_alert("!", "database slow", "", db.message, "logs"))
+    elif db is not None:
+        found.append(_alert("!!", "database away", "", db.message, "logs"))
     for node in glance.get("nodes", []):
         if node["silent_s"] > SILENT_S:
             silence = f"no heartbeat for {node['silent_s']:.0f} s"

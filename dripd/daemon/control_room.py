@@ -21,6 +21,7 @@ from dripd.admin.tail import Shown
 from dripd.campaigns.event import Outcome
 from dripd.clock import Instant
 from dripd.engine.individual import Wish
+from dripd.errors import StoreError
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
 from dripd.store.desk_contact import refuse_unfit
@@ -81,8 +82,8 @@ class Hooks:
     send_individual: Callable[[Wish], Awaitable[tuple[str, Outcome]]]
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
     stats: Callable[..., Awaitable[Mapping[str, object]]]
-    glance: Callable[[], Awaitable[tuple[Mapping[str, object], str | None]]]
-    campaigns: Callable[[], Awaitable[tuple[Mapping[str, object], str | None]]]
+    glance: Callable[[], Awaitable[tuple[Mapping[str, object], StoreError | None]]]
+    campaigns: Callable[[], Awaitable[tuple[Mapping[str, object], StoreError | None]]]
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]

@@ -47,13 +47,13 @@ class Glance:
         self._unit = unit
         self._least_s = rest_s
         self._found: Result = {}
-        self._error: str | None = None
+        self._error: StoreError | None = None
         self._read_at = -OLD_S
         self._rest = rest_s
         self._wanted = trio.Event()
         self._done = trio.Event()
 
-    async def read(self) -> tuple[Result, str | None]:
+    async def read(self) -> tuple[Result, StoreError | None]:
         """The last glance, and why there is no newer one if the database does not answer."""
         age = trio.current_time() - self._read_at
         if age >= self._rest:
@@ -71,7 +71,7 @@ class Glance:
                 self._found, self._error = await self._desk.run(self._unit), None
                 self._rest = max(self._least_s, SHARE * (trio.current_time() - began))
             except StoreError as error:
-                self._error, self._rest = error.message, AGAIN_S
+                self._error, self._rest = error, AGAIN_S
             self._read_at = trio.current_time()
             self._wanted = trio.Event()
             self._done.set()

@@ -34,19 +34,25 @@ class Deadline:
     cut soon after, unless it has been given back by then.
     """
 
-    __slots__ = ("_cut", "_seconds", "_timer")
+    __slots__ = ("_cut", "_seconds", "_timer", "has_passed")
 
     def __init__(self, seconds: float, cut: Callable[[], object]) -> None:
         self._seconds = seconds
         self._cut = cut
+        self.has_passed = False
+        """Whether it came to that."""
 
     def __enter__(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._pass)
+
+    def _pass(self) -> None:
+        self.has_passed = True
+        self._cut()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
         if kind is not None and issubclass(kind, asyncio.CancelledError):
-            asyncio.get_running_loop().call_later(CANCEL_S, self._cut)
+            asyncio.get_running_loop().call_later(CANCEL_S, self._pass)
 
 
 class BridgeClosed(StoreUnavailable):

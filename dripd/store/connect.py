@@ -199,11 +199,26 @@ def deadline(conn: Conn, patience_s: float) -> Deadline:
 async def transact(
     conn: Conn, patience_s: float, unit: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
 ) -> T:
-    """*unit* in a transaction; no end of it, and no commit, is waited for too long."""
-    with deadline(conn, patience_s):
-        async with conn.transaction():
-            with deadline(conn, patience_s):
-                return await unit(conn, *args, **kwargs)
+    """*unit* in a transaction; no end of it, and no commit, is waited for too long.
+
+    Raises `Overdue` where the unit had no end in its time: nothing of it was committed.
+    """
+    whole, work, is_done = deadline(conn, patience_s), deadline(conn, patience_s), False
+    try:
+        with whole:
+            async with conn.transaction():
+                with work:
+                    result = await unit(conn, *args, **kwargs)
+                is_done = True
+            return result
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if not is_done and (whole.has_passed or work.has_passed):
+            raise Overdue(f"broken off after {1.25 * patience_s:g} s") from error
+        raise
+
+
+class Overdue(TimeoutError):
+    """A unit of work had no end in its time, and its connection was cut."""
 
 
 async def probe(dsn: str, pools: Sequence[Any]) -> None:
@@ -274,6 +289,8 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         ) from error
 
 
+SLOW_HINT = "the machine is busy: it is worth asking again, or for less (a filter, --limit)"
+
 DSN_HINT = "postgresql://USER@HOST:PORT/DATABASE"
 
 AWAY = ("08", "57P", "53300", "25006", "25P03")
@@ -317,5 +334,6 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
         # way into the default partition. The same statement finds it now.
         return StoreBusy(f"a partition was made meanwhile: {error}")
     if state.startswith(BUSY):
-        return StoreBusy(f"{WORDS.get(state, 'the database is busy')}: {error}")
+        hint = SLOW_HINT if state == "57014" else ""
+        return StoreBusy(f"{WORDS.get(state, 'the database is busy')}: {error}", hint=hint)
     return StoreError(f"the database refused a statement: {error} [{state}]")

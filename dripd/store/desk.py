@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from dripd.errors import StoreBusy, StoreUnavailable
 from dripd.store.bridge import Bridge
 from dripd.store.condition import Condition
-from dripd.store.connect import Conn, make_pool, transact, translated
+from dripd.store.connect import SLOW_HINT, Conn, Overdue, make_pool, transact, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+ACQUIRE_S = 10.0
+"""How long a unit of work waits for a connection that others use."""
 
 WIDE_S = 600.0
 """How long a unit of work may take that touches every run of a campaign."""
@@ -81,8 +85,27 @@ class Desk:
             raise
 
     async def _transact(self, patience_s: float, work: Callable[[Conn], Awaitable[T]]) -> T:
-        async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
-            return await transact(conn, patience_s, work)
+        async with translated(committing=True), self._acquired() as conn:
+            try:
+                return await transact(conn, patience_s, work)
+            except Overdue as error:
+                raise StoreBusy(
+                    f"a statement took too long: {error}", hint=SLOW_HINT
+                ) from error
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Conn]:
+        try:
+            conn = await self._pool.acquire(timeout=ACQUIRE_S)
+        except TimeoutError as error:
+            if self._pool.get_size() < self._size:
+                raise  # none could be made: the database is away
+            said = f"others use every connection for {ACQUIRE_S:g} s"
+            raise StoreBusy(said, hint=SLOW_HINT) from error
+        try:
+            yield conn
+        finally:
+            await self._pool.release(conn)
 
 
 async def _close(pool: Any) -> None:

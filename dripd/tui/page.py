@@ -347,6 +347,11 @@ class ListPage(Page):
 
     def lines(self, width: int, height: int) -> list[Line]:
         head = self.summary(width)
+        if self.trouble and self._table.order:
+            head += [
+                line(Cell(f" {one}", "bad"))
+                for one in wrap(f"as it was: {self.trouble}", width - 2)[:2]
+            ]
         self._head_rows = len(head)
         row = self._table.rows.get(self._table.cursor)
         detail = (

@@ -19,6 +19,11 @@ KEPT: Final = 2_000
 Answer = dict[str, Any]
 
 
+def worded(message: str, hint: object) -> str:
+    """What went wrong, and what to do if that is known."""
+    return f"{message} ({hint})" if hint else message
+
+
 def quiet() -> None:
     """What nobody wants to hear of."""
 
@@ -63,14 +68,15 @@ class Watch:
     def took(self, method: str, params: Mapping[str, Any]) -> None:
         """The daemon told of a change."""
         if method == "view.error":
-            self.error = str(params.get("message", "failed"))
+            hint = (params.get("data") or {}).get("hint")
+            self.error = worded(str(params.get("message", "failed")), hint)
         elif self.answer is not None:
             self.answer = apply(self.answer, params, self.key)
             self.error = ""
         self.changed()
 
     def failed(self, error: DripdError) -> None:
-        self.error = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
+        self.error = worded(error.message, error.hint)
         self.changed()
 
     def request(self) -> tuple[str, dict[str, object]]:

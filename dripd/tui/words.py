@@ -98,9 +98,9 @@ def instant(text: object) -> int | None:
 
 
 def since(text: object, now_ms: int) -> str:
-    """How long ago, or `in` how long: `3h12m`, `in 48s`, `-`."""
+    """How long ago, or `in` how long: `3h12m`, `in 48s`, `-`; also while *now_ms* is unknown (0)."""
     at = instant(text)
-    if at is None:
+    if at is None or not now_ms:
         return "-"
     return f"in {span(at - now_ms)}" if at > now_ms + 999 else span(now_ms - at)
 

@@ -10,7 +10,7 @@ from dripd.admin.messages import Promise
 from dripd.clock import parse_instant
 from dripd.daemon.control_account import window_now
 from dripd.daemon.control_console import alerts
-from dripd.errors import BadRequest, Conflict
+from dripd.errors import BadRequest, Conflict, StoreBusy, StoreUnavailable
 from dripd.store import desk_estimate
 from dripd.store.desk_console import spread
 from tests.support.control import WELCOME, Control, open_control
@@ -64,12 +64,19 @@ async def test_alerts_come_the_worst_first() -> None:
         ],
     }  # fmt: skip
 
-    found = alerts({"lag_ms": 9_000}, glance, "gone")
+    found = alerts({"lag_ms": 9_000}, glance, StoreUnavailable("gone"))
 
     assert [one["level"] for one in found] == ["!!", "!!", "!", "!"]
     assert [one["what"] for one in found] == [
         "database away", "node silent", "steps are late", "no_sender",
     ]  # fmt: skip
+
+
+async def test_a_database_that_is_slow_is_not_said_to_be_away() -> None:
+    (found,) = alerts({}, {}, StoreBusy("a statement took too long: broken off after 2.5 s"))
+
+    assert (found["level"], found["what"]) == ("!", "database slow")
+    assert "2.5 s" in found["detail"]
 
 
 async def test_undo_is_refused_once_somebody_else_has_changed_it(pg_dsn: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
-from dripd.errors import StoreError
+from dripd.errors import StoreBusy, StoreError
+from dripd.store import desk as desk_module
 from dripd.store.bridge import Bridge
+from dripd.store.condition import Condition
 from dripd.store.desk import Desk
 
 
@@ -25,4 +28,61 @@ async def test_a_wide_unit_has_its_time_and_leaves_the_next_its_own(pg_dsn: str)
             with pytest.raises(StoreError, match="timeout"):
                 await desk.run(linger, 5.0)
             assert await desk.run_wide(linger, 0.8) == "done"
+        await desk.close()
+
+
+async def sleep_unbounded(conn: Any) -> None:
+    """As on a starved machine, where the server does not get to end it itself."""
+    await conn.execute("SET LOCAL statement_timeout = 0")
+    await conn.execute("SELECT pg_sleep(60)")
+
+
+@pytest.mark.trio
+async def test_a_unit_that_is_broken_off_took_too_long_and_the_database_is_not_away(
+    pg_dsn: str,
+) -> None:
+    condition = Condition()
+    async with Bridge() as bridge:
+        desk = Desk(bridge, pg_dsn, size=1, patience_s=0.3, condition=condition)
+        await desk.open()
+        with pytest.raises(
+            StoreBusy, match=r"took too long: broken off after 0\.375 s"
+        ) as caught:
+            await desk.run(sleep_unbounded)
+        condition.refuse()
+        assert await desk.run(linger, 0.0) == "done"
+        await desk.close()
+
+    assert "--limit" in caught.value.hint
+
+
+@pytest.mark.trio
+async def test_who_finds_every_connection_taken_is_told_so(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "ACQUIRE_S", 0.05)
+    condition = Condition()
+    taken, over = trio.Event(), trio.Event()
+    async with Bridge() as bridge, trio.open_nursery() as nursery:
+        desk = Desk(bridge, pg_dsn, size=1, condition=condition)
+        await desk.open()
+
+        async def hold(conn: Any) -> None:
+            bridge.to_trio(taken.set)
+            await conn.execute("SELECT pg_sleep(60)")
+
+        async def first() -> None:
+            with scope:
+                await desk.run(hold)
+            over.set()
+
+        scope = trio.CancelScope()
+        nursery.start_soon(first)
+        await taken.wait()
+        with pytest.raises(StoreBusy, match="others use every connection"):
+            await desk.run(linger, 0.0)
+        condition.refuse()
+        scope.cancel()
+        await over.wait()
+        condition.refuse()
         await desk.close()

@@ -189,10 +189,10 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
     async def judge(_cv_ids: Sequence[int]) -> PlainJudge:
         return PlainJudge()
 
-    async def glance() -> tuple[Mapping[str, object], str | None]:
+    async def glance() -> tuple[Mapping[str, object], None]:
         return await desk.run(read_glance), None
 
-    async def campaigns() -> tuple[Mapping[str, object], str | None]:
+    async def campaigns() -> tuple[Mapping[str, object], None]:
         return await desk.run(read_campaigns), None
 
     hooks = Hooks(

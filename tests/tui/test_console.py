@@ -796,3 +796,18 @@ def _page(name: str, *tabs: str) -> Any:
 def test_frames_hold_cells_only() -> None:
     for one in Rig().console.frame(80, 24):
         assert isinstance(plain(one), str)
+
+
+@pytest.mark.parametrize("name", ["overview", "campaigns", "inbox"])
+def test_what_cannot_be_read_anew_stays_and_says_why(name: str) -> None:
+    rig = Rig(options=Options(screen=name))
+    of = {"overview": "daemon.overview", "campaigns": "campaign.list", "inbox": "task.list"}[
+        name
+    ]
+    before = rig.lines()
+    data = {"hint": "ask for less"}
+    rig.daemon.tell(of, "view.error", {"sub": 1, "message": "took too long", "data": data})
+    shown = rig.text()
+
+    assert "as it was: took too long (ask for less)" in shown
+    assert before[-4].strip() in shown

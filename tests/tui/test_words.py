@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dripd.tui.words import about, hint
+from dripd.tui.words import about, hint, since
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_a_hint_goes_by_the_reason_without_what_it_names(reason: str, expected: 
 )
 def test_an_estimate_is_said_as_one(n: object, least: object, expected: str) -> None:
     assert expected == about(n, least)
+
+
+def test_no_age_is_told_before_the_time_is_known() -> None:
+    assert since("2026-03-02T12:00:00Z", 0) == "-"
+    assert since("1970-01-01T00:00:00Z", 1000) == "1s"

@@ -178,10 +178,11 @@ class Overview(Page):
         )
         age = since(self._answer.get("as_of"), self.port.now_ms)
         db = self._answer.get("db", {})
-        if not db.get("ok", True):
-            return [line(""), line(Cell(f" database away: {text(db.get('error'))}", "bad"))]
+        trouble = self.port.overview.error or (
+            "" if db.get("ok", True) else text(db.get("error"))
+        )
         return [
-            line(""),
+            line(Cell(f" as it was: {trouble}" if trouble else "", "bad")),
             line(
                 said, Cell(f"  (as of {age} ago)" if width >= 100 else f" ({age} ago)", "dim")
             ),
