@@ -50,6 +50,7 @@ def run_server() -> Iterator[Server]:
         return
     remove_orphans()
     with temporary_state(place()) as state:
+        state.chmod(0o711)  # root's server is another user's: it would live elsewhere, on disk
         yield Server(dsn=embedded.up(state), ours=True)
 
 
