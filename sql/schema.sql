@@ -730,6 +730,7 @@ CREATE TABLE dripd.individual_send (
 );
 CREATE INDEX individual_send_unknown ON dripd.individual_send (leased_at) WHERE state = 'unknown';
 CREATE INDEX individual_send_leased ON dripd.individual_send (incarnation) WHERE state = 'leased';
+CREATE INDEX individual_send_by_id ON dripd.individual_send (id);
 CREATE INDEX individual_send_of_call ON dripd.individual_send (account_id, call_id) WHERE call_id IS NOT NULL;
 
 CREATE TABLE dripd.task (

@@ -352,11 +352,16 @@ LIMIT $4::int4;
 SELECT d.enrollment_id AS id
 FROM dripd.claim AS k
 CROSS JOIN LATERAL unnest(k.account_ids) AS held (account_id)
-JOIN dripd.due_step AS d
-    ON d.account_id = held.account_id
-    AND d.due_at BETWEEN k.due_lo AND k.due_hi
-    AND d.claim_id = k.claim_id
-WHERE ($1::int4 IS NULL OR d.account_id = $1::int4)
+JOIN dripd.lane AS n ON n.account_id = held.account_id
+CROSS JOIN LATERAL (  -- by the key, whatever the planner thinks of the rest
+    SELECT x.enrollment_id
+    FROM dripd.due_step AS x
+    WHERE x.account_id = n.account_id AND x.lane = n.lane
+        AND x.due_at BETWEEN k.due_lo AND k.due_hi
+        AND x.claim_id = k.claim_id
+    OFFSET 0
+) AS d
+WHERE ($1::int4 IS NULL OR n.account_id = $1::int4)
     AND d.enrollment_id > $2::int8
 ORDER BY d.enrollment_id
 LIMIT $3::int4;

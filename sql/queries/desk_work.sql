@@ -172,21 +172,36 @@ LEFT JOIN dripd.sender AS f ON f.account_id = (w.step).account_id AND f.id = (w.
 ORDER BY w.place DESC;
 
 -- name: list_leased :many
--- Messages that are under way, the latest lease first.
+-- Messages that are under way, the latest lease first: what the claims hold, as `dripd.delivery` tells it.
 --   $1 account  $2 channel  $3 campaign  $4 those that are passed over  $5 most; NULL = any
-SELECT d.id, d.account_id, d.enrollment_id, d.step_key, d.run_no, d.channel, d.sender_id,
-    d.to_address, d.idempotency_key, d.state, d.attempt, d.provider, d.provider_id, d.segments,
-    d.subject, d.leased_at, d.sent_at, d.accepted_at, d.reason, a.key AS account_key
-FROM dripd.delivery AS d
-JOIN dripd.account AS a ON a.id = d.account_id
-WHERE d.state = 'leased'
-    AND d.enrollment_id IS NOT NULL
-    AND ($1::int4 IS NULL OR d.account_id = $1::int4)
-    AND ($2::text IS NULL OR d.channel = $2::text)
-    AND ($3::int4 IS NULL OR d.enrollment_id IN (
-        SELECT r.id FROM dripd.run AS r
-        WHERE r.account_id = $1::int4 AND r.campaign_id = $3::int4))
-ORDER BY d.leased_at DESC, d.id DESC
+SELECT d.enrollment_id || '-' || d.seq AS id, n.account_id, d.enrollment_id, s.key AS step_key,
+    d.run_no::int4 AS run_no, s.kind AS channel, NULL::int4 AS sender_id, NULL::text AS to_address,
+    'dripd:' || (SELECT id FROM dripd.deployment) || ':' || d.enrollment_id || ':' || d.run_no || ':' || s.key
+        AS idempotency_key,
+    'leased' AS state, (greatest(d.attempt, 0) + 1)::int4 AS attempt, NULL::text AS provider,
+    NULL::text AS provider_id, NULL::int4 AS segments, NULL::text AS subject, k.leased_at,
+    NULL::timestamptz AS sent_at, NULL::timestamptz AS accepted_at, NULL::text AS reason, a.key AS account_key
+FROM dripd.claim AS k
+CROSS JOIN LATERAL unnest(k.account_ids) AS held (account_id)
+JOIN dripd.account AS a ON a.id = held.account_id
+JOIN dripd.lane AS n ON n.account_id = held.account_id
+CROSS JOIN LATERAL (  -- by the key, whatever the planner thinks of the rest
+    SELECT x.enrollment_id, x.seq, x.run_no, x.attempt, x.cv_id, x.step_no
+    FROM dripd.due_step AS x
+    WHERE x.account_id = n.account_id AND x.lane = n.lane
+        AND x.due_at BETWEEN k.due_lo AND k.due_hi
+        AND x.claim_id = k.claim_id
+        AND x.flags & 2 = 0
+    OFFSET 0
+) AS d
+JOIN dripd.version_step AS s ON s.account_id = n.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
+WHERE s.kind IN ('email', 'sms')
+    AND ($1::int4 IS NULL OR n.account_id = $1::int4)
+    AND ($2::text IS NULL OR s.kind = $2::text)
+    AND ($3::int4 IS NULL OR d.cv_id IN (
+        SELECT v.id FROM dripd.campaign_version AS v
+        WHERE v.account_id = $1::int4 AND v.campaign_id = $3::int4))
+ORDER BY k.leased_at DESC, id DESC
 OFFSET $4::int4
 LIMIT $5::int4;
 

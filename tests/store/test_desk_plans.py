@@ -1,0 +1,125 @@
+"""What a screen asks reads no more of a table that has grown: every query of `bench/console.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bench.console import QUERIES
+from bench.estate import estate
+from dripd.store import desk as desk_module
+from dripd.store.connect import Conn, transact
+from dripd.store.desk_runs import LOOKED
+from tests.support.control import Control, open_control
+from tests.support.postgres import Databases
+
+RUNS = 30_000
+
+SAMPLED: tuple[tuple[str, Mapping[str, object]], ...] = (
+    ("daemon.overview", {}),
+    ("campaign.list", {"figures": True}),
+)
+"""What is read from samples beside those who look: a few hundred pages, however many there are."""
+
+MOST = 5_000
+"""Rows that one look may read of the large tables: pages of the log, samples, a thousand holds."""
+
+UNDER_WAY = """
+WITH taken AS (
+    UPDATE dripd.due_step SET claim_id = 77, due_at = date_trunc('minute', dripd.now())
+    WHERE account_id = 1 AND enrollment_id IN (2, 4) RETURNING account_id
+)
+INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_lo, due_hi)
+SELECT 77, 1, dripd.now(), count(*), ARRAY[1], date_trunc('minute', dripd.now()), date_trunc('minute', dripd.now()) FROM taken
+"""
+
+READ = """
+SELECT relname, (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int8 AS n
+FROM pg_stat_xact_user_tables
+WHERE schemaname = 'dripd' AND relname ~ $1::text
+"""
+
+LARGE = (
+    "^(run|due_step|contact|task|notification|suppression|admin_audit|individual_send"
+    "|step_log.*|journal_log.*|event_log.*)$"
+)
+
+
+@pytest.fixture(scope="module")
+def grown(pg_databases: Databases) -> Any:
+    """A database with a past, in which two messages are under way."""
+    with pg_databases.fresh() as dsn:
+        asyncio.run(lay(dsn))
+        yield dsn
+
+
+async def lay(dsn: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    for text in (*estate(RUNS), UNDER_WAY, "ANALYZE"):
+        await conn.execute(text)
+    await conn.close()
+
+
+@asynccontextmanager
+async def counting(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Control, dict[str, int]]]:
+    """The control side, and how many rows its last unit of work has read of which large table.
+
+    Sequential scans are made dear, as they are of tables a thousand times as large.
+    """
+    read: dict[str, int] = {}
+
+    async def noting(
+        conn: Conn, patience_s: float, unit: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        async def noted(conn: Conn) -> Any:
+            await conn.execute("SET LOCAL enable_seqscan = off")
+            before = {row["relname"]: row["n"] for row in await conn.fetch(READ, LARGE)}
+            result = await unit(conn, *args, **kwargs)
+            for row in await conn.fetch(READ, LARGE):
+                n = row["n"] - before.get(row["relname"], 0)
+                read[row["relname"]] = read.get(row["relname"], 0) + n
+            return result
+
+        return await transact(conn, patience_s, noted)
+
+    monkeypatch.setattr(desk_module, "transact", noting)
+    async with open_control(dsn) as control:
+        yield control, read
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [one for one in QUERIES if one not in SAMPLED],
+    ids=lambda one: (
+        one if isinstance(one, str) else " ".join(f"{k}={v}" for k, v in one.items())
+    ),
+)
+async def test_a_screen_reads_what_it_shows(
+    grown: str, monkeypatch: pytest.MonkeyPatch, method: str, params: Mapping[str, object]
+) -> None:
+    async with counting(grown, monkeypatch) as (control, read):
+        await control.do(method, **params)
+
+    most = 2 * LOOKED + MOST if "tag" in params else MOST  # no index knows both
+    assert sum(read.values()) <= most, {table: n for table, n in read.items() if n}
+
+
+@pytest.mark.trio
+async def test_what_is_under_way_is_found_through_the_claims(
+    grown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with counting(grown, monkeypatch) as (control, read):
+        found = await control.do("delivery.list", state="leased")
+        runs = await control.do("enroll.list", status="executing")
+
+    assert [one["id"] for one in found["items"]] == ["4-2", "2-2"]
+    assert [one["id"] for one in runs["items"]] == [2, 4]
+    assert sum(read.values()) < 50, read
