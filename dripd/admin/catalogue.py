@@ -133,7 +133,7 @@ RUNS: Final = (
     changing("suppress.remove", p.Suppress, Role.ADMIN),
     reading("suppress.check", p.SuppressCheck),
     changing("suppress.import", p.Import),
-    reading("suppress.export", p.Listing, view="account_id channel address"),
+    reading("suppress.export", p.Listing, view="id"),
     changing("event.add", p.EventAdd),
     reading("event.tail", p.EventTail),
 )

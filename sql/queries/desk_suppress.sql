@@ -34,7 +34,8 @@ ORDER BY s.account_id, s.channel;
 -- name: export_suppressions :many
 -- Entries in the order of their key.
 --   $1 account  $2 after hash  $3 after account  $4 after channel  $5 most; NULL = all
-SELECT s.address_h, s.account_id, coalesce(a.key, 'everywhere') AS scope, s.channel, s.address,
+SELECT concat_ws('-', s.address_h, s.account_id, s.channel) AS id,
+    s.address_h, s.account_id, coalesce(a.key, 'everywhere') AS scope, s.channel, s.address,
     s.reason, s.expires_at, s.created_at
 FROM dripd.suppression AS s
 LEFT JOIN dripd.account AS a ON a.id = s.account_id

@@ -29,9 +29,6 @@ class Suppressions(ListPage):
         ("EXPIRES", "never, or when the order ends by itself"),
     )
 
-    def key_of(self, row: Row) -> str:
-        return f"{row.get('account_id')}/{row.get('channel')}/{row.get('address')}/{row.get('created_at')}"
-
     def columns(self) -> Sequence[Column]:
         return (
             Column(title="SCOPE", width=10, show=lambda row: text(row.get("scope") or row.get("account_key") or _scope(row))),
