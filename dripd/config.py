@@ -31,6 +31,13 @@ from dripd.ratelimit.reputation import Guard
 
 ETC: Final = Path("/etc/dripd")
 SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
+MENDING: Final = {
+    "file": "write it there, where the daemon's user may read it",
+    "env": "set that variable where the daemon is started",
+    "cred": "LoadCredential= in the unit brings it",
+}
+"""What to do about a secret that is not where its reference says."""
+
 REFERENCE: Final = re.compile(r"(file|env|cred):(.+)", re.DOTALL)
 
 Tree: TypeAlias = dict[str, object]
@@ -432,7 +439,8 @@ class Reader:
         try:
             return fetch(match[1], match[2])
         except (OSError, KeyError, UnicodeDecodeError) as error:
-            self._fault(path, f"refers to {value}, which cannot be read: {error}", "")
+            message = f"refers to {value}, which cannot be read: {why_unread(error)}"
+            self._fault(path, message, MENDING[match[1]])
             return ""
 
     def _unknown(self, path: str, key: str, options: Iterable[str]) -> None:
@@ -447,6 +455,16 @@ class Reader:
     def _show(self, path: str, value: object) -> None:
         origin = self._origin.get(path, "default")
         self.shown.append(Shown(key=path, value=value, origin=origin))
+
+
+def why_unread(error: OSError | KeyError | UnicodeDecodeError) -> str:
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case KeyError():
+            return f"{error.args[0]} is not set"
+        case _:
+            return "it is no UTF-8"
 
 
 def fetch(how: str, what: str) -> str:

@@ -291,3 +291,27 @@ def test_rates_by_domain_are_a_table_of_rates(
         load(file)
 
     assert ["provider.mail.domains"] == [fault.path for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("reference", "why", "todo"),
+    [
+        ("file:/nowhere/at/all", "No such file", "daemon's user may read it"),
+        (
+            "env:DRIPD_NO_SUCH_NAME",
+            "DRIPD_NO_SUCH_NAME is not set",
+            "where the daemon is started",
+        ),
+        ("cred:dsn", "CREDENTIALS_DIRECTORY is not set", "LoadCredential="),
+    ],
+)
+def test_a_secret_that_is_not_there_says_why_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, why: str, todo: str
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, f'[postgres]\ndsn = "{reference}"')
+    (fault,) = caught.value.faults
+
+    assert why in fault.message
+    assert todo in fault.hint

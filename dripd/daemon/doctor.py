@@ -133,6 +133,9 @@ def state_directory(patient: Patient) -> Check:
         return judge(
             "state_directory", ok, f"{path} will be made", f"make {path} for this user"
         )
+    if not path.is_dir():
+        hint = "name a directory: DRIPD_STATE"
+        return Check("state_directory", False, f"{path} is no directory", hint)
     mode = stat.S_IMODE(path.stat().st_mode)
     if not os.access(path, os.W_OK | os.X_OK):
         return Check(

@@ -93,6 +93,18 @@ def test_what_is_wrong_with_the_machine_is_named(
     assert {"state_directory", "journal_space", "open_files", "socket"} == set(found)
 
 
+def test_a_state_directory_that_is_a_file_is_told_as_one(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state / "file").touch()
+    monkeypatch.setenv("DRIPD_STATE", str(state / "file"))
+
+    found = {check.name: check for check in diagnose(load())}["state_directory"]
+
+    assert (found.ok, found.detail) == (False, f"{state / 'file'} is no directory")
+    assert "DRIPD_STATE" in found.hint
+
+
 def test_the_command_answers_without_a_daemon(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
