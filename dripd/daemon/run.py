@@ -289,7 +289,7 @@ class Daemon:
             kick=self.kick,
             trace=self.trace,
             reload=self.reloader.reload,
-            events=sources(self.pipe)["events"].read,
+            events=sources(self.pipe, self.config.providers)["events"].read,
             fill_individual=partial(fill, self.pipe, self.channels),
             send_individual=partial(send_individual, self.pipe, self.channels, self.deployment),
             send_test=partial(send_test, self.pipe, self.channels, self.deployment),
@@ -405,7 +405,7 @@ async def _live(
                         identity=daemon.identify,
                         info=info,
                         views=views,
-                        sources=sources(pipe),
+                        sources=sources(pipe, config.providers),
                         metrics=pipe.metrics,
                     )
                 )

@@ -5,7 +5,7 @@ The stages put whole batches into rings; a thing becomes a row when somebody loo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from dripd import log
@@ -30,9 +30,9 @@ NAMED = ("field", "tag", "list", "list_id", "link", "form", "step", "type", "aut
 """What is shown of an event's payload: the rest may hold what the contact wrote, or is."""
 
 
-def sources(pipe: Pipeline) -> dict[str, Source[Any]]:
-    """Every tail by its name."""
-    shows = Shows(pipe.directory)
+def sources(pipe: Pipeline, providers: Container[str]) -> dict[str, Source[Any]]:
+    """Every tail by its name; *providers* of the configuration are the sources of events."""
+    shows = Shows(pipe.directory, providers)
     return {
         "deliveries": Source(pipe.lately.recorded, shows.delivery),
         "events": Source(pipe.lately.heard, shows.event),
@@ -56,8 +56,9 @@ class Lines:
 class Shows:
     """Things of the engine as rows: ids and keys, as the directory knows them."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, providers: Container[str]) -> None:
         self._directory = directory
+        self._providers = providers
 
     def delivery(self, change: Change) -> Shown | None:
         """The attempt that a change tells of, None where nothing was to be sent."""
@@ -92,9 +93,15 @@ class Shows:
             "enrollment_id": event.enrollment_id,
             "step": event.step_key,
             "address": event.address,
+            "source": self._source(event),
             "detail": " ".join(f"{k}={event.payload[k]}" for k in NAMED if k in event.payload),
             "note": "duplicate" if event.duplicate else event.unresolved,
         }
+
+    def _source(self, event: EventRow) -> str | None:
+        """The provider that told of it; None: our own links, SQL, a command."""
+        name = (event.dedup_key or "").partition(":")[0]
+        return name if name in self._providers else None
 
     def _account(self, account_id: int) -> str:
         account = self._directory.accounts.get(account_id)

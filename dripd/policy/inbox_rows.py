@@ -33,6 +33,7 @@ class EventRow:
     named: int | None = None
     """The contact that it names, also where nobody listens and none was looked up."""
     delivery_id: str | None = None
+    dedup_key: str | None = None
     duplicate: bool = False
     unresolved: str | None = None
     """Why nobody could be found for it, as a word."""

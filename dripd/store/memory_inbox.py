@@ -234,6 +234,7 @@ def _event(
         cv_id=sent.cv_id,
         named=row.contact_id,
         delivery_id=row.delivery_id,
+        dedup_key=row.dedup_key,
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,
         channel=CHANNELS.get(sent.channel),

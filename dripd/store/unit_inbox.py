@@ -153,6 +153,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         cv_id=row["cv_id"],
         named=row["contact_id"],
         delivery_id=row["delivery_id"],
+        dedup_key=row["dedup_key"],
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
         channel=CHANNELS.get(row["channel"]) if row["channel"] else None,

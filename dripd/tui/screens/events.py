@@ -25,6 +25,7 @@ class Events(TailPage):
     tabs: ClassVar[tuple[str, ...]] = ("events", "audit")
     figures = (
         ("KIND", "what the contact did or what befell it, as it came into event_in"),
+        ("SOURCE", "the provider that told of it; - for what came by SQL, a command or a link of ours"),
         ("alone of N nodes", "a tail shows what the daemon has heard that this console is connected to; --socket chooses another"),
         ("NOTE", "duplicate: its dedup_key was seen; else why nobody was found for it"),
         ("audit", "every change by hand, with who, why and what came of it: the row stands with its effect"),
@@ -46,6 +47,7 @@ class Events(TailPage):
         return {
             "account": Key(param="account", help="of this account", negated=True),
             "kind": Key(param="kind", help="of this kind; != works", negated=True),
+            "source": Key(param="source", help="told by this provider", negated=True),
         }
 
     def key_of(self, row: Row) -> str:
@@ -57,6 +59,10 @@ class Events(TailPage):
     def moved(self) -> None:
         if self.second:
             ListPage.moved(self)
+
+    @property
+    def nothing(self) -> str:  # type: ignore[override]  # the tab decides
+        return ListPage.nothing if self.second else TailPage.nothing
 
     @property
     def extent(self) -> str:
@@ -88,6 +94,7 @@ class Events(TailPage):
             Column(title="CONTACT", width=8, show=lambda row: text(row.get("contact_id"))),
             Column(title="RUN", width=7, show=lambda row: text(row.get("enrollment_id"))),
             Column(title="DETAIL", show=lambda row: text(row.get("detail"))),
+            Column(title="SOURCE", width=9, priority=2, show=lambda row: text(row.get("source"))),
             Column(title="NOTE", width=14, priority=2, show=lambda row: text(row.get("note"))),
         )  # fmt: skip
 
