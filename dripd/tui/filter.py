@@ -26,6 +26,8 @@ class Key:
     flag: bool = False
     negated: bool = False
     """Whether `key!=value` is understood as well."""
+    named: bool = False
+    """Whether a value may name something behind a colon: `missing_tag:First Name`."""
     ordered: bool = False
     """Whether `key>=value` is: that one of `values` or one behind it."""
 
@@ -69,6 +71,12 @@ def parse(text: str, keys: Mapping[str, Key], bare: str = "") -> dict[str, objec
     return found
 
 
+def written(**wanted: object) -> str:
+    """The filter that stands for these keys and values."""
+    words = {key: str(value).replace('"', "") for key, value in wanted.items()}
+    return " ".join(f'{k}="{v}"' if " " in v else f"{k}={v}" for k, v in words.items())
+
+
 def unknown(name: str, keys: Mapping[str, Key]) -> str:
     near = difflib.get_close_matches(name, list(keys), 1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(keys) or 'none'}"
@@ -83,6 +91,9 @@ def value_of(name: str, key: Key, token: Token) -> object:
         raise BadFilter(f"{name} has no order: {name}=", token.at)
     if not token.value:
         raise BadFilter(f"{name} needs a value", token.at)
+    if token.value[0] in "=!":
+        sign = "=" if token.value[0] == "=" else "!="
+        raise BadFilter(f"write {name}{sign}{token.value.lstrip('=!')}", token.at)
     if key.flag:
         if token.value not in {"yes", "no"}:
             raise BadFilter(f"{name} is yes or no", token.at)
@@ -92,7 +103,8 @@ def value_of(name: str, key: Key, token: Token) -> object:
         if not (digits.isascii() and digits.isdigit() and len(digits) < 17):
             raise BadFilter(f"{name} is a number", token.at)
         return int(digits)
-    if key.values and token.value not in key.values:
+    word = token.value.partition(":")[0] if key.named else token.value
+    if key.values and word not in key.values:
         raise BadFilter(f"{name} is one of {', '.join(key.values)}", token.at)
     if token.least:
         return list(key.values[key.values.index(token.value) :])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripd.tui.filter import BadFilter, Key, complete, parse
+from dripd.tui.filter import BadFilter, Key, complete, parse, written
 from dripd.tui.pages import PAGES
 
 KEYS = {
@@ -93,3 +93,31 @@ def test_completions_of_every_screen_are_filters_that_it_understands(name: str) 
         for begun in complete("", keys):
             for whole in complete(begun, keys):
                 parse(whole, keys)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("kind==reply", "kind=reply"),
+        ("kind=!reply", "kind!=reply"),
+        ("kind=!=reply", "kind!=reply"),
+    ],
+)
+def test_signs_in_the_wrong_place_are_put_right(said: str, meant: str) -> None:
+    with pytest.raises(BadFilter, match=f"write {meant}"):
+        parse(said, KEYS)
+
+
+def test_a_hold_may_name_what_it_lacks() -> None:
+    keys = PAGES["enrollments"].keys
+
+    assert parse('hold="missing_tag:First Name"', keys) == {"hold": "missing_tag:First Name"}
+    with pytest.raises(BadFilter, match="is one of"):
+        parse("hold=nonsense:x", keys)
+
+
+def test_what_a_jump_asks_for_is_read_as_it_was_meant() -> None:
+    keys = {"hold": Key(param="hold", help=""), "account": Key(param="account", help="")}
+    said = written(account="acme", hold="missing_tag:First Name")
+
+    assert parse(said, keys) == {"account": "acme", "hold": "missing_tag:First Name"}
