@@ -147,8 +147,7 @@ class Chrome:
         gone = "" if lost is None else span((console.monotonic() - lost) * 1000)
         seen = console.overview.answer is not None
         age = f", stale {gone}" if gone and seen else f" for {gone}" if gone else ""
-        hint = f" - {trouble.hint}" if trouble.hint else ""
-        return f"NO DAEMON{age}: {trouble.message}{hint}"
+        return f"NO DAEMON{age}: {trouble.message}"
 
     def _explained(self, width: int) -> list[Line]:
         """What is wrong and what to do, where there is no picture to keep."""
@@ -211,6 +210,9 @@ class Chrome:
             return fit((Cell("/", "key"), *field, Cell("  "), hint), width)
         if console.toast is not None and console.toast[2] >= console.monotonic():
             return fit(line(Cell(f" {console.toast[0]}", f"toast {console.toast[1]}")), width)
+        if not console.daemon.up and console.daemon.trouble is not None:
+            does = f"{console.daemon.trouble.hint or 'it is looked for'}; {self._console.shown('q')} quit"
+            return fit(line(Cell(f" {does}", "warn")), width)
         return fit(tuple(self._hints(width)), width)
 
     def _hints(self, width: int) -> list[Cell]:

@@ -103,10 +103,8 @@ class Console:
         """Begin to watch; says what is wrong with the options."""
         self.daemon.watch(self.overview)
         self.page.show()
-        self.go(self.options.screen)
+        self.go(self.options.screen, self.options.filter)
         self.trail.clear()
-        if self.options.filter:
-            self._filter(self.options.filter)
 
     # What pages may ask: the Port
 
@@ -164,7 +162,8 @@ class Console:
         return method in self.daemon.hello.get("methods", [])
 
     def go(self, name: str, filter_text: str = "") -> None:
-        """Show another screen, or the second list of one, with a filter if one is given."""
+        """Show another screen, or the second list of one, with a filter if one is given; one
+        that is not there is told."""
         place = TABS.get(name, name)
         if place not in PAGES:
             self.tell(f"no screen {name!r}; there are {', '.join([*PAGES, *TABS])}", "bad")

@@ -168,7 +168,8 @@ class Deeds:
         word: str,
     ) -> None:
         n = int(plan["n"])
-        sample = [f"  {text(one)}" for one in plan.get("sample", [])[:3]]
+        some = [{k: v for k, v in one.items() if k != "ok"} for one in plan.get("sample", [])]
+        sample = [f"  {text(one)}" for one in some[:3]]
         body += [f"{count(n)} would be touched; such as:", *sample] if sample else []
         body += [f"The plan holds for {plan.get('expires_in_s', 120)} s and for exactly these."]
         blanks = [Blank(name="reason", label="Reason (kept in the audit):", required=True)]

@@ -234,7 +234,9 @@ class Menu:
 
     def lines(self, width: int, height: int) -> list[Line]:
         room = min(width - 4, 74)
-        rows = max(1, height - 6)
+        said = self.shown[self._at] if self._at < len(self.shown) else None
+        told = wrap(said.why_not or said.note, room) if said else ["nothing is called so"]
+        rows = max(1, height - 5 - len(told))
         top = max(0, self._at - rows + 1)
         found: list[Line] = [(Cell(":"), *self._typed.line(room - 1, focused=True))]
         for n, choice in enumerate(self.shown[top : top + rows], top):
@@ -248,7 +250,7 @@ class Menu:
             found.append(
                 tuple(Cell(c.text, "cursor") for c in shown) if n == self._at else shown
             )
-        return boxed(self.title, found, room)
+        return boxed(self.title, [*found, *((Cell(part, "dim"),) for part in told)], room)
 
 
 class Reading:

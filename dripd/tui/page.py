@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
+from dripd.admin.delta import key_of
 from dripd.tui.dialog import Blank, Choice, Dialog, Menu
 from dripd.tui.draw import Cell, Line, line, stack, wrap
 from dripd.tui.filter import Key, parse
@@ -222,6 +223,7 @@ class ListPage(Page):
     method: ClassVar[str] = ""
     fixed: ClassVar[Mapping[str, object]] = {}
     hz: ClassVar[float] = 0.5
+    nothing: str = "nothing here"
     tabs: ClassVar[tuple[str, ...]] = ()
     """The names of its two lists, where it has two; Tab turns, the second is a crumb deep."""
 
@@ -243,7 +245,7 @@ class ListPage(Page):
         raise NotImplementedError
 
     def key_of(self, row: Row) -> str:
-        return str(row.get("id"))
+        return str(row["id"]) if "id" in row else key_of(row, self._list.key)
 
     def params(self) -> dict[str, object]:
         """What the list is asked with, beside its page."""
@@ -307,7 +309,7 @@ class ListPage(Page):
         """How much of the list is loaded, and what waits: never a count of everything."""
         n = len(self._table.order)
         more = (self._list.answer or {}).get("next") is not None
-        said = f"{count(n)}{' of more' if more else ''} row{'' if n == 1 else 's'}"
+        said = f"{count(n)} row{'' if n == 1 else 's'}{', more follow' if more else ''}"
         if self._table.marks:
             said += f"  {len(self._table.marks)} marked"
         if self._table.waiting or self._table.gone:
@@ -370,11 +372,8 @@ class ListPage(Page):
             return [line(Cell(f"  {one}", "bad")) for one in wrap(self.trouble, width - 4)]
         if self._list.answer is None:
             return [line(Cell("  waiting for the daemon ...", "dim"))]
-        return [
-            line(
-                Cell("  nothing here" + (" that fits the filter" if self.wanted else ""), "dim")
-            )
-        ]
+        fits = " that fits the filter" if self.wanted else ""
+        return [line(Cell(f"  {self.nothing}{fits}", "dim"))]
 
     def sort_menu(self) -> Dialog:
         """The columns to sort by: what is loaded, not the whole table."""
@@ -406,6 +405,7 @@ class TailPage(ListPage):
     """A screen of what happens: the newest first, frozen by space, never touching the work."""
 
     hz: ClassVar[float] = 4.0
+    nothing = "nothing yet since this daemon started"
 
     def key_of(self, row: Row) -> str:
         return str(row.get("_n"))

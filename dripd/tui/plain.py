@@ -68,10 +68,11 @@ class Plain:
         console = self._console
         headline = " ".join(Chrome(console).headline()[:2]) if console.daemon.up else ""
         trouble = console.daemon.trouble
-        headline = headline or ("no daemon: " + said(trouble) if trouble else "")
+        lost = f"dripd: {said(trouble)}" if trouble else ""
+        headline = f"dripd {console.env} {headline}" if headline else lost
         if headline and headline != self._headline:
             self._headline = headline
-            self._say(f"{self._now()} dripd {console.env} {headline}")
+            self._say(f"{self._now()} {headline}")
         if console.toast is not None:
             self._say(console.toast[0])
             console.toast = None
@@ -104,7 +105,7 @@ class Plain:
         table = self._console.page.table
         found = []
         for column in table.columns if table is not None else ():
-            if column.title in {"", "ST", "AGE", "DUE", "HEARTBEAT"}:
+            if column.title in {"", "ST", "AGE", "DUE", "LAST", "HEARTBEAT"}:
                 continue
             cell = column.show(row)
             shown = (cell.text if isinstance(cell, Cell) else cell).strip()

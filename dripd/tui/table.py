@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from dripd.tui.draw import Cell, Line, fit, pad, styled
+from dripd.tui.draw import Cell, Line, fit, pad, styled, width_of
 
 Row: TypeAlias = dict[str, Any]
 
 MOST_WIDE: Final = 48
 """A column with others behind it grows no wider: the eye would lose its row."""
+
+LEAST_WIDE: Final = 8
+"""A column that shares what is left gives none of so much away."""
 
 WIDE: Final = 100
 """Columns of a screen from which on columns of the second priority are shown."""
@@ -53,6 +56,7 @@ class Table:
         self.sort_by: Column | None = None
         self.descending = False
         self._fresh: dict[str, Row] = {}
+        self._needs: dict[str, int] = {}
         self._top = 0
         self._height = 10
 
@@ -167,10 +171,20 @@ class Table:
         self._height = max(1, height - 1)
         self._scroll()
         shown = self._shown(width)
-        widths = _widths(shown, width - 2)
-        head = Cell("  " + _head(shown, widths), "head")
         visible = self.order[self._top : self._top + self._height]
-        return [fit((head,), width), *(self._line(n, shown, widths, width) for n in visible)]
+        cells = [[_cell(c.show(self.rows.get(name, {}))) for c in shown] for name in visible]
+        widths = self._fitted(shown, cells, width - 2)
+        head = Cell("  " + _head(shown, widths), "head")
+        rows = zip(visible, cells, strict=True)
+        return [
+            fit((head,), width),
+            *(self._line(name, row, shown, widths, width) for name, row in rows),
+        ]
+
+    @property
+    def n_below(self) -> int:
+        """Rows beneath those that were drawn."""
+        return max(0, len(self.order) - self._top - self._height)
 
     def _scroll(self) -> None:
         here = self.order.index(self.cursor) if self.cursor in self.order else 0
@@ -183,16 +197,51 @@ class Table:
             c for c in self.columns if c.priority == 1 or width >= WIDE or self.more_columns
         ]
 
+    def _fitted(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
+    ) -> list[int]:
+        """The columns' widths; one that would cut what it shows gets the room that nobody fills.
+
+        What a column has needed once it keeps, so that nothing moves about.
+        """
+        for n, column in enumerate(columns):
+            most = max((width_of(row[n].text[: 4 * MOST_WIDE]) for row in rows), default=0)
+            self._needs[column.title] = max(
+                self._needs.get(column.title, 0), min(most, MOST_WIDE)
+            )
+        widths = _widths(columns, width)
+        unused = max(0, width - sum(widths) - len(columns) + 1)
+        for n, column in enumerate(columns):
+            lacks = self._needs[column.title] - widths[n] if column.width else 0
+            if lacks > 0:
+                taken = min(lacks, unused)
+                unused -= taken
+                widths[n] += taken + self._given(columns, widths, lacks - taken)
+        return widths
+
+    def _given(self, columns: Sequence[Column], widths: list[int], wanted: int) -> int:
+        """As much of *wanted* as growing columns have and do not fill; taken from them."""
+        given = 0
+        for n, column in enumerate(columns):
+            if not column.width:
+                full = max(LEAST_WIDE, len(column.title), self._needs[column.title])
+                part = max(0, min(wanted - given, widths[n] - full))
+                widths[n] -= part
+                given += part
+        return given
+
     def _line(
-        self, name: str, columns: Sequence[Column], widths: Sequence[int], width: int
+        self,
+        name: str,
+        row: Sequence[Cell],
+        columns: Sequence[Column],
+        widths: Sequence[int],
+        width: int,
     ) -> Line:
-        row = self.rows.get(name, {})
         here, marked = name == self.cursor, name in self.marks
         sign = (">" if here else " ") + ("*" if marked else " ")
         cells = [Cell(sign, "mark" if marked else "")]
-        for column, size in zip(columns, widths, strict=True):
-            cell = column.show(row)
-            text, style = cell if isinstance(cell, Cell) else (cell, "")
+        for column, (text, style), size in zip(columns, row, widths, strict=True):
             cells.append(Cell(pad(text, size, right=column.right), style))
             cells.append(Cell(" "))
         line = fit(tuple(cells[:-1]), width)
@@ -213,6 +262,10 @@ def _orderly(value: Any) -> tuple[int, float, str]:
         return 0, float(value), ""
     text = "" if value is None else _text(value)
     return (1, 0.0, text.lower()) if text else (2, 0.0, "")
+
+
+def _cell(shown: str | Cell) -> Cell:
+    return shown if isinstance(shown, Cell) else Cell(shown)
 
 
 def _text(cell: str | Cell) -> str:

@@ -16,7 +16,7 @@ from dripd.tui.options import Options
 from dripd.tui.pages import PAGES
 from dripd.tui.pages import TABS as TABS_BY_NAME
 from tests.tui.corpus import CORPUS
-from tests.tui.fake import ANSWERS, FakeDaemon, Rig
+from tests.tui.fake import ANSWERS, OVERVIEW, FakeDaemon, Rig
 
 SIZES = [(80, 24), (100, 30), (60, 15), (40, 10), (200, 60)]
 
@@ -489,6 +489,16 @@ def test_enter_on_a_hold_lists_whom_it_holds() -> None:
     assert "filter: account=acme campaign=welcome hold=window" in shown
 
 
+def test_holds_that_do_not_fit_are_counted() -> None:
+    holds = [{**OVERVIEW["holding"][0], "campaign_key": f"c{n}"} for n in range(30)]
+    rig = Rig(FakeDaemon(answers={"daemon.overview": {**OVERVIEW, "holding": holds}}))
+    shown = rig.text()
+    seen = sum(f"acme/c{n} " in shown for n in range(30))
+
+    assert 0 < seen < 30
+    assert f"{30 - seen} more below" in shown
+
+
 def test_the_timeline_is_a_crumb_deep() -> None:
     rig = Rig()
     shown = rig.press("4", "enter")
@@ -519,6 +529,7 @@ def test_the_last_picture_stays_when_the_daemon_is_away() -> None:
 
     assert "NO DAEMON, stale 12s: the daemon hung up" in shown
     assert "c1" in shown
+    assert rig.footer.strip() == "it may be restarting; q quit"
 
 
 def test_keys_that_come_too_fast_are_a_paste_gone_astray() -> None:
@@ -691,6 +702,12 @@ def test_the_second_list_of_a_screen_has_a_name_of_its_own(name: str) -> None:
     assert f"> {name.capitalize()} " in rig.press("enter")
 
 
+def test_an_odd_screen_is_told_before_its_filter() -> None:
+    rig = Rig(options=Options(screen="nosuch", filter="x=1"))
+
+    assert "no screen 'nosuch'" in rig.footer
+
+
 def test_an_odd_screen_is_told_and_the_overview_is_shown() -> None:
     rig = Rig(options=Options(screen="overvew"))
 
@@ -745,6 +762,31 @@ def test_the_level_of_logs_is_a_filter_that_can_be_edited() -> None:
     assert rig.console.page.wanted == {"level": ["critical"]}
 
     assert "filter: level>=error" in rig.press("_")
+
+
+def test_a_menu_tells_all_of_the_choice_and_when_nothing_fits() -> None:
+    rig = Rig()
+    rig.press("4")
+    rig.write_mode()
+    shown = rig.press("K", "down")
+    assert "| runs end, and their contacts may run again as if they never had " in shown
+    shown = rig.type("because")
+
+    assert "nothing is called so" in shown
+
+
+def test_a_timeline_that_is_read_goes_on() -> None:
+    rig = Rig()
+    rig.press("4", "enter")
+    before = [one for one in rig.daemon.calls if one[0] == "contact.timeline"]
+    row = {**rig.console.page.table.rows["1"], "step_key": "last"}  # type: ignore[union-attr]  # a list
+    rig.daemon.tell("enroll.list", "view.delta", {"rows": [["1", row, True]]})
+    rig.daemon.tell("enroll.list", "view.delta", {"rows": [["1", row, True]]})
+    rig.press("ctrl+r")
+    asked = [one for one in rig.daemon.calls if one[0] == "contact.timeline"]
+
+    assert len(before) == 1
+    assert len(asked) == 3
 
 
 def test_the_palette_finds_what_other_screens_can_do() -> None:

@@ -159,3 +159,23 @@ def test_whatever_happens_the_table_is_whole(
         assert len(table.order) == len(set(table.order))
         assert table.cursor in ({*table.order} or {""})
         assert all(width_of(one) == width for one in drawn(table, width, height))
+
+
+def test_room_that_nobody_fills_goes_to_the_column_that_would_cut() -> None:
+    table = Table(
+        (
+            Column(title="NAME", show=lambda row: "short"),
+            Column(title="HELD BY", width=8, show=lambda row: str(row["held"])),
+        ),
+        lambda row: str(row["id"]),
+    )
+    table.take([{"id": 1, "held": "no_subscription"}])
+    assert "short" in drawn(table, 30)[1]
+    assert "no_subscription" in drawn(table, 30)[1]
+    before = drawn(table, 30)[0]
+    table.take([{"id": 1, "held": "-"}])
+    assert drawn(table, 30)[0] == before
+    assert drawn(table, 20)[1].startswith("> short")
+    table.take([{"id": 1, "held": "x" * 10_000}])
+    assert all(width_of(one) == 200 for one in drawn(table, 200))
+    assert drawn(table, 200)[1].count("x") == MOST_WIDE - 1

@@ -20,17 +20,26 @@ MOST_EVENTS = 500
 """Entries of a timeline that are read."""
 
 TOLD_AT = 54
+GATE_AT = 22
 """The column in which an entry of the timeline tells its details."""
 
 STOPS: tuple[tuple[str, dict[str, bool], str], ...] = (
-    ("stop", {}, "their runs end as terminated, stopped"),
-    ("stop, reset contacts", {"reset": True}, "and they may run again as if they never had"),
+    ("stop", {}, "runs end as terminated, stopped"),
+    (
+        "stop, reset contacts",
+        {"reset": True},
+        "runs end, and their contacts may run again as if they never had",
+    ),
     (
         "stop, reset statistics",
         {"reset_stats": True},
-        "and their runs leave the campaign's counts",
+        "runs end, and leave the campaign's counts",
     ),
-    ("stop, reset both", {"reset": True, "reset_stats": True}, "both"),
+    (
+        "stop, reset both",
+        {"reset": True, "reset_stats": True},
+        "runs end and leave the campaign's counts, and their contacts may run again",
+    ),
 )
 
 
@@ -60,7 +69,7 @@ class Enrollments(ListPage):
         "campaign": Key(param="campaign", help="through this campaign"),
         "contact": Key(param="contact", help="of this contact: its external id, or #id"),
         "status": Key(param="status", help="in this state", values=STATUSES),
-        "hold": Key(param="hold", help="held for this reason", values=tuple(HOLDS)),
+        "hold": Key(param="hold", help="held for this reason", values=tuple(HOLDS), named=True),
         "list": Key(param="list", help="whose contact is on this list"),
         "tag": Key(param="tag", help="whose contact has this tag"),
     }
@@ -171,7 +180,7 @@ class Enrollments(ListPage):
         def choose(more: dict[str, object], note: str) -> None:
             self.deeds.planned(
                 f"STOP {named}", "enroll.stop", {**picked, **more},
-                lambda n: [f"{count(n)} runs end as terminated; {note}.", "Nothing more is sent to them by these runs. It cannot be undone."],
+                lambda n: [f"{count(n)} {note}.", "Nothing more is sent to them by these runs. It cannot be undone."],
                 verb="Stop",
             )  # fmt: skip
 
@@ -219,7 +228,7 @@ class Enrollments(ListPage):
         row = self._table.row
         if row is None or self._inside is not None:
             return
-        self._inside, self._top = row, MOST_EVENTS
+        self._inside, self._top, self._timeline = row, MOST_EVENTS, None
         self.crumbs = [f"{row['id']} {text(row.get('external_id'))}"]
         self._read_timeline(row)
 
@@ -233,12 +242,24 @@ class Enrollments(ListPage):
                     "limit": MOST_EVENTS,
                 },
             )
-            if self._inside is row:
+            if self._inside is not None and self._inside["id"] == row["id"]:
                 self._timeline = answer.get("items", [])
             self.port.changed()
 
-        self._timeline = None
         self.port.spawn(run())
+
+    def _taken(self) -> None:
+        """Whoever reads a run's timeline sees what has happened since."""
+        super()._taken()
+        fresh = self._inside and self._table.rows.get(self.key_of(self._inside))
+        if fresh and fresh != self._inside:
+            self._inside = fresh
+            self._read_timeline(fresh)
+
+    def reload(self) -> None:
+        super().reload()
+        if self._inside is not None:
+            self._read_timeline(self._inside)
 
     def refilter(self) -> None:
         self._inside, self.crumbs = None, []
@@ -287,10 +308,10 @@ class Enrollments(ListPage):
         answer = self._explained.answer if self._explained else None
         for one in (answer or {}).get("enrollments", []):
             if one.get("enrollment_id") == row.get("id"):
-                found += self._chain(one)
+                found += self._chain(one, width)
         return found
 
-    def _chain(self, one: Row) -> list[Line]:
+    def _chain(self, one: Row, width: int) -> list[Line]:
         step = one.get("step") or {}
         ready = one.get("ready_at")
         goes = (
@@ -305,12 +326,11 @@ class Enrollments(ListPage):
         ]
         for gate in one.get("chain", [])[:4]:
             until = clock(gate.get("until"), day=True)
+            first, *more = wrap(f"until {until}  {text(gate.get('detail'))}", width - GATE_AT)
             found.append(
-                line(
-                    Cell(f"  || {pad(text(gate.get('gate')), 16)}", "warn"),
-                    f" until {until}  {text(gate.get('detail'))}",
-                )
+                line(Cell(f"  || {pad(text(gate.get('gate')), 16)}", "warn"), f" {first}")
             )
+            found += [line(" " * GATE_AT, part) for part in more]
         return found
 
     def lines(self, width: int, height: int) -> list[Line]:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from dripd.tui.dialog import Blank
 from dripd.tui.draw import Cell, Line, line
-from dripd.tui.filter import Key
+from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import clock, count, span, state, text
+from dripd.tui.words import clock, count, since, span, state, text
 
 RETRY = {
     "safe": (
@@ -70,12 +70,12 @@ class Failures(ListPage):
             )  # fmt: skip
         return (
             Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count"), more=bool(row.get("more"))), sort=lambda row: row.get("count")),
-            Column(title="LAST", width=12, show=lambda row: clock(row.get("last_at"), day=True)),
-            Column(title="CAMPAIGN/STEP", width=20, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
+            Column(title="LAST", width=6, show=lambda row: since(row.get("last_at"), self.port.now_ms), sort=lambda row: row.get("last_at")),
+            Column(title="ACCOUNT", width=9, show=lambda row: text(row.get("account_key"))),
+            Column(title="CAMPAIGN/STEP", width=18, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
             Column(title="CODE", width=12, show=lambda row: text(row.get("code"))),
             Column(title="ERROR", show=lambda row: text(row.get("error"))),
             Column(title="RETRY?", width=7, show=retry_cell),
-            Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account_key"))),
         )  # fmt: skip
 
     def actions(self) -> list[Action]:
@@ -114,7 +114,9 @@ class Failures(ListPage):
         if (row := self._table.row) and not self.second:
             self.port.go(
                 "enrollments",
-                f"account={row['account_key']} campaign={row['campaign_key']} hold={row['code']}",
+                written(
+                    account=row["account_key"], campaign=row["campaign_key"], hold=row["code"]
+                ),
             )
 
     def _retry(self) -> None:
@@ -167,7 +169,7 @@ class Failures(ListPage):
             line(Cell(f" {count(row.get('count'), more=bool(row.get('more')))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
             line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
             line(Cell(f" {word}: {meaning}", style)),
-            line(f" a retry of all: {lasting(row, row.get('count') or 0) or 'no rate bounds it, or another daemon knows'}"),
+            line(f" a retry of all: {lasting(row, row.get('count') or 0) or 'as fast as its account may; this daemon knows of no rate'}"),
         ]  # fmt: skip
 
 

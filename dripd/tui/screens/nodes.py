@@ -100,7 +100,7 @@ class Nodes(ListPage):
         found = [
             line(
                 Cell(f" {text(row.get('node'))}", "head"),
-                f"  {text(row.get('incarnation'))}  up {up}{drain}",
+                f"  incarnation {text(row.get('incarnation'))}  up {up}{drain}",
             )
         ]
         room = min(60, width - 40)

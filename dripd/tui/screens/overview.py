@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dripd.tui.draw import Cell, Line, line, pad, spark, stack
+from dripd.tui.filter import written
 from dripd.tui.page import Action, Deeds, Page, Port
 from dripd.tui.table import Column, Row, Table
 from dripd.tui.words import clock, count, hint, since, text
@@ -108,7 +109,9 @@ class Overview(Page):
         if row is not None:
             self.port.go(
                 "enrollments",
-                f"account={row['account_key']} campaign={row['campaign_key']} hold={row['reason']}",
+                written(
+                    account=row["account_key"], campaign=row["campaign_key"], hold=row["reason"]
+                ),
             )
 
     def click(self, y: int) -> None:
@@ -125,13 +128,16 @@ class Overview(Page):
         alerts = self._alerts(height)
         head = [*self._figures(width), *self._due(width)]
         room = max(3, height - len(head) - len(alerts) - 2)
-        title = line(
-            Cell(" WHAT IS HOLDING MAIL BACK", "head"), Cell("  (Enter lists them)", "dim")
-        )
         held = (
             self._table.lines(width, room)
             if self._table.order
             else [line(Cell("   nothing", "dim"))]
+        )
+        below = self._table.n_below if self._table.order else 0
+        more = f"; {below} more below" if below else ""
+        title = line(
+            Cell(" WHAT IS HOLDING MAIL BACK", "head"),
+            Cell(f"  (Enter lists them{more})", "dim"),
         )
         return stack([*head, title, *held, line(""), *alerts], width, height)
 
