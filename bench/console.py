@@ -343,12 +343,15 @@ def queries(socket: Path, spent: Spent) -> dict[str, tuple[float, float]]:
             shown = " ".join(
                 f"{name}={value}" for name, value in params.items() if name != "quick"
             )
-            before = spent.ms()
+            before, began = spent.ms(), time.perf_counter()
             took = []
             for _ in range(ASKED):
                 took.append(timed(client, method, params))
                 time.sleep(1 / CALLS_A_SECOND)  # who asks faster is refused
-            cpu = (spent.ms() - before) / ASKED
+            asked = spent.ms()
+            time.sleep(time.perf_counter() - began)
+            own = spent.ms() - asked  # what goes on while nobody asks
+            cpu = max(0.0, asked - before - own) / ASKED
             found[f"{method} {shown}".rstrip()] = (round(min(took), 1), round(cpu, 1))
     return found
 
