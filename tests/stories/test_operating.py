@@ -120,7 +120,7 @@ def test_hangup_reloads_and_a_bad_file_changes_nothing(
 def test_a_lost_database_is_not_ready_but_live_and_comes_back(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DRIPD_POSTGRES__PATIENCE", "1s")
+    monkeypatch.setenv("DRIPD_POSTGRES__PATIENCE", "5s")
     with (
         TemporaryDirectory(prefix="dripd-") as folder,
         Relay(pg_dsn, Path(folder)) as relay,
