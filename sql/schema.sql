@@ -1676,7 +1676,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$
     SELECT NOT EXISTS (
         SELECT FROM dripd.account AS a
-        WHERE (a.id = may_write.account OR a.key = may_write.key)
+        WHERE (a.id = may_write.account OR a.key = may_write.key OR may_write.account = 0)  -- 0: all of them
             AND a.writer IS NOT NULL
             AND NOT pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), a.writer, 'member')
     )
@@ -2085,6 +2085,11 @@ CREATE POLICY daemon ON dripd.template TO dripd_daemon USING (true) WITH CHECK (
 CREATE POLICY read ON dripd.template FOR SELECT TO dripd_reader, dripd_writer USING (true);
 CREATE POLICY add ON dripd.template FOR INSERT TO dripd_writer WITH CHECK (dripd.may_write(account_id));
 CREATE POLICY change ON dripd.template FOR UPDATE TO dripd_writer USING (dripd.may_write(account_id)) WITH CHECK (dripd.may_write(account_id));
+
+ALTER TABLE dripd.field ENABLE ROW LEVEL SECURITY;
+CREATE POLICY daemon ON dripd.field TO dripd_daemon USING (true) WITH CHECK (true);
+CREATE POLICY read ON dripd.field FOR SELECT TO dripd_reader, dripd_writer USING (true);
+CREATE POLICY add ON dripd.field FOR INSERT TO dripd_writer WITH CHECK (dripd.may_write(account_id));
 
 REVOKE ALL ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage, dripd.erase_contact,
     dripd.account_for_writing, dripd.refund_unsent, dripd.refresh_gates FROM PUBLIC;

@@ -302,3 +302,82 @@ def test_contacts_stay_in_their_account_and_rules_of_the_sink_end(pg_dsn: str) -
 
     refused = "IntegrityConstraintViolationError"
     assert found[3:] == ["UPDATE 1", refused, refused, "CheckViolationError"]
+
+
+TENANTS = """
+CREATE ROLE tenant_a IN ROLE dripd_writer;
+CREATE ROLE tenant_b IN ROLE dripd_writer;
+INSERT INTO dripd.account (id, key, writer) VALUES (9001, 'tenant-a', 'tenant_a'), (9002, 'tenant-b', 'tenant_b');
+INSERT INTO dripd.contact (id, account_id, external_id, email)
+SELECT n, n, 'c', 'c' || n || '@x.test' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.contact_list (id, account_id, key) SELECT n, n, 'l' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.list_member (account_id, list_id, contact_id) SELECT n, n, n FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.contact_tag (account_id, contact_id, tag) SELECT n, n, 't' FROM generate_series(9001, 9002) AS n;
+SET LOCAL ROLE tenant_a;
+"""
+
+WRITES = (
+    "INSERT INTO dripd.contact (account_id, external_id) VALUES ({n}, 'new')",
+    "INSERT INTO dripd.company (account_id, external_id) VALUES ({n}, 'new')",
+    "INSERT INTO dripd.contact_list (account_id, key) VALUES ({n}, 'new')",
+    "INSERT INTO dripd.contact_tag (account_id, contact_id, tag) VALUES ({n}, {n}, 'new')",
+    "INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id) VALUES ({n}, 'k', {n})",
+    "INSERT INTO dripd.enroll_request (account_key, campaign_key) VALUES ('tenant-{x}', 'k')",
+    "INSERT INTO dripd.event_in (account_id, kind, contact_id) VALUES ({n}, 'reply', {n})",
+    "INSERT INTO dripd.suppression (account_id, channel, address) VALUES ({n}, 'email', 'z@x.test')",
+    "INSERT INTO dripd.field (account_id, key) VALUES ({n}, 'new')",
+    "INSERT INTO dripd.template (account_id, key) VALUES ({n}, 'new')",
+    "INSERT INTO dripd.diary (account_id, person, busy) VALUES ({n}, 'p', '[2026-01-01,2026-01-02)')",
+    "SELECT dripd.upsert_contact('tenant-{x}', 'c', 'c@x.test', NULL, '{{}}', '{{}}')",
+    "SELECT dripd.enroll('tenant-{x}', 'k', 'c', 'key')",
+    "SELECT dripd.record_usage('tenant-{x}', 'bulk', 1)",
+    "SELECT dripd.erase_contact({n})",
+)
+
+CHANGES = (
+    "UPDATE dripd.contact SET email = 'y@x.test' WHERE account_id = {n}",
+    "DELETE FROM dripd.list_member WHERE account_id = {n}",
+    "DELETE FROM dripd.contact_tag WHERE account_id = {n}",
+)
+"""These pass over what is not theirs."""
+
+STOLEN = (
+    "UPDATE dripd.contact SET account_id = 9002, external_id = 'stolen' WHERE account_id = 9001"
+)
+EVERYWHERE = "INSERT INTO dripd.suppression (account_id, channel, address) VALUES (0, 'email', 'z@x.test')"
+
+
+def test_who_writes_for_one_account_changes_nothing_of_another(pg_dsn: str) -> None:
+    async def run() -> dict[str, str]:
+        conn = await asyncpg.connect(pg_dsn)
+        told = {}
+        try:
+            whole = conn.transaction()
+            await whole.start()
+            await conn.execute(TENANTS)
+            for statement in (*WRITES, *CHANGES, STOLEN, EVERYWHERE):
+                for n, x in ((9001, "a"), (9002, "b")):
+                    asked = statement.format(n=n, x=x)
+                    one = conn.transaction()
+                    await one.start()
+                    try:
+                        told[asked] = await conn.execute(asked)
+                    except asyncpg.InsufficientPrivilegeError:
+                        told[asked] = "refused"
+                    except asyncpg.IntegrityConstraintViolationError as error:
+                        told[asked] = type(error).__name__
+                    await one.rollback()
+            await whole.rollback()
+        finally:
+            await conn.close()
+        return told
+
+    told = asyncio.run(run())
+    for statement in WRITES:
+        assert told[statement.format(n=9001, x="a")] != "refused", statement
+        assert told[statement.format(n=9002, x="b")] == "refused", statement
+    for statement in CHANGES:
+        assert told[statement.format(n=9001, x="a")].endswith(" 1"), statement
+        assert told[statement.format(n=9002, x="b")].endswith(" 0"), statement
+    assert told[EVERYWHERE] == "refused"
+    assert told[STOLEN] == "IntegrityConstraintViolationError"  # whoever does it
