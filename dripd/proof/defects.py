@@ -18,6 +18,7 @@ from dripd.campaigns.enrollment import Change, Leased, LogRow, LogState
 from dripd.campaigns.event import Accepted, Retryable, StepEvent, Uncertain, Unknown
 from dripd.engine import doubt, send, sweep
 from dripd.engine.directory import Directory
+from dripd.engine.pipeline import Pipeline
 from dripd.proof.simulate import simulate
 from dripd.store import (
     memory_admit,
@@ -243,6 +244,30 @@ def _refund_unknown(advance: Any) -> Any:
     return go
 
 
+def _words_of_now(words: Any) -> Any:
+    """What a dead daemon sent is taken for what it would say now."""
+
+    def render(pipe: Any, leased: Leased, mark: str, deployment: str) -> Any:
+        if not mark:
+            return words(pipe, leased, mark, deployment)
+        with patched(doubt, "mark", lambda _: lambda *__: mark):
+            return words(pipe, leased, mark, deployment)
+
+    return render
+
+
+def _close_early(closing: Any) -> Any:
+    """A claim goes with the batch that was taken last, whatever becomes of those before."""
+
+    def close(pipe: Any, batch: Sequence[Change]) -> list[int]:
+        waiting = {change.leased.claim_id for change in pipe.done}
+        waiting |= {leased.claim_id for queue in pipe.leased.values() for leased in queue}
+        taken = {change.leased.claim_id for change in batch} - waiting
+        return sorted(taken.union(closing(pipe, batch)))
+
+    return close
+
+
 @contextmanager
 def _advance_by(wrap: Callable[[Any], Any]) -> Iterator[None]:
     with patched(send, "advance", wrap), patched(sweep, "advance", wrap):
@@ -324,6 +349,10 @@ DEFECTS: Final = (
             _one(send, "message_of", _fresh_key), "phantom lost"),
     _defect("rendered_anew", "a retry renders its message again",
             _one(send, "message_of", _rendered_anew), "frozen"),
+    _defect("words_of_now", "what only a dead daemon knew is said as it would be said now",
+            _one(sweep, "_words", _words_of_now), "frozen", "kill rename misanswer slow"),
+    _defect("closed_early", "a claim is closed while a batch of its steps is in flight",
+            _one(Pipeline, "closing", _close_early), "stuck live", "kill lose_answers slow"),
     _defect("fixed_offset", "windows are read with the offset of summer all the year",
             _one(Directory, "lane_window", _fixed_offset), "window"),
     _defect("blind_retry", "an answer that does not come is taken for a refusal",

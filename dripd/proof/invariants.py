@@ -22,8 +22,9 @@ CLOCK_MS: Final = 100
 """By which a daemon may misjudge the database's clock, and the sink's log be rounded."""
 
 MINUTE_MS: Final = 60_000
-ENOUGH: Final = 30
-"""Messages of an account a minute from which on shares mean something."""
+ENOUGH: Final = 125
+"""Messages of an account a minute from which on shares mean something: five turns of the 25 that
+it may take at once. Daemons that live for seconds serve some accounts a turn more than others."""
 FAIR: Final = 0.5
 
 OF_AUDIT: Final = {

@@ -112,7 +112,7 @@ class Story:
             (self._kill, 3), (self._freeze, 2), (self._cut_off, 1), (self._go_away, 1),
             (self._lock, 2), (self._misanswer, 2), (self._pause, 1), (self._change_cap, 1),
             (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 1), (self._interact, 1),
-            (self._report_usage, 1), (self._step_clock, 1),
+            (self._report_usage, 1), (self._step_clock, 1), (self._rename, 2),
         ]  # fmt: skip
         always = {"pass_time", "enroll", *focus}
         self.acts, self.weights = [], []
@@ -248,6 +248,13 @@ class Story:
             contact = self.dice.choice(list(tenant.contacts.values()))
             kind = self.dice.choice(("open", "click", "interaction"))
             self.world.store.event(tenant.id, kind, contact_id=contact)
+
+    async def _rename(self) -> None:
+        """Those whose message is tried again, and others, get another name."""
+        tenant = self._tenant()
+        for contact in tenant.contacts.values():
+            name = f"Ann {self.dice.randint(1, 9)}"
+            self.world.store.set_attrs(tenant.id, contact, first_name=name)
 
     async def _pass_time(self) -> None:
         hours = self.dice.choice((0, 1, 5, 24, 60))

@@ -159,14 +159,14 @@ def starved(story: Story) -> None:
     ]  # fmt: skip
     numbers, rows, log = count(100), [], []
     for minute in range(4):
-        for account, n in ((1, 100), (2, 10)):
+        for account, n in ((1, 250), (2, 25)):
             for _ in range(n):
                 run = next(numbers)
                 rows.append(delivery(run, 1) | {"account_id": account})
                 log.append(entry(run, 1) | {"at": NOON_MS + minute * 60_000})
     story.facts["deliveries"], story.log = rows, log
     story.facts["runs"], story.n = [run_row(row["enrollment_id"]) for row in rows], len(rows)
-    story.facts["used"] = [{"account_id": 1, "n": 400}, {"account_id": 2, "n": 40}]
+    story.facts["used"] = [{"account_id": 1, "n": 1_000}, {"account_id": 2, "n": 100}]
 
 
 BREACHES: list[tuple[str, Callable[[Story], object], dict[str, int]]] = [

@@ -25,4 +25,4 @@ def test_a_seeded_defect_is_found(defect: Defect) -> None:
 
 
 def test_the_catalogue_names_each_once() -> None:
-    assert 16 == len(DEFECTS) == len({one.name for one in DEFECTS})
+    assert 18 == len(DEFECTS) == len({one.name for one in DEFECTS})
