@@ -6,7 +6,7 @@ estate of any size costs the loop nothing: the figure is as old as the last whol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import inf
 from typing import Final
@@ -36,21 +36,12 @@ class Limit:
         for _ in range(AT_ONCE):
             account_id = next(self._left, None)
             if account_id is None:
-                self.per_s, self._sums = self._total(self._sums), None
+                self.per_s, self._sums = _total(self._pipe, self._sums), None
                 return
             account = self._pipe.directory.accounts.get(account_id)
             if account is not None and account.row.status == "active":
                 for provider, per_s in most_per_s(account).items():
                     self._sums[provider] = self._sums.get(provider, 0.0) + per_s
-
-    def _total(self, sums: dict[str, float]) -> float | None:
-        lines = self._pipe.flow.providers
-        total = sum(
-            min(per_s, _per_s(lines[provider].rate))
-            for provider, per_s in sums.items()
-            if provider in lines
-        )
-        return None if total == inf else round(total, 1)
 
 
 def most_of(pipe: Pipeline, account_id: int) -> float | None:
@@ -58,10 +49,15 @@ def most_of(pipe: Pipeline, account_id: int) -> float | None:
     account = pipe.directory.accounts.get(account_id)
     if account is None or account_id not in pipe.owned:
         return None
+    return _total(pipe, most_per_s(account))
+
+
+def _total(pipe: Pipeline, by_provider: Mapping[str, float]) -> float | None:
+    """What may leave a second through the providers that are served here; None: no bound."""
     lines = pipe.flow.providers
     total = sum(
         min(per_s, _per_s(lines[provider].rate))
-        for provider, per_s in most_per_s(account).items()
+        for provider, per_s in by_provider.items()
         if provider in lines
     )
     return None if total == inf else total

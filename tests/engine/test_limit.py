@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from dripd.engine.directory import Account
-from dripd.engine.limit import AT_ONCE, Limit, most_per_s
+from dripd.engine.limit import AT_ONCE, Limit, most_of, most_per_s
 from dripd.ratelimit.limits import Line
 from dripd.store.protocol import AccountRow, SenderRow
 
@@ -24,12 +24,15 @@ def account(n: int, rate: str | None, *senders: tuple[str, str | None, str]) -> 
 
 
 def limit_of(*accounts: Account, **providers: str) -> Limit:
-    pipe = SimpleNamespace(
+    return Limit(pipe_of(*accounts, **providers))
+
+
+def pipe_of(*accounts: Account, **providers: str) -> Any:
+    return SimpleNamespace(
         owned={one.row.id for one in accounts},
         directory=SimpleNamespace(accounts={one.row.id: one for one in accounts}),
         flow=SimpleNamespace(providers={name: Line(rate) for name, rate in providers.items()}),
     )
-    return Limit(cast("Any", pipe))
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,21 @@ def test_a_pass_goes_on_where_it_stopped() -> None:
     limit.look()
 
     assert limit.per_s == AT_ONCE + 5
+
+
+@pytest.mark.parametrize("rate", ["1/h", "100/d", "10/s"])
+def test_one_account_alone_has_the_same_limit_as_all_of_them(rate: str) -> None:
+    one = account(1, None, ("p", None, "active"))
+    limit = limit_of(one, p=rate)
+
+    limit.look()
+
+    assert limit.per_s == most_of(pipe_of(one, p=rate), 1)
+
+
+def test_of_what_is_served_elsewhere_no_limit_is_told() -> None:
+    one = account(1, "1/h", ("p", None, "active"))
+    pipe = pipe_of(one, p="")
+    pipe.owned.clear()
+
+    assert most_of(pipe, 1) is None
