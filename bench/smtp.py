@@ -1,6 +1,6 @@
 """How many mails a second over SMTP? The engine end to end, to a stand-in with PIPELINING.
 
-As `batch`, with a provider of kind `smtp` over eight sessions: each mail is built, its
+As `batch`, with a provider of kind `smtp` over 32 sessions: each mail is built, its
 envelope and body pipelined, and every final dot answered on its own. The stand-in is a
 process of its own that reads lines and keeps nothing.
 """
@@ -36,7 +36,7 @@ def run(
 
 def settings_of(port: int) -> ProviderSettings:
     return ProviderSettings(
-        name="post", kind="smtp", base_url=f"smtp://127.0.0.1:{port}", max_connections=8
+        name="post", kind="smtp", base_url=f"smtp://127.0.0.1:{port}", max_connections=32
     )
 
 

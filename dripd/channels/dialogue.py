@@ -39,6 +39,11 @@ QUEUED_AS: Final = re.compile(
 )
 """Postfix, Exim and SES name the queue entry so; another server's is left unknown."""
 
+SMOOTH: Final = re.compile(
+    rb"2[0-9][0-9] ([^\r\n]*)\r\n(?:2[0-9][0-9] [^\r\n]*\r\n){2}354[ ][^\r\n]*\r\n"
+)
+"""One letter taken, and the envelope of the next let through: what a server says all day."""
+
 CLOSING: Final = 421
 AUTH_CODES: Final = frozenset({530, 534, 535, 538})
 """The account's fault, not the letter's."""
@@ -179,6 +184,8 @@ class Dialogue:
         """
         if not data:
             self._close("lost")
+        elif self._goes_smoothly(data):
+            return self._take_settled()
         self._incoming += data
         while self.phase is not Phase.CLOSED:
             end = self._incoming.find(b"\n", self._at)
@@ -201,6 +208,24 @@ class Dialogue:
         self._begun.clear()
         self._waiting.clear()
         return self._take_settled()
+
+    def _goes_smoothly(self, data: bytes) -> bool:
+        """Take *data* at once where it is all that is awaited, each in one line, and good."""
+        expected = self._expected
+        is_idle = self.phase is Phase.READY and not self._incoming and not self._reply
+        if len(expected) != 4 or not is_idle:
+            return False
+        (step, taken), _, _, (last, following) = expected
+        if step is not Step.BODY or last is not Step.DATA or taken is None or following is None:
+            return False
+        found = SMOOTH.fullmatch(data)
+        if found is None:
+            return False
+        expected.clear()
+        self._finish(taken, Accepted(provider_id=_queue_id(found[1])))
+        self._say_body(following)
+        self._begin_next()
+        return True
 
     def _line(self, line: bytes) -> None:
         code, sign = CODES.get(line[:3]), line[3:4]
@@ -365,9 +390,7 @@ class Dialogue:
             return
         if code < 300:
             said = b" ".join([line[4:] for line in lines]) if lines[1:] else lines[0][4:]
-            found = QUEUED_AS.search(said)
-            own_id = found[1].decode("ascii") if found else ""
-            self._finish(letter, Accepted(provider_id=own_id))
+            self._finish(letter, Accepted(provider_id=_queue_id(said)))
         else:
             self._refuse(letter, code)
         if code == CLOSING:
@@ -402,6 +425,11 @@ class Dialogue:
     def _close(self, why: str) -> None:
         self.phase = Phase.CLOSED
         self.closed_by = self.closed_by or why
+
+
+def _queue_id(said: bytes) -> str:
+    found = QUEUED_AS.search(said)
+    return found[1].decode("ascii") if found else ""
 
 
 def _refusal(code: int) -> Outcome:

@@ -46,6 +46,8 @@ class CountingStream(trio.abc.Stream):
                     await trio.lowlevel.wait_writable(self._socket)
                     continue
                 self.n_sent += n
+                if n == len(left):
+                    return
                 left = left[n:]
         except OSError as error:
             raise trio.BrokenResourceError("cannot write") from error

@@ -153,6 +153,36 @@ def test_any_split_of_the_bytes_gives_the_same_result(
     assert run(None) == run(forever())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"250 ok: queued as 4F00BA\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+        b"250 ok\r\n250 ok\r\n250 ok\r\n354\r\n",
+        b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 more\r\n",
+        b"250 ok\r\n250 ok\r\n250 ok\r\n250 no 354\r\n",
+        b"250-many\r\n250 lines\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+        b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n",
+        b"451 later\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+        b"354 what\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+        b"250 ok\r\n421 bye\r\n421 bye\r\n421 bye\r\n",
+        b"250 ok\n250 ok\n250 ok\n354 go\n",
+        b"250 ok\r\n250 ok\r\n250 ok\r\n",
+    ],
+)
+def test_a_group_of_replies_means_what_its_bytes_mean(said: bytes) -> None:
+    def heard(parts: Sequence[bytes]) -> tuple[object, ...]:
+        dialogue = Dialogue(helo="us")
+        for part in (b"220 hi\r\n", b"250-mx\r\n250 PIPELINING\r\n"):
+            dialogue.receive(part)
+        dialogue.submit([letter(f"x{i}") for i in range(3)])
+        settled = dialogue.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        for part in parts:
+            settled += dialogue.receive(part)
+        return outcomes(settled), dialogue.phase, dialogue.closed_by, dialogue.to_send()
+
+    assert heard([said[i : i + 1] for i in range(len(said))]) == heard([said])
+
+
 @given(st.lists(st.sampled_from([b".", b"..", b"", b".x", b"x", b"QUIT"]), max_size=8))
 def test_dots_are_stuffed_and_no_line_ends_the_letter(body: list[bytes]) -> None:
     data = b"".join(line + b"\r\n" for line in body) or b"\r\n"
