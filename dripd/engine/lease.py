@@ -74,7 +74,7 @@ async def lease_once(pipe: Pipeline) -> bool:
     most = min(pipe.tuning.batch, pipe.room)
     if 2 * most < min(pipe.tuning.batch, pipe.tuning.in_flight):
         return False  # under full load many small leases would cost more than they save
-    picked = pipe.ready.pick(most, Passed(pipe))
+    picked = _pick(pipe, most)
     if not picked:
         return False
     accounts = {account for account, _ in picked}
@@ -104,15 +104,37 @@ async def lease_once(pipe: Pipeline) -> bool:
     return True
 
 
-class Passed(Container[int]):
-    """The accounts that have no turn now: of which a lease is in flight, which rest, or whose
-    provider is clogged. Made for one pick, which asks of those alone that it meets."""
+def _pick(pipe: Pipeline, most: int) -> Picked:
+    """Up to *most* of what is ready, no more than its providers lack."""
+    lacks = lacking(pipe)
+    most = min(most, max(lacks.values(), default=most))
+    if not most:
+        return []
+    return pipe.ready.pick(most, Passed(pipe, {name for name, n in lacks.items() if not n}))
 
-    def __init__(self, pipe: Pipeline) -> None:
+
+def lacking(pipe: Pipeline) -> dict[str, int]:
+    """By provider, how many steps more it may be leased: none where enough waits for it, and where
+    it holds half of all that may be in flight once room grows scarce, for what it does not answer
+    must not keep others from theirs."""
+    lacks = {name: pipe.lack(name) for name in pipe.leased}
+    if len(lacks) > 1 and 2 * pipe.room < 3 * pipe.tuning.batch:
+        calling, half = pipe.flow.calling, pipe.tuning.in_flight // 2
+        for name, queue in pipe.leased.items():
+            if len(queue) + calling.get(name, 0) >= half:
+                lacks[name] = 0
+    return lacks
+
+
+class Passed(Container[int]):
+    """The accounts that have no turn now: of which a lease is in flight, which rest, or of which
+    a provider is *full*. Made for one pick, which asks of those alone that it meets."""
+
+    def __init__(self, pipe: Pipeline, full: Set[str]) -> None:
         self._busy = pipe.busy
         self._resting = pipe.lanes.resting
         self._accounts = pipe.directory.accounts
-        self._full = _clogged(pipe)
+        self._full = full
 
     def __contains__(self, account_id: object) -> bool:
         if account_id in self._busy or account_id in self._resting:
@@ -123,23 +145,11 @@ class Passed(Container[int]):
         return account is not None and not self._full.isdisjoint(account.providers)
 
 
-def _clogged(pipe: Pipeline) -> set[str]:
-    """Providers that hold half of all that may be in flight, once room grows scarce: what they
-    do not answer must not keep the accounts of others from theirs."""
-    if len(pipe.leased) < 2 or 2 * pipe.room >= 3 * pipe.tuning.batch:
-        return set()
-    most = pipe.tuning.in_flight // 2
-    calling = pipe.flow.calling
-    return {
-        name for name, queue in pipe.leased.items() if len(queue) + calling.get(name, 0) >= most
-    }
-
-
 async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _Room) -> None:
     asked = sum(len(group.keys) for group in groups)
     pipe.asked += asked
     try:
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), pipe.headways.leasing(_coming(pipe, groups)):
             result = await pipe.store.lease(
                 pipe.incarnation, groups, pipe.tuning.lease_ahead_ms
             )
@@ -168,6 +178,16 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
         _let_rest(pipe, result, in_the_way)
+
+
+def _coming(pipe: Pipeline, groups: list[LeaseGroup]) -> Counter[str]:
+    """How many messages a lease of *groups* may bring to each provider at most."""
+    found: Counter[str] = Counter()
+    for group in groups:
+        account = pipe.directory.accounts.get(group.account_id)
+        for provider in account.providers if account is not None else ():
+            found[provider] += len(group.keys)
+    return found
 
 
 async def _halve(

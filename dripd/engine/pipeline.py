@@ -19,6 +19,7 @@ from dripd.clock import Clock, Instant, asleep_s
 from dripd.engine.directory import Directory
 from dripd.engine.doubt import Policy
 from dripd.engine.flow import Flow
+from dripd.engine.headway import Headways
 from dripd.engine.intent import Journal, NoJournal
 from dripd.engine.lanes import Lanes
 from dripd.engine.tuning import Tuning
@@ -210,6 +211,7 @@ class Pipeline:
         self.unsent = 0
         self.asked = 0
         """Keys of leases that are not answered yet."""
+        self.headways = Headways()
         self.watch = Watch()
         self.signals = Signals()
         self.counters = Counters()
@@ -285,6 +287,10 @@ class Pipeline:
     def room(self) -> int:
         """How many steps may still be leased: what is in flight is the whole back-pressure."""
         return self.tuning.in_flight - self.unsent - self.asked
+
+    def lack(self, provider: str) -> int:
+        """How many steps more may be leased for *provider* before enough waits for it."""
+        return self.headways.lack(provider, len(self.leased[provider]))
 
     def settle(self, change: Change) -> None:
         """A leased step has its answer."""

@@ -21,7 +21,7 @@ LINGER_S = 0.01
 """How long a batch that is not full waits for more."""
 
 LINGER_BUSY_S = 0.05
-"""The same while a batch or more is under way, so that more is certain to come: a write
+"""The same while a batch or more is under way or ready, so that more is certain to come: a write
 costs as much as fifty of its rows, and nobody waits for this one."""
 
 LOST_AGAIN_S = 60.0
@@ -46,7 +46,7 @@ async def _gather(pipe: Pipeline) -> None:
     if not pipe.done:
         await pipe.wait("done", 0.2)
     if 0 < len(pipe.done) < pipe.tuning.batch and pipe.tuning.lease_ahead_ms:
-        is_busy = pipe.unsent >= pipe.tuning.batch
+        is_busy = pipe.unsent + len(pipe.ready) >= pipe.tuning.batch
         pipe.signals.done = trio.Event()  # the old one is set: by the first of the batch
         await pipe.wait("done", LINGER_BUSY_S if is_busy else LINGER_S)
 

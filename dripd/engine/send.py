@@ -31,6 +31,7 @@ from dripd.channels.base import Channel, Message
 from dripd.clock import MINUTE, Instant
 from dripd.engine import doubt, tally
 from dripd.engine.files import enclose
+from dripd.engine.headway import Headway
 from dripd.engine.intent import Leave
 from dripd.engine.outgoing import line_up
 from dripd.engine.pipeline import Pipeline
@@ -223,6 +224,7 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             _give_back(pipe, queue, provider)
             continue
         batch = await _pull(pipe, queue, channel)
+        _measure(pipe, provider, len(batch))
         if any(ready.version.attaches for ready in batch):
             batch = await _enclose(pipe, batch)
         if pipe.directory.turning:
@@ -251,11 +253,7 @@ def _give_back(pipe: Pipeline, queue: deque[Leased], provider: str) -> None:
 
 async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Ready]:
     """The next messages that may leave now; the rest of what was pulled is settled."""
-    most = (
-        channel.batch
-        if channel.batch > CHUNK_MOST
-        else max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
-    )
+    most = _most_at_once(channel)
     batch: list[Ready] = []
     gates = Gates(pipe)
     load = 0
@@ -276,6 +274,21 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
             if ready.version.attaches:
                 load += sum(one.size for one in _step(ready).attachments)
     return batch
+
+
+def _measure(pipe: Pipeline, provider: str, n: int) -> None:
+    """So many messages were pulled: what waits may be few enough for another lease."""
+    queue = pipe.leased[provider]
+    is_dry = not queue or queue[0].due_at > pipe.clock.now()
+    pipe.headways.of[provider].took(n, trio.current_time(), is_dry=is_dry)
+    if len(pipe.ready) and pipe.lack(provider):
+        pipe.wake("lease")
+
+
+def _most_at_once(channel: Channel) -> int:
+    if channel.batch > CHUNK_MOST:
+        return channel.batch
+    return max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
 
 
 async def _turn(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
@@ -527,4 +540,5 @@ def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:
         if name not in pipe.doubts:
             pipe.doubts[name] = doubt.policy_of(channel)
         pipe.leased[name] = deque()
+        pipe.headways.of[name] = Headway(_most_at_once(channel))
         pipe.arrived[name] = trio.Event()

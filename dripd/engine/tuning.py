@@ -27,8 +27,8 @@ class Tuning:
     each step, beyond it only the wait grows."""
 
     in_flight: int = 2_000
-    """Leased and unanswered steps, the whole back-pressure: about 75 ms of the rate on two
-    cores, so that a step that comes due is not behind seconds of others."""
+    """Leased and unanswered steps at most: memory. What waits for a provider is counted in time
+    (`engine.headway`), so that a step that comes due is not behind seconds of others."""
 
     lease_ahead_ms: Millis = Millis(50)
     """A lease made this much before its due hides the database's round trip: p50 0.65 ms
