@@ -32,8 +32,9 @@ ONE: Final = b"/email"
 MANY: Final = b"/email/batch"
 MOST: Final = 500
 
-OURS: Final = frozenset({10, 400, 401, 402, 405, 412})
-"""Codes of the account: token, unconfirmed signature or domain, credits, pending approval."""
+OURS: Final = frozenset({10, 400, 401, 405, 412, 413, 1235, 1236})
+"""Codes of the account: token, unconfirmed signature or domain, credits, pending approval, one
+that may not send, a stream that is none or takes no mail."""
 
 LATER: Final = frozenset({100})
 TOO_FAST: Final = frozenset({429})

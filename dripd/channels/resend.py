@@ -44,6 +44,9 @@ BASE_URL: Final = "https://api.resend.com"
 ONE: Final = b"/emails"
 MANY: Final = b"/emails/batch"
 MOST: Final = 100
+NO_KEY: Final = "API key is invalid"
+"""Of status 400 as well where it does not look like a key: the account's fault, as with 401."""
+
 PERMISSIVE: Final = (b"x-batch-validation", b"permissive")
 KEYED: Final = Repeats(key_ms=DAY, compares_payload=True)
 
@@ -90,6 +93,8 @@ class Resend(Api[tuple[tuple[bytes, bytes], bytes]]):
                 return Retryable(reason="payment")
             case "invalid_idempotent_request":
                 return Unknown(reason="key_reused")
+            case "validation_error" if read_object(reply).get("message") == NO_KEY:
+                return Retryable(reason="auth")
         return named(outcome, name)
 
 

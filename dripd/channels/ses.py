@@ -17,7 +17,7 @@ from typing import Final
 
 import orjson
 
-from dripd.campaigns.event import Outcome, Rejected, Retryable
+from dripd.campaigns.event import Outcome, Rejected, Retryable, Throttled
 from dripd.channels import letter
 from dripd.channels.base import (
     EMAIL,
@@ -43,18 +43,25 @@ from dripd.channels.http import (
 from dripd.channels.mime import build
 from dripd.channels.options import refusal, text
 from dripd.channels.reply import Reply
-from dripd.channels.status import StatusTable
+from dripd.channels.status import DEFAULT_THROTTLE_MS, StatusTable
 from dripd.clock import Clock, Instant, to_datetime
 
 TARGET: Final = b"/v2/email/outbound-emails"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 OURS: Final = frozenset(
-    {"AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException",
-     "LimitExceededException", "AccessDeniedException", "UnrecognizedClientException",
-     "InvalidSignatureException", "ExpiredTokenException"}
+    {"AccountSuspended", "SendingPaused", "MailFromDomainNotVerified", "LimitExceeded",
+     "AccessDenied", "NotAuthorized", "UnrecognizedClient", "InvalidSignature",
+     "IncompleteSignature", "ExpiredToken", "RequestExpired"}
 )  # fmt: skip
-"""Of the account, whatever the status."""
+"""Of the account, whatever the status, without `Exception` at their end. `RequestExpired` is a
+clock that is wrong by a quarter of an hour."""
+
+TOO_FAST: Final = frozenset({"Throttling", "TooManyRequests"})
+"""AWS throttles with status 400 as well."""
+
+UNVERIFIED: Final = "not verified"
+"""What the message of `MessageRejected` says where an identity of the account is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +142,19 @@ class Ses(Api[bytes]):
 
     def refused(self, reply: Reply, outcome: Outcome) -> Outcome:
         name = word(reply.headers.get("x-amzn-errortype", "").partition(":")[0])
-        if name in OURS and isinstance(outcome, Rejected | Retryable):
+        if not isinstance(outcome, Rejected | Retryable):
+            return outcome
+        kind = name.removesuffix("Exception")
+        if kind in OURS or (kind == "MessageRejected" and UNVERIFIED in _said(reply)):
             return Retryable(reason="auth")
+        if kind in TOO_FAST:
+            return Throttled(after_ms=DEFAULT_THROTTLE_MS)
         return named(outcome, name)
+
+
+def _said(reply: Reply) -> str:
+    found = read_object(reply)
+    return str(found.get("message") or found.get("Message") or "")
 
 
 def create(settings: ProviderSettings, resources: Resources) -> Channel:

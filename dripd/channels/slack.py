@@ -32,12 +32,18 @@ from dripd.channels.status import DEFAULT_THROTTLE_MS, StatusTable
 
 BASE_URL: Final = "https://slack.com"
 TARGET: Final = b"/api/chat.postMessage"
+ESCAPED: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""What Slack reads as a command: a contact named `<!channel>` must not call everybody."""
+
 PLACE: Final = re.compile(r"#[a-z0-9._-]{1,80}|[CGDUW][A-Z0-9]{7,20}")
 
 OURS: Final = frozenset(
     {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired",
-     "missing_scope", "no_permission", "org_login_required", "ekm_access_denied"}
+     "missing_scope", "no_permission", "org_login_required", "ekm_access_denied",
+     "access_denied", "accesslimited", "not_allowed_token_type", "restricted_action",
+     "team_access_not_granted", "two_factor_setup_required"}
 )  # fmt: skip
+LATER: Final = frozenset({"service_unavailable", "team_added_to_org"})
 TOO_FAST: Final = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 PERHAPS: Final = frozenset({"internal_error", "fatal_error", "request_timeout"})
 
@@ -55,7 +61,8 @@ class Slack(Api[tuple[tuple[bytes, bytes], bytes]]):
         if not place:
             raise Unsendable("no place of Slack's to send to")
         parts = (f"*{message.subject}*" if message.subject else "", message.text)
-        words = {"channel": place, "text": "\n".join(part for part in parts if part) or " "}
+        said = "\n".join(part for part in parts if part).translate(ESCAPED)
+        words = {"channel": place, "text": said or " "}
         return key_header(message), orjson.dumps({**words, "unfurl_links": False})
 
     def request(
@@ -75,6 +82,8 @@ class Slack(Api[tuple[tuple[bytes, bytes], bytes]]):
 def _refusal(error: str) -> Outcome:
     if error in OURS:
         return Retryable(reason="auth")
+    if error in LATER:
+        return Retryable(reason=f"slack_{error}")
     if error in TOO_FAST:
         return Throttled(after_ms=DEFAULT_THROTTLE_MS)
     if error in PERHAPS:

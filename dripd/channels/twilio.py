@@ -42,8 +42,16 @@ BASE_URL: Final = "https://api.twilio.com"
 SERVICE: Final = "MG"
 """How the id of a messaging service begins: it stands for a pool of numbers."""
 
-OURS: Final = frozenset({20003, 20005, 21606, 21603, 21212, 21659, 30002})
-"""Codes of the account: its key, its state, a number that is not its own."""
+OURS: Final = frozenset(
+    {10001, 20003, 20005, 30002}
+    | {21212, 21601, 21603, 21606, 21659, 21660, 21661}
+    | {21701, 21704, 21705}
+)
+"""Codes of the account: its key and its state; a number that is not its own, or cannot text; a
+messaging service that is none or has no numbers."""
+
+LATER: Final = frozenset({21730})
+"""Maintenance."""
 
 TOO_FAST: Final = frozenset({20429, 14107, 21611, 30001, 63038})
 
@@ -86,6 +94,8 @@ class Twilio(Api[tuple[tuple[bytes, bytes], bytes]]):
             return outcome
         if code in OURS:
             return Retryable(reason="auth")
+        if code in LATER:
+            return Retryable(reason=f"twilio_{word(code)}")
         if code in TOO_FAST:
             return Throttled(after_ms=DEFAULT_THROTTLE_MS)
         return Rejected(reason=f"twilio_{word(code)}")

@@ -477,11 +477,21 @@ async def test_slack_writes_to_a_place_of_its_own_where_it_is_given_one() -> Non
 
 
 @pytest.mark.trio
+async def test_slack_reads_no_command_in_what_a_contact_is_called() -> None:
+    answer_ = KINDS["slack"].answers["accepted"]
+    _, asked = await ask("slack", answer_, subject="R&D", text="Hi <!channel>")
+
+    assert json(asked)["text"] == "*R&amp;D*\nHi &lt;!channel&gt;"
+
+
+@pytest.mark.trio
 @pytest.mark.parametrize(
     ("kind", "said", "expected"),
     [
         ("postmark", fault(401, ErrorCode=10), Retryable(reason="auth")),
         ("postmark", fault(422, ErrorCode=412), Retryable(reason="auth")),
+        ("postmark", fault(422, ErrorCode=413), Retryable(reason="auth")),
+        ("postmark", fault(422, ErrorCode=1235), Retryable(reason="auth")),
         ("postmark", ok(ErrorCode=300), Rejected(reason="postmark_300")),
         ("postmark", answer(200, body=b"oops"), Accepted()),
         ("postmark", fault(422, ErrorCode=300), Rejected(reason="postmark_300")),
@@ -489,6 +499,16 @@ async def test_slack_writes_to_a_place_of_its_own_where_it_is_given_one() -> Non
             "resend",
             fault(409, name="concurrent_idempotent_requests"),
             Unknown(reason="in_flight"),
+        ),
+        (
+            "resend",
+            fault(400, name="validation_error", message="API key is invalid"),
+            Retryable(reason="auth"),
+        ),
+        (
+            "resend",
+            fault(400, name="validation_error", message="Invalid `to` field"),
+            Rejected(reason="http_400:validation_error"),
         ),
         ("resend", fault(429, name="daily_quota_exceeded"), Retryable(reason="payment")),
         ("resend", answer(429, [("Retry-After", "2")]), Throttled(after_ms=Millis(2_000))),
@@ -505,6 +525,28 @@ async def test_slack_writes_to_a_place_of_its_own_where_it_is_given_one() -> Non
             answer(400, [("x-amzn-ErrorType", "MessageRejected:http://x")]),
             Rejected(reason="http_400:MessageRejected"),
         ),
+        (
+            "ses",
+            answer(
+                400,
+                [("x-amzn-ErrorType", "MessageRejected")],
+                b'{"message":"Email address is not verified."}',
+            ),
+            Retryable(reason="auth"),
+        ),
+        (
+            "ses",
+            answer(400, [("x-amzn-ErrorType", "ThrottlingException")]),
+            Throttled(after_ms=Millis(30_000)),
+        ),
+        (
+            "ses",
+            answer(400, [("x-amzn-ErrorType", "IncompleteSignature")]),
+            Retryable(reason="auth"),
+        ),
+        ("twilio", fault(400, code=21660), Retryable(reason="auth")),
+        ("twilio", fault(400, code=21704), Retryable(reason="auth")),
+        ("twilio", fault(400, code=21730), Retryable(reason="twilio_21730")),
         ("twilio", fault(400, code=21610), Rejected(reason="twilio_21610")),
         ("twilio", fault(429, code=20429), Throttled(after_ms=Millis(30_000))),
         ("twilio", fault(400, code=14107), Throttled(after_ms=Millis(30_000))),
@@ -513,6 +555,17 @@ async def test_slack_writes_to_a_place_of_its_own_where_it_is_given_one() -> Non
         ("webhook", answer(502), Unknown(reason="http_502")),
         ("slack", ok(ok=False, error="ratelimited"), Throttled(after_ms=Millis(30_000))),
         ("slack", ok(ok=False, error="fatal_error"), Unknown(reason="slack_fatal_error")),
+        ("slack", ok(ok=False, error="access_denied"), Retryable(reason="auth")),
+        (
+            "slack",
+            ok(ok=False, error="service_unavailable"),
+            Retryable(reason="slack_service_unavailable"),
+        ),
+        (
+            "slack",
+            ok(ok=False, error="channel_not_found"),
+            Rejected(reason="slack_channel_not_found"),
+        ),
         ("slack", answer(429, [("Retry-After", "9")]), Throttled(after_ms=Millis(9_000))),
         *((kind, b"HTTP/1.1 200 O", Unknown(reason="lost")) for kind in KINDS),
     ],
