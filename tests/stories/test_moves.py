@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import time
+import signal
 
 import pytest
 
-from tests.stories.crowd import contacts, enroll_all
-from tests.stories.world import World
+from tests.stories.crowd import contacts
+from tests.stories.world import World, until
 
 N = 200
 
@@ -37,28 +36,35 @@ SELECT count(*) FROM (
 """
 """Contacts that were let into A and are not in exactly one campaign."""
 
+ENROLL = """
+INSERT INTO dripd.enroll_request (account_key, campaign_key, contact_id)
+SELECT 'acme', 'a', id FROM dripd.contact WHERE id % $2::int = $1::int
+"""
+
+POINTS = ("K1", "K2", "K9")
+"""Behind the commit of the lease, before the record, behind its commit."""
+
 
 @pytest.mark.slow
 @pytest.mark.feature("C36")
-def test_a_move_survives_kill_9_at_any_point(world: World) -> None:
+def test_a_move_survives_kill_9_at_any_point(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = world.state / "failpoint"
+    monkeypatch.setenv("DRIPD_FAILPOINT", f"file:{order}")
     world.apply(FROM_A)
     world.apply(TO_B)
     contacts(world, N)
-    dice = random.Random(36)
-    world.kill9()
-    enroll_all(world, "a")
-    for _ in range(4):
-        world.start()
-        until = time.monotonic() + dice.uniform(0.0, 0.25)
-        while time.monotonic() < until:
-            assert 0 == world.one(ELSEWHERE)
-        world.kill9()
+    for group, point in enumerate(POINTS):
+        world.restart()
+        assert world.process is not None
+        order.write_text(f"{point}:1:kill")
+        world.sql(ENROLL, group, len(POINTS))
+        until(lambda: world.one(ELSEWHERE) or world.process.poll() is not None)
         assert 0 == world.one(ELSEWHERE)
+        assert -signal.SIGKILL == world.process.returncode
 
     world.start()
-    world.tick()
-    for group in world.call("dead.list")["items"]:  # a step over which three daemons died
-        world.call("dead.retry", group=group["group"], yes=True)
     world.tick()
 
     assert [(N, 1, 1)] == [
