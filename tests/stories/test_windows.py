@@ -52,6 +52,32 @@ def received(world: World) -> dict[str, str]:
     }
 
 
+AT_HALF_PAST_TWO = """
+campaign: early
+account: acme
+name: Early
+sender: hello@acme.test
+timezone: Europe/Berlin
+steps:
+  - {key: hello, do: email, subject: Hi, text: Hello, send_at: "02:30"}
+"""
+
+
+@pytest.mark.feature("C21")
+def test_a_time_of_day_that_is_missing_or_comes_twice_is_met_once(world: World) -> None:
+    contacts(world, 3)
+    world.apply(AT_HALF_PAST_TWO)
+    request(world, "early", "c1", "2026-03-29T00:00:00Z")  # at 02:00 it is 03:00
+    request(world, "early", "c2", "2026-10-24T23:00:00Z")  # at 03:00 it is 02:00 again
+    request(world, "early", "c3", "2026-10-25T00:55:00Z")  # behind the first half past two
+    world.at("2026-10-28T00:00:00Z")
+    assert received(world) == {
+        "c1": "2026-03-29T01:00:00Z",
+        "c2": "2026-10-25T00:30:00Z",
+        "c3": "2026-10-26T01:30:00Z",
+    }
+
+
 @pytest.mark.feature("M30")
 def test_a_window_follows_the_wall_clock_of_its_zone_over_the_change(world: World) -> None:
     contacts(world, 3)
