@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from dripd.tui.draw import Cell, Line, fit, pad, wrap
+from dripd.tui.draw import Cell, Line, fit, folded, pad, wrap
 from dripd.tui.field import Field
 
 DEAF_S: Final = 0.3
+
+MOST_PARTS: Final = 1_000
+"""Lines that one value may take where it is read."""
 
 Done: TypeAlias = Callable[[dict[str, str]], None]
 """Called with what was typed, by the fields' names."""
@@ -260,6 +263,7 @@ class Reading:
         self.title = title
         self.body = list(body)
         self.open = True
+        self._folded: list[Line] = []
         self._top = 0
         self._rows = 10
 
@@ -267,14 +271,14 @@ class Reading:
         steps = {
             "down": 1, "j": 1, "up": -1, "k": -1, "pagedown": self._rows, "space": self._rows,
             "pageup": -self._rows, "ctrl+d": self._rows, "ctrl+u": -self._rows,
-            "g": -len(self.body), "home": -len(self.body), "G": len(self.body),
-            "end": len(self.body),
+            "g": -len(self._folded), "home": -len(self._folded), "G": len(self._folded),
+            "end": len(self._folded),
         }  # fmt: skip
         by = steps.get(char or "", steps.get(name))
         if by is None:
             self.open = False
             return
-        self._top = max(0, min(len(self.body) - self._rows, self._top + by))
+        self._top = max(0, min(len(self._folded) - self._rows, self._top + by))
 
     def paste(self, text: str) -> None:
         self.open = False
@@ -282,8 +286,11 @@ class Reading:
     def lines(self, width: int, height: int) -> list[Line]:
         room = min(width - 4, 94)
         self._rows = max(1, height - 4)
-        shown = self.body[self._top : self._top + self._rows]
-        left = len(self.body) - self._top - len(shown)
+        self._folded = [
+            part for one in self.body for part in folded(one, room, most=MOST_PARTS)
+        ]
+        shown = self._folded[self._top : self._top + self._rows]
+        left = len(self._folded) - self._top - len(shown)
         more = f"{left} more lines: PgDn" if left else "Esc goes back"
         return boxed(self.title, [*shown, (Cell(more, "dim"),)], room)
 

@@ -6,6 +6,7 @@ Styles are names (`ok`, `warn`, `dim` ...); `dripd.tui.theme` says what they loo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -13,6 +14,8 @@ from rich.cells import cell_len, set_cell_size
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 MORE: Final = "…"
+INDENT: Final = "    "
+WORDS: Final = re.compile(r" +|[^ ]+")
 
 
 class Cell(NamedTuple):
@@ -95,6 +98,28 @@ def wrap(text: str, width: int, *, indent: int = 0) -> list[str]:
         lines.append(clip(current, width))
         current = " " * indent + word
     return [*lines, clip(current, width)]
+
+
+def folded(one: Line, width: int, *, most: int = 3) -> list[Line]:
+    """*one* in at most *most* lines of *width* columns, broken between words; the later ones are
+    indented, and what is left then is cut."""
+    found: list[list[Cell]] = [[]]
+    at = 0
+    for cell in one:
+        for word in WORDS.findall(cell.text):
+            size = width_of(word)
+            if at + size > width and at > len(INDENT) and not word.isspace():
+                if len(found) == most:
+                    if found[-1][-1].text.isspace():
+                        found[-1].pop()
+                    found[-1].append(Cell(f" {word}", cell.style))
+                    return [fit(tuple(part), width) for part in found]
+                found.append([Cell(INDENT)])
+                at = len(INDENT)
+            if at > len(INDENT) or len(found) == 1 or not word.isspace():
+                found[-1].append(Cell(word, cell.style))
+                at += size
+    return [fit(tuple(part), width) for part in found]
 
 
 def sides(left: Line, right: Line, width: int) -> Line:

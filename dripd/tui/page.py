@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from dripd.admin.delta import key_of
 from dripd.tui.dialog import Blank, Choice, Dialog, Menu
-from dripd.tui.draw import Cell, Line, line, stack, wrap
+from dripd.tui.draw import Cell, Line, folded, line, stack, wrap
 from dripd.tui.filter import Key, parse
 from dripd.tui.table import Column, Row, Table
 from dripd.tui.watch import Follow, Watch
@@ -224,6 +224,8 @@ class ListPage(Page):
     fixed: ClassVar[Mapping[str, object]] = {}
     hz: ClassVar[float] = 0.5
     nothing: str = "nothing here"
+    folds: ClassVar[bool] = True
+    """Whether details that are too long go on in the next line."""
     tabs: ClassVar[tuple[str, ...]] = ()
     """The names of its two lists, where it has two; Tab turns, the second is a crumb deep."""
 
@@ -356,9 +358,10 @@ class ListPage(Page):
             ]
         self._head_rows = len(head)
         row = self._table.rows.get(self._table.cursor)
-        detail = (
-            [] if row is None else self.detail(row, width)[: max(0, height - len(head) - 5)]
-        )
+        detail = [] if row is None else self.detail(row, width)
+        if self.folds:
+            detail = [part for one in detail for part in folded(one, width)]
+        detail = detail[: max(0, height - len(head) - 5)]
         room = height - len(head) - (len(detail) + 1 if detail else 0)
         if not self._table.order:
             return stack([*head, *self._empty(width)], width, height)

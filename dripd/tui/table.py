@@ -19,9 +19,6 @@ Row: TypeAlias = dict[str, Any]
 MOST_WIDE: Final = 48
 """A column with others behind it grows no wider: the eye would lose its row."""
 
-LEAST_WIDE: Final = 8
-"""A column that shares what is left gives none of so much away."""
-
 WIDE: Final = 100
 """Columns of a screen from which on columns of the second priority are shown."""
 
@@ -200,35 +197,26 @@ class Table:
     def _fitted(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
     ) -> list[int]:
-        """The columns' widths; one that would cut what it shows gets the room that nobody fills.
-
-        What a column has needed once it keeps, so that nothing moves about.
+        """The columns' widths; one that would cut what it shows gets the room that others do not
+        fill. What a column has needed once it keeps, so that little moves about.
         """
         for n, column in enumerate(columns):
             most = max((width_of(row[n].text[: 4 * MOST_WIDE]) for row in rows), default=0)
             self._needs[column.title] = max(
                 self._needs.get(column.title, 0), min(most, MOST_WIDE)
             )
+        least = [max(len(c.title), self._needs[c.title]) for c in columns]
         widths = _widths(columns, width)
-        unused = max(0, width - sum(widths) - len(columns) + 1)
-        for n, column in enumerate(columns):
-            lacks = self._needs[column.title] - widths[n] if column.width else 0
+        room = width - sum(widths) - len(columns) + 1
+        if room < 0:
+            room += _taken(widths, least, -room)
+        for n in range(len(columns)):
+            lacks = least[n] - widths[n]
             if lacks > 0:
-                taken = min(lacks, unused)
-                unused -= taken
-                widths[n] += taken + self._given(columns, widths, lacks - taken)
+                part = min(lacks, max(0, room))
+                room -= part
+                widths[n] += part + _taken(widths, least, lacks - part)
         return widths
-
-    def _given(self, columns: Sequence[Column], widths: list[int], wanted: int) -> int:
-        """As much of *wanted* as growing columns have and do not fill; taken from them."""
-        given = 0
-        for n, column in enumerate(columns):
-            if not column.width:
-                full = max(LEAST_WIDE, len(column.title), self._needs[column.title])
-                part = max(0, min(wanted - given, widths[n] - full))
-                widths[n] -= part
-                given += part
-        return given
 
     def _line(
         self,
@@ -286,6 +274,16 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
             found.append(room if column is columns[-1] else min(MOST_WIDE, room))
             rest -= 1
     return found
+
+
+def _taken(widths: list[int], least: Sequence[int], wanted: int) -> int:
+    """As much of *wanted* as columns have beyond their *least*, taken from the last ones first."""
+    taken = 0
+    for n in reversed(range(len(widths))):
+        part = max(0, min(wanted - taken, widths[n] - least[n]))
+        widths[n] -= part
+        taken += part
+    return taken
 
 
 def _head(columns: Sequence[Column], widths: Sequence[int]) -> str:

@@ -775,6 +775,18 @@ def test_a_menu_tells_all_of_the_choice_and_when_nothing_fits() -> None:
     assert "nothing is called so" in shown
 
 
+def test_a_draft_is_read_in_full_and_in_the_order_of_a_message() -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    payload = {"html": None, "text": words, "subject": "Hi"}
+    task = {**ANSWERS["task.list"]["items"][0], "payload": payload}
+    rig = Rig(FakeDaemon(answers={"task.list": {"items": [task]}}))
+    shown = rig.press("5", "enter")
+
+    assert "html" not in shown
+    assert shown.index("subject") < shown.index("| text ")
+    assert all(f"word{n} " in shown for n in range(60))
+
+
 def test_a_timeline_that_is_read_goes_on() -> None:
     rig = Rig()
     rig.press("4", "enter")

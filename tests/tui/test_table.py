@@ -179,3 +179,17 @@ def test_room_that_nobody_fills_goes_to_the_column_that_would_cut() -> None:
     table.take([{"id": 1, "held": "x" * 10_000}])
     assert all(width_of(one) == 200 for one in drawn(table, 200))
     assert drawn(table, 200)[1].count("x") == MOST_WIDE - 1
+
+
+def test_on_a_narrow_screen_columns_give_what_they_do_not_fill() -> None:
+    table = Table(
+        (
+            Column(title="STATE", width=12, show=lambda row: "ok"),
+            Column(title="WHAT", show=lambda row: "a long name"),
+            Column(title="RETRY?", width=9, show=lambda row: "safe"),
+        ),
+        lambda row: str(row["id"]),
+    )
+    table.take([{"id": 1}])
+
+    assert drawn(table, 27) == ["  STATE  WHAT        RETRY?", "> ok     a long name safe  "]

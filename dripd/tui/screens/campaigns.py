@@ -67,6 +67,7 @@ class Campaigns(ListPage):
     short: ClassVar[str] = "Camp"
     tiny: ClassVar[str] = "Ca"
     title: ClassVar[str] = "Campaigns"
+    folds: ClassVar[bool] = False
     method: ClassVar[str] = "campaign.list"
     fixed: ClassVar[Mapping[str, object]] = {"figures": True}
     keys: ClassVar[Mapping[str, Key]] = {

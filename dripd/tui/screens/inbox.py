@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dripd.tui.dialog import Blank, Reading
-from dripd.tui.draw import Cell, Line, line, wrap
+from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
@@ -226,9 +226,11 @@ def _content(row: Row) -> list[Line]:
     found: list[Line] = []
     payload = row.get("payload")
     parts = payload if isinstance(payload, dict) else {"payload": payload}
-    for name, value in {"title": row.get("title"), **parts}.items():
-        found.append(line(Cell(name, "head")))
-        found += [line(f"  {one}") for part in text(value).split("⏎") for one in wrap(part, 88)]
+    ordered = {name: parts[name] for name in ("subject", "text", "html") if name in parts}
+    for name, value in {"title": row.get("title"), **ordered, **parts}.items():
+        if value not in (None, ""):
+            found.append(line(Cell(name, "head")))
+            found += [line(f"  {part}") for part in text(value).split("⏎")]
     return found
 
 
