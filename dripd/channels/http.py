@@ -36,7 +36,8 @@ CARRIAGE: Final = ("proxy", "http2")
 """Options of every HTTP kind: `proxy`, an address; `http2`, whether it is spoken."""
 
 CALL: Final = 32
-"""Messages a call where a request carries one: enough to keep the connections busy."""
+"""The most messages a call where a request carries one, as far as they keep the connections busy:
+what is in hand stands before whatever comes due next."""
 
 HAS_EPOLL: Final = hasattr(select, "epoll")
 
@@ -117,7 +118,8 @@ class HttpChannel:
         self.name: Final = name
         self.kinds: Final = api.kinds
         self.repeats: Final = api.repeats
-        self.batch: Final = api.per_request if api.per_request > 1 else CALL
+        in_hand = min(CALL, 2 * max_connections)
+        self.batch: Final = api.per_request if api.per_request > 1 else in_hand
         in_calls = self.batch if api.per_request == 1 else 1
         self.concurrency: Final = 1 + -(-max_connections // in_calls)
         self._api = api

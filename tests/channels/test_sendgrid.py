@@ -240,3 +240,12 @@ def test_sendgrid_refuses_settings_with_their_path(
 
     assert [path] == [fault.path for fault in caught.value.faults]
     assert "a\nb" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("connections", "batch"), [(1, 2), (8, 16), (64, 32)])
+def test_no_more_is_in_hand_than_keeps_the_connections_busy(
+    connections: int, batch: int
+) -> None:
+    channel = channel_of("http://x", max_connections=connections)
+
+    assert (channel.batch, channel.concurrency) == (batch, 1 + -(-connections // batch))
