@@ -10,8 +10,8 @@ from dripd.engine.dial import AHEAD_MS
 from dripd.engine.tuning import Tuning
 from tests.engine.rig import HELLO, Rig, SlowSink
 
-ONE_O_CLOCK_S = 3_600
-"""From the rig's noon."""
+OPENS_S = 300
+"""From the rig's noon: at 12:05."""
 
 
 class DialledSink(SlowSink):
@@ -30,11 +30,11 @@ async def test_connections_are_opened_a_moment_before_a_window(
     sink = DialledSink()
     rig = Rig(Tuning(), sink)
     began = trio.current_time()
-    rig.enroll(rig.account("a", send_window={"from": "13:00", "to": "17:00"}), 20)
+    rig.enroll(rig.account("a", send_window={"from": "12:05", "to": "17:00"}), 20)
     async with rig.running():
-        await trio.sleep(ONE_O_CLOCK_S + 10)
+        await trio.sleep(OPENS_S + 10)
     (dialled_at,) = sink.dialled
-    opens_at = began + ONE_O_CLOCK_S
+    opens_at = began + OPENS_S
 
     assert (
         opens_at - AHEAD_MS / 1_000 <= dialled_at < opens_at <= min(at for at, _ in sink.came)
