@@ -137,6 +137,8 @@ def moved_by_delays(steps: Sequence[Step], starts: Sequence[int] = (0,)) -> tupl
     The delay step itself counts from the step before it. A day number moves by whole days,
     what is left of a day counting as one. Where paths meet, the longest shift counts.
     """
+    if all(step.timing.anchor != "after_start" for step in steps):
+        return tuple(steps)
     moved = list(steps)
     shifts: dict[int, Delay] = {}
     follows = successors(steps)

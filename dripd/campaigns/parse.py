@@ -93,7 +93,8 @@ def read(
     faults.extend(faults_of(definition))
     if not faults:
         steps = moved_by_delays(definition.steps, definition.starts())
-        definition = replace(definition, steps=steps)
+        if steps is not definition.steps:
+            definition = replace(definition, steps=steps)
     return definition, tuple(faults)
 
 
@@ -124,7 +125,7 @@ def _definition(top: Section, account: str, shared: Mapping[str, Content]) -> De
     steps, sequences = read_flow(top, definition)
     handlers = read_handlers(top, definition)
     flow = replace(definition, steps=steps, sequences=sequences, handlers=handlers, raw=raw)
-    return replace(flow, shared=_used(flow))
+    return replace(flow, shared=_used(flow)) if shared else flow
 
 
 def _used(definition: Definition) -> dict[str, Content]:

@@ -62,6 +62,9 @@ WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The policies that are one word; the default stands first."""
 
+READERS = {name: (word(*choices), choices[0]) for name, choices in WORDS.items()}
+"""How each is read, and its default."""
+
 ENDINGS = (
     *MATCH_KEYS, "goal", "end", "completed", "suppressed", "left_list", "no_phone", "unable",
     "date_past", "approval_cancelled", "timeout", "paused", "moved", "contact_erased", "stopped",
@@ -84,7 +87,7 @@ def read_policy(section: Section, preset: Preset) -> Policy:
     merged, origins = _merge(given, preset)
     inner = Section(merged, given.path, section.faults)
     values: dict[str, Any] = {
-        name: inner.take(name, word(*choices), choices[0]) for name, choices in WORDS.items()
+        name: inner.take(name, read, default) for name, (read, default) in READERS.items()
     }
     values |= _structured(inner)
     values |= _counted(inner)
