@@ -178,6 +178,8 @@ class Leased:
     asked: Asked | None = None
     sent: tuple[tuple[int, int, Instant], ...] = ()
     """The contact's latest messages of all campaigns, as (enrollment, seq, at)."""
+    in_hand: int = 0
+    """Messages to the contact that other daemons have in hand: they may leave or not."""
     recent: tuple[Recent, ...] = ()
     holders: tuple[int, ...] = ()
     kept: Kept | None = None

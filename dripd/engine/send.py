@@ -55,6 +55,9 @@ from dripd.store.protocol import SenderRow
 CHUNK_LEAST, CHUNK_MOST = 1, 32
 """Messages an idle sender pulls, unless its channel takes batches."""
 
+IN_HAND_MS = 1_000
+"""When a message is asked for again that has to wait for what another daemon has in hand."""
+
 LOAD_ENOUGH = 8 * 1024 * 1024
 """Bytes of attachments in one call after which nothing is added: with the last of 25 MiB it stays
 below what providers take in a request, and encodes in little memory."""
@@ -365,7 +368,13 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
 def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
     """Is the contact not written to too often? Else the step has been held, alone."""
     leased, limit = ready.leased, ready.version.frequency
-    until = None if limit is None else release_at(limit, pipe.written.to(leased), now)
+    sent = pipe.written.to(leased)
+    until = None if limit is None else release_at(limit, sent, now)
+    if until is None and limit is not None and leased.in_hand:
+        # an account that changes hands: soon it is known what became of those
+        most = [*sent, *[now] * leased.in_hand]
+        soon = Instant(now + IN_HAND_MS + leased.enrollment_id % 1_000)
+        until = soon if release_at(limit, most, now) is not None else None
     if until is None:
         pipe.written.note(leased, now)
         return True

@@ -185,6 +185,8 @@ def _grant(
     leased.counted = counted
     leased.suppressed = suppressed
     _complete(tables, leased, contact, key.mask)
+    if key.mask & Needs.SENT:
+        leased.in_hand = _in_hand(tables, leased, claim.incarnation)
     return leased
 
 
@@ -192,7 +194,7 @@ def add_facts(tables: Tables, steps: Sequence[Leased]) -> None:
     """Whatever a lease may bring of *steps* beside the contact."""
     for leased in steps:
         contact = tables.contacts[leased.account_id, leased.contact_id]
-        _complete(tables, leased, contact, READS)
+        _complete(tables, leased, contact, READS & ~Needs.SENT)
 
 
 def _complete(tables: Tables, leased: Leased, contact: Contact, mask: int) -> None:
@@ -360,6 +362,19 @@ def _sent_to(tables: Tables, leased: Leased) -> tuple[tuple[int, int, Instant], 
         and log.row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
     ]
     return tuple(sorted(found, key=lambda one: -one[2])[:SENT_MOST])
+
+
+def _in_hand(tables: Tables, leased: Leased, own: int) -> int:
+    """Messages to the contact that daemons other than *own* have leased."""
+    theirs = {one.claim_id for one in tables.claims if one.incarnation != own}
+    rows = [
+        row
+        for row in tables.due
+        if row.claim_id in theirs
+        and (row.account_id, row.contact_id) == (leased.account_id, leased.contact_id)
+        and row.enrollment_id != leased.enrollment_id
+    ]
+    return sum(bool(tables.lanes[row.account_id, row.lane].key.channel) for row in rows)
 
 
 def _events_of(tables: Tables, leased: Leased, since: Instant) -> frozenset[str]:

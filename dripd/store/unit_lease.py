@@ -63,7 +63,7 @@ async def lease(
     spoilt = _read_attrs(rows, taken)
     wanting = _wanting(taken, [keys[row["o"] - 1][1].mask for row in rows])
     if wanting:
-        await _add_facts(conn, wanting, spoilt)
+        await _add_facts(conn, incarnation, wanting, spoilt)
     if spoilt:
         result.unreadable = [
             (x, spoilt[x.enrollment_id]) for x in taken if x.enrollment_id in spoilt
@@ -149,12 +149,12 @@ def _wanting(taken: Sequence[Leased], masks: Sequence[int]) -> list[tuple[Leased
 
 async def add_facts(conn: Conn, steps: Sequence[Leased]) -> None:
     """Whatever a lease may bring of *steps* beside the contact; what cannot be read is left out."""
-    await _add_facts(conn, _wanting(steps, [READS] * len(steps)), {})
+    await _add_facts(conn, 0, _wanting(steps, [READS & ~Needs.SENT] * len(steps)), {})
     await add_kept(conn, [leased for leased in steps if leased.flags & FLAG_TRIED])
 
 
 async def _add_facts(
-    conn: Conn, wanting: list[tuple[Leased, int]], spoilt: dict[int, str]
+    conn: Conn, incarnation: int, wanting: list[tuple[Leased, int]], spoilt: dict[int, str]
 ) -> None:
     rows = await conn.fetch(
         sql("more_facts"),
@@ -163,6 +163,7 @@ async def _add_facts(
         [leased.contact_id for leased, _ in wanting],
         [needs for _, needs in wanting],
         [leased.seq for leased, _ in wanting],
+        incarnation,
     )
     for row in rows:
         leased = wanting[row["o"] - 1][0]
@@ -188,6 +189,7 @@ def _read_facts(leased: Leased, row: Any) -> None:
         for kind, payload, step in orjson.loads(row["recent"] or "[]")
     )
     leased.sent = tuple(map(tuple, orjson.loads(row["sent"] or "[]")))
+    leased.in_hand = row["in_hand"] or 0
     if row["asked_state"] is not None:
         payload = read_object(row["asked_payload"])
         leased.asked = Asked(row["asked_state"], payload, row["asked_at"])

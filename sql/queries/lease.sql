@@ -164,7 +164,7 @@ RETURNING enrollment_id;
 -- name: more_facts :many
 -- What only some versions read; asked only for their steps, in the lease's crossing.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
---   $5 seq int[]
+--   $5 seq int[]  $6 incarnation bigint
 SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
     asked.payload::text AS asked_payload, asked.created_at AS asked_at,
     CASE WHEN k.needs & 67108864 <> 0 THEN (
@@ -190,6 +190,14 @@ SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.stat
             ORDER BY l.at DESC
             LIMIT 100
         ) AS x) END AS sent,
+    CASE WHEN k.needs & 134217728 <> 0 THEN (
+        SELECT count(*)::int4
+        FROM dripd.claim AS x
+        JOIN dripd.lane AS l ON l.account_id = k.a AND l.channel <> ''
+        JOIN dripd.due_step AS d ON d.account_id = k.a AND d.lane = l.lane AND d.claim_id = x.claim_id
+            AND d.due_at BETWEEN x.due_lo AND x.due_hi
+        WHERE x.incarnation <> $6::int8 AND k.a = ANY (x.account_ids) AND d.contact_id = k.c
+            AND d.enrollment_id <> k.e) END AS in_hand,
     CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
     CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
     CASE WHEN k.needs & 65536 <> 0 THEN (

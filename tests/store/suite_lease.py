@@ -79,6 +79,24 @@ class LeaseSuite:
 
         assert [((first.enrollment_id, 1, T0),)] == [leased.sent for leased in asked]
 
+    async def test_a_lease_tells_what_others_have_in_hand_for_its_contact(
+        self, world: World
+    ) -> None:
+        """An account that changed hands wrote to a contact more often than it may."""
+        scene = await open_scene(world)
+        await world.store.join(OTHER, "other", "0")
+        mail, stranger = await scene.enroll(2)
+        other, _ = await world.add_campaign(scene.account, campaign("x", ("m", "email")))
+        lane = LaneKey(other, LaneClass.FIRST, "email", "", "account")
+        await world.enroll(scene.account, "x", scene.contacts[0])
+        (second,) = (await scene.admit(start_all(lane))).started
+        asked = MAIL | Needs.SENT
+        (mine,) = (await scene.lease([mail], mask=asked)).granted
+        (his,) = (await scene.lease([second], mask=asked, incarnation=OTHER)).granted
+        (alone,) = (await scene.lease([stranger], mask=asked, incarnation=OTHER)).granted
+
+        assert (mine.in_hand, his.in_hand, alone.in_hand) == (0, 1, 0)
+
     async def test_a_step_waits_for_one_of_its_contact_that_may_reset_its_campaign(
         self, world: World
     ) -> None:

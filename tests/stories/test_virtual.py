@@ -488,3 +488,29 @@ async def test_an_instant_lasts_as_long_as_a_stage_has_something_in_hand(
 
         await world.advance_to("2026-01-06T09:00:00Z")
         assert parse_instant("2026-01-06T09:00:00Z") == world.clock.now()
+
+
+async def test_a_contact_is_not_written_to_too_often_while_its_account_changes_hands(
+    autojump_clock: MockClock,
+) -> None:
+    """What the one daemon had in hand the other did not see."""
+    async with virtual() as world:
+        rare = {"policy": {"frequency": {"per_contact": "1/1d"}}}
+        for key in ("one", "two"):
+            world.campaign({"key": key, **EMAIL}, campaign=key, **rare)
+        world.sink.close()
+        world.enroll("ann", campaign="one")
+        await world.wait_until(world.sink.waiting.is_set)
+        while not any(world.acme in one.pipe.owned for one in world.engines[1:]):
+            await world.start()
+            await world.pass_by(3)
+        world.store.enroll(world.acme, "two", "ann")
+        await world.pass_by(3)
+        held = {row["campaign_key"]: row["hold_reason"] for row in world.store.enrollments()}
+        assert "frequency" == held["two"]
+        world.sink.open.set()
+        await world.advance_to("2026-01-05T18:00:00Z")
+
+        assert [("ann@x.test", "one")] == world.received()
+        await world.advance_to("2026-01-06T10:00:00Z")
+        assert [("ann@x.test", "one"), ("ann@x.test", "two")] == world.received()
