@@ -318,14 +318,14 @@ def test_a_disabled_operation_is_not_performed() -> None:
 @pytest.mark.slow
 def test_a_long_chain_goes_on_in_the_next_pass() -> None:
     steps = [tag("x") for _ in range(CHAIN_MOST + 3)]
-    began = time.perf_counter()
+    began = time.process_time()
 
     change = chain(leased(), make_version(*steps), NOW, World())
 
     assert change.next is not None
     assert (change.next.step_no, change.next.seq) == (CHAIN_MOST, CHAIN_MOST + 1)
     assert len(change.log) == CHAIN_MOST
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 steps = st.one_of(
