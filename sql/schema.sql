@@ -2095,6 +2095,7 @@ REVOKE ALL ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage, d
     dripd.account_for_writing, dripd.refund_unsent, dripd.refresh_gates FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dripd.upsert_contact, dripd.enroll, dripd.record_usage, dripd.erase_contact
     TO dripd_writer, dripd_daemon;
+GRANT EXECUTE ON FUNCTION dripd.refund_unsent, dripd.refresh_gates TO dripd_daemon;
 REVOKE ALL ON FUNCTION dripd.make_partitions, dripd.drop_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dripd.make_partitions, dripd.drop_partitions TO dripd_daemon;
 REVOKE ALL ON FUNCTION dripd.log_tail FROM PUBLIC;

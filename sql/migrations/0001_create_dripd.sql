@@ -16,7 +16,8 @@ BEGIN
             END;
         END IF;
     END LOOP;
-    IF NOT pg_has_role(current_user, 'dripd_owner', 'member') THEN
+    IF NOT pg_has_role(current_user, 'dripd_owner',  -- from 16 on, who makes a role is a member that may not become it
+            CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'set' ELSE 'member' END) THEN
         EXECUTE format('GRANT dripd_owner TO %I', current_user);
     END IF;
     EXECUTE 'ALTER SCHEMA dripd OWNER TO dripd_owner';

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from dripd.store.embedded_binaries import candidates, major_of
+from dripd.store.migrate import migrate, migrations
 from dripd.store.statements import sql_root
 from tests.support.postgres import execute, fetch_value
 
@@ -42,6 +43,40 @@ def test_schema_is_what_the_migrations_make(pg_dsn: str, pg_empty_dsn: str) -> N
 
     assert len(migrated) > 50_000
     assert migrated.splitlines() == written.splitlines()
+
+
+INSTALLER = "dripd_installer_test"
+
+AS_THE_MAKER_OF_ROLES = """
+DO $$
+DECLARE
+    named text;
+    weak text := CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN ', SET FALSE, INHERIT FALSE' ELSE '' END;
+BEGIN
+    IF to_regrole('{installer}') IS NULL THEN
+        CREATE ROLE {installer} LOGIN CREATEROLE;
+    END IF;
+    FOREACH named IN ARRAY ARRAY['dripd_owner', 'dripd_daemon', 'dripd_writer', 'dripd_reader'] LOOP
+        IF to_regrole(named) IS NULL THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', named);
+        END IF;
+        EXECUTE format('GRANT %I TO {installer} WITH ADMIN OPTION%s', named, weak);
+    END LOOP;
+    EXECUTE format('ALTER DATABASE %I OWNER TO {installer}', current_database());
+END
+$$
+"""
+"""An owner with CREATEROLE is what Postgres makes the maker of roles: it may grant them, from 16 on
+not become them."""
+
+
+def test_an_owner_that_may_make_roles_can_install(pg_empty_dsn: str) -> None:
+    execute(pg_empty_dsn, AS_THE_MAKER_OF_ROLES.format(installer=INSTALLER))
+    user = pg_empty_dsn.split("://")[1].split("@", maxsplit=1)[0]
+
+    made = migrate(pg_empty_dsn.replace(f"{user}@", f"{INSTALLER}@", 1))
+
+    assert [one.name for one in migrations()] == made
 
 
 HOT = (

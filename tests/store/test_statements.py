@@ -20,3 +20,31 @@ def test_every_statement_prepares(pg_dsn: str) -> None:
         return len(load())
 
     assert asyncio.run(prepare_all()) > 100
+
+
+def test_a_daemon_may_do_every_statement(pg_dsn: str) -> None:
+    """A daemon may run as a role that has dripd_daemon alone."""
+
+    async def refused() -> dict[str, str]:
+        conn = await asyncpg.connect(pg_dsn)
+        found = {}
+        try:
+            await conn.execute(
+                "SET plan_cache_mode = force_generic_plan; SET ROLE dripd_daemon"
+            )
+            for name, statement in load().items():
+                await conn.execute(f"PREPARE said AS {statement.text}")
+                n = await conn.fetchval(
+                    "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'said'"
+                )
+                given = f"({', '.join(['NULL'] * n)})" if n else ""
+                try:
+                    await conn.execute(f"EXPLAIN EXECUTE said{given}")
+                except asyncpg.InsufficientPrivilegeError as error:
+                    found[name] = str(error)
+                await conn.execute("DEALLOCATE said")
+        finally:
+            await conn.close()
+        return found
+
+    assert asyncio.run(refused()) == {}
