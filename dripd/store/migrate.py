@@ -87,6 +87,13 @@ async def _connect(dsn: str) -> Conn:
         raise SchemaMismatch(
             f"Postgres {server.major} is too old", hint="dripd needs Postgres 15 or newer"
         )
+    encoding = conn.get_settings().server_encoding
+    if encoding != "UTF8":
+        await conn.close()
+        raise SchemaMismatch(
+            f"the database is encoded in {encoding}, which cannot hold every name and text",
+            hint="CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+        )
     return conn
 
 
@@ -125,9 +132,10 @@ async def _as_owner(conn: Conn) -> AsyncIterator[None]:
         yield
     except StoreRefused as error:
         role = await conn.fetchval("SELECT current_user")
+        why = str(error.__cause__ or error).splitlines()[0]
         raise SchemaMismatch(
-            f"the schema lacks migrations, and the role {role} may not make them",
-            hint="dripd db migrate --dsn DSN, as the owner of the database",
+            f"the schema lacks migrations, and the role {role} may not make them: {why}",
+            hint="dripd db migrate --dsn DSN, as the owner of the database, with CREATEROLE",
         ) from error
 
 

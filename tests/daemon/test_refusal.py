@@ -89,7 +89,24 @@ def test_a_role_that_may_not_migrate_is_told_so(state: Path, pg_empty_dsn: str) 
     user = pg_empty_dsn.split("://")[1].split("@", maxsplit=1)[0]
     weak = pg_empty_dsn.replace(f"{user}@", f"{ROLE}@", 1)
 
-    assert ROLE in refused(start(state, "--dsn", weak), "schema_mismatch", 78)
+    message = refused(start(state, "--dsn", weak), "schema_mismatch", 78)
+    assert ROLE in message
+    assert "permission denied" in message
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    state: Path, pg_empty_dsn: str
+) -> None:
+    name = urlsplit(pg_empty_dsn).path.removeprefix("/")
+    latin = f"{name}_latin"
+    make = f"CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+    execute(pg_empty_dsn, make)
+    try:
+        found = start(state, "--dsn", pg_empty_dsn.replace(f"/{name}", f"/{latin}", 1))
+    finally:
+        execute(pg_empty_dsn, f"DROP DATABASE {latin} (FORCE)")
+
+    assert "encoded in LATIN1" in refused(found, "schema_mismatch", 78)
 
 
 def test_a_socket_that_another_daemon_holds_is_named(state: Path, pg_dsn: str) -> None:
