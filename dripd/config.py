@@ -235,7 +235,7 @@ class Reader:
 
     def add_file(self, path: Path) -> None:
         try:
-            tree = tomllib.loads(path.read_bytes().decode())
+            tree = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
         except OSError as error:
             self._fault(str(path), f"cannot be read: {error.strerror}", "name another --config")
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -272,7 +272,7 @@ class Reader:
             for key in table.keys() - SCRIPT.keys():
                 self._unknown(f"{section}.{key}", key, SCRIPT)
             read = {k: self._read(section, k, option, table) for k, option in SCRIPT.items()}
-            if not read["url"]:
+            if not table.get("url"):
                 self._fault(f"{section}.url", "is missing", SCRIPT["url"].doc)
             found[name] = ScriptSettings(
                 url=str(read["url"]),

@@ -161,6 +161,16 @@ def test_a_file_that_is_missing_or_no_toml_is_a_fault(tmp_path: Path) -> None:
         read(tmp_path, "[engine\n")
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff[engine]\nbatch = 5").engine.batch == 5
+
+
+def test_an_address_that_is_none_is_not_missing_too(tmp_path: Path) -> None:
+    found = faults(tmp_path, "[script.a]\nurl = 'ftp'")
+
+    assert found["script.a.url"].startswith("must be an address")
+
+
 def test_no_secret_shows_anywhere(tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("postgres://u:hunter2@h/d")
     (tmp_path / "key").write_text("hunter2")
