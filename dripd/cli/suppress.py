@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from itertools import chain
 
 import click
 
@@ -67,11 +68,9 @@ def import_(ask: Ask, file: str, account: str | None) -> int:
 @reading
 def export(ask: Ask, account: str | None) -> int:
     """Every suppression, as CSV."""
-    found = (
-        item
-        for page in pages(ask, "suppress.export", account=account)
-        for item in rows_of(page.get("items"))
-    )
+    answers = pages(ask, "suppress.export", account=account)
+    first = next(answers)  # a refusal leaves no file that looks like an empty list
+    found = (item for page in chain([first], answers) for item in rows_of(page.get("items")))
     if ask.as_json:
         print_json({"items": list(found), "next": None})
         return 0

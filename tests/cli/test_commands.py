@@ -615,6 +615,15 @@ def test_suppressions_are_imported_and_exported_page_by_page(
     assert [params.get("after") for _, params in daemon.calls] == [None, None, "n"]
 
 
+def test_an_export_that_is_refused_leaves_no_list_that_looks_empty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRIPD_SOCKET", "/nowhere/d.sock")
+
+    assert main(["suppress", "export"]) == 5
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(("state", "code"), [(True, 0), (False, 1)])
 def test_ready_answers_by_its_exit_code(daemon: Daemon, state: bool, code: int) -> None:
     daemon.answers = [{"ready": state, "checks": []}]
@@ -657,6 +666,7 @@ def test_version_needs_no_daemon(
     "line",
     [
         "campaign publsh w",
+        "task list --kind phone",
         "enroll add w",
         "enroll add w c1 --backfill l",
         "event add reply --payload 3",
