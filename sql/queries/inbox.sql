@@ -53,7 +53,8 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
             AND c.created_at > dripd.now() - interval '1 minute') AS newcomer,
     CASE WHEN NOT $4::boolean AND e.kind IN ('list_added', 'list_removed') AND jsonb_typeof(e.payload -> 'list_id') = 'number' THEN (
         SELECT l.key FROM dripd.contact_list AS l
-        WHERE l.account_id = $1::int4 AND l.id = (e.payload ->> 'list_id')::numeric::int8) END AS list_key,
+        WHERE l.account_id = $1::int4 AND l.id = CASE WHEN abs((e.payload ->> 'list_id')::numeric) < 1e18
+            THEN (e.payload ->> 'list_id')::numeric::int8 END) END AS list_key,
     CASE WHEN e.kind_bit & 56 <> 0 AND e.address IS NULL AND e.delivery_id IS NULL THEN (  -- bounce unsubscribe complaint
         SELECT ARRAY[c.email, c.phone] FROM dripd.contact AS c
         WHERE c.account_id = $1::int4 AND c.id = e.contact_id) END AS own,

@@ -371,6 +371,20 @@ class InboxSuite:
         ]
         assert logged == [T0]
 
+    async def test_a_list_that_cannot_be_is_none(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.event(
+            scene.account,
+            "list_added",
+            contact_id=await scene.contact(),
+            payload={"list_id": 10**400},
+        )
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        listed = [one for one in seen.events if one.kind == "list_added"]
+        assert [False] == ["list" in one.payload for one in listed]
+
     async def test_list_events_carry_the_key_of_the_list(self, world: World) -> None:
         scene = await open_scene(world)
         contact = await scene.contact()
