@@ -10,7 +10,7 @@ events follow each other; the event is then told again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE
@@ -19,6 +19,8 @@ from dripd.clock import Instant
 from dripd.policy.inbox_rows import EnterLater, EnterSequence, EventRow, Request, RunRow
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.scheduler.calendar import is_open
+
+Leavings: TypeAlias = Mapping[tuple[int, object], int]
 
 
 class Trigger(Protocol):
@@ -118,15 +120,28 @@ def told_again(event: EventRow, version: Version) -> int | None:
     return next((no for no, one in sequences if one.key == wanted), None)
 
 
+def leavings(events: Sequence[EventRow]) -> Leavings:
+    """Who left which list, and the id of the last event that says so."""
+    return {
+        (contact, event.payload.get("list")): event.id
+        for event in events
+        if event.kind == "list_removed"
+        for contact in event.contact_ids
+    }
+
+
 def requests(
     event: EventRow,
     runs: Mapping[int, list[RunRow]],
     over: set[int],
     rooms: InboxRooms,
+    left: Leavings,
 ) -> Iterator[Request]:
-    """Triggers that the event fires; what happened before one was attached fires nothing.
+    """Triggers that the event fires; what happened before one was attached fires nothing, nor
+    does a list that was left again, where that would end the run.
 
-    *runs* are the live runs by contact, *over* those that have ended since they were read.
+    *runs* are the live runs by contact, *over* those that have ended since they were read,
+    *left* the `leavings` of the batch.
     """
     for trigger in rooms.triggers(event.account_id):
         if event.id <= trigger.after_event_id or not _fires(event, trigger):
@@ -134,6 +149,8 @@ def requests(
         entry = _entry_key(event, trigger, rooms)
         for contact in event.contact_ids:
             if entry and _is_inside(trigger, runs.get(contact, ()), over, rooms):
+                continue
+            if _has_left(event, contact, trigger, rooms, left):
                 continue
             source = f"trigger:{trigger.match.kind}"
             yield Request(trigger.campaign_key, contact, source, entry)
@@ -156,6 +173,18 @@ def _entry_key(event: EventRow, trigger: Trigger, rooms: InboxRooms) -> str:
     version = rooms.version(trigger.cv_id)
     number = entered_by(event, version)
     return "" if number is None else version.definition.sequences[number].key
+
+
+def _has_left(
+    event: EventRow, contact: int, trigger: Trigger, rooms: InboxRooms, left: Leavings
+) -> bool:
+    """Has the contact left the list since, and would that have ended its run?"""
+    if trigger.match.kind != "list_added" or trigger.cv_id is None:
+        return False
+    name = trigger.match.params.get("list")
+    if name is None or left.get((contact, name), 0) < event.id:
+        return False
+    return rooms.version(trigger.cv_id).definition.policy.on_list_leave == "remove"
 
 
 def _is_inside(

@@ -24,6 +24,7 @@ from dripd.policy.entries import (
     enter,
     enter_later,
     entry_of,
+    leavings,
     requests,
     told_again,
 )
@@ -90,6 +91,7 @@ def digest(
         by_contact.setdefault(run.contact_id, []).append(replace(run))
     homes = {run.enrollment_id: run.campaign_id for run in runs}
     batch = _Batch(rooms, now, by_contact, homes)
+    left = leavings(events)
     for event in events:
         if event.unresolved is not None:
             if event.unresolved == "unknown_contact":  # who asks not to be reached is heard
@@ -114,7 +116,7 @@ def digest(
         if event.kind == RESET:
             key = str(event.payload.get("campaign"))
             batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
-        batch.effects += requests(event, batch.runs, batch.over, rooms)
+        batch.effects += requests(event, batch.runs, batch.over, rooms, left)
     return batch.effects
 
 

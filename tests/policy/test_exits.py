@@ -358,6 +358,22 @@ def test_a_trigger_fires_forward_only() -> None:
     assert effects(rooms, other, runs=[]) == []
 
 
+@pytest.mark.feature("C29")
+def test_a_list_that_was_left_again_before_anybody_looked_begins_nothing() -> None:
+    payload = {"payload": {"list": "B"}}
+    put, left = event("list_added", **payload), event("list_removed", id=101, **payload)
+    again = event("list_added", id=102, **payload)
+    asked = Request("c1", CONTACT, "trigger:list_added")
+    rooms, staying = world(), world(policy={"on_list_leave": "ignore"})
+    for one in (rooms, staying):
+        one.attached = [Trigger("c1", Match(kind="list_added", params={"list": "B"}), cv_id=1)]
+
+    assert effects(rooms, put, left, runs=[]) == []
+    assert effects(rooms, put, left, again, runs=[]) == [asked]
+    assert effects(rooms, put, event("list_removed", payload={"list": "C"}), runs=[]) == [asked]
+    assert effects(staying, put, left, runs=[]) == [asked]
+
+
 def test_a_new_contact_fires_only_on_the_board_that_is_asked_for() -> None:
     rooms = world()
     rooms.attached = [Trigger("c1", Match(kind="contact_created", params={"board": "B"}))]

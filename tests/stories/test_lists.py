@@ -125,6 +125,22 @@ steps:
     assert world.one("SELECT count(*) FROM dripd.step_run WHERE step_key = 'second'") == 0
 
 
+@pytest.mark.feature("C29")
+def test_who_leaves_before_dripd_looks_is_not_written_to(world: World) -> None:
+    world.contact("left")
+    world.contact("stays")
+    world.apply(CALM)
+    world.stop()
+    world.bucket("B", "left", "stays")
+    world.sql(
+        "DELETE FROM dripd.list_member WHERE contact_id = "
+        "(SELECT id FROM dripd.contact WHERE external_id = 'left')"
+    )
+    world.start()
+    world.tick()
+    assert [row[0] for row in world.sql(RUNS, "calm")] == ["stays"]
+
+
 @pytest.mark.feature("C31")
 def test_leaving_the_list_last_completes_the_run(world: World) -> None:
     world.contact("c1")
