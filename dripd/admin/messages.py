@@ -8,12 +8,13 @@ ever looked up anywhere else.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import msgspec
+import msgspec.inspect
 
 from dripd.admin.roles import Role
 from dripd.errors import BadRequest
@@ -137,4 +138,30 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
         where = path.split("`")[-2].removeprefix("$").removeprefix(".") if path else ""
-        raise BadRequest(text, path=where) from error
+        words = choices(kind, where) if text.startswith("Invalid enum value") else ()
+        hint = f"known: {', '.join(words)}" if words else ""
+        raise BadRequest(text, path=where, hint=hint) from error
+
+
+def choices(kind: type[Any], path: str) -> tuple[str, ...]:
+    """The words of the argument at *path*, where it takes some words alone."""
+    name = path.partition(".")[0].partition("[")[0]
+    field = next((one for one in msgspec.structs.fields(kind) if one.encode_name == name), None)
+    return () if field is None else tuple(_words(msgspec.inspect.type_info(field.type)))
+
+
+def _words(info: object) -> Iterator[str]:
+    match info:
+        case msgspec.inspect.LiteralType(values=values):
+            yield from map(str, values)
+        case msgspec.inspect.UnionType(types=types):
+            for one in types:
+                yield from _words(one)
+        case msgspec.inspect.DictType(key_type=key, value_type=value):
+            yield from _words(key)
+            yield from _words(value)
+        case (
+            msgspec.inspect.ListType(item_type=item)
+            | msgspec.inspect.VarTupleType(item_type=item)
+        ):
+            yield from _words(item)

@@ -70,6 +70,7 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
         _refuse_tags(name, value)
     if args.text is not None and args.html is None and old["payload"].get("html"):
         edited["html"] = ""
+    _refuse_blank(old["payload"], {**old["payload"], **edited})
     changed = any(old["payload"].get(name) != value for name, value in edited.items())
     row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
     return _task_deed(row, old, changed=changed)
@@ -84,6 +85,20 @@ def _refuse_tags(name: str, value: str) -> None:
     if slots:
         raise BadRequest(f"{{{slots[0].written}}} would leave as it is written", path=name,
             hint="write what is to stand there: tags were filled when the draft was made")  # fmt: skip
+
+
+def _refuse_blank(old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    """What is approved leaves as it stands: nobody is to get a message that says nothing."""
+    for path, names in (("subject", ("subject",)), ("text", ("text", "html"))):
+        said, says = (
+            any(str(draft.get(name) or "").strip() for name in names) for draft in (old, new)
+        )
+        if said and not says:
+            raise BadRequest(
+                f"the draft would have no {path}",
+                path=path,
+                hint="write one, or cancel the task",
+            )
 
 
 async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:

@@ -76,6 +76,10 @@ def test_a_message_waits_for_approval_and_leaves_as_it_was_edited(world: World) 
     for raw in ("Dear {First Name}", "Dear {{first_name}}"):
         with pytest.raises(BadRequest):
             world.call("task.edit", id=one, subject=raw)
+    for path in ("subject", "text"):
+        with pytest.raises(BadRequest) as refused:
+            world.call("task.edit", id=one, **{path: " "})
+        assert refused.value.path == path
     world.call("task.edit", id=one, subject="Dear Ann")
     world.call("task.approve", id=one)
     world.call("task.cancel", id=two)
