@@ -58,7 +58,7 @@ from dripd.engine.individual import fill, send_individual, send_test
 from dripd.engine.limit import most_of
 from dripd.engine.look import begin
 from dripd.engine.pipeline import Pipeline
-from dripd.engine.record import record_once
+from dripd.engine.record import record_rest
 from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
 from dripd.engine.standing import standing
@@ -496,8 +496,7 @@ async def drain(daemon: Daemon) -> None:
 
 async def _leave(daemon: Daemon) -> None:
     """Give back what never left, and say goodbye."""
-    while daemon.pipe.done:
-        await record_once(daemon.pipe)
+    await record_rest(daemon.pipe)
     for channel in daemon.channels.values():
         await channel.aclose()
     await daemon.calls.aclose()

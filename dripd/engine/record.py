@@ -41,6 +41,14 @@ async def record(pipe: Pipeline) -> None:
                 await record_once(pipe)
 
 
+async def record_rest(pipe: Pipeline) -> None:
+    """Write what is done, however many batches that takes, and close the claims that leaves."""
+    while pipe.done:
+        await record_once(pipe)
+    if pipe.has_records:
+        await record_once(pipe)
+
+
 async def _gather(pipe: Pipeline) -> None:
     """Wait for something that is done, and let a batch fill; of those who record, one at a time."""
     if not pipe.done:

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from dripd.engine import standstill
-from dripd.engine.record import LINGER_BUSY_S, LINGER_S
+from dripd.engine.pipeline import Pipeline
+from dripd.engine.record import LINGER_BUSY_S, LINGER_S, record_rest
 from dripd.engine.tuning import Tuning
 from dripd.errors import StoreUnavailable
 from tests.engine.rig import Rig, SlowSink
@@ -62,3 +63,22 @@ async def test_what_is_on_record_is_not_written_again_for_what_follows_from_it(
 
     assert 3 == rig.sink.count == sum(n for _, n in rig.store.records)
     assert rig.pipe.counters.late == 0
+
+
+@pytest.mark.trio
+async def test_a_claim_whose_steps_are_all_on_record_is_closed_at_the_end(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    rig.enroll(rig.account("a"), 3)
+    with monkeypatch.context() as patch:  # as where two batches have the last of its steps
+        patch.setattr(Pipeline, "closing", lambda _pipe, _batch: [])
+        patch.setattr(Pipeline, "has_records", property(lambda pipe: bool(pipe.done)))
+        async with rig.running():
+            await trio.sleep(5)
+    assert [0] == list(rig.pipe.claims.values())
+
+    await record_rest(rig.pipe)
+
+    assert rig.pipe.claims == {}
+    assert not list(rig.store._tables.claims)
