@@ -60,7 +60,7 @@ def grown(pg_databases: Databases) -> Any:
 
 async def lay(dsn: str) -> None:
     conn = await asyncpg.connect(dsn)
-    for text in (*estate(RUNS), UNDER_WAY, "ANALYZE"):
+    for text in (*estate(RUNS), UNDER_WAY, "VACUUM ANALYZE"):
         await conn.execute(text)
     await conn.close()
 
