@@ -377,7 +377,7 @@ class InboxSuite:
             scene.account,
             "list_added",
             contact_id=await scene.contact(),
-            payload={"list_id": 10**400},
+            payload={"list_id": 2**64 - 1},
         )
         seen = Seen()
         await world.store.digest(scene.account, 100, seen, EVERY_KIND)

@@ -151,7 +151,7 @@ def test_a_lost_database_is_not_ready_but_live_and_comes_back(
 
         relay.swallow()
         until(lambda: page(world, "/readyz")[0] == 503)
-        assert "dripd_db_away_seconds 0" not in page(world, "/metrics")[1]
+        assert "dripd_db_away_seconds 0\n" not in page(world, "/metrics")[1]
         assert not world.call("daemon.status")["db"]["ok"]
         relay.flow()
         until(lambda: page(world, "/readyz")[0] == 200)
