@@ -702,6 +702,7 @@ CREATE TABLE dripd.kept_message (  -- of attempts that did not settle their mess
     since timestamptz(3) NOT NULL,
     until timestamptz(3) NOT NULL,  -- in doubt: then presumed sent; else forgotten
     message jsonb,                  -- NULL: nothing is sent again
+    mark text NOT NULL DEFAULT '',  -- written by older daemons alone; goes once none of them runs
     PRIMARY KEY (account_id, enrollment_id, seq)
 );
 CREATE INDEX kept_message_until ON dripd.kept_message (until);
@@ -1902,7 +1903,7 @@ BEGIN
         provider_id = CASE WHEN NOT dripd.names(i.provider_id, known) THEN i.provider_id END,
         reason = CASE WHEN NOT dripd.names(i.reason, known) THEN i.reason END
     WHERE i.account_id = person.account_id AND i.contact_id = person.id;
-    UPDATE dripd.kept_message AS k SET message = NULL
+    UPDATE dripd.kept_message AS k SET message = NULL, mark = ''
     WHERE k.account_id = person.account_id AND k.contact_id = person.id;
     UPDATE dripd.task AS t SET title = NULL, payload = '{}'
     WHERE t.account_id = person.account_id AND t.contact_id = person.id;
