@@ -119,9 +119,8 @@ async def _put_now_and_then(
     task_status.started(put)
     if numbers is None:
         return
-    with (
-        asyncio.Runner() as runner
-    ):  # one connection: making it is work of the process that is measured
+    with asyncio.Runner() as runner:
+        # one connection: making it is work of the process that is measured
         conn = await trio.to_thread.run_sync(runner.run, asyncpg.connect(dsn))
         try:
             for number in numbers:

@@ -212,8 +212,9 @@ async def find_words(
 
 def _sends(pipe: Pipeline, leased: Leased) -> bool:
     version = pipe.directory.versions.get(leased.cv_id)
-    is_known = version is not None and leased.step_no < len(version.steps)
-    return is_known and version.sends(leased.step_no, leased.flags)  # type: ignore[union-attr]  # it is known
+    if version is None or leased.step_no >= len(version.steps):
+        return False
+    return version.sends(leased.step_no, leased.flags)
 
 
 def _words(pipe: Pipeline, leased: Leased, mark: str, deployment: str) -> Words | None:

@@ -21,6 +21,7 @@ from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.scheduler.calendar import is_open
 
 Leavings: TypeAlias = Mapping[tuple[int, object], int]
+"""The last event by which a contact left a list."""
 
 
 class Trigger(Protocol):
