@@ -240,6 +240,7 @@ CREATE TABLE dripd.contact (
 CREATE INDEX contact_email ON dripd.contact (account_id, lower(email)) WHERE email IS NOT NULL;
 CREATE INDEX contact_phone ON dripd.contact (account_id, phone) WHERE phone IS NOT NULL;
 CREATE INDEX contact_by_id ON dripd.contact (id);
+CREATE INDEX contact_company ON dripd.contact (account_id, company_id) WHERE company_id IS NOT NULL;
 
 CREATE TABLE dripd.contact_list (
     account_id int4 NOT NULL REFERENCES dripd.account (id),
@@ -993,13 +994,13 @@ BEGIN
         jsonb_build_object('field', k.key, 'from', o.v -> k.key, 'to', n.v -> k.key)
     FROM (
         SELECT account_id, id, attrs || jsonb_strip_nulls(jsonb_build_object(
-            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner)) AS v
+            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner, 'company_id', company_id)) AS v
         FROM fresh
         WHERE jsonb_typeof(attrs) = 'object' AND erased_at IS NULL
     ) AS n
     JOIN (
         SELECT account_id, id, attrs || jsonb_strip_nulls(jsonb_build_object(
-            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner)) AS v
+            'email', email, 'phone', phone, 'timezone', timezone, 'owner', owner, 'company_id', company_id)) AS v
         FROM stale
         WHERE jsonb_typeof(attrs) = 'object'
     ) AS o ON o.account_id = n.account_id AND o.id = n.id
@@ -1016,6 +1017,22 @@ $$;
 CREATE TRIGGER tell_fields_changed AFTER UPDATE ON dripd.contact
     REFERENCING NEW TABLE AS fresh OLD TABLE AS stale
     FOR EACH STATEMENT EXECUTE FUNCTION dripd.tell_fields_changed();
+
+CREATE FUNCTION dripd.tell_companies_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    INSERT INTO dripd.event_in (account_id, kind, address, payload)  -- an address: leases of others pass it
+    SELECT n.account_id, 'company_changed', n.id::text, '{}'
+    FROM fresh AS n
+    JOIN stale AS o ON o.account_id = n.account_id AND o.id = n.id
+    WHERE n.attrs IS DISTINCT FROM o.attrs;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tell_companies_changed AFTER UPDATE ON dripd.company
+    REFERENCING NEW TABLE AS fresh OLD TABLE AS stale
+    FOR EACH STATEMENT EXECUTE FUNCTION dripd.tell_companies_changed();
 
 CREATE FUNCTION dripd.tell_list_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp

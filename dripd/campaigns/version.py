@@ -64,7 +64,10 @@ TASK_CLOSED = "task_closed"
 ENTER = "enter"
 """What dripd tells itself when an event came before the steps that a run has just begun with."""
 
-INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET, ENTER})
+COMPANY_CHANGED = "company_changed"
+"""What dripd tells itself when a company changes: its contacts' runs may be held for that."""
+
+INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET, ENTER, COMPANY_CHANGED})
 """Kinds that concern a contact whatever anybody listens to."""
 
 ALWAYS = KIND_BITS["reply"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
@@ -330,6 +333,7 @@ class Version:
             for need in condition.needs:
                 bits |= CONDITION_NEEDS.get(need, 0)
         asks = any(self._is_company(tag) for tag in self.contents[step_no].tags())
+        asks = asks or step.field.startswith("company.")
         if asks or step.target == "company":
             bits |= Needs.COMPANY
         if any(_counts_from_start(self.steps[to]) for to in self._follows[step_no]):

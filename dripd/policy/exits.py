@@ -14,7 +14,14 @@ from types import MappingProxyType
 
 from dripd.campaigns.definition import ExitRule, Match, Step
 from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
-from dripd.campaigns.version import ENTER, RESET, TASK_CLOSED, Version, kind_bit
+from dripd.campaigns.version import (
+    COMPANY_CHANGED,
+    ENTER,
+    RESET,
+    TASK_CLOSED,
+    Version,
+    kind_bit,
+)
 from dripd.clock import Instant
 from dripd.policy.entries import (
     InboxRooms,
@@ -384,17 +391,27 @@ def reset_of(
 
 
 MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
-"""Holds that a change of the contact may put right."""
+"""Holds that a change of the contact, or of its company, may put right."""
 
 
 def mends(event: EventRow, run: RunRow, step: Step) -> bool:
-    """May the event have put right what holds the run? It is then judged anew."""
-    held = run.hold_reason or ""
-    if run.leased or event.kind not in {"field_changed", "status_changed"}:
+    """May the event have put right what holds the run, or is about to? It is then judged anew."""
+    if event.kind not in {"field_changed", "status_changed", COMPANY_CHANGED}:
         return False
-    if held == "step_failed" and step.target == "contact":
-        return event.payload.get("field") in {field_name(op, "contact") for op in step.ops}
+    if run.leased:
+        return True
+    held = run.hold_reason or ""
+    if held == "step_failed":
+        return _changes_target(event, step)
     return held.startswith(MENDABLE)
+
+
+def _changes_target(event: EventRow, step: Step) -> bool:
+    """Is what a failed update was to change another value now?"""
+    field = event.payload.get("field")
+    if step.target == "company":
+        return event.kind == COMPANY_CHANGED or field == "company_id"
+    return field in {field_name(op, "contact") for op in step.ops}
 
 
 DECIDED = frozenset({"approval", "task", "connector_missing"})

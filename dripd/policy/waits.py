@@ -13,6 +13,7 @@ from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import End, LogState, RunStatus
 from dripd.campaigns.event import Held
 from dripd.campaigns.template import instant_of, is_mere_date, normalise
+from dripd.campaigns.version import COMPANY_CHANGED
 from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import EventRow, RunRow
@@ -103,6 +104,8 @@ def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
 def wakes(event: EventRow, run: RunRow, step: Step, *, machine_opens: bool) -> bool:
     """Is it what the run's step waits for?"""
     if step.kind == "date_timer":
+        if step.field.startswith("company."):
+            return event.kind == COMPANY_CHANGED or event.payload.get("field") == "company_id"
         changed = event.kind in {"field_changed", "status_changed"}
         return changed and normalise(str(event.payload.get("field"))) == normalise(
             step.field.removeprefix("attrs.")

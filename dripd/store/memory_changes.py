@@ -9,13 +9,13 @@ import copy
 from collections.abc import Mapping
 
 from dripd.campaigns.enrollment import End, RunStatus
-from dripd.campaigns.version import TASK_CLOSED
+from dripd.campaigns.version import COMPANY_CHANGED, TASK_CLOSED
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.store.memory_rows import Contact, ContactList, Mark, Suppression
 from dripd.store.memory_tables import Tables
 
-FIELD_COLUMNS = ("email", "phone", "timezone", "owner")
+FIELD_COLUMNS = ("email", "phone", "timezone", "owner", "company_id")
 
 
 def add_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
@@ -89,7 +89,7 @@ def change_contact(
     account_id: int,
     contact_id: int,
     attrs: Mapping[str, object],
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, str | int | None],
 ) -> None:
     """Merge *attrs* (None clears) and set *columns*; tells `field_changed` key by key."""
     contact = tables.contacts.get((account_id, contact_id))
@@ -100,6 +100,20 @@ def change_contact(
     tables.contacts.change((account_id, contact_id), attrs=after, **columns)
     if contact.erased_at is None:
         _tell_changes(tables, contact, before)
+
+
+def change_company(
+    tables: Tables, account_id: int, company_id: int, attrs: Mapping[str, object]
+) -> None:
+    """Merge *attrs* (None clears); tells `company_changed` where that changes anything."""
+    key = (account_id, company_id)
+    company = tables.companies.get(key)
+    if company is None:
+        return
+    before, after = company.attrs, merged(company.attrs, attrs)
+    tables.companies.change(key, attrs=after)
+    if not same_json(before, after):
+        tables.tell(account_id, COMPANY_CHANGED, address=str(company_id), payload={})
 
 
 def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> None:

@@ -20,6 +20,7 @@ from dripd.store.memory_changes import (
     add_place,
     add_suppression,
     add_tag,
+    change_company,
     change_contact,
     close_task,
     make_list,
@@ -221,6 +222,11 @@ class Doors:
         self._commit()
         return number
 
+    def set_company(self, account_id: int, company_id: int, **attrs: object) -> None:
+        """Merge into attrs; None clears a key. Tells `company_changed`."""
+        change_company(self._tables, account_id, company_id, attrs)
+        self._commit()
+
     def add_contact(  # noqa: PLR0913 - the columns of one row
         self,
         account_id: int,
@@ -261,7 +267,9 @@ class Doors:
         change_contact(self._tables, account_id, contact_id, attrs, {})
         self._commit()
 
-    def set_contact(self, account_id: int, contact_id: int, **columns: str | None) -> None:
+    def set_contact(
+        self, account_id: int, contact_id: int, **columns: str | int | None
+    ) -> None:
         """Set columns such as `email`."""
         change_contact(self._tables, account_id, contact_id, {}, columns)
         self._commit()

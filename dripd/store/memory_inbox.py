@@ -20,7 +20,7 @@ from dripd.campaigns.enrollment import (
     End,
     RunStatus,
 )
-from dripd.campaigns.version import ENTER, INTERNAL_KINDS, KIND_BITS
+from dripd.campaigns.version import COMPANY_CHANGED, ENTER, INTERNAL_KINDS, KIND_BITS
 from dripd.clock import MINUTE, Instant
 from dripd.policy.inbox_rows import (
     Act,
@@ -64,7 +64,7 @@ from dripd.store.memory_rows import (
     Individual,
     Run,
 )
-from dripd.store.memory_tables import DELIVERY_ID, Tables
+from dripd.store.memory_tables import COMPANY_ID, DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
 
@@ -312,11 +312,31 @@ def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -
     if row.conversation_ref is not None:
         keys = tables.run_conversation.at((account_id, row.conversation_ref))
         return sorted({tables.runs[key].contact_id for key in keys})
+    if row.kind == COMPANY_CHANGED:
+        return _staff_of(tables, account_id, row.address or "")
     if row.address is None:
         return []
     mail = tables.contact_emails.at((account_id, row.address.lower()))
     phone = tables.contact_phones.at((account_id, row.address))
     return sorted({contact_id for _, contact_id in (*mail, *phone)})
+
+
+def _staff_of(tables: Tables, account_id: int, number: str) -> list[int]:
+    """The contacts of a company of whom a run is held, waits or is judged."""
+    if not COMPANY_ID.match(number):
+        return []
+    staff = tables.company_staff.at((account_id, int(number)))
+    return sorted(who for _, who in staff if _stands(tables, account_id, who))
+
+
+def _stands(tables: Tables, account_id: int, contact_id: int) -> bool:
+    for key in tables.runs_of.at((account_id, contact_id)):
+        row = tables.due.get(key)
+        if row is not None and (row.flags & FLAG_WAITING or row.claim_id is not None):
+            return True
+        if row is not None and tables.runs[key].hold_reason is not None:
+            return True
+    return False
 
 
 def _individual_of(tables: Tables, row: EventIn, account_id: int) -> Individual | None:

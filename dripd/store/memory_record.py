@@ -48,11 +48,11 @@ from dripd.store.memory_admit import decide_requests, new_request
 from dripd.store.memory_changes import (
     add_place,
     add_tag,
+    change_company,
     change_contact,
     end_run,
     forget_runs,
     make_list,
-    merged,
     remove_place,
     remove_tag,
 )
@@ -179,7 +179,8 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         tables.runs.change(key, hold_reason=step.hold_reason, release_at=step.release_at)
     elif leased.flags & FLAG_WAITING:
         tables.runs.change(key, hold_reason=None, release_at=None)
-    if poked and step.flags & FLAG_WAITING and step.step_no == leased.step_no:
+    waits = bool(step.flags & FLAG_WAITING) or step.lane is None
+    if poked and waits and step.step_no == leased.step_no:
         _wake(unit, change, leased.lane)
 
 
@@ -189,6 +190,7 @@ def _wake(unit: _Unit, change: Change, lane: int) -> None:
     key = (leased.account_id, leased.enrollment_id)
     row = tables.due[key]
     tables.due.change(key, due_at=tables.now(), lane=lane, flags=row.flags & ~FLAG_POKED)
+    tables.runs.change(key, hold_reason=None, release_at=None)
     unit.done.moved.append(
         DueKey(leased.account_id, lane, row.due_at, leased.enrollment_id, leased.cv_id)
     )
@@ -379,10 +381,8 @@ def _update_contact(tables: Tables, change: Change, effect: UpdateContact) -> No
 def _update_company(tables: Tables, change: Change, effect: UpdateCompany) -> None:
     account_id, contact_id = _who(change)
     contact = tables.contacts.get((account_id, contact_id))
-    key = (account_id, (contact.company_id or 0) if contact is not None else 0)
-    company = tables.companies.get(key)
-    if company is not None:
-        tables.companies.change(key, attrs=merged(company.attrs, effect.attrs))
+    if contact is not None and contact.company_id is not None:
+        change_company(tables, account_id, contact.company_id, effect.attrs)
 
 
 def _write_note(tables: Tables, change: Change, effect: Note) -> None:

@@ -68,6 +68,7 @@ from dripd.store.protocol import SenderRow, Standstill
 
 T = TypeVar("T")
 
+COMPANY_ID = re.compile(r"^[0-9]{1,18}\Z", re.ASCII)
 DELIVERY_ID = re.compile(r"^([0-9]{1,18})-[0-9]{1,9}$", re.ASCII)
 
 PLANS: dict[str, int | None] = {
@@ -137,13 +138,7 @@ class Tables:
         self.account_keys: Groups[int, Account] = Groups(lambda a: a.key)
         self.accounts: Table[int, Account] = Table(undo, self.account_keys)
         self.senders: Table[Ids, SenderRow] = Table(undo)
-        self.contact_emails: Groups[Ids, Contact] = Groups(_email_of)
-        self.contact_phones: Groups[Ids, Contact] = Groups(_phone_of)
-        self.contact_names: Groups[Ids, Contact] = Groups(_external_of)
-        self.contacts: Table[Ids, Contact] = Table(
-            undo, self.contact_emails, self.contact_phones, self.contact_names
-        )
-        self.companies: Table[Ids, Company] = Table(undo)
+        self._make_contacts()
         self.list_keys: Groups[Ids, ContactList] = Groups(lambda x: (x.account_id, x.key))
         self.lists: Table[Ids, ContactList] = Table(undo, self.list_keys)
         self.tags_of: Groups[tuple[int, int, str], Mark] = Groups(_marked)
@@ -169,6 +164,20 @@ class Tables:
         self.seen_events: Table[tuple[int, str], bool] = Table(undo)
         self.usage: Table[int, Usage] = Table(undo)
         self.nudges: Table[int, Nudge] = Table(undo)
+
+    def _make_contacts(self) -> None:
+        self.contact_emails: Groups[Ids, Contact] = Groups(_email_of)
+        self.contact_phones: Groups[Ids, Contact] = Groups(_phone_of)
+        self.contact_names: Groups[Ids, Contact] = Groups(_external_of)
+        self.company_staff: Groups[Ids, Contact] = Groups(_company_of)
+        self.contacts: Table[Ids, Contact] = Table(
+            self.undo,
+            self.contact_emails,
+            self.contact_phones,
+            self.contact_names,
+            self.company_staff,
+        )
+        self.companies: Table[Ids, Company] = Table(self.undo)
 
     def _make_campaigns(self) -> None:
         self.campaign_keys: Groups[Ids, Campaign] = Groups(lambda c: (c.account_id, c.key))
@@ -432,6 +441,10 @@ def _email_of(contact: Contact) -> tuple[int, str] | None:
 
 def _phone_of(contact: Contact) -> tuple[int, str] | None:
     return (contact.account_id, contact.phone) if contact.phone is not None else None
+
+
+def _company_of(contact: Contact) -> tuple[int, int] | None:
+    return (contact.account_id, contact.company_id) if contact.company_id is not None else None
 
 
 def _external_of(contact: Contact) -> tuple[int, str] | None:

@@ -346,7 +346,7 @@ async def _hold(conn: Conn, changes: list[Change]) -> None:
 
 
 async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
-    """Waits that are over are no holds; steps whose answer came while they were leased wake."""
+    """Waits that are over are no holds; what came for a step while it was leased wakes it."""
     over = [
         (c.leased.account_id, c.leased.enrollment_id)
         for c in changes
@@ -358,11 +358,14 @@ async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
         (c.leased.account_id, c.leased.enrollment_id, c.leased.lane)
         for c in changes
         if c.next is not None
-        and c.next.flags & FLAG_WAITING
+        and (c.next.flags & FLAG_WAITING or c.next.lane is None)
         and c.next.step_no == c.leased.step_no
     ]
     if begun:
         rows = await conn.fetch(sql("wake_poked"), *map(list, zip(*begun, strict=True)))
+        woken = [(row["account_id"], row["enrollment_id"]) for row in rows]
+        if woken:
+            await conn.execute(sql("end_waits"), *map(list, zip(*woken, strict=True)))
         done.moved += [DueKey(*row) for row in rows]
 
 

@@ -32,7 +32,7 @@ LIMIT $2::int4;
 --   $4 bare boolean: as if they had no payload
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id,
-    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset', 'enter'), true) THEN '{}'
+    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset', 'enter', 'company_changed'), true) THEN '{}'
         WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
             WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
         WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
@@ -40,6 +40,13 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
             WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
         WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
             WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
+        WHEN e.kind = 'company_changed' THEN ARRAY(  -- contacts of whom a run is held, waits or is judged
+            SELECT DISTINCT c.id FROM dripd.contact AS c
+            JOIN dripd.run AS r ON r.account_id = c.account_id AND r.contact_id = c.id AND r.status = 1
+            JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+            WHERE c.account_id = $1::int4
+                AND c.company_id = CASE WHEN e.address ~ '^[0-9]{1,18}$' THEN e.address::int8 END
+                AND (r.hold_reason IS NOT NULL OR d.flags & 4 <> 0 OR d.claim_id IS NOT NULL))
         WHEN e.address IS NOT NULL THEN ARRAY(
             SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND lower(c.email) = lower(e.address)
             UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)

@@ -17,6 +17,7 @@ from dripd.policy.inbox_rows import (
     EventRow,
     InboxEffect,
     MoveDue,
+    Poke,
     Refuse,
     Release,
     Request,
@@ -341,6 +342,20 @@ def test_a_changed_field_lets_a_run_that_lacked_it_try_again() -> None:
         held = run(lane=-1, hold_reason=reason)
         assert effects(rooms, changed, runs=[held]) == [Release(RUN, lane)]
     assert effects(rooms, changed, runs=[run(lane=-1, hold_reason="task")]) == []
+    assert effects(rooms, changed, runs=[run(leased=True)]) == [Poke(RUN)]
+
+
+def test_a_changed_company_lets_a_run_that_lacked_its_value_try_again() -> None:
+    changed = event("company_changed")
+    held = run(lane=-1, hold_reason="step_failed")
+    ops = {"do": "update", "ops": ["n increment 1"]}
+
+    assert [
+        type(one) for one in effects(world({**ops, "target": "company"}), changed, runs=[held])
+    ] == [Release]
+    assert effects(world(ops), changed, runs=[held]) == []
+    lacks = run(lane=-1, hold_reason="missing_tag:X")
+    assert [type(one) for one in effects(world(), changed, runs=[lacks])] == [Release]
 
 
 @pytest.mark.feature("C9")

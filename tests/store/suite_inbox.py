@@ -537,6 +537,33 @@ class InboxSuite:
         assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
         assert (await scene.run(1))["due_at"] == T0 + HOUR
 
+    async def test_a_company_that_changes_concerns_whom_it_may_release(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        held, plain, alone = await scene.take(3)
+        company = await world.add_company(scene.account, {"town": "Ulm"})
+        for leased in (held, plain):
+            await world.set_employer(scene.account, leased.contact_id, company)
+        told = [event["payload"] for event in await world.event_queue()]
+        assert {"field": "company_id", "from": None, "to": company} in told
+        step = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x")
+        holds = [Change(leased=one, log=[], next=replace(step)) for one in (held, alone)]
+        await scene.record(*holds, scene.tries_again(plain))
+        await scene.clear_events()
+
+        await world.set_company(scene.account, company, town="Ulm")
+        assert await world.event_queue() == []
+        await world.set_company(scene.account, company, town="Bonn")
+        await world.event(scene.account, "company_changed", address="x")
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, 0)
+        assert [(e.kind, e.contact_ids) for e in seen.events] == [
+            ("company_changed", (held.contact_id,)),
+            ("company_changed", ()),
+        ]
+        assert [run.enrollment_id for run in seen.runs] == [held.enrollment_id]
+
     async def test_effects_of_events_are_applied_with_them(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(2)

@@ -675,6 +675,23 @@ class EffectSuite:
         )
         assert len((await scene.lease(done.moved)).granted) == 1
 
+    async def test_what_was_put_right_while_it_is_leased_holds_nothing(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        leased, other = await scene.take(2)
+        await world.event(scene.account, "field_changed", contact_id=leased.contact_id)
+        await scene.digest(Poke(leased.enrollment_id))
+        step = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x")
+        done = await scene.record(
+            *(Change(leased=one, log=[], next=replace(step)) for one in (leased, other))
+        )
+
+        assert [run["hold_reason"] for run in (await scene.run(), await scene.run(1))] == [
+            None, "missing_tag:x",
+        ]  # fmt: skip
+        assert len((await scene.lease(done.moved)).granted) == 1
+
     async def test_a_wait_that_is_over_is_no_hold(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]

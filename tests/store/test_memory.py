@@ -69,11 +69,17 @@ class MemoryWorld(World):
     async def add_contact(self, account: int, **columns: Any) -> int:
         return self.store.add_contact(account, **columns)
 
+    async def set_company(self, account: int, company: int, **attrs: object) -> None:
+        self.store.set_company(account, company, **attrs)
+
     async def set_attrs(self, account: int, contact: int, **attrs: object) -> None:
         self.store.set_attrs(account, contact, **attrs)
 
     async def set_email(self, account: int, contact: int, email: str) -> None:
         self.store.set_contact(account, contact, email=email)
+
+    async def set_employer(self, account: int, contact: int, company: int) -> None:
+        self.store.set_contact(account, contact, company_id=company)
 
     async def erase_contact(self, account: int, contact: int) -> None:
         self.store.erase_contact(account, contact)

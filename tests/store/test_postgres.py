@@ -152,12 +152,28 @@ class PostgresWorld(World):
     async def add_contact(self, account: int, **columns: Any) -> int:
         return int(await self.insert("contact", {"account_id": account, **columns}))
 
+    async def set_company(self, account: int, company: int, **attrs: object) -> None:
+        await self.run(
+            "UPDATE dripd.company SET attrs = attrs || $3 WHERE account_id = $1 AND id = $2",
+            account,
+            company,
+            attrs,
+        )
+
     async def set_attrs(self, account: int, contact: int, **attrs: object) -> None:
         await self.run(
             "UPDATE dripd.contact SET attrs = attrs || $3 WHERE account_id = $1 AND id = $2",
             account,
             contact,
             attrs,
+        )
+
+    async def set_employer(self, account: int, contact: int, company: int) -> None:
+        await self.run(
+            "UPDATE dripd.contact SET company_id = $3 WHERE account_id = $1 AND id = $2",
+            account,
+            contact,
+            company,
         )
 
     async def set_email(self, account: int, contact: int, email: str) -> None:

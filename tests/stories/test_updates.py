@@ -80,6 +80,46 @@ def test_fields_are_changed_all_or_none_and_later_steps_see_it(world: World) -> 
     assert world.run("c2", "update")["status"] == "completed"
 
 
+@pytest.mark.feature("F15")
+def test_what_a_company_lacks_holds_until_the_company_has_it(world: World) -> None:
+    firm, other = world.column(
+        "INSERT INTO dripd.company (account_id, attrs) SELECT id, a::jsonb FROM dripd.account, "
+        """unnest(ARRAY['{}', '{"town": "Bonn", "renewal": "2026-01-20"}']) AS a RETURNING id"""
+    )
+    play(
+        world,
+        campaign("lacks", "{key: hi, do: email, subject: 'In {company.town}', text: Hi}"),
+    )
+    world.apply(
+        campaign(
+            "renews",
+            "{key: r, do: date_timer, field: company.renewal, offset: -2d}",
+            "{key: t, do: tag_add, tag: due}",
+        )
+    )
+    for contact in ("c1", "c2"):
+        world.contact(contact, company_id=firm)
+    world.enroll("lacks", "c1", "c2")
+    world.enroll("renews", "c1")
+    world.tick()
+    held = [world.run(*who)["hold_reason"] for who in (("c1", "lacks"), ("c1", "renews"))]
+    assert held == ["missing_tag:company.town", "bad_date:company.renewal"]
+
+    world.sql("UPDATE dripd.contact SET company_id = $1 WHERE external_id = 'c2'", other)
+    world.tick()
+    assert [m["subject"] for m in world.sent()] == ["In Bonn"]
+    town = json.dumps({"town": "Ulm", "renewal": "2026-01-10"})
+    world.sql("UPDATE dripd.company SET attrs = $2::jsonb WHERE id = $1", firm, town)
+    world.tick()
+    assert [m["subject"] for m in world.sent()] == ["In Bonn", "In Ulm"]
+    world.sql(
+        'UPDATE dripd.company SET attrs = attrs || \'{"renewal": "2026-01-08"}\' WHERE id = $1',
+        firm,
+    )
+    world.tick()
+    assert str(world.run("c1", "renews")["due_at"]) == "2026-01-06 00:00:00+00:00"
+
+
 @pytest.mark.feature("M29")
 @pytest.mark.feature("M25")
 def test_a_rule_that_ends_a_run_sets_a_field_in_the_same_commit(world: World) -> None:
