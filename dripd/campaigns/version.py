@@ -6,7 +6,7 @@ overlook, which facts it must bring, and in which lane the step waits.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -129,7 +129,10 @@ class Content:
 
 
 class Version:
-    """An immutable version, with everything that can be known before a contact is."""
+    """An immutable version, with everything that can be known before a contact is.
+
+    *like*: one whose definition differs in account and sender alone, which compiled the rest.
+    """
 
     def __init__(
         self,
@@ -140,6 +143,7 @@ class Version:
         campaign_key: str,
         owner: str,
         definition: Definition,
+        like: Version | None = None,
     ) -> None:
         self.cv_id = cv_id
         self.account_id = account_id
@@ -148,14 +152,20 @@ class Version:
         self.owner = owner
         self.definition = definition
         self.steps: tuple[Step, ...] = definition.steps
-        self.contents = tuple(_compile(step, definition.klass) for step in self.steps)
-        self.attaches = any(step.attachments for step in self.steps)
-        self._follows = successors(self.steps)
-        self._calendars = tuple(self._calendar(step) for step in self.steps)
         policy = definition.policy
         self.metered = policy.meter == "actions"
         self.billed = policy.billing != "none"
-        self._masks = {channel: self._mask(channel) for channel in ("", "email", "sms")}
+        self.attaches = any(step.attachments for step in self.steps)
+        self.contents: tuple[Content, ...] = like.contents if like else self._contents()
+        self._follows: Sequence[tuple[int, ...]] = (
+            like._follows if like else successors(self.steps)
+        )
+        self._calendars: tuple[str, ...] = (
+            like._calendars if like else tuple(map(self._calendar, self.steps))
+        )
+        self._masks: Mapping[str, int] = (
+            like._masks if like else {name: self._mask(name) for name in ("", "email", "sms")}
+        )
 
     @property
     def frequency(self) -> Frequency | None:
@@ -339,6 +349,9 @@ class Version:
         if any(_counts_from_start(self.steps[to]) for to in self._follows[step_no]):
             bits |= Needs.START
         return bits
+
+    def _contents(self) -> tuple[Content, ...]:
+        return tuple(_compile(step, self.definition.klass) for step in self.steps)
 
     def _is_company(self, tag: str) -> bool:
         """May the company alone have a value for *tag*? Fields of contacts are not asked of it."""

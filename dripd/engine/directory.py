@@ -18,6 +18,7 @@ import holidays
 import trio
 
 from dripd.billing.price import read_prices
+from dripd.campaigns.alike import likeness, parse_alike
 from dripd.campaigns.definition import Content, Definition, Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.known import Known
@@ -40,6 +41,9 @@ DAYS_AHEAD = 2
 """Day rows are made so far ahead: the lease itself never makes one."""
 
 ALL_KINDS = 0xFFFF
+
+KNOWN_MOST = 4_096
+"""Definitions that are remembered for others that say the same."""
 
 log = get("directory")
 
@@ -226,6 +230,7 @@ class Directory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._compiler = Compiler()
         self.accounts: dict[int, Account] = {}
         self.versions: dict[int, Version] = {}
         self.public: Links | None = None
@@ -316,7 +321,7 @@ class Directory:
     async def _compile(self, cv_ids: Sequence[int]) -> None:
         for row in await self._store.read_versions(cv_ids):
             try:
-                version = self.versions[row.cv_id] = compile_version(row)
+                version = self.versions[row.cv_id] = self._compiler.compile(row)
                 if version.frequency is not None:
                     self.frequent.add(version.account_id)
                 if version.resets:
@@ -459,33 +464,53 @@ def _follows(definition: Definition) -> bool:
     return bool(definition.shared) and definition.policy.content == "live"
 
 
-def compile_version(row: VersionRow) -> Version:
-    """Raises `DefinitionError` if this dripd cannot read it.
+class Compiler:
+    """Compiles versions; what campaigns of many accounts have in common, once.
 
-    Words that follow the account's templates stay as published where those are unfit.
+    A preset's campaign differs from account to account in whose it is and who sends it.
     """
-    version = _version(row, row.shared)
-    if not _follows(version.definition) or row.current == row.shared:
-        return version
-    try:
-        latest = _version(row, {**row.shared, **row.current})
-    except DripdError as error:
-        log.warning("template.unfit", cv=row.cv_id, code=error.code)
-        return version
-    if any(lacking(latest.definition, Known())):
-        log.warning("template.unfit", cv=row.cv_id, code="missing_settings")
-        return version
-    return latest
 
+    def __init__(self) -> None:
+        self._known: dict[bytes, Version] = {}
+        """By likeness, the first that said so."""
 
-def _version(row: VersionRow, shared: Mapping[str, Mapping[str, str]]) -> Version:
-    words = {key: Content(**one) for key, one in shared.items()}
-    definition = parse(row.definition, shared=words)
-    return Version(
-        cv_id=row.cv_id,
-        account_id=row.account_id,
-        campaign_id=row.campaign_id,
-        campaign_key=row.campaign_key,
-        owner=row.campaign_owner or definition.owner,
-        definition=definition,
-    )
+    def compile(self, row: VersionRow) -> Version:
+        """Raises `DefinitionError` if this dripd cannot read it.
+
+        Words that follow the account's templates stay as published where those are unfit.
+        """
+        version = self._version(row, row.shared)
+        if not _follows(version.definition) or row.current == row.shared:
+            return version
+        try:
+            latest = self._version(row, {**row.shared, **row.current})
+        except DripdError as error:
+            log.warning("template.unfit", cv=row.cv_id, code=error.code)
+            return version
+        if any(lacking(latest.definition, Known())):
+            log.warning("template.unfit", cv=row.cv_id, code="missing_settings")
+            return version
+        return latest
+
+    def _version(self, row: VersionRow, shared: Mapping[str, Mapping[str, str]]) -> Version:
+        place = likeness(row.definition, shared)
+        like = self._known.get(place)
+        definition = None if like is None else parse_alike(row.definition, like.definition)
+        if definition is None:
+            like = None
+            words = {key: Content(**one) for key, one in shared.items()}
+            definition = parse(row.definition, shared=words)
+        version = Version(
+            cv_id=row.cv_id,
+            account_id=row.account_id,
+            campaign_id=row.campaign_id,
+            campaign_key=row.campaign_key,
+            owner=row.campaign_owner or definition.owner,
+            definition=definition,
+            like=like,
+        )
+        if like is None and place:
+            if len(self._known) >= KNOWN_MOST:
+                self._known.clear()
+            self._known[place] = version
+        return version
