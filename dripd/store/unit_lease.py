@@ -59,9 +59,16 @@ async def lease(
         timedelta(milliseconds=ahead_ms),
     )
     result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
-    taken = [_leased(claim_id, keys[row["o"] - 1], row) for row in rows]
-    spoilt = _read_attrs(rows, taken)
-    wanting = _wanting(taken, [keys[row["o"] - 1][1].mask for row in rows])
+    taken: list[Leased] = []
+    wanting: list[tuple[Leased, int]] = []
+    spoilt: dict[int, str] = {}
+    for row in rows:
+        group, key = keys[row[0] - 1]
+        leased = _leased(claim_id, group, key, row, spoilt)
+        taken.append(leased)
+        needs = _needs(leased, key.mask)
+        if needs or leased.flags & FLAG_VARS:
+            wanting.append((leased, needs))
     if wanting:
         await _add_facts(conn, incarnation, wanting, spoilt)
     if spoilt:
@@ -78,8 +85,10 @@ async def lease(
     return result
 
 
-def _leased(claim_id: int, asked: tuple[LeaseGroup, LeaseKey], row: Any) -> Leased:
-    group, key = asked
+def _leased(
+    claim_id: int, group: LeaseGroup, key: LeaseKey, row: Any, spoilt: dict[int, str]
+) -> Leased:
+    """The step of *row*; where its contact's attrs cannot be read, *spoilt* says why."""
     (
         _,
         contact_id,
@@ -92,7 +101,7 @@ def _leased(claim_id: int, asked: tuple[LeaseGroup, LeaseKey], row: Any) -> Leas
         email,
         phone,
         timezone,
-        _,
+        text,
         owner,
         service_owner,
         external_id,
@@ -100,6 +109,11 @@ def _leased(claim_id: int, asked: tuple[LeaseGroup, LeaseKey], row: Any) -> Leas
         counted,
         leased_at,
     ) = row  # by place: by name it costs as much again
+    try:
+        attrs = read_object(text)
+    except ValueError as error:
+        attrs = {}
+        spoilt[key.enrollment_id] = f"the contact's attrs cannot be read: {error}"
     return Leased(
         group.account_id,
         key.lane,
@@ -119,7 +133,7 @@ def _leased(claim_id: int, asked: tuple[LeaseGroup, LeaseKey], row: Any) -> Leas
         email,
         phone,
         timezone,
-        {},
+        attrs,
         suppressed,
         owner,
         service_owner,
@@ -127,29 +141,15 @@ def _leased(claim_id: int, asked: tuple[LeaseGroup, LeaseKey], row: Any) -> Leas
     )
 
 
-def _read_attrs(rows: Sequence[Any], taken: Sequence[Leased]) -> dict[int, str]:
-    """The contact's attrs of each step; enrollment to why those of some cannot be read."""
-    spoilt: dict[int, str] = {}
-    for row, leased in zip(rows, taken, strict=True):
-        try:
-            leased.attrs = read_object(row["attrs"])
-        except ValueError as error:
-            spoilt[leased.enrollment_id] = f"the contact's attrs cannot be read: {error}"
-    return spoilt
-
-
-def _wanting(taken: Sequence[Leased], masks: Sequence[int]) -> list[tuple[Leased, int]]:
-    """The steps whose versions look at more than the contact, and at what."""
-    return [
-        (leased, mask & READS | (Needs.ASKED if leased.flags & FLAG_ASKED else 0))
-        for leased, mask in zip(taken, masks, strict=True)
-        if mask & READS or leased.flags & (FLAG_VARS | FLAG_ASKED)
-    ]
+def _needs(leased: Leased, mask: int) -> int:
+    """What the version of a step looks at beside the contact."""
+    return mask & READS | (Needs.ASKED if leased.flags & FLAG_ASKED else 0)
 
 
 async def add_facts(conn: Conn, steps: Sequence[Leased]) -> None:
     """Whatever a lease may bring of *steps* beside the contact; what cannot be read is left out."""
-    await _add_facts(conn, 0, _wanting(steps, [READS & ~Needs.SENT] * len(steps)), {})
+    wanting = [(leased, _needs(leased, READS & ~Needs.SENT)) for leased in steps]
+    await _add_facts(conn, 0, wanting, {})
     await add_kept(conn, [leased for leased in steps if leased.flags & FLAG_TRIED])
 
 

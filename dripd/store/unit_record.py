@@ -116,9 +116,12 @@ async def record(
     await _end_runs(conn, [c for c in ending if gone.get(c.leased.enrollment_id, -1) >= 0])
     await _hold(conn, [c for c in moving if c.leased.enrollment_id in moved])
     await _wait(conn, [c for c in moving if c.leased.enrollment_id in moved], done)
-    alive = [c for c in applied if c.leased.enrollment_id not in set(done.stopped)]
+    stopped = set(done.stopped)
+    alive = (
+        [c for c in applied if c.leased.enrollment_id not in stopped] if stopped else applied
+    )
     fresh = await _effects(conn, book, losers, alive, decide, done)
-    late = [c for c in ordered if c not in applied] if len(applied) < len(ordered) else []
+    late = _others(ordered, applied) if len(applied) < len(ordered) else []
     done.late = [change.leased.enrollment_id for change in late]
     await _keep_evidence(conn, late)
     if closed:
@@ -152,6 +155,15 @@ def _lock_order(change: Change) -> tuple[int, int, int, int]:
 
 def _is_gone(change: Change, gone: dict[int, int]) -> bool:
     return change.leased.enrollment_id in gone
+
+
+def _alive(changes: list[Change], stopped: set[int]) -> list[Change]:
+    return [change for change in changes if change.leased.enrollment_id not in stopped]
+
+
+def _others(changes: list[Change], known: list[Change]) -> list[Change]:
+    ids = set(map(id, known))
+    return [change for change in changes if id(change) not in ids]
 
 
 def _full_keys(changes: Sequence[Change]) -> list[list[Any]]:
