@@ -13,13 +13,22 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-Channel: TypeAlias = Literal["email", "sms"]
-Inflight: TypeAlias = Literal["pin", "terminate", "migrate"]
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
-ListKind: TypeAlias = Literal["bucket", "selection", "project", "board"]
-TaskKind: TypeAlias = Literal[
-    "approval", "manual_email", "general", "call", "custom", "follow_up", "request", "sale"
-]
+from dripd.admin.closed import (
+    AccountStatus,
+    CampaignStatus,
+    Channel,
+    DeliveryState,
+    Evidence,
+    Inflight,
+    ListKind,
+    LogLevel,
+    OperatorRole,
+    RunStatus,
+    StopMode,
+    TaskKind,
+    TaskState,
+)
+
 Page: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Some: TypeAlias = Annotated[list[Key], Meta(min_length=1, max_length=1000)]
@@ -88,7 +97,7 @@ class AccountList(Params, frozen=True, kw_only=True):
     """`figures`: with what is due in each account, and whether its window is open."""
 
     figures: bool = False
-    status: Literal["active", "paused", "closed"] | None = None
+    status: AccountStatus | None = None
     limit: Page = 100
     after: str | None = None
 
@@ -137,7 +146,7 @@ class OperatorKey(InAccount, frozen=True, kw_only=True):
 
 
 class OperatorSet(OperatorKey, frozen=True, kw_only=True):
-    role: Literal["admin", "member", "viewer"] | None = None
+    role: OperatorRole | None = None
     boards: list[Key] | None = None
 
 
@@ -277,7 +286,7 @@ class CampaignPublish(CampaignKey, frozen=True, kw_only=True):
 
 
 class CampaignStop(CampaignKey, frozen=True, kw_only=True):
-    mode: Literal["hold", "drain", "remove_all"] | None = None
+    mode: StopMode | None = None
 
 
 class CampaignList(Listing, frozen=True, kw_only=True):
@@ -285,9 +294,7 @@ class CampaignList(Listing, frozen=True, kw_only=True):
 
     figures: bool = False
     board: Key | None = None
-    status: Literal["draft", "active", "paused", "draining", "inactive", "archived"] | None = (
-        None
-    )
+    status: CampaignStatus | None = None
 
 
 class CampaignShow(CampaignKey, frozen=True, kw_only=True):
@@ -380,9 +387,7 @@ class EnrollImport(InAccount, frozen=True, kw_only=True):
 class EnrollList(Listing, frozen=True, kw_only=True):
     campaign: Key | None = None
     contact: Key | None = None
-    status: (
-        Literal["waiting", "held", "executing", "completed", "removed", "terminated"] | None
-    ) = None
+    status: RunStatus | None = None
     hold: str | None = None
     list_key: Key | None = field(default=None, name="list")
     tag: Key | None = None
@@ -419,7 +424,7 @@ class TaskList(Listing, frozen=True, kw_only=True):
     kind: TaskKind | None = None
     assignee: str | None = None
     campaign: Key | None = None
-    state: Literal["open", "done", "cancelled"] | None = None
+    state: TaskState | None = None
 
 
 class TaskKey(Params, frozen=True, kw_only=True):
@@ -446,7 +451,7 @@ class NotificationList(Listing, frozen=True, kw_only=True):
 
 
 class DeliveryList(Listing, frozen=True, kw_only=True):
-    state: Literal["leased", "accepted", "failed", "unknown", "cancelled"] | None = None
+    state: DeliveryState | None = None
     channel: Channel | None = None
     campaign: Key | None = None
     contact: Key | None = None
@@ -459,7 +464,7 @@ class DeliveryKey(Params, frozen=True, kw_only=True):
 
 class DeliveryResolve(Params, frozen=True, kw_only=True):
     id: Key
-    state: Literal["accepted", "failed"]
+    state: Evidence
 
 
 class DeadList(Listing, frozen=True, kw_only=True):

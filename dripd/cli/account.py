@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import AccountStatus, Channel, OperatorRole, words
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
 from dripd.cli.rows import pairs
@@ -50,7 +51,7 @@ def deposit(ask: Ask, key: str, amount: str) -> int:
 
 
 @account.command("list")
-@click.option("--status", type=click.Choice(["active", "paused", "closed"]))
+@click.option("--status", type=click.Choice(words(AccountStatus)))
 @paged
 @reading
 def list_accounts(ask: Ask, **given: object) -> int:
@@ -91,7 +92,7 @@ def sender() -> None:
 @sender.command("set")
 @click.argument("address")
 @asking.account
-@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--channel", type=click.Choice(words(Channel)))
 @click.option("--provider", help="A [provider.NAME] of the configuration.")
 @click.option("--owner")
 @click.option("--shared", help="account, or names with commas between.")
@@ -130,7 +131,7 @@ def try_sender(ask: Ask, **given: object) -> int:
 
 @sender.command("list")
 @asking.account
-@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--channel", type=click.Choice(words(Channel)))
 @paged
 @reading
 def list_senders(ask: Ask, **given: object) -> int:
@@ -174,7 +175,7 @@ def operator() -> None:
 @operator.command("set")
 @click.argument("name")
 @asking.account
-@click.option("--role", type=click.Choice(["admin", "member", "viewer"]))
+@click.option("--role", type=click.Choice(words(OperatorRole)))
 @click.option("--board", "boards", multiple=True, help="A list of kind board; repeatable.")
 @changing
 def set_operator(ask: Ask, **given: object) -> int:

@@ -16,6 +16,7 @@ import click
 
 from dripd.admin.client import Client
 from dripd.admin.place import socket_path
+from dripd.admin.rows import cut
 from dripd.cli.output import (
     Row,
     print_error,
@@ -251,18 +252,3 @@ def in_pieces(
 def number(value: object) -> int:
     """How many were changed: a count, or one for true."""
     return int(value) if isinstance(value, int) else 0
-
-
-def cut(values: Sequence[object]) -> Iterator[list[object]]:
-    """*values* in pieces of at most 500 whose JSON stays well below the wire's limit."""
-    piece: list[object] = []
-    size = 0
-    for value in values:
-        weight = len(str(value)) * 2
-        if piece and (len(piece) >= 500 or size + weight > 500_000):
-            yield piece
-            piece, size = [], 0
-        piece.append(value)
-        size += weight
-    if piece:
-        yield piece

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dripd.admin.closed import CampaignStatus, Inflight, StopMode, words
+from dripd.admin.rows import read_text
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
 from dripd.cli.beside import hand_over, look, pins
@@ -21,13 +23,12 @@ from dripd.cli.output import (
     print_record,
     rows_of,
 )
-from dripd.cli.rows import pairs, read_text
+from dripd.cli.rows import pairs
 from dripd.cli.template import template
 from dripd.errors import DefinitionError, Fault, Unreachable
 
-INFLIGHT = click.Choice(["pin", "terminate", "migrate"])
-MODE = click.Choice(["hold", "drain", "remove_all"])
-STATUSES = click.Choice(["draft", "active", "paused", "draining", "inactive", "archived"])
+INFLIGHT = click.Choice(words(Inflight))
+MODE = click.Choice(words(StopMode))
 CHANGES_FOUND = 10
 FAULT = ("code", "path", "message", "hint")
 
@@ -201,7 +202,7 @@ def archive(ask: Ask, **given: object) -> int:
 @campaign.command("list")
 @asking.account
 @click.option("--board")
-@click.option("--status", type=STATUSES)
+@click.option("--status", type=click.Choice(words(CampaignStatus)))
 @paged
 @reading
 def list_campaigns(ask: Ask, **given: object) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import Channel, words
+from dripd.admin.rows import read_rows
 from dripd.cli import asking
 from dripd.cli.asking import Ask, Command, changing, in_pieces, paged, reading
-from dripd.cli.rows import fold, pairs, read_object, read_rows, typed
+from dripd.cli.rows import fold, pairs, read_object, typed
 
 COLUMNS = frozenset(
     {"external_id", "email", "phone", "timezone", "owner", "service_owner", "tags"}
@@ -133,7 +135,7 @@ def untag(ask: Ask, **given: object) -> int:
 @contact.command("send")
 @click.argument("contact")
 @asking.account
-@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--channel", type=click.Choice(words(Channel)))
 @click.option("--sender")
 @click.option("--subject")
 @click.option("--text", required=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import Channel, DeliveryState, Evidence, words
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
-
-STATES = click.Choice(["leased", "accepted", "failed", "unknown", "cancelled"])
 
 
 @click.group()
@@ -17,8 +16,8 @@ def delivery() -> None:
 
 @delivery.command("list")
 @asking.account
-@click.option("--state", type=STATES)
-@click.option("--channel", type=click.Choice(["email", "sms"]))
+@click.option("--state", type=click.Choice(words(DeliveryState)))
+@click.option("--channel", type=click.Choice(words(Channel)))
 @click.option("--campaign")
 @click.option("--contact")
 @click.option("--enrollment", type=int)
@@ -49,7 +48,7 @@ def show(ask: Ask, delivery_id: str) -> int:
 
 @delivery.command("resolve")
 @click.argument("delivery_id", metavar="ID")
-@click.argument("state", type=click.Choice(["accepted", "failed"]))
+@click.argument("state", type=click.Choice(words(Evidence)))
 @changing
 def resolve(ask: Ask, delivery_id: str, state: str) -> int:
     """Say what became of a message of unknown outcome; a failed one gives cap and money back."""

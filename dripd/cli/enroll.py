@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import RunStatus, words
+from dripd.admin.rows import read_rows
 from dripd.cli import asking
 from dripd.cli.asking import Ask, Command, changing, in_pieces, paged, reading
-from dripd.cli.rows import fold, read_object, read_rows
+from dripd.cli.rows import fold, read_object
 
-STATUSES = click.Choice(["waiting", "held", "executing", "completed", "removed", "terminated"])
 COLUMNS = frozenset({"contact", "start_at", "key"})
 
 
@@ -83,7 +84,7 @@ def rename(row: dict[str, object]) -> dict[str, object]:
 @asking.account
 @click.option("--campaign")
 @click.option("--contact")
-@click.option("--status", type=STATUSES)
+@click.option("--status", type=click.Choice(words(RunStatus)))
 @click.option("--hold", metavar="REASON", help="missing_tag is every missing_tag:FIELD.")
 @click.option("--list", "list_")
 @click.option("--tag")

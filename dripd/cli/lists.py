@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import ListKind, words
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, paged, reading
-
-KINDS = click.Choice(["bucket", "selection", "project", "board"])
 
 
 @click.group("list")
@@ -18,7 +17,7 @@ def lists() -> None:
 @lists.command("set")
 @click.argument("key")
 @asking.account
-@click.option("--kind", type=KINDS)
+@click.option("--kind", type=click.Choice(words(ListKind)))
 @click.option("--dynamic", is_flag=True, help="Its members come and go by rules elsewhere.")
 @changing
 def set_list(ask: Ask, **given: object) -> int:
@@ -28,7 +27,7 @@ def set_list(ask: Ask, **given: object) -> int:
 
 @lists.command("list")
 @asking.account
-@click.option("--kind", type=KINDS)
+@click.option("--kind", type=click.Choice(words(ListKind)))
 @paged
 @reading
 def list_lists(ask: Ask, **given: object) -> int:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import click
 
+from dripd.admin.closed import LogLevel, words
 from dripd.cli.asking import Ask, changing, reading
 from dripd.cli.following import followed, show_tail
 from dripd.cli.output import Row, cell
 
-LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"])
+LEVELS = click.Choice(words(LogLevel))
 FIRST = ("seq", "ts", "level", "event", "stage")
 
 

@@ -8,14 +8,16 @@ from itertools import chain
 
 import click
 
+from dripd.admin.closed import Channel, words
+from dripd.admin.rows import read_rows
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, pages, reading
 from dripd.cli.following import followed, show_tail
 from dripd.cli.output import Row, cell, print_json, rows_of
-from dripd.cli.rows import read_object, read_rows
+from dripd.cli.rows import read_object
 
 COLUMNS = ("address", "channel", "reason", "expires_at", "account_key")
-CHANNEL = click.Choice(["email", "sms"])
+CHANNEL = click.Choice(words(Channel))
 
 
 @click.group()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dripd.admin.closed import TaskKind, TaskState, words
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
-
-KINDS = click.Choice(
-    ["approval", "manual_email", "general", "call", "custom", "follow_up", "request", "sale"]
-)
 
 
 @click.group()
@@ -19,10 +16,10 @@ def task() -> None:
 
 @task.command("list")
 @asking.account
-@click.option("--kind", type=KINDS)
+@click.option("--kind", type=click.Choice(words(TaskKind)))
 @click.option("--assignee")
 @click.option("--campaign")
-@click.option("--state", type=click.Choice(["open", "done", "cancelled"]))
+@click.option("--state", type=click.Choice(words(TaskState)))
 @paged
 @reading
 def list_tasks(ask: Ask, **given: object) -> int:

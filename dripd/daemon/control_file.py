@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from dripd.admin import params as p
+from dripd.admin.closed import Inflight
 from dripd.admin.messages import Call, Handler
 from dripd.campaigns.attached import pinned
 from dripd.campaigns.definition import Content, Definition, Policy
@@ -330,7 +331,7 @@ def _inflight(
     policy: Policy | None,
     sides: Sides,
     definition: Definition | None,
-) -> p.Inflight:
+) -> Inflight:
     """What becomes of live runs: what is asked for, else what *policy* says of an edit.
 
     What enrolls is no step: where nothing but triggers changes, runs go on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from dripd.admin.closed import CampaignStatus, words
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
 from dripd.tui.filter import Key
@@ -12,8 +13,6 @@ from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import WIDE, Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import about, count, instant, since, state, text
-
-STATUSES = ("draft", "active", "paused", "draining", "inactive", "archived")
 
 ENDS = ("active", "goal", "completed", "removed", "terminated")
 
@@ -72,7 +71,7 @@ class Campaigns(ListPage):
     fixed: ClassVar[Mapping[str, object]] = {"figures": True}
     keys: ClassVar[Mapping[str, Key]] = {
         "account": Key(param="account", help="campaigns of this account"),
-        "status": Key(param="status", help="campaigns so", values=STATUSES),
+        "status": Key(param="status", help="campaigns so", values=words(CampaignStatus)),
         "board": Key(param="board", help="campaigns on this board"),
     }
     figures = (

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from dripd.admin.closed import Channel, words
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, line, pad
 from dripd.tui.filter import Key
@@ -26,7 +27,7 @@ class Deliveries(TailPage):
     keys: ClassVar[Mapping[str, Key]] = {
         "account": Key(param="account", help="of this account", negated=True),
         "campaign": Key(param="campaign", help="of this campaign", negated=True),
-        "channel": Key(param="channel", help="email or sms", values=("email", "sms")),
+        "channel": Key(param="channel", help="email or sms", values=words(Channel)),
         "state": Key(
             param="state", help="what became of it; != works", values=RESULTS, negated=True
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from dripd.admin.closed import RunStatus, words
 from dripd.admin.holds import HOLDS
 from dripd.tui.dialog import Blank, Choice, Menu, Question
 from dripd.tui.draw import Cell, Line, line, pad, stack, wrap
@@ -13,8 +14,6 @@ from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import clock, count, instant, since, span, state, text
-
-STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
 
 MOST_EVENTS = 500
 """Entries of a timeline that are read."""
@@ -68,7 +67,7 @@ class Enrollments(ListPage):
         "account": Key(param="account", help="of this account"),
         "campaign": Key(param="campaign", help="through this campaign"),
         "contact": Key(param="contact", help="of this contact: its external id, or #id"),
-        "status": Key(param="status", help="in this state", values=STATUSES),
+        "status": Key(param="status", help="in this state", values=words(RunStatus)),
         "hold": Key(param="hold", help="held for this reason", values=tuple(HOLDS), named=True),
         "list": Key(param="list", help="whose contact is on this list"),
         "tag": Key(param="tag", help="whose contact has this tag"),
