@@ -139,8 +139,9 @@ def state_directory(patient: Patient) -> Check:
     mode = stat.S_IMODE(path.stat().st_mode)
     if not os.access(path, os.W_OK | os.X_OK):
         return Check(
-            "state_directory", False, f"{path} cannot be written", f"chown it to {os.geteuid()}"
-        )
+            "state_directory", False, f"{path} cannot be written",
+            f"chown it to user {os.geteuid()}, on a disk that takes writes",
+        )  # fmt: skip
     return judge(
         "state_directory", not mode & 0o002, f"{path} ({mode:04o})", f"chmod o-w {path}"
     )
@@ -224,8 +225,10 @@ def database(_patient: Patient, server: Facts) -> Check:
 
 
 def schema(patient: Patient, _server: Facts) -> Check:
-    found = patient.schema
-    assert found is not None
+    found, error = patient.schema, patient.error
+    if found is None:
+        told = "cannot be read" if error is None else error.message
+        return Check("schema", False, told, (error and error.hint) or "dripd db status")
     if found.applied > found.newest:
         detail = f"at {found.applied}, this dripd knows {found.newest}"
         return Check("schema", False, detail, "upgrade dripd on this machine")

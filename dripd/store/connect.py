@@ -322,9 +322,10 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
             f"the schema does not fit: {error}", hint="run `dripd db migrate`"
         )
     if state in {"3D000", "28000", "28P01", "42501"}:
-        return StoreRefused(
-            f"the database refuses us: {error}", hint="check the DSN and the role"
-        )
+        hint = "check the DSN and the role"
+        if state == "42501":
+            hint += ": is it a member of dripd_daemon?"
+        return StoreRefused(f"the database refuses us: {error}", hint=hint)
     if state.startswith(AWAY):
         doubtful = committing and state.startswith(("08", "57P"))
         said = f"{WORDS.get(state, 'the database is away')}: {error}"

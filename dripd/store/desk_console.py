@@ -33,6 +33,8 @@ async def read_glance(conn: Conn) -> Result:
         "holding": holding,
         "stopped": [dict(row) for row in await conn.fetch(sql("list_stopped"))],
         "inbox": shown(inbox),
+        "unknown": dict(await conn.fetchrow(sql("count_unknown"))),
+        "accounts": dict(await conn.fetchrow(sql("see_pause"))),
     }
 
 

@@ -25,7 +25,7 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.desk_doubt import ALONE, read_doubts
-from dripd.store.desk_find import account_id, find_campaign, find_contact
+from dripd.store.desk_find import account_id, find_campaign, find_contact, find_run
 from dripd.store.statements import sql
 
 PAGES: Final = 32
@@ -99,6 +99,8 @@ async def _indexed(
     if args.contact is not None:
         found = await find_contact(conn, args.contact, args.account)
         account, contact = found["account_id"], found["id"]
+    if args.enrollment is not None:
+        await find_run(conn, args.enrollment)
     if args.state == "unknown":
         rows = await conn.fetch(
             sql("list_unknown"), account, args.channel, campaign, contact, args.enrollment,

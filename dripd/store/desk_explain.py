@@ -11,7 +11,7 @@ from dripd.errors import NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Result, Row, cursor_of, read_cursor, shown
 from dripd.store.desk_doubt import read_doubts
-from dripd.store.desk_find import find_contact
+from dripd.store.desk_find import find_contact, find_run
 from dripd.store.statements import sql
 
 
@@ -41,6 +41,13 @@ async def _doubt(conn: Conn, row: Row) -> str | None:
 async def read_timeline(conn: Conn, args: p.ContactTimeline) -> Result:
     """What happened to the contact, oldest first."""
     found = await find_contact(conn, args.contact, args.account)
+    if args.enrollment is not None:
+        run = await find_run(conn, args.enrollment)
+        if run["contact_id"] != found["id"]:
+            raise NotFound(
+                f"enrollment {args.enrollment} is none of {args.contact!r}",
+                hint="dripd enroll list --contact C",
+            )
     (start,) = read_cursor(args.after, 0)
     rows = await conn.fetch(
         sql("read_timeline"), found["account_id"], found["id"], args.enrollment, start,

@@ -111,6 +111,14 @@ async def find_contact(conn: Conn, text: str, account: str | None) -> Row:
     return await _only(conn, rows, "contact", text, account)
 
 
+async def find_run(conn: Conn, enrollment: int) -> Row:
+    """The enrollment of a number. Raises `NotFound`."""
+    row: Row | None = await conn.fetchrow(sql("read_enrollment"), enrollment)
+    if row is None:
+        raise NotFound(f"there is no enrollment {enrollment}", hint="dripd enroll list")
+    return row
+
+
 async def find_contact_ids(
     conn: Conn, texts: Sequence[str], account: int | None
 ) -> dict[str, list[Row]]:

@@ -21,10 +21,10 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.clock import Instant
-from dripd.errors import Conflict, NotFound
+from dripd.errors import Conflict
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, read_now, shown
-from dripd.store.desk_find import find_campaign
+from dripd.store.desk_find import find_campaign, find_run
 from dripd.store.desk_pick import Picked, confirm, missing, pick
 from dripd.store.desk_role import refuse_stranger
 from dripd.store.lanes import LaneBook
@@ -390,13 +390,8 @@ async def _write_skip(conn: Conn, row: Row, change: Change) -> None:
     )  # fmt: skip
 
 
-STATUSES = ("waiting", "held", "executing", "completed", "removed", "terminated")
-
-
 async def show_run(conn: Conn, args: p.EnrollKey) -> Result:
     """The enrollment and every step that it has performed."""
-    row = await conn.fetchrow(sql("read_enrollment"), args.enrollment)
-    if row is None:
-        raise NotFound(f"there is no enrollment {args.enrollment}", hint="dripd enroll list")
+    row = await find_run(conn, args.enrollment)
     steps = await conn.fetch(sql("read_step_runs"), row["account_id"], row["id"])
     return {**shown(row), "steps": [shown(step) for step in steps]}

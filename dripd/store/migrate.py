@@ -23,6 +23,16 @@ LOCK = 7_234_019_884
 
 OLDEST_SERVER = 150_000
 
+OURS = """
+SELECT (SELECT count(*) FROM pg_attribute
+    WHERE attrelid = to_regclass('dripd.migration')
+        AND attname IN ('number', 'name', 'applied_at') AND NOT attisdropped) = 3 AS is_ours,
+    EXISTS (SELECT FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'dripd') AS is_used
+"""
+"""Whether the schema is dripd's own, and whether there is anything in it at all."""
+
 NUMBERED = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
 
@@ -118,12 +128,27 @@ async def _migrate(dsn: str) -> list[str]:
 
 async def _pending(conn: Conn) -> bool:
     """Whether anything is to be done; a role that may not migrate can start where nothing is."""
+    if not await _is_there(conn):
+        return True
     async with translated():
-        if not await conn.fetchval("SELECT to_regclass('dripd.migration') IS NOT NULL"):
-            return True
         applied = await _applied(conn)
     _refuse_newer(applied)
     return applied < migrations()[-1].number
+
+
+async def _is_there(conn: Conn) -> bool:
+    """Whether the database has a schema of ours.
+
+    Raises `SchemaMismatch` if its schema of that name is somebody else's.
+    """
+    async with translated():
+        found = await conn.fetchrow(OURS)
+    if found["is_used"] and not found["is_ours"]:
+        raise SchemaMismatch(
+            "the schema dripd of this database holds something else",
+            hint="give dripd a database of its own, or rename that schema",
+        )
+    return bool(found["is_ours"])
 
 
 @asynccontextmanager
@@ -168,8 +193,8 @@ async def _apply(conn: Conn, migration: Migration) -> str:
 async def _status(dsn: str) -> SchemaStatus:
     conn = await _connect(dsn)
     try:
+        there = await _is_there(conn)
         async with translated():
-            there = await conn.fetchval("SELECT to_regclass('dripd.migration') IS NOT NULL")
             applied = await _applied(conn) if there else 0
     finally:
         await conn.close()

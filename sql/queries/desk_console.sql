@@ -109,6 +109,36 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM dripd.notification WHERE read_at IS NULL LIMIT 1001) AS n)::int4 AS unread,
     (SELECT min(created_at) FROM dripd.task WHERE state = 'open' AND kind = 'approval') AS oldest_approval_at;
 
+-- name: count_unknown :one
+-- Deliveries of which nobody knows the outcome, up to 1,001, and for how many of them nobody waits
+-- any more: their run went on.
+SELECT count(*)::int4 AS n, (count(*) FILTER (WHERE u.reason = 'presumed_sent'))::int4 AS presumed
+FROM (
+    (
+        SELECT l.leased_at, l.reason
+        FROM dripd.step_log AS l
+        WHERE l.state = 3
+            AND l.channel > 0
+        ORDER BY l.leased_at DESC
+        LIMIT 1001
+    )
+    UNION ALL
+    (
+        SELECT i.leased_at, i.reason
+        FROM dripd.individual_send AS i
+        WHERE i.state = 'unknown'
+        ORDER BY i.leased_at DESC
+        LIMIT 1001
+    )
+    ORDER BY 1 DESC
+    LIMIT 1001
+) AS u;
+
+-- name: see_pause :one
+-- Is any account at work, and is any paused?
+SELECT EXISTS (SELECT FROM dripd.account WHERE status = 'active') AS active,
+    EXISTS (SELECT FROM dripd.account WHERE status = 'paused') AS paused;
+
 -- name: sample_active :many
 -- How many runs of each campaign live, on a sample of pages of due_step.
 --   $1 percent  float4, of the pages

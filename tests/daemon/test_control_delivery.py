@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dripd.errors import NotFound
 from dripd.store import desk_delivery
 from tests.support.control import Control, open_control
 
@@ -112,3 +113,16 @@ async def test_a_part_that_was_dropped_meanwhile_ends_the_list(pg_dsn: str) -> N
 
     assert [row["id"][:2] for row in rest["items"]] == ["i-"] * 5
     assert rest["next"] is None
+
+
+async def test_a_run_that_nobody_has_is_said_to_be_none(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        run = await furnished(control, 3)
+        await control.do("contact.add", external_id="c2", email="c2@x.test")
+        for state in (None, "unknown"):
+            with pytest.raises(NotFound, match="there is no enrollment 4711"):
+                await control.do("delivery.list", enrollment=4711, state=state)
+        with pytest.raises(NotFound, match=f"enrollment {run} is none of 'c2'"):
+            await control.do("contact.timeline", contact="c2", enrollment=run)
+
+        assert (await control.do("delivery.list", enrollment=run))["items"] != []

@@ -80,6 +80,18 @@ def test_a_database_without_the_schema_lacks_it(state: Path, pg_empty_dsn: str) 
     assert "0001_create_dripd" in found["schema"]
 
 
+def test_a_database_that_cannot_be_ours_is_told_in_words(
+    state: Path, pg_empty_dsn: str
+) -> None:
+    execute(pg_empty_dsn, "CREATE SCHEMA dripd; CREATE TABLE dripd.migration (version int4)")
+
+    found = {check.name: check for check in diagnose(load(dsn=pg_empty_dsn))}
+
+    assert "holds something else" in found["schema"].detail
+    assert "a database of its own" in found["schema"].hint
+    assert found["database"].ok
+
+
 def test_what_is_wrong_with_the_machine_is_named(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

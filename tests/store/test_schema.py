@@ -6,8 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from dripd.errors import SchemaMismatch
 from dripd.store.embedded_binaries import candidates, major_of
-from dripd.store.migrate import migrate, migrations
+from dripd.store.migrate import migrate, migrations, status
 from dripd.store.statements import sql_root
 from tests.support.postgres import execute, fetch_value
 
@@ -106,3 +109,16 @@ def test_hot_tables_have_no_row_level_security(pg_dsn: str) -> None:
     assert set(HOT) <= set(there)
     assert {"contact", "enroll_request"} <= set(secured)
     assert set() == set(secured) & set(HOT)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["CREATE TABLE dripd.orders (id int4)", "CREATE TABLE dripd.migration (version int4)"],
+)
+def test_a_schema_of_somebody_else_is_left_alone(pg_empty_dsn: str, theirs: str) -> None:
+    execute(pg_empty_dsn, "CREATE SCHEMA dripd")
+    assert status(pg_empty_dsn).applied == 0, "an empty one is ours to fill"
+    execute(pg_empty_dsn, theirs)
+    for look in (migrate, status):
+        with pytest.raises(SchemaMismatch, match="holds something else"):
+            look(pg_empty_dsn)
