@@ -131,6 +131,7 @@ def main() -> None:
             migrate.migrate(dsn)
             with World(dsn, state) as world:
                 furnish(world)
+                TAPE.unlink(missing_ok=True)
                 PAGE.write_text(HEAD + pictures(world), encoding="utf-8")
         finally:
             embedded.destroy(state)

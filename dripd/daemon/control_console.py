@@ -114,7 +114,7 @@ def _stopped(senders: Sequence[Mapping[str, Any]]) -> list[Result]:
     return [
         _alert(
             "!!", "sender stopped", f"{row['account_key']}/{row['sender']}",
-            f"{row['pause_reason']}, until it is resumed", "senders",
+            f"{row['pause_reason']}, until it is resumed", "senders", account=row["account_key"],
         )
         for row in senders
     ]  # fmt: skip
@@ -128,9 +128,7 @@ def _held(holding: Sequence[Mapping[str, Any]]) -> list[Result]:
             "campaign fails" if row.get("failing") else row["reason"],
             "/".join(filter(None, (row["account_key"], row["campaign_key"]))),
             f"{row['count']}{'+' if row['more'] else ''} held",
-            "failures"
-            if row["reason"] in {"step_failed", "quarantined"} or row.get("failing")
-            else "enrollments",
+            **_listed(row),
         )
         for row in holding
         if row["reason"] in {"breaker", "quarantined", "step_failed", "no_sender", "balance"}
@@ -138,5 +136,16 @@ def _held(holding: Sequence[Mapping[str, Any]]) -> list[Result]:
     ][:10]
 
 
-def _alert(level: str, what: str, where: str, detail: str, screen: str) -> Result:
-    return {"level": level, "what": what, "where": where, "detail": detail, "screen": screen}
+def _listed(row: Mapping[str, Any]) -> dict[str, str]:
+    """The screen that lists what is held so, and by which filter."""
+    of = {"account": row["account_key"], "campaign": row["campaign_key"]}
+    if row["reason"] in {"step_failed", "quarantined"} or row.get("failing"):
+        return {"screen": "failures", **of}
+    return {"screen": "enrollments", **of, "hold": row["reason"]}
+
+
+def _alert(level: str, what: str, where: str, detail: str, screen: str, **of: str) -> Result:
+    """*of*: what it is about, as the filter of its screen names it."""
+    return {
+        "level": level, "what": what, "where": where, "detail": detail, "screen": screen, "of": of
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How is this daemon doing? Headline figures, once a second, and the last ten minutes of them.
+"""How is this daemon doing? Headline figures, once a second, and the last ten minutes in parts.
 
 They come from what the stages count anyway; nothing is paid per step. Each daemon writes its
 own into its node row with its heartbeat, so that any daemon can show all of them.
@@ -29,8 +29,11 @@ MINUTE: Final = 60
 
 RESULTS: Final = ("accepted", "retry", "failed", "unknown")
 
-HISTORY: Final = 600
-"""Seconds of figures that are kept: what a console opened during an incident can show."""
+PART: Final = 10
+"""Seconds of the past that are kept as one, at their highest,"""
+
+PARTS: Final = 60
+"""and how many of them: what a console opened during an incident can show."""
 
 SAMPLED: Final = 200
 """Most steps of a second whose lag is looked at."""
@@ -48,7 +51,8 @@ class Figures:
         self._attempts: deque[Mapping[str, float]] = deque(maxlen=MINUTE + 1)
         self._limit = Limit(pipe)
         self._seen = 0
-        self.history: deque[dict[str, float | int]] = deque(maxlen=HISTORY)
+        self._n = 0
+        self.history: deque[dict[str, float | int]] = deque(maxlen=PARTS)
 
     def sample(self) -> None:
         """Take one sample; called once a second."""
@@ -59,10 +63,18 @@ class Figures:
         self._lags.append(self._fresh_lags())
         self._attempts.append(self._results())
         self._limit.look()
+        self._remember()
+
+    def _remember(self) -> None:
+        """The figures as they stand, in the part of the past that is now."""
         shown = self.shown()
-        self.history.append(
-            {name: shown[name] for name in ("sent_per_s", "lag_ms", "unsent", "ready")}
-        )
+        now = {name: shown[name] for name in ("sent_per_s", "lag_ms", "unsent", "ready")}
+        if self._n % PART == 0:
+            self.history.append(now)
+        else:
+            part = self.history[-1]
+            self.history[-1] = {name: max(part[name], value) for name, value in now.items()}
+        self._n += 1
 
     def shown(self) -> dict[str, float | int]:
         """The figures as they stand; without `limit_per_s` where nothing bounds what may leave."""

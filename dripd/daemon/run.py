@@ -224,7 +224,7 @@ class Daemon:
 
     def at_a_glance(self) -> Mapping[str, object]:
         state, env = self.status()["state"], self.config.daemon.env
-        history = list(self.figures.history)[-60:]
+        history = list(self.figures.history)
         waiting = list(self.reloader.waiting)
         return {
             "state": state,

@@ -6,7 +6,7 @@ ever told by colour alone. When the daemon is away the last picture stays, dimme
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from dripd.tui.dialog import Dialog
@@ -26,17 +26,18 @@ from dripd.tui.draw import (
 from dripd.tui.field import Field
 from dripd.tui.filter import complete
 from dripd.tui.options import Options
-from dripd.tui.page import Action, Page
+from dripd.tui.page import Action, Page, is_search
 from dripd.tui.pages import PAGES
 from dripd.tui.source import Daemon
 from dripd.tui.watch import Watch
-from dripd.tui.words import clock, count, span
-
-INBOX_MOST: Final = 1_000
-"""Up to so many of a kind the overview counts; one more says that there are more."""
+from dripd.tui.words import BOUND, clock, count, span, undecided
 
 NARROW: Final = (60, 15)
 """Below this only the headline figures are shown."""
+
+
+MOST_TOLD: Final = 4
+"""Lines that a message may cover for its time."""
 
 
 class Seen(Protocol):
@@ -48,7 +49,6 @@ class Seen(Protocol):
     page: Page
     dialogs: list[Dialog]
     typing: Field | None
-    searching: bool
     toast: tuple[str, str, float] | None
 
     @property
@@ -83,14 +83,17 @@ class Chrome:
             body = [styled(one, "stale") for one in body]
             if console.overview.answer is None:
                 body = self._explained(width)
+        foot = self._footer(width)
         if console.dialogs:
             body = laid_over(body, console.dialogs[-1].lines(width, height - 4), width)
+            foot = foot[:1]
+        shown = stack(body, width, height - 4)
         return [
             self.band(width),
             self._navigation(width),
             self._title(width),
-            *stack(body, width, height - 4),
-            self._footer(width),
+            *shown[: len(shown) + 1 - len(foot)],
+            *foot,
         ]
 
     def page_at(self, x: int) -> str:
@@ -169,7 +172,7 @@ class Chrome:
             cells += [Cell(shown, "cursor" if here else ""), Cell(" ")]
             self._nav.append((at, at + len(shown), page.name))
             at += len(shown) + 1
-        live = "LIVE" if self._console.daemon.up else "STALE"
+        live = self._console.daemon.word if self._console.daemon.up else "STALE"
         table = self._console.page.table
         if table is not None and table.frozen:
             live = "FROZEN"
@@ -181,13 +184,14 @@ class Chrome:
         inbox = answer.get("inbox") or {}
         if name == "inbox":
             found = [inbox.get(kind, 0) for kind in ("approvals", "tasks", "unread")]
-            n, more = sum(found), any(one > INBOX_MOST for one in found)
+            n, more = sum(found), any(one > BOUND for one in found)
         elif name == "failures":
             reasons = {"step_failed", "quarantined"}
             holding = answer.get("holding", [])
             failed = [row for row in holding if row.get("reason") in reasons]
-            n = sum(row.get("count", 0) for row in failed)
-            more = any(row.get("more") for row in failed)
+            doubts = undecided(answer)
+            n = sum(row.get("count", 0) for row in failed) + doubts
+            more = doubts >= BOUND or any(row.get("more") for row in failed)
         else:
             return ""
         return f"({count(n, more=more)})" if n else ""
@@ -198,46 +202,52 @@ class Chrome:
         text = f"-- {page.digit} {name} "
         return fit(line(Cell(text + "-" * max(0, width - len(text)), "title")), width)
 
-    def _footer(self, width: int) -> Line:
+    def _footer(self, width: int) -> list[Line]:
+        """The keys; or what is typed, or told, in as many lines as that takes."""
         console = self._console
         if console.typing is not None:
-            offers = (
-                [] if console.searching else complete(console.typing.text, console.page.keys)
-            )
-            hint = Cell("  ".join(offers[:6]) or "Enter, Esc", "dim")
+            offers = complete(console.typing.text, console.page.keys)
+            is_word = is_search(console.typing.text, console.page)
+            does = "Enter looks for it, n N go on" if is_word else "Enter, Esc"
+            hint = Cell("  ".join(offers[:6]) or does, "dim")
             size = max(20, width - 2 - min(length((hint,)) + 2, width // 2))
             field = console.typing.line(size, focused=True)
-            return fit((Cell("/", "key"), *field, Cell("  "), hint), width)
+            return [fit((Cell("/", "key"), *field, Cell("  "), hint), width)]
         if console.toast is not None and console.toast[2] >= console.monotonic():
-            return fit(line(Cell(f" {console.toast[0]}", f"toast {console.toast[1]}")), width)
+            return told(console.toast[0], f"toast {console.toast[1]}", width)
         if not console.daemon.up and console.daemon.trouble is not None:
             does = f"{console.daemon.trouble.hint or 'it is looked for'}; {self._console.shown('q')} quit"
-            return fit(line(Cell(f" {does}", "warn")), width)
-        return fit(tuple(self._hints(width)), width)
+            return told(does, "warn", width)
+        return [fit(tuple(self._hints(width)), width)]
 
     def _hints(self, width: int) -> list[Cell]:
-        """The page's keys, then those of everywhere, as many as there is room for."""
+        """The page's keys, then those of everywhere, as many as there is room for; closer
+        together where the page's own would not find room."""
         page = self._console.page
-        own = [(a.key, a.label, bool(self._console.why_not(a))) for a in page.actions()]
-        find = "filter" if page.keys else "search"
-        common = [("/", find, False), (".", "freeze", False), (":", "command", False)]
-        cells: list[Cell] = []
-        shown = self._console.shown
-        last = [
-            Cell(shown("?"), "key"),
-            Cell(" help  "),
-            Cell(shown("q"), "key"),
-            Cell(" quit"),
+        own = [
+            (a.key, a.label, "dim" if self._console.why_not(a) else "") for a in page.actions()
         ]
-        for key, label, is_off in [*own, *common]:
-            hint = [
-                Cell(self._console.shown(key), "dim" if is_off else "key"),
-                Cell(f" {label}  ", "dim" if is_off else ""),
-            ]
-            if length((*cells, *hint, *last)) > width:
-                break
+        find = ("/", "filter" if page.keys else "search", "")
+        common = [find, (".", "freeze", ""), (":", "command", "")]
+        cells, n = self._row([*own, *common], "  ", width)
+        return cells if n > len(own) else self._row([*own, *common], " ", width)[0]
+
+    def _row(
+        self, hints: Sequence[tuple[str, str, str]], gap: str, width: int
+    ) -> tuple[list[Cell], int]:
+        """As many of *hints* as there is room for, *gap* between them, and how many that are."""
+        ends = [*self._hint("?", "help", "", gap), *self._hint("q", "quit", "", "")]
+        cells: list[Cell] = []
+        for n, one in enumerate(hints):
+            hint = self._hint(*one, gap)
+            if length((*cells, *hint, *ends)) > width:
+                return [*cells, *ends], n
             cells += hint
-        return [*cells, *last]
+        return [*cells, *ends], len(hints)
+
+    def _hint(self, key: str, label: str, style: str, gap: str) -> list[Cell]:
+        shown = self._console.shown(key)
+        return [Cell(shown, style or "key"), Cell(f" {label}{gap}", style)]
 
     def _too_small(self, width: int, height: int) -> list[Line]:
         need = f"terminal too small (have {width}x{height}, need {NARROW[0]}x{NARROW[1]})"
@@ -252,6 +262,14 @@ class Chrome:
             *wrap(need, width),
         ]
         return stack([line(row) for row in rows], width, height)
+
+
+def told(said: str, style: str, width: int) -> list[Line]:
+    """*said* in at most `MOST_TOLD` lines."""
+    return [
+        fit(line(Cell(f" {part}", style)), width)
+        for part in wrap(said, width - 2, indent=2)[:MOST_TOLD]
+    ]
 
 
 def laid_over(body: list[Line], box: list[Line], width: int) -> list[Line]:

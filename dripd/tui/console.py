@@ -18,7 +18,7 @@ from dripd.tui.draw import Line
 from dripd.tui.field import Field
 from dripd.tui.filter import BadFilter, complete
 from dripd.tui.options import Options
-from dripd.tui.page import Action, ListPage, Page, TailPage
+from dripd.tui.page import Action, ListPage, Page, TailPage, is_search
 from dripd.tui.pages import PAGES, TABS
 from dripd.tui.source import Daemon
 from dripd.tui.theme import NAMES
@@ -27,6 +27,9 @@ from dripd.tui.words import instant
 
 WRITE_S: Final = 15 * 60
 TOAST_S: Final = 6.0
+BAD_S: Final = 20.0
+"""How long a message stands, and one that tells what went wrong."""
+
 BURST: Final = 5
 BURST_S: Final = 0.02
 """More different keys than `BURST` within `BURST_S`, outside a field, are a paste gone astray."""
@@ -75,7 +78,6 @@ class Console:
         self.dialogs: list[Dialog] = []
         self.trail: list[str] = []
         self.typing: Field | None = None
-        self.searching = False
         self.search = ""
         self.toast: tuple[str, str, float] | None = None
         self.mouse = True
@@ -125,6 +127,11 @@ class Console:
         return str(self.daemon.hello.get("env") or self.daemon.hello.get("node") or "dripd")
 
     @property
+    def me(self) -> str:
+        """Who sits here, as the daemon knows them."""
+        return str(self.daemon.hello.get("user", ""))
+
+    @property
     def is_writing(self) -> bool:
         return not self.options.read_only and self.monotonic() < self._write_until
 
@@ -144,8 +151,8 @@ class Console:
         return await self.daemon.call(method, params, once=once)
 
     def tell(self, said: str, style: str = "") -> None:
-        """A line for a few seconds, where the keys stand."""
-        self.toast = (said, style, self.monotonic() + TOAST_S)
+        """Something for a few seconds, where the keys stand."""
+        self.toast = (said, style, self.monotonic() + (BAD_S if style == "bad" else TOAST_S))
         self.changed()
 
     def ask(self, dialog: Dialog) -> None:
@@ -329,7 +336,6 @@ class Console:
         match key:
             case "/":
                 self.typing = Field(page.filter_text)
-                self.searching = not page.keys
             case "." | "space" | " " if isinstance(page, TailPage) or key == ".":
                 self._freeze()
             case "space" | " " if table is not None:
@@ -349,7 +355,7 @@ class Console:
         return True
 
     def _type(self, name: str, char: str | None) -> None:
-        """Keys while a filter (or, on screens without one, a search) is typed."""
+        """Keys while a filter, or words to look for, are typed."""
         field = self.typing
         if field is None:
             return
@@ -357,8 +363,8 @@ class Console:
             self.typing = None
         elif name == "enter":
             self.typing = None
-            if self.searching:
-                self.search = field.text
+            if is_search(field.text, self.page):
+                self.search = field.text.strip()
                 self._move("n")
             else:
                 self._filter(field.text)

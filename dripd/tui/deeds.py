@@ -86,15 +86,19 @@ class Deeds:
         *,
         verb: str,
         blanks: Sequence[Blank] = (),
+        pieces: Sequence[Params] = ({},),
     ) -> None:
-        """Tier 2: after a yes. What is typed goes along as parameters."""
+        """Tier 2: after a yes. What is typed goes along as parameters.
+
+        *pieces*: what is too much for one call is made in several, each with its own part.
+        """
         numbers = [blank.name for blank in blanks if blank.number]
 
         def done(typed: dict[str, str]) -> None:
             filled: dict[str, object] = {k: v for k, v in typed.items() if v}
             filled |= {k: int(typed[k]) for k in numbers if typed[k]}
             given = {**params, **filled, "yes": True}
-            self._port.spawn(self._done(method, given, said))
+            self._port.spawn(self._done(method, [{**given, **one} for one in pieces], said))
 
         self._port.ask(
             Confirm(title, body, done, verb=verb, opened_at=self._monotonic(), blanks=blanks)
@@ -178,27 +182,45 @@ class Deeds:
 
         def done(typed: dict[str, str]) -> None:
             given = {**params, "plan_id": plan["plan_id"], "reason": typed["reason"]}
-            self._port.spawn(self._done(method, given, f"{verb}: done"))
+            self._port.spawn(self._done(method, [given], f"{verb}: done"))
 
         opened = self._monotonic()
         self._port.ask(Confirm(title, body, done, verb=verb, opened_at=opened, blanks=blanks))
 
-    async def _done(self, method: str, params: Params, said: str) -> None:
-        answer = await self._call(method, params)
-        if answer is not None:
-            self._port.tell(f"{said}{outcome(answer)}", "ok")
+    async def _done(self, method: str, calls: Sequence[Params], said: str) -> None:
+        """Make one call after the other, and say what came of them; the first that fails is the
+        last."""
+        answers: list[dict[str, Any]] = []
+        for n, params in enumerate(calls):
+            answer = await self._call(
+                method, params, done=f"{n} of {len(calls)} parts done; " if n else ""
+            )
+            if answer is None:
+                return
+            answers.append(answer)
+        self._port.tell(f"{said}{outcome(added(answers))}", "ok")
 
     async def _call(
-        self, method: str, params: Params, *, once: bool = True
+        self, method: str, params: Params, *, once: bool = True, done: str = ""
     ) -> dict[str, Any] | None:
-        """The answer; None after telling what went wrong."""
+        """The answer; None after telling what went wrong, and what was *done* before."""
         try:
             answer = await self._port.call(method, params, once=once)
         except DripdError as error:
             hint = f" - {error.hint}" if error.hint else ""
-            self._port.tell(f"[{error.code}] {error.message}{hint}", "bad")
+            self._port.tell(f"{done}[{error.code}] {error.message}{hint}", "bad")
             return None
         return answer if isinstance(answer, dict) else {"result": answer}
+
+
+def added(answers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The answers of several calls as one."""
+    if len(answers) == 1:
+        return answers[0]
+    return {
+        "changed": sum(one.get("changed", 0) for one in answers),
+        "items": [item for one in answers for item in one.get("items", [])],
+    }
 
 
 def outcome(answer: Mapping[str, Any]) -> str:

@@ -149,6 +149,12 @@ def gathered(values: Sequence[int], width: int) -> list[int]:
     return [sum(values[n : n + step]) for n in range(0, len(values), step)]
 
 
+def peaks(values: Sequence[float], width: int) -> list[float]:
+    """At most *width* of *values*, each the highest of as many neighbours."""
+    step = max(1, -(-len(values) // max(1, width)))
+    return [max(values[n : n + step]) for n in range(0, len(values), step)]
+
+
 def gauge(share: float, width: int) -> str:
     """A bar that is full at a *share* of 1."""
     full = round(min(1.0, max(0.0, share)) * width)

@@ -14,7 +14,10 @@ EVERYWHERE: Final = (
     ("1 .. 9 0 L", "screens; : or ctrl+p finds any command by name"),
     ("j k arrows", "move; ctrl+d ctrl+u PgDn PgUp a page, g G the ends"),
     ("enter, esc", "go in, go back; - the last screen; q back, then quit"),
-    ("/", "filter (Tab completes); n N the next and previous match of a search"),
+    (
+        "/",
+        "filter (Tab completes); a word alone is a contact on 4, elsewhere looked for in what is loaded, n N the next and previous",
+    ),
     ("space", "mark a row; on tails freeze and follow"),
     (".", "freeze the view: never touches sending"),
     ("ctrl+r", "take the order anew: new and vanished rows"),

@@ -27,11 +27,19 @@ LONGEST_REST_S: Final = 5.0
 CALL_S: Final = 30.0
 """How long an answer is waited for."""
 
+AGAIN_S: Final = 5.0
+"""After it a view that could not be opened is tried again."""
+
+AT_ONCE: Final = 4
+"""Calls that a daemon answers at once on a connection; further ones wait here."""
+
 CHUNK: Final = 65_536
 
 
 class Tape(Protocol):
-    """Where what is seen is written down: `dripd.tui.tape.Recorder`."""
+    """Where what is seen is written down: `dripd.tui.tape.Recorder`. `fault`: why no longer."""
+
+    fault: str
 
     def hello(self, hello: Mapping[str, Any]) -> None: ...
 
@@ -59,6 +67,13 @@ class Link:
         self._watches: list[Watch] = []
         self._openings: set[asyncio.Task[None]] = set()
         self._is_up = asyncio.Event()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def word(self) -> str:
+        if self._tape is None:
+            return "LIVE"
+        return "LIVE, NOT RECORDED" if self._tape.fault else "LIVE REC"
 
     async def run(self) -> None:
         """Stay connected, for ever."""
@@ -237,6 +252,12 @@ class Link:
             waiting.set_result(clean(answer.result))
 
     async def _ask(self, method: str, params: dict[str, object]) -> Any:
+        async with self._turns:
+            if not self.up:
+                raise Unreachable("the connection was lost")
+            return await self._answer_to(method, params)
+
+    async def _answer_to(self, method: str, params: dict[str, object]) -> Any:
         self._last_id += 1
         number = self._last_id
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
@@ -257,11 +278,8 @@ class Link:
         self._later(self._opening(watch))
 
     async def _opening(self, watch: Watch) -> None:
-        method, params = watch.request()
-        try:
-            reply = await self.call(method, params)
-        except DripdError as error:
-            watch.failed(error)
+        reply = await self._opened(watch)
+        if reply is None:
             return
         if watch not in self._watches:
             await self._quietly("view.close", {"sub": reply.get("sub")})
@@ -269,6 +287,20 @@ class Link:
         if self._tape is not None:
             self._tape.opened(watch, reply)
         watch.opened(reply)
+
+    async def _opened(self, watch: Watch) -> Mapping[str, Any] | None:
+        """The answer to *watch*, asked for until there is one; None: nobody wants it any more."""
+        connection = self._writer
+        while True:
+            try:
+                reply: Mapping[str, Any] = await self.call(*watch.request())
+                return reply
+            except DripdError as error:
+                watch.failed(error)
+            await asyncio.sleep(AGAIN_S)
+            is_wanted = watch in self._watches and watch.sub is None
+            if not is_wanted or self._writer is not connection:
+                return None
 
     async def _quietly(self, method: str, params: Mapping[str, object]) -> None:
         """A call whose failure means nothing: what it is about is gone with the connection."""

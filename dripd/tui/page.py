@@ -56,6 +56,8 @@ class Port(Protocol):
     def now_ms(self) -> int: ...
     @property
     def env(self) -> str: ...
+    @property
+    def me(self) -> str: ...
     def watch(self, watch: Watch) -> None: ...
     def unwatch(self, watch: Watch) -> None: ...
     async def call(
@@ -87,6 +89,7 @@ class Deeds(Protocol):
         *,
         verb: str,
         blanks: Sequence[Blank] = (),
+        pieces: Sequence[Params] = ({},),
     ) -> None: ...
 
     def planned(
@@ -433,6 +436,11 @@ class TailPage(ListPage):
         overview = self.port.overview.answer or {}
         nodes = overview.get("nodes", [])
         return f"{overview.get('node')} alone of {len(nodes)} nodes, " if len(nodes) > 1 else ""
+
+
+def is_search(said: str, page: Page) -> bool:
+    """Whether *said* is looked for in what is loaded: words, where no word is a filter."""
+    return bool(said.strip()) and "=" not in said and not page.bare
 
 
 def harmless(value: str) -> str:

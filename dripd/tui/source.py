@@ -17,6 +17,10 @@ class Daemon(Protocol):
     trouble: DripdError | None
     lost_at: float | None
 
+    @property
+    def word(self) -> str:
+        """What is seen while it is `up`: LIVE, a recording, whether one is made."""
+
     def watch(self, watch: Watch) -> None: ...
 
     def unwatch(self, watch: Watch) -> None: ...

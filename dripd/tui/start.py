@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dripd.errors import BadRequest
+from dripd.errors import BadRequest, DripdError
 from dripd.tui.keys import load
 from dripd.tui.link import Link
 from dripd.tui.options import Options
@@ -49,10 +49,13 @@ def run(wishes: Wishes, environment: Mapping[str, str]) -> int:
         return Link(wishes.socket, changed, tape=recorder)
 
     try:
-        return _show(daemon, options, plain=wishes.plain)
+        code = _show(daemon, options, plain=wishes.plain)
     finally:
         if recorder is not None:
             recorder.close()
+    if recorder is not None and recorder.fault:
+        raise DripdError(f"the recording {wishes.record} ends early: {recorder.fault}")
+    return code
 
 
 def _show(

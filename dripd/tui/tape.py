@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,13 +27,19 @@ FLUSH_S: Final = 5.0
 
 
 class Recorder:
-    """Writes what a link sees to *path*. Raises `BadRequest` if it cannot."""
+    """Writes what a link sees to *path*, a new file. Raises `BadRequest` if it cannot.
+
+    Where it can no longer, the recording ends there: `fault` says why.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
-            self._out = gzip.GzipFile(path, "wb", compresslevel=6)  # closed by close()
+            self._out = gzip.GzipFile(path, "xb", compresslevel=6)  # closed by close()
         except OSError as error:
-            raise BadRequest(f"cannot record to {path}: {error.strerror}") from error
+            raise BadRequest(
+                f"cannot record to {path}: {error.strerror}", hint="name a new file"
+            ) from error
+        self.fault = ""
         self._began = time.monotonic()
         self._flushed = self._began
 
@@ -46,14 +53,26 @@ class Recorder:
         self._write({"of": name_of(watch), "method": method, "params": dict(params)})
 
     def close(self) -> None:
-        self._out.close()
+        with self._kept():
+            self._out.close()
 
     def _write(self, said: dict[str, Any]) -> None:
+        if self.fault:
+            return
         now = time.monotonic()
-        self._out.write(orjson.dumps({"t": round(now - self._began, 3), **said}) + b"\n")
-        if now - self._flushed > FLUSH_S:
-            self._flushed = now
-            self._out.flush()
+        with self._kept():
+            self._out.write(orjson.dumps({"t": round(now - self._began, 3), **said}) + b"\n")
+            if now - self._flushed > FLUSH_S:
+                self._flushed = now
+                self._out.flush()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """A disk that is full ends the recording, not the console."""
+        try:
+            yield
+        except OSError as error:
+            self.fault = error.strerror or str(error)
 
 
 def name_of(watch: Watch) -> str:
@@ -103,6 +122,11 @@ class Replay:
         self.up = True
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
+        self._is_over = False
+
+    @property
+    def word(self) -> str:
+        return "REPLAY, OVER" if self._is_over else "REPLAY"
 
     async def run(self) -> None:
         """Tell everything, as fast as it was told; then stand still."""
@@ -112,6 +136,8 @@ class Replay:
             if wait > 0:
                 await asyncio.sleep(wait)
             self._tell(one)
+        self._is_over = True
+        self._changed()
         await asyncio.Event().wait()
 
     def _tell(self, one: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ Every state has a glyph and a word; its colour only adds to them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from dripd.admin.holds import find_hold
 from dripd.clock import parse_instant
@@ -40,6 +41,9 @@ STATES: Final = {
 }
 """State to glyph and style."""
 
+BOUND: Final = 1_000
+"""Where counts of what may be much stop: the daemon then says one more."""
+
 LEVELS: Final = {
     "debug": "dim",
     "info": "",
@@ -61,6 +65,18 @@ def count(n: object, *, more: bool = False) -> str:
         return "-"
     shown = f"{n:,.1f}" if isinstance(n, float) and n % 1 else f"{int(n):,}"
     return shown.replace(",", " ") + ("+" if more else "")
+
+
+def bounded(n: object) -> str:
+    """A count that stops at `BOUND`: `1 000+` beyond it."""
+    stopped = isinstance(n, int) and n > BOUND
+    return count(BOUND if stopped else n, more=stopped)
+
+
+def undecided(overview: Mapping[str, Any]) -> int:
+    """How many deliveries of unknown outcome somebody still waits for."""
+    unknown = overview.get("unknown") or {}
+    return int(unknown.get("n", 0)) - int(unknown.get("presumed", 0))
 
 
 def about(n: object, least: object) -> str:

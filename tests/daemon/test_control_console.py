@@ -23,6 +23,16 @@ SELECT account_id, 0, id, 1, 'email', '', 'account' FROM dripd.campaign RETURNIN
 """
 
 
+DOUBTS = """
+INSERT INTO dripd.step_log (enrollment_id, claim_id, leased_at, at, account_id, cv_id, seq,
+    step_no, run_no, channel, state, attempt, reason)
+SELECT r.id, 1, dripd.now(), dripd.now(), r.account_id, r.cv_id, n, 0, 1, channel, 3, 1, reason
+FROM (SELECT * FROM dripd.run LIMIT 1) AS r,
+    (VALUES (1, 1, 'timeout'), (2, 1, 'presumed_sent'), (3, 0, 'a script')) AS v (n, channel, reason)
+RETURNING 1
+"""
+
+
 async def test_the_overview_says_what_is_due_and_what_holds_it(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("a", "b", "c")
@@ -31,6 +41,7 @@ async def test_the_overview_says_what_is_due_and_what_holds_it(pg_dsn: str) -> N
         await control.start("c", lane=-1, hold="step_failed")
         await control.do("account.pause", key="acme")
         await control.one(LANE)
+        await control.one(DOUBTS)
         found = await control.do("daemon.overview", brief=True)
 
     due = found["due"]
@@ -43,6 +54,9 @@ async def test_the_overview_says_what_is_due_and_what_holds_it(pg_dsn: str) -> N
     assert found["figures"]["sent_per_s"] == 1.5
     assert "history" not in found
     assert [one["what"] for one in found["alerts"]] == ["step_failed"]
+    assert found["alerts"][0]["of"] == {"account": "acme", "campaign": "welcome"}
+    assert found["accounts"] == {"active": False, "paused": True}
+    assert found["unknown"] == {"n": 2, "presumed": 1}
 
 
 async def test_a_sample_is_scaled_to_the_whole() -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from dripd.daemon.figures import MINUTE, Figures
+from dripd.daemon.figures import MINUTE, PART, PARTS, Figures
 from dripd.engine.pipeline import Counters
 from dripd.metrics import Registry
 
@@ -43,3 +43,16 @@ async def test_attempts_are_counted_by_what_came_of_them_for_a_minute() -> None:
     for _ in range(MINUTE):
         figures.sample()
     assert figures.shown()["accepted_1m"] == 0
+
+
+async def test_the_past_is_kept_in_parts_at_their_highest() -> None:
+    pipe = pipe_of(Registry())
+    figures = Figures(cast("Any", pipe))
+    for n in range(PART + 2):
+        pipe.unsent = 90 if n == 3 else 1
+        figures.sample()
+    assert [part["unsent"] for part in figures.history] == [90, 1]
+    for _ in range(PART * PARTS):
+        figures.sample()
+
+    assert len(figures.history) == PARTS

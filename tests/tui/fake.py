@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from itertools import takewhile
 from typing import Any
 
 from dripd.admin.catalogue import SPECS
@@ -52,8 +53,10 @@ OVERVIEW: dict[str, Any] = {
     "inbox": {"approvals": 3, "tasks": 4, "unread": 1, "oldest_approval_at": "2026-03-02T08:48:00Z"},
     "alerts": [
         {"level": "!", "what": "step_failed", "where": "acme/welcome", "detail": "12 held",
-         "screen": "failures"},
+         "screen": "failures", "of": {"account": "acme", "campaign": "welcome"}},
     ],
+    "unknown": {"n": 5, "presumed": 2},
+    "accounts": {"active": True, "paused": True},
     "db": {"ok": True, "error": None},
 }  # fmt: skip
 
@@ -100,6 +103,9 @@ ANSWERS: dict[str, Any] = {
     "delivery.list": {"items": rows(1, id="41-2", state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},
     "node.list": {"items": [{"node": "mail-1", "incarnation": "77", "state": "running", "silent_s": 1.0, "up_s": 4000, "accounts": 40,
                              "claims": 2, "version": "0.1.0", "figures": {"sent_per_s": 812.0, "lag_ms": 400, "cpu_percent": 41, "wheel": 9}}]},
+    "node.trace": {"node": "mail-1", "wheel": 9, "tasks": [{"depth": 0, "name": "run.main", "at": "serve:12"}, {"depth": 1, "name": "feed.feed", "at": "feed:40"}]},
+    "suppress.import": {"changed": 1, "items": [{"address": "a@x.test", "ok": True, "changed": True},
+                                                {"address": "", "ok": False, "changed": False, "code": "bad_value", "message": "an address is missing"}]},
     "audit.list": {"items": rows(2, at=NOW, user="carol", method="campaign.pause", target="reminders", result="changed", reason="typo")},
     "suppress.export": {"items": [{"id": "77-0-email", "account_id": 0, "scope": "everywhere", "channel": "email", "address": "z***@x.test", "reason": "bounce",
                                    "created_at": NOW, "expires_at": None}]},
@@ -107,7 +113,8 @@ ANSWERS: dict[str, Any] = {
     "deliveries": {"rows": [{"at": NOW, "state": "accepted", "channel": "email", "account": "acme", "campaign": "welcome", "step": "hello",
                              "id": f"{k}-1", "enrollment_id": k, "contact_id": k, "to_address": "a***@x.test", "took_ms": 90 + k} for k in range(30)], "n": 30},
     "events": {"rows": [{"at": NOW, "kind": "reply", "account": "acme", "contact_id": 4, "enrollment_id": 5, "source": "mail", "detail": "auto=False"}], "n": 1},
-    "logs": {"rows": [{"ts": NOW, "level": "warning", "stage": "send", "event": "store.lost", "reason": "gone"}], "n": 1},
+    "logs": {"rows": [{"ts": NOW, "level": "warning", "stage": "send", "event": "store.lost", "reason": "gone"},
+                      {"ts": "2026-03-02T12:00:01.500Z", "level": "info", "stage": "send", "event": "store.regained"}], "n": 2},
     "plan.make": {"plan_id": "p1", "n": 3, "digest": "d", "sample": [{"enrollment_id": 1}], "expires_in_s": 120},
 }  # fmt: skip
 
@@ -135,6 +142,7 @@ class FakeDaemon:
         self.up = True
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
+        self.word = "LIVE"
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failing: dict[str, DripdError] = {}
         self.watched: list[Watch] = []
@@ -258,7 +266,10 @@ class Rig:
 
     @property
     def footer(self) -> str:
-        return self.lines()[-1]
+        """The last line; or all of what is told there."""
+        frame = self.console.frame(*self.size)
+        told = list(takewhile(lambda one: one[0].style.startswith("toast"), reversed(frame)))
+        return " ".join(plain(one).strip() for one in reversed(told or frame[-1:]))
 
     @property
     def changed(self) -> list[tuple[str, dict[str, Any]]]:

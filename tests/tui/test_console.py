@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from dripd.tui.pages import PAGES
 from dripd.tui.pages import TABS as TABS_BY_NAME
 from tests.tui.corpus import CORPUS
 from tests.tui.fake import ANSWERS, OVERVIEW, FakeDaemon, Rig
+
+ROWS = Path(__file__).parent / "rows.csv"
+"""A file to import: an address, and a row without one."""
 
 SIZES = [(80, 24), (100, 30), (60, 15), (40, 10), (200, 60)]
 
@@ -151,7 +155,8 @@ def fill_in(rig: Rig) -> None:
         rig.press("escape")
         return
     for blank in dialog.blanks:
-        blank.field.set(blank.must_be or ("7" if "imit" in blank.label else "word"))
+        typed = "7" if "imit" in blank.label else str(ROWS) if blank.name == "file" else "word"
+        blank.field.set(blank.must_be or typed)
     dialog.focus = (
         len(dialog.blanks) + 1 if isinstance(dialog, Confirm) else len(dialog.blanks) - 1
     )
@@ -489,6 +494,140 @@ def test_enter_on_a_hold_lists_whom_it_holds() -> None:
     assert "filter: account=acme campaign=welcome hold=window" in shown
 
 
+def overview(**changes: Any) -> FakeDaemon:
+    return FakeDaemon(answers={"daemon.overview": {**OVERVIEW, **changes}})
+
+
+def test_all_sending_can_be_paused_until_every_account_is() -> None:
+    """An incident: an account is paused already, and nothing else is held."""
+    held = [{**OVERVIEW["holding"][0], "reason": "account_paused"}]
+    some = Rig(overview(holding=held))
+    every = Rig(overview(holding=[], accounts={"active": False, "paused": True}))
+
+    assert "P PAUSE ALL SENDING" in some.footer
+    assert "P RESUME ALL SENDING" in every.footer
+
+
+def test_deliveries_of_unknown_outcome_are_counted_where_one_looks_first() -> None:
+    shown = Rig(overview(unknown={"n": 7, "presumed": 2}), size=(80, 30)).text()
+    assert "!? unknown          7 deliveries, 2 presumed sent  -> unknown" in shown
+    assert "7Fa(17)" in shown
+    many = Rig(overview(unknown={"n": 1001, "presumed": 0}), size=(80, 30)).text()
+    assert "1 000+ deliveries  -> unknown" in many
+    assert "7Fa(1 013+)" in many
+
+    assert "unknown  " not in Rig(overview(unknown={"n": 0, "presumed": 0})).text()
+
+
+def test_each_of_several_alerts_leads_to_what_it_is_about() -> None:
+    alerts = [
+        {"level": "!!", "what": "node silent", "where": "mail-2", "detail": "no heartbeat", "screen": "nodes", "of": {}},
+        {"level": "!", "what": "no_sender", "where": "acme/welcome", "detail": "12 held", "screen": "enrollments",
+         "of": {"account": "acme", "campaign": "welcome", "hold": "no_sender"}},
+    ]  # fmt: skip
+    rig = Rig(overview(alerts=alerts))
+    shown = rig.press("a")
+    assert "no_sender acme/welcome" in shown
+    shown = rig.press("down", "enter")
+
+    assert "filter: account=acme campaign=welcome hold=no_sender" in shown
+
+
+def test_the_last_ten_minutes_are_drawn_at_their_highest() -> None:
+    history = [
+        {"sent_per_s": 100.0 if n == 1 else 1.0, "lag_ms": 0, "unsent": 0} for n in range(60)
+    ]
+    trend = Rig(overview(history=history)).lines()[5]
+
+    assert trend.strip().startswith("█▁▁")
+
+
+def test_words_alone_are_looked_for_where_no_word_is_a_filter() -> None:
+    rig = Rig()
+    rig.press("3", "/")
+    assert "Enter looks for it" in rig.type("CAMP-3")
+    shown = rig.press("enter")
+    assert rig.console.page.table is not None
+    assert rig.console.page.table.cursor == "acme/camp-3"
+    assert "filter: -" in shown
+    rig.press("4", "/")
+    rig.type("c7")
+
+    assert "filter: c7" in rig.press("enter")
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("enrollments", ("u unmask", "K STOP", "/ filter")), ("campaigns", ("D DRAIN", "d diff"))],
+)
+def test_a_narrow_footer_still_has_every_key_of_the_screen(
+    name: str, keys: tuple[str, ...]
+) -> None:
+    rig = Rig()
+    rig.console.go(name)
+
+    assert [key for key in (*keys, "? help", "q quit") if key not in rig.footer] == []
+
+
+def test_what_a_daemon_is_doing_can_be_read() -> None:
+    shown = Rig().press("8", "t")
+
+    assert "trace of mail-1" in shown
+    assert "  feed.feed  feed:40" in shown
+
+
+def test_a_task_is_claimed_and_given_back() -> None:
+    rig = Rig()
+    rig.press("5")
+    rig.write_mode()
+    rig.press("c", "z")
+
+    assert rig.changed == [
+        ("task.assign", {"id": 1, "to": "alice", "expect": {"state": "open", "assignee": "ann"}}),
+        ("task.assign", {"id": 1, "to": "ann", "expect": {"assignee": "alice"}}),
+    ]  # fmt: skip
+
+
+def test_logs_tell_the_time_between_lines() -> None:
+    rig = Rig()
+    shown = rig.press("L", "t")
+    assert "+1.500" in shown
+
+    assert "12:00:01Z" in rig.press("t")
+
+
+def test_a_file_of_suppressions_is_counted_before_it_is_imported() -> None:
+    rig = Rig()
+    rig.press("0")
+    rig.write_mode()
+    rig.press("i")
+    fill_in(rig)
+    shown = rig.text()
+    assert "IMPORT rows.csv" in shown
+    assert "2 rows: 1 new, 0 already, 1 bad." in shown
+    assert "row 2: an address is missing" in shown
+    fill_in(rig)
+    rows = [{"address": "a@x.test", "reason": "asked"}, {"reason": "nothing"}]
+
+    assert rig.changed == [
+        ("suppress.import", {"account": "word", "rows": rows, "dry_run": True}),
+        ("suppress.import", {"account": "word", "rows": rows, "reason": "word", "yes": True}),
+    ]
+    assert "imported (1 changed); 1 not: an address is missing" in rig.footer
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    rig = Rig(size=(120, 30))
+    rig.press("0")
+    rig.write_mode()
+    rig.press("i")
+    rig.type("/nowhere/x.csv")
+    rig.press("tab", "enter")
+
+    assert "cannot be read: No such file or directory" in rig.footer
+    assert rig.changed == []
+
+
 def test_holds_that_do_not_fit_are_counted() -> None:
     holds = [{**OVERVIEW["holding"][0], "campaign_key": f"c{n}"} for n in range(30)]
     rig = Rig(FakeDaemon(answers={"daemon.overview": {**OVERVIEW, "holding": holds}}))
@@ -530,6 +669,20 @@ def test_the_last_picture_stays_when_the_daemon_is_away() -> None:
     assert "NO DAEMON, stale 12s: the daemon hung up" in shown
     assert "c1" in shown
     assert rig.footer.strip() == "it may be restarting; q quit"
+
+
+def test_what_is_told_is_told_in_full() -> None:
+    rig = Rig(options=Options(screen="overvew"))
+    shown = rig.text()
+    told = " ".join(shown.split())
+    assert "no screen 'overvew'; there are overview, accounts," in told
+    assert "unknown, audit" in told
+    assert len(rig.lines()) == 24
+    rig.now += 19
+    assert "overvew" in rig.text()
+    rig.now += 2
+
+    assert "? help" in rig.footer
 
 
 def test_keys_that_come_too_fast_are_a_paste_gone_astray() -> None:

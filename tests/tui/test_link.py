@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dripd.admin import wire
-from dripd.errors import Conflict, PeerWireError, Unreachable
+from dripd.errors import Busy, Conflict, PeerWireError, Unreachable
+from dripd.tui import link as link_module
 from dripd.tui.link import Link
 from dripd.tui.watch import Watch
 
@@ -164,6 +165,44 @@ def test_a_watch_goes_on_after_a_lost_connection(tmp_path: Path) -> None:
         return [*seen, watch.rows[0]["n"]]
 
     assert told(tmp_path / "s", Server(viewing), scenario) == [1, 3]
+
+
+def test_a_view_that_cannot_be_opened_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "AGAIN_S", 0.01)
+    watch = Watch("t.list")
+
+    def busy(server: Server, request: wire.Request) -> list[wire.Message]:
+        if len(server.requests) < 3:
+            return [wire.pack_error(request.id, Busy("not now"))]
+        return [wire.Reply(id=request.id, result={"sub": 1, "result": {"n": 1}})]
+
+    async def scenario(link: Link) -> None:
+        link.watch(watch)
+        await until(lambda: watch.answer is not None)
+
+    told(tmp_path / "s", Server(busy), scenario)
+
+    assert (watch.answer, watch.error) == ({"n": 1}, "")
+
+
+def test_no_more_is_asked_at_once_than_a_daemon_answers(tmp_path: Path) -> None:
+    """Screens that are turned quickly ask for more: what came too much was never shown."""
+    held: list[int] = []
+
+    def slow(server: Server, request: wire.Request) -> list[wire.Message]:
+        held.append(int(request.id))
+        if len(held) < link_module.AT_ONCE:
+            return []
+        answers, held[:] = [wire.Reply(id=one, result={}) for one in held], []
+        return list(answers)
+
+    async def scenario(link: Link) -> int:
+        await asyncio.gather(*(link.call("t.read") for _ in range(3 * link_module.AT_ONCE)))
+        return len(held)
+
+    assert told(tmp_path / "s", Server(slow), scenario) == 0
 
 
 @pytest.mark.parametrize(

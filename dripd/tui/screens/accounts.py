@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from dripd.admin.closed import AccountStatus, Channel, words
 from dripd.tui.dialog import Blank
 from dripd.tui.draw import Cell, Line, gauge, line, wrap
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import clock, count, glyph, percent, since, text
+from dripd.tui.words import bounded, clock, count, glyph, percent, since, text
 
 
 def used(row: Row) -> str:
@@ -24,8 +25,7 @@ def used(row: Row) -> str:
 
 def backlog(row: Row) -> str:
     """What is due and has not left; counting stops at a thousand."""
-    n = row.get("backlog")
-    return count(n) if n is None or n <= 1_000 else "1 000+"
+    return bounded(row.get("backlog"))
 
 
 def window(row: Row, now_ms: int) -> Cell:
@@ -131,8 +131,8 @@ class Accounts(ListPage):
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
         account = Key(param="account", help="senders of this account")
-        channel = Key(param="channel", help="email or sms", values=("email", "sms"))
-        status = Key(param="status", help="accounts so", values=("active", "paused", "closed"))
+        channel = Key(param="channel", help="email or sms", values=words(Channel))
+        status = Key(param="status", help="accounts so", values=words(AccountStatus))
         return {"account": account, "channel": channel} if self.second else {"status": status}
 
     def columns(self) -> Sequence[Column]:

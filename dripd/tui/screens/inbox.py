@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from dripd.admin.closed import TaskKind, TaskState, words
 from dripd.tui.dialog import Blank, Reading
 from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import clock, count, since, state, text
-
-KINDS = (
-    "approval",
-    "manual_email",
-    "general",
-    "call",
-    "custom",
-    "follow_up",
-    "request",
-    "sale",
-)
+from dripd.tui.words import bounded, clock, since, state, text
 
 
 class Inbox(ListPage):
@@ -52,12 +42,10 @@ class Inbox(ListPage):
             }
         return {
             "account": account,
-            "kind": Key(param="kind", help="of this kind", values=KINDS),
+            "kind": Key(param="kind", help="of this kind", values=words(TaskKind)),
             "assignee": Key(param="assignee", help="for this person"),
             "campaign": Key(param="campaign", help="of this campaign"),
-            "state": Key(
-                param="state", help="open is usual", values=("open", "done", "cancelled")
-            ),
+            "state": Key(param="state", help="open is usual", values=words(TaskState)),
         }
 
     @property
@@ -123,7 +111,7 @@ class Inbox(ListPage):
             ]  # fmt: skip
         found = [
             tab,
-            Action(key="enter", label="content", help="all of it, as it would be sent", run=self.enter,
+            Action(key="enter", label="read", help="all of it, as it would be sent", run=self.enter,
                    method="task.list", why_not=self._no_row),
             Action(key="a", label="approve", help="let the message go as it stands", run=self._approve,
                    method="task.approve", changes=True, why_not=self._no_approval),
@@ -131,6 +119,8 @@ class Inbox(ListPage):
                    method="task.cancel", changes=True, why_not=self._no_row),
             Action(key="d", label="done", help="the task is finished", run=self._done,
                    method="task.done", changes=True, why_not=self._no_row),
+            Action(key="c", label="claim", help="the task is yours; z gives it back", run=self._claim,
+                   method="task.assign", changes=True, why_not=self._is_mine),
             Action(key="t", label="assign", help="to somebody", run=self._assign,
                    method="task.assign", changes=True, why_not=self._no_row),
         ]  # fmt: skip
@@ -143,13 +133,17 @@ class Inbox(ListPage):
         kind = (self._table.row or {}).get("kind")
         return self._no_row() or ("" if kind == "approval" else f"it is a task of kind {kind}")
 
+    def _is_mine(self) -> str:
+        mine = (self._table.row or {}).get("assignee") == self.port.me
+        return self._no_row() or ("it is yours already" if mine else "")
+
     def summary(self, width: int) -> list[Line]:
         inbox: dict[str, Any] = (self.port.overview.answer or {}).get("inbox", {})
         oldest = inbox.get("oldest_approval_at")
         waits = f"   oldest approval {since(oldest, self.port.now_ms)}" if oldest else ""
         said = (
-            f" APPROVALS {count(inbox.get('approvals'))}  TASKS {count(inbox.get('tasks'))}"
-            f"  UNREAD {count(inbox.get('unread'))}{waits}"
+            f" APPROVALS {bounded(inbox.get('approvals'))}  TASKS {bounded(inbox.get('tasks'))}"
+            f"  UNREAD {bounded(inbox.get('unread'))}{waits}"
         )
         return [line(Cell(said, "head")), *super().summary(width)]
 
@@ -175,6 +169,15 @@ class Inbox(ListPage):
                 f"DONE: task {row['id']}", [text(row.get("title"))],
                 "task.done", _asked(row, "state"), f"done {row['id']}", verb="Done",
                 blanks=[Blank(name="text", label="What came of it:")],
+            )  # fmt: skip
+
+    def _claim(self) -> None:
+        if row := self._table.row:
+            me, before = self.port.me, row.get("assignee")
+            back = {"id": row["id"], "to": before}
+            self.deeds.act(
+                "task.assign", {**_asked(row, "state", "assignee"), "to": me}, f"task {row['id']} is yours",
+                undo=("task.assign", back, {"assignee": me}) if before else None,
             )  # fmt: skip
 
     def _assign(self) -> None:

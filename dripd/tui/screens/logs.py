@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from dripd.admin.closed import LogLevel, words
 from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, line, pad
 from dripd.tui.filter import Key
-from dripd.tui.page import Action, TailPage
+from dripd.tui.page import Action, Deeds, Port, TailPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import LEVELS, clock, text
+from dripd.tui.words import LEVELS, clock, instant, text
 
-ORDER = ("debug", "info", "warning", "error", "critical")
+ORDER = words(LogLevel)
 COMMON = {"ts", "level", "event", "stage", "seq", "_n"}
 
 
@@ -44,12 +45,17 @@ class Logs(TailPage):
         ("ring", "the daemon keeps its last 2 000 lines in memory; the journal has the rest"),
         ("alone of N nodes", "each daemon knows its own lines alone; --socket chooses another"),
         ("+ _", "shows only worse lines, or more again"),
+        ("TIME", "when, in UTC; t: seconds after the line before it of those that are shown"),
         ("EVENT", "noun.participle of the log catalogue; never an address or content"),
     )
 
+    def __init__(self, port: Port, deeds: Deeds) -> None:
+        self._gaps = False
+        super().__init__(port, deeds)
+
     def columns(self) -> Sequence[Column]:
         return (
-            Column(title="TIME", width=9, show=lambda row: clock(row.get("ts"))),
+            Column(title="TIME", width=9, show=self._when),
             Column(title="LEVEL", width=8, show=lambda row: Cell(text(row.get("level")).upper(), LEVELS.get(str(row.get("level")), ""))),
             Column(title="STAGE", width=8, show=lambda row: text(row.get("stage"))),
             Column(title="EVENT", width=20, show=lambda row: text(row.get("event"))),
@@ -62,9 +68,21 @@ class Logs(TailPage):
                    why_not=lambda: "only the worst are shown" if self._least == len(ORDER) - 1 else ""),
             Action(key="_", label="more", help="lines of a lower level as well", run=lambda: self._turn(-1),
                    why_not=lambda: "" if self._least else "every level is shown"),
+            Action(key="t", label="times" if self._gaps else "gaps", help="how long after the line before, or when", run=self._turn_gaps),
             Action(key="enter", label="all of it", help="every key of the line", run=self.enter,
                    why_not=lambda: "" if self._table.row else "the cursor is on nothing"),
         ]  # fmt: skip
+
+    def _when(self, row: Row) -> str:
+        """When, or how long after the line before it of those that are shown."""
+        before = self._table.rows.get(str(row.get("_n", 0) - 1), {})
+        at, last = instant(row.get("ts")), instant(before.get("ts"))
+        if not self._gaps:
+            return clock(row.get("ts"))
+        return "-" if at is None or last is None else f"+{(at - last) / 1000:.3f}"
+
+    def _turn_gaps(self) -> None:
+        self._gaps = not self._gaps
 
     @property
     def _least(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gathered, line, spark
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
@@ -70,6 +71,8 @@ class Nodes(ListPage):
                    run=self._drain, method="node.drain", changes=True, why_not=self._no_row),
             Action(key="U", label="UNDRAIN", help="let it take work again", run=self._undrain,
                    method="node.undrain", changes=True, why_not=self._no_row),
+            Action(key="t", label="trace", help="what the daemon that this console is connected to is doing",
+                   run=self._trace, method="node.trace"),
         ]  # fmt: skip
 
     def _no_row(self) -> str:
@@ -91,6 +94,13 @@ class Nodes(ListPage):
                 f"UNDRAIN {text(row['node'])}", ["It takes its share of the accounts again."],
                 "node.undrain", {"node": row["incarnation"]}, "undrained", verb="Undrain",
             )  # fmt: skip
+
+    def _trace(self) -> None:
+        async def run() -> None:
+            answer = await self.port.call("node.trace", {})
+            self.port.ask(Reading(f"trace of {text(answer.get('node'))}", _traced(answer)))
+
+        self.port.spawn(run())
 
     def detail(self, row: Row, width: int) -> list[Line]:
         due: dict[str, Any] = (self.port.overview.answer or {}).get("due", {})
@@ -122,3 +132,15 @@ class Nodes(ListPage):
                 )
             )
         return found
+
+
+def _traced(answer: Row) -> list[Line]:
+    """How full its queues are, then its tasks, each beneath the one that began it."""
+    counts = {name: n for name, n in answer.items() if name not in {"node", "tasks"}}
+    return [
+        line(text(counts)),
+        *(
+            line(" " * 2 * one.get("depth", 0), Cell(text(one.get("name")), "head"), f"  {text(one.get('at'))}")
+            for one in answer.get("tasks", [])
+        ),
+    ]  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from dripd.tui.draw import Cell, Line, line, pad, spark, stack
+from dripd.tui.dialog import Choice, Menu
+from dripd.tui.draw import Cell, Line, line, pad, peaks, spark, stack
 from dripd.tui.filter import written
 from dripd.tui.page import Action, Deeds, Page, Port
 from dripd.tui.table import Column, Row, Table
-from dripd.tui.words import clock, count, hint, since, text
+from dripd.tui.words import bounded, clock, count, hint, since, text, undecided
 
 COLUMNS = (
     Column(
@@ -38,13 +40,14 @@ class Overview(Page):
         ("ok, fail", "of the attempts of the last minute, all nodes: accepted; refused for good or of unknown outcome. The rest is tried again"),
         ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, the worst node"),
         ("IN FLIGHT", "steps leased and not yet recorded, all nodes; ready to be leased, loaded into the wheel"),
-        ("trends", "the last minute of the node that this console is connected to"),
+        ("trends", "the last ten minutes of the node that this console is connected to, each part at its highest"),
         ("DUE NOW", "waiting steps whose instant has come, held ones included; ~ from a sample"),
         ("NEXT 1h, 24h", "what comes up then, from a sample of 300 pages of due_step"),
         ("ACTIVE", "live enrollments, one due step each; ~ from the same sample"),
         ("COUNT", "due and held for this reason; counting stops at 1 000 a lane: 1 001+"),
         ("SINCE", "when the hold began, where one lane is held as a whole"),
         ("OPENS", "when the hold ends by itself; - if somebody must act"),
+        ("unknown", "deliveries of which nobody knows whether they arrived; presumed sent: their run went on; counting stops at 1 000"),
         ("(2s ago)", "how old what SQL tells is: large tables are read more seldom"),
     )  # fmt: skip
 
@@ -66,7 +69,7 @@ class Overview(Page):
         paused = self._is_paused()
         return [
             Action(key="enter", label="open", help="the enrollments that are held so", run=self.enter),
-            Action(key="a", label="alert", help="go where the first alert points", run=self._alert,
+            Action(key="a", label="alert", help="go where an alert points", run=self._alert,
                    why_not=lambda: "" if self._answer.get("alerts") else "there is no alert"),
             Action(key="P", label="RESUME ALL SENDING" if paused else "PAUSE ALL SENDING",
                    help="every account at once, by a plan", run=self._turn,
@@ -74,9 +77,9 @@ class Overview(Page):
         ]  # fmt: skip
 
     def _is_paused(self) -> bool:
-        """Whether everything due is held because accounts are paused."""
-        holding = self._answer.get("holding", [])
-        return bool(holding) and all(row.get("reason") == "account_paused" for row in holding)
+        """Whether no account is at work any more, and some only because they are paused."""
+        accounts = self._answer.get("accounts", {})
+        return bool(accounts.get("paused")) and not accounts.get("active")
 
     def _turn(self) -> None:
         env = self.port.env
@@ -101,7 +104,27 @@ class Overview(Page):
         )  # fmt: skip
 
     def _alert(self) -> None:
-        self.port.go(str(self._answer["alerts"][0].get("screen", "")))
+        alerts: Sequence[Row] = self._answer["alerts"]
+        if len(alerts) == 1:
+            self._follow(alerts[0])
+            return
+        self.port.ask(
+            Menu(
+                "alert",
+                [
+                    Choice(
+                        label=f"{text(one.get('what'))} {one.get('where') or ''}".strip(),
+                        note=f"{text(one.get('detail'))}  -> {text(one.get('screen'))}",
+                        run=partial(self._follow, one),
+                    )
+                    for one in alerts
+                ],
+            )
+        )
+
+    def _follow(self, alert: Row) -> None:
+        """Where *alert* points, and there what it is about."""
+        self.port.go(str(alert.get("screen", "")), written(**(alert.get("of") or {})))
 
     def enter(self) -> None:
         self._table.take(self._answer.get("holding", []))
@@ -163,7 +186,9 @@ class Overview(Page):
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
         for title, value, name, more in columns:
-            trend = spark([float(one.get(name, 0)) for one in history], min(size - 3, 24))
+            trend = spark(
+                peaks([float(one.get(name, 0)) for one in history], size - 3), size - 3
+            )
             for row, cell in zip(
                 rows,
                 (Cell(title, "head"), Cell(value), Cell(trend, "spark"), Cell(more, "dim")),
@@ -215,7 +240,17 @@ class Overview(Page):
             found.append(
                 line(
                     Cell("  ? approvals        ", "warn"),
-                    f"{count(inbox['approvals'])} wait, the oldest {age}  -> inbox",
+                    f"{bounded(inbox['approvals'])} wait, the oldest {age}  -> inbox",
+                )
+            )
+        unknown = self._answer.get("unknown", {})
+        if n := unknown.get("n"):
+            presumed = unknown.get("presumed")
+            went_on = f", {count(presumed)} presumed sent" if presumed else ""
+            found.append(
+                line(
+                    Cell(" !? unknown          ", "bad" if undecided(self._answer) else "dim"),
+                    f"{bounded(n)} deliveries{went_on}  -> unknown",
                 )
             )
         return (

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
+from dripd.admin.rows import cut, read_rows
+from dripd.tui.deeds import WIDE
 from dripd.tui.dialog import Blank, Question, Reading
 from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import clock, text
+from dripd.tui.words import clock, count, text
 
 
 class Suppressions(ListPage):
@@ -44,6 +47,8 @@ class Suppressions(ListPage):
             Action(key="=", label="lookup", help="every entry of one address", run=self._look_up, method="suppress.check"),
             Action(key="a", label="add", help="never reach an address again", run=self._add,
                    method="suppress.add", changes=True),
+            Action(key="i", label="import", help="the rows of a file: address, channel, reason, expires_at; counted first", run=self._import,
+                   method="suppress.import", changes=True),
             Action(key="D", label="REMOVE", help="an address may be reached again: by typing it (admins)",
                    run=self._remove, method="suppress.remove", changes=True),
         ]  # fmt: skip
@@ -91,6 +96,43 @@ class Suppressions(ListPage):
             Blank(name="reason", label="Reason:", required=True),
         ]
         self.port.ask(Question("suppress", blanks, done))
+
+    def _import(self) -> None:
+        def done(typed: dict[str, str]) -> None:
+            path = Path(typed["file"]).expanduser()
+            self.port.spawn(self._preview(path, typed["account"]))
+
+        blanks = [
+            Blank(name="file", label="File (CSV, JSON or JSON lines):", required=True),
+            Blank(name="account", label="Account (empty: everywhere):"),
+        ]
+        self.port.ask(
+            Question("import suppressions", blanks, done, "it is read here, and counted first")
+        )
+
+    async def _preview(self, file: Path, account: str) -> None:
+        """Say what the rows of *file* would do, then ask."""
+        pieces = list(cut(read_rows(str(file))))
+        scope = {"account": account} if account else {}
+        found: list[Row] = []
+        for piece in pieces:
+            asked = {**scope, "rows": piece, "dry_run": True}
+            found += (await self.port.call("suppress.import", asked))["items"]
+        fresh = sum(bool(one["changed"]) for one in found)
+        bad = [(n, one) for n, one in enumerate(found, 1) if not one["ok"]]
+        said = f"{count(len(found))} rows: {count(fresh)} new, {count(len(found) - fresh - len(bad))} already, {count(len(bad))} bad"
+        if not fresh:
+            self.port.tell(f"{said}; nothing to import", "warn")
+            return
+        reason = Blank(name="reason", label="Reason, for rows without:", required=True)
+        word = Blank(name="word", label=f"Type {fresh} to confirm:", must_be=str(fresh))
+        self.deeds.confirm(
+            f"IMPORT {file.name}",
+            [f"{said}.", *(f"  row {n}: {text(one.get('message'))}" for n, one in bad[:3]),
+             f"Nobody in {account or 'every account'} reaches the new ones any more. D takes one away again."],
+            "suppress.import", scope, "imported", verb="Import",
+            blanks=[reason, word] if fresh > WIDE else [reason], pieces=[{"rows": one} for one in pieces],
+        )  # fmt: skip
 
     def _remove(self) -> None:
         def done(typed: dict[str, str]) -> None:
