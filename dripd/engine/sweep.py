@@ -79,8 +79,9 @@ async def sweep_once(pipe: Pipeline, deployment: str) -> int:
     await pipe.directory.load_accounts({leased.account_id for leased in orphans})
     await pipe.directory.load_versions({leased.cv_id for leased in orphans})
     past = pipe.journal.past({holder for leased in orphans for holder in leased.holders})
-    killers = await find_killers(pipe, orphans, past)
     found = await find_words(pipe, orphans, past, deployment)
+    # last: it counts, and where anything after it failed it would count the same death again
+    killers = await find_killers(pipe, orphans, past)
     for leased in orphans:
         pipe.claims[leased.claim_id] = pipe.claims.get(leased.claim_id, 0) + 1
     pipe.unsent += len(orphans)

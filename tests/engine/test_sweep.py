@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 
 import pytest
@@ -10,11 +10,15 @@ import trio
 import trio.testing
 
 from dripd.campaigns.enrollment import Leased
-from dripd.campaigns.event import Accepted
+from dripd.campaigns.event import Accepted, Retryable
 from dripd.clock import HOUR, Millis
+from dripd.engine.admit import decider
 from dripd.engine.intent import NoJournal, Past, Testimony
+from dripd.engine.look import learn_all
 from dripd.engine.sweep import NEVER, find_killers, sweep_once
 from dripd.engine.tuning import Tuning
+from dripd.errors import StoreError
+from dripd.store.protocol import LeaseGroup, LeaseKey
 from tests.engine.rig import T0, Rig, SlowSink
 
 
@@ -127,3 +131,63 @@ async def test_a_step_is_blamed_for_deaths_in_its_midst_alone(
         flags = leased.flags
 
     assert {7: deaths} == found
+
+
+class Read(NoJournal):
+    """Daemon 8 is gone; of the first of its steps its journal says that it was refused for now."""
+
+    def __init__(self, enrollment_id: int) -> None:
+        self._said = Testimony(whole=True)
+        self._said.intend(enrollment_id, 1)
+        self._said.answer(enrollment_id, 1, Retryable(reason="http_503"))
+
+    def abandoned(self) -> list[int]:
+        return [8]
+
+    def past(self, incarnations: Collection[int]) -> Past:
+        return dict.fromkeys(incarnations, self._said)
+
+
+@pytest.mark.trio
+async def test_a_death_is_counted_once_however_often_the_database_cuts_the_sweep_short(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Three such sweeps made a step that nobody had died over one that kills daemons."""
+    rig = Rig(Tuning(), SlowSink())
+    pipe, store = rig.pipe, rig.store
+    account = rig.account("acme")
+    rig.enroll(account, 2)
+    for incarnation in (pipe.incarnation, 8):
+        await store.join(incarnation, f"node-{incarnation}", "0")
+    await learn_all(pipe)
+    await pipe.directory.load_versions([version.id for version in store._tables.versions])
+    keys = (await store.admit(10, decider(pipe))).started
+    asked = [
+        LeaseKey(key.lane, key.due_at, key.enrollment_id, pipe.directory.version(key.cv_id).mask("email"))
+        for key in keys
+    ]  # fmt: skip
+    leased = await store.lease(8, [LeaseGroup(account, date(2026, 1, 5), asked)], 0)
+    assert 2 == len(leased.granted)
+    pipe.journal = Read(keys[0].enrollment_id)
+    counted: list[int] = []
+
+    async def count(steps: Sequence[tuple[int, int, int]], within_ms: int) -> dict[int, int]:
+        del within_ms
+        counted.extend(enrollment for _, enrollment, _ in steps)
+        return {}
+
+    store.count_recoveries = count  # type: ignore[method-assign]
+    add_facts, fails = store.add_facts, [StoreError("away"), StoreError("away")]
+
+    async def sometimes(steps: Sequence[Leased]) -> None:
+        if fails:
+            raise fails.pop()
+        await add_facts(steps)
+
+    store.add_facts = sometimes  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await sweep_once(pipe, "test")
+    assert 2 == await sweep_once(pipe, "test")
+
+    assert [keys[1].enrollment_id] == counted
