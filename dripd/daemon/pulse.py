@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import trio
 
-from dripd.clock import ManualClock
+from dripd.clock import ManualClock, asleep_s
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
 from dripd.daemon.vitals import TURN_S, Vitals
@@ -72,12 +72,13 @@ async def beat(daemon: Living) -> bool:
     try:
         figures = {**daemon.figures.shown(), "failing": open_breakers(daemon.pipe)}
         owned = len(daemon.pipe.owned)
+        asked, slept = trio.current_time(), asleep_s()
         alive = await daemon.store.beat(daemon.incarnation, owned, daemon.state(), figures)
+        if alive:
+            limit_s = daemon.pipe.tuning.node_timeout_ms / 1000
+            daemon.pipe.watch.note_beat(asked, limit_s, slept)
         if not isinstance(daemon.pipe.clock, ManualClock):
             await standstill.note(daemon.pipe)
-        daemon.pipe.watch.note_beat(
-            trio.current_time(), daemon.pipe.tuning.node_timeout_ms / 1000
-        )
         await mind_place(daemon)
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)

@@ -91,11 +91,12 @@ class Watch:
         self._asleep = asleep
         self._slept = 0.0
 
-    def note_beat(self, now: float, limit_s: float) -> None:
-        """Our heartbeat has been written at *now* of the loop's time."""
-        if self.beaten_at is None or now - self.beaten_at > limit_s / 2:
-            self.in_touch_since = now
-        self.beaten_at, self._slept = now, self._asleep()
+    def note_beat(self, asked: float, limit_s: float, slept: float | None = None) -> None:
+        """Our heartbeat has been written, not before it was *asked* for, which is an instant of
+        the loop's time; *slept*: how long the machine had been suspended by then."""
+        if self.beaten_at is None or asked - self.beaten_at > limit_s / 2:
+            self.in_touch_since = asked
+        self.beaten_at, self._slept = asked, self._asleep() if slept is None else slept
 
     def is_heard(self, now: float, limit_s: float) -> bool:
         """Has the database heard of us lately? Who comes back from silence asks first what is so.
