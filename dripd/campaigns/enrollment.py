@@ -118,6 +118,12 @@ class Kept:
     state: int = 0
     reason: str = ""
 
+    @property
+    def to(self) -> str | None:
+        """The address that every attempt goes to; None where no words are kept."""
+        to = None if self.words is None else self.words.get("to")
+        return to if isinstance(to, str) else None
+
 
 WORDS_KEPT_MS: Final = Millis(7 * DAY)
 """Longer than the eight attempts of a step take; then it is asked whether its run still waits."""

@@ -286,8 +286,7 @@ class Flow:
         own = None
         if isinstance(sender := words.get("sender"), list) and sender:
             own = account.line(sender[0]).bucket
-        to = words.get("to")
-        domain = self._domain(kept.provider, to if isinstance(to, str) else None)
+        domain = self._domain(kept.provider, kept.to)
         found = (account.bucket, own, line.bucket, domain)
         return [bucket for bucket in found if bucket is not None]
 

@@ -230,7 +230,7 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
     while True:
         try:
             await pipe.directory.load_versions({leased.cv_id for leased in granted})
-            await _suppress_mapped(pipe, granted)
+            await _suppress_others(pipe, granted)
             if pipe.directory.pooled:
                 await choose_senders(pipe, granted)
         except StoreError as error:
@@ -240,21 +240,27 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
             return
 
 
-async def _suppress_mapped(pipe: Pipeline, granted: list[Leased]) -> None:
-    """The lease reads the contact's own address; one that `field_map` names is asked for here."""
-    asked: list[tuple[Leased, tuple[int, str, str]]] = []
+async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
+    """The lease reads the contact's own address. One that `field_map` names instead, and one that
+    the attempts before went to and every further one goes to, is asked for here."""
+    asked: list[tuple[Leased, bool, tuple[int, str, str]]] = []
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
-        if version is None or not version.definition.field_map:
+        if version is None or not (version.definition.field_map or leased.kept):
+            continue
+        if leased.step_no >= len(version.steps) or not version.steps[leased.step_no].is_message:
             continue
         channel = version.steps[leased.step_no].kind
-        address = address_of(leased, channel, version.definition.field_map)
-        if address is not None and version.maps(channel):
-            asked.append((leased, (leased.account_id, channel, address)))
+        own = address_of(leased, channel, version.definition.field_map)
+        if own is not None and version.maps(channel):
+            asked.append((leased, True, (leased.account_id, channel, own)))
+        before = None if leased.kept is None else leased.kept.to
+        if before is not None and before != own:
+            asked.append((leased, False, (leased.account_id, channel, before)))
     if asked:
-        answers = await pipe.store.suppressed([place for _, place in asked])
-        for (leased, _), answer in zip(asked, answers, strict=True):
-            leased.suppressed = answer
+        answers = await pipe.store.suppressed([place for _, _, place in asked])
+        for (leased, is_instead, _), answer in zip(asked, answers, strict=True):
+            leased.suppressed = answer or (leased.suppressed and not is_instead)
 
 
 def _group(
