@@ -67,6 +67,9 @@ class Policy:
 
 AT_ONCE: Final = Policy("presume", Millis(0))
 
+NOTICE: Final = Policy("pass", Millis(0))
+"""What is told to people of the house owes no delivery: nobody waits for evidence of it."""
+
 
 def policy_of(channel: Channel, settings: ProviderSettings | None = None) -> Policy:
     """The policy for *channel*: what *settings* say, else as its provider honours keys.
@@ -165,6 +168,8 @@ def _doubt(
     now: Instant,
     words: dict[str, object] | None,
 ) -> tuple[StepEvent, Kept | None]:
+    if policy.word == "pass":
+        return event, None
     if policy.word == "ask":
         return Uncertain(reason=event.reason, due_at=None), None
     is_same = leased.kept is not None and leased.kept.provider == provider

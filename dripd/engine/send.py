@@ -532,12 +532,11 @@ def _answer(
         return
     pipe.counters.unknown += isinstance(outcome, Unknown)
     event = pipe.flow.failed(provider, message.account_id, ready.sender.id, outcome, now)
-    kept = None
-    if channel:
-        policy, words = pipe.doubts[provider], doubt.words_of(message, ready)
-        judged, kept = doubt.judged(policy, provider, ready.leased, outcome, now, words)
-        if not isinstance(event, Deferred) or ready.leased.flags & FLAG_AMBIGUOUS:
-            event = judged  # else an open breaker explains it
+    policy = pipe.doubts[provider] if channel else doubt.NOTICE
+    words = doubt.words_of(message, ready)
+    judged, kept = doubt.judged(policy, provider, ready.leased, outcome, now, words)
+    if not isinstance(event, Deferred) or ready.leased.flags & FLAG_AMBIGUOUS:
+        event = judged  # else an open breaker explains it
     _settle(pipe, ready.leased, event, now, sent, kept)
 
 

@@ -261,10 +261,9 @@ def _settle(
         )
         owed = "" if step.is_notice else step.channel
         sent = Sent(owed, to or "", "", None, None if sender is None else sender.id)
-        if owed:
-            provider, said = words or ("" if sender is None else sender.provider, None)
-            policy = pipe.doubts.get(provider, doubt.AT_ONCE)
-            event, kept = doubt.judged(policy, provider, leased, event, now, said)
+        provider, said = words or ("" if sender is None else sender.provider, None)
+        policy = pipe.doubts.get(provider, doubt.AT_ONCE) if owed else doubt.NOTICE
+        event, kept = doubt.judged(policy, provider, leased, event, now, said)
     change = advance(leased, version, event, now, pipe.directory, sent)
     doubt.keep(change, kept)
     pipe.settle(change)

@@ -119,6 +119,9 @@ def _notice(
     sender = rooms.sender(leased.account_id, step.channel, step.sender, leased.contact_id)
     if sender is None:
         return Held(reason="no_sender")
+    kept = again(leased, version)
+    if kept is not None:
+        return kept
     words = render_words(leased, version, now, rooms, None)
     if isinstance(words, Held):
         return words
