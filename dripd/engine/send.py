@@ -49,6 +49,7 @@ from dripd.policy.perform import (
     Ready,
     chain,
     perform,
+    quiet,
 )
 from dripd.store.protocol import SenderRow
 
@@ -228,12 +229,7 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
             continue
         batch = await _pull(pipe, queue, channel)
         _measure(pipe, provider, len(batch))
-        if any(ready.version.attaches for ready in batch):
-            batch = await _enclose(pipe, batch)
-        if pipe.directory.turning:
-            batch = await _turn(pipe, batch)
-        if any(ready.ask is not None for ready in batch):
-            batch = await _pay(pipe, batch)
+        batch = await _prepare(pipe, batch)
         if not batch:
             continue
         messages = [message_of(ready, deployment) for ready in batch]
@@ -294,6 +290,34 @@ def _most_at_once(channel: Channel) -> int:
     return max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
 
 
+async def _prepare(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+    """Those of *batch* that were granted what they need, and may leave still: however long the
+    database took to say so, no window has closed meanwhile and nobody has stopped."""
+    attaches = any(ready.version.attaches for ready in batch)
+    asks = any(ready.ask is not None for ready in batch)
+    if not (attaches or asks or pipe.directory.turning):
+        return batch
+    if attaches:
+        batch = await _enclose(pipe, batch)
+    if pipe.directory.turning:
+        batch = await _turn(pipe, batch)
+    if any(ready.ask is not None for ready in batch):
+        batch = await _pay(pipe, batch)
+    gates = Gates(pipe)
+    return [ready for ready in batch if _may_still(pipe, ready, gates)]
+
+
+def _may_still(pipe: Pipeline, ready: Ready, gates: Gates) -> bool:
+    """Is nothing in the way by now of what was judged a while ago? Else it has been given back."""
+    now = pipe.clock.now()
+    held = _held(pipe, ready.leased, now, gates)
+    if held is None and not ready.leased.flags & FLAG_AMBIGUOUS:
+        held = quiet(ready.leased, ready.version, now, pipe.directory)
+    if held is not None:
+        _settle(pipe, ready.leased, held, now)
+    return held is None
+
+
 async def _turn(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
     """Those of *batch* whose sender may send them now; the others are given back. What is in
     doubt has had its turn."""
@@ -332,12 +356,9 @@ async def _enclose(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
 def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready | None:
     """A message that may leave now, rendered; None: it has been settled otherwise."""
     version = pipe.directory.versions[leased.cv_id]
-    if leased.enrollment_id in pipe.stopped:
-        _settle(pipe, leased, Deferred(reason="stopped", until=None), now)
-        return None
-    shut = gates.of(leased, now)
-    if isinstance(shut, Deferred):
-        _settle(pipe, leased, shut, now)
+    held = _held(pipe, leased, now, gates)
+    if held is not None:
+        _settle(pipe, leased, held, now)
         return None
     if leased.flags & FLAG_SUSPECT:
         pipe.journal.begin(leased)
@@ -363,6 +384,19 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
     if version.billed or version.metered:
         verdict.ask = ask_of(pipe, verdict)
     return verdict
+
+
+def _held(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> StepEvent | None:
+    """What keeps a leased message from leaving at *now*, whatever it says; None: nothing."""
+    if leased.enrollment_id in pipe.stopped:
+        return Deferred(reason="stopped", until=None)
+    shut = gates.of(leased, now)
+    if isinstance(shut, Deferred):
+        return shut
+    if leased.flags & FLAG_AMBIGUOUS:  # its lane has no window, and its key may be over by now
+        version = pipe.directory.versions[leased.cv_id]
+        return doubt.look(leased, version, now, pipe.directory, pipe.leased)
+    return None
 
 
 def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:

@@ -94,10 +94,9 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
         return _notice(leased, version, step, now, rooms)
     if leased.suppressed:
         return suppressed(step)
-    if step.kind == "sms" and version.definition.policy.quiet_hours == "us_tcpa":
-        until = quiet_until(leased, now, rooms)
-        if until is not None:
-            return Deferred(reason="window", until=until, alone=True)
+    silent = quiet(leased, version, now, rooms)
+    if silent is not None:
+        return silent
     to = address_of(leased, step.kind, version.definition.field_map)
     if to is None:
         return _no_address(step)
@@ -107,6 +106,15 @@ def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Ver
     if sender is None:
         return Held(reason="no_sender")
     return _render(leased, version, step, sender, to, now, rooms)
+
+
+def quiet(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Deferred | None:
+    """A text message waits for the hours that a jurisdiction allows, where its version heeds them."""
+    step = version.steps[leased.step_no]
+    if step.kind != "sms" or version.definition.policy.quiet_hours != "us_tcpa":
+        return None
+    until = quiet_until(leased, now, rooms)
+    return None if until is None else Deferred(reason="window", until=until, alone=True)
 
 
 def _notice(
