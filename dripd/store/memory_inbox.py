@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
@@ -280,11 +280,15 @@ def _unresolved(
     return None
 
 
+BIG: Final = 1e18
+"""No list has such a number; JSON may say one, and even one without end."""
+
+
 def _list_key(tables: Tables, row: EventIn, account_id: int) -> str | None:
     if row.kind not in {"list_added", "list_removed"} or not isinstance(row.payload, dict):
         return None
     number = row.payload.get("list_id")
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < BIG:
         return None
     found = tables.lists.get((account_id, round(number)))
     return found.key if found is not None else None

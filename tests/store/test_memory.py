@@ -257,6 +257,27 @@ async def test_any_unit_can_lose_its_acknowledgement(
 
 
 @pytest.mark.trio
+async def test_rules_of_the_sink_count_down_to_nothing(world: MemoryWorld) -> None:
+    await trio.lowlevel.checkpoint()
+
+    with pytest.raises(StoreError):
+        world.store.sink_rule("%", "permanent", times=-1)
+
+
+@pytest.mark.trio
+async def test_an_event_of_a_list_without_end_is_an_event_of_none(world: MemoryWorld) -> None:
+    account = await world.add_account("acme")
+    contact = world.store.add_contact(account, external_id="ann")
+    world.store.event(
+        account, "list_added", contact_id=contact, payload={"list_id": float("inf")}
+    )
+    done = await world.store.digest(account, 10, lambda *_: [], -1)
+
+    assert done is not None
+    assert 2 == done.taken
+
+
+@pytest.mark.trio
 async def test_a_unit_gives_up_on_a_lock_that_is_not_released(
     world: MemoryWorld, autojump_clock: trio.testing.MockClock
 ) -> None:
