@@ -356,7 +356,7 @@ def write(tables: Tables, rows: Sequence[SinkRow]) -> list[str]:
 
     An ambiguous message did arrive: it is recorded, only the answer is lost.
     """
-    answers = [_answer(tables, row.recipient) for row in rows]
+    answers = [_answer(tables, row) for row in rows]
     for row, answer in zip(rows, answers, strict=True):
         if answer in {"accepted", "ambiguous"}:
             kept = replace(row, headers=dict(row.headers))
@@ -364,9 +364,10 @@ def write(tables: Tables, rows: Sequence[SinkRow]) -> list[str]:
     return answers
 
 
-def _answer(tables: Tables, recipient: str) -> str:
+def _answer(tables: Tables, row: SinkRow) -> str:
     for rule in tables.sink_rules:
-        if rule.times != 0 and like(rule.recipient_like, recipient):
+        concerns = rule.account_id in (0, row.account_id)
+        if concerns and rule.times != 0 and like(rule.recipient_like, row.recipient):
             _spend(tables, rule)
             return rule.answer
     return "accepted"

@@ -404,9 +404,17 @@ class Doors:
         close_task(self._tables, account_id, task_id, state)
         self._commit()
 
-    def sink_rule(self, recipient_like: str, answer: str, *, times: int | None = None) -> None:
+    def sink_rule(
+        self, recipient_like: str, answer: str, *, times: int | None = None, account_id: int = 0
+    ) -> None:
+        """*account_id* 0 = all of them. Raises `StoreError` for a count below 0."""
+        if times is not None and times < 0:
+            raise StoreError("times are counted down")
         number = self._tables.next_id()
-        rule = SinkRule(id=number, recipient_like=recipient_like, answer=answer, times=times)
+        rule = SinkRule(
+            id=number, account_id=account_id, recipient_like=recipient_like, answer=answer,
+            times=times,
+        )  # fmt: skip
         self._tables.sink_rules.add(number, rule)
         self._commit()
 

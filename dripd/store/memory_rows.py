@@ -527,6 +527,7 @@ class Individual:
 @dataclass(slots=True, kw_only=True)
 class SinkRule:
     id: int
+    account_id: int
     recipient_like: str
     answer: str
     times: int | None

@@ -250,7 +250,7 @@ async def sink(conn: Conn, rows: Sequence[SinkRow]) -> list[str]:
     """
     rules = await conn.fetch(sql("sink_rules"))
     spent: Counter[int] = Counter()
-    answers = [_answer(row.recipient, rules, spent) for row in rows]
+    answers = [_answer(row, rules, spent) for row in rows]
     if spent:
         await conn.execute(sql("spend_rules"), list(spent), list(spent.values()))
     kept = [
@@ -278,10 +278,11 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _answer(recipient: str, rules: Sequence[Any], spent: Counter[int]) -> str:
+def _answer(row: SinkRow, rules: Sequence[Any], spent: Counter[int]) -> str:
     for rule in rules:
+        concerns = rule["account_id"] in (0, row.account_id)
         exhausted = rule["times"] is not None and spent[rule["id"]] >= rule["times"]
-        if not exhausted and like(rule["recipient_like"], recipient):
+        if concerns and not exhausted and like(rule["recipient_like"], row.recipient):
             if rule["times"] is not None:
                 spent[rule["id"]] += 1
             return str(rule["answer"])

@@ -1,7 +1,7 @@
 -- name: sink_rules :many
 -- What the built-in sink is told to answer, first match wins.
 -- locks: the rules that count down
-SELECT id, recipient_like, answer, times FROM dripd.sink_rule
+SELECT id, account_id, recipient_like, answer, times FROM dripd.sink_rule
 WHERE times IS NULL OR times > 0
 ORDER BY id
 FOR UPDATE;

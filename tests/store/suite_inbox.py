@@ -688,3 +688,9 @@ class SinkSuite:
         assert answers == ["temporary", "temporary", "ambiguous", "accepted"]
         assert len(await world.sink_messages()) == 2
         assert await world.store.write([message()]) == ["accepted"]
+
+    async def test_a_rule_of_an_account_concerns_nobody_else(self, world: World) -> None:
+        await world.sink_rule("%", "permanent", account_id=2)
+        mine, theirs = message(), replace(message(), account_id=2)
+
+        assert await world.store.write([mine, theirs]) == ["accepted", "permanent"]

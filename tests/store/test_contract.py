@@ -23,7 +23,7 @@ DOORS = {
     "suppression": "account_id channel address reason expires_at",
     "field": "account_id key type target",
     "template": "account_id key subject text html",
-    "sink_rule": "recipient_like answer times",
+    "sink_rule": "account_id recipient_like answer times",
 }
 """Columns that `dripd_writer` may insert."""
 
@@ -211,7 +211,7 @@ def test_writers_write_the_doors_and_nothing_else(pg_dsn: str) -> None:
     doors = {
         **DOORS,
         "diary": "account_id person busy",
-        "sink_rule": "id recipient_like answer times",
+        "sink_rule": "id account_id recipient_like answer times",
     }
     meant = {f"{t}.{c} INSERT" for t, text in doors.items() for c in text.split()}
     meant |= {f"{t}.{c} UPDATE" for t, text in CHANGED.items() for c in text.split()}
@@ -236,7 +236,8 @@ def test_who_may_only_read_calls_nothing_that_writes(
 ) -> None:
     [found] = ask(pg_dsn, [(role,)], CALLED)
 
-    assert set(found) == {"last_contact_id", "last_event_id", "may_send", "may_write"} | more
+    told = {"last_contact_id", "last_event_id", "may_send", "may_write"}
+    assert set(found) == told | {"may_read", "reads_all", "sees_all"} | more
 
 
 def test_what_acts_with_its_owners_rights_looks_names_up_where_it_should(pg_dsn: str) -> None:
@@ -313,6 +314,28 @@ SELECT n, n, 'c', 'c' || n || '@x.test' FROM generate_series(9001, 9002) AS n;
 INSERT INTO dripd.contact_list (id, account_id, key) SELECT n, n, 'l' FROM generate_series(9001, 9002) AS n;
 INSERT INTO dripd.list_member (account_id, list_id, contact_id) SELECT n, n, n FROM generate_series(9001, 9002) AS n;
 INSERT INTO dripd.contact_tag (account_id, contact_id, tag) SELECT n, n, 't' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.company (account_id, external_id) SELECT n, 'c' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.enroll_request (account_id, campaign_key) SELECT n, 'k' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.enroll_request (account_key, campaign_key) VALUES ('tenant-a', 'k'), ('tenant-b', 'k');
+INSERT INTO dripd.event_log (id, account_id, kind) SELECT n, n, 'reply' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.suppression (account_id, channel, address)
+SELECT n, 'email', n || '@x.test' FROM unnest(ARRAY[0, 9001, 9002]) AS n;
+INSERT INTO dripd.task (account_id, kind) SELECT n, 'general' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.notification (account_id, kind) SELECT n, 'ended' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.ledger (account_id, kind, amount) SELECT n, 'deposit', 1 FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.meter (account_id, kind, period, n) SELECT n, 'automation_action', '2026-01', 1 FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.sender (account_id, address) SELECT n, n || '@s.test' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.operator (account_id, name) SELECT n, 'ann' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.connector (account_id, key, url) SELECT n, 'c', 'https://x.test' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.field (account_id, key) SELECT n, 'f' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.template (account_id, key) SELECT n, 't' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.campaign (id, account_id, key, name) SELECT n, n, 'k', 'K' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.campaign_version (id, account_id, campaign_id, campaign_key, version, definition)
+SELECT n, n, n, 'k', 1, '{}' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.campaign_trigger (account_id, campaign_id, campaign_key, kind) SELECT n, n, 'k', 'form' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.diary (account_id, person, busy) SELECT n, 'p', '[2026-01-01,2026-01-02)' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.sink_message (account_id, channel) SELECT n, 'email' FROM generate_series(9001, 9002) AS n;
+INSERT INTO dripd.sink_rule (account_id, recipient_like, answer) SELECT n, '%', 'permanent' FROM unnest(ARRAY[0, 9001, 9002]) AS n;
 SET LOCAL ROLE tenant_a;
 """
 
@@ -328,6 +351,7 @@ WRITES = (
     "INSERT INTO dripd.field (account_id, key) VALUES ({n}, 'new')",
     "INSERT INTO dripd.template (account_id, key) VALUES ({n}, 'new')",
     "INSERT INTO dripd.diary (account_id, person, busy) VALUES ({n}, 'p', '[2026-01-01,2026-01-02)')",
+    "INSERT INTO dripd.sink_rule (account_id, recipient_like, answer) VALUES ({n}, '%', 'permanent')",
     "SELECT dripd.upsert_contact('tenant-{x}', 'c', 'c@x.test', NULL, '{{}}', '{{}}')",
     "SELECT dripd.enroll('tenant-{x}', 'k', 'c', 'key')",
     "SELECT dripd.record_usage('tenant-{x}', 'bulk', 1)",
@@ -381,3 +405,76 @@ def test_who_writes_for_one_account_changes_nothing_of_another(pg_dsn: str) -> N
         assert told[statement.format(n=9002, x="b")].endswith(" 0"), statement
     assert told[EVERYWHERE] == "refused"
     assert told[STOLEN] == "IntegrityConstraintViolationError"  # whoever does it
+
+
+SELECTED = """
+SELECT c.relname::text AS name, c.relkind = 'v' AS is_view, EXISTS (
+    SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'account_id') AS has_account
+FROM pg_class AS c
+WHERE c.relnamespace = 'dripd'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+    AND has_any_column_privilege('dripd_writer', c.oid, 'SELECT')
+ORDER BY 1
+"""
+
+OF_ALL = {"plan", "clock"}
+"""Tables that hold nothing of an account."""
+
+LATER = (
+    ("reader", "GRANT dripd_reader TO tenant_a"),
+    ("all", "UPDATE dripd.account SET writer = NULL"),
+)
+
+
+def test_who_writes_for_one_account_reads_nothing_of_another(pg_dsn: str) -> None:
+    """Every table and view that a writer may read at all, so that a new one is asked for too."""
+
+    async def reads(conn: asyncpg.Connection, name: str, *, has_account: bool) -> Any:
+        column = "account_id" if has_account else "id"
+        key = ", account_key" if name == "enroll_request" else ""
+        one = conn.transaction()
+        await one.start()
+        try:
+            rows = await conn.fetch(f"SELECT {column} AS a{key} FROM dripd.{name}")
+            named = [
+                9000 + "-ab".index(row["account_key"][-1]) for row in rows if row["a"] is None
+            ]
+            return {row["a"] for row in rows if row["a"] is not None}.union(named)
+        except asyncpg.InsufficientPrivilegeError:
+            return "refused"
+        finally:
+            await one.rollback()
+
+    async def run() -> dict[str, dict[str, Any]]:
+        conn = await asyncpg.connect(pg_dsn)
+        told: dict[str, dict[str, Any]] = {}
+        try:
+            shown = [row for row in await conn.fetch(SELECTED) if row["name"] not in OF_ALL]
+            whole = conn.transaction()
+            await whole.start()
+            await conn.execute("DELETE FROM dripd.event_in; DELETE FROM dripd.nudge")
+            await conn.execute(TENANTS)
+            for who, change in (("one", ""), *LATER):
+                await conn.execute(f"RESET ROLE; {change}; SET LOCAL ROLE tenant_a")
+                told[who] = {
+                    row["name"]: await reads(conn, row["name"], has_account=row["has_account"])
+                    for row in shown
+                }
+                sends = "SELECT ok FROM dripd.may_send($1, 'email')"
+                told[who]["may_send"] = [await conn.fetchval(sends, n) for n in (9001, 9002)]
+                await conn.execute("RESET ROLE; REVOKE dripd_reader FROM tenant_a")
+            views = {row["name"] for row in shown if row["is_view"]}
+            told["views"] = dict.fromkeys(views)
+            await whole.rollback()
+        finally:
+            await conn.close()
+        return told
+
+    told = asyncio.run(run())
+    assert [True, False] == told["one"].pop("may_send")
+    for name, seen in told["one"].items():
+        assert seen == ("refused" if name in told["views"] else {9001}), name
+    for who in ("reader", "all"):
+        assert [True, True] == told[who].pop("may_send")
+        for name, seen in told[who].items():
+            assert seen != "refused", (who, name)
+            assert name in told["views"] or {9001, 9002} <= seen, (who, name)

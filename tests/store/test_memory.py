@@ -14,7 +14,7 @@ from pytest_trio import trio_fixture
 
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import HOUR, Instant, ManualClock
-from dripd.errors import InDoubt, StoreUnavailable
+from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
 from dripd.store.memory import LOCK_TIMEOUT_S, MemoryStore
 from tests.store.conformance import Conformance
@@ -131,8 +131,10 @@ class MemoryWorld(World):
     async def deposit(self, account: int, amount: str) -> None:
         self.store.deposit(account, amount)
 
-    async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None:
-        self.store.sink_rule(like, answer, times=times)
+    async def sink_rule(
+        self, like: str, answer: str, *, times: int | None = None, account_id: int = 0
+    ) -> None:
+        self.store.sink_rule(like, answer, times=times, account_id=account_id)
 
     async def close_task(self, account: int, task: int, state: str) -> None:
         self.store.close_task(account, task, state)

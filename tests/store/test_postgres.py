@@ -311,8 +311,12 @@ class PostgresWorld(World):
         columns = {"account_id": account, "kind": "deposit", "amount": Decimal(amount)}
         await self.insert("ledger", columns)
 
-    async def sink_rule(self, like: str, answer: str, *, times: int | None = None) -> None:
-        columns = {"recipient_like": like, "answer": answer, "times": times}
+    async def sink_rule(
+        self, like: str, answer: str, *, times: int | None = None, account_id: int = 0
+    ) -> None:
+        columns = {
+            "recipient_like": like, "answer": answer, "times": times, "account_id": account_id
+        }  # fmt: skip
         await self.insert("sink_rule", columns)
 
     async def close_task(self, account: int, task: int, state: str) -> None:
