@@ -55,8 +55,9 @@ class Found:
     deliveries: int = 0
     late_ms: tuple[int, int, int] = (0, 0, 0)
     """p50, p99 and the most by which follow-ups came after their due."""
-    least_share: float = 1.0
-    """Of what an account should have got of a minute, the least that one got."""
+    least_share: float | None = None
+    """Of what an account should have got of a minute, the least that one got; None: in no minute
+    had all of them enough to send."""
 
     def breach(self, promise: str, what: str, n: int = 1) -> None:
         self.counts[promise] += n

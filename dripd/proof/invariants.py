@@ -156,7 +156,8 @@ def _shares(found: Found, facts: Mapping[str, Any], entries: Entries, by_key: Ro
                 continue  # somebody may have had nothing left to send
             least = min(accounts, key=lambda one: told[one])
             share = told[least] / mean
-            found.least_share = min(found.least_share, round(share, 2))
+            if found.least_share is None or share < found.least_share:
+                found.least_share = round(share, 2)
             if share < FAIR:
                 found.breach(
                     "unfair", f"account {least}: {told[least]}, the mean is {mean:.0f}"

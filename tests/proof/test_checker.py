@@ -224,6 +224,7 @@ def test_what_is_right_is_not_accused() -> None:
     found = judge(story.facts, story.log, story.done())
 
     assert ({}, 1, 1) == (dict(found.counts), found.unknown, found.unknown_accepted)
+    assert found.least_share is None, "no minute in which shares mean something"
 
 
 def test_every_check_of_the_audit_has_its_promise() -> None:
