@@ -33,6 +33,9 @@ NEEDED: Final = HOT_CONNECTIONS + SINK_CONNECTIONS + 5
 of the gateway."""
 
 SKEW_MS: Final = 2_000
+SNAPSHOT_MIN: Final = 60
+"""Minutes from which on an open transaction is too old: a backup takes less."""
+
 SPACE: Final = 256 << 20
 """Bytes below which the state directory is called full: a day of journal."""
 
@@ -278,6 +281,15 @@ def connections(patient: Patient, server: Facts) -> Check:
     )
 
 
+def snapshots(_patient: Patient, server: Facts) -> Check:
+    """What an open transaction sees no vacuum takes away, in no table."""
+    minutes = server["snapshot_s"] // 60
+    return judge(
+        "old_snapshot", minutes < SNAPSHOT_MIN, f"the oldest has been open for {minutes} min",
+        "end it: the due steps bloat meanwhile; pg_stat_activity says whose it is",
+    )  # fmt: skip
+
+
 def clock_skew(patient: Patient, server: Facts) -> Check:
     skew = patient.now - server["real_now"]
     return judge(
@@ -287,7 +299,7 @@ def clock_skew(patient: Patient, server: Facts) -> Check:
 
 
 SERVER: Final[Sequence[Callable[[Patient, Facts], Check]]] = (
-    database, schema, roles, durability, commits, vacuum, connections, clock_skew,
+    database, schema, roles, durability, commits, vacuum, snapshots, connections, clock_skew,
 )  # fmt: skip
 
 

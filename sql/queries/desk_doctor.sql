@@ -9,6 +9,8 @@ SELECT current_setting('server_version') AS version,
     current_setting('max_connections')::int4 AS max_connections,
     current_setting('superuser_reserved_connections')::int4 AS reserved,
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int4 AS connected,
+    coalesce((SELECT max(extract(epoch FROM clock_timestamp() - a.xact_start)) FROM pg_stat_activity AS a
+        WHERE a.datname = current_database() AND a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()), 0)::int4 AS snapshot_s,
     pg_is_in_recovery() AS standby,
     current_user::text AS role,
     clock_timestamp() AS real_now,

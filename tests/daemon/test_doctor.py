@@ -73,6 +73,22 @@ def test_what_is_wrong_with_a_deployment_is_named(state: Path, pg_dsn: str) -> N
     assert "old" in found["daemons"]
 
 
+def test_a_snapshot_that_has_been_open_for_long_is_named(
+    state: Path, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_over_an_open_one() -> list[Check]:
+        conn = await asyncpg.connect(pg_dsn)
+        try:
+            async with conn.transaction(isolation="repeatable_read"):
+                await conn.fetchval("SELECT 1")
+                return await asyncio.to_thread(diagnose, load(dsn=pg_dsn))
+        finally:
+            await conn.close()
+
+    monkeypatch.setattr(doctor, "SNAPSHOT_MIN", 0)
+    assert "old_snapshot" in sick(asyncio.run(look_over_an_open_one()))
+
+
 def test_a_database_without_the_schema_lacks_it(state: Path, pg_empty_dsn: str) -> None:
     found = sick(diagnose(load(dsn=pg_empty_dsn)))
 
