@@ -166,3 +166,35 @@ def test_every_event_of_the_catalogue_is_logged() -> None:
     everywhere = literals([path for path in MODULES if path.name != "log.py"])
 
     assert set() == set(EVENTS) - everywhere - logged()
+
+
+def test_no_certificate_goes_unchecked() -> None:
+    lax = {"CERT_NONE", "CERT_OPTIONAL", "_create_unverified_context"}
+    found = [
+        named(path)
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if (isinstance(node, ast.Attribute | ast.Name) and _name(node) in lax)
+        or (isinstance(node, ast.keyword) and node.arg in {"verify", "check_hostname"} and _is_false(node.value))
+        or (isinstance(node, ast.Assign) and _is_false(node.value)
+            and any(_name(one) == "check_hostname" for one in node.targets))
+    ]  # fmt: skip
+
+    assert [] == found
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "docs/requirements.lock"])
+def test_every_locked_requirement_has_its_hash(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", " ")
+    wanted = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+    assert len(wanted) > 10
+    assert [] == [line for line in wanted if "==" not in line or "--hash=sha256:" not in line]

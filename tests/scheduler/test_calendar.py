@@ -209,6 +209,13 @@ def test_day_that_a_zone_left_out_is_empty() -> None:
     assert start == end == at("2011-12-31T00:00:00+14:00")
 
 
+def test_a_zone_is_read_as_its_rules_say_not_as_postgres_does() -> None:
+    """To Postgres CET is an abbreviation, an hour ahead of Greenwich in summer too."""
+    starts, _ = day_bounds(ZoneInfo("CET"), date(2026, 7, 1))
+
+    assert parse_instant("2026-06-30T22:00:00Z") == starts
+
+
 def test_local_day_goes_on_where_the_clock_is_set_back_over_midnight() -> None:
     """St John's fell back at 00:01: 23:30 came again after the new day had begun."""
     begun = wall(ST_JOHNS, date(2010, 11, 7), 0)

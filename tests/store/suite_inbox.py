@@ -257,6 +257,22 @@ class InboxSuite:
         assert (first.channel, first.address) == ("email", "p0@x.example")
         assert (second.enrollment_id, second.step_key) == (leased.enrollment_id, None)
 
+    async def test_an_event_of_another_account_stops_nothing(self, world: World) -> None:
+        """Whoever may write for an account must not end what runs in another."""
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await scene.record(scene.goes_on(leased))
+        other = await world.add_account("other")
+        await scene.clear_events()
+        await world.event(other, "reply", delivery_id=f"{leased.enrollment_id}-1")
+        await world.event(other, "reply", contact_id=leased.contact_id)
+        await world.event(other, "unsubscribe", address="p0@x.example")
+        seen = Seen()
+        await world.store.digest(other, 100, seen, EVERY_KIND)
+
+        assert [(), (), ()] == [event.contact_ids for event in seen.events]
+        assert [] == list(seen.runs)
+
     async def test_an_address_concerns_everybody_who_has_it(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)

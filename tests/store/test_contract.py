@@ -305,6 +305,53 @@ def test_contacts_stay_in_their_account_and_rules_of_the_sink_end(pg_dsn: str) -
     assert found[3:] == ["UPDATE 1", refused, refused, "CheckViolationError"]
 
 
+def test_the_owner_of_everything_cannot_log_in_and_strangers_reach_nothing(pg_dsn: str) -> None:
+    found = ask(
+        pg_dsn,
+        [()],
+        "SELECT array_agg(rolname::text) FROM pg_roles "
+        "WHERE rolname LIKE 'dripd\\_%' AND NOT rolcanlogin AND NOT rolsuper AND NOT rolbypassrls",
+    )
+    tried = asyncio.run(
+        _tried(
+            pg_dsn,
+            "CREATE ROLE stranger",
+            "SET ROLE stranger",
+            "SELECT dripd.may_send(1, 'email')",
+            "SELECT id FROM dripd.contact",
+            "RESET ROLE",
+            "DROP ROLE stranger",
+        )
+    )
+
+    assert {"dripd_daemon", "dripd_owner", "dripd_reader", "dripd_writer"} == set(found[0])
+    assert ["InsufficientPrivilegeError"] * 2 == tried[2:4]
+
+
+@pytest.mark.parametrize("table", ["journal_log", "admin_audit", "ledger"])
+def test_history_takes_no_change(table: str, pg_dsn: str) -> None:
+    rows = {
+        "journal_log": "(account_id, kind) VALUES (1, 'noop')",
+        "admin_audit": "(node, \"user\", role, method, result) VALUES ('n', 'u', 'admin', 'm', 'changed')",
+        "ledger": "(account_id, kind, amount) VALUES (1, 'deposit', 1)",
+    }
+    tried = asyncio.run(
+        _tried(
+            pg_dsn,
+            "INSERT INTO dripd.account (id, key) VALUES (1, 'a') ON CONFLICT DO NOTHING",
+            f"INSERT INTO dripd.{table} {rows[table]}",
+            f"UPDATE dripd.{table} SET account_id = 2",
+            f"DELETE FROM dripd.{table}",
+        )
+    )
+    may = ask(pg_dsn, [(verb,) for verb in ("UPDATE", "DELETE")],
+              f"SELECT has_table_privilege('dripd_daemon', 'dripd.{table}', $1::text)")  # fmt: skip
+
+    assert tried[1] == "INSERT 0 1"
+    assert not any(one.startswith(("UPDATE", "DELETE")) for one in tried[2:]), tried
+    assert [False, False] == may
+
+
 TENANTS = """
 CREATE ROLE tenant_a IN ROLE dripd_writer;
 CREATE ROLE tenant_b IN ROLE dripd_writer;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from dripd.errors import StoreBusy, StoreError
 from dripd.store import desk as desk_module
 from dripd.store.bridge import Bridge
 from dripd.store.condition import Condition
+from dripd.store.connect import make_pool
 from dripd.store.desk import Desk
 
 
@@ -86,3 +88,21 @@ async def test_who_finds_every_connection_taken_is_told_so(
         await over.wait()
         condition.refuse()
         await desk.close()
+
+
+LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+
+@pytest.mark.parametrize("desk", [False, True])
+def test_sessions_of_a_daemon_bound_what_they_hold(pg_dsn: str, *, desk: bool) -> None:
+    """Who is cut off from the database must not keep its locks."""
+
+    async def ask() -> list[str]:
+        pool = await make_pool(pg_dsn, 1, desk=desk, patience_s=7.0)
+        try:
+            names = (*LIMITS, "synchronous_commit")
+            return [await pool.fetchval("SELECT current_setting($1)", name) for name in names]
+        finally:
+            await pool.close()
+
+    assert ["7s", "5s", "30s", "on"] == asyncio.run(ask())
