@@ -331,6 +331,10 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
 CREATE INDEX enroll_request_pending ON dripd.enroll_request (id) WHERE status = 'pending';
 CREATE INDEX enroll_request_by_id ON dripd.enroll_request (id);
+CREATE INDEX enroll_request_contact ON dripd.enroll_request ((coalesce(contact_id::text, external_id)))
+    WHERE status = 'pending';
+CREATE INDEX enroll_request_conversation ON dripd.enroll_request (conversation_ref)
+    WHERE status = 'pending' AND conversation_ref IS NOT NULL;
 
 CREATE TABLE dripd.request_seen (  -- idempotency keys, for ever: no partition could be unique
     account_id int4 NOT NULL,

@@ -405,6 +405,9 @@ class Directory:
         )
         return [version for version in live if version.definition.handlers]
 
+    def is_readable(self, cv_id: int) -> bool:
+        return cv_id not in self.broken
+
     def is_running(self, account_id: int, campaign_id: int) -> bool:
         return self.account(account_id).is_running(campaign_id)
 

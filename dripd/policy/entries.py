@@ -45,6 +45,9 @@ class InboxRooms(Rooms, Protocol):
     def triggers(self, account_id: int) -> Sequence[Trigger]:
         """The triggers of the account's campaigns."""
 
+    def is_readable(self, cv_id: int) -> bool:
+        """Is the version one of those that this dripd cannot read? Then it is False."""
+
     def is_running(self, account_id: int, campaign_id: int) -> bool:
         """May steps of the campaign be performed?"""
 

@@ -1,14 +1,15 @@
 """What does an event do? Ends, goals and resets of live runs, then new requests.
 
 One order inside a transaction (FEATURES 6.9): ends, resets, then triggers. The first end of
-a run wins. An event with a delivery concerns that campaign, one with a conversation the runs
+a run wins. A run that was asked for before an event hears it: the event waits until that is
+decided, as no lease passes it. An event with a delivery concerns that campaign, one with a conversation the runs
 that carry it, one with only a contact or address every live run of that contact.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
 from dripd.campaigns.version import (
     COMPANY_CHANGED,
     ENTER,
+    INTERNAL_KINDS,
     RESET,
     TASK_CLOSED,
     Version,
@@ -77,6 +79,8 @@ class _Batch:
     soft: Counter[int] = field(default_factory=Counter)
     delayed: set[int] = field(default_factory=set)
     """Contacts of which an event stays in the queue."""
+    asked: dict[int, set[int]] = field(default_factory=dict)
+    """Contacts to the live versions of campaigns that a trigger of this batch asked for."""
 
 
 def digest(
@@ -100,17 +104,17 @@ def digest(
     batch = _Batch(rooms, now, by_contact, homes)
     left = leavings(events)
     for event in events:
+        if _comes_first(event, batch):
+            _delay(event, batch)
+            continue
         if event.unresolved is not None:
-            if event.unresolved == "unknown_contact":  # who asks not to be reached is heard
-                batch.effects += suppressions_of(event)
-            batch.effects.append(Refuse(event.id, event.unresolved))
+            batch.effects += _refuse(event, event.unresolved)
             continue
         if event.kind == ENTER:
             _enter_again(event, batch)
             continue
         if _must_wait(event, batch):
-            batch.delayed.update(event.contact_ids)
-            batch.effects.append(Later(event.id))
+            _delay(event, batch)
             continue
         batch.effects += suppressions_of(event)
         batch.effects += _opened(event, rooms)
@@ -123,8 +127,39 @@ def digest(
         if event.kind == RESET:
             key = str(event.payload.get("campaign"))
             batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
-        batch.effects += requests(event, batch.runs, batch.over, rooms, left)
+        _ask(event, requests(event, batch.runs, batch.over, rooms, left), batch)
     return batch.effects
+
+
+def _refuse(event: EventRow, reason: str) -> list[InboxEffect]:
+    heard = suppressions_of(event) if reason == "unknown_contact" else ()
+    return [*heard, Refuse(event.id, reason)]  # who asks not to be reached is heard
+
+
+def _delay(event: EventRow, batch: _Batch) -> None:
+    """It stays in the queue, and so do later ones of its contacts."""
+    batch.delayed.update(event.contact_ids)
+    batch.effects.append(Later(event.id))
+
+
+def _ask(event: EventRow, wanted: Iterable[Request], batch: _Batch) -> None:
+    """Runs that triggers ask for: what the contact does next is heard once they have begun."""
+    for one in wanted:
+        batch.effects.append(one)
+        batch.asked.setdefault(one.contact_id, set()).update(
+            trigger.cv_id
+            for trigger in batch.rooms.triggers(event.account_id)
+            if trigger.campaign_key == one.campaign_key and trigger.cv_id is not None
+        )
+
+
+def _comes_first(event: EventRow, batch: _Batch) -> bool:
+    """Was a run asked for that would hear the event, and has nobody decided about it?"""
+    if event.kind in INTERNAL_KINDS:
+        return False
+    asked = {cv_id for cv_id in event.asked if batch.rooms.is_readable(cv_id)}
+    asked.update(*(batch.asked.get(contact, ()) for contact in event.contact_ids))
+    return any(batch.rooms.version(cv_id).listens(event.kind) for cv_id in asked)
 
 
 def _enter_again(event: EventRow, batch: _Batch) -> None:

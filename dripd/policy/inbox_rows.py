@@ -34,6 +34,9 @@ class EventRow:
     """The contact that it names, also where nobody listens and none was looked up."""
     delivery_id: str | None = None
     dedup_key: str | None = None
+    asked: Sequence[int] = ()
+    """Live versions of the campaigns into which its contacts were to be enrolled before it, and
+    of which nobody has decided yet."""
     duplicate: bool = False
     unresolved: str | None = None
     """Why nobody could be found for it, as a word."""
@@ -159,7 +162,8 @@ class ForgetRuns:
 
 @dataclass(slots=True)
 class Later:
-    """The event stays in the queue: a step that it would move is in flight."""
+    """The event stays in the queue: a step that it would move is in flight, or a run that it
+    is about was asked for before it and has not begun."""
 
     event_id: int
 

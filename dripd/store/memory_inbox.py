@@ -242,9 +242,40 @@ def _event(
         payload=payload,
         newcomer=_newcomer(tables, row, interest, now),
         own=_own(tables, row),
+        asked=_asked(tables, row, account_id, interest, contacts),
         duplicate=duplicate,
         unresolved=_unresolved(tables, row, interest, contacts),
     )
+
+
+def _asked(
+    tables: Tables, row: EventIn, account_id: int, interest: int, contacts: Sequence[int]
+) -> list[int]:
+    """The live versions of what its contacts were to be enrolled into before it, undecided."""
+    if not row.kind_bit & interest:
+        return []
+    ids = {*(tables.asked_in.at(row.conversation_ref) if row.conversation_ref else ())}
+    for contact_id in contacts:
+        ids.update(tables.asked_of.at(contact_id))
+        contact = tables.contacts.get((account_id, contact_id))
+        if contact is not None and contact.external_id is not None:
+            ids.update(tables.asked_of.at(contact.external_id))
+    found = []
+    for request in (tables.requests[one] for one in sorted(ids)):
+        account = tables.account_of(request.account_id, request.account_key)
+        if account is None or account.id != account_id or request.queued_for is not None:
+            continue
+        is_by_event = (request.source or "").startswith("trigger:")
+        if (
+            not is_by_event
+            and row.occurred_at is not None
+            and request.inserted_at > row.occurred_at
+        ):
+            continue
+        campaign = tables.campaign_of(account_id, request.campaign_key)
+        if campaign is not None and campaign.live_cv_id is not None:
+            found.append(campaign.live_cv_id)
+    return found
 
 
 def _occurred(row: EventIn, now: Instant) -> Instant:

@@ -103,6 +103,7 @@ class Tables:
         self.paused: dict[int, list[Standstill]] = {}
         """By account, when it, its campaigns and its senders were paused; the last may be open."""
         self._make_doors()
+        self._make_queues()
         self._make_campaigns()
         self._make_hot()
         self._make_rest()
@@ -146,8 +147,15 @@ class Tables:
         self.places_of: Groups[tuple[int, int, int], Mark] = Groups(_marked)
         self.places: Table[tuple[int, int, int], Mark] = Table(undo, self.places_of)
         self.suppressions: Table[tuple[str, int, str], Suppression] = Table(undo)
+
+    def _make_queues(self) -> None:
+        undo = self.undo
         self.pending: Shelves[int, EnrollRequest] = Shelves(_pending)
-        self.requests: Table[int, EnrollRequest] = Table(undo, self.pending)
+        self.asked_of: Groups[int, EnrollRequest] = Groups(_asked_of)
+        self.asked_in: Groups[int, EnrollRequest] = Groups(_asked_in)
+        self.requests: Table[int, EnrollRequest] = Table(
+            undo, self.pending, self.asked_of, self.asked_in
+        )
         self.seen_requests: Table[tuple[int, str], SeenRequest] = Table(undo)
         self.events_by_account: Shelves[int, EventIn] = Shelves(
             lambda e: (e.account_id, (e.id,))
@@ -458,6 +466,17 @@ def _marked(mark: Mark) -> Ids:
 
 def _pending(request: EnrollRequest) -> tuple[str, tuple[int]] | None:
     return ("pending", (request.id,)) if request.status == "pending" else None
+
+
+def _asked_of(request: EnrollRequest) -> int | str | None:
+    """For whom it is, as it says it: by id, else by the contact's own name."""
+    if request.status != "pending":
+        return None
+    return request.external_id if request.contact_id is None else request.contact_id
+
+
+def _asked_in(request: EnrollRequest) -> str | None:
+    return request.conversation_ref if request.status == "pending" else None
 
 
 def _stopping(event: EventIn) -> tuple[int | None, tuple[int]] | None:

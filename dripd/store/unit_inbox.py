@@ -161,6 +161,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         payload=payload,
         newcomer=row["newcomer"],
         own=row["own"] or (),
+        asked=row["asked"],
         duplicate=duplicate,
         unresolved=_unresolved(row, interest),
     )

@@ -31,26 +31,27 @@ LIMIT $2::int4;
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
 --   $4 bare boolean: as if they had no payload
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
-    CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id,
-    CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset', 'enter', 'company_changed'), true) THEN '{}'
-        WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
-            WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
-        WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
-        WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
-            WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
-        WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
-            WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
-        WHEN e.kind = 'company_changed' THEN ARRAY(  -- contacts of whom a run is held, waits or is judged
-            SELECT DISTINCT c.id FROM dripd.contact AS c
-            JOIN dripd.run AS r ON r.account_id = c.account_id AND r.contact_id = c.id AND r.status = 1
-            JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
-            WHERE c.account_id = $1::int4
-                AND c.company_id = CASE WHEN e.address ~ '^[0-9]{1,18}$' THEN e.address::int8 END
-                AND (r.hold_reason IS NOT NULL OR d.flags & 4 <> 0 OR d.claim_id IS NOT NULL))
-        WHEN e.address IS NOT NULL THEN ARRAY(
-            SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND lower(c.email) = lower(e.address)
-            UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
-        ELSE '{}' END AS contact_ids,
+    CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id, whom.contact_ids,
+    CASE WHEN e.kind_bit & $3::int4 <> 0 AND (  -- rarely is anything pending
+            SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL))
+        THEN ARRAY(
+            SELECT c.live_cv_id FROM (
+                SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
+                FROM dripd.contact AS k
+                JOIN dripd.enroll_request AS q ON q.status = 'pending'
+                    AND coalesce(q.contact_id::text, q.external_id) = ANY (ARRAY[k.id::text, k.external_id])
+                    AND (q.contact_id = k.id OR (q.contact_id IS NULL AND q.external_id = k.external_id))
+                WHERE k.account_id = $1::int4 AND k.id = ANY (whom.contact_ids)
+                UNION ALL
+                SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
+                FROM dripd.enroll_request AS q
+                WHERE q.status = 'pending' AND q.conversation_ref = e.conversation_ref) AS q
+            JOIN dripd.campaign AS c ON c.account_id = $1::int4 AND c.key = q.campaign_key AND c.live_cv_id IS NOT NULL
+            WHERE q.queued_for IS NULL
+                AND (q.account_id = $1::int4 OR (q.account_id IS NULL AND q.account_key = (
+                    SELECT a.key FROM dripd.account AS a WHERE a.id = $1::int4)))
+                AND (q.inserted_at <= coalesce(e.occurred_at, 'infinity') OR q.source LIKE 'trigger:%')  -- by an event before
+        ) ELSE '{}' END AS asked,
     n.enrollment_id,
     d.step_key, d.campaign_id, d.cv_id,
     coalesce(d.channel, CASE i.channel WHEN 'email' THEN 1 WHEN 'sms' THEN 2 END) AS channel,
@@ -85,6 +86,27 @@ LEFT JOIN LATERAL (
 LEFT JOIN dripd.individual_send AS i
     ON i.account_id = $1::int4 AND NOT i.notice
         AND i.id = CASE WHEN e.delivery_id ~ '^i-[0-9]{1,18}$' THEN substr(e.delivery_id, 3)::int8 END
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN e.kind_bit & $3::int4 = 0 AND coalesce(e.kind NOT IN ('task_closed', 'reset', 'enter', 'company_changed'), true) THEN '{}'
+            WHEN e.contact_id IS NOT NULL THEN ARRAY(SELECT c.id FROM dripd.contact AS c
+                WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
+            WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
+            WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
+                WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
+            WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
+                WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
+            WHEN e.kind = 'company_changed' THEN ARRAY(  -- contacts of whom a run is held, waits or is judged
+                SELECT DISTINCT c.id FROM dripd.contact AS c
+                JOIN dripd.run AS r ON r.account_id = c.account_id AND r.contact_id = c.id AND r.status = 1
+                JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+                WHERE c.account_id = $1::int4
+                    AND c.company_id = CASE WHEN e.address ~ '^[0-9]{1,18}$' THEN e.address::int8 END
+                    AND (r.hold_reason IS NOT NULL OR d.flags & 4 <> 0 OR d.claim_id IS NOT NULL))
+            WHEN e.address IS NOT NULL THEN ARRAY(
+                SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND lower(c.email) = lower(e.address)
+                UNION SELECT c.id FROM dripd.contact AS c WHERE c.account_id = $1::int4 AND c.phone = e.address)
+            ELSE '{}' END AS contact_ids
+) AS whom
 ORDER BY w.o;
 
 -- name: listens :one

@@ -16,6 +16,7 @@ from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,
     InboxEffect,
+    Later,
     MoveDue,
     Poke,
     Refuse,
@@ -45,6 +46,31 @@ def effects(
 def ended(rooms: World, *events: EventRow, runs: list[RunRow] | None = None) -> list[str]:
     found = effects(rooms, *events, runs=runs)
     return [one.reason for one in found if isinstance(one, EndRun)]
+
+
+# --- what was asked for first
+
+
+def test_an_event_waits_for_a_run_that_was_asked_for_before_it() -> None:
+    rooms = world(**REPLY)
+    nobody = event("reply", asked=[1], contact_ids=(), unresolved="unknown_contact")
+
+    assert effects(rooms, event("reply", asked=[1]), runs=[]) == [Later(100)]
+    assert effects(rooms, nobody, runs=[]) == [Later(100)]
+    assert effects(rooms, event("open", asked=[1]), runs=[]) == []  # it would not hear it
+    assert ended(rooms, event("reply", asked=[7])) == ["reply"]  # nobody here can read that one
+
+
+def test_a_contact_s_events_wait_for_what_the_one_before_them_asked_for() -> None:
+    rooms = world(goal={"on": "tag_added", "tag": "won"})
+    rooms.attached = [Trigger("c1", Match(kind="tag_added", params={"tag": "new"}), cv_id=1)]
+    tags = [event("tag_added", id=n, payload={"tag": t}) for n, t in ((1, "new"), (2, "won"))]
+    stranger = event("tag_added", id=7, contact_ids=(8,), payload={"tag": "won"})
+
+    assert effects(rooms, *tags, stranger, runs=[]) == [
+        Request("c1", CONTACT, "trigger:tag_added"),
+        Later(2),
+    ]
 
 
 # --- ends
@@ -385,7 +411,8 @@ def test_a_list_that_was_left_again_before_anybody_looked_begins_nothing() -> No
 
     assert effects(rooms, put, left, runs=[]) == []
     assert effects(rooms, put, left, again, runs=[]) == [asked]
-    assert effects(rooms, put, event("list_removed", payload={"list": "C"}), runs=[]) == [asked]
+    other = event("list_removed", id=101, payload={"list": "C"})
+    assert effects(rooms, put, other, runs=[]) == [asked, Later(101)]
     assert effects(staying, put, left, runs=[]) == [asked]
 
 

@@ -19,6 +19,7 @@ from dripd.policy.inbox_rows import (
     EventRow,
     InboxEffect,
     Judge,
+    Later,
     MoveDue,
     Refuse,
     Release,
@@ -140,6 +141,63 @@ class InboxSuite:
 
         assert seen.kinds == ["unsubscribe", "reply", "open", "click"]
         assert (await scene.digest()).taken == 0
+
+    async def test_an_event_names_what_its_contact_was_asked_for_before_it(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await scene.contact()
+        other = await scene.contact("bob")
+        await scene.clear_events()
+        early = await world.event(
+            scene.account, "reply", contact_id=scene.contacts[0], occurred_at=T0 - HOUR
+        )
+        await world.enroll("acme", "c", "ann", conversation_ref="talk")
+        await world.enroll(scene.account, "nowhere", scene.contacts[0])
+        ids = [
+            await world.event(scene.account, "reply", **whom)
+            for whom in (
+                {"contact_id": scene.contacts[0]},
+                {"conversation_ref": "talk"},
+                {"contact_id": other},
+            )
+        ]
+        before, after = Seen(), Seen()
+        before.effects = [Later(one) for one in ids]
+        await world.store.digest(scene.account, 10, before, EVERY_KIND)
+        await scene.admit()
+        await world.store.digest(scene.account, 10, after, EVERY_KIND)
+
+        assert [(one.id, list(one.asked)) for one in before.events] == [
+            (early, []),
+            (ids[0], [scene.cv]),
+            (ids[1], [scene.cv]),
+            (ids[2], []),
+        ]
+        assert [(one.id, list(one.asked)) for one in after.events] == [(one, []) for one in ids]
+        assert [one.contact_ids for one in after.events] == [
+            (scene.contacts[0],),
+            (scene.contacts[0],),
+            (other,),
+        ]
+
+    async def test_what_was_asked_for_by_an_event_came_before_the_next_one(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await scene.contact()
+        await scene.clear_events()
+        tagged = await world.event(scene.account, "tag_added", contact_id=scene.contacts[0])
+        removed = await world.event(
+            scene.account, "list_removed", contact_id=scene.contacts[0], occurred_at=T0 - HOUR
+        )
+        asked = Request("c", scene.contacts[0], "trigger:tag_added")
+        await scene.digest(asked, Later(removed))
+        seen = Seen()
+        await world.store.digest(scene.account, 10, seen, EVERY_KIND)
+
+        assert tagged not in [one.id for one in seen.events]
+        assert [(one.id, list(one.asked)) for one in seen.events] == [(removed, [scene.cv])]
 
     async def test_an_event_is_taken_alone_bare_or_not_at_all(self, world: World) -> None:
         scene = await open_scene(world)

@@ -362,6 +362,28 @@ def test_a_reply_in_the_conversation_of_a_run_stops_it(house: World) -> None:
     assert house.run("talk1", "talk")["end_reason"] == "reply"
 
 
+@pytest.mark.feature("S1", "S23")
+def test_who_replies_before_dripd_has_looked_is_sent_nothing(house: World) -> None:
+    house.apply(campaign("early", mail("a"), **FROM))
+    house.contact("early1")
+    house.contact("early2")
+    house.sql(
+        """WITH asked AS (
+            INSERT INTO dripd.enroll_request (account_key, campaign_key, external_id, conversation_ref)
+            VALUES ('acme', 'early', 'early1', NULL), ('acme', 'early', 'early2', 'early-x'))
+        INSERT INTO dripd.event_in (account_id, kind, contact_id, conversation_ref)
+        SELECT account_id, 'reply', id, NULL FROM dripd.contact WHERE external_id = 'early1'
+        UNION ALL SELECT id, 'reply', NULL, 'early-x' FROM dripd.account WHERE key = 'acme'"""
+    )
+    house.tick()
+
+    assert [house.run(key, "early")["end_reason"] for key in ("early1", "early2")] == [
+        "reply",
+        "reply",
+    ]
+    assert got(house, "early1") == got(house, "early2") == []
+
+
 @pytest.mark.feature("S24")
 def test_others_may_ask_whether_a_contact_is_being_written_to(house: World) -> None:
     house.apply(campaign("asked", mail("a"), mail("b", delay="1d"), **FROM))

@@ -101,6 +101,9 @@ class World:
     def reacting(self, account_id: int) -> Sequence[Version]:
         return [one for one in self.versions.values() if one.definition.handlers]
 
+    def is_readable(self, cv_id: int) -> bool:
+        return cv_id in self.versions
+
     def is_running(self, account_id: int, campaign_id: int) -> bool:
         return self.running
 
