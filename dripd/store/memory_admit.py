@@ -94,7 +94,7 @@ def _first_of_each_key(tables: Tables, taken: Iterable[int]) -> list[int]:
     first = []
     for request_id in taken:
         request = tables.requests[request_id]
-        if request.idempotency_key is not None:
+        if request.idempotency_key:
             account = tables.account_of(request.account_id, request.account_key)
             named = account.id if account is not None else request.account_id
             mark = (named, request.idempotency_key)
@@ -206,7 +206,7 @@ def _add_account_facts(
     if campaign is not None and contact is not None:
         _add_history(tables, row, campaign.id, contact.id, now)
     seen = tables.seen_requests.get((account.id, request.idempotency_key or ""))
-    if request.idempotency_key is not None and seen is not None:
+    if request.idempotency_key and seen is not None:
         row.duplicate_of = seen.enrollment_id or 0
 
 

@@ -203,7 +203,7 @@ def _seen(tables: Tables, account_id: int, rows: Sequence[EventIn]) -> set[int]:
     """Events whose dedup_key came before, here or earlier in this batch."""
     seen = set()
     for row in rows:
-        if row.dedup_key is None or not account_id:
+        if not row.dedup_key or not account_id:  # an empty key is none
             continue
         key = (account_id, row.dedup_key)
         if key in tables.seen_events:

@@ -84,7 +84,7 @@ def _first_of_each_key(taken: Sequence[Any]) -> list[Any]:
     first = []
     for row in taken:
         mark = (row["account_id"], row["idempotency_key"])
-        if row["idempotency_key"] is not None:
+        if row["idempotency_key"]:
             if mark in seen:
                 continue
             seen.add(mark)

@@ -123,7 +123,7 @@ async def _leave(
 
 async def _seen(conn: Conn, account_id: int, rows: Sequence[Any]) -> set[int]:
     """Events whose dedup_key came before, here or earlier in this batch."""
-    keyed = [row for row in rows if row["dedup_key"] is not None]
+    keyed = [row for row in rows if row["dedup_key"]]  # an empty key is none
     if not keyed or not account_id:
         return set()
     keys = [row["dedup_key"] for row in keyed]

@@ -91,13 +91,13 @@ LIMIT 20;
 --   $1 account  int4
 SELECT 'request ' || min(q.id) AS found
 FROM dripd.enroll_request AS q
-WHERE q.account_id = $1::int4 AND q.status = 'accepted' AND q.idempotency_key IS NOT NULL
+WHERE q.account_id = $1::int4 AND q.status = 'accepted' AND q.idempotency_key <> ''
 GROUP BY q.idempotency_key
 HAVING count(DISTINCT q.enrollment_id) > 1
 UNION ALL
 SELECT 'event ' || min(e.id)
 FROM dripd.event_log AS e
-WHERE e.account_id = $1::int4 AND e.dedup_key IS NOT NULL AND e.refused_reason IS NULL
+WHERE e.account_id = $1::int4 AND e.dedup_key <> '' AND e.refused_reason IS NULL
 GROUP BY e.dedup_key
 HAVING count(*) > 1
 LIMIT 20;

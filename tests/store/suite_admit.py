@@ -225,6 +225,14 @@ class AdmitSuite:
         await scene.admit(reject_all("duplicate"))
         assert [row["status"] for row in await world.requests()] == ["accepted", "rejected"]
 
+    async def test_an_empty_request_key_is_none(self, world: World) -> None:
+        scene = await open_scene(world)
+        for name in ("ann", "bob"):
+            await world.enroll("acme", "c", await scene.contact(name), idempotency_key="")
+        done = await scene.admit()
+
+        assert (done.taken, len(done.started)) == (2, 2)
+
     async def test_the_key_of_a_refused_request_counts_too(self, world: World) -> None:
         scene = await open_scene(world)
         contact = await scene.contact()

@@ -414,6 +414,18 @@ class InboxSuite:
         refused = [row["refused_reason"] for row in await world.event_log()][-3:]
         assert sorted(refused, key=str) == [None, "duplicate", "duplicate"]
 
+    async def test_an_empty_dedup_key_is_none(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        for _ in range(2):
+            await world.event(
+                scene.account, "reply", contact_id=scene.contacts[0], dedup_key=""
+            )
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert seen.kinds == ["reply", "reply"]
+
     async def test_an_event_of_the_future_reads_as_now(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)
