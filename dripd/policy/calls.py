@@ -30,6 +30,8 @@ def connect(here: Pass, step: Step, step_no: int) -> Verdict:
     if here.resumes(step_no):
         return _answered(here)
     if not here.rooms.has_connector(here.leased.account_id, step.called):
+        if step.kind == "social_follow" and not here.leased.attrs.get(step.called):
+            return Skipped(reason="no_handle")  # nor is there anybody who could find one
         return Held(reason="connector_missing")
     here.effects.append(_call(here, step, awaited=True))
     return Waiting(None)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dripd.campaigns.action import CallOut
 from dripd.campaigns.enrollment import FLAG_WAITING, Asked, Change, LogState
 from dripd.policy.perform import chain
 from tests.support.rooms import NOW, World, leased, make_version, tag
 
 
-def performed(step: dict[str, Any], asked: Asked | None = None, **world: Any) -> Change:
+def performed(
+    step: dict[str, Any],
+    asked: Asked | None = None,
+    attrs: dict[str, Any] | None = None,
+    **world: Any,
+) -> Change:
     flags = FLAG_WAITING if asked is not None else 0
     version = make_version(step, tag())
-    return chain(leased(flags=flags, asked=asked), version, NOW, World(**world))
+    return chain(
+        leased(flags=flags, asked=asked, attrs=attrs or {}), version, NOW, World(**world)
+    )
 
 
 SYNC = {"do": "sync", "connector": "ml"}
@@ -46,6 +55,17 @@ def test_the_answer_decides_the_step() -> None:
     assert [LogState.DONE] * 2 == [row.state for row in done.log]
     assert (LogState.SKIPPED, "no_handle") == (skipped.log[0].state, skipped.log[0].reason)
     assert [] == waiting.log == waiting.effects
+
+
+@pytest.mark.feature("C32")
+def test_who_has_no_handle_needs_no_connector_to_be_passed_over() -> None:
+    follow = {"do": "social_follow", "network": "twitter"}
+    unknown = performed(follow)
+    known = performed(follow, attrs={"twitter": "@ann"})
+
+    assert (LogState.SKIPPED, "no_handle") == (unknown.log[0].state, unknown.log[0].reason)
+    assert known.next is not None
+    assert known.next.hold_reason == "connector_missing"
 
 
 def test_what_no_connector_took_holds_the_run() -> None:
