@@ -311,17 +311,22 @@ RETURNING l.account_id, l.leased_at,
     l.channel = 1 AND coalesce(v.definition #>> '{policy,cap}', 'plan') = 'plan' AS counted;
 
 -- name: is_tried_again :one
--- Is the message of unknown outcome being sent again at this moment?
+-- Is the message of unknown outcome being sent again at this moment? A lease that is about to is waited for, and a
+-- later one passes it over until we are done.
 --   $1 enrollment  int8
 --   $2 seq         int4
-SELECT EXISTS (
-    SELECT FROM dripd.run AS r
+-- locks: its due_step row
+WITH held AS MATERIALIZED (
+    SELECT d.claim_id
+    FROM dripd.run AS r
     JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
     WHERE r.id = $1::int8
         AND d.seq = $2::int4
         AND d.flags & 2 <> 0
-        AND d.claim_id IS NOT NULL
-) AS tried;
+    FOR UPDATE OF d
+)
+SELECT coalesce(bool_or(claim_id IS NOT NULL), false) AS tried
+FROM held;
 
 -- name: resolve_individual :one
 --   $1 id  $2 state  $3 why it failed

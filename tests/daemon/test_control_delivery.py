@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
-from dripd.errors import NotFound
+from dripd.errors import Conflict, NotFound
 from dripd.store import desk_delivery
 from tests.support.control import Control, open_control
 
@@ -126,3 +127,32 @@ async def test_a_run_that_nobody_has_is_said_to_be_none(pg_dsn: str) -> None:
             await control.do("contact.timeline", contact="c2", enrollment=run)
 
         assert (await control.do("delivery.list", enrollment=run))["items"] != []
+
+
+IN_DOUBT = """
+WITH told AS (
+    UPDATE dripd.due_step SET flags = flags | 2 WHERE enrollment_id = $1
+    RETURNING account_id, enrollment_id, cv_id, seq, step_no, run_no
+)
+INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, cv_id, seq, step_no, run_no, channel, state,
+    attempt)
+SELECT account_id, enrollment_id, 1, dripd.now(), dripd.now(), cv_id, seq, step_no, run_no, 1, 3, 1 FROM told
+RETURNING enrollment_id || '-' || seq
+"""
+
+
+async def test_who_finds_a_message_failed_waits_for_the_lease_that_sends_it_again(
+    pg_dsn: str,
+) -> None:
+    """The lease was not seen, for it was not committed: what it sent was accepted and failed."""
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1")
+        run = await control.start("c1")
+        delivery = await control.one(IN_DOUBT, run)
+        lease = f"UPDATE dripd.due_step SET claim_id = 77 WHERE enrollment_id = {run}"
+        async with trio.open_nursery() as nursery:
+            await nursery.start(control.hold, lease)
+            with pytest.raises(Conflict, match="sent again"):
+                await control.do("delivery.resolve", id=delivery, state="failed")
+
+        assert 3 == await control.one("SELECT state FROM dripd.step_log")
