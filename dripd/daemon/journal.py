@@ -5,7 +5,7 @@
                                           INODE the file: a copy has another;
                                           `synced` behind it: its silence outlives BOOT too
     i CLAIM ENROLLMENT SEQ [MARK]         is about to leave; MARK: when it was rendered, its digest
-    o CLAIM ENROLLMENT SEQ {JSON}         its answer
+    o CLAIM ENROLLMENT SEQ {JSON}         its answer, with the number of attempts recorded before
     i -ID -ID 0, o -ID -ID 0 {JSON}       the same of an individual message, which has no claim
     t CLAIM ENROLLMENT SEQ                a step over which a daemon has died is tried next
     s CLAIM ENROLLMENT SEQ                and was survived
@@ -114,12 +114,12 @@ class FileJournal:
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         place = f"o {leased.claim_id} {leased.enrollment_id} {leased.seq}"
-        self._reply(place, outcome, leased.email, leased.phone)
+        self._reply(place, outcome, leased.attempt, leased.email, leased.phone)
 
-    def _reply(self, place: str, outcome: Outcome, *addresses: str | None) -> None:
+    def _reply(self, place: str, outcome: Outcome, tries: int, *addresses: str | None) -> None:
         if not self._answers:
             self._soon(self._flush)
-        self._answers.append(f"{place} {_write_outcome(outcome, addresses)}\n")
+        self._answers.append(f"{place} {_write_outcome(outcome, tries, addresses)}\n")
 
     def depart(self, number: int) -> Leave:
         if self._fault:
@@ -128,7 +128,7 @@ class FileJournal:
         return self._leave(f"i {-number} {-number} 0\n", {-number})
 
     def arrive(self, number: int, outcome: Outcome, to: str) -> None:
-        self._reply(f"o {-number} {-number} 0", outcome, to)
+        self._reply(f"o {-number} {-number} 0", outcome, 0, to)
 
     def keep(self, number: int) -> None:
         self._alone.discard(-number)
@@ -289,6 +289,7 @@ class FileJournal:
             first.words |= testimony.words
             first.tried = testimony.tried
             first.marks |= testimony.marks
+            first.tries |= testimony.tries
             first.whole &= testimony.whole
         return first
 
@@ -389,8 +390,8 @@ def _parse(path: Path, tried: tuple[int, int] | None = None) -> Testimony:
             testimony.tried = (enrollment_id, seq)
         elif kind == "s":
             testimony.tried = None
-        elif (outcome := _read_outcome(rest)) is not None:
-            testimony.answer(enrollment_id, seq, outcome)
+        elif (found := _read_outcome(rest)) is not None:
+            testimony.answer(enrollment_id, seq, *found)
     return testimony
 
 
@@ -402,9 +403,10 @@ def _entries(lines: Iterator[str]) -> Iterator[tuple[str, int, int, str]]:
         yield words[0], int(words[2]), int(words[3]), words[4] if len(words) == 5 else ""
 
 
-def _write_outcome(outcome: Outcome, addresses: Sequence[str | None]) -> str:
+def _write_outcome(outcome: Outcome, tries: int, addresses: Sequence[str | None]) -> str:
+    told: dict[str, str | int]
     match outcome:
-        case Accepted():
+        case Accepted():  # nothing comes after it, so that nobody asks how many came before
             own_id = orjson.dumps(_harmless(outcome.provider_id, addresses)).decode()
             return f'{{"is":"accepted","id":{own_id}}}'
         case Retryable(reason=reason):
@@ -417,14 +419,23 @@ def _write_outcome(outcome: Outcome, addresses: Sequence[str | None]) -> str:
             told = {"is": "unknown", "why": reason}
         case _:
             assert_never(outcome)
-    return orjson.dumps(told).decode()
+    return orjson.dumps({**told, "n": tries}).decode()
 
 
-def _read_outcome(text: str) -> Outcome | None:
+def _read_outcome(text: str) -> tuple[Outcome, int | None] | None:
+    """An answer and how many attempts had been recorded before it, where it says so."""
     try:
         told = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+    outcome = _outcome_of(told)
+    if outcome is None:
+        return None
+    tries = told.get("n")
+    return outcome, tries if isinstance(tries, int) else None
+
+
+def _outcome_of(told: object) -> Outcome | None:
     match told:
         case {"is": "accepted", "id": str(provider_id)}:
             return Accepted(provider_id=provider_id)

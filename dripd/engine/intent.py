@@ -40,14 +40,27 @@ class Testimony:
         self.tried: tuple[int, int] | None = None
         """The suspect step (enrollment, seq) in whose midst the daemon died, if any."""
         self.marks: dict[tuple[int, int], str] = {}
+        self.tries: dict[tuple[int, int], int | None] = {}
+        """Of what was answered, how many attempts had been recorded before; None: it is not said."""
 
     def intend(self, enrollment_id: int, seq: int, mark: str = "") -> None:
-        self.words[enrollment_id, seq] = None
+        self.words[enrollment_id, seq] = self.tries[enrollment_id, seq] = None
         if mark:
             self.marks[enrollment_id, seq] = mark
 
-    def answer(self, enrollment_id: int, seq: int, outcome: Outcome) -> None:
+    def answer(
+        self, enrollment_id: int, seq: int, outcome: Outcome, tries: int | None = None
+    ) -> None:
         self.words[enrollment_id, seq] = outcome
+        self.tries[enrollment_id, seq] = tries
+
+    def knows(self, key: tuple[int, int], attempt: int) -> bool:
+        """Does it say of the step *key* what became of it since *attempt* tries were recorded?
+
+        An answer that has been recorded says nothing of the lease after it.
+        """
+        tries = self.tries.get(key)
+        return key in self.words and (tries is None or tries >= attempt)
 
 
 def alone(number: int) -> tuple[int, int]:
@@ -64,14 +77,16 @@ def judge(past: Past, holders: Sequence[int], leased: Leased) -> StepEvent:
 
     An answer is itself, silence of whole journals `Deferred`, all else `Unknown`.
     """
-    return judge_key(past, holders, (leased.enrollment_id, leased.seq))
+    return judge_key(past, holders, (leased.enrollment_id, leased.seq), leased.attempt)
 
 
-def judge_key(past: Past, holders: Sequence[int], key: tuple[int, int]) -> Outcome | Deferred:
-    """As `judge`, of what the journals know under *key*."""
+def judge_key(
+    past: Past, holders: Sequence[int], key: tuple[int, int], attempt: int = 0
+) -> Outcome | Deferred:
+    """As `judge`, of what the journals know under *key*, of which *attempt* tries are recorded."""
     found = [past.get(holder) for holder in holders]
     for testimony in found:
-        if testimony is not None and key in testimony.words:
+        if testimony is not None and testimony.knows(key, attempt):
             return testimony.words[key] or Unknown(reason="daemon_died")
     if all(testimony is not None and testimony.whole for testimony in found):
         return Deferred(reason="daemon_died", until=None)

@@ -140,7 +140,8 @@ class DiskJournal:
 
     def answer(self, leased: Leased, outcome: Outcome) -> None:
         if not self.full:
-            self._page.testimony.answer(leased.enrollment_id, leased.seq, outcome)
+            page, place = self._page.testimony, (leased.enrollment_id, leased.seq)
+            page.answer(*place, outcome, leased.attempt)
 
     def depart(self, number: int) -> Leave:
         if self.full:

@@ -146,6 +146,24 @@ def test_a_second_intent_opens_an_answered_step_again(desk: Desk) -> None:
     assert Unknown(reason="daemon_died") == judge(two.past({1}), (1,), step())
 
 
+def test_an_answer_that_is_on_record_says_nothing_of_the_attempt_after_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was counted once more, as the outcome of an attempt that had not been made."""
+    again = replace(step(), attempt=1, claim_id=12)
+    one, two = desk.daemon(1), desk.daemon(2)
+    one.intend([step()])
+    one.answer(step(), Retryable(reason="http_503"))
+    desk.turn()
+
+    assert Retryable(reason="http_503") == judge(two.past({1}), (1,), step())
+    assert Deferred(reason="daemon_died", until=None) == judge(two.past({1}), (1,), again)
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 0)  # the next file says what came of it
+    one.intend([again])
+    desk.die(one)
+    assert Unknown(reason="daemon_died") == judge(two.past({1}), (1,), again)
+
+
 def test_a_journal_of_an_earlier_start_of_the_machine_is_not_whole(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
