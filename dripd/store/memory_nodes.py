@@ -189,8 +189,10 @@ def count_recoveries(
 
 
 def at_rest(tables: Tables, incarnations: Sequence[int]) -> list[int]:
-    """Those of *incarnations* that are dead and have held no claim that is still open."""
+    """Those of *incarnations* that are dead and have held no claim that is still open, nor an
+    individual message of which nobody has said what became of it."""
     held = {one for claim in tables.claims for one in (claim.incarnation, *claim.adopted_from)}
+    held |= {row.incarnation for row in tables.individuals if row.state == "leased"}
     return [one for one in incarnations if not _is_alive(tables, one) and one not in held]
 
 

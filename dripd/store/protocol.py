@@ -679,7 +679,8 @@ class Store(Protocol):
         ...
 
     async def at_rest(self, incarnations: Sequence[int]) -> list[int]:
-        """Those of *incarnations* that are dead and have held no claim that is still open."""
+        """Those of *incarnations* that are dead and have held no claim that is still open, nor
+        an individual message of which nobody has said what became of it."""
         ...
 
     async def testify(self, accepted: Sequence[tuple[int, int, str | None]]) -> int:

@@ -100,12 +100,13 @@ INSERT INTO dripd.claim (claim_id, incarnation, leased_at, n, account_ids, due_l
 VALUES ($1::int8, $2::int8, $3::timestamptz, $4::int4, $5::int4[], $6::timestamptz, $7::timestamptz, $8::int8[]);
 
 -- name: at_rest :many
--- Of these incarnations, those that are dead and of whose claims none is open.
+-- Of these incarnations, those that are dead and of whose claims none is open, nor a message of theirs by hand.
 --   $1 incarnations bigint[]
 SELECT k.i AS incarnation
 FROM unnest($1::int8[]) AS k (i)
 WHERE NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = k.i AND NOT n.dead)
-    AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = k.i OR k.i = ANY (c.adopted_from));
+    AND NOT EXISTS (SELECT FROM dripd.claim AS c WHERE c.incarnation = k.i OR k.i = ANY (c.adopted_from))
+    AND NOT EXISTS (SELECT FROM dripd.individual_send AS i WHERE i.incarnation = k.i AND i.state = 'leased');
 
 -- name: testify :many
 -- Messages of which a journal says that they were accepted, where nobody had known.

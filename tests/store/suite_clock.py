@@ -184,6 +184,7 @@ class IndividualSuite:
         await scene.store.join(NODE + 1, "other", "0")
         await scene.store.reap(NODE + 1, 10_000)
         assert [(scene.account, number, NODE)] == await world.store.lost_individuals(NODE + 1)
+        assert [] == await world.store.at_rest([NODE]), "its journal is still to be read"
 
         for state, reason in (("unknown", "daemon_died"), ("failed", "late")):
             await world.store.end_lost(
@@ -200,6 +201,7 @@ class IndividualSuite:
             )
             [shown] = await world.deliveries()
             assert ("unknown", "daemon_died") == (shown["state"], shown["reason"])
+        assert [NODE] == await world.store.at_rest([NODE])
         assert 1 == await world.store.testify([(-number, 0, "p-1"), (-number - 1, 0, None)])
         [shown] = await world.deliveries()
         assert ("accepted", None, "p-1") == (
