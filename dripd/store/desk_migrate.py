@@ -99,8 +99,7 @@ async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migratio
         group["flags"],
     )  # fmt: skip
     if place.step_no is None:
-        ended = await conn.fetch(sql("complete_migrated"), *which, RunStatus.COMPLETED)
-        await conn.execute(sql("delete_stopped"), which[0], [run["id"] for run in ended])
+        await conn.fetch(sql("complete_migrated"), *which, RunStatus.COMPLETED)
         return
     held = group["lane"] == HELD_LANE
     if held and place.same:

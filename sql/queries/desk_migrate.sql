@@ -102,17 +102,22 @@ FROM moved AS m
 WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
 
 -- name: complete_migrated :many
--- Runs that wait at a step of which nothing is left in the new version: they have done all there is.
+-- Runs that wait at a step of which nothing is left in the new version: they have done all there is. One that is being
+-- leased is waited for, and goes on.
 --   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 status
--- locks: run rows
+-- locks: due_step rows, then run rows
+WITH gone AS (
+    DELETE FROM dripd.due_step AS d
+    USING dripd.contact AS k
+    WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+        AND d.claim_id IS NULL AND d.attempt >= 0
+        AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+    RETURNING d.account_id, d.enrollment_id
+)
 UPDATE dripd.run AS r
 SET status = $7::int2, end_reason = 'completed', ended_at = (SELECT dripd.now()), exclusive = NULL, hold_reason = NULL,
     release_at = NULL, reentry = nullif(r.reentry, 2::int2)
-FROM dripd.due_step AS d
-JOIN dripd.contact AS k ON k.account_id = d.account_id AND k.id = d.contact_id
-WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
-        AND d.flags = $6::int2
-    AND d.claim_id IS NULL AND d.attempt >= 0
-    AND k.timezone IS NOT DISTINCT FROM $5::text
-    AND r.account_id = d.account_id AND r.id = d.enrollment_id AND r.status = 1
+FROM gone AS g
+WHERE r.account_id = g.account_id AND r.id = g.enrollment_id AND r.status = 1
 RETURNING r.id;

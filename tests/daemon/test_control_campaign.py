@@ -469,3 +469,23 @@ async def test_deleted_step_leaves_the_old_version_readable(pg_dsn: str) -> None
 
         assert [len(one["definition"]["steps"]) for one in (old, new)] == [2, 1]
         assert await control.one("SELECT count(*) FROM dripd.version_step") == 3
+
+
+async def test_publish_completes_no_run_whose_step_is_being_leased(pg_dsn: str) -> None:
+    """The run was called completed, and its step was sent; whatever followed it was sent too."""
+    shorter = WELCOME[: WELCOME.index("  - {key: nudge")]
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2")
+        leased, waits = [await control.start(one) for one in ("c1", "c2")]
+        await control.rows("UPDATE dripd.due_step SET step_no = 1")
+        await control.apply(shorter)
+        lease = f"UPDATE dripd.due_step SET claim_id = 77 WHERE enrollment_id = {leased}"
+        async with trio.open_nursery() as nursery:
+            await nursery.start(control.hold, lease)
+            await control.do("campaign.publish", key="welcome", inflight="migrate", yes=True)
+
+        rows = await control.rows(
+            "SELECT r.id, r.status, d.claim_id FROM dripd.run AS r "
+            "LEFT JOIN dripd.due_step AS d ON d.enrollment_id = r.id ORDER BY r.id"
+        )
+        assert [(leased, 1, 77), (waits, 2, None)] == [(*row.values(),) for row in rows]
