@@ -379,7 +379,8 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
     if leased.flags & FLAG_AMBIGUOUS:
         return verdict
     verdict.at = now
-    if leased.account_id in pipe.directory.frequent and not _may_write(pipe, verdict, now):
+    limited = leased.account_id in pipe.directory.frequent and not _step(verdict).is_notice
+    if limited and not _may_write(pipe, verdict, now):
         return None
     if version.billed or version.metered:
         verdict.ask = ask_of(pipe, verdict)

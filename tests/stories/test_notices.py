@@ -31,7 +31,7 @@ def test_people_of_the_house_are_told_whatever_protects_contacts(world: World) -
             f"{{key: text, do: notify_sms, to: '{{mobile}}', text: {words}}}",
             "{key: nobody, do: notify_email, to: '{nobody|}', subject: S, text: T}",
             f"{{key: own, do: sms, text: {words}, window: 'off'}}",
-            more="window: {days: [sun]}\nfields: {nobody: text}",
+            more="window: {days: [sun]}\nfields: {nobody: text}\npolicy: {frequency: {per_contact: 1/1d}}",
         ),
         "c1",
         "c2",
