@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dripd.campaigns.definition import Definition
-from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_VARS, HELD_LANE, LaneKey, RunStatus
+from dripd.campaigns.enrollment import (
+    FLAG_AMBIGUOUS,
+    FLAG_VARS,
+    FLAG_WAITING,
+    HELD_LANE,
+    LaneKey,
+    RunStatus,
+)
 from dripd.campaigns.migration import Place, ahead, place_of, read_map
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
@@ -102,13 +109,15 @@ async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migratio
         await conn.fetch(sql("complete_migrated"), *which, RunStatus.COMPLETED)
         return
     held = group["lane"] == HELD_LANE
-    if held and place.same:
+    if held and place.same and group["flags"] & FLAG_WAITING:
         await conn.execute(sql("migrate_held"), *which, cv_id, place.step_no)
         return
     flags = group["flags"] if place.same else group["flags"] & FLAG_VARS
     wanted = (group["account_id"], plan.lane(place.step_no, group["timezone"], flags))
     lane = (await LaneBook().resolve(conn, [wanted]))[wanted]
-    if held:
+    if held and place.same:
+        await conn.execute(sql("migrate_lacking"), *which, cv_id, place.step_no, lane)
+    elif held:
         await conn.execute(sql("migrate_released"), *which, cv_id, place.step_no, lane)
     else:
         await conn.execute(sql("migrate_waiting"), *which, cv_id, place.step_no, lane, flags)

@@ -63,7 +63,7 @@ FROM moved AS m
 WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
 
 -- name: migrate_held :exec
--- Runs that are held by themselves at a step that stays: they go on being held.
+-- Runs that wait for a person at a step that stays: they go on waiting.
 --   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step
 -- locks: due_step and run rows
 WITH moved AS (
@@ -78,6 +78,28 @@ WITH moved AS (
 )
 UPDATE dripd.run AS r
 SET cv_id = $7::int4
+FROM moved AS m
+WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
+
+-- name: migrate_lacking :exec
+-- Runs that are held at a step that stays, for want of something that it may want no more: it is judged anew there.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane
+-- locks: due_step and run rows
+WITH moved AS (
+    UPDATE dripd.due_step AS d
+    SET cv_id = $7::int4, step_no = $8::int2, lane = CASE WHEN q.hold_reason = 'quarantined' THEN d.lane ELSE $9::int2 END
+    FROM dripd.contact AS k, dripd.run AS q
+    WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
+        AND d.flags = $6::int2
+        AND d.claim_id IS NULL AND d.attempt >= 0
+        AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+        AND q.account_id = d.account_id AND q.id = d.enrollment_id
+    RETURNING d.account_id, d.enrollment_id, d.lane
+)
+UPDATE dripd.run AS r
+SET cv_id = $7::int4,
+    hold_reason = CASE WHEN m.lane = -1 THEN r.hold_reason END,
+    release_at = CASE WHEN m.lane = -1 THEN r.release_at END
 FROM moved AS m
 WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
 

@@ -268,6 +268,17 @@ def test_what_is_held_stays_held_where_its_step_stays(world: World) -> None:
     assert subjects(world, "ann") == ["a", "Hi Oslo", "d"]
 
 
+def test_what_the_new_version_lacks_no_more_goes_on(world: World) -> None:
+    world.apply(mails("a", "b").replace("subject: b", 'subject: "Hi {City}"'))
+    start(world, "ann")
+    world.advance("2d")
+    assert world.run("ann", "c")["hold_reason"] == "missing_tag:City"
+    publish(world, mails("a", "b"), inflight="migrate", yes=True)
+    world.tick()
+
+    assert subjects(world, "ann") == ["a", "b"]
+
+
 def test_what_was_charged_for_steps_that_are_gone_goes_back_at_the_end(world: World) -> None:
     world.call("account.set", key="acme", prices={"email": "1"})
     world.call("account.deposit", key="acme", amount="10")
