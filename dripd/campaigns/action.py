@@ -92,6 +92,13 @@ class MakeTask:
 
 
 @dataclass(slots=True, kw_only=True)
+class CancelTask:
+    """The task of the step *seq* is no longer waited for: its time is over."""
+
+    seq: int
+
+
+@dataclass(slots=True, kw_only=True)
 class CallOut:
     """A call to an outside server: kept in the outbox, made soon after by whoever is free.
 
@@ -155,6 +162,7 @@ Effect: TypeAlias = (
     | UpdateContact
     | UpdateCompany
     | MakeTask
+    | CancelTask
     | CallOut
     | MoveTo
     | ResetRuns

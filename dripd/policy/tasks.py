@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dripd.campaigns.action import MakeTask, Note, Rota, Slot
+from dripd.campaigns.action import CancelTask, MakeTask, Note, Rota, Slot
 from dripd.campaigns.activities import AUTO, NOBODY
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import (
@@ -48,13 +48,11 @@ def task(here: Pass, step: Step, step_no: int) -> Verdict:
     here.effects.append(made)
     if not step.blocking:
         return NOTHING
-    return Waiting(_timeout(step, here.now), "task")
+    return Waiting(_after(here.now, step.timeout_ms), "task")
 
 
-def _timeout(step: Step, since: Instant) -> Instant | None:
-    if step.timeout_ms is None:
-        return None
-    return Instant(min(since + step.timeout_ms, FAR_FUTURE))
+def _after(since: Instant, ms: int | None) -> Instant | None:
+    return None if ms is None else Instant(min(since + ms, FAR_FUTURE))
 
 
 def _answered(here: Pass, step: Step) -> Verdict:
@@ -64,9 +62,10 @@ def _answered(here: Pass, step: Step) -> Verdict:
         return NOTHING
     if asked.state == "cancelled":
         return Outcome("cancelled", state=LogState.CANCELLED)
-    until = _timeout(step, asked.created_at)
+    until = _after(asked.created_at, step.timeout_ms)
     if until is None or until > here.now:
         return Waiting(until, "task")
+    here.effects.append(CancelTask(seq=here.seq))
     if step.on_timeout == "exit":
         return Outcome("expired", End(RunStatus.REMOVED, "timeout"), LogState.SKIPPED)
     return Skipped(reason="expired")
@@ -191,9 +190,13 @@ def approval(here: Pass, step: Step, step_no: int) -> Verdict:
             return draft
         title = str(draft["subject"] or step.name or step.key)
         here.effects.append(_task_of(here, step, "approval", title, here.now, draft))
-        return Waiting(None, "approval")
+        return Waiting(_after(here.now, step.expires_after_ms), "approval")
     if asked.state == "open":
-        return Waiting(None, "approval")
+        until = _after(asked.created_at, step.expires_after_ms)
+        if until is None or until > here.now:
+            return Waiting(until, "approval")
+        here.effects.append(CancelTask(seq=here.seq))
+        return Skipped(reason="expired")
     if asked.state == "done":
         return Waiting(here.now, flags=FLAG_APPROVED)
     exits = here.version.definition.policy.approval_cancel == "exit"

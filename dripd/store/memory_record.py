@@ -15,6 +15,7 @@ from dripd.campaigns.action import (
     AddTag,
     AddToList,
     CallOut,
+    CancelTask,
     CountNotice,
     MakeTask,
     MoveTo,
@@ -50,6 +51,7 @@ from dripd.store.memory_changes import (
     add_tag,
     change_company,
     change_contact,
+    close_task,
     end_run,
     forget_runs,
     make_list,
@@ -385,6 +387,14 @@ def _update_company(tables: Tables, change: Change, effect: UpdateCompany) -> No
         change_company(tables, account_id, contact.company_id, effect.attrs)
 
 
+def _cancel_task(tables: Tables, change: Change, effect: CancelTask) -> None:
+    leased = change.leased
+    wanted = (leased.account_id, leased.enrollment_id, effect.seq)
+    for task in tables.tasks:
+        if (task.account_id, task.enrollment_id, task.seq) == wanted:
+            close_task(tables, task.account_id, task.id, "cancelled")
+
+
 def _write_note(tables: Tables, change: Change, effect: Note) -> None:
     leased = change.leased
     detail = copy.deepcopy(dict(effect.detail))
@@ -442,6 +452,7 @@ WRITERS: dict[type, Callable[[Tables, Change, Any], None]] = {
     UpdateContact: _update_contact,
     UpdateCompany: _update_company,
     MakeTask: make_task,
+    CancelTask: _cancel_task,
     ResetRuns: _reset_runs,
     CountNotice: _count_notice,
     WatchReply: _watch_reply,

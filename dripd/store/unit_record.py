@@ -19,6 +19,7 @@ from dripd.campaigns.action import (
     AddTag,
     AddToList,
     CallOut,
+    CancelTask,
     CountNotice,
     Effect,
     MakeTask,
@@ -492,6 +493,11 @@ async def _update_companies(conn: Conn, pairs: Pairs) -> None:
         await conn.execute(sql("set_company"), *ids, merged, cleared)
 
 
+async def _cancel_tasks(conn: Conn, pairs: Pairs) -> None:
+    rows = [(c.leased.account_id, c.leased.enrollment_id, effect.seq) for c, effect in pairs]
+    await conn.execute(sql("cancel_tasks"), *map(list, zip(*rows, strict=True)))
+
+
 async def _call_out(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
@@ -574,6 +580,7 @@ WRITERS: dict[type, Callable[[Conn, Pairs], Any]] = {
     UpdateContact: _update_contacts,
     UpdateCompany: _update_companies,
     MakeTask: make_tasks,
+    CancelTask: _cancel_tasks,
     ResetRuns: _reset_runs,
     CountNotice: _count_notices,
     WatchReply: _watch_replies,

@@ -219,6 +219,13 @@ SET attrs = (co.attrs || $3::text::jsonb) - $4::text[]
 FROM dripd.contact AS c
 WHERE c.account_id = $1::int4 AND c.id = $2::int8 AND co.account_id = c.account_id AND co.id = c.company_id;
 
+-- name: cancel_tasks :exec
+-- Tasks whose steps waited for them long enough.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]
+UPDATE dripd.task AS t SET state = 'cancelled', closed_by = 'dripd'
+FROM unnest($1::int4[], $2::int8[], $3::int4[]) AS k (a, e, seq)
+WHERE t.account_id = k.a AND t.enrollment_id = k.e AND t.seq = k.seq AND t.state = 'open';
+
 -- name: make_task :one
 -- A task, once for its step, and the notification about it.
 --   $1 account int  $2 enrollment bigint  $3 contact bigint  $4 seq int  $5 campaign key  $6 step key  $7 kind

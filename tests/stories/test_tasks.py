@@ -309,6 +309,32 @@ def test_a_blocking_task_waits_no_longer_than_its_timeout(world: World) -> None:
     ]
     ended = world.run("c2", "leave")
     assert (ended["status"], ended["end_reason"]) == ("removed", "timeout")
+    assert {(t["state"], t["closed_by"]) for t in tasks(world)} == {("cancelled", "dripd")}
+
+
+@pytest.mark.feature("C24")
+def test_a_message_that_nobody_approves_expires(world: World) -> None:
+    text = ASKING.replace("require_approval: true", "require_approval: true, expires_after: 2d")
+    play(world, text, "c1", "c2")
+    run = world.run("c1", "asking")
+    assert (run["hold_reason"], str(run["release_at"])) == (
+        "approval",
+        "2026-01-07 09:00:00+00:00",
+    )
+    one, _ = tasks(world)
+    world.at("2026-01-07T08:59:59Z")
+    world.call("task.approve", id=one["id"])
+    world.advance("1s")
+    assert len(world.sent()) == 1
+    late = next(
+        c for c in ("c1", "c2") if len(world.steps(c)) == 2 and world.steps(c)[0]["reason"]
+    )
+    assert [(s["outcome"], s["reason"]) for s in world.steps(late)] == [
+        ("skipped", "expired"),
+        ("done", None),
+    ]
+    assert [t["state"] for t in tasks(world)] == ["done", "cancelled"]
+    assert world.column("SELECT DISTINCT status FROM dripd.enrollment") == ["completed"]
 
 
 @pytest.mark.feature("C18")
