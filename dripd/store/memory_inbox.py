@@ -551,7 +551,8 @@ def _move(tables: Tables, before: RunRow | None, move: MoveDue, done: Digested) 
 
 
 def _release(tables: Tables, account_id: int, release: Release, done: Digested) -> None:
-    """A run whose hold was put right, or whose answer came, comes up at once in its lane."""
+    """A run whose hold was put right, or whose answer came, comes up at once in its lane: the
+    one as late as it is, the other due now."""
     key = (account_id, release.enrollment_id)
     number = tables.lane_of(account_id, release.lane)
     row = tables.due.get(key)
@@ -559,7 +560,9 @@ def _release(tables: Tables, account_id: int, release: Release, done: Digested) 
         return
     if row.lane != HELD_LANE and not row.flags & FLAG_WAITING:
         return
-    tables.due.change(key, lane=number, due_at=tables.now())
+    now = tables.now()
+    due_at = now if row.flags & FLAG_WAITING else min(row.due_at, now)
+    tables.due.change(key, lane=number, due_at=due_at)
     tables.runs.change(key, hold_reason=None, release_at=None)
     done.moved.append(DueKey(account_id, number, row.due_at, row.enrollment_id, row.cv_id))
 

@@ -324,9 +324,12 @@ WHERE ad.account_id = s.account_id
 RETURNING ad.account_id, ad.cap, ad.used, ad.bulk, s.bulk > 0 AS reported;
 
 -- name: release_steps :many
--- What held runs by themselves has been put right, or what they wait for came: due now, in their lane.
+-- What held runs by themselves has been put right: back in their lane, as late as they are. What they wait for
+-- came: due now.
 --   $1 account int  $2 enrollments bigint[]  $3 lanes int2[]
-UPDATE dripd.due_step AS d SET lane = k.l, due_at = (SELECT dripd.now())
+UPDATE dripd.due_step AS d
+SET lane = k.l,
+    due_at = CASE WHEN d.flags & 4 = 0 THEN least(d.due_at, (SELECT dripd.now())) ELSE (SELECT dripd.now()) END
 FROM unnest($2::int8[], $3::int2[]) AS k (e, l)
 WHERE d.account_id = $1::int4 AND d.enrollment_id = k.e AND d.claim_id IS NULL
     AND (d.lane = -1 OR d.flags & 4 <> 0)

@@ -618,7 +618,7 @@ class InboxSuite:
         row = await scene.run()
 
         assert [tuple(key) for key in done.moved] == [
-            (scene.account, lanes[scene.lane], T0 + 5, held.enrollment_id, scene.cv)
+            (scene.account, lanes[scene.lane], T0, held.enrollment_id, scene.cv)
         ]
         assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
         assert (await scene.run(1))["due_at"] == T0 + HOUR

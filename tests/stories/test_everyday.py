@@ -266,6 +266,28 @@ def test_merge_tags_are_filled_and_a_missing_one_holds(house: World) -> None:
     assert got(house, "tags2", "m.body") == ["Hi Bo, Bo Bo at home"]
 
 
+@pytest.mark.feature("C52")
+def test_what_was_held_until_it_is_pointless_expires(house: World) -> None:
+    step = "{key: a, do: email, subject: 'In {Town}', text: T, expires_after: 2h}"
+    house.apply(campaign("late", step, mail("b"), fields="{town: text}", **FROM))
+    for contact in ("late1", "late2"):
+        house.contact(contact)
+    house.enroll("late", "late1", "late2")
+    house.tick()
+    town = (
+        'UPDATE dripd.contact SET attrs = attrs || \'{"town": "Ulm"}\' WHERE external_id = $1'
+    )
+    house.advance("2h")
+    house.sql(town, "late1")
+    house.tick()
+    house.advance("1s")
+    house.sql(town, "late2")
+    house.tick()
+
+    assert got(house, "late1", "m.subject") == ["In Ulm", "b"]
+    assert got(house, "late2", "m.subject") == ["b"]
+
+
 @pytest.mark.feature("F10")
 def test_without_a_number_a_text_is_skipped_or_ends_the_run_as_its_step_says(
     house: World,
