@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.parse import read
+from dripd.campaigns.sms import segments
 from dripd.campaigns.template import Kind, compile_template
 from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
@@ -71,6 +73,8 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
     if args.text is not None and args.html is None and old["payload"].get("html"):
         edited["html"] = ""
     _refuse_blank(old["payload"], {**old["payload"], **edited})
+    if old["kind"] == "approval" and args.text is not None:
+        await _refuse_overlong(conn, old, args.text)
     changed = any(old["payload"].get(name) != value for name, value in edited.items())
     row = await conn.fetchrow(sql("edit_task"), old["account_id"], args.id, edited)
     return _task_deed(row, old, changed=changed)
@@ -99,6 +103,24 @@ def _refuse_blank(old: Mapping[str, object], new: Mapping[str, object]) -> None:
                 path=path,
                 hint="write one, or cancel the task",
             )
+
+
+async def _refuse_overlong(conn: Conn, task: Row, text: str) -> None:
+    """What is approved is not edited any more: a text that would be held could only be skipped."""
+    document = await conn.fetchval(
+        sql("definition_of_run"), task["account_id"], task["enrollment_id"]
+    )
+    definition, _ = read(document)
+    policy, n = definition.policy, segments(text).n
+    most = policy.limits.max_sms_segments
+    kinds = {step.key: step.kind for step in definition.steps}
+    if kinds.get(task["step_key"]) != "sms" or policy.sms_overflow != "hold":
+        return
+    if most is not None and n > most:
+        raise BadRequest(
+            f"max_sms_segments {n}>{most}", code="max_sms_segments", path="text",
+            hint="shorten the text; one emoji or curly quote halves the room",
+        )  # fmt: skip
 
 
 async def cancel_task(conn: Conn, call: Call, args: p.TaskKey) -> Deed:

@@ -29,6 +29,13 @@ FROM dripd.task
 WHERE id = $1::int8
 FOR UPDATE;
 
+-- name: definition_of_run :one
+--   $1 account  $2 enrollment
+SELECT v.definition
+FROM dripd.run AS r
+JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
+WHERE r.account_id = $1::int4 AND r.id = $2::int8;
+
 -- name: close_task :one
 -- An open task is done or cancelled.
 --   $1 account  $2 id  $3 state  $4 by  $5 more of the payload

@@ -312,6 +312,22 @@ def test_a_blocking_task_waits_no_longer_than_its_timeout(world: World) -> None:
     assert {(t["state"], t["closed_by"]) for t in tasks(world)} == {("cancelled", "dripd")}
 
 
+@pytest.mark.feature("S18")
+def test_a_text_is_not_edited_beyond_what_may_leave(world: World) -> None:
+    world.call("sender.set", address="+4930900000", account="acme", channel="sms")
+    text = ASKING.replace("do: email, subject: 'Hi {First Name}'", "do: sms")
+    limits = "steps:\n", "policy: {limits: {max_sms_segments: 2}}\nsteps:\n"
+    play(world, text.replace("sender: hello@acme.test\n", "").replace(*limits), "c1")
+    (task,) = tasks(world)
+    with pytest.raises(BadRequest) as refused:
+        world.call("task.edit", id=task["id"], text="x" * 307)
+    assert (refused.value.code, refused.value.path) == ("max_sms_segments", "text")
+    world.call("task.edit", id=task["id"], text="x" * 306)
+    world.call("task.approve", id=task["id"])
+    world.tick()
+    assert [len(m["body"]) for m in world.sent()] == [306]
+
+
 @pytest.mark.feature("C24")
 def test_a_message_that_nobody_approves_expires(world: World) -> None:
     text = ASKING.replace("require_approval: true", "require_approval: true, expires_after: 2d")
