@@ -117,7 +117,7 @@ class FileJournal:
         self._reply(place, outcome, leased.attempt, leased.email, leased.phone)
 
     def _reply(self, place: str, outcome: Outcome, tries: int, *addresses: str | None) -> None:
-        if not self._answers:
+        if not self._answers or self._fault:
             self._soon(self._flush)
         self._answers.append(f"{place} {_write_outcome(outcome, tries, addresses)}\n")
 
@@ -145,8 +145,8 @@ class FileJournal:
             self._try(lambda: self._append(text, {leased.claim_id}))
 
     def fault(self) -> str:
-        if self._fault:
-            self._try(self._probe)
+        if self._fault and self._try(self._probe):
+            self._flush()
         return self._fault
 
     # what the sweep asks
@@ -249,9 +249,11 @@ class FileJournal:
         self._write("\n")
 
     def _flush(self) -> None:
-        answers, self._answers = self._answers, []
-        if answers and self._segments:
-            self._try(lambda: self._write("".join(answers)))
+        """Write what was answered; what there is no room for waits until there is."""
+        if self._answers and self._segments:
+            text = "".join(self._answers)
+            if self._try(lambda: self._write(text)):
+                self._answers = []
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:

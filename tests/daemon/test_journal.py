@@ -403,6 +403,9 @@ def test_a_disk_that_is_full_holds_everything_loses_nothing_and_mends(small_disk
     assert leave is Leave.UNWRITABLE
     assert "No space left" in one.fault()
     assert one.intend([step(enrollment_id=-1)]) is Leave.UNWRITABLE
+    for m in (0, 1):  # what had left before is answered now
+        one.answer(step(enrollment_id=m, claim_id=m), Accepted(provider_id="m" * 150))
+        desk.turn()
     three = desk.daemon(3)
     assert "No space left" in three.fault()
     assert [] == list(desk.folder.glob("3-*"))
@@ -415,4 +418,5 @@ def test_a_disk_that_is_full_holds_everything_loses_nothing_and_mends(small_disk
     desk.die(one)
     testimony = three.past({1})[1]
     assert {(m, 1) for m in range(n + 1)} == set(testimony.words)
+    assert [Accepted(provider_id="m" * 150)] * 2 == [testimony.words[m, 1] for m in (0, 1)]
     assert testimony.whole
