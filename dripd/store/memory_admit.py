@@ -9,8 +9,8 @@ from itertools import islice
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
 from dripd.clock import DAY, Instant
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
-from dripd.store.memory_changes import end_run, forget_runs
-from dripd.store.memory_money import charge
+from dripd.store.memory_changes import cancel_awaited, end_run, forget_runs
+from dripd.store.memory_money import charge, refund_unsent
 from dripd.store.memory_rows import (
     Account,
     Campaign,
@@ -291,6 +291,8 @@ def _displace(tables: Tables, one: Accept) -> None:
     for found in tables.run_exclusive.at(key):
         end = End(RunStatus.REMOVED, f"moved:{one.request.campaign_key}")
         end_run(tables, account_id, found[1], end)
+        refund_unsent(tables, account_id, found[1])
+        cancel_awaited(tables, account_id, found[1])
         row = tables.due.get(found)
         if row is not None and row.claim_id is not None:
             tables.due.change(found, attempt=-1)

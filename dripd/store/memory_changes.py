@@ -136,6 +136,13 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
         )
 
 
+def cancel_awaited(tables: Tables, account_id: int, enrollment_id: int) -> None:
+    """Nobody waits any more for the tasks that an ended run waited for."""
+    for task in [one for one in tables.tasks if one.enrollment_id == enrollment_id]:
+        if task.awaited and task.account_id == account_id:
+            close_task(tables, account_id, task.id, "cancelled")
+
+
 def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:
     """A live run reaches its end; what it kept busy is free. False: it had ended."""
     key = (account_id, enrollment_id)

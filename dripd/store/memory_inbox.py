@@ -46,8 +46,8 @@ from dripd.policy.rooms import MissingAccount
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import (
     add_suppression,
+    cancel_awaited,
     change_contact,
-    close_task,
     end_run,
     forget_runs,
 )
@@ -514,9 +514,7 @@ def _end(tables: Tables, account_id: int, end: EndRun) -> None:
         tables.due.change(key, attempt=-1)
     elif row is not None:
         tables.due.drop(key)
-    for task in [one for one in tables.tasks if one.enrollment_id == end.enrollment_id]:
-        if task.awaited and task.account_id == account_id:
-            close_task(tables, account_id, task.id, "cancelled")
+    cancel_awaited(tables, account_id, end.enrollment_id)
     if not ended:
         return
     refund_unsent(tables, account_id, end.enrollment_id)

@@ -293,6 +293,7 @@ async def _displace(conn: Conn, accepted: list[Accept]) -> None:
         mine = [row["id"] for row in rows if row["account_id"] == account]
         await conn.execute(sql("mark_stopped"), account, mine)
         await conn.execute(sql("delete_stopped"), account, mine)
+        await conn.execute(sql("cancel_awaited"), account, mine)
 
 
 def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:

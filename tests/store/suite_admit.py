@@ -14,6 +14,7 @@ from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.admission_rows import Decision, Leave, Quote, RequestRow
 from dripd.store.protocol import Head, Outage, ParkRow, Standstill
+from tests.store.suite_record import a_task
 from tests.store.world import (
     NODE,
     T0,
@@ -266,6 +267,25 @@ class AdmitSuite:
             ("accepted", None),
             ("rejected", "already_ran"),
         ]
+
+    async def test_a_run_whose_place_is_taken_waits_for_its_task_no_more(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact)
+        keys = (await scene.admit(start_all(scene.lane, exclusive="account"))).started
+        await scene.clear_events()
+        leased = (await scene.lease(keys)).granted[0]
+        await scene.record(scene.waits(leased, a_task(awaited=True)))
+        await world.add_campaign(scene.account, campaign("d"))
+        await world.enroll("acme", "d", contact)
+        await scene.admit(start_all(scene.lane, exclusive="account", displaces=True))
+
+        ends = [row["end_reason"] for row in await world.enrollments()]
+        assert (["moved:d", None], ["cancelled"]) == (
+            ends, [row["state"] for row in await world.tasks()],
+        )  # fmt: skip
 
     async def test_a_second_run_is_refused_by_the_reentry_index(self, world: World) -> None:
         scene = await open_scene(world)
