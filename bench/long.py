@@ -2,9 +2,10 @@
 
 A hundredth as many runs as steps come round fifty times, in 1,000 accounts, each step due as
 soon as the one before it is done, so that every row of `due_step` is updated fifty times. At
-each tenth: CPU of dripd and of Postgres a step, the size of `due_step` and of its index. Told
-are the last tenth against the second (the first has the start in it), and the growth from the
-second's end. Checked: every step of every run once.
+each tenth: CPU of dripd and of Postgres a step, the size of `due_step` and of its index, and how
+fast the machine was, by a piece of work that is always the same. Told are the last tenth against
+the second (the first has the start in it), the same in such pieces of work, and the growth from
+the second's end. Checked: every step of every run once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import trio
 
 from bench.field import COUNTING, STEP, daemon, ground, lay, runs, until_sent
-from bench.meter import Meter, own_peak_mb, postmaster_of, value
+from bench.meter import Meter, own_peak_mb, postmaster_of, value, yardstick_ms
 from dripd.config import Config
 
 STEPS = 50
@@ -62,7 +63,8 @@ async def _measure(config: Config, dsn: str, n: int) -> dict[str, object]:
             done = running.pipe.counters.accepted - before
             figures = meter.read(max(1, done))  # a short run is through before it is looked at
             heap, index = await trio.to_thread.run_sync(asyncio.run, sizes(dsn))
-            tenths.append({**figures, "heap_mb": heap, "index_mb": index})
+            yardstick = {"yardstick_ms": round(yardstick_ms(), 2)}
+            tenths.append({**figures, **yardstick, "heap_mb": heap, "index_mb": index})
         figures = whole.read(n)
     found = await trio.to_thread.run_sync(asyncio.run, value(dsn, CHECK))
     if found != f"{n} {n}":
@@ -89,8 +91,10 @@ def report(tenths: list[dict[str, Any]]) -> dict[str, float]:
         return float(one["cpu_us_daemon"] + one["cpu_us_postgres"])
 
     second, last = tenths[1], tenths[-1]
+    ratio, slower = cpu(last) / cpu(second), last["yardstick_ms"] / second["yardstick_ms"]
     return {
-        "cpu_last_to_second": round(cpu(last) / cpu(second), 3),
+        "cpu_last_to_second": round(ratio, 3),
+        "cpu_last_to_second_by_yardstick": round(ratio / slower, 3),
         "heap_last_to_second": round(last["heap_mb"] / max(second["heap_mb"], 1e-9), 3),
         "index_last_to_second": round(last["index_mb"] / max(second["index_mb"], 1e-9), 3),
     }
