@@ -73,12 +73,15 @@ async def _digest(
     have been seen, whether those that are known are still the ones.
     """
     heard: list[EventRow] = []
+    leased: set[int] = set()
     facts: dict[int, ContactRow | None] = {}
 
     def digest(
         events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
     ) -> list[InboxEffect]:
         heard[:] = events
+        leased.clear()
+        leased.update(run.enrollment_id for run in runs if run.leased)
         effects = exits.digest(events, runs, now, pipe.directory, facts)
         return effects + judge(events, pipe.guard)
 
@@ -99,6 +102,7 @@ async def _digest(
             await _look_up(pipe, account, missing, facts)
     if done is not None:
         _take_in(pipe, done, heard)
+        pipe.stopped |= leased.intersection(done.stopped)
     return done
 
 
@@ -143,7 +147,6 @@ def _take_in(pipe: Pipeline, done: Digested, heard: Sequence[EventRow]) -> None:
     """What a digest has set in motion."""
     _tell(pipe, heard)
     tell_paused(pipe, done.paused)
-    pipe.stopped |= set(done.stopped)
     insert(pipe, done.moved)
     if done.requested:
         pipe.wake("admit")

@@ -207,6 +207,7 @@ class Pipeline:
         self.leased: dict[str, deque[Leased]] = {}
         self.arrived: dict[str, trio.Event] = {}
         self.done: list[Change] = []
+        # runs that ended while their step was leased: what has not left yet does not leave
         self.stopped: set[int] = set()
         self.first = First()
         self.unsent = 0
@@ -321,6 +322,8 @@ class Pipeline:
                 self.claims[claim] -= 1
         for claim in closed:
             self.claims.pop(claim, None)
+        if not (self.unsent or self.asked):  # those that are left were others' to send
+            self.stopped.clear()
 
     @property
     def has_records(self) -> bool:

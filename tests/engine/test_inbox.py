@@ -64,3 +64,27 @@ async def test_a_trigger_attached_just_before_an_event_fires_on_it(
     asked = sorted(run["campaign_key"] for run in store.enrollments())
 
     assert asked == sorted(KINDS)
+
+
+@pytest.mark.trio
+async def test_only_stops_of_what_is_on_its_way_are_remembered_and_no_longer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Every run that was ever stopped was, as long as its daemon lived."""
+    rig = Rig(Tuning(), SlowSink(wait_s=5))
+    store, pipe = rig.store, rig.pipe
+    later = rig.account("later", step={**HELLO, "delay": "1h"})
+    now = rig.account("now")
+    for account in (later, now):
+        rig.enroll(account, 2)
+    async with rig.running():
+        await trio.sleep(2)
+        for run in store.enrollments():
+            store.event(run["account_id"], "reply", contact_id=run["contact_id"])
+        await trio.sleep(1)
+        under_way = {one["id"] for one in store.enrollments() if one["account_id"] == now}
+        assert {"reply"} == {one["end_reason"] for one in store.enrollments()}
+        assert under_way == pipe.stopped
+
+        await trio.sleep(10)
+        assert (set(), 0) == (pipe.stopped, pipe.unsent)
