@@ -367,6 +367,13 @@ class Step:
     called: str = ""
     """The script, connector or network that the step calls."""
 
+    def expires(self, late: int) -> bool:
+        """Is it skipped where it comes *late* by so many milliseconds?"""
+        lateness = self.max_lateness
+        if lateness is not None and lateness.then == "skip" and late > lateness.after_ms:
+            return True
+        return self.expires_after_ms is not None and late > self.expires_after_ms
+
     @property
     def is_message(self) -> bool:
         """Does this step owe a delivery?"""

@@ -321,10 +321,16 @@ def _settled(
 def _give_back(
     leased: Leased, version: Version, event: Deferred, now: Instant, rooms: Rooms
 ) -> Change:
-    """What holds a whole lane leaves the due alone; what holds this contact moves it."""
+    """What holds a whole lane leaves the due alone; what holds this contact moves it, unless
+    the step would have expired by then."""
     if not event.alone or event.until is None:
         return _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
     due = Instant(min(max(event.until, now), FAR_FUTURE))
+    if (
+        version.steps[leased.step_no].expires(due - leased.due_at)
+        and not leased.flags & FLAG_TRIED
+    ):
+        return advance(leased, version, Skipped(reason="expired"), now, rooms)
     change = _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
     if change.next is not None:
         change.next.hold_reason, change.next.release_at = event.reason, due

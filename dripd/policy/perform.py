@@ -168,12 +168,7 @@ def passed_over(step: Step, leased: Leased, now: Instant) -> Skipped | None:
 def _passed_over(step: Step, leased: Leased, late: int) -> Skipped | None:
     if step.when is not None and not step.when(condition_facts(leased)):
         return Skipped(reason="condition_false")
-    if step.expires_after_ms is not None and late > step.expires_after_ms:
-        return Skipped(reason="expired")
-    lateness = step.max_lateness
-    if lateness is not None and lateness.then == "skip" and late > lateness.after_ms:
-        return Skipped(reason="expired")
-    return None
+    return Skipped(reason="expired") if step.expires(late) else None
 
 
 def _render(

@@ -243,6 +243,25 @@ def test_what_holds_one_contact_moves_its_due() -> None:
     assert held.flags & FLAG_HELD
 
 
+@pytest.mark.parametrize(
+    "limit", [{"expires_after": "1d"}, {"max_lateness": {"after": "1d", "then": "skip"}}]
+)
+def test_what_would_be_too_late_by_then_is_not_held(limit: dict[str, Any]) -> None:
+    version = make_version(email(**limit), email())
+    until = Instant(NOW + DAY)
+    held = Deferred(reason="frequency", until=until, alone=True)
+    assert after(step(held, version)).due_at == until
+
+    change = step(Deferred(reason="frequency", until=Instant(until + 1), alone=True), version)
+    assert [(row.state, row.reason) for row in change.log] == [(LogState.SKIPPED, "expired")]
+    assert (after(change).step_no, change.refund) == (1, True)
+    doubtful = step(
+        Deferred(reason="unknown", until=Instant(until + 1), alone=True), version,
+        flags=FLAG_AMBIGUOUS,
+    )  # fmt: skip
+    assert after(doubtful).step_no == 0
+
+
 def test_a_hold_leaves_every_lane_and_keeps_the_due() -> None:
     change = step(Held(reason="no_address"), now=Instant(NOW + HOUR), attempt=1)
 
