@@ -1799,6 +1799,11 @@ DECLARE
     unfit text;
     days text;
 BEGIN
+    IF jsonb_typeof(upsert_contact.attrs) NOT IN ('object', 'null') THEN
+        RAISE EXCEPTION 'attrs are a JSON object, not: %', jsonb_typeof(upsert_contact.attrs)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    upsert_contact.attrs := nullif(upsert_contact.attrs, 'null');
     SELECT format('%s is no %s, as %s is', f.value, d.type, f.key) INTO unfit
     FROM jsonb_each(coalesce(upsert_contact.attrs, '{}')) AS f
     JOIN dripd.field AS d ON d.account_id = account AND d.target = 'contact' AND d.key = f.key
@@ -1823,6 +1828,7 @@ BEGIN
     RETURNING id INTO contact;
     INSERT INTO dripd.contact_tag (account_id, contact_id, tag)
     SELECT account, contact, t FROM unnest(coalesce(upsert_contact.tags, '{}')) AS t
+    WHERE t <> ''
     ON CONFLICT DO NOTHING;
     RETURN contact;
 END

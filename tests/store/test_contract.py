@@ -275,6 +275,26 @@ def test_the_helper_warns_of_a_day_without_its_time(pg_dsn: str) -> None:
     assert "appt without a time of day" in warning
 
 
+@pytest.mark.feature("Q8")
+def test_the_helper_takes_no_tag_for_none_and_says_what_attrs_are(pg_dsn: str) -> None:
+    async def put() -> tuple[list[str], str]:
+        conn = await asyncpg.connect(pg_dsn)
+        await conn.execute("INSERT INTO dripd.account (key) VALUES ('acme')")
+        for tags in ("NULL", "ARRAY['new', NULL, '']", "ARRAY[NULL]::text[]"):
+            await conn.fetchval(
+                f"SELECT dripd.upsert_contact('acme', 'c1', NULL, NULL, 'null', {tags})"
+            )
+        with pytest.raises(asyncpg.InvalidParameterValueError) as refused:
+            await conn.fetchval(
+                "SELECT dripd.upsert_contact('acme', 'c1', attrs => '[1]'::jsonb)"
+            )
+        tagged = await conn.fetch("SELECT tag FROM dripd.contact_tag")
+        await conn.close()
+        return [row["tag"] for row in tagged], str(refused.value)
+
+    assert asyncio.run(put()) == (["new"], "attrs are a JSON object, not: array")
+
+
 async def _tried(dsn: str, *statements: str) -> list[str]:
     conn = await asyncpg.connect(dsn)
     said = []
