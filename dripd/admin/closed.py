@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 Channel: TypeAlias = Literal["email", "sms"]
 Inflight: TypeAlias = Literal["pin", "terminate", "migrate"]
 StopMode: TypeAlias = Literal["hold", "drain", "remove_all"]
+ResumeMode: TypeAlias = Literal["keep", "shift"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 """The worst last."""
 

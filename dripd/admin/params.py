@@ -23,6 +23,7 @@ from dripd.admin.closed import (
     ListKind,
     LogLevel,
     OperatorRole,
+    ResumeMode,
     RunStatus,
     StopMode,
     TaskKind,
@@ -287,6 +288,10 @@ class CampaignPublish(CampaignKey, frozen=True, kw_only=True):
 
 class CampaignStop(CampaignKey, frozen=True, kw_only=True):
     mode: StopMode | None = None
+
+
+class CampaignResume(CampaignKey, frozen=True, kw_only=True):
+    mode: ResumeMode | None = None
 
 
 class CampaignList(Listing, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dripd.admin.closed import CampaignStatus, Inflight, StopMode, words
+from dripd.admin.closed import CampaignStatus, Inflight, ResumeMode, StopMode, words
 from dripd.admin.rows import read_text
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, paged, reading
@@ -29,6 +29,11 @@ from dripd.errors import DefinitionError, Fault, Unreachable
 
 INFLIGHT = click.Choice(words(Inflight))
 MODE = click.Choice(words(StopMode))
+going_on = click.option(
+    "--mode",
+    type=click.Choice(words(ResumeMode)),
+    help="Do waiting steps keep their due instants, or what remained of their delays?",
+)
 CHANGES_FOUND = 10
 FAULT = ("code", "path", "message", "hint")
 
@@ -146,6 +151,7 @@ def diff(ask: Ask, **given: object) -> int:
 @campaign.command("activate")
 @click.argument("key")
 @asking.account
+@going_on
 @changing
 def activate(ask: Ask, **given: object) -> int:
     """Accept enrollments; publishes the draft if there is no version yet."""
@@ -155,6 +161,7 @@ def activate(ask: Ask, **given: object) -> int:
 @campaign.command("resume")
 @click.argument("key")
 @asking.account
+@going_on
 @changing
 def resume(ask: Ask, **given: object) -> int:
     """Go on after a pause."""

@@ -85,8 +85,8 @@ class CampaignControl:
         return {**found, "items": items, "as_of": _as_of(about)}
 
     def _turning(self, verb: Verb) -> Handler:
-        async def handle(call: Call, args: p.CampaignKey | p.CampaignStop) -> Result:
-            mode = args.mode if isinstance(args, p.CampaignStop) else None
+        async def handle(call: Call, args: p.CampaignKey) -> Result:
+            mode = args.mode if isinstance(args, p.CampaignStop | p.CampaignResume) else None
             turn = await self._turn(verb, args, mode)
             return await self._room.perform(turn_campaign, call, turn, wide=True)
 
@@ -108,8 +108,8 @@ class CampaignControl:
             key=args.key,
             account=args.account,
             verb=verb,
-            mode=mode or (usual if verb in {"pause", "deactivate"} else "hold"),
-            shift=verb == "resume" and policy.on_resume == "shift",
+            mode=(mode or usual) if verb in {"pause", "deactivate"} else "hold",
+            shift=verb == "resume" and (mode or policy.on_resume) == "shift",
         )
 
     async def show(self, _call: Call, args: p.CampaignShow) -> Result:

@@ -155,7 +155,7 @@ class FileControl:
             )
         return await self._publish(call, args, activate=False)
 
-    async def activate(self, call: Call, args: p.CampaignKey) -> Result:
+    async def activate(self, call: Call, args: p.CampaignResume) -> Result:
         """Publish the draft where there is no version yet; then take enrollments."""
         sides = await self._room.desk.run(read_sides, args.key, args.account)
         row = sides.row or {}
@@ -167,7 +167,8 @@ class FileControl:
             await self._refuse_author(call, str(row["account_key"]), args.key)
             await self._refuse_lacking(args.key, sides)
         turn = Turn(key=args.key, account=args.account, verb="activate")
-        turn = replace(turn, shift=await self.shifts(sides))
+        shift = await self.shifts(sides) if args.mode is None else args.mode == "shift"
+        turn = replace(turn, shift=shift)
         return await self._room.perform(turn_campaign, call, turn, wide=True)
 
     async def shifts(self, sides: Sides) -> bool:

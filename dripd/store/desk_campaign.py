@@ -80,7 +80,7 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
     changed, removed = status != row["status"], 0
     removes = turn.mode == "remove_all" and turn.verb in {"pause", "deactivate"}
     if removes:
-        confirm(call, live, "live runs would be removed")
+        confirm(call, live, "live runs would be removed (mode remove_all)")
     if changed:
         mode = turn.mode if turn.verb in {"pause", "deactivate"} else None
         await conn.execute(sql("turn_campaign"), row["account_id"], row["id"], status, mode)
@@ -94,12 +94,14 @@ async def turn_campaign(conn: Conn, call: Call, turn: Turn) -> Deed:
         )
     if removes:
         removed = await end_all(conn, row, RunStatus.REMOVED, "paused", call.actor)
+    named = {"mode": turn.mode} if turn.verb in {"pause", "deactivate"} else {}
     return Deed(
         result={
             "changed": changed or removed > 0,
             "campaign": row["key"],
             "status": status,
             "version": row["live_version"],
+            **named,
             "live": live - removed,
             "removed": removed,
         },

@@ -326,6 +326,34 @@ async def test_resume_can_keep_what_remained_of_a_delay(pg_dsn: str) -> None:
         assert due == "2026-01-13T00:00:00Z"
 
 
+async def test_a_call_may_shift_the_delays_this_once(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.rows("INSERT INTO dripd.clock (at) VALUES ('2026-01-01T00:00:00Z')")
+        await published(control, WELCOME, "c1")
+        run = await control.start("c1", due_in="2 days")
+        for day, stop, go in ((11, "pause", "resume"), (21, "deactivate", "activate")):
+            await control.do(f"campaign.{stop}", key="welcome")
+            await control.rows(f"UPDATE dripd.clock SET at = '2026-01-{day}T00:00:00Z'")
+            await control.do(f"campaign.{go}", key="welcome", mode="shift")
+
+            due = (await control.do("enroll.show", enrollment=run))["due_at"]
+            assert due == f"2026-01-{day + 2}T00:00:00Z"
+
+
+@pytest.mark.feature("S20")
+async def test_a_pause_names_what_becomes_of_live_runs(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await published(control, WELCOME, "c1", "c2")
+        for contact in ("c1", "c2"):
+            await control.start(contact)
+        held = await control.do("campaign.pause", key="welcome")
+        with pytest.raises(Conflict, match="mode remove_all"):
+            await control.do("campaign.pause", key="welcome", mode="remove_all")
+
+        assert (held["mode"], held["live"], held["removed"]) == ("hold", 2, 0)
+        assert "mode" not in await control.do("campaign.resume", key="welcome")
+
+
 @pytest.mark.feature("C43")
 @pytest.mark.feature("C55")
 async def test_trigger_is_one_from_either_side(pg_dsn: str) -> None:
