@@ -74,11 +74,11 @@ async def beat(daemon: Living) -> bool:
         owned = len(daemon.pipe.owned)
         asked, slept = trio.current_time(), asleep_s()
         alive = await daemon.store.beat(daemon.incarnation, owned, daemon.state(), figures)
+        if not isinstance(daemon.pipe.clock, ManualClock):
+            await standstill.note(daemon.pipe)  # before anything is leased again
         if alive:
             limit_s = daemon.pipe.tuning.node_timeout_ms / 1000
             daemon.pipe.watch.note_beat(asked, limit_s, slept)
-        if not isinstance(daemon.pipe.clock, ManualClock):
-            await standstill.note(daemon.pipe)
         await mind_place(daemon)
     except StoreUnavailable as error:
         log.warning("store.lost", reason=error.code)

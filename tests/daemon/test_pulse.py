@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -19,6 +19,8 @@ class Late:
 
     def __init__(self, store: Any, wait_s: float, *, alive: bool) -> None:
         self._store, self._wait_s, self._alive = store, wait_s, alive
+        self.pipe: Any = None
+        self.heard_before = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -26,6 +28,10 @@ class Late:
     async def beat(self, *_: object) -> bool:
         await trio.sleep(self._wait_s)
         return self._alive
+
+    async def note_served(self, silence_ms: int) -> Any:
+        self.heard_before = self.pipe.is_heard
+        return await self._store.note_served(silence_ms)
 
     async def is_at_home(self) -> bool:
         await trio.lowlevel.checkpoint()
@@ -43,13 +49,32 @@ async def test_a_heartbeat_counts_from_when_it_was_asked_for(
     pipe.watch.note_beat(trio.current_time(), 10.0)
     await trio.sleep(1)
     asked = trio.current_time()
-    daemon = SimpleNamespace(
-        pipe=pipe, store=Late(rig.store, 8.0, alive=alive), incarnation=1001, vitals=SimpleNamespace(),
-        figures=SimpleNamespace(shown=dict), state=lambda: "running",
-    )  # fmt: skip
+    daemon = _daemon(pipe, Late(rig.store, 8.0, alive=alive))
 
-    assert alive == await beat(cast("Any", daemon))
+    assert alive == await beat(daemon)
     assert pipe.watch.beaten_at == (asked if alive else asked - 1)
     assert pipe.is_heard
     await trio.sleep(2.5)
     assert not pipe.is_heard
+
+
+@pytest.mark.trio
+async def test_who_comes_back_knows_when_nobody_was_at_work_before_it_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    """What came due meanwhile would have left at once, unpaced."""
+    rig = Rig(Tuning(), SlowSink())
+    pipe, store = rig.pipe, Late(rig.store, 0.0, alive=True)
+    pipe.watch.note_beat(trio.current_time(), 10.0)
+    await trio.sleep(60)
+
+    assert await beat(_daemon(pipe, store))
+    assert (False, True) == (store.heard_before, pipe.is_heard)
+
+
+def _daemon(pipe: Any, store: Late) -> Any:
+    store.pipe, pipe.store = pipe, store  # type: ignore[assignment]  # it passes all else on
+    return SimpleNamespace(
+        pipe=pipe, store=store, incarnation=1001, vitals=SimpleNamespace(),
+        figures=SimpleNamespace(shown=dict), state=lambda: "running",
+    )  # fmt: skip
