@@ -31,6 +31,7 @@ from dripd.store import (
     desk_work,
 )
 from dripd.store.desk_deed import Result
+from dripd.store.desk_find import find_account
 
 __all__ = ["Door", "Hooks", "handlers"]
 
@@ -85,6 +86,10 @@ def _test_sender(room: Room) -> Handler:
 
 def _tail_events(room: Room) -> Handler:
     async def handle(_call: Call, args: p.EventTail) -> Result:
+        if args.kind is not None:
+            desk_suppress.check_kind(args.kind)
+        if args.account is not None and args.after is None:  # who follows was told before
+            await room.desk.run(find_account, args.account)
         given = {"account": args.account, "kind": args.kind}
         wanted = {name: value for name, value in given.items() if value is not None}
         items, lost, after = room.hooks.events(args.after or 0, args.limit, wanted)

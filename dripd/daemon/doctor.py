@@ -219,12 +219,15 @@ HOST: Final[Sequence[Callable[[Patient], Check]]] = (
 
 
 def database(_patient: Patient, server: Facts) -> Check:
-    ok = server["version_num"] >= OLDEST_SERVER and not server["standby"]
-    hint = "connect to the primary" if server["standby"] else "dripd needs Postgres 15 or newer"
-    kind = " (a standby)" if server["standby"] else ""
-    return judge(
-        "database", ok, f"Postgres {server['version']}{kind} as {server['role']}", hint
-    )
+    told = f"Postgres {server['version']} as {server['role']}"
+    if server["version_num"] < OLDEST_SERVER:
+        return Check("database", False, told, "dripd needs Postgres 15 or newer")
+    if server["standby"]:
+        return Check("database", False, f"{told}, a standby", "connect to the primary")
+    if server["read_only"] == "on":
+        hint = "set default_transaction_read_only to off for the role, database or server"
+        return Check("database", False, f"{told}, which writes nothing", hint)
+    return Check("database", True, told, "")
 
 
 def schema(patient: Patient, _server: Facts) -> Check:
@@ -235,7 +238,7 @@ def schema(patient: Patient, _server: Facts) -> Check:
     if found.applied > found.newest:
         detail = f"at {found.applied}, this dripd knows {found.newest}"
         return Check("schema", False, detail, "upgrade dripd on this machine")
-    lacks = ", ".join(found.pending)
+    lacks = found.lacks
     return judge(
         "schema",
         not lacks,

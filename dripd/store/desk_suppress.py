@@ -146,12 +146,17 @@ async def export_suppressions(conn: Conn, args: p.Listing) -> Result:
     return page(rows, args.limit, "address_h", "account_id", "channel", without=("address_h",))
 
 
+def check_kind(kind: str) -> None:
+    """Raise `BadRequest` for a word that is no kind of event."""
+    if kind not in EVENTS:
+        found = difflib.get_close_matches(kind, EVENTS, n=1)
+        hint = f"did you mean {found[0]!r}?" if found else f"one of: {' '.join(EVENTS)}"
+        raise BadRequest(f"unknown event {kind!r}", path="kind", hint=hint)
+
+
 async def add_event(conn: Conn, call: Call, args: p.EventAdd) -> Deed:
     """Put an event into the inbox, as if it had come through SQL."""
-    if args.kind not in EVENTS:
-        found = difflib.get_close_matches(args.kind, EVENTS, n=1)
-        hint = f"did you mean {found[0]!r}?" if found else f"one of: {' '.join(EVENTS)}"
-        raise BadRequest(f"unknown event {args.kind!r}", path="kind", hint=hint)
+    check_kind(args.kind)
     if not (args.contact or args.delivery or args.conversation_ref or args.address):
         raise BadRequest(
             "whom does it concern?",

@@ -23,6 +23,9 @@ LOCK = 7_234_019_884
 
 OLDEST_SERVER = 150_000
 
+MOST_NAMED = 3
+"""More migrations than these are counted."""
+
 OURS = """
 SELECT (SELECT count(*) FROM pg_attribute
     WHERE attrelid = to_regclass('dripd.migration')
@@ -56,6 +59,13 @@ class SchemaStatus:
     applied: int
     newest: int
     pending: tuple[str, ...]
+
+    @property
+    def lacks(self) -> str:
+        """What is to be applied, in words; empty where it is nothing."""
+        if len(self.pending) <= MOST_NAMED:
+            return ", ".join(self.pending)
+        return f"{len(self.pending)} migrations, from {self.pending[0]} on"
 
 
 def migrations() -> list[Migration]:
@@ -213,6 +223,4 @@ def check(dsn: str) -> None:
     found = status(dsn)
     _refuse_newer(found.applied)
     if found.pending:
-        raise SchemaMismatch(
-            f"the schema lacks {', '.join(found.pending)}", hint="run `dripd db migrate`"
-        )
+        raise SchemaMismatch(f"the schema lacks {found.lacks}", hint="run `dripd db migrate`")

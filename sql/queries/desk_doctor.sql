@@ -6,6 +6,7 @@ SELECT current_setting('server_version') AS version,
     current_setting('full_page_writes') AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('autovacuum') AS autovacuum,
+    current_setting('default_transaction_read_only') AS read_only,
     current_setting('max_connections')::int4 AS max_connections,
     current_setting('superuser_reserved_connections')::int4 AS reserved,
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int4 AS connected,
@@ -41,7 +42,10 @@ SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
     (SELECT count(DISTINCT n.version) FROM dripd.node AS n WHERE NOT n.dead)::int4 AS versions,
     (SELECT count(*) FROM (SELECT FROM dripd.enroll_request WHERE status = 'pending' LIMIT 1000) AS part)::int4 AS pending,
     (SELECT count(*) FROM (SELECT FROM dripd.event_in LIMIT 1000) AS part)::int4 AS events,
-    (SELECT count(*) FROM (SELECT FROM dripd.step_log WHERE state = 3 LIMIT 1000) AS part)::int4 AS unknown,
+    (SELECT count(*) FROM (
+        SELECT FROM dripd.step_log
+        WHERE state = 3 AND reason IS DISTINCT FROM 'presumed_sent'  -- nobody waits for those any more
+        LIMIT 1000) AS part)::int4 AS unknown,
     (SELECT count(*) FROM (
         SELECT FROM dripd.account AS a
         JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1

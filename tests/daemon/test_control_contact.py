@@ -212,6 +212,18 @@ async def test_suppressions_are_exported_and_removed(pg_dsn: str) -> None:
         assert [item["ok"] for item in gone["items"]] == [True, False]
 
 
+async def test_a_tail_of_what_cannot_come_is_refused(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        with pytest.raises(NotFound, match="there is no account 'acne'"):
+            await control.do("event.tail", account="acne")
+        with pytest.raises(BadRequest, match="unknown event 'replay'") as found:
+            await control.do("event.tail", kind="replay")
+
+        assert found.value.hint == "did you mean 'reply'?"
+        assert (await control.do("event.tail", account="acme", kind="reply"))["items"] == []
+
+
 async def test_event_finds_its_account_by_what_it_names(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("c1")
