@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,6 +14,7 @@ from dripd.cli.asking import Ask, Command
 from dripd.cli.output import Row, print_json, rows_of
 
 FOLLOW_S: Final = 0.5
+OUT: Final = 1
 
 
 def followed(command: Command) -> Command:
@@ -34,6 +36,7 @@ def show_tail(
         for page in pages(ask, method, **given):
             for row in rows_of(page.get("items")):
                 click.echo(json.dumps(row) if ask.as_json else readable(row))
+        return 0
     found = ask.call(method, **given)
     if ask.as_json:
         print_json(found)
@@ -44,7 +47,7 @@ def show_tail(
 
 
 def pages(ask: Ask, method: str, **given: object) -> Iterator[Row]:
-    """Answers for ever; what was lost between two of them is said on stderr."""
+    """Answers, until nobody reads them; what was lost between two of them is said on stderr."""
     with ask.connect() as client:
         while True:
             page = ask.use(client, method, **given)
@@ -54,3 +57,12 @@ def pages(ask: Ask, method: str, **given: object) -> Iterator[Row]:
             given["after"] = int(str(page["next"]))
             if not page.get("items"):
                 time.sleep(FOLLOW_S)
+                if not is_read():
+                    return
+
+
+def is_read() -> bool:
+    """Whether somebody is still there at the other end of stdout."""
+    end = select.poll()
+    end.register(OUT, 0)  # POLLHUP and POLLERR are told unasked
+    return not end.poll(0)

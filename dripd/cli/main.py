@@ -95,7 +95,8 @@ def main(args: Sequence[str] | None = None) -> int:
     as_json = "--json" in given
     try:
         code = dripd.main(given, prog_name="dripd", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except DripdError as error:
         print_error(error, as_json=as_json)
         return error.exit_code
@@ -104,9 +105,19 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
+    except OSError as error:
+        drop_output()
+        message = error.strerror or str(error)
+        print_error(DripdError(message, path=str(error.filename or "")), as_json=as_json)
+        return DripdError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def drop_output() -> None:
+    """What is written yet goes nowhere: Python would try it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse_usage(error: click.ClickException, *, as_json: bool) -> int:

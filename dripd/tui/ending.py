@@ -71,7 +71,8 @@ def obey(leave: Callable[[int], None], before: list[Any] | None) -> None:
 
     for number in ENDINGS:
         signal.signal(number, end)
-    Thread(target=_await_hangup, name="dripd-hangup", daemon=True).start()
+    # a terminal that is not the controlling one goes without a signal: then give one
+    watch(TERMINAL, lambda: os.kill(os.getpid(), signal.SIGHUP))
 
 
 def _end_now(code: int, before: list[Any] | None) -> None:
@@ -79,9 +80,13 @@ def _end_now(code: int, before: list[Any] | None) -> None:
     os._exit(code)
 
 
-def _await_hangup() -> None:
-    """A terminal that is not the controlling one goes without a signal: then give one."""
-    gone = select.poll()
-    gone.register(TERMINAL, 0)  # POLLHUP and POLLERR are told unasked
-    gone.poll()
-    os.kill(os.getpid(), signal.SIGHUP)
+def watch(fd: int, gone: Callable[[], None]) -> None:
+    """Call *gone*, in a thread, once nobody is there any more at the other end of *fd*."""
+
+    def wait() -> None:
+        end = select.poll()
+        end.register(fd, 0)  # POLLHUP and POLLERR are told unasked
+        end.poll()
+        gone()
+
+    Thread(target=wait, name="dripd-hangup", daemon=True).start()

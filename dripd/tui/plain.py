@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from dripd.tui.chrome import Chrome
 from dripd.tui.console import Console, said
 from dripd.tui.draw import Cell
+from dripd.tui.ending import watch
 from dripd.tui.options import Options
 from dripd.tui.page import ListPage
 from dripd.tui.source import Daemon
 from dripd.tui.table import Row
 from dripd.tui.watch import Follow
 from dripd.tui.words import clock
+
+OUT: Final = 1
+"""Where it is said: what a pipe ends at may go."""
 
 
 class Plain:
@@ -32,6 +36,7 @@ class Plain:
         self._shown: dict[str, str] = {}
         self._headline = ""
         self._stirred = asyncio.Event()
+        self._is_over = False
         self._console = Console(
             daemon(self._changed),
             options,
@@ -44,19 +49,31 @@ class Plain:
         )
 
     async def run(self) -> None:
-        """Until it is interrupted."""
+        """Until it is interrupted, or nobody reads it any more."""
         console = self._console
         console.start()
-        link = asyncio.get_running_loop().create_task(console.daemon.run())
+        loop = asyncio.get_running_loop()
+        link = loop.create_task(console.daemon.run())
+
+        def leave() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._leave)
+
+        watch(OUT, leave)
         try:
-            while not link.done():
+            while not link.done() and not self._is_over:
                 await self._stirred.wait()
                 self._stirred.clear()
                 self._look()
                 await asyncio.sleep(0.25)
-            link.result()
+            if not self._is_over:
+                link.result()
         finally:
             link.cancel()
+
+    def _leave(self) -> None:
+        self._is_over = True
+        self._stirred.set()
 
     def _changed(self) -> None:
         self._stirred.set()

@@ -183,3 +183,18 @@ def test_an_option_that_wants_an_object_is_named_once(
     err = capsys.readouterr().err
     assert "--vars: must be a JSON object" in err
     assert err.count("--vars") == 1
+
+
+def test_an_answer_that_cannot_be_written_is_told_and_no_traceback() -> None:
+    command = [sys.executable, "-m", "dripd.cli.main", "config", "schema"]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE)
+
+    assert (found.returncode, found.stderr) == (1, b"[failed] No space left on device\n")
+
+
+def test_an_answer_that_nobody_wants_is_no_failure() -> None:
+    command = f"exec {sys.executable} -m dripd.cli.main config schema >&-"
+    found = subprocess.run(["sh", "-c", command], check=False, stderr=subprocess.PIPE)
+
+    assert (found.returncode, found.stderr) == (0, b"")
