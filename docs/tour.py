@@ -33,7 +33,7 @@ The console, a tour
 ``dripd console`` talks to the daemon's socket and nothing else, so it needs no secrets and works
 over ssh. It only looks until ``ctrl+w``; ``?`` explains every key and every figure of a screen.
 The pictures are of the real program, made by ``docs/tour.py``; ``dripd console --replay
-docs/tour.drec`` shows some of them moving.
+docs/tour.drec`` shows some of them moving; REC says that the console was recorded meanwhile.
 
 """
 

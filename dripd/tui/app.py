@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -23,7 +24,7 @@ from textual.widget import Widget
 from dripd.errors import DripdError
 from dripd.tui.console import Console, said
 from dripd.tui.draw import Line
-from dripd.tui.ending import modes, obey, restore
+from dripd.tui.ending import TERMINAL, modes, obey, restore
 from dripd.tui.options import Options
 from dripd.tui.source import Daemon
 from dripd.tui.theme import style
@@ -217,10 +218,19 @@ def save(name: str, text: str) -> str:
     return "there are 999 such files here already"
 
 
+def forget_size() -> None:
+    """A size that was exported is that of a moment: a terminal that knows its own is followed."""
+    with suppress(OSError):
+        if os.get_terminal_size(TERMINAL).columns:
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)
+
+
 def run(daemon: Callable[[Callable[[], None]], Daemon], options: Options) -> int:
     """The console until it is left; returns the exit code. The terminal is whole afterwards."""
     # Textual animates and writes by defaults that nobody watching a daemon needs
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    forget_size()
     app = ConsoleApp(daemon, options)
     try:
         code = app.run()

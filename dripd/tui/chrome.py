@@ -24,7 +24,6 @@ from dripd.tui.draw import (
     wrap,
 )
 from dripd.tui.field import Field
-from dripd.tui.filter import complete
 from dripd.tui.options import Options
 from dripd.tui.page import Action, Page, is_search
 from dripd.tui.pages import PAGES
@@ -57,6 +56,8 @@ class Seen(Protocol):
     def is_writing(self) -> bool: ...
     @property
     def write_left_s(self) -> float: ...
+    @property
+    def offers(self) -> list[str]: ...
     def why_not(self, action: Action) -> str: ...
 
     def shown(self, key: str) -> str: ...
@@ -206,7 +207,8 @@ class Chrome:
         """The keys; or what is typed, or told, in as many lines as that takes."""
         console = self._console
         if console.typing is not None:
-            offers = complete(console.typing.text, console.page.keys)
+            words = [one.rpartition(" ")[2] for one in console.offers]
+            offers = [one.partition("=")[2] or one for one in words]
             is_word = is_search(console.typing.text, console.page)
             does = "Enter looks for it, n N go on" if is_word else "Enter, Esc"
             hint = Cell("  ".join(offers[:6]) or does, "dim")
@@ -216,8 +218,10 @@ class Chrome:
         if console.toast is not None and console.toast[2] >= console.monotonic():
             return told(console.toast[0], f"toast {console.toast[1]}", width)
         if not console.daemon.up and console.daemon.trouble is not None:
-            does = f"{console.daemon.trouble.hint or 'it is looked for'}; {self._console.shown('q')} quit"
-            return told(does, "warn", width)
+            todo = f"{console.daemon.trouble.hint or 'it is looked for'}; "
+            if console.overview.answer is None:
+                todo = ""  # the body says it
+            return told(f"{todo}{console.shown('q')} quit", "warn", width)
         return [fit(tuple(self._hints(width)), width)]
 
     def _hints(self, width: int) -> list[Cell]:
@@ -251,11 +255,12 @@ class Chrome:
 
     def _too_small(self, width: int, height: int) -> list[Line]:
         need = f"terminal too small (have {width}x{height}, need {NARROW[0]}x{NARROW[1]})"
-        said = self._lost() if not self._console.daemon.up else " ".join(self.headline())
+        daemon = self._console.daemon
+        said = " ".join(self.headline()) if daemon.up else self._lost()
         toast = self._console.toast
         told = toast[0] if toast is not None and toast[2] >= self._console.monotonic() else ""
         rows = [
-            *wrap(f"dripd {self._console.env}", width),
+            *wrap(f"dripd {self._console.env if daemon.hello else ''}", width),
             *wrap(said, width),
             *wrap(told, width),
             "",

@@ -17,6 +17,7 @@ from dripd.tui.dialog import Choice, Dialog, Menu, Reading
 from dripd.tui.draw import Line
 from dripd.tui.field import Field
 from dripd.tui.filter import BadFilter, complete
+from dripd.tui.names import names
 from dripd.tui.options import Options
 from dripd.tui.page import Action, ListPage, Page, TailPage, is_search
 from dripd.tui.pages import PAGES, TABS
@@ -369,11 +370,22 @@ class Console:
             else:
                 self._filter(field.text)
         elif name == "tab":
-            offers = complete(field.text, self.page.keys)
+            offers = self.offers
             if offers:
                 field.set(offers[0])
         else:
             field.key(name, char)
+
+    @property
+    def offers(self) -> list[str]:
+        """What the filter that is typed could go on to be."""
+        if self.typing is None:
+            return []
+
+        def seen(param: str) -> list[str]:
+            return names(param, self.page, self.pages, self.overview.answer or {})
+
+        return complete(self.typing.text, self.page.keys, seen)
 
     def _filter(self, said: str) -> None:
         try:

@@ -7,7 +7,7 @@ it does not know is refused with the place where it stands.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -146,8 +146,13 @@ def _token(word: str, at: int) -> Token:
     return Token(key=key.rstrip("!>"), value=value, at=at, negated=negated, least=least)
 
 
-def complete(text: str, keys: Mapping[str, Key]) -> list[str]:
-    """What *text* could go on to be: whole texts, the likeliest first."""
+def complete(
+    text: str, keys: Mapping[str, Key], seen: Callable[[str], Sequence[str]] = lambda _: ()
+) -> list[str]:
+    """What *text* could go on to be: whole texts, the likeliest first.
+
+    *seen*: names for a parameter whose words are not closed.
+    """
     head, _, last = text.rpartition(" ")
     begin = f"{head} " if head else ""
     name, equals, part = last.partition("=")
@@ -157,5 +162,6 @@ def complete(text: str, keys: Mapping[str, Key]) -> list[str]:
     key = keys.get(name.rstrip("!>"))
     if key is None:
         return []
-    words = ("yes", "no") if key.flag else key.values
-    return [f"{begin}{name}={one}" for one in words if one.startswith(part)][:MOST]
+    words = ("yes", "no") if key.flag else key.values or seen(key.param)
+    found = [one for one in words if one.startswith(part.lstrip('"'))][:MOST]
+    return [f'{begin}{name}="{one}"' if " " in one else f"{begin}{name}={one}" for one in found]

@@ -28,6 +28,9 @@ Inverse: TypeAlias = tuple[str, Params, Params]
 MOST_ROWS: Final = 5_000
 """Rows that a list loads, page by page: beyond it a filter is the way."""
 
+RESERVED: Final = 4
+"""Lines beneath a list that its details keep once they had them: the list does not jump."""
+
 MOST_BLANK: Final = 20
 """Looks that find nothing, after which a list looks no further by itself."""
 
@@ -236,6 +239,7 @@ class ListPage(Page):
         super().__init__(port, deeds)
         self.second = False
         self._head_rows = 1
+        self._tallest = 0
         self._table = Table(self.columns(), self.key_of)
         self._before: list[Row] = []
         self._blank = 0
@@ -364,6 +368,9 @@ class ListPage(Page):
         detail = [] if row is None else self.detail(row, width)
         if self.folds:
             detail = [part for one in detail for part in folded(one, width)]
+        if detail:
+            self._tallest = min(RESERVED, max(self._tallest, len(detail)))
+            detail += [line("")] * (self._tallest - len(detail))
         detail = detail[: max(0, height - len(head) - 5)]
         room = height - len(head) - (len(detail) + 1 if detail else 0)
         if not self._table.order:

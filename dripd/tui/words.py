@@ -73,6 +73,11 @@ def bounded(n: object) -> str:
     return count(BOUND if stopped else n, more=stopped)
 
 
+def many(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
 def undecided(overview: Mapping[str, Any]) -> int:
     """How many deliveries of unknown outcome somebody still waits for."""
     unknown = overview.get("unknown") or {}

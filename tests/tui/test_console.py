@@ -17,7 +17,7 @@ from dripd.tui.options import Options
 from dripd.tui.pages import PAGES
 from dripd.tui.pages import TABS as TABS_BY_NAME
 from tests.tui.corpus import CORPUS
-from tests.tui.fake import ANSWERS, OVERVIEW, FakeDaemon, Rig
+from tests.tui.fake import ANSWERS, NOW, OVERVIEW, FakeDaemon, Rig
 
 ROWS = Path(__file__).parent / "rows.csv"
 """A file to import: an address, and a row without one."""
@@ -49,6 +49,13 @@ def test_a_small_terminal_still_says_how_it_is() -> None:
 
     assert "terminal too small (have 40x10, need\n60x15)" in re.sub(" +\n", "\n", shown)
     assert "RUN 2 nodes lag 0.4s 812/s !1" in shown
+
+
+def test_a_low_terminal_still_shows_a_hold_and_an_alert() -> None:
+    shown = Rig(size=(60, 15)).text()
+
+    assert "window" in shown
+    assert "!  step_failed      acme/welcome" in shown
 
 
 def test_nothing_is_done_unseen() -> None:
@@ -474,6 +481,43 @@ def test_the_filter_is_asked_of_the_daemon() -> None:
     asked = [watch.params for watch in rig.daemon.watched if watch.of == "enroll.list"]
 
     assert asked == [{"quick": True, "campaign": "win-back", "status": "held", "limit": 60}]
+
+
+@pytest.mark.parametrize(
+    ("keys", "typed", "offers"),
+    [
+        ("4", "campaign=", ["welcome"]),
+        ("24", "account=ac", ["acct-1", "acct-2", "acct-3", "acme"]),
+        ("34", "account=acme campaign=ca", ["camp-1", "camp-2", "camp-3"]),
+        ("5", "assignee=", ["ann"]),
+        ("9a", "who=c", ["carol"]),
+    ],
+)  # fmt: skip
+def test_a_filter_offers_the_names_that_were_seen(
+    keys: str, typed: str, offers: list[str]
+) -> None:
+    rig = Rig()
+    rig.press(*keys, "/")
+    rig.type(typed)
+
+    assert [one for one in offers if one not in rig.footer] == []
+    rig.press("tab")
+    assert offers[0] in rig.footer
+
+
+def test_a_list_does_not_jump_when_details_come_and_go() -> None:
+    rows = [
+        {**one, "ended_at": NOW if one["id"] > 1 else None}
+        for one in ANSWERS["enroll.list"]["items"]
+    ]
+    rig = Rig(FakeDaemon(answers={"enroll.list": {"items": rows}}))
+    first, second = rig.press("4"), rig.press("j")
+
+    assert "|| window" in first
+    assert "|| window" not in second
+    assert [n for n, line in enumerate(first.splitlines()) if line[3:].startswith("14 ")] == [
+        n for n, line in enumerate(second.splitlines()) if line[3:].startswith("14 ")
+    ]
 
 
 def test_a_bad_filter_says_where_and_keeps_the_old_one() -> None:
@@ -991,6 +1035,26 @@ def test_clicks_choose_screens_and_rows() -> None:
 
     assert table is not None
     assert table.cursor == "2"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 15)])
+@pytest.mark.parametrize("name", ["overview", "campaigns", "inbox"])
+def test_a_click_chooses_the_row_that_it_is_on(name: str, size: tuple[int, int]) -> None:
+    rig = Rig(size=size)
+    rig.console.go(name)
+    rig.lines()
+    table = rig.console.page.table
+    assert table is not None
+    for key in table.order[:2]:
+        word = {
+            "overview": key.split("/")[0],
+            "campaigns": key.split("/")[-1],
+            "inbox": "approval",
+        }[name]
+        at = [n for n, one in enumerate(rig.lines()) if word in one and n > 3]
+        rig.console.click(5, at[table.order.index(key) if name == "inbox" else 0], again=False)
+
+        assert table.cursor == key
 
 
 def _page(name: str, *tabs: str) -> Any:

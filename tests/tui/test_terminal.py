@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,13 @@ def test_it_follows_the_size_of_the_terminal(world: World) -> None:
         assert " | 1 node | " in terminal.until(
             "WHAT TO DO" if "window" in terminal.text else "1 Over"
         )
+
+
+def test_a_size_of_another_moment_is_not_believed(world: World) -> None:
+    with start(world, COLUMNS="200", LINES="60") as terminal:
+        assert "1Ov 2Ac" in terminal.until("SENT/s")
+        terminal.resize((120, 40))
+        terminal.until("1 Over 2 Acct")
 
 
 def test_without_colours_there_are_none(world: World) -> None:
@@ -286,6 +295,19 @@ def test_plain_says_what_changes_line_by_line(world: World) -> None:
 
         assert b"\x1b" not in terminal.raw
         assert terminal.end(signal.SIGINT) == 0
+
+
+def test_plain_ends_with_who_reads_it(world: World) -> None:
+    """Nothing changes here, so nothing is written that would fail."""
+    command = [sys.executable, "-m", "dripd.cli.main", "console", "--socket", str(world.socket)]
+    with subprocess.Popen(
+        [*command, "--plain", "--screen", "nodes"], stdout=subprocess.PIPE
+    ) as plain:
+        assert plain.stdout is not None
+        assert b"RUN" in plain.stdout.readline()
+        plain.stdout.close()
+
+        assert plain.wait(PATIENCE_S) == 0
 
 
 def test_what_was_recorded_is_seen_again(world: World, tmp_path: Path) -> None:

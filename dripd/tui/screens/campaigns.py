@@ -12,7 +12,7 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import WIDE, Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import about, count, instant, since, state, text
+from dripd.tui.words import about, count, instant, many, since, state, text
 
 ENDS = ("active", "goal", "completed", "removed", "terminated")
 
@@ -186,7 +186,7 @@ class Campaigns(ListPage):
             self.deeds.planned(
                 f"DRAIN {row['key']}", "campaign.drain", self._target(row),
                 lambda n: ["Accepts no more enrollments. Live runs go on to their ends; then it is inactive.",
-                           f"{count(n)} runs are live now."],
+                           f"Live now: {many(n, 'run')}."],
                 verb="Drain", even_none=True,
             )  # fmt: skip
 
@@ -195,7 +195,7 @@ class Campaigns(ListPage):
             self.deeds.planned(
                 f"PUBLISH {row['key']}", "campaign.publish", self._target(row),
                 lambda n: ["Makes the draft the next version in one switch. It cannot be undone.",
-                           f"By the campaign's policy {count(n)} live runs are ended or moved by it."],
+                           f"By the campaign's policy it ends or moves {many(n, 'live run')}."],
                 verb="Publish", even_none=True,
             )  # fmt: skip
 

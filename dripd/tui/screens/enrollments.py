@@ -13,7 +13,7 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import clock, count, instant, since, span, state, text
+from dripd.tui.words import clock, count, instant, many, since, span, state, text
 
 MOST_EVENTS = 500
 """Entries of a timeline that are read."""
@@ -160,7 +160,7 @@ class Enrollments(ListPage):
         picked |= self._step_of()
         self.deeds.planned(
             f"SKIP the step of {named}", "enroll.skip", picked,
-            lambda n: [f"The waiting steps of {count(n)} runs are never performed; the runs go on.", "It cannot be undone."],
+            lambda n: [f"The waiting step of {many(n, 'run')} is never performed; they go on.", "It cannot be undone."],
             verb="Skip",
         )  # fmt: skip
 
@@ -169,7 +169,7 @@ class Enrollments(ListPage):
         picked |= self._step_of()
         self.deeds.planned(
             f"DUE NOW: {named}", "enroll.due_now", picked,
-            lambda n: [f"The waiting steps of {count(n)} runs come up at once, in their windows and caps.", "A message that leaves cannot be taken back."],
+            lambda n: [f"The waiting step of {many(n, 'run')} comes up at once, in its window and cap.", "A message that leaves cannot be taken back."],
             verb="Release",
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class Enrollments(ListPage):
         def choose(more: dict[str, object], note: str) -> None:
             self.deeds.planned(
                 f"STOP {named}", "enroll.stop", {**picked, **more},
-                lambda n: [f"{count(n)} {note}.", "Nothing more is sent to them by these runs. It cannot be undone."],
+                lambda n: [f"{count(n)} {note if n != 1 else note.replace('runs end', 'run ends')}.", "Nothing more is sent to them by these runs. It cannot be undone."],
                 verb="Stop",
             )  # fmt: skip
 

@@ -10,7 +10,7 @@ from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import clock, count, since, span, state, text
+from dripd.tui.words import clock, count, many, since, span, state, text
 
 RETRY = {
     "safe": (
@@ -138,7 +138,7 @@ class Failures(ListPage):
             self.deeds.planned(
                 f"DISCARD {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
                 "dead.discard", {"group": row["group"]},
-                lambda n: [f"{count(n)} runs end as terminated, stopped. It cannot be undone."],
+                lambda n: [f"Ends {many(n, 'run')} as terminated, stopped. It cannot be undone."],
                 verb="Discard",
             )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from dripd.tui.dialog import Choice, Menu
 from dripd.tui.draw import Cell, Line, line, pad, peaks, spark, stack
@@ -26,6 +26,10 @@ COLUMNS = (
     Column(title="OPENS", width=12, show=lambda row: clock(row["release_at"], day=True)),
     Column(title="WHAT TO DO", width=30, priority=2, show=lambda row: hint(row["reason"])),
 )
+
+
+LOW: Final = 14
+"""Lines below which the holds and the alerts have none to give away."""
 
 
 class Overview(Page):
@@ -53,6 +57,7 @@ class Overview(Page):
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
         super().__init__(port, deeds)
+        self._head_rows = 7
         self._table = Table(
             COLUMNS, lambda row: f"{row['reason']}/{row['account_key']}/{row['campaign_key']}"
         )
@@ -138,7 +143,7 @@ class Overview(Page):
             )
 
     def click(self, y: int) -> None:
-        self._table.click(y - 8)
+        self._table.click(y - self._head_rows)
 
     def lines(self, width: int, height: int) -> list[Line]:
         if not self._answer:
@@ -148,9 +153,16 @@ class Overview(Page):
             )
             return stack([line(waits)], width, height)
         self._table.take(self._answer.get("holding", []))
+        is_low = height < LOW
+        head = [*self._figures(width), *self._due(width, is_low=is_low)]
         alerts = self._alerts(height)
-        head = [*self._figures(width), *self._due(width)]
-        room = max(3, height - len(head) - len(alerts) - 2)
+        if is_low:
+            alerts = alerts[1:] or alerts  # without their head; nor is there a line between
+            alerts = alerts[: max(1, (height - len(head) - 2) // 2)]
+        else:
+            alerts = [line(""), *alerts]
+        self._head_rows = len(head) + 1
+        room = max(2 if is_low else 3, height - len(head) - len(alerts) - 1)
         held = (
             self._table.lines(width, room)
             if self._table.order
@@ -162,7 +174,7 @@ class Overview(Page):
             Cell(" WHAT IS HOLDING MAIL BACK", "head"),
             Cell(f"  (Enter lists them{more})", "dim"),
         )
-        return stack([*head, title, *held, line(""), *alerts], width, height)
+        return stack([*head, title, *held, *alerts], width, height)
 
     def _figures(self, width: int) -> list[Line]:
         """Three columns: what is sent, how late, what is in flight."""
@@ -198,7 +210,7 @@ class Overview(Page):
         shown = rows if history else [rows[0], rows[1], rows[3]]
         return [tuple(row) for row in shown]
 
-    def _due(self, width: int) -> list[Line]:
+    def _due(self, width: int, *, is_low: bool) -> list[Line]:
         due = self._answer.get("due", {})
         about = "~" if due.get("percent", 100) < 100 else ""
         overdue, active = due.get("overdue", 0), due.get("active", 0)
@@ -212,12 +224,13 @@ class Overview(Page):
         trouble = self.port.overview.error or (
             "" if db.get("ok", True) else text(db.get("error"))
         )
-        return [
-            line(Cell(f" as it was: {trouble}" if trouble else "", "bad")),
-            line(
-                said, Cell(f"  (as of {age} ago)" if width >= 100 else f" ({age} ago)", "dim")
-            ),
-        ]
+        above = (
+            []
+            if is_low and not trouble
+            else [line(Cell(f" as it was: {trouble}" if trouble else "", "bad"))]
+        )
+        shown_age = f"  (as of {age} ago)" if width >= 100 else f" ({age} ago)"
+        return [*above, line(said, Cell(shown_age, "dim"))]
 
     def _alerts(self, height: int) -> list[Line]:
         alerts: Sequence[Row] = self._answer.get("alerts", [])
