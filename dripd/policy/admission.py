@@ -211,7 +211,14 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
         reentry=modes.get(policy.reentry.mode),
         exclusive=None if scope == "none" else scope,
         owner=row.requested_by or row.owner or version.owner,
+        doubt=_doubt(row, version, rooms),
     )
+
+
+def _doubt(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str:
+    """A zone that does not exist is nobody's: times of day are read in the account's."""
+    is_read = version.definition.timezone == "contact" and bool(row.timezone)
+    return "unknown_zone" if is_read and row.timezone not in rooms.zones else ""
 
 
 def _charged(one: Accept, version: Version, rooms: AdmissionRooms) -> Accept | Reject:

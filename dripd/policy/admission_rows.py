@@ -106,6 +106,8 @@ class Accept:
     """What each message of it was charged; None where the version charges nothing."""
     frozen: Mapping[str, object] | None = None
     """The texts as they stood when they were charged, under `freeze: at_enroll`."""
+    doubt: str = ""
+    """What the journal notes of it besides."""
 
 
 @dataclass(slots=True)

@@ -396,6 +396,11 @@ def _note(
         if one.request.account_id:
             who = (one.request.account_id, None, one.request.contact_id)
             tables.write_journal(*who, "rejected", one.told())
+    for made in decisions:
+        run = runs.get(made.request.id)
+        if isinstance(made, Accept) and made.doubt and run is not None:
+            account = made.request.account_id or 0
+            tables.write_journal(account, run, made.request.contact_id, made.doubt, {})
 
 
 def _decide(

@@ -361,7 +361,7 @@ async def _note(
     ]
     if keyed:
         await conn.execute(sql("see_requests"), *map(list, zip(*keyed, strict=True)))
-    told = [
+    told: list[tuple[int | None, int | None, int | None, str, str]] = [
         (
             one.request.account_id,
             None,
@@ -371,6 +371,11 @@ async def _note(
         )
         for one in rejected
         if one.request.account_id
+    ]
+    told += [
+        (one.request.account_id, runs[one.request.id], one.request.contact_id, one.doubt, "{}")
+        for one in decisions
+        if isinstance(one, Accept) and one.doubt and one.request.id in runs
     ]
     if told:
         await conn.execute(sql("journal"), *map(list, zip(*told, strict=True)))

@@ -56,6 +56,14 @@ def test_the_owner_is_who_asked_else_the_contacts_else_the_campaigns() -> None:
     assert accepted().owner == "ann"
 
 
+def test_a_contact_s_zone_that_does_not_exist_is_noted_where_it_is_read() -> None:
+    rooms = world(timezone="contact")
+
+    assert accepted(rooms, timezone="Europe/Pariss").doubt == "unknown_zone"
+    assert accepted(rooms, timezone=BERLIN).doubt == accepted(rooms).doubt == ""
+    assert accepted(timezone="Europe/Pariss").doubt == ""
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [

@@ -226,6 +226,18 @@ class AdmitSuite:
         await scene.admit(reject_all("duplicate"))
         assert [row["status"] for row in await world.requests()] == ["accepted", "rejected"]
 
+    async def test_what_is_doubtful_of_a_run_is_noted_with_it(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.enroll("acme", "c", await scene.contact())
+        done = await scene.admit(start_all(scene.lane, doubt="unknown_zone"))
+        told = [
+            (row["kind"], row["enrollment_id"])
+            for row in await world.journal()
+            if row["kind"] == "unknown_zone"
+        ]
+
+        assert told == [("unknown_zone", done.started[0].enrollment_id)]
+
     async def test_an_empty_request_key_is_none(self, world: World) -> None:
         scene = await open_scene(world)
         for name in ("ann", "bob"):
