@@ -15,6 +15,7 @@ from itertools import groupby
 import trio
 
 from dripd.campaigns.enrollment import DueKey, LaneClass, Leased, Needs
+from dripd.campaigns.event import Deferred
 from dripd.campaigns.version import ALWAYS, Version
 from dripd.clock import Instant
 from dripd.engine import resets, standstill
@@ -24,7 +25,7 @@ from dripd.engine.flow import open_days
 from dripd.engine.pipeline import AGAIN_S, Picked, Pipeline
 from dripd.engine.pools import choose_senders
 from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
-from dripd.engine.send import dispatch, perform_counted
+from dripd.engine.send import dispatch, give_back, perform_counted
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.facts import address_of
@@ -170,7 +171,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
         await _prepare(pipe, result.granted)
-        counted = dispatch(pipe, result.granted)
+        counted = dispatch(pipe, _unchanged(pipe, picked, result.granted))
         if counted:
             await perform_counted(pipe, counted)
         await rest(pipe)
@@ -238,6 +239,36 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
             await trio.sleep(AGAIN_S)  # noqa: TID251 - the database is away: do not spin
         else:
             return
+
+
+def _unchanged(pipe: Pipeline, picked: Picked, granted: list[Leased]) -> list[Leased]:
+    """Those of *granted* that were asked for as their version wants it. One that has passed to
+    another since it was loaded is given back where that one looks at more: its lease has not."""
+    keys = [(enrollment, cv) for _, entries in picked for _, (_, enrollment, cv) in entries]
+    asked = dict(keys)
+    if len(asked) == len(keys) and all(asked[x.enrollment_id] == x.cv_id for x in granted):
+        return granted
+    meant: dict[int, set[int]] = {}
+    for enrollment, cv in keys:
+        meant.setdefault(enrollment, set()).add(cv)
+    lacking = {x.enrollment_id for x in granted if _lacks(pipe, x, meant[x.enrollment_id])}
+    for leased in granted:
+        if leased.enrollment_id in lacking:
+            give_back(pipe, leased, Deferred(reason="republished", until=None))
+    return [leased for leased in granted if leased.enrollment_id not in lacking]
+
+
+def _lacks(pipe: Pipeline, leased: Leased, meant: Set[int]) -> bool:
+    """May it have been asked for as another version wants it, one of those *meant*? A key that
+    was loaded anew stands beside the one before, and nobody says which was granted."""
+    wanted = _mask(pipe, leased, leased.cv_id)
+    return any(wanted & ~_mask(pipe, leased, cv) for cv in meant - {leased.cv_id})
+
+
+def _mask(pipe: Pipeline, leased: Leased, cv: int) -> int:
+    version = pipe.directory.versions.get(cv)
+    channel = pipe.lanes.at(leased.account_id, leased.lane).key.channel
+    return ALWAYS if version is None else version.mask(channel)
 
 
 async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:

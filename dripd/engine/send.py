@@ -187,6 +187,11 @@ def settle_unreadable(pipe: Pipeline, leased: Leased) -> None:
     pipe.settle(Change(leased=leased, log=[], next=held, refund=True))
 
 
+def give_back(pipe: Pipeline, leased: Leased, why: Deferred) -> None:
+    """A leased step is not performed now; its version is loaded."""
+    _settle(pipe, leased, why, pipe.clock.now())
+
+
 def _settle(
     pipe: Pipeline,
     leased: Leased,
