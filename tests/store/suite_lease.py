@@ -277,6 +277,7 @@ class LeaseSuite:
         ],
         ids=["contact", "delivery", "email", "phone"],
     )
+    @pytest.mark.feature("S2")
     async def test_an_event_that_was_there_before_stops_the_lease(
         self, world: World, names: dict[str, Any]
     ) -> None:
@@ -295,6 +296,7 @@ class LeaseSuite:
         assert [x.enrollment_id for x in result.granted] == [keys[1].enrollment_id]
         assert why(result) == [Refusal.EVENT]
 
+    @pytest.mark.feature("Q10")
     async def test_kinds_that_the_version_does_not_stop_on_pass(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -404,6 +404,54 @@ def test_who_replies_before_dripd_has_looked_is_sent_nothing(house: World) -> No
         "reply",
     ]
     assert got(house, "early1") == got(house, "early2") == []
+
+
+@pytest.mark.feature("S8")
+def test_days_count_from_the_start_or_from_the_step_before(house: World) -> None:
+    mails = [mail("a"), mail("b", delay="7d"), mail("c", delay="30d")]
+    house.contact("days1")
+    start = now(house)
+
+    def days(at: str) -> float:
+        return (datetime.fromisoformat(at) - start) / timedelta(days=1)
+
+    quoted = {}
+    for anchor in ("after_start", "after_previous"):
+        house.apply(campaign(anchor, *mails, policy=f"{{anchor: {anchor}}}", **FROM))
+        told = house.call("campaign.quote", key=anchor, contact="days1", account="acme")
+        quoted[anchor] = [days(one["at"]) for one in told["messages"]]
+        house.enroll(anchor, "days1")
+    house.advance("37d")
+    left = (
+        "SELECT d.sent_at FROM dripd.delivery AS d JOIN dripd.enrollment AS e "
+        "ON e.id = d.enrollment_id WHERE e.campaign_key = $1 ORDER BY 1"
+    )
+    sent = {
+        anchor: [(at - start) / timedelta(days=1) for at in house.column(left, anchor)]
+        for anchor in quoted
+    }
+
+    assert sent == quoted == {"after_start": [0, 7, 30], "after_previous": [0, 7, 37]}
+
+
+@pytest.mark.feature("S25")
+def test_a_day_number_is_a_day_of_the_calendar_at_the_start_s_hour(house: World) -> None:
+    hours = '{days: [mon, tue, wed, thu, fri], from: "09:00", to: "17:00"}'
+    for key, more in (("plain", {}), ("opening", {"day_at": "window_open"})):
+        step = mail("a", day="3", **more)
+        house.apply(campaign(f"day-{key}", step, window=hours, **FROM))
+    house.contact("monday1")
+    monday = datetime(2035, 1, 1, 15, tzinfo=UTC)
+    house.sql(
+        "INSERT INTO dripd.enroll_request (account_key, campaign_key, external_id, start_at) "
+        "SELECT 'acme', key, 'monday1', $1 FROM unnest('{day-plain, day-opening}'::text[]) AS key",
+        monday,
+    )
+    house.tick()
+
+    assert house.run("monday1", "day-plain")["due_at"] == monday + timedelta(days=3)
+    opening = monday + timedelta(days=3, hours=-6)
+    assert house.run("monday1", "day-opening")["due_at"] == opening
 
 
 @pytest.mark.feature("S24")
