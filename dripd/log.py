@@ -69,6 +69,7 @@ EVENTS: Final[dict[str, str]] = {
     "campaign.failing": "of a campaign's first steps more than 5 % failed: it is paused",
     "record.refused": "the database refused a batch of results; it is tried in halves",
     "record.lost": "one result cannot be written in any form; its step stays leased",
+    "record.unfollowed": "results are on record, and what follows from them was broken off",
     "lease.refused": "the database refuses to lease a step; it was set aside",
     "step.failed": "a step broke on its own data and was quarantined",
     "standstill.noted": "nobody was at work for long; what came due meanwhile goes out paced",

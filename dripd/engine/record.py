@@ -135,14 +135,16 @@ async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
     pipe.recorded(batch, closed)
     pipe.lately.recorded.extend(batch, len(batch))
     pipe.wake("lease")
-    tally.recorded(pipe.metrics, batch, pipe.directory)
-    await watch_first(pipe, batch)
-    await _go_on(pipe, done)
+    try:
+        tally.recorded(pipe.metrics, batch, pipe.directory)
+        await watch_first(pipe, batch)
+        await _go_on(pipe, done)
+    except POISON:  # whatever breaks here, the batch is on record: it is not written again
+        log.exception("record.unfollowed", n=len(batch))
 
 
 async def _go_on(pipe: Pipeline, done: Recorded) -> None:
-    """What the batch set in motion. Whatever fails here, the batch is on record: it is not
-    written again."""
+    """What the batch set in motion."""
     pipe.counters.recorded += len(done.moved)
     pipe.counters.late += len(done.late)
     pipe.stopped -= set(done.stopped)

@@ -47,11 +47,16 @@ async def test_a_lone_answer_is_written_at_once(
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("it went away after the commit"), LookupError("of our own")]
+)
 async def test_what_is_on_record_is_not_written_again_for_what_follows_from_it(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     async def lose(_pipe: object) -> None:
-        raise StoreUnavailable("the database went away after the commit")
+        raise error
 
     monkeypatch.setattr(standstill, "note_outages", lose)
     rig = Rig(Tuning(), SlowSink())
