@@ -1,7 +1,8 @@
 """How do campaigns go, about? Samples of pages, whatever the tables hold; exact while they are small.
 
-Of `due_step` and `run` pages are taken at random. `step_log` is written in the order of time: where
-the last day begins is found by halving, and pages are taken evenly from there on.
+Of `due_step` and `run` pages are taken at random. `step_log` is written in the order of time, but
+for what vacuum made room for: where the last day begins in a large one is found by halving, and
+pages are taken evenly from there on.
 """
 
 from __future__ import annotations
@@ -71,21 +72,24 @@ async def _replied(conn: Conn, found: dict[Place, Figures]) -> int:
 async def _sent(conn: Conn, found: dict[Place, Figures], since: Instant) -> int:
     """Add the messages since *since*; how many a row stands for, at most."""
     least = 1
-    for part in await conn.fetch(sql("list_log_parts")):
-        first, end = await _page_since(conn, part["part"], part["pages"], since), part["pages"]
+    for n, part in enumerate(await conn.fetch(sql("list_log_parts"))):
+        first, end = 0, part["pages"]
+        if end > LOG_PAGES:  # of a small one all is looked at: vacuum lets late rows in early
+            first = await _page_since(conn, part["part"], end, since)
         if first == end:
             break  # the parts before it are older
         step = max(1, -(-(end - first) // LOG_PAGES))
         pages = range(first + step // 2, end, step)
         times = (end - first) / len(pages)
-        for row in await conn.fetch(sql("sample_sent"), part["part"], list(pages), since):
+        rows = await conn.fetch(sql("sample_sent"), part["part"], list(pages), since)
+        for row in rows:
             own = _of(found, row)
             for name in ("sent", "failed"):
                 before = own.get(f"{name}_24h") or 0
                 own[f"{name}_24h"] = before + round(row[name] * times)
         least = max(least, round(times))
-        if first > 0:
-            break
+        if first > 0 or (n and not rows):
+            break  # a month may have begun today: one part without a message says nothing
     return least
 
 

@@ -263,6 +263,17 @@ async def test_campaigns_are_listed_with_what_they_come_to(pg_dsn: str) -> None:
     assert set(found["least"].values()) == {1}
 
 
+async def test_what_stands_early_in_a_small_log_is_counted_too(pg_dsn: str) -> None:
+    """Vacuum makes room on early pages, and the latest rows come to stand there."""
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        await control.start("a")
+        await control.one(LOGGED.replace("ORDER BY n", "ORDER BY n DESC"), 4_000)
+        found = await figures_of_welcome(control)
+
+    assert (found["sent_24h"], found["failed_24h"]) == (1_500, 500)
+
+
 async def test_what_is_large_is_estimated_from_some_of_its_pages(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
