@@ -43,6 +43,10 @@ MOVES: Final[Mapping[str, tuple[int, bool]]] = {
 """How far a key moves, and whether in pages."""
 
 
+JUMPS: Final[Mapping[str, float]] = {"left": -10.0, "right": 10.0}
+"""How many seconds of a recording a key goes back or on."""
+
+
 class Console:
     """All screens, one of them shown, over a daemon (or a recording of one)."""
 
@@ -285,6 +289,8 @@ class Console:
             if key == page.digit:
                 self.go(page.name)
                 return True
+        if key in JUMPS and self.daemon.jump(JUMPS[key]):
+            return True
         command = self._commands.get(key)
         if command is not None:
             command()

@@ -28,6 +28,7 @@ EVERYWHERE: Final = (
     ("ctrl+w", "write mode for 15 minutes: keys that change things work"),
     ("z", "undo the last reversible action, for 10 minutes"),
     ("M T", "mouse to the console or the terminal; next theme"),
+    ("left right", "10 s back and on, in a recording"),
     ("ctrl+q", "quit; ctrl+c twice as well"),
 )
 

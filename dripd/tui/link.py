@@ -75,6 +75,9 @@ class Link:
             return "LIVE"
         return "LIVE, NOT RECORDED" if self._tape.fault else "LIVE REC"
 
+    def jump(self, by_s: float) -> bool:
+        return False
+
     async def run(self) -> None:
         """Stay connected, for ever."""
         rest = FIRST_REST_S

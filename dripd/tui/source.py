@@ -21,6 +21,9 @@ class Daemon(Protocol):
     def word(self) -> str:
         """What is seen while it is `up`: LIVE, a recording, whether one is made."""
 
+    def jump(self, by_s: float) -> bool:
+        """Move through a recording by so many seconds; False: this is none."""
+
     def watch(self, watch: Watch) -> None: ...
 
     def unwatch(self, watch: Watch) -> None: ...

@@ -8,12 +8,12 @@ Replayed, it is a daemon that answers with the past.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -21,9 +21,13 @@ from dripd.admin.delta import apply
 from dripd.admin.safe import clean
 from dripd.errors import BadRequest, DripdError, NotPermitted
 from dripd.tui.watch import Follow, Watch
+from dripd.tui.words import span
 
 FORMAT: Final = 1
 FLUSH_S: Final = 5.0
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds, from whenever."""
 
 
 class Recorder:
@@ -32,7 +36,7 @@ class Recorder:
     Where it can no longer, the recording ends there: `fault` says why.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = time.monotonic) -> None:
         try:
             self._out = gzip.GzipFile(path, "xb", compresslevel=6)  # closed by close()
         except OSError as error:
@@ -40,7 +44,8 @@ class Recorder:
                 f"cannot record to {path}: {error.strerror}", hint="name a new file"
             ) from error
         self.fault = ""
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = self._clock()
         self._flushed = self._began
 
     def hello(self, hello: Mapping[str, Any]) -> None:
@@ -59,14 +64,14 @@ class Recorder:
     def _write(self, said: dict[str, Any]) -> None:
         if self.fault:
             return
-        now = time.monotonic()
+        now = self._clock()
         with self._kept():
             self._out.write(orjson.dumps({"t": round(now - self._began, 3), **said}) + b"\n")
             if now - self._flushed > FLUSH_S:
                 self._flushed = now
                 self._out.flush()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:
         """A disk that is full ends the recording, not the console."""
         try:
@@ -113,32 +118,64 @@ def no_recording(path: Path) -> BadRequest:
 class Replay:
     """A recording as a daemon: it tells what was told, in its own time."""
 
-    def __init__(self, path: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, changed: Callable[[], None], clock: Clock = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._lines = load(path)
         self._changed = changed
         self._watches: list[Watch] = []
         self._kept: dict[str, dict[str, Any]] = {}
+        self._next = 1
+        self._began = self._clock()
+        self._moved = asyncio.Event()
         self.hello: dict[str, Any] = self._lines[0].get("hello", {})
         self.up = True
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
-        self._is_over = False
 
     @property
     def word(self) -> str:
-        return "REPLAY, OVER" if self._is_over else "REPLAY"
+        return f"REPLAY {span(1000 * self._at)} of {span(1000 * self._end)}"
+
+    @property
+    def _end(self) -> float:
+        """Seconds that the recording lasts."""
+        return _when(self._lines[-1])
+
+    @property
+    def _at(self) -> float:
+        """The second of it that is shown."""
+        return min(self._end, self._clock() - self._began)
 
     async def run(self) -> None:
-        """Tell everything, as fast as it was told; then stand still."""
-        began = asyncio.get_running_loop().time()
-        for one in self._lines[1:]:
-            wait = began + float(one.get("t", 0)) - asyncio.get_running_loop().time()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            self._tell(one)
-        self._is_over = True
+        """Tell everything, as fast as it was told; at its end stand still."""
+        while True:
+            wait = None
+            while self._next < len(self._lines):
+                wait = _when(self._lines[self._next]) - self._at
+                if wait > 0:
+                    break
+                self._tell(self._lines[self._next])
+                self._next += 1
+            else:
+                wait = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._moved.wait()
+            self._moved.clear()
+
+    def jump(self, by_s: float) -> bool:
+        """Go on from so many seconds later, or earlier."""
+        at = max(0.0, min(self._end, self._at + by_s))
+        if by_s < 0:
+            self._next, self._kept = 1, {}
+            for watch in self._watches:
+                watch.failed(BadRequest("seen later in the recording"))
+        self._began = self._clock() - at
+        self._moved.set()
         self._changed()
-        await asyncio.Event().wait()
+        return True
 
     def _tell(self, one: dict[str, Any]) -> None:
         name = str(one.get("of", ""))
@@ -169,8 +206,14 @@ class Replay:
         kept = self._kept.get(name_of(watch))
         if kept is not None:
             watch.opened(kept)
-        elif not any(one.get("of") == name_of(watch) for one in self._lines):
-            watch.failed(BadRequest("this was not on screen when it was recorded"))
+            return
+        shown = [_when(one) for one in self._lines if one.get("of") == name_of(watch)]
+        told = "this was not on screen when it was recorded"
+        if shown:
+            told = f"this was on screen {span(1000 * shown[0])} after the recording began"
+        watch.failed(
+            BadRequest(told, hint="right and left go on and back by 10 s" if shown else "")
+        )
 
     def unwatch(self, watch: Watch) -> None:
         if watch in self._watches:
@@ -186,3 +229,8 @@ class Replay:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _when(one: Mapping[str, Any]) -> float:
+    """The second in which a line was written."""
+    return float(one.get("t", 0))

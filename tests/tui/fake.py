@@ -192,6 +192,9 @@ class FakeDaemon:
             raise self.failing[method]
         return clean(self.answers.get(method, {"changed": True}))
 
+    def jump(self, by_s: float) -> bool:
+        return False
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 

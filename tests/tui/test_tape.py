@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -55,5 +56,47 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(
     assert recorder.fault == "No space left on device"
 
 
+def recorded(folder: Path, clock: list[float]) -> Path:
+    """Ten seconds, then a list that grows by a row in the twentieth."""
+    tape = folder / "night.drec"
+    recorder = Recorder(tape, lambda: clock[0])
+    watch = Watch("account.list", {"limit": 60})
+    recorder.hello({"env": "prod-eu"})
+    clock[0] += 10
+    recorder.opened(watch, {"sub": 1, "key": ["id"], "result": {"items": [{"id": 1}]}})
+    clock[0] += 10
+    recorder.told(watch, "view.delta", {"rows": [["2", {"id": 2}, True]]})
+    recorder.close()
+    return tape
+
+
+def test_a_recording_is_gone_through_by_its_time(tmp_path: Path) -> None:
+    clock = [100.0]
+    tape = recorded(tmp_path, clock)
+    seen: list[object] = []
+
+    async def scenario() -> None:
+        replay = Replay(tape, lambda: None, lambda: clock[0])
+        watch = Watch("account.list", {"limit": 60})
+        replay.watch(watch)
+        seen.append(watch.error)
+        task = asyncio.create_task(replay.run())
+        for by in (0.0, 10.0, 10.0, -10.0):
+            replay.jump(by)
+            await asyncio.sleep(0.01)
+            seen.append((replay.word, len(watch.rows)))
+        task.cancel()
+
+    asyncio.run(scenario())
+
+    assert "on screen 10s after the recording began (right and left" in str(seen[0])
+    assert seen[1:] == [
+        ("REPLAY 0s of 20s", 0),
+        ("REPLAY 10s of 20s", 1),
+        ("REPLAY 20s of 20s", 2),
+        ("REPLAY 10s of 20s", 1),
+    ]
+
+
 def test_a_recording_is_not_called_live() -> None:
-    assert Replay(TOUR, lambda: None).word == "REPLAY"
+    assert Replay(TOUR, lambda: None).word.startswith("REPLAY 0s of ")

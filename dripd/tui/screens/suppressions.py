@@ -84,9 +84,9 @@ class Suppressions(ListPage):
                 "addresses": [typed["address"]],
                 **({"account": typed["account"]} if typed["account"] else {}),
             }
-            scope = typed["account"] or "every account"
+            scope = typed["account"] or "any account"
             self.deeds.confirm(
-                f"SUPPRESS {typed['address']}", [f"Nobody in {scope} reaches it any more. D takes it away again."],
+                f"SUPPRESS {typed['address']}", [f"It is reached no more by {scope}. D takes that away again."],
                 "suppress.add", {**params, "reason": typed["reason"]}, "suppressed", verb="Suppress",
             )  # fmt: skip
 
@@ -129,7 +129,7 @@ class Suppressions(ListPage):
         self.deeds.confirm(
             f"IMPORT {file.name}",
             [f"{said}.", *(f"  row {n}: {text(one.get('message'))}" for n, one in bad[:3]),
-             f"Nobody in {account or 'every account'} reaches the new ones any more. D takes one away again."],
+             f"The new ones are reached no more by {account or 'any account'}. D takes one away again."],
             "suppress.import", scope, "imported", verb="Import",
             blanks=[reason, word] if fresh > WIDE else [reason], pieces=[{"rows": one} for one in pieces],
         )  # fmt: skip
@@ -155,7 +155,7 @@ class Suppressions(ListPage):
     def detail(self, row: Row, width: int) -> list[Line]:
         return [
             line(
-                f" {text(row.get('address'))}   {text(row.get('reason'))}   reaches {text(row.get('scope') or _scope(row))}"
+                f" {text(row.get('address'))}   {text(row.get('reason'))}   holds for {text(row.get('scope') or _scope(row))}"
             )
         ]
 
