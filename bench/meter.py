@@ -141,21 +141,26 @@ class Meter:
         self._postmaster = postmaster
         self._daemons = daemons
         self._helpers = helpers
+        others = self._others()
         if not daemons:
             profile.begin()
-        self._before = self._now()
+        self._before = (*self._own(), *others)
 
-    def _now(self) -> tuple[float, float, float, float, float]:
+    def _own(self) -> tuple[float, float]:
         own = sum(map(tree_cpu_s, self._daemons)) if self._daemons else time.process_time()
+        return time.perf_counter(), own
+
+    def _others(self) -> tuple[float, float, float]:
+        """It costs as much as some hundred steps: first when counting begins, last when it ends."""
         helping = sum(map(cpu_s, self._helpers)) + (
             time.process_time() if self._daemons else 0.0
         )
-        pg = postgres_cpu_s(self._postmaster)
-        return time.perf_counter(), own, pg, helping, busy_cpu_s()
+        return postgres_cpu_s(self._postmaster), helping, busy_cpu_s()
 
     def read(self, n: int) -> dict[str, float]:
         """The figures for *n* steps since."""
-        pairs = zip(self._now(), self._before, strict=True)
+        counted, by_stage = self._own(), profile.end(n)
+        pairs = zip((*counted, *self._others()), self._before, strict=True)
         seconds, own, pg, helping, busy = (now - before for now, before in pairs)
         return {
             "seconds": round(seconds, 3),
@@ -164,7 +169,7 @@ class Meter:
             "cpu_us_postgres": round(pg / n * 1e6, 1),
             "cpu_us_helpers": round(helping / n * 1e6, 1),
             "other_cpu": round(max(0.0, busy - own - pg - helping) / seconds, 2),
-            **profile.end(n),
+            **by_stage,
         }
 
 
