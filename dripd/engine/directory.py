@@ -34,7 +34,7 @@ from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.caps import NO_CAP
 from dripd.ratelimit.limits import Line
-from dripd.scheduler.calendar import Window, day_bounds, local_date
+from dripd.scheduler.calendar import Today, Window, day_bounds
 from dripd.store.protocol import AccountRow, DayRow, SenderRow, Store, VersionRow
 
 DAYS_AHEAD = 2
@@ -204,12 +204,12 @@ class Account:
     def is_open(self) -> bool:
         return self.row.status == "active" and self.row.subscription_active
 
-    def days(self, now: Instant) -> list[DayRow]:
-        """The day rows that should be there at *now*."""
-        today = local_date(self.zone, now)
+    def days(self, dates: Today) -> list[DayRow]:
+        """The day rows that should be there at the instant of *dates*."""
+        today = dates.of(self.zone)
         cap = NO_CAP if self.row.cap is None else self.row.cap
-        dates = [date.fromordinal(today.toordinal() + n) for n in range(DAYS_AHEAD + 1)]
-        return [DayRow(self.row.id, day, cap, *bounds(self.zone, day)) for day in dates]
+        days = [date.fromordinal(today.toordinal() + n) for n in range(DAYS_AHEAD + 1)]
+        return [DayRow(self.row.id, day, cap, *bounds(self.zone, day)) for day in days]
 
 
 def _is_limited(sender: SenderRow) -> bool:

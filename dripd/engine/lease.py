@@ -14,7 +14,7 @@ from itertools import groupby
 
 import trio
 
-from dripd.campaigns.enrollment import DueKey, LaneClass, Leased, Needs
+from dripd.campaigns.enrollment import DueKey, LaneClass, LaneKey, Leased, Needs
 from dripd.campaigns.event import Deferred
 from dripd.campaigns.version import ALWAYS, Version
 from dripd.clock import Instant
@@ -30,7 +30,7 @@ from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.facts import address_of
 from dripd.ratelimit.limits import Closed
-from dripd.scheduler.calendar import day_bounds, is_open, local_date, next_open
+from dripd.scheduler.calendar import Today, day_bounds, is_open, local_date, next_open
 from dripd.store.protocol import (
     LeaseGroup,
     LeaseKey,
@@ -300,6 +300,7 @@ def _group(
     """The groups to ask for, and the lanes that turn out to be closed."""
     groups: list[LeaseGroup] = []
     parks: dict[tuple[int, int], ParkRow] = {}
+    today = Today(now)
     for account_id, entries in picked:
         account = pipe.directory.accounts.get(account_id)
         if account is None:
@@ -322,15 +323,18 @@ def _group(
                 if shut is not None:
                     parks[account_id, lane] = shut
                     continue
-            # one that is unreadable is to be held
-            mask = ALWAYS if version is None else version.mask(place.channel)
-            if place.kind == LaneClass.IN_DOUBT:  # its place in the cap is taken
-                mask &= ~Needs.COUNTED
-            keys.append(LeaseKey(lane, due, enrollment, mask))
+            keys.append(LeaseKey(lane, due, enrollment, _asks(version, place)))
         if keys:
-            groups.append(LeaseGroup(account_id, local_date(account.zone, now), keys))
+            groups.append(LeaseGroup(account_id, today.of(account.zone), keys))
     groups.sort(key=lambda group: group.account_id)
     return groups, list(parks.values())
+
+
+def _asks(version: Version | None, lane: LaneKey) -> int:
+    """What the lease must know of a step; one whose version is unreadable is to be held."""
+    mask = ALWAYS if version is None else version.mask(lane.channel)
+    # of what is in doubt its place in the cap is taken
+    return mask & ~Needs.COUNTED if lane.kind == LaneClass.IN_DOUBT else mask
 
 
 def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow | None:
@@ -457,7 +461,8 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
                 pass
     if dayless:
         await pipe.directory.refresh(sorted(dayless))
-        days = [day for a in dayless for day in pipe.directory.accounts[a].days(now)]
+        dates = Today(now)
+        days = [day for a in dayless for day in pipe.directory.accounts[a].days(dates)]
         await pipe.store.make_days(days)
     await park(pipe, list({(row.account_id, row.lane): row for row in parks}.values()))
     pipe.wake("feed")

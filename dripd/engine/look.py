@@ -15,6 +15,7 @@ from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
+from dripd.scheduler.calendar import Today
 from dripd.store.protocol import DayRow, Look
 
 SLICE = 200
@@ -186,11 +187,11 @@ def own(pipe: Pipeline, accounts: Iterable[int], alive: Set[int]) -> list[int]:
 
 async def make_days(pipe: Pipeline, accounts: Sequence[int]) -> None:
     """Day rows for today and the days ahead, of the accounts whose days are not made yet."""
-    now = pipe.clock.now()
+    dates = Today(pipe.clock.now())
     days: list[DayRow] = []
     for account in accounts:
         found = pipe.directory.accounts.get(account)
-        wanted = [] if found is None else found.days(now)
+        wanted = [] if found is None else found.days(dates)
         if wanted and pipe.watch.days.get(account) != wanted[0]:
             days += wanted
     for at in range(0, len(days), DAYS_A_CALL):

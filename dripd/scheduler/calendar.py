@@ -94,6 +94,20 @@ def local_date(zone: tzinfo, now: Instant) -> date:
     return following if wall(zone, following, 0) <= now else day
 
 
+class Today:
+    """The local date of every zone at one instant: thousands of accounts live in a few."""
+
+    def __init__(self, now: Instant) -> None:
+        self._now = now
+        self._dates: dict[tzinfo, date] = {}
+
+    def of(self, zone: tzinfo) -> date:
+        found = self._dates.get(zone)
+        if found is None:
+            found = self._dates[zone] = local_date(zone, self._now)
+        return found
+
+
 def day_bounds(zone: tzinfo, day: date) -> tuple[Instant, Instant]:
     """The half-open instants of the local *day*; 23 or 25 hours where a clock is set.
 

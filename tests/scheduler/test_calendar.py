@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dripd.clock import DAY, HOUR, MINUTE, Instant, from_datetime, parse_instant, to_datetime
 from dripd.scheduler.calendar import (
+    Today,
     Window,
     add_business_days,
     add_days,
@@ -314,3 +315,12 @@ def test_wall_is_the_first_instant_not_before_the_wall_time(
     assert reached == wanted
     assert before < wanted
     assert from_datetime(local) >= found
+
+
+def test_the_dates_of_an_instant_are_those_of_each_zone() -> None:
+    now = Instant(1_767_610_800_000)  # 2026-01-05T11:00:00Z
+    dates = Today(now)
+
+    for _ in range(2):
+        for zone in (BERLIN, ZoneInfo("Pacific/Auckland"), ZoneInfo("Pacific/Kiritimati")):
+            assert dates.of(zone) == local_date(zone, now)
