@@ -193,6 +193,7 @@ def assemble(
             poll_ms=spans["poll"],
             relearn_ms=spans["relearn"],
             admit_batch=counts["admit_batch"],
+            window_margin_ms=spans["window_margin"],
             send_timeout_ms=spans["send_timeout"],
             node_timeout_ms=spans["node_timeout"],
             catchup_rate=str(engine["catchup_rate"]),

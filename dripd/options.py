@@ -266,6 +266,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             "admit_batch": number(
                 ENGINE.admit_batch, 1, 10_000, "most requests decided in one transaction"
             ),
+            "window_margin": duration(
+                ENGINE.window_margin_ms,
+                0,
+                60_000,
+                "how long before its window closes no message is let go any more",
+            ),
             "send_timeout": duration(
                 ENGINE.send_timeout_ms,
                 1_000,

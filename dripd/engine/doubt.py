@@ -202,8 +202,9 @@ def look(
     now: Instant,
     rooms: Rooms,
     providers: Mapping[str, object],
+    margin: Millis = Millis(0),
 ) -> StepEvent | None:
-    """What became of the attempt before; None: it may be made again."""
+    """What became of the attempt before; None: it may be made again, its window open for *margin*."""
     kept = leased.kept or Kept()
     if kept.state == LogState.ACCEPTED:
         return Settled()
@@ -225,7 +226,8 @@ def look(
         leased.timezone,
         leased.flags & ~FLAG_AMBIGUOUS,
     )
-    shut = gate.judge(now, window=window, zone=zone, account=("active", True))
+    always = ("active", True)
+    shut = gate.judge(now, window=window, zone=zone, account=always, margin=margin)
     if not isinstance(shut, Deferred):
         return None
     return wait(leased, shut.until)

@@ -118,7 +118,7 @@ def _provider_of(pipe: Pipeline, leased: Leased, version: Version, now: Instant)
 
 def _look(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> str | None:
     """A message in doubt comes up: it is known what became of it, or it is sent again."""
-    event = doubt.look(leased, version, now, pipe.directory, pipe.leased)
+    event = _doubted(pipe, leased, version, now)
     if event is None and leased.kept is not None:
         until = pipe.flow.take_again(leased, leased.kept, now)
         if until is None:
@@ -401,8 +401,15 @@ def _held(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> StepEve
         return shut
     if leased.flags & FLAG_AMBIGUOUS:  # its lane has no window, and its key may be over by now
         version = pipe.directory.versions[leased.cv_id]
-        return doubt.look(leased, version, now, pipe.directory, pipe.leased)
+        return _doubted(pipe, leased, version, now)
     return None
+
+
+def _doubted(
+    pipe: Pipeline, leased: Leased, version: Version, now: Instant
+) -> StepEvent | None:
+    margin = pipe.tuning.window_margin_ms
+    return doubt.look(leased, version, now, pipe.directory, pipe.leased, margin)
 
 
 def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
@@ -446,7 +453,8 @@ class Gates:
         directory = self._pipe.directory
         window, zone = directory.lane_window(account_id, state.key)
         account = directory.account_status(account_id)
-        return gate.judge(now, window=window, zone=zone, account=account)
+        margin = self._pipe.tuning.window_margin_ms
+        return gate.judge(now, window=window, zone=zone, account=account, margin=margin)
 
 
 def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:

@@ -48,6 +48,10 @@ class Tuning:
     admit_batch: int = 1_000
     """Requests decided in one transaction."""
 
+    window_margin_ms: Millis = Millis(2_000)
+    """So long before its window closes no message is let go any more: it is judged here, and a
+    provider that has to be dialled first has it a second later."""
+
     send_timeout_ms: Millis = Millis(60_000)
     """The most one call of a channel may take: what it has not settled then is unknown."""
 
@@ -69,7 +73,8 @@ class Tuning:
 
     def without_time(self) -> Tuning:
         """For a manual clock: no time passes between a lease and its instant."""
-        return replace(self, lease_ahead_ms=Millis(0), coalesce_ms=Millis(0))
+        none = Millis(0)
+        return replace(self, lease_ahead_ms=none, coalesce_ms=none, window_margin_ms=none)
 
     @property
     def coalesce_s(self) -> float:

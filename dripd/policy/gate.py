@@ -12,7 +12,7 @@ from datetime import tzinfo
 from typing import TypeAlias
 
 from dripd.campaigns.event import Deferred
-from dripd.clock import Instant
+from dripd.clock import Instant, Millis
 from dripd.scheduler.calendar import Window, is_open, next_open
 
 
@@ -32,8 +32,10 @@ def judge(
     window: Window | None,
     zone: tzinfo,
     account: tuple[str, bool],
+    margin: Millis = Millis(0),
 ) -> Gate:
-    """Judge one message at *now*; *account* is (status, subscription active).
+    """Judge one message at *now*; *account* is (status, subscription active). Its window must
+    stay open for *margin* after that.
 
     The order is fixed (FEATURES 6.1): account, subscription, window. A deferral
     lasts until `until`, which is later than *now*, or with None until somebody changes
@@ -44,6 +46,17 @@ def judge(
         return Deferred(reason="account_paused", until=None)
     if not subscribed:
         return Deferred(reason="no_subscription", until=None)
-    if not is_open(window, zone, now):
-        return Deferred(reason="window", until=next_open(window, zone, now))
+    shut = shut_at(window, zone, now, margin)
+    if shut is not None:
+        return Deferred(reason="window", until=next_open(window, zone, shut))
     return CLEARED
+
+
+def shut_at(
+    window: Window | None, zone: tzinfo, now: Instant, margin: Millis
+) -> Instant | None:
+    """When from *now* on, within *margin*, the window is shut; None: it stays open."""
+    if not is_open(window, zone, now):
+        return now
+    last = Instant(now + margin)
+    return last if margin and not is_open(window, zone, last) else None

@@ -119,3 +119,19 @@ async def test_what_waits_in_doubt_before_a_busy_provider_does_not_leave_after_i
     assert [at for at in later if at >= 60] == []
     assert len(later) == 1
     assert {"unknown", None} == {row["hold_reason"] for row in rig.store.enrollments()}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("margin_ms", "n"), [(2_000, 0), (0, 1)])
+async def test_nothing_is_let_go_that_could_arrive_after_its_window(
+    autojump_clock: MockClock, margin_ms: int, n: int
+) -> None:
+    """It comes up a second before its window closes."""
+    rig = Rig(Tuning(window_margin_ms=Millis(margin_ms)), SlowSink())
+    rig.enroll(rig.account("acme", step={**TO_NOON, "delay": "59s"}), 1)
+    async with rig.running():
+        await trio.sleep(90)
+
+    (run,) = rig.store.enrollments()
+    assert (n, None if n else "window") == (len(rig.sink.came), run["hold_reason"])
+    assert len(rig.store.leases) <= 1

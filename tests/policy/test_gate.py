@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripd.campaigns.event import Deferred
-from dripd.clock import DAY, HOUR, Instant, parse_instant
+from dripd.clock import DAY, HOUR, Instant, Millis, parse_instant
 from dripd.policy.gate import CLEARED, Cleared, Gate, judge
 from dripd.scheduler.calendar import Window, is_open
 from tests.support.rooms import BERLIN, NOW
@@ -41,6 +41,21 @@ def test_a_due_that_was_inside_the_window_still_waits_for_the_next_one() -> None
 
     assert judged(friday) == Deferred(reason="window", until=monday)
     assert judged(Instant(friday - 1)) is CLEARED
+
+
+def test_a_window_that_is_about_to_close_is_shut() -> None:
+    closes = parse_instant("2026-03-06T17:00:00+01:00")
+    monday = parse_instant("2026-03-09T09:00:00+01:00")
+    margin = Millis(2_000)
+
+    def at(before: int, window: Window | None = WORK) -> Gate:
+        now = Instant(closes - before)
+        return judge(now, window=window, zone=ZONE, account=ACTIVE, margin=margin)
+
+    assert at(2_001) is CLEARED
+    assert at(2_000) == Deferred(reason="window", until=monday)
+    assert at(2_000, None) is CLEARED
+    assert at(0) == Deferred(reason="window", until=monday)
 
 
 def test_a_window_that_never_opens_waits_for_somebody_to_change_it() -> None:
