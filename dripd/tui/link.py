@@ -27,6 +27,11 @@ LONGEST_REST_S: Final = 5.0
 CALL_S: Final = 30.0
 """How long an answer is waited for."""
 
+SILENT_S: Final = 20.0
+"""A daemon says something each 15 s; one that does not is none, whatever its socket does."""
+
+HANGS: Final = "the daemon hangs, or its machine has no time for it; it is looked for"
+
 AGAIN_S: Final = 5.0
 """After it a view that could not be opened is tried again."""
 
@@ -163,7 +168,9 @@ class Link:
             async with asyncio.timeout(HELLO_S):
                 rest = await self._shake_hands(reader, decoder)
         except TimeoutError as error:
-            raise Unreachable(f"{self._path} does not greet as dripd does") from error
+            raise Unreachable(
+                f"nobody answers on {self._path}, though it is open", hint=HANGS
+            ) from error
         self.up, self.trouble, self.lost_at = True, None, None
         self._is_up.set()
         for watch in self._watches:
@@ -171,9 +178,20 @@ class Link:
         self._changed()
         for message in rest:
             self._take(message)
-        while data := await reader.read(CHUNK):
+        while data := await self._heard(reader):
             for message in decoder.feed(data):
                 self._take(message)
+
+    async def _heard(self, reader: asyncio.StreamReader) -> bytes:
+        """What the daemon says next, b"" at the end. Raises `Unreachable` if that is nothing."""
+        try:
+            async with asyncio.timeout(SILENT_S):
+                return await reader.read(CHUNK)
+        except TimeoutError as error:
+            raise Unreachable(
+                f"the daemon has said nothing for {SILENT_S:.0f} s",
+                hint=HANGS,
+            ) from error
 
     async def _shake_hands(
         self, reader: asyncio.StreamReader, decoder: wire.Decoder

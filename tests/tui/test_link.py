@@ -187,6 +187,21 @@ def test_a_view_that_cannot_be_opened_is_tried_again(
     assert (watch.answer, watch.error) == ({"n": 1}, "")
 
 
+def test_a_daemon_that_hangs_is_not_called_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "SILENT_S", 0.05)
+
+    async def scenario(link: Link) -> tuple[bool, object]:
+        await until(lambda: link.trouble is not None)
+        return link.up, link.trouble
+
+    up, trouble = told(tmp_path / "s", Server(replying), scenario)
+
+    assert not up
+    assert "has said nothing for" in str(trouble)
+
+
 def test_no_more_is_asked_at_once_than_a_daemon_answers(tmp_path: Path) -> None:
     """Screens that are turned quickly ask for more: what came too much was never shown."""
     held: list[int] = []
