@@ -105,7 +105,8 @@ STOPS = (
     ),
     Stop(
         title="Suppressions", keys="0", wanted="bounce",
-        said="Whom nobody may reach. = looks up one address exactly.",
+        said="Whom nobody may reach. = looks up one address exactly, i imports a file after saying what "
+        "of it is new.",
     ),
     Stop(title="Logs", keys="L", wanted="EVENT", said="The daemon's last lines; + shows only worse."),
     Stop(

@@ -67,7 +67,17 @@ def dead() -> None:
 @reading
 def list_dead(ask: Ask, **given: object) -> int:
     """Groups of failures that have one cause."""
-    shown = ("group", "count", "first_at", "last_at", "code", "error", "retry")
+    shown = (
+        "group",
+        "count",
+        "account_key",
+        "campaign_key",
+        "step_key",
+        "last_at",
+        "code",
+        "error",
+        "retry",
+    )
     return ask.show("dead.list", *shown, **given)
 
 

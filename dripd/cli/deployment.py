@@ -91,7 +91,17 @@ def node() -> None:
 @reading
 def list_nodes(ask: Ask) -> int:
     """Live and dead daemons, with their accounts and open claims."""
-    return ask.show("node.list")
+    shown = (
+        "node",
+        "incarnation",
+        "version",
+        "state",
+        "drain",
+        "accounts",
+        "claims",
+        "silent_s",
+    )
+    return ask.show("node.list", *shown)
 
 
 @node.command("drain")

@@ -50,6 +50,14 @@ def methods(_context: click.Context) -> Iterator[str]:
     yield from SPECS
 
 
+def screens(_context: click.Context) -> Iterator[str]:
+    try:
+        from dripd.tui.pages import PAGES, TABS  # noqa: PLC0415 - an extra
+    except ImportError:
+        return
+    yield from (*PAGES, *TABS)
+
+
 ACCOUNTS: Final = listed("account.list", "key", in_account=False)
 CAMPAIGNS: Final = listed("campaign.list", "key")
 LISTS: Final = listed("list.list", "key")
@@ -67,6 +75,7 @@ ANYWHERE: Final[Mapping[str, Source]] = {
 BY_NOUN: Final[Mapping[tuple[str, str], Source]] = {
     ("account", "key"): ACCOUNTS,
     ("campaign", "key"): CAMPAIGNS,
+    ("console", "screen"): screens,
     ("list", "key"): LISTS,
     ("operator", "name"): OPERATORS,
     ("sender", "address"): SENDERS,

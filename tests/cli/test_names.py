@@ -68,6 +68,10 @@ def test_nouns_verbs_and_methods_need_no_daemon(
     assert complete(monkeypatch, capsys, "dripd acc") == ["account"]
     assert complete(monkeypatch, capsys, "dripd account sh") == ["show"]
     assert complete(monkeypatch, capsys, "dripd call task.ca") == ["task.cancel"]
+    assert complete(monkeypatch, capsys, "dripd console --screen s") == [
+        "senders",
+        "suppressions",
+    ]
     began = time.monotonic()
     assert complete(monkeypatch, capsys, "dripd account show ") == []
     assert time.monotonic() - began < 1
