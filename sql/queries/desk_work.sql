@@ -60,9 +60,10 @@ RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kin
     assignee, category, due_at, reminder_at, state, payload, created_at, closed_by, closed_at;
 
 -- name: assign_task :one
+-- Who is to do it is told of it, where whoever was to do it would have been.
 --   $1 account  $2 id  $3 to
 UPDATE dripd.task
-SET assignee = $3::text
+SET assignee = $3::text, recipient = CASE WHEN recipient IN (assignee, '') THEN $3::text ELSE recipient END
 WHERE account_id = $1::int4
     AND id = $2::int8
 RETURNING id, account_id, enrollment_id, contact_id, campaign_key, step_key, kind, title,

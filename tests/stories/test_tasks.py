@@ -207,8 +207,10 @@ def test_a_person_is_told_at_the_due_instant_or_before_it(world: World) -> None:
     assert notices(world) == []
     world.advance("1s")
     assert notices(world) == ["bob"]
+    due = world.one("SELECT id FROM dripd.task WHERE title = 'Due'")
+    world.call("task.assign", id=due, to="cy")
     world.at("2026-01-05T12:00:00Z")
-    assert notices(world) == ["bob", "ann"]
+    assert notices(world) == ["bob", "cy"]
     told = world.column("SELECT created_at::text FROM dripd.notification ORDER BY id")
     assert [at[11:19] for at in told] == ["10:30:00", "11:00:00"]
 
