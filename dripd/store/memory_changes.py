@@ -162,6 +162,15 @@ def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bo
     return True
 
 
+def release_run(tables: Tables, key: tuple[int, int], seq: int) -> None:
+    """Nothing holds the run by itself any more; the journal says what did."""
+    run = tables.runs[key]
+    if run.hold_reason is not None and run.status is RunStatus.LIVE:
+        told = (run.account_id, run.id, run.contact_id)
+        tables.write_journal(*told, "released", {"reason": run.hold_reason, "seq": seq})
+    tables.runs.change(key, hold_reason=None, release_at=None)
+
+
 def forget_runs(tables: Tables, account_id: int, contact_id: int, campaign_id: int) -> None:
     """Ended runs of the contact no longer count as runs of the campaign."""
     for key in tables.runs_of.at((account_id, contact_id)):

@@ -50,6 +50,7 @@ from dripd.store.memory_changes import (
     change_contact,
     end_run,
     forget_runs,
+    release_run,
 )
 from dripd.store.memory_directory import read_accounts
 from dripd.store.memory_money import refund_unsent
@@ -561,7 +562,7 @@ def _release(tables: Tables, account_id: int, release: Release, done: Digested) 
     now = tables.now()
     due_at = now if row.flags & FLAG_WAITING else min(row.due_at, now)
     tables.due.change(key, lane=number, due_at=due_at)
-    tables.runs.change(key, hold_reason=None, release_at=None)
+    release_run(tables, key, row.seq)
     done.moved.append(DueKey(account_id, number, row.due_at, row.enrollment_id, row.cv_id))
 
 

@@ -55,6 +55,7 @@ from dripd.store.memory_changes import (
     end_run,
     forget_runs,
     make_list,
+    release_run,
     remove_place,
     remove_tag,
 )
@@ -178,9 +179,14 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         )
     is_told = step.hold_reason is not None or leased.flags & FLAG_HELD
     if is_told and tables.runs[key].status is RunStatus.LIVE:
-        tables.runs.change(key, hold_reason=step.hold_reason, release_at=step.release_at)
+        reason = step.hold_reason
+        is_new = reason is not None and reason != tables.runs[key].hold_reason
+        if is_new and not step.flags & FLAG_HELD:
+            told = (*key, leased.contact_id)
+            tables.write_journal(*told, "held", {"reason": reason, "seq": step.seq})
+        tables.runs.change(key, hold_reason=reason, release_at=step.release_at)
     elif leased.flags & FLAG_WAITING:
-        tables.runs.change(key, hold_reason=None, release_at=None)
+        release_run(tables, key, leased.seq)
     waits = bool(step.flags & FLAG_WAITING) or step.lane is None
     if poked and waits and step.step_no == leased.step_no:
         _wake(unit, change, leased.lane)
@@ -192,7 +198,7 @@ def _wake(unit: _Unit, change: Change, lane: int) -> None:
     key = (leased.account_id, leased.enrollment_id)
     row = tables.due[key]
     tables.due.change(key, due_at=tables.now(), lane=lane, flags=row.flags & ~FLAG_POKED)
-    tables.runs.change(key, hold_reason=None, release_at=None)
+    release_run(tables, key, row.seq)
     unit.done.moved.append(
         DueKey(leased.account_id, lane, row.due_at, leased.enrollment_id, leased.cv_id)
     )

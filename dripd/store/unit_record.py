@@ -350,7 +350,13 @@ async def _end_runs(conn: Conn, changes: list[Change]) -> None:
 async def _hold(conn: Conn, changes: list[Change]) -> None:
     """Say why runs wait by themselves, and that those which did so no longer do."""
     holds = [
-        (c.leased.account_id, c.leased.enrollment_id, c.next.hold_reason, c.next.release_at)
+        (
+            c.leased.account_id,
+            c.leased.enrollment_id,
+            c.next.hold_reason,
+            c.next.release_at,
+            None if c.next.flags & FLAG_HELD else c.next.seq,
+        )
         for c in changes
         if c.next is not None and (c.next.hold_reason is not None or c.leased.flags & FLAG_HELD)
     ]
@@ -361,7 +367,7 @@ async def _hold(conn: Conn, changes: list[Change]) -> None:
 async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
     """Waits that are over are no holds; what came for a step while it was leased wakes it."""
     over = [
-        (c.leased.account_id, c.leased.enrollment_id)
+        (c.leased.account_id, c.leased.enrollment_id, c.leased.seq)
         for c in changes
         if c.leased.flags & FLAG_WAITING and c.next is not None and c.next.hold_reason is None
     ]
@@ -376,7 +382,11 @@ async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
     ]
     if begun:
         rows = await conn.fetch(sql("wake_poked"), *map(list, zip(*begun, strict=True)))
-        woken = [(row["account_id"], row["enrollment_id"]) for row in rows]
+        seqs = {c.leased.enrollment_id: c.next.seq for c in changes if c.next is not None}
+        woken = [
+            (row["account_id"], row["enrollment_id"], seqs[row["enrollment_id"]])
+            for row in rows
+        ]
         if woken:
             await conn.execute(sql("end_waits"), *map(list, zip(*woken, strict=True)))
         done.moved += [DueKey(*row) for row in rows]

@@ -85,7 +85,9 @@ FROM (
         AND e.kind IS DISTINCT FROM 'task_closed'  -- the journal says who closed it
         AND ($3::int8 IS NULL OR e.enrollment_id = $3::int8)
 ) AS t
-ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank, t.seq, t.kind = 'event', t.kind DESC,
+ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank, t.seq, t.kind = 'event',
+    CASE t.kind WHEN 'held' THEN 1 WHEN 'released' THEN 3 WHEN 'task_done' THEN 2 WHEN 'task_cancelled' THEN 2 ELSE 4 END,
+    t.kind DESC,
     CASE t.kind WHEN 'event' THEN (t.detail ->> 'id')::int8 WHEN 'rejected' THEN (t.detail ->> 'request_id')::int8 END
 OFFSET $4::int4
 LIMIT $5::int4;

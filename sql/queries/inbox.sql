@@ -343,6 +343,13 @@ WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS
 
 -- name: release_runs :exec
 --   $1 account int  $2 enrollments bigint[]
+WITH told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
+    FROM dripd.run AS r
+    JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+    WHERE r.account_id = $1::int4 AND r.id = ANY ($2::int8[]) AND r.status = 1 AND r.hold_reason IS NOT NULL
+)
 UPDATE dripd.run SET hold_reason = NULL, release_at = NULL
 WHERE account_id = $1::int4 AND id = ANY ($2::int8[]);
 

@@ -108,19 +108,37 @@ FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
 ORDER BY a, e;
 
 -- name: hold_runs :exec
--- Runs that wait by themselves, with the reason.
---   $1 accounts int[]  $2 enrollments bigint[]  $3 reasons text[]  $4 release timestamptz[]
+-- Runs that wait by themselves, with the reason; the journal hears of those that wait for somebody.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 reasons text[]  $4 release timestamptz[]  $5 seq int[], null: not journaled
+WITH k AS (
+    SELECT * FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[], $5::int4[]) AS k (a, e, why, until, seq)
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'held', jsonb_build_object('reason', k.why, 'seq', k.seq)
+    FROM k
+    JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e
+    WHERE k.why IS NOT NULL AND k.seq IS NOT NULL AND r.status = 1 AND r.hold_reason IS DISTINCT FROM k.why
+)
 UPDATE dripd.run AS r
 SET hold_reason = k.why, release_at = k.until
-FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[]) AS k (a, e, why, until)
+FROM k
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1;
 
 -- name: end_waits :exec
 -- Runs whose step no longer waits for an answer.
---   $1 accounts int[]  $2 enrollments bigint[]
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 seq int[]
+WITH k AS (
+    SELECT * FROM unnest($1::int4[], $2::int8[], $3::int4[]) AS k (a, e, seq)
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', k.seq)
+    FROM k
+    JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e
+    WHERE r.status = 1 AND r.hold_reason IS NOT NULL
+)
 UPDATE dripd.run AS r
 SET hold_reason = NULL, release_at = NULL
-FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
+FROM k
 WHERE r.account_id = k.a AND r.id = k.e AND r.hold_reason IS NOT NULL;
 
 -- name: wake_poked :many

@@ -621,6 +621,11 @@ class InboxSuite:
             (scene.account, lanes[scene.lane], T0, held.enrollment_id, scene.cv)
         ]
         assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
+        told = [(j["kind"], j["detail"], j["enrollment_id"]) for j in await world.journal()]
+        assert told[-2:] == [
+            (kind, {"reason": "missing_tag:x", "seq": 1}, held.enrollment_id)
+            for kind in ("held", "released")
+        ]
         assert (await scene.run(1))["due_at"] == T0 + HOUR
 
     async def test_a_company_that_changes_concerns_whom_it_may_release(

@@ -705,6 +705,12 @@ class EffectSuite:
         again = (await scene.lease(done.moved)).granted[0]
         await scene.record(scene.goes_on(again))
         assert (await scene.run())["hold_reason"] is None
+        told = [
+            line["kind"]
+            for line in await world.journal()
+            if line["detail"] == {"reason": "task", "seq": 1}
+        ]
+        assert told == ["held", "released"]
 
     async def test_a_note_stands_in_the_journal(self, world: World) -> None:
         scene = await open_scene(world)

@@ -264,6 +264,11 @@ def test_merge_tags_are_filled_and_a_missing_one_holds(house: World) -> None:
     house.tick()
 
     assert got(house, "tags2", "m.body") == ["Hi Bo, Bo Bo at home"]
+    lines = house.call("contact.timeline", contact="tags2", account="acme")["items"]
+    told = [
+        line["kind"] for line in lines if line["detail"].get("reason", "").startswith("missing")
+    ]
+    assert told == ["held", "released"]
 
 
 @pytest.mark.feature("C52")
