@@ -14,6 +14,7 @@ from dripd.campaigns.window import format_minute
 from dripd.campaigns.wording import TEXTS
 from dripd.clock import DAY
 from dripd.errors import Fault
+from dripd.scheduler.diary import WORKING_DAY
 
 FREE_KINDS = KINDS - {"reset_campaign", "script", "sync", "social_follow"}
 """Kinds that every plan has; the others it must name among its features."""
@@ -116,6 +117,19 @@ def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
                     message=f"step {step.key!r}: {bad.message}",
                     hint=bad.hint,
                 )
+
+
+def unfit_slots(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """No diary has a free time that is longer than a working day, or none at all."""
+    for path, step in steps_of(definition, "follow_up"):
+        slot = step.activity.slot_ms
+        if slot is not None and not 0 < slot <= WORKING_DAY:
+            yield Fault(
+                code="bad_value",
+                path=f"{path}.duration",
+                message="no working day has room for it",
+                hint="between 1m and 8h: slots are found between 09:00 and 17:00",
+            )
 
 
 def unknown_zones(definition: Definition, known: Known) -> Iterator[Fault]:

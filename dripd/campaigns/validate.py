@@ -116,6 +116,7 @@ _FAULTS = (
     bounds.unplanned,
     bounds.dynamic_lists,
     bounds.unfit_ops,
+    bounds.unfit_slots,
     bounds.unknown_zones,
     bounds.outside_window,
     bounds.unknown_calls,

@@ -11,6 +11,8 @@ from dripd.scheduler.calendar import local_date, wall
 OPENS, CLOSES = 9 * 60, 17 * 60
 """Minutes of the local day between which somebody may be given something to do."""
 
+WORKING_DAY = (CLOSES - OPENS) * MINUTE
+
 DAYS_AHEAD = 60
 """How far ahead a free time is looked for."""
 

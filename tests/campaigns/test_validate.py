@@ -313,6 +313,13 @@ def test_a_dynamic_list_cannot_be_written() -> None:
     assert faults(document, lists={"a": True, "b": False}) == [("not_static", "steps[0].list")]
 
 
+@pytest.mark.feature("F25")
+@pytest.mark.parametrize(("length", "fits"), [("8h", True), ("8h1m", False), ("0s", False)])
+def test_a_time_to_reserve_fits_into_a_working_day(length: str, fits: bool) -> None:
+    meet = {"do": "follow_up", "title": "M", "slot": "first_available", "duration": length}
+    assert faults(campaign(meet)) == ([] if fits else [("bad_value", "steps[0].duration")])
+
+
 @pytest.mark.feature("F16")
 @pytest.mark.parametrize(
     ("of_type", "fits"),
