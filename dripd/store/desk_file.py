@@ -343,6 +343,9 @@ async def _switch(conn: Conn, call: Call, plan: Publication, row: Row) -> tuple[
         sql("make_version_steps"), account, made["id"], [step.key for step in steps],
         [step.kind for step in steps], [step.name or None for step in steps],
     )  # fmt: skip
+    fields = definition.fields
+    if fields:
+        await conn.execute(sql("declare_fields"), account, [*fields], [*fields.values()])
     await conn.execute(
         sql("switch_version"), account, row["id"], made["version"], made["id"],
         definition.name, definition.goal_text or None, definition.owner or row["owner"],

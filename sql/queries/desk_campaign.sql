@@ -104,6 +104,13 @@ INSERT INTO dripd.version_step (account_id, cv_id, step_no, key, kind, name)
 SELECT $1::int4, $2::int4, (k.n - 1)::int2, k.key, k.kind, k.name
 FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS k (key, kind, name, n);
 
+-- name: declare_fields :exec
+-- What a version declares is a field of its account from then on; one that is there keeps its type.
+--   $1 account int4  $2 keys text[]  $3 types text[]
+INSERT INTO dripd.field (account_id, key, type)
+SELECT $1::int4, key, type FROM unnest($2::text[], $3::text[]) AS k (key, type)
+ON CONFLICT DO NOTHING;
+
 -- name: switch_version :exec
 -- The campaign is what its draft said; $9 lets it accept at once.
 --   $1 account  $2 id  $3 version  $4 version id  $5 name  $6 goal  $7 owner  $8 board

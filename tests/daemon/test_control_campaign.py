@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from dripd.campaigns.parse import load_documents
-from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound
+from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound, StoreError
 from tests.support.control import START, WELCOME, Control, open_control
 
 pytestmark = pytest.mark.trio
@@ -324,6 +324,26 @@ async def test_resume_can_keep_what_remained_of_a_delay(pg_dsn: str) -> None:
 
         due = (await control.do("enroll.show", enrollment=run))["due_at"]
         assert due == "2026-01-13T00:00:00Z"
+
+
+@pytest.mark.feature("Q7")
+async def test_what_a_version_declares_the_helpers_know(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        await control.do("sender.set", address="sales@acme.test")
+        declared = "name: Welcome\nfields: {appt: datetime, n: number}"
+        await control.apply(WELCOME.replace("name: Welcome", declared))
+        fields = "SELECT key, type FROM dripd.field ORDER BY key"
+        assert await control.rows(fields) == []  # a draft declares nothing
+        await control.rows("INSERT INTO dripd.field SELECT id, 'n', 'text' FROM dripd.account")
+        await control.do("campaign.publish", key="welcome")
+        told = [(row["key"], row["type"]) for row in await control.rows(fields)]
+        with pytest.raises(StoreError, match="no datetime"):
+            await control.rows(
+                "SELECT dripd.upsert_contact('acme', 'c9', attrs => '{\"appt\": \"soon\"}')"
+            )
+
+        assert told == [("appt", "datetime"), ("n", "text")]
 
 
 async def test_a_call_may_shift_the_delays_this_once(pg_dsn: str) -> None:
