@@ -426,6 +426,9 @@ class EnrollMove(Selection, frozen=True, kw_only=True):
 
 
 class TaskList(Listing, frozen=True, kw_only=True):
+    """`id`: that one alone, with its content."""
+
+    id: Id | None = None
     kind: TaskKind | None = None
     assignee: str | None = None
     campaign: Key | None = None

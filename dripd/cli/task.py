@@ -16,6 +16,7 @@ def task() -> None:
 
 @task.command("list")
 @asking.account
+@click.option("--id", type=int, help="That one alone.")
 @click.option("--kind", type=click.Choice(words(TaskKind)))
 @click.option("--assignee")
 @click.option("--campaign")

@@ -24,10 +24,21 @@ async def list_tasks(conn: Conn, args: p.TaskList) -> Result:
     account = await account_id(conn, args.account)
     if args.campaign is not None:
         account = (await find_campaign(conn, args.campaign, args.account))["account_id"]
+    if args.id is not None:
+        after = max(after, args.id - 1)
+    most = args.limit + 1 if args.id is None else 1
     rows = await conn.fetch(
-        sql("list_tasks"), account, args.kind, args.assignee, args.campaign, args.state, after,
-        args.limit + 1,
-    )  # fmt: skip
+        sql("list_tasks"),
+        account,
+        args.kind,
+        args.assignee,
+        args.campaign,
+        args.state,
+        after,
+        most,
+    )
+    if args.id is not None:
+        rows = [row for row in rows if row["id"] == args.id]
     return page(rows, args.limit, "id")
 
 

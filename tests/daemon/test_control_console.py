@@ -193,6 +193,23 @@ async def test_a_draft_is_approved_only_as_it_was_read(pg_dsn: str) -> None:
     assert (now["assignee"], now["state"]) == ("bob", "open")
 
 
+async def test_one_of_many_tasks_is_read_with_its_content(pg_dsn: str) -> None:
+    """A console looked for it among the first thousand of its kind."""
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        await control.rows(
+            "INSERT INTO dripd.task (account_id, kind, title, payload) "
+            "SELECT 1, 'approval', 'Send?', jsonb_build_object('subject', n::text) "
+            "FROM generate_series(1, 1200) AS n"
+        )
+        ids = [row["id"] for row in await control.rows("SELECT id FROM dripd.task ORDER BY id")]
+        (found,) = (await control.do("task.list", id=ids[-1]))["items"]
+        nobody = await control.do("task.list", id=ids[-1] + 1)
+
+    assert found["payload"] == {"subject": "1200"}
+    assert (nobody["items"], nobody["next"]) == ([], None)
+
+
 def promised(dry: Any) -> Promise:
     return Promise(n=dry["set"]["n"], digest=dry["set"]["digest"])
 

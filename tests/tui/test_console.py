@@ -979,6 +979,7 @@ def test_a_draft_is_read_in_full_and_in_the_order_of_a_message() -> None:
     rig = Rig(FakeDaemon(answers={"task.list": {"items": [task]}}))
     shown = rig.press("5", "enter")
 
+    assert rig.daemon.calls[-1] == ("task.list", {"id": 1})
     assert "html" not in shown
     assert shown.index("subject") < shown.index("| text ")
     assert all(f"word{n} " in shown for n in range(60))

@@ -203,10 +203,8 @@ class Inbox(ListPage):
             return
 
         async def run() -> None:
-            asked = {"account": row["account_key"], "kind": row["kind"], "limit": 1000}
-            answer = await self.port.call("task.list", asked)
-            items = answer.get("items", [])
-            found = next((one for one in items if one.get("id") == row["id"]), row)
+            answer = await self.port.call("task.list", {"id": row["id"]})
+            found = next(iter(answer.get("items", [])), row)
             self.port.ask(Reading(f"task {row['id']}", _content(found)))
 
         self.port.spawn(run())
