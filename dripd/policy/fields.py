@@ -9,6 +9,7 @@ from dripd.campaigns.action import UpdateCompany, UpdateContact
 from dripd.campaigns.definition import Op, Step
 from dripd.campaigns.event import Held
 from dripd.campaigns.ops import typed
+from dripd.campaigns.reader import shown
 from dripd.campaigns.version import CHANGED
 from dripd.clock import Instant, format_instant
 from dripd.policy.facts import COLUMNS
@@ -100,7 +101,10 @@ def _number(value: object) -> int | float:
         case int() | float():
             return value
         case str():
-            return int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+            try:
+                return int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+            except ValueError:
+                raise ValueError(f"{shown(value)} is no number") from None
     raise ValueError(f"{type(value).__name__} is no number")
 
 

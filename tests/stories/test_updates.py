@@ -72,6 +72,9 @@ def test_fields_are_changed_all_or_none_and_later_steps_see_it(world: World) -> 
     assert caught.value.code == "bad_op"
     assert attrs(world, "c3") == changed
 
+    with pytest.raises(DripdError) as caught:
+        world.call("contact.update", contact="c2", account="acme", ops=["n increment 1"])
+    assert caught.value.message == "n: 'many' is no number"
     world.call("contact.update", contact="c2", account="acme", ops=["mood set well"])
     world.tick()
     assert len(world.steps("c2")) == 1
