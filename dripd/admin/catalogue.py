@@ -127,7 +127,7 @@ RUNS: Final = (
     reading("delivery.show", p.DeliveryKey, view=""),
     changing("delivery.resolve", p.DeliveryResolve),
     reading("dead.list", p.DeadList, view="group"),
-    changing("dead.retry", p.DeadPick),
+    changing("dead.retry", p.DeadRetry),
     changing("dead.discard", p.DeadPick),
     changing("suppress.add", p.SuppressAdd),
     changing("suppress.remove", p.Suppress, Role.ADMIN),

@@ -489,6 +489,12 @@ class DeadPick(InAccount, frozen=True, kw_only=True):
     enrollment: Ids = []
 
 
+class DeadRetry(DeadPick, frozen=True, kw_only=True):
+    """`safe`: only those that nobody can have received; the others stay held."""
+
+    safe: bool = False
+
+
 class Suppress(InAccount, frozen=True, kw_only=True):
     """`channel=None`: email where the address has an @. `account=None`: everywhere."""
 

@@ -88,6 +88,7 @@ def picked(command: asking.Command) -> asking.Command:
 
 @dead.command("retry")
 @picked
+@click.option("--safe", is_flag=True, help="Only those that nobody can have received.")
 @changing
 def retry(ask: Ask, **given: object) -> int:
     """Try a GROUP, or single runs of it, again."""

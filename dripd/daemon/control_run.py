@@ -129,7 +129,7 @@ class RunControl:
         judge = await self._room.hooks.judge(cv_ids)
         return await self._room.perform(release_runs, call, args, judge)
 
-    async def retry(self, call: Call, args: p.DeadPick) -> Result:
+    async def retry(self, call: Call, args: p.DeadRetry) -> Result:
         cv_ids = await self._room.desk.run(dead_versions, args)
         judge = await self._room.hooks.judge(cv_ids)
         return await self._room.perform(retry_dead, call, args, judge)

@@ -208,9 +208,19 @@ async def list_dead(conn: Conn, args: p.DeadList) -> Result:
         campaign = (await find_campaign(conn, args.campaign, args.account))["id"]
     looked = LOOKED if args.quick else 1_000_000
     rows = await conn.fetch(sql("list_dead"), account, campaign, start, args.limit + 1, looked)
-    more = rows[args.limit :]
+    groups, more = rows[: args.limit], rows[args.limit :]
     following = cursor_of({"n": start + args.limit}, ("n",)) if more else None
-    return {"items": [shown(row) for row in rows[: args.limit]], "next": following}
+    ids = [one for row in groups for one in row["sample"]]
+    known = {
+        row["enrollment_id"]: shown(row) for row in await conn.fetch(sql("sample_dead"), ids)
+    }
+    return {
+        "items": [
+            {**shown(row), "sample": [known[one] for one in row["sample"] if one in known]}
+            for row in groups
+        ],
+        "next": following,
+    }
 
 
 async def dead_versions(conn: Conn, args: p.DeadPick) -> list[int]:
@@ -218,9 +228,11 @@ async def dead_versions(conn: Conn, args: p.DeadPick) -> list[int]:
     return sorted({row["cv_id"] for row in await _dead(conn, args)})
 
 
-async def retry_dead(conn: Conn, call: Call, args: p.DeadPick, judge: Judge) -> Deed:
+async def retry_dead(conn: Conn, call: Call, args: p.DeadRetry, judge: Judge) -> Deed:
     """Let held steps come up again now, with a fresh count of attempts."""
     rows = await _dead(conn, args)
+    if args.safe:
+        rows = _safe(rows)
     confirm(call, len(rows), "steps would be tried again")
     answers = await release(conn, rows, judge, call.actor)
     items: list[Result] = [
@@ -252,6 +264,22 @@ async def _dead(conn: Conn, args: p.DeadPick) -> list[Row]:
     if not rows:
         raise NotFound("nothing of that is held", hint="dripd dead list")
     return rows
+
+
+def _safe(rows: Sequence[Row]) -> list[Row]:
+    """Those of *rows* that nobody can have received. Raises `Conflict` if there is none."""
+    found = [row for row in rows if row["retry"] == "safe"]
+    if found:
+        return found
+    if any(row["retry"] == "unsafe" for row in rows):
+        raise Conflict(
+            "it may have been delivered: a retry may reach them twice",
+            hint="look at the deliveries first; without --safe it is tried all the same",
+        )
+    raise Conflict(
+        "a retry will fail again until its cause is mended",
+        hint="mend it; without --safe it is tried all the same",
+    )
 
 
 def _accounts(rows: Sequence[Row]) -> list[int]:

@@ -372,7 +372,8 @@ WITH own AS (
 SELECT dripd.refund_unsent($1::int4, $2::int8);
 
 -- name: list_dead :many
--- Runs that are held by themselves and wait for somebody, in groups, the largest first.
+-- Runs that are held by themselves and wait for somebody, in groups, the largest first; `sample`
+-- are the latest of each.
 --   $1 account   int4, NULL = all
 --   $2 campaign  int4, NULL = any
 --   $3 offset    int4
@@ -389,7 +390,7 @@ WITH held AS MATERIALIZED (
     ORDER BY id DESC
     LIMIT $5::int4
 ), dead AS (
-    SELECT r.account_id, a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
+    SELECT r.account_id, r.id, a.key AS account_key, c.key AS campaign_key, s.key AS step_key,
         r.hold_reason AS code, last.reason AS error, coalesce(last.at, d.due_at) AS at,
         d.flags & 2 <> 0 AS doubtful
     FROM held AS r
@@ -415,19 +416,43 @@ SELECT left(md5(concat_ws('/', account_key, campaign_key, step_key, code, error)
         WHEN code = 'step_failed' THEN 'safe'
         WHEN code = 'quarantined' AND (bool_or(doubtful) OR error LIKE 'daemon\_died%') THEN 'unsafe'
         ELSE 'fix'
-    END AS retry
+    END AS retry,
+    (array_agg(id ORDER BY id DESC))[1:3] AS sample
 FROM dead
 GROUP BY account_id, account_key, campaign_key, step_key, code, error
 ORDER BY count(*) DESC, 1
 OFFSET $3::int4
 LIMIT $4::int4;
 
+-- name: sample_dead :many
+-- These held runs, with the last attempt at the step that each waits for.
+--   $1 enrollments  int8[]
+SELECT r.id AS enrollment_id, k.external_id, last.attempt, coalesce(last.at, d.due_at) AS at
+FROM dripd.run AS r
+JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+JOIN dripd.contact AS k ON k.account_id = r.account_id AND k.id = r.contact_id
+LEFT JOIN LATERAL (
+    SELECT l.attempt::int4 AS attempt, l.at
+    FROM dripd.step_log AS l
+    WHERE l.account_id = d.account_id AND l.enrollment_id = d.enrollment_id
+        AND l.step_no = d.step_no
+    ORDER BY l.at DESC
+    LIMIT 1
+) AS last ON true
+WHERE r.id = ANY ($1::int8[]);
+
 -- name: pick_dead :many
--- The runs of a group of list_dead, or of these ids, that are held by themselves.
+-- The runs of a group of list_dead, or of these ids, that are held by themselves, and whether a
+-- retry of each is safe.
 --   $1 account      int4, NULL = all
 --   $2 group        text, NULL = any
 --   $3 enrollments  int8[], NULL = any
-SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status
+SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status,
+    CASE
+        WHEN r.hold_reason = 'step_failed' THEN CASE WHEN d.flags & 2 = 0 THEN 'safe' ELSE 'unsafe' END
+        WHEN r.hold_reason = 'quarantined' AND (d.flags & 2 <> 0 OR last.reason LIKE 'daemon\_died%') THEN 'unsafe'
+        ELSE 'fix'
+    END AS retry
 FROM dripd.account AS a
 JOIN dripd.due_step AS d ON d.account_id = a.id AND d.lane = -1
 JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id

@@ -299,6 +299,7 @@ LINES = [
     ),
     ("dead list --campaign w", "dead.list", {"campaign": "w", "limit": 100}),
     ("dead retry g1", "dead.retry", {"group": "g1"}),
+    ("dead retry g1 --safe", "dead.retry", {"group": "g1", "safe": True}),
     ("dead discard --enrollment 7", "dead.discard", {"enrollment": [7]}),
     (
         "suppress add a@b.c d@e.f --channel email --expires-at 2027-01-01T00:00:00Z",

@@ -372,6 +372,32 @@ async def test_dead_steps_are_grouped_retried_and_discarded(pg_dsn: str) -> None
             await control.do("dead.retry", group=failed)
 
 
+async def test_of_dead_steps_only_those_are_retried_that_nobody_can_have_received(
+    pg_dsn: str,
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2", "c3")
+        runs = [await control.start(c, lane=-1, hold="step_failed") for c in ("c1", "c2")]
+        fix = await control.start("c3", lane=-1, hold="missing_tag:City")
+        await control.rows(
+            "UPDATE dripd.due_step SET flags = flags | 2 WHERE enrollment_id = $1", runs[1]
+        )
+        group = (await control.do("dead.list"))["items"][0]
+        done = await control.do("dead.retry", group=group["group"], safe=True)
+
+        assert group["retry"] == "unsafe"
+        assert [one["external_id"] for one in group["sample"]] == ["c2", "c1"]
+        assert (done["changed"], [one["enrollment_id"] for one in done["items"]]) == (
+            1,
+            runs[:1],
+        )
+        assert [word for word, _ in await statuses(control, runs)] == ["waiting", "held"]
+        with pytest.raises(Conflict, match="may have been delivered"):
+            await control.do("dead.retry", enrollment=[runs[1]], safe=True)
+        with pytest.raises(Conflict, match="until its cause is mended"):
+            await control.do("dead.retry", enrollment=[fix], safe=True)
+
+
 @pytest.mark.feature("M46")
 async def test_tasks_are_filtered_assigned_and_closed_once(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:

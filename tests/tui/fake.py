@@ -97,7 +97,8 @@ ANSWERS: dict[str, Any] = {
     "notification.list": {"items": rows(2, kind="opened", recipient="ann", account_key="acme", created_at=NOW, read_at=None, payload={})},
     "dead.list": {"items": [
         {"group": "g1", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 9120, "code": "step_failed",
-         "error": "503 upstream", "retry": "safe", "per_s": 20.0, "first_at": NOW, "last_at": NOW},
+         "error": "503 upstream", "retry": "safe", "per_s": 20.0, "first_at": NOW, "last_at": NOW,
+         "sample": [{"enrollment_id": 41, "external_id": "c41", "attempt": 4, "at": NOW}]},
         {"group": "g2", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 801, "code": "quarantined",
          "error": None, "retry": "unsafe", "first_at": NOW, "last_at": NOW}]},
     "delivery.list": {"items": rows(1, id="41-2", state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},

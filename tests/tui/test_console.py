@@ -379,6 +379,27 @@ def test_what_may_have_been_delivered_is_retried_only_by_typing_that() -> None:
     assert "Type unsafe 3 to confirm" in shown
 
 
+def test_of_a_group_only_what_is_safe_is_retried_by_the_small_key() -> None:
+    group = {**ANSWERS["dead.list"]["items"][0], "group": "g3", "retry": "fix"}
+    groups = {"items": [*ANSWERS["dead.list"]["items"], group]}
+    rig = Rig(FakeDaemon(answers={"dead.list": groups}))
+    shown = rig.press("7")
+    rig.write_mode()
+    rig.press("r")
+    fill_in(rig)
+    assert "such as run 41 of c41   attempt 4" in shown
+    assert rig.changed == [
+        ("dead.retry", {"group": "g1", "safe": True, "plan_id": "p1", "reason": "word"})
+    ]
+    rig.daemon.failing["plan.make"] = Conflict("it may have been delivered")
+    rig.press("down", "r")
+    assert "it may have been delivered" in rig.footer
+    rig.press("down", "r")
+
+    assert "mend the cause first" in rig.footer
+    assert len(rig.changed) == 1
+
+
 def test_the_key_that_opened_a_dialog_cannot_confirm_it() -> None:
     rig = Rig()
     rig.press("3")

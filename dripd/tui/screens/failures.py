@@ -97,7 +97,9 @@ class Failures(ListPage):
         return [
             tab,
             Action(key="enter", label="list", help="the runs of this group", run=self.enter, why_not=self._no_row),
-            Action(key="R", label="RETRY GROUP", help="by a plan; UNSAFE ones only by typing the count",
+            Action(key="r", label="retry safe", help="those of the group that nobody can have received, by a plan",
+                   run=self._retry_safe, method="dead.retry", changes=True, why_not=self._cannot_retry_safely),
+            Action(key="R", label="RETRY ALL", help="by a plan; UNSAFE ones only by typing the count",
                    run=self._retry, method="dead.retry", changes=True, why_not=self._cannot_retry),
             Action(key="D", label="DISCARD", help="end the group's runs as terminated, by a plan",
                    run=self._discard, method="dead.discard", changes=True, why_not=self._no_row),
@@ -109,6 +111,13 @@ class Failures(ListPage):
     def _cannot_retry(self) -> str:
         row = self._table.row or {}
         return self._no_row() or (RETRY["no"][2] if row.get("retry") == "no" else "")
+
+    def _cannot_retry_safely(self) -> str:
+        """An UNSAFE group may hold safe ones: the daemon knows."""
+        word = str((self._table.row or {}).get("retry"))
+        return self._no_row() or (
+            "" if word in {"safe", "unsafe"} else f"{word}: {RETRY[word][2]}"
+        )
 
     def enter(self) -> None:
         if (row := self._table.row) and not self.second:
@@ -132,6 +141,16 @@ class Failures(ListPage):
                        *([f"{said}."] if (said := lasting(row, n)) else [])],
             verb="Retry", word=(lambda n: f"unsafe {n}") if unsafe else str,
         )  # fmt: skip
+
+    def _retry_safe(self) -> None:
+        if row := self._table.row:
+            self.deeds.planned(
+                f"RETRY what is safe of {text(row['campaign_key'])}/{text(row['step_key'])}",
+                "dead.retry", {"group": row["group"], "safe": True},
+                lambda n: [f"{RETRY['safe'][2]}; what may have been delivered stays held.",
+                           *([f"{said}."] if (said := lasting(row, n)) else [])],
+                verb="Retry",
+            )  # fmt: skip
 
     def _discard(self) -> None:
         if row := self._table.row:
@@ -165,11 +184,13 @@ class Failures(ListPage):
                 )
             ]
         word, style, meaning = RETRY.get(str(row.get("retry")), RETRY["fix"])
+        some = [line(f" such as {sampled(one)}") for one in row.get("sample", [])]
         return [
             line(Cell(f" {count(row.get('count'), more=bool(row.get('more')))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
             line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
             line(Cell(f" {word}: {meaning}", style)),
             line(f" a retry of all: {lasting(row, row.get('count') or 0) or 'as fast as its account may; this daemon knows of no rate'}"),
+            *some,
         ]  # fmt: skip
 
 
@@ -177,6 +198,12 @@ def lasting(row: Row, n: int) -> str:
     """How long *n* messages of its account take to leave, by the rates that bound them."""
     per_s = row.get("per_s")
     return f"{count(n)} at {count(per_s)}/s take {span(1000 * n / per_s)}" if per_s else ""
+
+
+def sampled(one: Row) -> str:
+    """One run of a group, with its last attempt."""
+    attempt = f"attempt {count(one['attempt'])}" if one.get("attempt") else "no attempt"
+    return f"run {text(one.get('enrollment_id'))} of {text(one.get('external_id'))}   {attempt}   {clock(one.get('at'), day=True)}"
 
 
 def retry_cell(row: Row) -> Cell:
