@@ -62,6 +62,16 @@ class Picked:
                 return
             after = rows[-1]["id"]
 
+    async def queued(self, conn: Conn) -> list[Row]:
+        """The requests whose contact is busy elsewhere, locked; none where runs are named."""
+        if self.enrollments is not None:
+            return []
+        rows = await conn.fetch(
+            sql("lock_queued"), self.account, self.contacts, self.campaigns, self.lists,
+            self.tags,
+        )  # fmt: skip
+        return rows if self.where is None else await _filter(conn, rows, self.where)
+
     async def count(self, conn: Conn) -> int:
         return sum([len(rows) async for rows in self.chunks(conn)])
 

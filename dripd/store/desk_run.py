@@ -112,6 +112,7 @@ class _Tally:
         self.seen: set[int] = set()
         self.steps: set[str] = set()
         """The waiting steps that were meant, where steps are: what a plan is held to."""
+        self.requests: set[str] = set()
         self.accounts: set[int] = set()
 
     def meant(self, waiting: Mapping[int, Waiting]) -> None:
@@ -124,6 +125,14 @@ class _Tally:
         if len(self.items) < SHOWN:
             self.items.append({"enrollment_id": row["id"], "ok": True, **more})
 
+    def withdraw(self, row: Row) -> None:
+        self.changed += 1
+        self.requests.add(f"request {row['id']}")
+        self.accounts.add(row["account_id"])
+        if len(self.items) < SHOWN:
+            end = {"status": "rejected", "reject_reason": "stopped"}
+            self.items.append({"request_id": row["id"], "ok": True, **end})
+
     async def deed(self, conn: Conn, args: p.Selection, what: str) -> Deed:
         self.items += await missing(conn, args.enrollment, self.seen)
         return Deed(
@@ -131,7 +140,7 @@ class _Tally:
             accounts=tuple(sorted(self.accounts)),
             target=what,
             detail={"n": self.changed},
-            ids=self.steps or self.seen,
+            ids={*(self.steps or self.seen), *self.requests},
             before=self.before,
         )
 
@@ -146,13 +155,21 @@ async def _begun(conn: Conn, call: Call, args: p.Selection) -> _Tally:
 
 
 async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
-    """End the selected runs as terminated, `stopped`.
+    """End the selected runs as terminated, `stopped`, and withdraw the requests that wait
+    until their contact is free.
 
     With a reset as `reset`, as by a step of that kind; it concerns those that are over too.
+
+    locks: these requests, before any run, as who decides them does
     """
     picked = await pick(conn, args, ended=args.reset, counted=args.reset_stats)
-    await _agree(conn, call, picked, "runs would be stopped")
+    queued = await picked.queued(conn)
+    await refuse_stranger(conn, call, {row["campaign_id"] for row in queued})
+    await _agree(conn, call, picked, "runs would be stopped", more=len(queued))
     tally, reason = await _begun(conn, call, args), "reset" if args.reset else "stopped"
+    await conn.execute(sql("withdraw_requests"), [row["id"] for row in queued], call.actor)
+    for row in queued:
+        tally.withdraw(row)
     async for rows in picked.chunks(conn):
         await refuse_stranger(conn, call, {row["campaign_id"] for row in rows})
         ended = await stop_rows(conn, rows, RunStatus.TERMINATED, reason, call.actor)
@@ -167,10 +184,10 @@ async def stop_runs(conn: Conn, call: Call, args: p.EnrollStop) -> Deed:
     return await tally.deed(conn, args, "enroll stop")
 
 
-async def _agree(conn: Conn, call: Call, picked: Picked, what: str) -> None:
+async def _agree(conn: Conn, call: Call, picked: Picked, what: str, *, more: int = 0) -> None:
     """Raise `Forbidden` for campaigns of others, `Conflict` `confirm:N` where nobody said yes."""
     await refuse_stranger(conn, call, picked.campaigns or ())
-    confirm(call, await picked.count(conn), what)
+    confirm(call, await picked.count(conn) + more, what)
 
 
 async def reset_runs(conn: Conn, call: Call, args: p.Selection) -> Deed:

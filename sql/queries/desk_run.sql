@@ -32,6 +32,47 @@ WHERE r.id > $1::int8
 ORDER BY r.id
 LIMIT $10::int4;
 
+-- name: lock_queued :many
+-- Requests of the selection whose contact is busy elsewhere.
+--   $1 account  $2 contacts  $3 campaigns  $4 lists  $5 tags; NULL = any
+-- locks: the requests, in the order of their ids
+SELECT q.id, q.account_id, q.queued_for AS contact_id, c.id AS campaign_id
+FROM dripd.enroll_request AS q
+JOIN dripd.campaign AS c ON c.account_id = q.account_id AND c.key = q.campaign_key
+WHERE q.status = 'pending'
+    AND q.queued_for IS NOT NULL
+    AND ($1::int4 IS NULL OR q.account_id = $1::int4)
+    AND ($2::int8[] IS NULL OR q.queued_for = ANY ($2::int8[]))
+    AND ($3::int4[] IS NULL OR c.id = ANY ($3::int4[]))
+    AND ($4::int8[] IS NULL OR EXISTS (
+        SELECT FROM dripd.list_member AS m
+        WHERE m.account_id = q.account_id AND m.contact_id = q.queued_for AND m.list_id = ANY ($4::int8[])))
+    AND ($5::text[] IS NULL OR EXISTS (
+        SELECT FROM dripd.contact_tag AS t
+        WHERE t.account_id = q.account_id AND t.contact_id = q.queued_for AND t.tag = ANY ($5::text[])))
+ORDER BY q.id
+FOR UPDATE OF q;
+
+-- name: withdraw_requests :exec
+-- Requests are rejected before their turn has come; their idempotency keys have been seen.
+--   $1 requests bigint[]  $2 actor text
+WITH gone AS (
+    UPDATE dripd.enroll_request AS q
+    SET status = 'rejected', reject_reason = 'stopped', decided_at = (SELECT dripd.now())
+    WHERE q.id = ANY ($1::int8[]) AND q.status = 'pending'
+    RETURNING q.id, q.account_id, q.queued_for, q.campaign_key, q.idempotency_key
+), told AS (
+    INSERT INTO dripd.journal_log (actor, kind, account_id, contact_id, detail)
+    SELECT $2::text, 'rejected', account_id, queued_for,
+        jsonb_build_object('request_id', id, 'reason', 'stopped', 'campaign', campaign_key)
+    FROM gone
+)
+INSERT INTO dripd.request_seen (account_id, key_h, request_id)
+SELECT account_id, hashtextextended(idempotency_key, 0), id
+FROM gone
+WHERE idempotency_key <> ''
+ON CONFLICT DO NOTHING;
+
 -- name: known_runs :many
 -- Which of these are runs at all.
 --   $1 enrollments  int8[]

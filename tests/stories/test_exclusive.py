@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from dripd.errors import DripdError
 from tests.stories.test_tasks import campaign, play
 from tests.stories.world import World
 
@@ -31,6 +34,36 @@ def test_a_busy_contacts_request_waits_its_turn(world: World) -> None:
     world.advance("5d")
     assert world.column("SELECT DISTINCT status FROM dripd.enrollment") == ["completed"]
     assert world.one("SELECT count(*) FROM dripd.enrollment") == 3
+
+
+@pytest.mark.feature("C54")
+def test_a_stop_withdraws_what_waits_for_its_turn(world: World) -> None:
+    play(world, exclusive("first", "reject"), "c1", "c2")
+    for key in ("second", "third"):
+        world.apply(exclusive(key, "queue"))
+        world.enroll(key, "c1", "c2")
+    world.tick()
+    stop = {"account": "acme", "contact": ["c1"]}
+    with pytest.raises(DripdError) as refused:
+        world.call("enroll.stop", **stop)
+    done = world.call("enroll.stop", **stop, yes=True)
+    world.call("enroll.stop", account="acme", campaign=["second"])
+    run = world.run("c2", "first")["id"]
+    world.call("enroll.stop", enrollment=[run])
+    world.tick()
+
+    assert refused.value.code == "confirm:3"
+    assert done["changed"] == 3
+    decided = """SELECT external_id, campaign_key, status, reject_reason FROM dripd.enroll_request
+        WHERE campaign_key <> 'first' ORDER BY campaign_key, external_id"""
+    assert [tuple(row) for row in world.sql(decided)] == [
+        ("c1", "second", "rejected", "stopped"),
+        ("c2", "second", "rejected", "stopped"),
+        ("c1", "third", "rejected", "stopped"),
+        ("c2", "third", "accepted", None),
+    ]
+    told = "SELECT detail ->> 'reason' FROM dripd.journal WHERE kind = 'rejected'"
+    assert world.column(told) == ["stopped"] * 3
 
 
 def test_a_busy_contact_may_be_moved(world: World) -> None:
