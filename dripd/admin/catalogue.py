@@ -165,6 +165,9 @@ SPECS: Final[Mapping[str, Spec]] = {
 }
 """Every method that the daemon performs; `daemon.version` is the server's own."""
 
+EVERYWHERE: Final = frozenset(spec.name for spec in DEPLOYMENT if spec.mutating)
+"""Methods that concern every account, whatever they change."""
+
 
 def bind(handlers: Mapping[str, Handler]) -> Mapping[str, Method]:
     """The method table, each spec with its handler.

@@ -18,7 +18,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from dripd.admin.catalogue import SPECS
+from dripd.admin.catalogue import EVERYWHERE, SPECS
 from dripd.admin.messages import Call, digest
 from dripd.admin.roles import Role
 from dripd.clock import Instant, Millis, format_instant, parse_instant
@@ -80,7 +80,8 @@ async def perform(conn: Conn, node: str, unit: Unit, call: Call, *args: object) 
     refuse_surprise(call, deed)
     await refuse_viewer(conn, call, deed.accounts)
     if call.method in SPECS and SPECS[call.method].role is Role.ADMIN:
-        await refuse_non_admin(conn, call, deed.accounts)
+        concerned = None if call.method in EVERYWHERE else deed.accounts
+        await refuse_non_admin(conn, call, concerned)
     if deed.noted:
         await audit(
             conn,

@@ -87,11 +87,15 @@ async def refuse_board(conn: Conn, call: Call, account_id: int, board: str) -> N
         )
 
 
-async def refuse_non_admin(conn: Conn, call: Call, accounts: Sequence[int]) -> None:
-    """Raise `Forbidden` where the actor is no admin of an account that has operators."""
+async def refuse_non_admin(conn: Conn, call: Call, accounts: Sequence[int] | None) -> None:
+    """Raise `Forbidden` where the actor is no admin of an account that has operators.
+
+    *accounts* None: any of the deployment.
+    """
     if is_trusted(call):
         return
-    found = await conn.fetchrow(sql("find_account_of_others"), list(accounts), call.actor)
+    among = None if accounts is None else list(accounts)
+    found = await conn.fetchrow(sql("find_account_of_others"), among, call.actor)
     if found is not None:
         raise Forbidden(
             f"{call.actor} is no admin of account {found['key']}",

@@ -25,10 +25,10 @@ SELECT EXISTS (SELECT FROM dripd.operator AS o WHERE o.account_id = $1::int4)
 
 -- name: find_account_of_others :one
 -- An account among $1 that has operators, and in which the actor is no admin.
---   $1 accounts int4[]  $2 actor
+--   $1 accounts int4[], NULL = any  $2 actor
 SELECT a.id, a.key
 FROM dripd.account AS a
-WHERE a.id = ANY ($1::int4[])
+WHERE ($1::int4[] IS NULL OR a.id = ANY ($1::int4[]))
     AND EXISTS (SELECT FROM dripd.operator AS o WHERE o.account_id = a.id)
     AND NOT EXISTS (
         SELECT FROM dripd.operator AS o

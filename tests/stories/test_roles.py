@@ -146,6 +146,27 @@ def test_a_viewer_enrolls_where_the_address_is_everybodys(office: World) -> None
     assert refusal(office, "contact.add", external_id="x", account="acme", **{"as": "vic"})
 
 
+@pytest.mark.feature("M50")
+def test_what_concerns_every_account_is_for_admins_of_each(office: World) -> None:
+    office.call("account.set", key="quiet")  # it has no operators
+    acts = [
+        ("daemon.pause", {"all": True, "reason": "storm", "yes": True}),
+        ("daemon.resume", {"all": True, "reason": "over"}),
+        ("clock.advance", {"by": "1h"}),
+        ("clock.set", {"to": "2026-02-01T00:00:00Z"}),
+        ("logs.level", {"level": "info"}),
+        ("config.reload", {}),
+    ]
+    before = office.one("SELECT dripd.now()")
+    for name in ("own", "vic", "stranger"):
+        codes = {refusal(office, method, **args, **{"as": name}) for method, args in acts}
+        assert codes == {"forbidden"}, name
+    assert office.one("SELECT dripd.now()") == before
+    assert office.column("SELECT DISTINCT status FROM dripd.account") == ["active"]
+    for method, args in acts[:3]:
+        assert refusal(office, method, **args, **{"as": "boss"}) == "", method
+
+
 def test_only_admins_of_an_account_change_who_acts_in_it(office: World) -> None:
     for name in ("own", "vic", "nobody"):
         code = refusal(
