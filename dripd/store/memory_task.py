@@ -23,13 +23,18 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
     assignee, due_at = effect.assignee, effect.due_at
     if effect.rota is not None:
         assignee = _take_turn(tables, leased.account_id, campaign or "", effect.rota)
-    span = None
+    recipient = assignee if effect.recipient == "" else effect.recipient
+    reminder_at, told = effect.reminder_at, {}
     if effect.slot is not None and assignee is not None:
         span = _reserve(tables, leased.account_id, assignee, effect.slot)
-    if span is not None:
-        due_at = span[0]
-        payload["slot"] = {"from": format_instant(span[0]), "to": format_instant(span[1])}
-    recipient = assignee if effect.recipient == "" else effect.recipient
+        if span is None:
+            payload["no_free_time"] = told["no_free_time"] = True
+            recipient, reminder_at = recipient or assignee, None
+            who = (leased.account_id, leased.enrollment_id, leased.contact_id)
+            tables.write_journal(*who, "no_free_time", {"seq": effect.seq})
+        else:
+            due_at = span[0]
+            payload["slot"] = {"from": format_instant(span[0]), "to": format_instant(span[1])}
     task = Task(
         account_id=leased.account_id,
         id=tables.next_id(),
@@ -42,18 +47,18 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
         title=effect.title,
         assignee=assignee,
         due_at=due_at,
-        reminder_at=effect.reminder_at,
+        reminder_at=reminder_at,
         payload=payload,
         created_at=tables.now(),
-        recipient=recipient if effect.reminder_at is not None else None,
+        recipient=recipient if reminder_at is not None else None,
         awaited=effect.awaited,
         category=effect.category,
     )
     tables.task_of_step.add(step, task.id)
     tables.tasks.add((leased.account_id, task.id), task)
-    if recipient is not None and effect.reminder_at is None:
+    if recipient is not None and reminder_at is None:
         notify(tables, task.account_id, "task_due", recipient, task.enrollment_id,
-               {"title": task.title}, task_id=task.id)  # fmt: skip
+               {"title": task.title, **told}, task_id=task.id)  # fmt: skip
 
 
 def _take_turn(tables: Tables, account_id: int, campaign: str, rota: Rota) -> str:

@@ -29,10 +29,19 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
         leased = change.leased
         assignee = turns.get((leased.enrollment_id, task.seq), task.assignee)
         payload = {key: value for key, value in task.payload.items() if key != "campaign"}
-        due_at = task.due_at
+        recipient = assignee if task.recipient == "" else task.recipient
+        due_at, reminder_at = task.due_at, task.reminder_at
         if task.slot is not None and assignee is not None:
             span = await _reserve(conn, leased.account_id, assignee, task.slot)
-            if span is not None:
+            if span is None:  # said at once, also where no notice is wanted
+                payload["no_free_time"] = True
+                recipient, reminder_at = recipient or assignee, None
+                detail = orjson.dumps({"seq": task.seq}).decode()
+                told = (leased.account_id, leased.enrollment_id, leased.contact_id)
+                await conn.execute(
+                    sql("journal"), *([one] for one in (*told, "no_free_time", detail))
+                )
+            else:
                 due_at = span[0]
                 payload["slot"] = {
                     "from": format_instant(span[0]),
@@ -50,9 +59,9 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
             task.title,
             assignee,
             due_at,
-            task.reminder_at,
+            reminder_at,
             orjson.dumps(payload).decode(),
-            assignee if task.recipient == "" else task.recipient,
+            recipient,
             task.awaited,
             task.category,
         )

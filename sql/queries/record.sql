@@ -257,10 +257,11 @@ WITH made AS (
         CASE WHEN $11::timestamptz IS NOT NULL THEN $13::text END, $14::boolean,
         $15::text)
     ON CONFLICT DO NOTHING
-    RETURNING account_id, id, enrollment_id, title
+    RETURNING account_id, id, enrollment_id, title, payload
 ), told AS (
     INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
-    SELECT account_id, 'task_due', $13::text, enrollment_id, id, jsonb_build_object('title', title)
+    SELECT account_id, 'task_due', $13::text, enrollment_id, id,
+        jsonb_strip_nulls(jsonb_build_object('title', title, 'no_free_time', payload -> 'no_free_time'))
     FROM made
     WHERE $13::text IS NOT NULL AND $11::timestamptz IS NULL
 )

@@ -624,11 +624,20 @@ class EffectSuite:
         await scene.record(
             *(scene.goes_on(x, effects=[a_task(slot=slot)]) for x in (first, second))
         )
-        await scene.record(scene.goes_on(third, effects=[a_task(slot=slot)]))
+        full = a_task(slot=slot, recipient=None, reminder_at=Instant(T0 + HOUR))
+        await scene.record(scene.goes_on(third, effects=[full]))
         rows = await world.tasks()
 
         assert [row["due_at"] for row in rows] == [T0, T0 + HOUR, T0]
         assert ["slot" in row["payload"] for row in rows] == [True, True, False]
+        assert rows[2]["payload"]["no_free_time"] is True
+        told = [(n["recipient"], n["payload"]) for n in await world.notifications()]
+        assert told[-1] == ("bob", {"title": rows[2]["title"], "no_free_time": True})
+        assert [
+            (row["enrollment_id"], row["kind"])
+            for row in await world.journal()
+            if row["kind"] == "no_free_time"
+        ] == [(third.enrollment_id, "no_free_time")]
         assert rows[1]["payload"]["slot"] == {
             "from": "2026-01-05T13:00:00Z",
             "to": "2026-01-05T14:00:00Z",
