@@ -60,6 +60,20 @@ def loose_resets(definition: Definition, _known: Known) -> Iterator[Fault]:
             )
 
 
+def idle_resets(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """An interaction restarts a delay: a day number counts from the start, and 0 is over."""
+    for path, step in steps_of(definition):
+        if step.reset_on_interaction and not step.timing.restarts:
+            by_day = step.timing.day is not None
+            yield Fault(
+                code="nothing_to_reset",
+                path=f"{path}.reset_on_interaction",
+                message=f"step {step.key!r} has {'a day' if by_day else 'no delay'}: "
+                "an interaction does not put it off",
+                hint="a `delay` instead of `day`" if by_day else "give it a delay",
+            )
+
+
 def round_trips(definition: Definition, known: Known) -> Iterator[Fault]:
     """A move to a campaign that leads back here, where both let a contact run again."""
     for path, step in steps_of(definition, "move") if _runs_again(definition) else ():

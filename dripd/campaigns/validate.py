@@ -127,6 +127,7 @@ _FAULTS = (
 _WARNINGS = (
     doubt.after_exit,
     doubt.loose_resets,
+    doubt.idle_resets,
     doubt.round_trips,
     doubt.narrow_windows,
     doubt.quiet_sales,

@@ -58,7 +58,6 @@ from dripd.policy.reactions import reactions
 from dripd.policy.rooms import Rooms, due_of, step_times
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
 from dripd.policy.waits import wakes
-from dripd.scheduler.due import Delay
 
 UNTOLD_LANE = 0
 """The lane of a run that was moved in this batch: not the one of those that are held."""
@@ -418,7 +417,7 @@ def reset_of(
     ):
         return None
     timing = replace(step.timing, anchor="after_previous")
-    if timing.day is not None or timing.delay == Delay():
+    if not timing.restarts:
         return None
     _, zone, window = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
     again = due_of(timing, event.occurred_at, run.started_at, zone, window)

@@ -62,6 +62,11 @@ class Timing:
     anchor: Anchor = "after_previous"
     day_base: int = 0
 
+    @property
+    def restarts(self) -> bool:
+        """Is there a delay that an interaction can begin anew?"""
+        return self.day is None and self.delay != Delay()
+
 
 def parse_delay(value: str | int) -> Delay:
     """Read a duration: `90s`, `15m`, `2h`, `3d`, `1w`, `3bd`, a sum such as `1d12h`, or 0.

@@ -613,6 +613,18 @@ def test_a_window_that_a_small_lag_would_miss_is_doubtful() -> None:
     assert warnings(campaign(step)) == [("narrow_window", "steps[0].window")]
 
 
+@pytest.mark.feature("C14")
+def test_an_interaction_cannot_restart_a_day_number_or_no_delay() -> None:
+    def told(**step: object) -> list[tuple[str, str]]:
+        return warnings(campaign({**MAIL, "reset_on_interaction": True, **step}))
+
+    doubtful = [("nothing_to_reset", "steps[0].reset_on_interaction")]
+    assert told(day=3) == doubtful
+    assert told() == doubtful
+    assert told(delay="3d") == []
+    assert told(delay="3bd", send_at="09:00") == []
+
+
 def test_moves_in_a_circle_are_doubtful_where_everybody_may_run_again() -> None:
     def mover(key: str, to: str, mode: str = "after_end") -> dict[str, object]:
         step = {"do": "move", "campaign": to}
