@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dripd.admin import params as p
+from dripd.admin.catalogue import SPECS
 from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
 from dripd.errors import BadRequest, Conflict, NotFound
@@ -10,6 +13,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
     Result,
+    near,
     page,
     read_cursor,
     read_duration,
@@ -18,6 +22,8 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.statements import sql
+
+AUDITED: Final = frozenset(spec.name for spec in SPECS.values() if spec.mutating)
 
 
 async def show_clock(conn: Conn) -> Result:
@@ -104,7 +110,13 @@ async def read_status(conn: Conn) -> Result:
 
 
 async def list_audit(conn: Conn, args: p.AuditList) -> Result:
-    """The audit, the latest first."""
+    """The audit, the latest first. Raises `BadRequest` for a method that changes nothing."""
+    if args.method is not None and args.method not in AUDITED:
+        raise BadRequest(
+            f"{args.method!r} is no method that changes something",
+            path="method",
+            hint=near(args.method, AUDITED, "as audit list shows them, such as enroll.stop"),
+        )
     (before,) = read_cursor(args.after, 2**63 - 1)
     since = None if args.since is None else await _since(conn, args.since)
     rows = await conn.fetch(

@@ -80,6 +80,9 @@ async def test_every_change_is_audited_with_who_and_why(pg_dsn: str) -> None:
         assert audit[0]["account_key"] == "acme"
         assert len((await control.do("audit.list", who="ann"))["items"]) == 1
         assert len((await control.do("audit.list", since="1h"))["items"]) == 2
+        assert (await control.do("audit.list", method="dead.retry"))["items"] == []
+        with pytest.raises(BadRequest, match="no method that changes"):
+            await control.do("audit.list", method="enroll.list")
 
 
 async def test_viewer_of_an_account_may_not_change_it(pg_dsn: str) -> None:
