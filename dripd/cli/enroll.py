@@ -136,7 +136,7 @@ def stop(ask: Ask, **given: object) -> int:
 @selection
 @changing
 def reset(ask: Ask, **given: object) -> int:
-    """Count the delay of the awaiting step from now."""
+    """Let contacts run again: live runs end, and none counts as a run any more."""
     return ask.patient().show("enroll.reset", **given)
 
 
