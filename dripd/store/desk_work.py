@@ -210,10 +210,11 @@ async def list_dead(conn: Conn, args: p.DeadList) -> Result:
     rows = await conn.fetch(sql("list_dead"), account, campaign, start, args.limit + 1, looked)
     groups, more = rows[: args.limit], rows[args.limit :]
     following = cursor_of({"n": start + args.limit}, ("n",)) if more else None
-    ids = [one for row in groups for one in row["sample"]]
-    known = {
-        row["enrollment_id"]: shown(row) for row in await conn.fetch(sql("sample_dead"), ids)
-    }
+    some = [(row["account_id"], one) for row in groups for one in row["sample"]]
+    told = await conn.fetch(
+        sql("sample_dead"), [account for account, _ in some], [one for _, one in some]
+    )
+    known = {row["enrollment_id"]: shown(row) for row in told}
     return {
         "items": [
             {**shown(row), "sample": [known[one] for one in row["sample"] if one in known]}

@@ -425,12 +425,24 @@ OFFSET $3::int4
 LIMIT $4::int4;
 
 -- name: sample_dead :many
--- These held runs, with the last attempt at the step that each waits for.
---   $1 enrollments  int8[]
-SELECT r.id AS enrollment_id, k.external_id, last.attempt, coalesce(last.at, d.due_at) AS at
-FROM dripd.run AS r
-JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
-JOIN dripd.contact AS k ON k.account_id = r.account_id AND k.id = r.contact_id
+-- These held runs, with the last attempt at the step that each waits for; each by its keys,
+-- whatever the planner thinks of how many there are.
+--   $1 accounts     int4[]
+--   $2 enrollments  int8[], beside them
+SELECT d.enrollment_id, k.external_id, last.attempt, coalesce(last.at, d.due_at) AS at
+FROM unnest($1::int4[], $2::int8[]) AS p (account_id, id)
+CROSS JOIN LATERAL (
+    SELECT s.account_id, s.enrollment_id, s.contact_id, s.step_no, s.due_at
+    FROM dripd.due_step AS s
+    WHERE s.account_id = p.account_id AND s.enrollment_id = p.id
+    OFFSET 0
+) AS d
+CROSS JOIN LATERAL (
+    SELECT c.external_id
+    FROM dripd.contact AS c
+    WHERE c.account_id = d.account_id AND c.id = d.contact_id
+    OFFSET 0
+) AS k
 LEFT JOIN LATERAL (
     SELECT l.attempt::int4 AS attempt, l.at
     FROM dripd.step_log AS l
@@ -438,8 +450,7 @@ LEFT JOIN LATERAL (
         AND l.step_no = d.step_no
     ORDER BY l.at DESC
     LIMIT 1
-) AS last ON true
-WHERE r.id = ANY ($1::int8[]);
+) AS last ON true;
 
 -- name: pick_dead :many
 -- The runs of a group of list_dead, or of these ids, that are held by themselves, and whether a
