@@ -396,6 +396,8 @@ class EnrollList(Listing, frozen=True, kw_only=True):
     hold: str | None = None
     list_key: Key | None = field(default=None, name="list")
     tag: Key | None = None
+    step: Key | None = None
+    """The key of the step at which a live run is."""
     quick: bool = False
     """Whether what one look finds is enough, however few."""
 

@@ -88,6 +88,7 @@ def rename(row: dict[str, object]) -> dict[str, object]:
 @click.option("--hold", metavar="REASON", help="missing_tag is every missing_tag:FIELD.")
 @click.option("--list", "list_")
 @click.option("--tag")
+@click.option("--step", metavar="KEY", help="Live runs that are at this step.")
 @paged
 @reading
 def list_runs(ask: Ask, **given: object) -> int:

@@ -49,6 +49,7 @@ class Wanted:
     status: str | None
     hold: str | None
     tag: str | None
+    step: str | None
     limit: int
     quick: bool
 
@@ -58,7 +59,7 @@ class Wanted:
         """The runs of *ids*, in their order, that are wanted; *together*: held with their lane."""
         rows: list[Row] = await conn.fetch(
             sql("list_picked"), list(ids), self.account, self.campaign, self.status, self.hold,
-            self.members, self.tag, together,
+            self.members, self.tag, together, self.step,
         )  # fmt: skip
         return rows
 
@@ -100,6 +101,7 @@ async def _wanted(conn: Conn, args: p.EnrollList) -> Wanted:
         status=args.status,
         hold=args.hold,
         tag=args.tag,
+        step=args.step,
         limit=args.limit,
         quick=args.quick,
     )
@@ -123,11 +125,14 @@ async def _looked(conn: Conn, args: p.EnrollList, wanted: Wanted) -> Result:
     stored = None
     if wanted.status is not None:
         stored = ENDED.get(wanted.status, RunStatus.LIVE)
+    elif wanted.step is not None:
+        stored = RunStatus.LIVE
     found: list[Row] = []
     while True:
         found += await conn.fetch(
             sql("list_enrollments"), wanted.account, wanted.campaign, stored, wanted.status,
             wanted.hold, wanted.members, wanted.tag, after, wanted.limit + 1 - len(found), LOOKED,
+            wanted.step,
         )  # fmt: skip
         if len(found) > wanted.limit:
             return page(found, wanted.limit, "id")

@@ -287,7 +287,8 @@ WHERE r.account_id = moved.account_id
 -- until the page is full. Joined the other way round, a page of a million costs the million. The
 -- one of the two reads that is not meant is never begun.
 --   $1 account  $2 campaign  $3 status in the table  $4 status
---   $5 hold reason, with or without what it names  $6 list  $7 tag  $8 after  $9 most  $10 runs that are looked at; NULL = any
+--   $5 hold reason, with or without what it names  $6 list  $7 tag  $8 after  $9 most  $10 runs that are looked at
+--   $11 step; NULL = any
 SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
     e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
     e.reset_at, e.owner, e.conversation_ref, e.account_key, e.external_id
@@ -328,6 +329,7 @@ WHERE ($2::int4 IS NULL OR r.campaign_id = $2::int4)
         SELECT FROM dripd.contact_tag AS t
         WHERE t.account_id = r.account_id AND t.contact_id = r.contact_id
             AND t.tag = $7::text))
+    AND ($11::text IS NULL OR e.step_key = $11::text)
 ORDER BY r.id
 LIMIT $9::int4;
 
@@ -347,6 +349,7 @@ FROM (
 --   $1 ids  $2 account  $3 campaign  $4 status
 --   $5 hold reason, with or without what it names  $6 list  $7 tag; NULL = any
 --   $8 only those that are not held by themselves
+--   $9 step, NULL = any
 SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
     e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
     e.reset_at, e.owner, e.conversation_ref, e.account_key, e.external_id
@@ -377,6 +380,7 @@ WHERE ($2::int4 IS NULL OR r.account_id = $2::int4)
         WHERE t.account_id = r.account_id AND t.contact_id = r.contact_id
             AND t.tag = $7::text))
     AND (NOT $8::boolean OR r.hold_reason IS NULL)
+    AND ($9::text IS NULL OR e.step_key = $9::text)
 ORDER BY p.n;
 
 -- name: pick_of_contact :many

@@ -240,9 +240,9 @@ LINES = [
         {"campaign": "welcome", "backfill": "vip", "source": "cli"},
     ),
     (
-        "enroll list --campaign welcome --status held --hold cap",
+        "enroll list --campaign welcome --status held --hold cap --step hello",
         "enroll.list",
-        {"campaign": "welcome", "status": "held", "hold": "cap", "limit": 100},
+        {"campaign": "welcome", "status": "held", "hold": "cap", "step": "hello", "limit": 100},
     ),
     ("enroll show 7", "enroll.show", {"enrollment": 7}),
     ("enroll explain 7", "enroll.explain", {"enrollment": 7}),

@@ -87,6 +87,9 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
         ({"hold": "step_failed", "campaign": "other"}, "hold_reason = 'step_failed' AND campaign_key = 'other'"),
         ({"campaign": "welcome", "status": "held"}, "campaign_key = 'welcome' AND status = 'held'"),
         ({"tag": "vip"}, "contact_id IN (SELECT contact_id FROM dripd.contact_tag)"),
+        ({"step": "hello"}, "step_key = 'hello'"),
+        ({"step": "hello", "campaign": "other", "status": "held"}, "step_key = 'hello' AND campaign_key = 'other' AND status = 'held'"),
+        ({"step": "nudge"}, "step_key = 'nudge'"),
         ({"contact": "c1"}, "contact_id = (SELECT id FROM dripd.contact WHERE external_id = 'c1')"),
     ]  # fmt: skip
     async with open_control(pg_dsn) as control:
@@ -102,4 +105,4 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
                     more,
                 )
 
-    assert empty == [{"hold": "cap"}]
+    assert empty == [{"hold": "cap"}, {"step": "nudge"}]

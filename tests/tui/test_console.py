@@ -414,6 +414,22 @@ def test_the_key_that_opened_a_dialog_cannot_confirm_it() -> None:
     ]
 
 
+def test_the_funnel_leads_to_the_enrollments_at_a_step() -> None:
+    rig = Rig()
+    rig.press("3")
+    shown = rig.press("enter")
+    assert "all steps" in shown
+    assert "4 at it now" in shown
+    shown = rig.press("down", "enter")
+
+    assert "filter: account=acme campaign=camp-1 step=hello" in shown
+    assert rig.console.page.wanted == {"account": "acme", "campaign": "camp-1", "step": "hello"}
+    uncounted = Rig(
+        FakeDaemon(answers={"campaign.stats": {"campaign_key": "camp-1", "enrolled": None}})
+    )
+    assert "filter: account=acme campaign=camp-1 " in uncounted.press("3", "enter")
+
+
 def test_the_funnel_of_a_large_campaign_says_how_old_it_is() -> None:
     stats = {**ANSWERS["campaign.stats"], "as_of": "2026-03-02T11:57:00Z"}
     uncounted = {**stats, "enrolled": None, "as_of": None}

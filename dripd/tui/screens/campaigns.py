@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from dripd.admin.closed import CampaignStatus, words
-from dripd.tui.dialog import Reading
+from dripd.tui.dialog import Choice, Menu, Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
-from dripd.tui.filter import Key
+from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import WIDE, Column, Row
 from dripd.tui.watch import Watch
@@ -124,7 +124,7 @@ class Campaigns(ListPage):
         status = (self._table.row or {}).get("status")
         turn = "resume" if status == "paused" else "pause"
         return [
-            Action(key="enter", label="steps", help="the enrollments of this campaign", run=self.enter,
+            Action(key="enter", label="steps", help="the enrollments at one of its steps, or at all", run=self.enter,
                    why_not=self._no_row),
             Action(key="a", label="activate", help="publish if need be, then accept enrollments",
                    run=self._activate, method="campaign.activate", changes=True, why_not=self._no_row),
@@ -152,8 +152,31 @@ class Campaigns(ListPage):
         return {"key": row["key"], "account": row["account_key"]}
 
     def enter(self) -> None:
-        if row := self._table.row:
-            self.port.go("enrollments", f"account={row['account_key']} campaign={row['key']}")
+        """Whose enrollments: of all steps or of one; where the steps are not known yet, of all."""
+        row = self._table.row
+        if row is None:
+            return
+        choices = [
+            Choice(label=label, note=note, run=self._listing(row, step))
+            for label, note, step in [
+                ("all steps", "the enrollments of this campaign", {}),
+                *((text(one["step_key"]), f"{count(one.get('at'))} at it now", {"step": one["step_key"]})
+                  for one in self._steps(row)),
+            ]
+        ]  # fmt: skip
+        if len(choices) > 1:
+            self.port.ask(Menu(f"steps of {text(row['key'])}", choices))
+        else:
+            choices[0].run()
+
+    def _listing(self, row: Row, step: Mapping[str, object]) -> Callable[[], None]:
+        wanted = written(account=row["account_key"], campaign=row["key"], **step)
+        return lambda: self.port.go("enrollments", wanted)
+
+    def _steps(self, row: Row) -> Sequence[Row]:
+        """The steps of the funnel that is shown."""
+        answer = (self._stats.answer if self._stats else None) or {}
+        return answer.get("steps", []) if answer.get("campaign_key") == row["key"] else []
 
     def _turn(self) -> None:
         if row := self._table.row:

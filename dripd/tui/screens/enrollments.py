@@ -71,6 +71,7 @@ class Enrollments(ListPage):
         "hold": Key(param="hold", help="held for this reason", values=tuple(HOLDS), named=True),
         "list": Key(param="list", help="whose contact is on this list"),
         "tag": Key(param="tag", help="whose contact has this tag"),
+        "step": Key(param="step", help="live, at the step of this key"),
     }
     figures = (
         ("STATE", "waiting: its step is not due; held: due, and something keeps it back; executing: leased"),
