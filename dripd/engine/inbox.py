@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import trio
 
@@ -21,27 +22,40 @@ from dripd.store.protocol import Digested
 
 INBOX_BATCH = 500
 
+LEFT_MOST = 1_000
+"""Events of an account that stay after which the others wait for another look."""
+
 log = get("inbox")
 
 
+@dataclass(slots=True)
+class Left:
+    """The events that stay in an account's queue in one round, and the contacts they are about:
+    what comes after them of these stays too."""
+
+    events: set[int] = field(default_factory=set)
+    contacts: set[int] = field(default_factory=set)
+
+
 async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
-    """Digest what stands in *accounts*, to the last event."""
+    """Digest what stands in *accounts*, to the last event, past those that have to wait."""
     for account in accounts:
-        while True:
-            done = await digest_once(pipe, account)
-            if done is None or done.taken == 0:
+        left = Left()
+        while len(left.events) < LEFT_MOST:
+            done = await digest_once(pipe, account, left)
+            if done is None or not (done.taken or done.left):
                 break
 
 
-async def digest_once(pipe: Pipeline, account: int) -> Digested | None:
-    """One batch of an account's events; None: another daemon has it, the database is away, or
-    a bad event has been isolated."""
+async def digest_once(pipe: Pipeline, account: int, left: Left) -> Digested | None:
+    """One batch of an account's events beside those *left*; None: another daemon has it, the
+    database is away, or a bad event has been isolated."""
     try:
         if account in pipe.unfit:
             await _go_round(pipe, account)
             return None
         try:
-            return await _digest(pipe, account)
+            return await _digest(pipe, account, left)
         except NO_ROW:
             raise
         except POISON:
@@ -65,9 +79,15 @@ async def _go_round(pipe: Pipeline, account: int) -> None:
 
 
 async def _digest(
-    pipe: Pipeline, account: int, only: Sequence[int] = (), *, bare: bool = False
+    pipe: Pipeline,
+    account: int,
+    left: Left,
+    only: Sequence[int] = (),
+    *,
+    bare: bool = False,
 ) -> Digested | None:
-    """Digest a batch, of *only* these if any are named; *bare*: as if they had no payload.
+    """Digest a batch beside those *left*, of *only* these if any are named; *bare*: as if they
+    had no payload.
 
     A trigger attached just before an event must fire on it: the store looks, once the events
     have been seen, whether those that are known are still the ones.
@@ -82,7 +102,7 @@ async def _digest(
         heard[:] = events
         leased.clear()
         leased.update(run.enrollment_id for run in runs if run.leased)
-        effects = exits.digest(events, runs, now, pipe.directory, facts)
+        effects = exits.digest(events, runs, now, pipe.directory, facts, left.contacts)
         return effects + judge(events, pipe.guard)
 
     done, is_done = None, False
@@ -96,11 +116,14 @@ async def _digest(
                 pipe.directory.listens(account),
                 only,
                 bare=bare,
+                left=left.events,
             )
             is_done = True
         except (MissingContacts, MissingVersion, MissingAccount) as missing:
             await _look_up(pipe, account, missing, facts)
     if done is not None:
+        left.events.update(done.left)
+        left.contacts.update(*(one.contact_ids for one in heard if one.id in left.events))
         _take_in(pipe, done, heard)
         pipe.stopped |= leased.intersection(done.stopped)
     return done
@@ -113,7 +136,7 @@ async def _halve(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
     half = (len(ids) + 1) // 2
     for some in filter(None, (ids[:half], ids[half:])):
         try:
-            await _digest(pipe, account, some)
+            await _digest(pipe, account, Left(), some)
         except NO_ROW:
             raise
         except POISON as error:
@@ -130,7 +153,7 @@ async def _salvage(
     log.error("event.refused", account_id=account, event_id=alone[0], reason=said(error))
     refused: Sequence[int] = ()
     try:
-        await _digest(pipe, account, alone, bare=True)
+        await _digest(pipe, account, Left(), alone, bare=True)
     except NO_ROW:
         raise
     except MissingVersion as missing:  # another dripd may be able to read it: it stays

@@ -9,7 +9,7 @@ that carry it, one with only a contact or address every live run of that contact
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -88,19 +88,21 @@ def digest(
     now: Instant,
     rooms: InboxRooms,
     facts: Mapping[int, ContactRow | None] = MappingProxyType({}),
+    delayed: Set[int] = frozenset(),
 ) -> list[InboxEffect]:
     """The effects of *events* on *runs*, event by event, each in the order above.
 
     An event sees what those before it in the batch did: a run that ended is over, a due that
-    moved stands where it was moved to. Neither argument is changed. *facts* are those of the
-    contacts that actions are about; raises `MissingContacts` for others.
+    moved stands where it was moved to. No argument is changed. *facts* are those of the
+    contacts that actions are about; raises `MissingContacts` for others. *delayed*: contacts of
+    which an event before these stays in the queue.
     """
     facts = {contact: row and row.copy() for contact, row in facts.items()}
     by_contact: dict[int, list[RunRow]] = {}
     for run in runs:
         by_contact.setdefault(run.contact_id, []).append(replace(run))
     homes = {run.enrollment_id: run.campaign_id for run in runs}
-    batch = _Batch(rooms, now, by_contact, homes)
+    batch = _Batch(rooms, now, by_contact, homes, delayed=set(delayed))
     left = leavings(events)
     for event in events:
         if _comes_first(event, batch):

@@ -12,7 +12,15 @@ trio's. Doors and views are those of `memory_doors` and `memory_views`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -432,6 +440,7 @@ class MemoryStore(Doors, Views):
         only: Sequence[int] = (),
         *,
         bare: bool = False,
+        left: Collection[int] = (),
     ) -> Digested | None:
         def judge(
             events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
@@ -443,14 +452,21 @@ class MemoryStore(Doors, Views):
             return await self._unit("digest", lambda: None)
 
         def is_blocked() -> bool:
-            runs = memory_inbox.runs_to_lock(self._tables, account_id, n, interest, only)
+            ids = only or memory_inbox.take(self._tables, account_id, n, left)
+            runs = memory_inbox.runs_to_lock(self._tables, account_id, ids, interest)
             return self._any_locked(runs, ())
 
         with self.lock_inbox([account_id]):
             return await self._unit(
                 "digest",
                 lambda: memory_inbox.digest(
-                    self._tables, account_id, n, judge, interest, listens, only, bare=bare
+                    self._tables,
+                    account_id,
+                    only or memory_inbox.take(self._tables, account_id, n, left),
+                    judge,
+                    interest,
+                    listens,
+                    bare=bare,
                 ),
                 blocked=is_blocked,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
@@ -82,10 +82,9 @@ USAGE_MOST = 1000
 
 
 def runs_to_lock(
-    tables: Tables, account_id: int, n: int, interest: int, only: Sequence[int] = ()
+    tables: Tables, account_id: int, ids: Sequence[int], interest: int
 ) -> list[int]:
-    """The live runs whose rows a digest of this moment would lock."""
-    ids = only or _take(tables, account_id, n)
+    """The live runs whose rows a digest of the events *ids* would lock."""
     events = [tables.events[one] for one in ids if one in tables.events]
     contacts = {c for e in events for c in _contacts_of(tables, account_id, e, interest)}
     return [run.id for run in _live_runs(tables, account_id, contacts)]
@@ -94,18 +93,15 @@ def runs_to_lock(
 def digest(
     tables: Tables,
     account_id: int,
-    n: int,
+    taken: Sequence[int],
     decide: Digest,
     interest: int,
     listens: str | None,
-    only: Sequence[int] = (),
     *,
     bare: bool = False,
 ) -> Digested:
-    """Take up to *n* events of *account_id* and apply what *decide* says."""
-    ids = (
-        [one for one in only if one in tables.events] if only else _take(tables, account_id, n)
-    )
+    """Apply what *decide* says of the events *taken* of *account_id*."""
+    ids = [one for one in taken if one in tables.events]
     if not ids:
         return Digested(taken=0)
     if listens is not None and [listens] != [
@@ -125,7 +121,8 @@ def digest(
     runs.sort(key=lambda run: (run.lane, run.due_at, run.enrollment_id))
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = _leave(tables, account_id, events, effects)
-    done = Digested(taken=len(events), accounts={account_id})
+    left = [one.event_id for one in effects if isinstance(one, Later)]
+    done = Digested(taken=len(events), left=left, accounts={account_id})
     _react(tables, [effect for effect in effects if isinstance(effect, Act)])
     _apply(tables, account_id, effects, runs, done)
     for effect in effects:
@@ -185,13 +182,17 @@ def _react(tables: Tables, acts: Sequence[Act]) -> None:
             WRITERS[type(effect)](tables, Change(leased=leased, log=[]), effect)
 
 
-def _take(tables: Tables, account_id: int, n: int) -> list[int]:
-    """Events that stop runs come first; account 0 stands for rows that name none."""
-    stops = [entry[0] for entry in islice(tables.stops_by_account.at(account_id), n)]
-    if stops:
-        return stops
-    rows = tables.events_by_account.at(account_id or None)
-    return [entry[0] for entry in islice(rows, n)]
+def take(tables: Tables, account_id: int, n: int, left: Collection[int]) -> list[int]:
+    """Up to *n* events beside those *left*: those that stop runs, else whatever there is;
+    account 0 stands for rows that name none."""
+    for shelf in (
+        tables.stops_by_account.at(account_id),
+        tables.events_by_account.at(account_id or None),
+    ):
+        ids = list(islice((one for (one,) in shelf if one not in left), n))
+        if ids:
+            return ids
+    return []
 
 
 def pending(tables: Tables, account_id: int, n: int) -> list[int]:

@@ -53,6 +53,7 @@ class Wish(NamedTuple):
     listens: str | None
     only: list[int]
     bare: bool
+    left: list[int]
 
 
 async def digest(
@@ -62,7 +63,7 @@ async def digest(
     interest, listens = wish.interest, wish.listens
     if not await conn.fetchval(sql("own_inbox"), account_id):
         return None, {}
-    ids = wish.only or await _take(conn, account_id, wish.n)
+    ids = wish.only or await _take(conn, account_id, wish.n, wish.left)
     if not ids:
         return Digested(taken=0), {}
     rows = await conn.fetch(sql("read_events"), account_id, ids, interest, wish.bare)
@@ -80,7 +81,8 @@ async def digest(
         ]
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = await _leave(conn, account_id, rows, events, effects)
-    done = Digested(taken=len(events), accounts={account_id})
+    left = [one.event_id for one in effects if isinstance(one, Later)]
+    done = Digested(taken=len(events), left=left, accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
     for effect in effects:
         if isinstance(effect, Judge):
@@ -98,10 +100,13 @@ async def digest(
     return done, lanes
 
 
-async def _take(conn: Conn, account_id: int, n: int) -> list[int]:
-    """Up to *n* events: those that stop runs, else whatever there is."""
-    ids = [row["id"] for row in await conn.fetch(sql("take_stops"), account_id, n)]
-    return ids or [row["id"] for row in await conn.fetch(sql("take_events"), account_id, n)]
+async def _take(conn: Conn, account_id: int, n: int, left: list[int]) -> list[int]:
+    """Up to *n* events beside those *left*: those that stop runs, else whatever there is."""
+    for name in ("take_stops", "take_events"):
+        rows = await conn.fetch(sql(name), account_id, n, left)
+        if rows:
+            return [row["id"] for row in rows]
+    return []
 
 
 async def _leave(

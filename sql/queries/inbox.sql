@@ -5,16 +5,16 @@ SELECT pg_try_advisory_xact_lock(7235, $1::int4) AS mine;
 
 -- name: take_stops :many
 -- Unprocessed events that stop runs come first.
---   $1 account int  $2 most int
+--   $1 account int  $2 most int  $3 but these bigint[]
 SELECT id FROM dripd.event_in
-WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0
+WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0 AND id <> ALL ($3::int8[])
 ORDER BY id
 LIMIT $2::int4;
 
 -- name: take_events :many
---   $1 account int (0: rows that name none)  $2 most int
+--   $1 account int (0: rows that name none)  $2 most int  $3 but these bigint[]
 SELECT id FROM dripd.event_in
-WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0)
+WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND id <> ALL ($3::int8[])
 ORDER BY id
 LIMIT $2::int4;
 

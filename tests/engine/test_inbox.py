@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 import trio
 import trio.testing
 
 from dripd.campaigns.parse import parse
+from dripd.engine.inbox import inbox
+from dripd.engine.look import learn_all
 from dripd.engine.tuning import Tuning
 from dripd.store.protocol import Digest, Digested
 from tests.engine.rig import HELLO, NotingStore, Rig, SlowSink
@@ -31,6 +33,7 @@ class RacingStore(NotingStore):
         only: Sequence[int] = (),
         *,
         bare: bool = False,
+        left: Collection[int] = (),
     ) -> Digested | None:
         contact, self.contact = self.contact, 0
         if contact:
@@ -46,7 +49,9 @@ class RacingStore(NotingStore):
                 self.add_campaign(account_id, parse(document))
             for kind in KINDS:
                 self.event(account_id, kind, contact_id=contact)
-        return await super().digest(account_id, n, digest, interest, listens, only, bare=bare)
+        return await super().digest(
+            account_id, n, digest, interest, listens, only, bare=bare, left=left
+        )
 
 
 @pytest.mark.trio
@@ -88,3 +93,29 @@ async def test_only_stops_of_what_is_on_its_way_are_remembered_and_no_longer(
 
         await trio.sleep(10)
         assert (set(), 0) == (pipe.stopped, pipe.unsent)
+
+
+@pytest.mark.trio
+async def test_events_that_wait_for_requests_are_in_nobody_s_way(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reply that came before its contact's request was decided held up the account's inbox."""
+    monkeypatch.setattr("dripd.engine.inbox.INBOX_BATCH", 2)
+    rig = Rig(Tuning(), SlowSink())
+    store, account = rig.store, rig.account("a")
+    rig.enroll(account, 1)
+    await learn_all(rig.pipe)
+    await rig.pipe.directory.load_versions([row.id for row in store._tables.versions])
+    await rig.admit_unheard()
+    asked = [store.add_contact(account, email=f"q{n}@x.test") for n in range(3)]
+    for contact in asked:
+        store.enroll(account, "c", contact)
+    replies = [store.event(account, "reply", contact_id=contact) for contact in asked]
+    later = store.event(account, "open", contact_id=asked[0])
+    (run,) = store.enrollments()
+    store.event(account, "reply", contact_id=run["contact_id"])
+    store.event(account, "open", contact_id=run["contact_id"])
+    await inbox(rig.pipe, [account])
+
+    assert ["reply"] == [one["end_reason"] for one in store.enrollments()]
+    assert [*replies, later] == [one["id"] for one in store.event_queue()]

@@ -73,6 +73,13 @@ def test_a_contact_s_events_wait_for_what_the_one_before_them_asked_for() -> Non
     ]
 
 
+def test_what_comes_after_an_event_that_stays_stays_too() -> None:
+    rooms, reply = world(**REPLY), event("reply")
+    batch = [reply, event("reply", id=7, contact_ids=(8,))]
+
+    assert digest(batch, [], NOW, rooms, delayed={CONTACT}) == [Later(reply.id)]
+
+
 # --- ends
 
 

@@ -222,6 +222,27 @@ class InboxSuite:
         assert [{"n": n} for n in range(3)] == [logged[one]["payload"] for one in ids]
         assert [None, None, "bad_request:row"] == [logged[one]["refused_reason"] for one in ids]
 
+    async def test_what_has_to_wait_is_passed_over_where_it_is_named(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        whom = await scene.contact()
+        await scene.clear_events()
+        early, reply, late = [
+            await world.event(scene.account, kind, contact_id=whom)
+            for kind in ("open", "reply", "open")
+        ]
+        rounds, left = [], []
+        for stays in (reply, early, None):
+            seen = Seen(*([] if stays is None else [Later(stays)]))
+            done = await world.store.digest(scene.account, 1, seen, EVERY_KIND, left=left)
+            assert done is not None
+            rounds.append([one.id for one in seen.events])
+            left += done.left
+
+        assert [[reply], [early], [late]] == rounds
+        assert [reply, early] == left == await world.store.pending_events(scene.account, 10)
+
     async def test_what_stops_runs_is_never_refused(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)
