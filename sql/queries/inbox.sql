@@ -12,11 +12,23 @@ ORDER BY id
 LIMIT $2::int4;
 
 -- name: take_events :many
+-- One half alone finds anything: IS NOT DISTINCT FROM would read the index of every account.
 --   $1 account int (0: rows that name none)  $2 most int  $3 but these bigint[]
-SELECT id FROM dripd.event_in
-WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND id <> ALL ($3::int8[])
-ORDER BY id
-LIMIT $2::int4;
+SELECT id FROM (
+    (
+        SELECT id FROM dripd.event_in
+        WHERE account_id = $1::int4 AND id <> ALL ($3::int8[])
+        ORDER BY id
+        LIMIT $2::int4
+    )
+    UNION ALL
+    (
+        SELECT id FROM dripd.event_in
+        WHERE $1::int4 = 0 AND account_id IS NULL AND id <> ALL ($3::int8[])
+        ORDER BY id
+        LIMIT $2::int4
+    )
+) AS e;
 
 -- name: pending_events :many
 -- What stands in an account's queue, stops first: asked only where some of it cannot be read.
@@ -33,7 +45,7 @@ LIMIT $2::int4;
 SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id, whom.contact_ids,
     CASE WHEN e.kind_bit & $3::int4 <> 0 AND (  -- rarely is anything pending
-            SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL))
+            SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending'))
         THEN ARRAY(
             SELECT c.live_cv_id FROM (
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
@@ -46,7 +58,10 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
                 FROM dripd.enroll_request AS q
                 WHERE q.status = 'pending' AND q.conversation_ref = e.conversation_ref) AS q
-            JOIN dripd.campaign AS c ON c.account_id = $1::int4 AND c.key = q.campaign_key AND c.live_cv_id IS NOT NULL
+            CROSS JOIN LATERAL (  -- OFFSET 0: asked of what is pending alone, not all that there are of it
+                SELECT live_cv_id FROM dripd.campaign
+                WHERE account_id = $1::int4 AND key = q.campaign_key AND live_cv_id IS NOT NULL
+                OFFSET 0) AS c
             WHERE q.queued_for IS NULL
                 AND (q.account_id = $1::int4 OR (q.account_id IS NULL AND q.account_key = (
                     SELECT a.key FROM dripd.account AS a WHERE a.id = $1::int4)))
@@ -68,7 +83,11 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
         WHERE c.account_id = $1::int4 AND c.id = e.contact_id) END AS own,
     EXISTS (SELECT FROM dripd.account AS a WHERE a.id = $1::int4) AS known
 FROM unnest($2::int8[]) WITH ORDINALITY AS w (id, o)
-JOIN dripd.event_in AS e ON e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = w.id
+CROSS JOIN LATERAL (  -- two probes, as in take_events
+    SELECT * FROM dripd.event_in WHERE account_id = $1::int4 AND id = w.id
+    UNION ALL
+    SELECT * FROM dripd.event_in WHERE $1::int4 = 0 AND account_id IS NULL AND id = w.id
+) AS e
 CROSS JOIN LATERAL (
     SELECT CASE WHEN e.delivery_id ~ '^[0-9]{1,18}-[0-9]{1,9}$'
         THEN split_part(e.delivery_id, '-', 1)::int8 END AS enrollment_id
@@ -255,11 +274,14 @@ WHERE NOT EXISTS (
 -- where nothing listened and nobody was looked up. What is said to come later
 -- came now, in the log too, and what came before the epoch in it.
 --   $1 events bigint[]  $2 contacts bigint[]  $3 enrollments bigint[]  $4 refused text[]  $5 account int
-WITH gone AS (
+WITH named AS (
     DELETE FROM dripd.event_in AS e
-    WHERE e.account_id IS NOT DISTINCT FROM nullif($5::int4, 0) AND e.id = ANY ($1::int8[])
-    RETURNING e.id, e.account_id, e.contact_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key,
-        e.occurred_at, e.payload, array_position($1::int8[], e.id) AS n
+    WHERE e.account_id = $5::int4 AND e.id = ANY ($1::int8[])
+    RETURNING e.*, array_position($1::int8[], e.id) AS n
+), nameless AS (
+    DELETE FROM dripd.event_in AS e
+    WHERE $5::int4 = 0 AND e.account_id IS NULL AND e.id = ANY ($1::int8[])
+    RETURNING e.*, array_position($1::int8[], e.id) AS n
 )
 INSERT INTO dripd.event_log (id, account_id, contact_id, enrollment_id, kind, delivery_id, conversation_ref, address,
     dedup_key, occurred_at, payload, refused_reason)
@@ -270,7 +292,7 @@ SELECT g.id, g.account_id,
         (SELECT r.contact_id FROM dripd.run AS r WHERE r.account_id = $5::int4 AND r.id = ($3::int8[])[g.n])),
     ($3::int8[])[g.n], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
     greatest(least(g.occurred_at, (SELECT dripd.now())), 'epoch'), g.payload, ($4::text[])[g.n]
-FROM gone AS g;
+FROM (SELECT * FROM named UNION ALL SELECT * FROM nameless) AS g;
 
 -- name: refuse_events :many
 -- Events that nobody can read are logged, and have no effect; never those that stop runs.

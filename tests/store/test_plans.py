@@ -33,8 +33,11 @@ BY_LANE = ("load", "heads", "next_heads")
 BY_HOLD = ("pick_held",)
 """Statements that read what is held by itself, whatever else there is."""
 
+BY_ACCOUNT = ("take_stops", "take_events", "read_events", "log_events")
+"""Statements that read the queue of one account, however much the others have in it."""
+
 HOT = (
-    *BY_KEY, *BY_LANE, *BY_HOLD, "refund_caps", "take_stops", "take_events", "look", "odd_days", "end_runs",
+    *BY_KEY, *BY_LANE, *BY_HOLD, "refund_caps", *BY_ACCOUNT, "look", "odd_days", "end_runs",
     "lost_individuals",
 )  # fmt: skip
 
@@ -160,6 +163,17 @@ def test_lease_probes_events_and_suppressions_by_their_hash(plans: dict[str, Any
     assert "address_h = " in probes["suppression", "suppression_pkey"]
     [contact] = [cond for (table, _), cond in probes.items() if table == "contact"]
     assert "id = " in contact
+
+
+@pytest.mark.parametrize("name", BY_ACCOUNT)
+def test_the_queue_is_read_by_account(plans: dict[str, Any], name: str) -> None:
+    probes = [
+        node for node in nodes(plans[name]) if node.get("Relation Name") == "event_in"
+        and node["Node Type"].startswith("Index")
+    ]  # fmt: skip
+
+    assert probes
+    assert all("account_id" in node.get("Index Cond", "") for node in probes)
 
 
 def test_a_message_under_way_is_found_by_an_index_of_its_own(plans: dict[str, Any]) -> None:
