@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dripd.campaigns.definition import ExitRule, Match, Step
-from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE, RunStatus
+from dripd.campaigns.enrollment import (
+    FLAG_HELD,
+    FLAG_TRIED,
+    FLAG_WAITING,
+    HELD_LANE,
+    RunStatus,
+)
 from dripd.campaigns.version import (
     COMPANY_CHANGED,
     ENTER,
@@ -413,7 +419,7 @@ def reset_of(
     if (
         run.leased
         or run.lane == HELD_LANE
-        or run.flags & FLAG_WAITING
+        or run.flags & (FLAG_WAITING | FLAG_HELD | FLAG_TRIED)
         or due_at <= now
         or event.payload.get("auto") is True
     ):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripd.campaigns.definition import Match
-from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.enrollment import FLAG_HELD, FLAG_KEPT, RunStatus
 from dripd.clock import DAY, HOUR, Instant
 from dripd.policy.exits import digest, interest
 from dripd.policy.inbox_rows import (
@@ -328,6 +328,8 @@ def test_the_rows_that_were_handed_in_are_not_changed() -> None:
         {"leased": True},
         {"lane": -1},
         {"due_at": Instant(NOW + DAY)},
+        {"flags": FLAG_HELD},
+        {"flags": FLAG_KEPT},
         {"step": {**RESTART, "reset_on_interaction": False}},
         {"step": {**RESTART, "delay": 0, "send_at": "09:00"}},
     ],
