@@ -535,6 +535,7 @@ CREATE TABLE dripd.run (  -- one row per run of a contact through a campaign; sh
     frozen jsonb,                    -- its texts, under freeze: at_enroll
     entered int4,                    -- the sequences that it has been in, as bits
     reached boolean NOT NULL DEFAULT false,  -- a goal moved it on into another sequence
+    due_was timestamptz(3),          -- of a step that is put off (flag 1024 of due_step)
     PRIMARY KEY (account_id, id),
     CONSTRAINT run_numbers_are_unique UNIQUE (account_id, contact_id, campaign_id, run_no),
     CONSTRAINT an_end_has_an_instant CHECK ((status = 1) = (ended_at IS NULL))
@@ -557,7 +558,7 @@ CREATE TABLE dripd.due_step (  -- exactly one row per live run
     step_no int2 NOT NULL DEFAULT 0,
     run_no int2 NOT NULL DEFAULT 1,
     attempt int2 NOT NULL DEFAULT 0,   -- -1: stopped while leased
-    flags int2 NOT NULL DEFAULT 0,     -- bits; 1: the run has vars, 2: an attempt is in doubt, 128: one was made, 512: its contact was erased
+    flags int2 NOT NULL DEFAULT 0,     -- bits; 1: the run has vars, 2: an attempt is in doubt, 128: one was made, 512: its contact was erased, 1024: it was put off
     PRIMARY KEY (account_id, lane, due_at, enrollment_id),
     CONSTRAINT one_due_step_per_run UNIQUE (account_id, enrollment_id)
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,

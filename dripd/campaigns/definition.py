@@ -367,6 +367,12 @@ class Step:
     called: str = ""
     """The script, connector or network that the step calls."""
 
+    @property
+    def may_expire(self) -> bool:
+        """Can it come too late to be performed?"""
+        skips = self.max_lateness is not None and self.max_lateness.then == "skip"
+        return skips or self.expires_after_ms is not None
+
     def expires(self, late: int) -> bool:
         """Is it skipped where it comes *late* by so many milliseconds?"""
         lateness = self.max_lateness

@@ -61,6 +61,10 @@ FLAG_SUSPECT = 256
 """`due_step.flags`: a daemon died over it; performed only once the journal knows of the trial."""
 
 
+FLAG_PUT_OFF = 1024
+"""`due_step.flags`: a hold of its own moved its due, which was `run.due_was` before."""
+
+
 class LaneKey(NamedTuple):
     """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
 
@@ -190,6 +194,14 @@ class Leased:
     holders: tuple[int, ...] = ()
     kept: Kept | None = None
     """Of a step that was tried before (`FLAG_TRIED`)."""
+    due_was: Instant | None = None
+    """When a step came due that a hold of its own has put off since; read under `Needs.START`."""
+
+    @property
+    def came_due(self) -> Instant:
+        """When it first came due; of one that was tried, when its next attempt did."""
+        put_off = self.due_was is not None and not self.flags & FLAG_TRIED
+        return self.due_was if put_off and self.due_was is not None else self.due_at
 
 
 class Needs(IntEnum):
@@ -259,6 +271,8 @@ class Next:
     flags: int = 0
     hold_reason: str | None = None
     release_at: Instant | None = None
+    due_was: Instant | None = None
+    """When it came due before a hold of its own put it off (`FLAG_PUT_OFF`)."""
 
 
 class RunStatus(IntEnum):

@@ -337,7 +337,7 @@ class Version:
         """The facts beyond the contact that a step reads, and the timing of the next one."""
         step = self.steps[step_no]
         bits = int(STEP_NEEDS.get(step.kind, 0))
-        if step.require_approval:
+        if step.require_approval or step.may_expire:
             bits |= Needs.START
         for condition in conditions_of(step):
             for need in condition.needs:

@@ -15,6 +15,7 @@ from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
     FLAG_HELD,
+    FLAG_PUT_OFF,
     FLAG_TRIED,
     PRESUMED,
     Change,
@@ -327,7 +328,7 @@ def _give_back(
         return _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
     due = Instant(min(max(event.until, now), FAR_FUTURE))
     if (
-        version.steps[leased.step_no].expires(due - leased.due_at)
+        version.steps[leased.step_no].expires(due - leased.came_due)
         and not leased.flags & FLAG_TRIED
     ):
         return advance(leased, version, Skipped(reason="expired"), now, rooms)
@@ -335,6 +336,9 @@ def _give_back(
     if change.next is not None:
         change.next.hold_reason, change.next.release_at = event.reason, due
         change.next.flags |= FLAG_HELD
+        if version.steps[leased.step_no].may_expire:
+            change.next.flags |= FLAG_PUT_OFF
+            change.next.due_was = leased.came_due
     return change
 
 

@@ -162,7 +162,7 @@ def _no_address(step: Step) -> Held | Skipped | Stopped:
 
 def passed_over(step: Step, leased: Leased, now: Instant) -> Skipped | None:
     """Is the step to be skipped: its condition false, its time over?"""
-    return _passed_over(step, leased, now - leased.due_at)
+    return _passed_over(step, leased, now - leased.came_due)
 
 
 def _passed_over(step: Step, leased: Leased, late: int) -> Skipped | None:

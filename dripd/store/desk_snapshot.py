@@ -103,7 +103,7 @@ def _run(account_id: int, row: Row) -> Run:
     names = (
         "campaign_id", "contact_id", "cv_id", "run_no", "started_at", "reentry", "exclusive",
         "owner", "source", "conversation_ref", "vars", "paid", "frozen", "hold_reason",
-        "release_at",
+        "release_at", "due_was",
     )  # fmt: skip
     values: dict[str, Any] = {name: row[name] for name in names}
     return Run(account_id=account_id, id=row["enrollment_id"], **values)

@@ -11,6 +11,7 @@ from typing import Any
 from dripd.campaigns.enrollment import (
     FLAG_ASKED,
     FLAG_COUNTED,
+    FLAG_PUT_OFF,
     FLAG_TRIED,
     FLAG_VARS,
     HELD_LANE,
@@ -293,6 +294,7 @@ def _add_facts(tables: Tables, leased: Leased, contact: Contact, mask: int) -> N
         leased.paid = copy.deepcopy(messages)
         leased.frozen = copy.deepcopy(run.frozen) if run.frozen else {}
     leased.started_at, leased.run_owner = run.started_at, run.owner
+    leased.due_was = run.due_was if leased.flags & FLAG_PUT_OFF else None
     if leased.flags & FLAG_ASKED:
         leased.asked = _asked_of(tables, leased)
     leased.vars = copy.deepcopy(run.vars or {})

@@ -184,7 +184,8 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         if is_new and not step.flags & FLAG_HELD:
             told = (*key, leased.contact_id)
             tables.write_journal(*told, "held", {"reason": reason, "seq": step.seq})
-        tables.runs.change(key, hold_reason=reason, release_at=step.release_at)
+        was = tables.runs[key].due_was if step.due_was is None else step.due_was
+        tables.runs.change(key, hold_reason=reason, release_at=step.release_at, due_was=was)
     elif leased.flags & FLAG_WAITING:
         release_run(tables, key, leased.seq)
     waits = bool(step.flags & FLAG_WAITING) or step.lane is None

@@ -222,6 +222,7 @@ class Run:
     source: str | None = None
     conversation_ref: str | None = None
     entered: int | None = None
+    due_was: Instant | None = None
     vars: dict[str, object] | None = None
     paid: dict[str, object] | None = None
     frozen: dict[str, object] | None = None

@@ -10,6 +10,7 @@ import orjson
 
 from dripd.campaigns.enrollment import (
     FLAG_ASKED,
+    FLAG_PUT_OFF,
     FLAG_TRIED,
     FLAG_VARS,
     Asked,
@@ -184,6 +185,7 @@ def _read_facts(leased: Leased, row: Any) -> None:
     leased.paid = read_object(row["paid"])
     leased.frozen = read_object(row["frozen"])
     leased.run_owner = row["run_owner"]
+    leased.due_was = row["due_was"] if leased.flags & FLAG_PUT_OFF else None
     leased.recent = tuple(
         Recent(kind, payload if isinstance(payload, dict) else {}, step)
         for kind, payload, step in orjson.loads(row["recent"] or "[]")

@@ -356,6 +356,7 @@ async def _hold(conn: Conn, changes: list[Change]) -> None:
             c.next.hold_reason,
             c.next.release_at,
             None if c.next.flags & FLAG_HELD else c.next.seq,
+            c.next.due_was,
         )
         for c in changes
         if c.next is not None and (c.next.hold_reason is not None or c.leased.flags & FLAG_HELD)

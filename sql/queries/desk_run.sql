@@ -229,7 +229,8 @@ WITH moved AS (
     UPDATE dripd.due_step
     SET lane = $3::int2,
         due_at = $4::timestamptz,
-        attempt = 0
+        attempt = 0,
+        flags = flags & ~1024::int2  -- not put off: it comes due anew
     WHERE account_id = $1::int4
         AND enrollment_id = $2::int8
         AND claim_id IS NULL

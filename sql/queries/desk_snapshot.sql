@@ -26,7 +26,7 @@ WITH picked AS (
 )
 SELECT d.enrollment_id, d.contact_id, d.cv_id, d.run_no, d.due_at, d.lane, d.step_no, d.seq, d.attempt, d.flags,
     r.campaign_id, r.started_at, r.reentry, r.exclusive, r.owner, r.source, r.conversation_ref, r.vars, r.paid,
-    r.frozen, r.hold_reason, r.release_at,
+    r.frozen, r.hold_reason, r.release_at, r.due_was,
     k.external_id, k.email, k.phone, k.timezone, k.owner AS contact_owner, k.service_owner, k.attrs
 FROM picked AS w
 JOIN dripd.due_step AS d ON d.account_id = $1::int4 AND d.enrollment_id = w.enrollment_id

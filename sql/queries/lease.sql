@@ -165,7 +165,7 @@ RETURNING enrollment_id;
 -- What only some versions read; asked only for their steps, in the lease's crossing.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
 --   $5 seq int[]  $6 incarnation bigint
-SELECT k.o, r.started_at, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
+SELECT k.o, r.started_at, r.due_was, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
     asked.payload::text AS asked_payload, asked.created_at AS asked_at,
     CASE WHEN k.needs & 67108864 <> 0 THEN (
         SELECT jsonb_agg(jsonb_build_array(e.kind, e.payload, (

@@ -110,8 +110,10 @@ ORDER BY a, e;
 -- name: hold_runs :exec
 -- Runs that wait by themselves, with the reason; the journal hears of those that wait for somebody.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 reasons text[]  $4 release timestamptz[]  $5 seq int[], null: not journaled
+--   $6 when it came due before it was put off timestamptz[], null: as it is
 WITH k AS (
-    SELECT * FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[], $5::int4[]) AS k (a, e, why, until, seq)
+    SELECT * FROM unnest($1::int4[], $2::int8[], $3::text[], $4::timestamptz[], $5::int4[], $6::timestamptz[])
+        AS k (a, e, why, until, seq, was)
 ), told AS (
     INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
     SELECT r.account_id, r.id, r.contact_id, 'held', jsonb_build_object('reason', k.why, 'seq', k.seq)
@@ -120,7 +122,7 @@ WITH k AS (
     WHERE k.why IS NOT NULL AND k.seq IS NOT NULL AND r.status = 1 AND r.hold_reason IS DISTINCT FROM k.why
 )
 UPDATE dripd.run AS r
-SET hold_reason = k.why, release_at = k.until
+SET hold_reason = k.why, release_at = k.until, due_was = coalesce(k.was, r.due_was)
 FROM k
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1;
 

@@ -12,6 +12,7 @@ from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
     FLAG_HELD,
+    FLAG_PUT_OFF,
     PRESUMED,
     Change,
     End,
@@ -241,6 +242,22 @@ def test_what_holds_one_contact_moves_its_due() -> None:
     assert (held.due_at, held.hold_reason, held.release_at) == (until, "frequency", until)
     assert held.lane is not None
     assert held.flags & FLAG_HELD
+
+
+@pytest.mark.parametrize(
+    "limit", [{"expires_after": "1d"}, {"max_lateness": {"after": "1d", "then": "skip"}}]
+)
+def test_a_second_hold_does_not_begin_the_time_anew(limit: dict[str, Any]) -> None:
+    version = make_version(email(**limit), email())
+    first = after(
+        step(Deferred(reason="frequency", until=Instant(NOW + DAY), alone=True), version)
+    )
+    assert (first.due_was, first.flags & FLAG_PUT_OFF) == (NOW, FLAG_PUT_OFF)
+
+    late = Deferred(reason="rate", until=Instant(NOW + DAY + 1), alone=True)
+    facts = {"due_at": first.due_at, "due_was": first.due_was, "flags": first.flags}
+    change = step(late, version, now=first.due_at, **facts)
+    assert [row.reason for row in change.log] == ["expired"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from dripd.campaigns.action import (
 from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
     FLAG_HELD,
+    FLAG_PUT_OFF,
     FLAG_VARS,
     HELD_LANE,
     Change,
@@ -196,16 +197,26 @@ class RecordSuite:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
         held = replace(
-            scene.goes_on(leased).next, due_at=T0, flags=FLAG_HELD, hold_reason="frequency",
-            release_at=Instant(T0 + HOUR), lane=scene.lane, step_no=0, seq=1,
+            scene.goes_on(leased).next, due_at=T0, flags=FLAG_HELD | FLAG_PUT_OFF,
+            hold_reason="frequency", release_at=Instant(T0 + HOUR), lane=scene.lane, step_no=0,
+            seq=1, due_was=Instant(T0 - HOUR),
         )  # fmt: skip
         done = await scene.record(Change(leased=leased, log=[], next=held, refund=True))
         row = await scene.run()
         assert (row["status"], row["hold_reason"]) == ("held", "frequency")
         assert [key.enrollment_id for key in done.moved] == [leased.enrollment_id]
-        again = (await scene.lease(done.moved)).granted[0]
+        again = (await scene.lease(done.moved, mask=Needs.START)).granted[0]
         assert again.flags & FLAG_HELD
-        await scene.record(scene.goes_on(again))
+        assert (again.due_at, again.came_due) == (T0, T0 - HOUR)
+        paused = replace(
+            held, flags=FLAG_PUT_OFF, hold_reason=None, release_at=None, due_was=None
+        )
+        done = await scene.record(Change(leased=again, log=[], next=paused, refund=True))
+        again = (await scene.lease(done.moved, mask=Needs.START)).granted[0]
+        assert again.came_due == T0 - HOUR, "also once nothing of its own holds it"
+        done = await scene.record(scene.goes_on(again))
+        follows = (await scene.lease(done.moved, mask=Needs.START)).granted
+        assert all(one.came_due == one.due_at for one in follows)
         row = await scene.run()
 
         assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)

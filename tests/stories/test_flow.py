@@ -220,6 +220,32 @@ def test_a_contact_is_written_to_so_often_across_campaigns(world: World) -> None
     assert holds(world) == {}
 
 
+def test_what_was_put_off_expires_by_when_it_first_came_due(world: World) -> None:
+    """The contact is free again at eleven, within the two hours; by then the campaign is paused."""
+    contacts(world, 1, "acme")
+    often = TWICE_A_DAY.replace("2/1d", "1/1h")
+    world.apply(often.format(key="one", klass="personal"))
+    world.advance("1h")
+    enroll_all(world, "one", "acme")
+    world.tick()
+    limited = often.replace("text: Hello", "text: Hello, expires_after: 2h")
+    for key in ("two", "three"):
+        world.apply(limited.format(key=key, klass="personal"))
+        enroll_all(world, key, "acme")
+    world.tick()
+    world.call("campaign.pause", key="two", account="acme", yes=True)
+    world.call("campaign.pause", key="three", account="acme", yes=True)
+    world.at("2026-01-05T12:00:00Z")
+    world.call("campaign.resume", key="two", account="acme")
+    world.at("2026-01-05T12:30:00Z")
+    world.call("campaign.resume", key="three", account="acme")
+    world.at("2026-01-07T10:00:00Z")
+
+    expired = "SELECT step_key FROM dripd.step_run WHERE reason = 'expired'"
+    assert world.column(expired) == ["hello"]
+    assert sent_at(world) == {"05 10:00": 1, "05 12:00": 1}
+
+
 def back(world: World, kind: str, n: int, skip: int = 0) -> None:
     """Something comes back of *n* of the messages that left, but for the first *skip*."""
     world.sql(
