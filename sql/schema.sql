@@ -145,6 +145,7 @@ CREATE TABLE dripd.sender (
     pause_reason text,  -- bounce_rate, complaint_rate; NULL: an operator's
     judged_from timestamptz(3),  -- it was resumed then: what lies before is forgiven
     weight int4 NOT NULL DEFAULT 1 CONSTRAINT a_weight_is_positive CHECK (weight BETWEEN 1 AND 1000),
+    probes int4 NOT NULL DEFAULT 0,  -- how often somebody had it tried
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, channel, address),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms')),

@@ -42,6 +42,7 @@ ACCOUNTS: Final = (
     reading("sender.show", p.SenderShow, view="", personal=False),
     changing("sender.limit", p.SenderLimit, Role.ADMIN),
     changing("sender.test", p.SenderTest, Role.ADMIN, dry_run=False),
+    changing("sender.probe", p.SenderKey, Role.ADMIN),
     changing("sender.pause", p.SenderKey, Role.ADMIN),
     changing("sender.resume", p.SenderKey, Role.ADMIN),
     changing("operator.set", p.OperatorSet, Role.ADMIN),

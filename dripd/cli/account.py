@@ -129,6 +129,15 @@ def try_sender(ask: Ask, **given: object) -> int:
     return 0 if result.get("state", "accepted") == "accepted" else asking.FAILED
 
 
+@sender.command("probe")
+@click.argument("address")
+@asking.account
+@changing
+def probe_sender(ask: Ask, **given: object) -> int:
+    """Have a provider that fails tried now; where a message passes, all that waits for it goes."""
+    return ask.show("sender.probe", **given)
+
+
 @sender.command("list")
 @asking.account
 @click.option("--channel", type=click.Choice(words(Channel)))

@@ -68,6 +68,7 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "account.resume": room.changing(desk_account.resume_account),
         "sender.limit": room.changing(desk_account.limit_sender),
         "sender.test": _test_sender(room),
+        "sender.probe": room.changing(desk_account.probe_sender),
         "sender.pause": room.changing(desk_account.pause_sender),
         "sender.resume": room.changing(desk_account.resume_sender),
         "operator.set": room.changing(desk_account.set_operator),

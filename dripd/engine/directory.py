@@ -169,6 +169,15 @@ class Account:
                 line.day = None
             self._lines[sender_id] = line
 
+    def asked_since(self, before: Account) -> set[str]:
+        """The providers that somebody wants tried who did not when *before* was read."""
+        olds = {sender.id: sender.probes for sender in before.row.senders}
+        return {
+            sender.provider
+            for sender in self.row.senders
+            if sender.probes > olds.get(sender.id, sender.probes)
+        }
+
     def forget_days(self) -> None:
         """Somebody else has served it: what its senders have sent is to be read anew."""
         for line in self._lines.values():
@@ -249,6 +258,8 @@ class Directory:
         self.chosen: dict[tuple[int, int, str, str], int] = {}
         """(account, contact, channel, pool) to the sender that writes to the contact."""
         self.files = Files(store)
+        self.asked: set[str] = set()
+        """Providers that somebody wants tried, and that were not yet."""
         self.broken: dict[int, str] = {}
         """Versions that this dripd cannot read: cv_id to why."""
 
@@ -264,6 +275,7 @@ class Directory:
                 log.warning("account.unreadable", account_id=row.id)
             if before is not None:
                 fresh.take_over(before)
+                self.asked |= fresh.asked_since(before)
                 if before.row.templates != row.templates:
                     reworded.add(row.id)
             self.accounts[row.id] = fresh

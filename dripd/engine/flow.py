@@ -10,7 +10,7 @@ an account changes hands, a sender's day and its gap, is counted in SQL besides 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -318,6 +318,17 @@ class Flow:
         if self.providers[provider].breaker.is_open and not was_open:
             self.opened.add(provider)
             log.error("breaker.opened", provider=provider, reason=reason)
+
+    def hasten(self, providers: Container[str]) -> None:
+        """Have *providers* that fail, and the senders that go by them, tried now."""
+        for name, line in self.providers.items():
+            if name in providers:
+                line.breaker.hasten()
+        for account_id, sender_id in self._shaky:
+            account = self._directory.account(account_id)
+            for one in account.row.senders:
+                if one.id == sender_id and one.provider in providers:
+                    account.line(sender_id).breaker.hasten()
 
     def shut(self, parked: Iterable[ParkRow]) -> list[tuple[int, int]]:
         """The lanes that rest for what may be over: a breaker, a sender's day."""

@@ -9,7 +9,7 @@ import trio
 from dripd.clock import DatabaseClock, ManualClock, Millis
 from dripd.engine import standstill
 from dripd.engine.directory import DAYS_AHEAD
-from dripd.engine.feed import ask_behind, learn
+from dripd.engine.feed import ask_behind, learn, reopen
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
@@ -125,6 +125,16 @@ async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = F
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
     await learn(pipe, accounts, told=told)
+    if pipe.directory.asked:
+        await _try_anew(pipe)
+
+
+async def _try_anew(pipe: Pipeline) -> None:
+    """Ask providers before their time, for somebody wants it, and let go what rests for them."""
+    asked = frozenset(pipe.directory.asked)
+    pipe.flow.hasten(asked)
+    await reopen(pipe, pipe.flow.shut(pipe.lanes.parks()))
+    pipe.directory.asked -= asked
 
 
 def _mind_nodes(pipe: Pipeline, seen: Look) -> None:

@@ -11,7 +11,7 @@ from dripd.admin.messages import Call
 from dripd.billing.price import read_price
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
-from dripd.errors import BadRequest, NotFound
+from dripd.errors import BadRequest, Conflict, NotFound
 from dripd.ratelimit.bucket import parse_rate
 from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.warmup import parse_ramp
@@ -331,6 +331,21 @@ async def pause_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
 
 async def resume_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
     return await _turn_sender(conn, args, "active")
+
+
+async def probe_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    """Have it and its provider tried now, however long their breakers were to stay open."""
+    row = await find_sender(conn, args.address, args.account)
+    if row["status"] != "active":
+        raise Conflict(f"{args.address} is {row['status']}", hint="dripd sender resume")
+    await conn.execute(sql("probe_sender"), row["account_id"], row["id"])
+    await conn.execute(sql("open_sender_lanes"), row["account_id"])
+    return Deed(
+        result={"changed": True, **shown(row)},
+        accounts=(row["account_id"],),
+        target=args.address,
+        before={"status": row["status"]},
+    )
 
 
 async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:

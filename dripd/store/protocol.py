@@ -176,6 +176,8 @@ class SenderRow:
     """`bounce_rate`, `complaint_rate`; None where an operator paused it."""
     judged_from: Instant | None = None
     weight: int = 1
+    probes: int = 0
+    """How often somebody had it tried; one more: its provider is asked before its time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,15 @@ WHERE account_id = $1::int4
     AND id = $2::int4
     AND status <> $3::text;
 
+-- name: probe_sender :exec
+-- Have it and its provider tried before their time: every daemon that reads it anew does.
+--   $1 account  int4
+--   $2 id       int4
+UPDATE dripd.sender
+SET probes = probes + 1
+WHERE account_id = $1::int4
+    AND id = $2::int4;
+
 -- name: find_operator :one
 -- An operator of an account.
 --   $1 account  int4

@@ -18,7 +18,7 @@ WHERE $1::int4[] IS NULL OR a.id = ANY ($1::int4[]);
 -- name: read_senders :many
 --   $1 accounts  int[]  which, NULL = all
 SELECT id, account_id, address, channel, provider, rate, daily_limit, status, owner, shared,
-    warmup, gap, pause_reason, judged_from, weight
+    warmup, gap, pause_reason, judged_from, weight, probes
 FROM dripd.sender
 WHERE $1::int4[] IS NULL OR account_id = ANY ($1::int4[])
 ORDER BY account_id, id;

@@ -92,6 +92,7 @@ LINES = [
     ("sender limit a@b.c 7", "sender.limit", {"address": "a@b.c", "daily_limit": 7}),
     ("sender test a@b.c --to me@b.c", "sender.test", {"address": "a@b.c", "to": "me@b.c"}),
     ("sender pause a@b.c", "sender.pause", {"address": "a@b.c"}),
+    ("sender probe a@b.c", "sender.probe", {"address": "a@b.c"}),
     ("sender resume a@b.c", "sender.resume", {"address": "a@b.c"}),
     (
         "operator set ann --account acme --role member --board leads --board deals",

@@ -141,6 +141,10 @@ async def test_sender_channel_follows_from_its_address(pg_dsn: str) -> None:
         assert (free["changed"], free["daily_limit"]) == (True, None)
         assert (paused["changed"], paused["status"]) == (True, "paused")
         assert (await control.do("sender.pause", address="a@x.test"))["changed"] is False
+        with pytest.raises(Conflict, match="is paused"):
+            await control.do("sender.probe", address="a@x.test")
+        assert (await control.do("sender.probe", address="+4930123"))["changed"]
+        assert await control.one("SELECT probes FROM dripd.sender WHERE channel = 'sms'") == 1
         assert len((await control.do("sender.list", channel="sms"))["items"]) == 1
 
 

@@ -320,6 +320,33 @@ async def test_what_came_due_while_its_provider_failed_goes_out_paced(
 
 
 @pytest.mark.trio
+async def test_a_provider_is_tried_before_its_time_where_somebody_wants_it(
+    autojump_clock: MockClock,
+) -> None:
+    """By one account's sender for all that go by the provider."""
+    sink = FailingSink(batch=32)
+    rig = Rig(Tuning(poll_ms=Millis(1_000)), sink)
+    accounts = [rig.account(key, step=HELLO) for key in ("a", "b")]
+    async with rig.running():
+        sink.is_down = True
+        for account in accounts:
+            rig.enroll(account, 50)
+        await trio.sleep(100)
+        next_at = rig.pipe.flow.providers["sink"].breaker.next_at(rig.clock.now())
+        assert next_at is not None
+        assert next_at > rig.clock.now() + 60_000
+        sink.is_down = False
+        await trio.sleep(5)
+        assert sink.came == []
+        (sender,) = rig.pipe.directory.account(accounts[0]).row.senders
+        rig.store.set_sender(accounts[0], sender.id, probes=1)
+        await trio.sleep(20)
+
+    assert len({run for _, run in sink.came}) == 100
+    assert rig.pipe.directory.asked == set()
+
+
+@pytest.mark.trio
 async def test_a_short_silence_is_no_standstill(autojump_clock: MockClock) -> None:
     async with virtual() as world:
         world.campaign({**ONE, "delay": "5m"})

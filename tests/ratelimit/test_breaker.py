@@ -99,6 +99,21 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long() -> None:
     assert breaker.wait_until(then) == then + 2 * FIRST_MS
 
 
+def test_one_that_is_hastened_lets_a_probe_pass_at_once() -> None:
+    breaker = opened()
+    breaker.hasten()
+    assert breaker.next_at(T0) is None
+    assert breaker.wait_until(T0) is None
+    breaker.hasten()
+    assert breaker.wait_until(T0) is None
+    breaker.record(0, 1, T0)
+    assert breaker.wait_until(T0) == T0 + 2 * FIRST_MS
+    closed = Breaker()
+    closed.hasten()
+
+    assert not closed.is_open
+
+
 def test_late_answers_to_what_went_before_change_nothing() -> None:
     breaker = opened()
     breaker.record(500, 0, Instant(T0 + 1))

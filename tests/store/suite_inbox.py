@@ -103,6 +103,9 @@ class InboxSuite:
         assert (row.status, row.pause_reason) == ("paused", "bounce_rate")
         told = [note["kind"] for note in await world.notifications()]
         assert told.count("paused") == 1
+        await world.set_sender(scene.account, sender, "active", probes=1)
+        (row,) = (await world.store.read_accounts([scene.account]))[0].senders
+        assert (row.status, row.probes) == ("active", 1)
 
     async def test_a_stop_deletes_what_is_not_leased(self, world: World) -> None:
         scene = await open_scene(world)

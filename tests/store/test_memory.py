@@ -104,8 +104,10 @@ class MemoryWorld(World):
     async def add_campaign(self, account: int, definition: Definition) -> tuple[int, int]:
         return self.store.add_campaign(account, definition)
 
-    async def set_sender(self, account: int, sender: int, status: str) -> None:
-        self.store.set_sender(account, sender, status=status)
+    async def set_sender(
+        self, account: int, sender: int, status: str, *, probes: int = 0
+    ) -> None:
+        self.store.set_sender(account, sender, status=status, probes=probes)
 
     async def set_campaign(self, account: int, campaign: int, status: str) -> None:
         self.store.set_campaign(account, campaign, status=status)

@@ -273,8 +273,13 @@ class PostgresWorld(World):
         await self.run("UPDATE dripd.campaign SET live_cv_id = $2 WHERE id = $1", number, cv)
         return number, cv
 
-    async def set_sender(self, account: int, sender: int, status: str) -> None:
-        await self.run("UPDATE dripd.sender SET status = $2 WHERE id = $1", sender, status)
+    async def set_sender(
+        self, account: int, sender: int, status: str, *, probes: int = 0
+    ) -> None:
+        await self.run(
+            "UPDATE dripd.sender SET status = $2, probes = $3 WHERE id = $1",
+            *(sender, status, probes),
+        )
 
     async def set_campaign(self, account: int, campaign: int, status: str) -> None:
         await self.run("UPDATE dripd.campaign SET status = $2 WHERE id = $1", campaign, status)

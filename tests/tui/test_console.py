@@ -918,6 +918,20 @@ def test_a_sender_says_what_holds_it_and_until_when(changes: dict[str, Any], sai
     assert said in sender(**changes)
 
 
+def test_a_provider_that_fails_is_tried_by_a_key_where_a_breaker_is_open() -> None:
+    shut = {"breakers": [{"of": "provider ses", "probe_at": "2026-03-02T12:00:30Z"}]}
+    rows = [{**SENDER, "standing": {**SENDER["standing"], **shut}}, {**SENDER, "id": 2}]
+    rig = Rig(FakeDaemon(answers={"sender.list": {"items": rows}}))
+    rig.press("2", "tab")
+    rig.write_mode()
+    assert "The next message through" in rig.press("x")
+    rig.press("y")
+    rig.press("down", "x")
+
+    assert [method for method, _ in rig.changed] == ["sender.probe"]
+    assert "no breaker of it is open" in rig.footer
+
+
 def test_a_sender_of_another_daemon_says_whom_to_ask() -> None:
     answers = {"sender.list": {"items": [{**SENDER, "standing": None}]}}
     rig = Rig(FakeDaemon(answers=answers), size=(100, 30))

@@ -116,7 +116,7 @@ class Accounts(ListPage):
         ("RATE, TOKENS", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
         ("GAP", "the rest between two messages of a sender; HELD BY says until when"),
         ("SHARE", "its weight among the active senders of account and channel; beneath, of each campaign's pool"),
-        ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe; gap, cap, rate"),
+        ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe, x has it tried at once; gap, cap, rate"),
         ("held", "live enrollments that are held, by reason, and when the first is released"),
     )  # fmt: skip
 
@@ -167,6 +167,8 @@ class Accounts(ListPage):
             found += [
                 Action(key="l", label="limit", help="how many messages it may send in a local day", run=self._limit,
                        method="sender.limit", changes=True, why_not=self._no_row),
+                Action(key="x", label="try now", help="its provider, and itself, where a breaker is open: the next message is the probe",
+                       run=self._probe, method="sender.probe", changes=True, why_not=self._cannot_probe),
                 Action(key="t", label="test", help="send one message to an address of yours", run=self._test,
                        method="sender.test", changes=True, why_not=self._no_row),
             ]  # fmt: skip
@@ -179,6 +181,24 @@ class Accounts(ListPage):
 
     def _no_row(self) -> str:
         return "" if self._table.row else "the cursor is on nothing"
+
+    def _cannot_probe(self) -> str:
+        """Of another daemon's breakers this one knows nothing: they are tried all the same."""
+        row = self._table.row or {}
+        standing = row.get("standing")
+        if row.get("status") == "paused":
+            return "it is paused"
+        shut_by = standing is None or standing.get("breakers")
+        return self._no_row() or ("" if shut_by else "no breaker of it is open")
+
+    def _probe(self) -> None:
+        if row := self._table.row:
+            self.deeds.confirm(
+                f"TRY {text(row['address'])} NOW",
+                [f"The next message through {text(row.get('provider'))} is the probe: where it passes, the breaker "
+                 "closes and all that waits for it goes; where it fails, it stays open twice as long."],
+                "sender.probe", self._target(row), "it is tried with the next message", verb="Try",
+            )  # fmt: skip
 
     def enter(self) -> None:
         row = self._table.row
