@@ -258,6 +258,9 @@ BROKEN: Final = frozenset(
 )
 """Hold reasons, by their word before any colon, that wait for somebody to put something right."""
 
+MENDABLE: Final = ("missing_tag", "no_address", "bad_date", "too_long")
+"""How hold reasons begin that a change of the contact, or of its company, may put right."""
+
 
 @dataclass(slots=True)
 class Next:
@@ -273,6 +276,8 @@ class Next:
     release_at: Instant | None = None
     due_was: Instant | None = None
     """When it came due before a hold of its own put it off (`FLAG_PUT_OFF`)."""
+    is_mendable: bool = False
+    """An event that came while the step was leased may have put right what holds it."""
 
 
 class RunStatus(IntEnum):

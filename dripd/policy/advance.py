@@ -17,6 +17,7 @@ from dripd.campaigns.enrollment import (
     FLAG_HELD,
     FLAG_PUT_OFF,
     FLAG_TRIED,
+    MENDABLE,
     PRESUMED,
     Change,
     End,
@@ -352,6 +353,7 @@ def _hold(leased: Leased, reason: str, *, attempt: int = 0, seq: int | None = No
         attempt=attempt,
         flags=leased.flags & ~FLAG_HELD,
         hold_reason=reason,
+        is_mendable=reason.startswith(MENDABLE),
     )
     return Change(leased=leased, log=[], next=step, refund=True)
 

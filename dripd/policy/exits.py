@@ -19,6 +19,7 @@ from dripd.campaigns.enrollment import (
     FLAG_TRIED,
     FLAG_WAITING,
     HELD_LANE,
+    MENDABLE,
     RunStatus,
 )
 from dripd.campaigns.version import (
@@ -430,10 +431,6 @@ def reset_of(
     _, zone, window = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
     again = due_of(timing, event.occurred_at, run.started_at, zone, window)
     return None if again <= due_at else MoveDue(run.enrollment_id, again, event.id)
-
-
-MENDABLE = ("missing_tag", "no_address", "bad_date", "too_long")
-"""Holds that a change of the contact, or of its company, may put right."""
 
 
 def mends(event: EventRow, run: RunRow, step: Step) -> bool:

@@ -16,6 +16,7 @@ from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import (
     FLAG_APPROVED,
     FLAG_ASKED,
+    MENDABLE,
     Change,
     LaneKey,
     Leased,
@@ -311,6 +312,11 @@ def _breaks_off(here: Pass, step_no: int, after: Next) -> bool:
     )
 
 
+def _is_mendable(held: Held, step: Step) -> bool:
+    """May an event put right what holds the step? Of an update also that it failed."""
+    return held.reason.startswith(MENDABLE) or (held.reason == "step_failed" and bool(step.ops))
+
+
 def _held(here: Pass, step_no: int, verdict: Held | Waiting) -> Next:
     """The step that cannot be performed yet waits; those before it are done.
 
@@ -324,6 +330,8 @@ def _held(here: Pass, step_no: int, verdict: Held | Waiting) -> Next:
         seq=here.seq,
         flags=leased.flags & ~FLAG_ASKED,
         hold_reason=verdict.reason,
+        is_mendable=isinstance(verdict, Held)
+        and _is_mendable(verdict, here.version.steps[step_no]),
     )
     if isinstance(verdict, Waiting):
         held.flags |= verdict.flags

@@ -188,7 +188,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         tables.runs.change(key, hold_reason=reason, release_at=step.release_at, due_was=was)
     elif leased.flags & FLAG_WAITING:
         release_run(tables, key, leased.seq)
-    waits = bool(step.flags & FLAG_WAITING) or step.lane is None
+    waits = bool(step.flags & FLAG_WAITING) or step.is_mendable
     if poked and waits and step.step_no == leased.step_no:
         _wake(unit, change, leased.lane)
 

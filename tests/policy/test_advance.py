@@ -197,6 +197,7 @@ def test_the_eighth_failure_holds_the_step_and_its_delivery_has_failed() -> None
 
     assert [(row.state, row.reason) for row in change.log] == [(LogState.FAILED, "timeout")]
     assert (after(change).lane, after(change).hold_reason) == (None, "step_failed")
+    assert not after(change).is_mendable
     assert (after(change).step_no, after(change).attempt) == (0, 0)
     assert after(change).seq == 2  # who releases it begins another delivery
     assert change.refund
@@ -284,6 +285,7 @@ def test_a_hold_leaves_every_lane_and_keeps_the_due() -> None:
 
     assert (after(change).lane, after(change).hold_reason) == (None, "no_address")
     assert (after(change).due_at, after(change).seq, after(change).attempt) == (NOW, 1, 1)
+    assert after(change).is_mendable
     assert change.refund
 
 

@@ -247,6 +247,7 @@ def test_an_update_is_all_or_nothing() -> None:
     assert change.next is not None
     assert (change.next.step_no, change.next.seq) == (0, 2)
     assert (change.next.lane, change.next.hold_reason) == (None, "step_failed")
+    assert change.next.is_mendable
 
 
 def test_an_update_reads_values_as_the_field_holds_them() -> None:

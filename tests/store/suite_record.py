@@ -699,16 +699,19 @@ class EffectSuite:
         self, world: World
     ) -> None:
         scene = await open_scene(world)
-        leased, other = await scene.take(2)
+        leased, other, failed = await scene.take(3)
         await world.event(scene.account, "field_changed", contact_id=leased.contact_id)
-        await scene.digest(Poke(leased.enrollment_id))
-        step = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x")
+        await scene.digest(Poke(leased.enrollment_id), Poke(failed.enrollment_id))
+        lacks = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x",
+                     is_mendable=True)  # fmt: skip
+        fails = replace(lacks, hold_reason="step_failed", is_mendable=False)
         done = await scene.record(
-            *(Change(leased=one, log=[], next=replace(step)) for one in (leased, other))
+            *(Change(leased=one, log=[], next=replace(lacks)) for one in (leased, other)),
+            Change(leased=failed, log=[], next=fails),
         )
 
-        assert [run["hold_reason"] for run in (await scene.run(), await scene.run(1))] == [
-            None, "missing_tag:x",
+        assert [(await scene.run(n))["hold_reason"] for n in range(3)] == [
+            None, "missing_tag:x", "step_failed",
         ]  # fmt: skip
         assert len((await scene.lease(done.moved)).granted) == 1
 
