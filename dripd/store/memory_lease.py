@@ -139,6 +139,8 @@ def set_aside(tables: Tables, steps: Sequence[SetAside]) -> int:
         tables.step_log.add(tables.next_id(), log)
         tables.due.change(key, lane=HELD_LANE, seq=row.seq + 1)
         if tables.runs[key].status is RunStatus.LIVE:
+            told = {"reason": "quarantined", "seq": row.seq}
+            tables.write_journal(*key, row.contact_id, "held", told)
             tables.runs.change(key, hold_reason="quarantined", release_at=None)
     return n
 

@@ -95,6 +95,13 @@ WITH moved AS (
         AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
         AND q.account_id = d.account_id AND q.id = d.enrollment_id
     RETURNING d.account_id, d.enrollment_id, d.lane
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
+    FROM moved AS m
+    JOIN dripd.run AS r ON r.account_id = m.account_id AND r.id = m.enrollment_id
+    JOIN dripd.due_step AS d ON d.account_id = m.account_id AND d.enrollment_id = m.enrollment_id  -- as it stood
+    WHERE r.hold_reason IS NOT NULL AND d.flags & 32 = 0 AND m.lane >= 0
 )
 UPDATE dripd.run AS r
 SET cv_id = $7::int4,
@@ -117,6 +124,13 @@ WITH moved AS (
         AND d.claim_id IS NULL AND d.attempt >= 0
         AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
     RETURNING d.account_id, d.enrollment_id
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
+    FROM moved AS m
+    JOIN dripd.run AS r ON r.account_id = m.account_id AND r.id = m.enrollment_id
+    JOIN dripd.due_step AS d ON d.account_id = m.account_id AND d.enrollment_id = m.enrollment_id  -- as it stood
+    WHERE r.hold_reason IS NOT NULL AND d.flags & 32 = 0
 )
 UPDATE dripd.run AS r
 SET cv_id = $7::int4, hold_reason = NULL, release_at = NULL

@@ -235,6 +235,13 @@ WITH moved AS (
         AND enrollment_id = $2::int8
         AND claim_id IS NULL
     RETURNING account_id, enrollment_id
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
+    FROM moved AS m
+    JOIN dripd.run AS r ON r.account_id = m.account_id AND r.id = m.enrollment_id
+    JOIN dripd.due_step AS d ON d.account_id = m.account_id AND d.enrollment_id = m.enrollment_id  -- as it stood
+    WHERE r.hold_reason IS NOT NULL AND d.flags & 32 = 0
 )
 UPDATE dripd.run AS r
 SET hold_reason = NULL,
@@ -274,6 +281,13 @@ WITH moved AS (
         AND enrollment_id = $2::int8
         AND claim_id IS NULL
     RETURNING account_id, enrollment_id
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
+    FROM moved AS m
+    JOIN dripd.run AS r ON r.account_id = m.account_id AND r.id = m.enrollment_id
+    JOIN dripd.due_step AS d ON d.account_id = m.account_id AND d.enrollment_id = m.enrollment_id  -- as it stood
+    WHERE r.hold_reason IS NOT NULL AND d.flags & 32 = 0
 )
 UPDATE dripd.run AS r
 SET hold_reason = NULL,

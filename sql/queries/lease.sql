@@ -153,6 +153,10 @@ WITH moved AS (
     UPDATE dripd.run AS r SET hold_reason = 'quarantined', release_at = NULL
     FROM moved AS m
     WHERE r.account_id = m.account_id AND r.id = m.enrollment_id AND r.status = 1
+    RETURNING r.account_id, r.id, r.contact_id, m.seq + 1 AS seq
+), told AS (
+    INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+    SELECT account_id, id, contact_id, 'held', jsonb_build_object('reason', 'quarantined', 'seq', seq) FROM held
 )
 INSERT INTO dripd.step_log (account_id, enrollment_id, claim_id, leased_at, at, cv_id, seq, step_no, run_no, channel,
     state, attempt, reason)

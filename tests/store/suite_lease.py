@@ -660,6 +660,8 @@ class NodeSuite:
             (x["enrollment_id"], x["outcome"], x["reason"]) for x in await world.step_runs()
         ]
         assert failed == [(one.enrollment_id, "failed", "it is bad")]
+        told = [x["detail"] for x in await world.journal() if x["kind"] == "held"]
+        assert told == [{"reason": "quarantined", "seq": 2}]
         assert len(taken.granted) == 1
         assert why(await scene.lease([one])) == [Refusal.GONE]
         assert len((await scene.lease([two])).granted) == 1

@@ -211,6 +211,10 @@ def test_what_a_connector_refuses_for_good_is_held_and_may_be_tried_again(
     base.call("enroll.due_now", account="acme", campaign=["refused"], yes=True)
     base.tick()
     assert len(outside.to("/picky")) == 2
+    told = base.sql(
+        "SELECT kind FROM dripd.journal WHERE detail ->> 'reason' = 'step_failed' ORDER BY kind"
+    )
+    assert [kind for (kind,) in told] == ["held", "released"]
     assert outcomes(base, "refused") == [("done", None), ("done", None)]
 
 

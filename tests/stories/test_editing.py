@@ -278,6 +278,10 @@ def test_what_the_new_version_lacks_no_more_goes_on(world: World) -> None:
     world.tick()
 
     assert subjects(world, "ann") == ["a", "b"]
+    told = world.sql(
+        "SELECT kind FROM dripd.journal WHERE detail ->> 'reason' = 'missing_tag:City' ORDER BY at"
+    )
+    assert [kind for (kind,) in told] == ["held", "released"]
 
 
 def test_what_was_charged_for_steps_that_are_gone_goes_back_at_the_end(world: World) -> None:
