@@ -23,6 +23,9 @@ LOCK = 7_234_019_884
 
 OLDEST_SERVER = 150_000
 
+TRIES = 10
+"""How often a migration is begun before a deadlock with those who work meanwhile fails it."""
+
 MOST_NAMED = 3
 """More migrations than these are counted."""
 
@@ -188,16 +191,28 @@ def _refuse_newer(applied: int) -> None:
 
 
 async def _apply(conn: Conn, migration: Migration) -> str:
-    note = "INSERT INTO dripd.migration (number, name) VALUES ($1, $2)"
+    """Daemons and writers lock tables as they come to them: what met one of them half way has
+    left nothing behind, and is done again."""
     if migration.alone:
         await conn.execute(migration.text)
-        await conn.execute(note, migration.number, migration.name)
+        await _note(conn, migration)
         return migration.name
-    async with conn.transaction():
-        await conn.execute(migration.text)
-        await conn.execute("RESET ROLE")
-        await conn.execute(note, migration.number, migration.name)
+    for n in range(1, TRIES + 1):
+        try:
+            async with conn.transaction():
+                await conn.execute(migration.text)
+                await conn.execute("RESET ROLE")
+                await _note(conn, migration)
+            break
+        except asyncpg.DeadlockDetectedError:
+            if n == TRIES:
+                raise
     return migration.name
+
+
+async def _note(conn: Conn, migration: Migration) -> None:
+    note = "INSERT INTO dripd.migration (number, name) VALUES ($1, $2)"
+    await conn.execute(note, migration.number, migration.name)
 
 
 async def _status(dsn: str) -> SchemaStatus:

@@ -10,7 +10,7 @@ import pytest
 
 from dripd.errors import SchemaMismatch
 from dripd.store.embedded_binaries import candidates, major_of
-from dripd.store.migrate import migrate, migrations, status
+from dripd.store.migrate import Migration, migrate, migrations, status
 from dripd.store.statements import sql_root
 from tests.support.postgres import execute, fetch_value
 
@@ -121,3 +121,27 @@ def test_a_schema_of_somebody_else_is_left_alone(pg_empty_dsn: str, theirs: str)
     for look in (migrate, status):
         with pytest.raises(SchemaMismatch, match="holds something else"):
             look(pg_empty_dsn)
+
+
+MEETS_SOMEBODY_TWICE = """
+CREATE TABLE dripd.made_in_between (id int4);
+DO $$
+BEGIN
+    IF nextval('public.tries') < 3 THEN
+        RAISE SQLSTATE '40P01';
+    END IF;
+END
+$$
+"""
+
+
+def test_a_migration_that_met_somebody_half_way_is_done_again(
+    pg_empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes many tables one after the other, and so do the daemons that work meanwhile."""
+    execute(pg_empty_dsn, "CREATE SEQUENCE public.tries")
+    unlucky = Migration(number=1, name="0001_meet", text=MEETS_SOMEBODY_TWICE)
+    monkeypatch.setattr("dripd.store.migrate.migrations", lambda: [unlucky])
+
+    assert ["0001_meet"] == migrate(pg_empty_dsn)
+    assert 3 == fetch_value(pg_empty_dsn, "SELECT last_value FROM public.tries")
