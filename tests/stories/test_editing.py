@@ -164,6 +164,11 @@ def test_a_drained_campaign_is_inactive_once_its_last_run_has_ended(world: World
     counts = world.sql("SELECT status, count(*) FROM dripd.enrollment GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in counts] == [("completed", 15), ("terminated", 5)]
     assert world.one("SELECT status FROM dripd.campaign") == "inactive"
+    world.call("campaign.activate", key="c", account="acme")
+    start(world, "last")
+    world.call("campaign.drain", key="c", account="acme", yes=True)
+    world.call("enroll.stop", contact=["last"], account="acme")
+    assert world.one("SELECT status FROM dripd.campaign") == "inactive", "by a stop too"
 
 
 def waiting(world: World) -> list[tuple[object, ...]]:

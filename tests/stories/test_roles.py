@@ -82,6 +82,12 @@ def test_admins_change_every_campaign_owners_their_own_and_viewers_none(office: 
             assert code == ("unknown_kind" if may else "forbidden"), (name, key)
     assert office.one("SELECT status FROM dripd.campaign") == "active"
     assert len(forbidden(office)) == 2 * (len(verbs) + 1) + 3
+    told = (
+        "SELECT DISTINCT actor, detail ->> 'target' FROM dripd.journal WHERE kind = 'forbidden'"
+    )
+    assert {tuple(row) for row in office.sql(told)} == {
+        ("mate", "welcome"), ("vic", "welcome"), ("vic", "acme"),
+    }  # fmt: skip
     office.call("campaign.publish", key="welcome", account="acme", **{"as": "own"})
     for name in ("mate", "vic"):
         code = refusal(
