@@ -269,7 +269,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             "window_margin": duration(
                 ENGINE.window_margin_ms,
                 0,
-                60_000,
+                30_000,  # less than the shortest window, which would never be open
                 "how long before its window closes no message is let go any more",
             ),
             "send_timeout": duration(

@@ -95,6 +95,13 @@ def test_the_environment_stands_above_the_file_and_flags_above_both(
     assert read(tmp_path, text, dsn="postgres://x/y").dsn == Secret("postgres://x/y")
 
 
+def test_no_margin_is_as_long_as_the_shortest_window(tmp_path: Path) -> None:
+    """It would be shut for ever."""
+    (found,) = faults(tmp_path, '[engine]\nwindow_margin = "1m"')
+
+    assert "engine.window_margin" in str(found)
+
+
 def test_every_fault_is_told_at_once_with_its_path(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
