@@ -138,9 +138,9 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
 
 def cancel_awaited(tables: Tables, account_id: int, enrollment_id: int) -> None:
     """Nobody waits any more for the tasks that an ended run waited for."""
-    for task in [one for one in tables.tasks if one.enrollment_id == enrollment_id]:
-        if task.awaited and task.account_id == account_id:
-            close_task(tables, account_id, task.id, "cancelled")
+    for key in tables.tasks_of.at((account_id, enrollment_id)):
+        if tables.tasks[key].awaited:
+            close_task(tables, *key, "cancelled")
 
 
 def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bool:

@@ -396,10 +396,9 @@ def _update_company(tables: Tables, change: Change, effect: UpdateCompany) -> No
 
 def _cancel_task(tables: Tables, change: Change, effect: CancelTask) -> None:
     leased = change.leased
-    wanted = (leased.account_id, leased.enrollment_id, effect.seq)
-    for task in tables.tasks:
-        if (task.account_id, task.enrollment_id, task.seq) == wanted:
-            close_task(tables, task.account_id, task.id, "cancelled")
+    task_id = tables.task_of_step.get((leased.account_id, leased.enrollment_id, effect.seq))
+    if task_id is not None:
+        close_task(tables, leased.account_id, task_id, "cancelled")
 
 
 def _write_note(tables: Tables, change: Change, effect: Note) -> None:

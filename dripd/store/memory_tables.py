@@ -236,6 +236,11 @@ class Tables:
         self.choices: Table[tuple[int, int, str, str], ContactSender] = Table(self.undo)
         self.marks: Table[Ids, SenderMark] = Table(self.undo)
 
+    def _make_tasks(self) -> None:
+        self.tasks_of: Groups[Ids, Task] = Groups(lambda x: (x.account_id, x.enrollment_id))
+        self.tasks: Table[Ids, Task] = Table(self.undo, self.tasks_of)
+        self.task_of_step: Table[tuple[int, int, int], int] = Table(self.undo)
+
     def _make_rest(self) -> None:
         undo = self.undo
         self.log_of: Groups[int, StepLog] = Groups(lambda x: (x.account_id, x.enrollment_id))
@@ -251,8 +256,7 @@ class Tables:
         self.quotes: Table[tuple[int, str], Quote] = Table(undo)
         self.evidence: Table[int, Evidence] = Table(undo)
         self.kept: Table[tuple[int, int, int], KeptMessage] = Table(undo)
-        self.tasks: Table[Ids, Task] = Table(undo)
-        self.task_of_step: Table[tuple[int, int, int], int] = Table(undo)
+        self._make_tasks()
         self.reactions: Table[tuple[int, int, int, str], bool] = Table(undo)
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int | None, int], int] = Table(undo)
