@@ -163,7 +163,7 @@ def _ask(event: EventRow, wanted: Iterable[Request], batch: _Batch) -> None:
 
 def _comes_first(event: EventRow, batch: _Batch) -> bool:
     """Was a run asked for that would hear the event, and has nobody decided about it?"""
-    if event.kind in INTERNAL_KINDS:
+    if event.kind in INTERNAL_KINDS or not (event.asked or batch.asked):
         return False
     asked = {cv_id for cv_id in event.asked if batch.rooms.is_readable(cv_id)}
     asked.update(*(batch.asked.get(contact, ()) for contact in event.contact_ids))
