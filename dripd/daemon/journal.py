@@ -275,6 +275,13 @@ class FileJournal:
 
     def _read(self, incarnation: int) -> Testimony | None:
         """Seal and read; None where there is no journal of that incarnation here."""
+        while True:
+            try:
+                return self._read_as_it_stands(incarnation)
+            except FileNotFoundError:  # who shares the folder has thrown one away meanwhile
+                continue
+
+    def _read_as_it_stands(self, incarnation: int) -> Testimony | None:
         files: list[Path] = []
         while files != (found := self._files(incarnation)):
             files = found

@@ -12,6 +12,7 @@ import trio
 from msgspec import to_builtins
 
 from dripd import log
+from dripd.admin import session
 from dripd.admin.catalogue import SPECS, bind
 from dripd.admin.messages import Call, Handler
 from dripd.admin.roles import Peer, Role
@@ -84,8 +85,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def daemon(house: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """The daemon of this module, with nothing noted yet, where every command finds it.
 
-    It shares stderr with the command under test, hence writes no log.
+    It shares stderr with the command under test, hence writes no log, and answers as often as
+    a machine can ask.
     """
+    monkeypatch.setattr(session, "CALLS_A_SECOND", 100_000)
     monkeypatch.setattr(log.THRESHOLD, "at", log.LEVELS["critical"])
     house.calls.clear()
     house.answers.clear()

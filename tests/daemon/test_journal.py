@@ -217,6 +217,26 @@ def test_a_process_that_is_gone_is_known_at_once_and_forgotten_when_at_rest(
     assert ([], ["2-1.log"]) == (two.abandoned(), desk.files())
 
 
+def test_who_reads_what_another_throws_away_finds_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two daemons that started at once swept the same dead one, and the slower of them ended."""
+    monkeypatch.setattr(files, "SEGMENT_BYTES", 0)
+    one, two, three = desk.daemon(1), desk.daemon(2), desk.daemon(3)
+    one.intend([step(7)])
+    one.intend([step(8)])
+    desk.die(one)
+    parse = files._parse
+
+    def parse_late(path: Path, tried: tuple[int, int] | None = None) -> Testimony:
+        three.forget([1])
+        return parse(path, tried)
+
+    monkeypatch.setattr(files, "_parse", parse_late)
+
+    assert {} == two.past([1])
+
+
 def test_a_copy_of_a_journal_proves_no_silence_and_no_death(desk: Desk, tmp_path: Path) -> None:
     """Of a state directory that was copied beside its living daemon, as with a volume: it was
     declared dead, and what it had sent since the copy was sent again."""
