@@ -35,7 +35,7 @@ JOIN dripd.enrollment AS e ON e.account_id = d.account_id AND e.id = d.enrollmen
 """
 
 RUNS: Final = """
-SELECT id, account_id, contact_id, campaign_key, status, hold_reason FROM dripd.enrollment
+SELECT id, account_id, contact_id, campaign_key, status, hold_reason, started_at FROM dripd.enrollment
 """
 
 CAPS: Final = """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from dripd.proof.found import Barred, Found, Injected
 
@@ -23,8 +24,8 @@ CLOCK_MS: Final = 100
 
 MINUTE_MS: Final = 60_000
 ENOUGH: Final = 125
-"""Messages of an account a minute from which on shares mean something: five turns of the 25 that
-it may take at once. Daemons that live for seconds serve some accounts a turn more than others."""
+"""Messages of an account a minute, sent and still waiting, from which on shares mean something:
+five turns of the 25 that it may take at once. Daemons that live for seconds serve some accounts a turn more than others."""
 FAIR: Final = 0.5
 
 OF_AUDIT: Final = {
@@ -55,8 +56,9 @@ def look(
     _contents(found, entries)
     _barred(found, entries, by_key, done.suppressed, "suppressed")
     _barred(found, entries, by_key, done.stops, "stopped")
-    _punctuality(found, facts, entries)
-    _shares(found, facts, entries, by_key)
+    waits = _waits(facts, entries)
+    _punctuality(found, waits)
+    _shares(found, facts, entries, by_key, waits)
     _rows(found, facts, done)
 
 
@@ -109,36 +111,64 @@ def _barred(found: Found, entries: Entries, by_key: Rows, barred: Barred, how: s
             found.breach("after_stop", f"{entry['key']} left long after it was {how}")
 
 
-def _punctuality(found: Found, facts: Mapping[str, Any], entries: Entries) -> None:
-    """No step comes before its delay is over, counted from the lease of the step before it."""
+class _Wait(NamedTuple):
+    """Of a message that has reached the sink: which of its run, when it was due and came, in ms."""
+
+    row: Mapping[str, Any]
+    n: int
+    opens: str | None
+    due: float
+    at: int
+
+
+def _waits(facts: Mapping[str, Any], entries: Entries) -> list[_Wait]:
     first: dict[str, int] = {}
     for entry in entries:
         first.setdefault(entry["key"], entry["at"])
     steps = {(row["account_id"], row["key"]): row for row in facts["steps"]}
-    runs: dict[int, dict[int, Any]] = defaultdict(dict)
+    started = {row["id"]: row["started_at"] for row in facts["runs"]}
+    leased: dict[tuple[int, int], datetime] = {}
+    known = []
     for row in facts["deliveries"]:
         step = steps.get((row["account_id"], row["step_key"]))
         if step is not None:
-            runs[row["enrollment_id"]][step["n"]] = row
+            leased[row["enrollment_id"], step["n"]] = row["leased_at"]
+            known.append((row, step))
+    found = []
+    for row, step in known:
+        run, n = row["enrollment_id"], step["n"]
+        before = leased.get((run, n - 1)) if n > 1 else started.get(run)
+        at = first.get(row["key"])
+        if before is not None and at is not None:
+            due = (before + step["delay"]).timestamp() * 1000
+            found.append(_Wait(row, n, step["opens"], due, at))
+    return found
+
+
+def _punctuality(found: Found, waits: Sequence[_Wait]) -> None:
+    """No step before its delay is over; how late those are that need not wait for a window."""
     late = []
-    for told in runs.values():
-        for n, row in told.items():
-            before, at = told.get(n - 1), first.get(row["key"])
-            step = steps[row["account_id"], row["step_key"]]
-            if before is None or at is None:
-                continue
-            due = (before["leased_at"] + step["delay"]).timestamp() * 1000
-            if at < due - CLOCK_MS:
-                found.breach("early", f"{row['key']} came {due - at:.0f} ms early")
-            if not step["opens"]:
-                late.append(max(0, round(at - due)))
+    for wait in waits:
+        if wait.n == 1:
+            continue
+        if wait.at < wait.due - CLOCK_MS:
+            found.breach("early", f"{wait.row['key']} came {wait.due - wait.at:.0f} ms early")
+        if not wait.opens:
+            late.append(max(0, round(wait.at - wait.due)))
     if late:
         late.sort()
         found.late_ms = (late[len(late) // 2], late[len(late) * 99 // 100], late[-1])
 
 
-def _shares(found: Found, facts: Mapping[str, Any], entries: Entries, by_key: Rows) -> None:
-    """Of accounts that nothing holds each gets its part of every minute in which all have work."""
+def _shares(
+    found: Found,
+    facts: Mapping[str, Any],
+    entries: Entries,
+    by_key: Rows,
+    waits: Sequence[_Wait],
+) -> None:
+    """Of accounts that nothing holds each gets its part of every minute through which all of
+    them have work: messages that are due as it begins and have not come as it ends."""
     held = {row["id"] for row in facts["caps"]}
     held |= {row["account_id"] for row in facts["steps"] if row["opens"]}
     minutes: dict[str, dict[int, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
@@ -147,14 +177,19 @@ def _shares(found: Found, facts: Mapping[str, Any], entries: Entries, by_key: Ro
         if row is not None and row["account_id"] not in held and not entry["repeat"]:
             provider = entry["path"].lstrip("/").partition("/")[0]
             minutes[provider][entry["at"] // MINUTE_MS][row["account_id"]] += 1
+    behind: dict[int, Counter[int]] = defaultdict(Counter)
+    for wait in waits:
+        for minute in range(-int(-wait.due // MINUTE_MS), wait.at // MINUTE_MS):
+            behind[minute][wait.row["account_id"]] += 1
     for counts in minutes.values():
         accounts = {account for told in counts.values() for account in told}
         for minute in sorted(counts)[1:-1]:  # the first and the last are not whole
-            told = counts[minute]
-            mean = told.total() / len(accounts)
-            if mean < ENOUGH or not all(counts[minute + 1][one] for one in accounts):
-                continue  # somebody may have had nothing left to send
-            least = min(accounts, key=lambda one: told[one])
+            busy = [one for one in accounts if behind[minute][one] >= ENOUGH]
+            told = {one: counts[minute][one] for one in busy}
+            mean = sum(told.values()) / max(1, len(told))
+            if mean < ENOUGH:
+                continue
+            least = min(told, key=lambda one: told[one])
             share = told[least] / mean
             if found.least_share is None or share < found.least_share:
                 found.least_share = round(share, 2)

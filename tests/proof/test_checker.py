@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -88,7 +88,10 @@ def delivery(run: int, n: int) -> dict[str, Any]:
 
 
 def run_row(run: int) -> dict[str, Any]:
-    return {"id": run, "account_id": 1, "status": "completed", "hold_reason": None}
+    return {
+        "id": run, "account_id": 1, "status": "completed", "hold_reason": None,
+        "started_at": NOON,
+    }  # fmt: skip
 
 
 def entry(run: int, n: int) -> dict[str, Any]:
@@ -152,21 +155,27 @@ def too_early(story: Story) -> None:
 
 def starved(story: Story) -> None:
     """Three minutes in which one account of two gets a tenth of what the other gets."""
+    share(story, {1: [250] * 4, 2: [25, 25, 25, 200]})
+
+
+def share(story: Story, sent: Mapping[int, Sequence[int]]) -> None:
+    """How many messages, all due from the start, each account sent minute by minute."""
     story.facts["caps"], story.facts["steps"] = [], [
         row | {"account_id": account, "opens": None}
-        for account in (1, 2)
+        for account in sent
         for row in story.facts["steps"]
     ]  # fmt: skip
     numbers, rows, log = count(100), [], []
-    for minute in range(4):
-        for account, n in ((1, 250), (2, 25)):
-            for _ in range(n):
-                run = next(numbers)
+    for account, counts in sent.items():
+        for minute, n in enumerate(counts):
+            for run in islice(numbers, n):
                 rows.append(delivery(run, 1) | {"account_id": account})
                 log.append(entry(run, 1) | {"at": NOON_MS + minute * 60_000})
     story.facts["deliveries"], story.log = rows, log
     story.facts["runs"], story.n = [run_row(row["enrollment_id"]) for row in rows], len(rows)
-    story.facts["used"] = [{"account_id": 1, "n": 1_000}, {"account_id": 2, "n": 100}]
+    story.facts["used"] = [
+        {"account_id": account, "n": sum(counts)} for account, counts in sent.items()
+    ]
 
 
 BREACHES: list[tuple[str, Callable[[Story], object], dict[str, int]]] = [
@@ -225,6 +234,14 @@ def test_what_is_right_is_not_accused() -> None:
 
     assert ({}, 1, 1) == (dict(found.counts), found.unknown, found.unknown_accepted)
     assert found.least_share is None, "no minute in which shares mean something"
+
+
+def test_an_account_that_has_little_to_send_does_not_starve() -> None:
+    story = Story()
+    share(story, {1: [250] * 4, 2: [25] * 4, 3: [200] * 4})
+    found = judge(story.facts, story.log, story.done())
+
+    assert ({}, 0.89) == (dict(found.counts), found.least_share)
 
 
 def test_every_check_of_the_audit_has_its_promise() -> None:
