@@ -42,6 +42,8 @@ LATE: Final = (
     3600.0,
 )
 
+MISSED: Final = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 16 * 3600.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -79,6 +81,9 @@ METRICS: Final[Mapping[str, Family]] = {
     "dripd_send_in_flight": gauge("messages leased and not yet sent", "provider"),
     "dripd_send_slots": gauge("calls of a provider at once", "provider"),
     "dripd_due_lag_seconds": histogram("from due to sent", LATE, "channel"),
+    "dripd_window_missed_seconds": histogram(
+        "how long the window of a message had closed when it came due", MISSED, "channel"
+    ),
     "dripd_due_oldest_seconds": gauge("how long the oldest step in hand has been due"),
     "dripd_due_items": gauge("steps that are due and not held; counting stops at 1,000 a lane"),
     "dripd_held_items": gauge(

@@ -9,13 +9,21 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from dripd.campaigns.enrollment import BROKEN, CHANNEL_NO, Change, LogState, RunStatus
+from dripd.campaigns.enrollment import (
+    BROKEN,
+    CHANNEL_NO,
+    Change,
+    LogState,
+    RunStatus,
+)
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.campaigns.settings import MATCH_KEYS
-from dripd.clock import Instant
+from dripd.clock import MINUTE, Instant
 from dripd.engine.directory import Directory
 from dripd.metrics import OTHER, Registry
 from dripd.policy.inbox_rows import EventRow
+from dripd.policy.rooms import MissingAccount, step_times
+from dripd.scheduler.calendar import shut_since
 from dripd.store.protocol import Admitted
 
 CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
@@ -100,12 +108,36 @@ def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -
     for (kind, state), n in kinds.items():
         metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
     _broken(metrics, batch)
+    _missed(metrics, batch, directory)
     for status, n in ends.items():
         metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)
     for channel, values in lags.items():
         metrics.timing("dripd_due_lag_seconds").observe_all(values, CHANNELS[channel])
     for channel, n in n_suppressed.items():
         metrics["dripd_suppressed_total"].add(CHANNELS[channel], n=n)
+
+
+def _missed(metrics: Registry, batch: Sequence[Change], directory: Directory) -> None:
+    """By how much messages came due too late for their window, so that they waited for the next.
+
+    Those that left within a minute have waited for none.
+    """
+    for change in batch:
+        leased = change.leased
+        version = directory.versions.get(leased.cv_id)
+        for row in change.log:
+            if version is None or (row.sent_at or 0) - leased.due_at < MINUTE:
+                continue
+            where = (row.step_no, leased.account_id, leased.timezone)
+            try:
+                _, zone, window = step_times(directory, version, *where)
+            except MissingAccount:  # another daemon serves it by now
+                continue
+            closed = None if window is None else shut_since(window, zone, leased.due_at)
+            if closed is not None:
+                seconds = (leased.due_at - closed) / 1000
+                channel = CHANNELS[row.channel]
+                metrics.timing("dripd_window_missed_seconds").observe(seconds, channel)
 
 
 def _broken(metrics: Registry, batch: Sequence[Change]) -> None:

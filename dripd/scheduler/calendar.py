@@ -25,6 +25,7 @@ from dripd.clock import DAY, Instant, from_datetime, to_datetime
 
 DAY_MINUTES = 1440
 HORIZON_DAYS = 2 * 366
+DAYS_OF_WEEK = 7
 """How far ahead an opening is looked for, before a window is said never to open."""
 
 PROBE_MS = 2 * DAY
@@ -73,6 +74,20 @@ def next_open(window: Window | None, zone: tzinfo, now: Instant) -> Instant | No
         edge = _next_edge(window, local)
         until = limit + 1 if edge is None else at + (edge - local) // _ONE_MS
         at = _first_change(zone, at, until) or Instant(until)
+    return None
+
+
+def shut_since(window: Window, zone: tzinfo, now: Instant) -> Instant | None:
+    """When the window closed that is shut at *now*; None: it is open, or was not within a week."""
+    local = _local(zone, now)
+    if _holds(window, local):
+        return None
+    over = _ONE_DAY if window.opens > window.closes else timedelta()
+    for back in range(DAYS_OF_WEEK + 1):
+        day = local.date() - back * _ONE_DAY
+        closed = wall(zone, day + over, window.closes)
+        if _opens_on(window, day) and closed <= now:
+            return closed
     return None
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogRow, LogState, Next
-from dripd.clock import Instant
+from dripd.clock import HOUR, Instant, parse_instant
 from dripd.engine import tally
 from dripd.engine.directory import Directory
 from dripd.metrics import Registry
-from tests.support.rooms import leased
+from tests.support.rooms import World, email, leased, make_version
 
 
 def directory(*campaigns: str) -> Directory:
@@ -44,6 +45,23 @@ def test_a_step_that_somebody_must_mend_is_counted_by_the_word_of_its_hold() -> 
     assert {("email", "step_failed"): 1, ("email", "missing_tag"): 1} == counted(
         metrics, "dripd_dead_letters_total"
     )
+
+
+def test_a_message_that_came_due_behind_its_window_is_counted_by_how_much() -> None:
+    metrics, closed = Registry(), parse_instant("2026-03-02T17:00:00Z")
+    version = make_version(email(window={"from": "09:00", "to": "17:00"}))
+    rooms = cast("Directory", World(versions={1: version}))
+
+    def sent(due_at: int, at: int) -> Change:
+        row = replace(change().log[0], state=LogState.ACCEPTED, sent_at=Instant(at))
+        return Change(leased=leased(cv_id=1, due_at=Instant(due_at)), log=[row])
+
+    next_day = closed + 16 * HOUR
+    batch = [sent(closed + 5_000, next_day), sent(closed - 1, next_day), sent(closed, closed)]
+    tally.recorded(metrics, batch, rooms)
+
+    counts, total = metrics.timing("dripd_window_missed_seconds").values["email",]
+    assert (sum(counts), counts[1], total) == (1, 1, [5.0])
 
 
 def test_campaigns_have_series_only_if_wanted_and_only_so_many() -> None:

@@ -18,6 +18,7 @@ from dripd.scheduler.calendar import (
     is_open,
     local_date,
     next_open,
+    shut_since,
     wall,
 )
 
@@ -100,6 +101,26 @@ def test_holiday_is_passed_over() -> None:
     off = Window(days=WORK, opens=540, closes=1020, holidays={date(2026, 1, 5)})
 
     assert next_open(off, UTC, at("2026-01-05T10:00:00Z")) == at("2026-01-06T09:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "closed"),
+    [
+        (NINE_TO_FIVE, "2026-01-05T16:00:05Z", "2026-01-05T16:00:00Z"),
+        (NINE_TO_FIVE, "2026-01-06T07:59:00Z", "2026-01-05T16:00:00Z"),
+        (NINE_TO_FIVE, "2026-01-11T12:00:00Z", "2026-01-09T16:00:00Z"),
+        (NINE_TO_FIVE, "2026-01-05T15:59:59Z", None),
+        (NIGHT, "2026-01-10T01:00:01Z", "2026-01-10T01:00:00Z"),
+        (NIGHT, "2026-01-09T20:00:00Z", "2026-01-03T01:00:00Z"),
+        (Window(days=frozenset(), opens=540, closes=1020), "2026-01-05T20:00:00Z", None),
+    ],
+)
+def test_a_window_is_shut_since_its_last_closing(
+    window: Window, now: str, closed: str | None
+) -> None:
+    wanted = None if closed is None else parse_instant(closed)
+
+    assert shut_since(window, BERLIN, parse_instant(now)) == wanted
 
 
 def test_night_window_belongs_to_the_day_it_opens() -> None:
