@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import pytest
 
 from dripd import cli
 from dripd.admin.catalogue import SPECS
+from dripd.cli import following
 from dripd.cli.main import COMMANDS, main
 from dripd.errors import Conflict, DefinitionError, Fault, NotFound, StoreUnavailable
 
@@ -615,6 +618,38 @@ def test_suppressions_are_imported_and_exported_page_by_page(
     assert head == "address,channel,reason,expires_at,account_key"
     assert rest == ['a@b.c,email,"x,y",,'] * 2
     assert [params.get("after") for _, params in daemon.calls] == [None, None, "n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "columns"),
+    [
+        ("dead list", "group count account_key campaign_key step_key last_at code error retry"),
+        ("node list", "node incarnation version state drain accounts claims silent_s"),
+    ],
+)
+def test_what_is_looked_at_in_trouble_has_columns_that_say_which(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str], line: str, columns: str
+) -> None:
+    names = columns.split()
+    row = {name: f"a {name}" for name in names}
+    daemon.answers = [{"items": [{**row, "figures": {"n": 1}, "sample": [1]}], "next": None}]
+
+    assert main(shlex.split(line)) == 0
+    head, shown = capsys.readouterr().out.splitlines()
+    assert head.split() == [name.upper() for name in names]
+    assert re.split(" {2,}", shown) == list(row.values())
+
+
+def test_a_tail_ends_with_who_reads_it(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(following, "OUT", writer)
+    monkeypatch.setattr(following, "FOLLOW_S", 0)
+    os.close(reader)
+    daemon.answers = [{"items": [], "next": "7", "lost": 0}]
+
+    assert main(["logs", "tail", "-f"]) == 0
+    os.close(writer)
+    assert len(daemon.calls) == 1
 
 
 def test_an_export_that_is_refused_leaves_no_list_that_looks_empty(
