@@ -22,17 +22,21 @@ MOST_WIDE: Final = 48
 WIDE: Final = 100
 """Columns of a screen from which on columns of the second priority are shown."""
 
+MIDDLE: Final = 80
+"""Columns of a screen below which only the columns that are `narrow` are shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """`show` makes a cell of a row; `width` 0 shares what room is left. `priority` 2 columns
-    are hidden on narrow screens."""
+    are hidden below `WIDE`, those that are not `narrow` below `MIDDLE` as well."""
 
     title: str
     show: Callable[[Row], str | Cell]
     width: int = 0
     right: bool = False
     priority: int = 1
+    narrow: bool = True
     sort: Callable[[Row], Any] | None = None
 
 
@@ -190,9 +194,9 @@ class Table:
             self._top = here - self._height + 1
 
     def _shown(self, width: int) -> list[Column]:
-        return [
-            c for c in self.columns if c.priority == 1 or width >= WIDE or self.more_columns
-        ]
+        if width >= WIDE or self.more_columns:
+            return list(self.columns)
+        return [c for c in self.columns if c.priority == 1 and (c.narrow or width >= MIDDLE)]
 
     def _fitted(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int

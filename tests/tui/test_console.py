@@ -58,6 +58,28 @@ def test_a_low_terminal_still_shows_a_hold_and_an_alert() -> None:
     assert "!  step_failed      acme/welcome" in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        (
+            "campaigns",
+            ("spring-appeal", "HELD BY", "removed 7   terminated 0", "SHARE", " 96%"),
+        ),
+        ("failures", ("503 upstream", "RETRY?")),
+        ("nodes", ("LAG ms  CPU%",)),
+    ],
+)
+def test_a_small_terminal_cuts_no_name_and_no_figure(name: str, whole: tuple[str, ...]) -> None:
+    rows = [{**ANSWERS["campaign.list"]["items"][0], "key": "spring-appeal"}]
+    stats = {**ANSWERS["campaign.stats"], "campaign_key": "spring-appeal"}
+    answers = {"campaign.list": {"items": rows}, "campaign.stats": stats}
+    rig = Rig(FakeDaemon(answers=answers), size=(60, 15))
+    rig.console.go(name)
+
+    for text in whole:
+        assert text in rig.text()
+
+
 def test_nothing_is_done_unseen() -> None:
     rig = Rig()
     rig.press("2", "ctrl+w")

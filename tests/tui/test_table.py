@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -107,6 +108,19 @@ def test_narrow_screens_leave_columns_of_the_second_priority_out() -> None:
     assert "MORE" in drawn(table, 100)[0]
     table.more_columns = True
     assert "MORE" in drawn(table, 80)[0]
+
+
+def test_screens_below_the_middle_leave_out_what_is_not_for_them() -> None:
+    plain_one = Column(title="NAME", show=lambda row: str(row["id"]))
+    table = Table(
+        [plain_one, replace(plain_one, title="REST", narrow=False)], lambda row: str(row["id"])
+    )
+    table.take(some(1))
+
+    assert "REST" not in drawn(table, 79)[0]
+    assert "REST" in drawn(table, 80)[0]
+    table.more_columns = True
+    assert "REST" in drawn(table, 60)[0]
 
 
 def test_on_a_wide_screen_the_figures_stay_beside_their_names() -> None:

@@ -10,11 +10,14 @@ from dripd.tui.dialog import Choice, Menu, Reading
 from dripd.tui.draw import Cell, Line, gauge, line, pad
 from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
-from dripd.tui.table import WIDE, Column, Row
+from dripd.tui.table import MIDDLE, WIDE, Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import about, count, instant, many, since, state, text
 
 ENDS = ("active", "goal", "completed", "removed", "terminated")
+
+MORE = ("SKIP", "SENT")
+"""Figures of a step for which a screen of less than `MIDDLE` columns has no room."""
 
 OLD_MS = 10_000
 """A count that is younger is as good as now."""
@@ -49,11 +52,11 @@ def by(name: str) -> Callable[[Row], object]:
 COLUMNS = (
     Column(title="STATE", width=11, show=lambda row: state(row.get("status"))),
     Column(title="CAMPAIGN", show=lambda row: text(row.get("key"))),
-    Column(title="ACCOUNT", width=10, show=lambda row: text(row.get("account_key"))),
-    Column(title="VER", width=4, show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-"),
+    Column(title="ACCOUNT", width=10, narrow=False, show=lambda row: text(row.get("account_key"))),
+    Column(title="VER", width=4, narrow=False, show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-"),
     Column(title="ACTIVE", width=10, right=True, show=figure("active"), sort=by("active")),
     Column(title="SENT24h", width=8, right=True, show=figure("sent_24h"), sort=by("sent_24h")),
-    Column(title="REPLY", width=5, right=True, show=replied, sort=by("replied")),
+    Column(title="REPLY", width=5, right=True, narrow=False, show=replied, sort=by("replied")),
     Column(title="FAIL", width=5, right=True, priority=2, show=failing),
     Column(title="DRAFT", width=5, priority=2, show=lambda row: "yes" if row.get("has_draft") else "-"),
     Column(title="OWNER", width=8, priority=2, show=lambda row: text(row.get("owner"))),
@@ -293,19 +296,21 @@ class Campaigns(ListPage):
         if answer.get("enrolled") is None:
             return [line(Cell(f" FUNNEL of {row['key']}: large, being counted", "dim"))]
         entered = answer["enrolled"] if self._version is None else answer.get("entered", 0)
-        ends = "   ".join(f"{name} {count(answer.get(name))}" for name in ENDS)
         if self._version != answer.get("version"):
             return [line(Cell(f" FUNNEL of {row['key']} v{self._version} ...", "dim"))]
         more = ", all versions" if len(answer.get("versions") or []) > 1 else ""
         live = f"v{row.get('live_version') or '-'}{more}"
         of = live if self._version is None else f"v{self._version} alone"
         head = f" FUNNEL {row['key']} {of}"
-        told = f"   entered {count(entered)}   {ends}{self._age(answer)}"
-        rest = (
-            [told]
-            if len(head + told) <= width
-            else [self._age(answer), f"   entered {count(entered)}   {ends}"]
-        )
+        facts = [
+            f"entered {count(entered)}",
+            *(f"{name} {count(answer.get(name))}" for name in ENDS),
+        ]
+        told = f"   {'   '.join(facts)}"
+        age = self._age(answer)
+        rest = [told + age]
+        if len(head + told + age) > width:
+            rest = [age, told] if len(told) <= width else [age, *_halved(facts)]
         found = [
             line(Cell(head, "head"), rest[0]),
             *(line(one) for one in rest[1:]),
@@ -315,10 +320,16 @@ class Campaigns(ListPage):
         return [*found, *(_step(n, step, entered, width) for n, step in enumerate(steps, 1))]
 
 
+def _halved(facts: Sequence[str]) -> list[str]:
+    """*facts* in two lines."""
+    half = len(facts) // 2
+    return [f"   {'   '.join(some)}" for some in (facts[:half], facts[half:])]
+
+
 def _sizes(width: int) -> tuple[int, int, int]:
     """Columns for the name of a step, how many left there and why, in *width*."""
     if width < WIDE:
-        return 12, 8, 0
+        return 12 if width >= MIDDLE else 10, 8, 0
     return (14, 9, 17) if width < 120 else (20, 9, 26)
 
 
@@ -333,7 +344,11 @@ def _step_head(width: int) -> Line:
         ("SENT", 9),
         ("LEFT", n_left),
     )
-    titles += [pad(title, size, right=True) for title, size in sizes]
+    titles += [
+        pad(title, size, right=True)
+        for title, size in sizes
+        if width >= MIDDLE or title not in MORE
+    ]
     return line(Cell(f" {''.join(titles)}{pad('  WHY LEFT', why)}  SHARE", "head"))
 
 
@@ -343,11 +358,15 @@ def _step(n: int, step: Row, entered: int, width: int) -> Line:
     name, size, room = _sizes(width)
     bad = "bad" if step.get("failed") else ""
     left: Mapping[str, int] = step.get("left") or {}
+    skipped = sent = ""
+    if width >= MIDDLE:
+        skipped = pad(count(step.get("skipped")), 8, right=True)
+        sent = pad(count(step.get("sent")), 9, right=True)
     return line(
         f" {pad(str(n), 3)}{pad(text(step.get('step_key')), name)}{pad(count(step.get('at')), 9, right=True)}"
-        f"{pad(count(done), 11, right=True)}{pad(count(step.get('skipped')), 8, right=True)}",
+        f"{pad(count(done), 11, right=True)}{skipped}",
         Cell(pad(count(step.get("failed")), 7, right=True), bad),
-        f"{pad(count(step.get('sent')), 9, right=True)}{pad(count(sum(left.values())), size, right=True)}"
+        f"{sent}{pad(count(sum(left.values())), size, right=True)}"
         f"{pad(f'  {_why(left)}', room)}  ",
         Cell(gauge(share, max(4, min(14, width - 58 - name - size - room))), "spark"),
         f" {share:.0%}",

@@ -71,7 +71,7 @@ class Failures(ListPage):
         return (
             Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count"), more=bool(row.get("more"))), sort=lambda row: row.get("count")),
             Column(title="LAST", width=6, show=lambda row: since(row.get("last_at"), self.port.now_ms), sort=lambda row: row.get("last_at")),
-            Column(title="ACCOUNT", width=8, show=lambda row: text(row.get("account_key"))),
+            Column(title="ACCOUNT", width=8, narrow=False, show=lambda row: text(row.get("account_key"))),
             Column(title="CAMPAIGN/STEP", width=13, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
             Column(title="CODE", width=11, show=lambda row: text(row.get("code"))),
             Column(title="ERROR", show=lambda row: text(row.get("error"))),

@@ -55,7 +55,7 @@ class Nodes(ListPage):
             Column(title="STATE", width=11, show=lambda row: state(row.get("state"))),
             Column(title="NODE", show=lambda row: text(row.get("node"))),
             Column(title="HEARTBEAT", width=9, right=True, show=heartbeat),
-            Column(title="ACCOUNTS", width=8, right=True, show=lambda row: count(row.get("accounts"))),
+            Column(title="ACCOUNTS", width=8, right=True, narrow=False, show=lambda row: count(row.get("accounts"))),
             Column(title="CLAIMS", width=6, right=True, show=lambda row: count(row.get("claims"))),
             Column(title="SENT/s", width=7, right=True, show=figure("sent_per_s")),
             Column(title="LAG ms", width=7, right=True, show=figure("lag_ms")),
