@@ -100,6 +100,7 @@ def list_nodes(ask: Ask) -> int:
         "accounts",
         "claims",
         "silent_s",
+        "skew_ms",
     )
     return ask.show("node.list", *shown)
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import trio
 
-from dripd.clock import ManualClock, asleep_s
+from dripd.clock import ManualClock, SystemClock, asleep_s
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
 from dripd.daemon.vitals import TURN_S, Vitals
@@ -70,7 +70,12 @@ async def pulse(daemon: Living) -> None:
 async def beat(daemon: Living) -> bool:
     """One heartbeat; False: others have declared this daemon dead."""
     try:
-        figures = {**daemon.figures.shown(), "failing": open_breakers(daemon.pipe)}
+        figures = {
+            **daemon.figures.shown(),
+            "failing": open_breakers(daemon.pipe),
+            "pool": pool(daemon.store),
+            "host_ms": SystemClock().now(),
+        }
         owned = len(daemon.pipe.owned)
         asked, slept = trio.current_time(), asleep_s()
         alive = await daemon.store.beat(daemon.incarnation, owned, daemon.state(), figures)
@@ -85,6 +90,13 @@ async def beat(daemon: Living) -> bool:
         return True
     daemon.vitals.beaten_at = time.monotonic()
     return alive
+
+
+def pool(store: PostgresStore) -> dict[str, int]:
+    """How many of the connections that steps go by are `busy`, of how many in all, `size`."""
+    found = store.connections()
+    busy = found.get(("hot", "busy"), 0)
+    return {"busy": busy, "size": busy + found.get(("hot", "idle"), 0)}
 
 
 def tell_manager(daemon: Living) -> None:

@@ -96,7 +96,7 @@ async def read_status(conn: Conn) -> Result:
     for row in await conn.fetch(sql("count_held")):
         held[row["reason"]] = held.get(row["reason"], 0) + row["n"]
     nodes = [
-        shown(row, "version", "claims", "figures", "silent_s", "up_s")
+        shown(row, "version", "claims", "figures", "silent_s", "up_s", "skew_ms")
         for row in await conn.fetch(sql("list_nodes"))
     ]
     return {

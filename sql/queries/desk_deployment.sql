@@ -11,10 +11,12 @@ RETURNING d.id;
 SELECT EXISTS (SELECT FROM dripd.clock) AS manual;
 
 -- name: list_nodes :many
--- The daemons that have not been declared dead; incarnations as text, JSON has no int8.
+-- The daemons that have not been declared dead; incarnations as text, JSON has no int8. `skew_ms` is
+-- how far the clock of a daemon's host was ahead when its heartbeat came, the way there off it.
 SELECT n.name AS node, n.incarnation::text AS incarnation, n.version, n.state, n.drain, n.beat_at AS heartbeat_at, n.accounts,
     extract(epoch FROM clock_timestamp() - n.started_at)::int8 AS up_s,
     extract(epoch FROM clock_timestamp() - n.beat_at)::float8 AS silent_s, n.figures,
+    (n.figures ->> 'host_ms')::int8 - (extract(epoch FROM n.beat_at) * 1000)::int8 AS skew_ms,
     (SELECT count(*) FROM dripd.claim AS k WHERE k.incarnation = n.incarnation)::int4 AS claims
 FROM dripd.node AS n
 WHERE NOT n.dead

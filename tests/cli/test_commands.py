@@ -624,7 +624,7 @@ def test_suppressions_are_imported_and_exported_page_by_page(
     ("line", "columns"),
     [
         ("dead list", "group count account_key campaign_key step_key last_at code error retry"),
-        ("node list", "node incarnation version state drain accounts claims silent_s"),
+        ("node list", "node incarnation version state drain accounts claims silent_s skew_ms"),
     ],
 )
 def test_what_is_looked_at_in_trouble_has_columns_that_say_which(

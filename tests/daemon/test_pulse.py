@@ -25,6 +25,9 @@ class Late:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    def connections(self) -> dict[tuple[str, str], int]:
+        return {("hot", "busy"): 3, ("hot", "idle"): 5}
+
     async def beat(self, *_: object) -> bool:
         await trio.sleep(self._wait_s)
         return self._alive

@@ -34,6 +34,8 @@ def test_a_drained_daemon_leases_nothing_until_it_is_undrained(world: World) -> 
     world.apply(WELCOME)
     world.contact("c1")
     (node,) = world.call("node.list")["items"]
+    assert -2_000 < node["skew_ms"] < 500
+    assert 0 <= node["figures"]["pool"]["busy"] <= node["figures"]["pool"]["size"]
 
     assert world.call("node.drain", node=node["node"])["changed"]
     until(lambda: state(world) == "draining")

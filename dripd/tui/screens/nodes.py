@@ -12,11 +12,30 @@ from dripd.tui.table import Column, Row
 from dripd.tui.words import count, span, state, text
 
 SILENT_S = 6.0
+SKEW_MS = 2_000
 
 
 def heartbeat(row: Row) -> Cell:
     silent = float(row.get("silent_s") or 0)
     return Cell(f"{silent:.1f} s", "bad" if silent > SILENT_S else "")
+
+
+def skew(row: Row) -> Cell:
+    """How far the clock of its host is ahead of the database's."""
+    found = row.get("skew_ms")
+    if found is None:
+        return Cell("  clock -")
+    shown = round(found / 1000, 1) + 0.0  # never -0.0
+    return Cell(f"  clock {shown:+.1f} s", "bad" if abs(found) > SKEW_MS else "")
+
+
+def pool(row: Row) -> Cell:
+    """How many of its connections are at work."""
+    found = row.get("figures", {}).get("pool")
+    if not found:
+        return Cell("  pool -")
+    busy, size = found["busy"], found["size"]
+    return Cell(f"  pool {busy}/{size} busy", "warn" if busy >= size else "")
 
 
 def figure(name: str, unit: str = "") -> Any:
@@ -36,6 +55,8 @@ class Nodes(ListPage):
         ("WHEEL", "steps loaded into its timer wheel: due within its horizon"),
         ("LAG", "p99 of lease minus due (or minus the opening of what held it), last 60 s"),
         ("CPU%", "of one core, mean of 10 s; a daemon is one process"),
+        ("clock", "of the daemon's host, ahead of the database's (+) or behind it, the way there included; red beyond 2 s"),
+        ("pool", "connections that steps go by: at work / held"),
         ("next ...", "due steps of all accounts, each cell a slot; ~ from a sample of 300 pages"),
     )  # fmt: skip
 
@@ -110,7 +131,10 @@ class Nodes(ListPage):
         found = [
             line(
                 Cell(f" {text(row.get('node'))}", "head"),
-                f"  incarnation {text(row.get('incarnation'))}  up {up}{drain}",
+                f"  up {up}",
+                skew(row),
+                pool(row),
+                f"  incarnation {text(row.get('incarnation'))}{drain}",
             )
         ]
         room = min(60, width - 40)
