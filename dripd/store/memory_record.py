@@ -161,8 +161,8 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
     lane = HELD_LANE
     if step.lane is not None:
         lane = tables.lane_of(leased.account_id, step.lane)
-    flags = tables.due[key].flags
-    poked = flags & FLAG_POKED
+    flags, is_same = tables.due[key].flags, step.step_no == leased.step_no
+    poked = flags & FLAG_POKED if is_same or step.lane is None else 0
     tables.due.change(
         key,
         due_at=step.due_at,
@@ -170,7 +170,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         step_no=step.step_no,
         seq=step.seq,
         attempt=step.attempt,
-        flags=step.flags | (leased.flags & FLAG_VARS) | flags & (FLAG_POKED | FLAG_ERASED),
+        flags=step.flags | (leased.flags & FLAG_VARS) | poked | flags & FLAG_ERASED,
         claim_id=None,
     )
     if step.lane is not None:
@@ -188,8 +188,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
         tables.runs.change(key, hold_reason=reason, release_at=step.release_at, due_was=was)
     elif leased.flags & FLAG_WAITING:
         release_run(tables, key, leased.seq)
-    waits = bool(step.flags & FLAG_WAITING) or step.is_mendable
-    if poked and waits and step.step_no == leased.step_no:
+    if poked and (step.is_mendable or (is_same and step.flags & FLAG_WAITING)):
         _wake(unit, change, leased.lane)
 
 

@@ -378,8 +378,10 @@ async def _wait(conn: Conn, changes: list[Change], done: Recorded) -> None:
         (c.leased.account_id, c.leased.enrollment_id, c.leased.lane)
         for c in changes
         if c.next is not None
-        and (c.next.flags & FLAG_WAITING or c.next.is_mendable)
-        and c.next.step_no == c.leased.step_no
+        and (
+            c.next.is_mendable
+            or (c.next.flags & FLAG_WAITING and c.next.step_no == c.leased.step_no)
+        )
     ]
     if begun:
         rows = await conn.fetch(sql("wake_poked"), *map(list, zip(*begun, strict=True)))

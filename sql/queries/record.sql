@@ -1,5 +1,6 @@
 -- name: move_steps :many
--- Steps that go on, under the claim that they were leased with; a stopped one does not come back.
+-- Steps that go on, under the claim that they were leased with; a stopped one does not come back. What came for a step
+-- while it was leased (16) is no matter of the next one, unless that is held.
 --   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]  $5 claims bigint[]
 --   $6 next due timestamptz[]  $7 next lane int2[]  $8 next step int2[]  $9 next seq int[]  $10 attempt int2[]
 --   $11 flags int2[]
@@ -7,7 +8,7 @@
 -- hot
 UPDATE dripd.due_step AS d
 SET due_at = k.nd, lane = k.nl, step_no = k.ns, seq = k.nq, attempt = k.na,
-    flags = k.nf | (d.flags & 528), claim_id = NULL
+    flags = k.nf | (d.flags & CASE WHEN d.step_no = k.ns OR k.nl = -1 THEN 528 ELSE 512 END), claim_id = NULL
 FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::int8[], $5::int8[], $6::timestamptz[], $7::int2[],
     $8::int2[], $9::int4[], $10::int2[], $11::int2[]) AS k (a, l, due, e, c, nd, nl, ns, nq, na, nf)
 WHERE d.account_id = k.a AND d.lane = k.l AND d.due_at = k.due AND d.enrollment_id = k.e

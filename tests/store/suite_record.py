@@ -699,21 +699,35 @@ class EffectSuite:
         self, world: World
     ) -> None:
         scene = await open_scene(world)
-        leased, other, failed = await scene.take(3)
+        leased, other, failed, passed = await scene.take(4)
         await world.event(scene.account, "field_changed", contact_id=leased.contact_id)
-        await scene.digest(Poke(leased.enrollment_id), Poke(failed.enrollment_id))
+        pokes = [Poke(one.enrollment_id) for one in (leased, failed, passed)]
+        await scene.digest(*pokes)
         lacks = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x",
                      is_mendable=True)  # fmt: skip
         fails = replace(lacks, hold_reason="step_failed", is_mendable=False)
         done = await scene.record(
             *(Change(leased=one, log=[], next=replace(lacks)) for one in (leased, other)),
             Change(leased=failed, log=[], next=fails),
+            Change(leased=passed, log=[], next=replace(lacks, step_no=1)),
         )
 
-        assert [(await scene.run(n))["hold_reason"] for n in range(3)] == [
-            None, "missing_tag:x", "step_failed",
+        assert [(await scene.run(n))["hold_reason"] for n in range(4)] == [
+            None, "missing_tag:x", "step_failed", None,
         ]  # fmt: skip
-        assert len((await scene.lease(done.moved)).granted) == 1
+        assert len((await scene.lease(done.moved)).granted) == 2
+
+    async def test_what_came_for_one_step_wakes_no_later_one(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = (await scene.take())[0]
+        await world.event(scene.account, "field_changed", contact_id=leased.contact_id)
+        await scene.digest(Poke(leased.enrollment_id))
+        later = Next(due_at=T0, lane=scene.lane, step_no=1, seq=2)
+        moved = (await scene.record(Change(leased=leased, log=[], next=later))).moved
+        (again,) = (await scene.lease(moved)).granted
+        await scene.record(scene.waits(again))
+
+        assert [row["due_at"] for row in await world.due_steps()] == [T0 + DAY]
 
     async def test_a_wait_that_is_over_is_no_hold(self, world: World) -> None:
         scene = await open_scene(world)
