@@ -24,8 +24,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from dripd.clock import DAY, Instant, from_datetime, to_datetime
 
 DAY_MINUTES = 1440
-HORIZON_DAYS = 2 * 366
 DAYS_OF_WEEK = 7
+HORIZON_DAYS = 2 * 366
 """How far ahead an opening is looked for, before a window is said never to open."""
 
 PROBE_MS = 2 * DAY
