@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from dripd.admin.holds import HOLDS, find_hold
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec, build_window
-from dripd.clock import Instant, format_instant
+from dripd.clock import Instant, Millis, format_instant
 from dripd.errors import DefinitionError
-from dripd.scheduler.calendar import Window, next_open
+from dripd.policy.gate import goes_at
+from dripd.scheduler.calendar import Window
 
 Holidays = Callable[[str], Container[date]]
 Gate = dict[str, object]
@@ -24,12 +25,12 @@ NEVER = None
 """A gate whose end nobody can tell: somebody must act."""
 
 
-def explain(row: Mapping[str, Any], holidays: Holidays) -> dict[str, object]:
-    """A row of `read_waits` as CONTRACT 8 shows it."""
+def explain(row: Mapping[str, Any], holidays: Holidays, margin: Millis) -> dict[str, object]:
+    """A row of `read_waits` as CONTRACT 8 shows it; *margin* is `[engine] window_margin`."""
     now: Instant = row["now_at"]
     chain = [
         {"gate": gate, "until": _text(until), "detail": detail}
-        for gate, until, detail in _gates(row, now, holidays)
+        for gate, until, detail in _gates(row, now, holidays, margin)
     ]
     return {
         "enrollment_id": row["enrollment_id"],
@@ -41,7 +42,7 @@ def explain(row: Mapping[str, Any], holidays: Holidays) -> dict[str, object]:
         "hold_reason": row["hold_reason"],
         "release_at": _text(row["release_at"]),
         "chain": chain,
-        "ready_at": _text(_ready(row, now, holidays)),
+        "ready_at": _text(_ready(row, now, holidays, margin)),
     }
 
 
@@ -55,11 +56,13 @@ def _step(row: Mapping[str, Any]) -> Gate | None:
     return {"key": row["step_key"], "index": row["step_no"] + 1, "of": row["steps"]}
 
 
-def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant | None:
+def _ready(
+    row: Mapping[str, Any], now: Instant, holidays: Holidays, margin: Millis
+) -> Instant | None:
     """When every gate will have opened, as far as anybody can tell; None = nobody can."""
     if row["due_at"] is None:
         return None
-    untils = [until for _, until, _ in _gates(row, now, holidays)]
+    untils = [until for _, until, _ in _gates(row, now, holidays, margin)]
     if any(until is NEVER for until in untils):
         return None
     return max([now, *(until for until in untils if until is not None)])
@@ -68,7 +71,9 @@ def _ready(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Instant 
 Found = tuple[str, Instant | None, str]
 
 
-def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator[Found]:
+def _gates(
+    row: Mapping[str, Any], now: Instant, holidays: Holidays, margin: Millis
+) -> Iterator[Found]:
     if row["due_at"] is None:
         return
     if row["due_at"] > now:
@@ -83,7 +88,7 @@ def _gates(row: Mapping[str, Any], now: Instant, holidays: Holidays) -> Iterator
     if counted and left is not None and left <= 0 and due < ends:
         yield "cap", ends, HOLDS["cap"].waits
         due = ends
-    yield from _window(row, due, holidays)
+    yield from _window(row, due, holidays, margin)
     if row["park_reason"] == "window" and row["park_release_at"] is None:
         yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     if row["park_reason"] not in {None, "window", "cap"}:
@@ -106,7 +111,9 @@ def _pauses(row: Mapping[str, Any]) -> Iterator[Found]:
         yield gate, NEVER, HOLDS[gate].waits
 
 
-def _window(row: Mapping[str, Any], due: Instant, holidays: Holidays) -> Iterator[Found]:
+def _window(
+    row: Mapping[str, Any], due: Instant, holidays: Holidays, margin: Millis
+) -> Iterator[Found]:
     """The window of the lane, if it is closed when the step is due."""
     if not row["calendar"]:
         return
@@ -117,7 +124,7 @@ def _window(row: Mapping[str, Any], due: Instant, holidays: Holidays) -> Iterato
     except (DefinitionError, KeyError, ValueError, OSError, NotImplementedError) as error:
         yield "window", NEVER, f"its window cannot be read: {error}"
         return
-    opens = next_open(window, zone, due)
+    opens = goes_at(window, zone, due, margin)
     if opens is None:
         yield "window", NEVER, "its window never opens"
     elif opens > due:

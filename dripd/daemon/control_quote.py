@@ -68,7 +68,8 @@ class QuoteControl:
         if not messages or not snapshot.competes:
             return
         snapshot.balance = AMPLE
-        steps = await play(snapshot, None, str(row.campaign_key))
+        campaign, margin = str(row.campaign_key), self._room.hooks.margin()
+        steps = await play(snapshot, None, campaign, margin=margin)
         times = {step.key: step.at for step in steps if step.sent}
         for one in messages:
             one.at = times.get(one.step_key, one.at)

@@ -19,7 +19,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.admin.tail import Shown
 from dripd.campaigns.event import Outcome
-from dripd.clock import Instant
+from dripd.clock import Instant, Millis
 from dripd.engine.individual import Wish
 from dripd.errors import StoreError
 from dripd.policy.admission import Rehearsal
@@ -64,6 +64,7 @@ class Hooks:
     `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
     versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by
     its name and raises `KeyError` for an unknown one; `calendars` gives the names, None = any,
+    `margin` how long a window must stay open after a message,
     `providers` those of the providers.
     `scripts` are those of the configuration, `is_linked` says whether recipients of a provider's
     mail can follow our links, `check_url` raises `ValueError` for an address that tenants may
@@ -88,6 +89,7 @@ class Hooks:
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
     holidays: Callable[[str], Container[date]]
+    margin: Callable[[], Millis] = lambda: Millis(0)
     calendars: Callable[[], frozenset[str] | None] = lambda: None
     providers: Callable[[], frozenset[str] | None] = lambda: None
     scripts: frozenset[str] = frozenset()

@@ -97,7 +97,8 @@ class RunControl:
 
     async def explain(self, _call: Call, args: p.EnrollKey | p.ContactKey) -> Result:
         rows = await self._room.desk.run(read_waits, args)
-        found = [explain(row, self._room.hooks.holidays) for row in rows]
+        hooks = self._room.hooks
+        found = [explain(row, hooks.holidays, hooks.margin()) for row in rows]
         for row, one in zip(rows, found, strict=True):
             await self._name_senders(row, one)
         for row, one in list(zip(rows, found, strict=True))[:PLAYED]:
@@ -116,7 +117,9 @@ class RunControl:
         snapshot = await self._room.desk.run(
             read_snapshot, row["account_id"], row["contact_id"], row["enrollment_id"], []
         )
-        steps = await play(snapshot, row["enrollment_id"]) if snapshot.competes else []
+        if not snapshot.competes:
+            return None
+        steps = await play(snapshot, row["enrollment_id"], margin=self._room.hooks.margin())
         return format_instant(steps[0].at) if steps else None
 
     async def skip(self, call: Call, args: p.Selection) -> Result:

@@ -28,6 +28,7 @@ from dripd.clock import (
     DatabaseClock,
     Instant,
     ManualClock,
+    Millis,
     SystemClock,
     format_instant,
     parse_instant,
@@ -278,7 +279,10 @@ class Daemon:
     async def rehearse(self, row: RequestRow, now: Instant) -> Rehearsal:
         await self.directory.refresh([row.account_id or 0])
         await self.directory.load_versions([row.cv_id or 0])
-        return rehearse(row, now, self.directory)
+        return rehearse(row, now, self.directory, self.margin())
+
+    def margin(self) -> Millis:
+        return self.pipe.tuning.window_margin_ms
 
     def hooks(self, glances: Glances) -> control.Hooks:
         return control.Hooks(
@@ -301,6 +305,7 @@ class Daemon:
             judge=self.judge,
             rehearse=self.rehearse,
             holidays=open_holidays,
+            margin=self.margin,
             calendars=known_calendars,
             providers=lambda: frozenset(self.channels),
             scripts=frozenset(self.config.scripts),

@@ -19,7 +19,7 @@ from dripd.clock import Instant
 from dripd.engine.lanes import Lane
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
-from dripd.scheduler.calendar import next_open
+from dripd.policy.gate import goes_at
 from dripd.store.protocol import ParkRow
 
 LANE_LEAST, LANE_MOST = 25, 2_000
@@ -309,7 +309,8 @@ def _inside_window(pipe: Pipeline, row: ParkRow) -> ParkRow:
         return row
     key = pipe.lanes.at(row.account_id, row.lane).key
     window, zone = pipe.directory.lane_window(row.account_id, key)
-    return row._replace(release_at=next_open(window, zone, row.release_at))
+    margin = pipe.tuning.window_margin_ms
+    return row._replace(release_at=goes_at(window, zone, row.release_at, margin))
 
 
 async def unpark_due(pipe: Pipeline) -> None:

@@ -29,9 +29,9 @@ from dripd.engine.send import dispatch, give_back, perform_counted
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.facts import address_of
-from dripd.policy.gate import shut_at
+from dripd.policy.gate import goes_at
 from dripd.ratelimit.limits import Closed
-from dripd.scheduler.calendar import Today, day_bounds, local_date, next_open
+from dripd.scheduler.calendar import Today, day_bounds, local_date
 from dripd.store.protocol import (
     LeaseGroup,
     LeaseKey,
@@ -342,11 +342,11 @@ def _closed(pipe: Pipeline, account_id: int, lane: int, now: Instant) -> ParkRow
     """The park entry of a lane whose window is shut at *now*; None: it is open."""
     key = pipe.lanes.at(account_id, lane).key
     window, zone = pipe.directory.lane_window(account_id, key)
-    shut = None if window is None else shut_at(window, zone, now, pipe.tuning.window_margin_ms)
-    if shut is None:
+    opens = goes_at(window, zone, now, pipe.tuning.window_margin_ms)
+    if opens == now:
         return None
     pipe.lanes.reset(account_id, lane, Instant(0))
-    return ParkRow(account_id, lane, "window", next_open(window, zone, shut))
+    return ParkRow(account_id, lane, "window", opens)
 
 
 class _Room:

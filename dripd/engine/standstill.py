@@ -19,9 +19,9 @@ from dripd.engine.pipeline import Picked, Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.admission_rows import Accept, Decision
+from dripd.policy.gate import goes_at
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.limits import REST_MS
-from dripd.scheduler.calendar import next_open
 from dripd.store.protocol import ParkRow, Standstill
 
 REASON: Final = "catching_up"
@@ -149,7 +149,7 @@ def _is_missed(
         is_over = until_at - from_at > least and until_at < latest
         if is_over and from_at <= due < until_at:
             window, zone = pipe.directory.lane_window(account, key)
-            opens = next_open(window, zone, due)
+            opens = goes_at(window, zone, due, pipe.tuning.window_margin_ms)
             if opens is not None and opens < until_at:
                 return True
     return False

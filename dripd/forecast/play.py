@@ -8,7 +8,7 @@ It runs in a thread of its own with a `trio.run` of its own, so that no send wai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -17,7 +17,7 @@ from dripd.campaigns.event import Accepted
 from dripd.campaigns.links import Links
 from dripd.channels.base import Channel, Message, Settle
 from dripd.channels.sink import SinkChannel
-from dripd.clock import DAY, Instant, ManualClock
+from dripd.clock import DAY, Instant, ManualClock, Millis
 from dripd.engine import stages
 from dripd.engine.directory import Directory
 from dripd.engine.look import learn_all
@@ -61,34 +61,45 @@ class Copy(MemoryStore):
         return b""
 
 
-async def play(snapshot: Snapshot, enrollment: int | None, campaign: str = "") -> list[Step]:
+async def play(
+    snapshot: Snapshot,
+    enrollment: int | None,
+    campaign: str = "",
+    *,
+    margin: Millis = Millis(0),
+) -> list[Step]:
     """The steps that a run performs from now on, in their order.
 
     *enrollment* is a run of the snapshot; None: one of `snapshot.subject` in *campaign* that
-    begins now. Empty where it performs none, or cannot be played.
+    begins now. *margin*: `[engine] window_margin`. Empty where it performs none, or cannot be
+    played.
     """
-    work = partial(_in_thread, snapshot, enrollment, campaign)
+    work = partial(_in_thread, snapshot, enrollment, campaign, margin)
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-def _in_thread(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
+def _in_thread(
+    snapshot: Snapshot, enrollment: int | None, campaign: str, margin: Millis
+) -> list[Step]:
     from trio.testing import MockClock  # noqa: PLC0415 - loads pytest where that is installed
 
-    story = partial(_story, snapshot, enrollment, campaign)
+    story = partial(_story, snapshot, enrollment, campaign, margin)
     try:
         return trio.run(story, clock=MockClock(autojump_threshold=0))
     except (DripdError, BaseExceptionGroup):
         return []
 
 
-async def _story(snapshot: Snapshot, enrollment: int | None, campaign: str) -> list[Step]:
+async def _story(
+    snapshot: Snapshot, enrollment: int | None, campaign: str, margin: Millis
+) -> list[Step]:
     store = Copy(ManualClock(snapshot.now), manual=True)
     store.take_in(snapshot)
     directory = Directory(store)
     directory.public = Links("https://forecast.invalid", bytes(32))
     pipe = Pipeline(
         store, directory, ManualClock(snapshot.now), NODE,
-        tuning=Tuning().without_time(),
+        tuning=replace(Tuning().without_time(), window_margin_ms=margin),
     )  # fmt: skip
     await store.join(NODE, "forecast", "")
     await learn_all(pipe)

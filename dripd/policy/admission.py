@@ -19,7 +19,7 @@ from dripd.billing.ledger import paid, total
 from dripd.billing.price import read_prices
 from dripd.campaigns.enrollment import LaneClass, LaneKey, Leased
 from dripd.campaigns.version import Version
-from dripd.clock import DAY, FAR_FUTURE, Instant
+from dripd.clock import DAY, FAR_FUTURE, Instant, Millis
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
 from dripd.policy.advance import COMPLETED
 from dripd.policy.foresee import Foreseen, foresee, priced
@@ -82,13 +82,15 @@ class Rehearsal(NamedTuple):
     messages: list[Foreseen]
 
 
-def rehearse(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Rehearsal:
-    """Play a request through without deciding it; `row.cv_id` is known."""
+def rehearse(
+    row: RequestRow, now: Instant, rooms: AdmissionRooms, margin: Millis = Millis(0)
+) -> Rehearsal:
+    """Play a request through without deciding it; `row.cv_id` is known. *margin*: `foresee`."""
     decision = decide_one(row, now, rooms)
     assert row.cv_id is not None
     version = rooms.version(row.cv_id)
     one = _accept(row, version, now, rooms)
-    messages = foresee(first_step(one), version, rooms) if one.end is None else []
+    messages = foresee(first_step(one), version, rooms, margin) if one.end is None else []
     return Rehearsal(decision.reason if isinstance(decision, Reject) else None, messages)
 
 

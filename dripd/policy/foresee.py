@@ -15,11 +15,11 @@ from dripd.billing.price import Priced, price_of
 from dripd.campaigns.enrollment import FLAG_WAITING, Change, Leased
 from dripd.campaigns.event import Accepted, Held, Skipped
 from dripd.campaigns.version import Version
-from dripd.clock import FAR_FUTURE, Instant
+from dripd.clock import FAR_FUTURE, Instant, Millis
 from dripd.policy.advance import advance
+from dripd.policy.gate import goes_at
 from dripd.policy.perform import Ready, chain, perform
 from dripd.policy.rooms import Rooms, step_times
-from dripd.scheduler.calendar import next_open
 
 STEPS_MOST = 20_000
 """Steps of one run that are looked at; no run goes in circles, this is for the unforeseen."""
@@ -39,15 +39,17 @@ class Foreseen:
     held: str | None = None
 
 
-def foresee(leased: Leased, version: Version, rooms: Rooms) -> list[Foreseen]:
+def foresee(
+    leased: Leased, version: Version, rooms: Rooms, margin: Millis = Millis(0)
+) -> list[Foreseen]:
     """The messages that a run which stands at *leased* still owes, in their order.
 
-    The facts of *leased* are not changed.
+    The facts of *leased* are not changed. *margin* is that of `gate.judge`.
     """
     here = _copy(leased)
     found: list[Foreseen] = []
     for _ in range(STEPS_MOST):
-        at = _opens(here, version, rooms)
+        at = _opens(here, version, rooms, margin)
         if at is None:
             break
         following = _play(here, version, at, rooms, found).next
@@ -83,12 +85,12 @@ def _copy(leased: Leased) -> Leased:
     )
 
 
-def _opens(here: Leased, version: Version, rooms: Rooms) -> Instant | None:
+def _opens(here: Leased, version: Version, rooms: Rooms, margin: Millis) -> Instant | None:
     """When the step may be performed: due, and its window open; None: never."""
     _, zone, window = step_times(rooms, version, here.step_no, here.account_id, here.timezone)
     if here.due_at >= FAR_FUTURE:
         return None
-    return here.due_at if window is None else next_open(window, zone, here.due_at)
+    return goes_at(window, zone, here.due_at, margin)
 
 
 def _play(

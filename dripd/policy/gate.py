@@ -46,17 +46,19 @@ def judge(
         return Deferred(reason="account_paused", until=None)
     if not subscribed:
         return Deferred(reason="no_subscription", until=None)
-    shut = shut_at(window, zone, now, margin)
-    if shut is not None:
-        return Deferred(reason="window", until=next_open(window, zone, shut))
-    return CLEARED
+    opens = goes_at(window, zone, now, margin)
+    return CLEARED if opens == now else Deferred(reason="window", until=opens)
 
 
-def shut_at(
-    window: Window | None, zone: tzinfo, now: Instant, margin: Millis
+def goes_at(
+    window: Window | None, zone: tzinfo, due: Instant, margin: Millis
 ) -> Instant | None:
-    """When from *now* on, within *margin*, the window is shut; None: it stays open."""
-    if not is_open(window, zone, now):
-        return now
-    last = Instant(now + margin)
-    return last if margin and not is_open(window, zone, last) else None
+    """When what comes due at *due* may be let go: its window is open, and stays so for *margin*.
+
+    None where it never opens.
+    """
+    if not is_open(window, zone, due):
+        return next_open(window, zone, due)
+    last = Instant(due + margin)
+    is_over = margin and not is_open(window, zone, last)
+    return next_open(window, zone, last) if is_over else due

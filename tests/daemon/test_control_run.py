@@ -308,6 +308,9 @@ async def test_explain_names_step_gates_and_when_it_is_ready(pg_dsn: str) -> Non
             ("window", "2026-01-05T09:00:00Z"),
         ]
         assert one["ready_at"] == "2026-01-05T09:00:00Z"
+        await control.rows("UPDATE dripd.due_step SET due_at = '2026-01-05T16:59:59Z'")
+        (one,) = (await control.do("enroll.explain", enrollment=run))["enrollments"]
+        assert one["ready_at"] == "2026-01-06T09:00:00Z"  # no message leaves so late
         await control.do("campaign.pause", key="welcome")
         (paused,) = (await control.do("enroll.explain", enrollment=run))["enrollments"]
         assert paused["hold_reason"] == "paused"

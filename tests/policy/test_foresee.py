@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dripd.clock import DAY, HOUR, format_instant
+from dripd.clock import DAY, HOUR, Millis, format_instant, parse_instant
 from dripd.policy.foresee import foresee
 from tests.support.rooms import NOW, World, email, leased, sms, tag
 
@@ -29,6 +29,10 @@ def test_a_window_moves_what_is_due_while_it_is_closed() -> None:
         "2026-03-02T10:00:00Z",
         "2026-03-09T09:00:00Z",
     ]
+    late = leased(due_at=parse_instant("2026-03-02T16:59:59Z"))
+    assert format_instant(foresee(late, version, world, Millis(2_000))[0].at) == (
+        "2026-03-03T09:00:00Z"
+    )
 
 
 def test_a_step_sees_what_those_before_it_changed_and_the_facts_stay() -> None:

@@ -21,7 +21,7 @@ from dripd.campaigns.enrollment import (
     Next,
 )
 from dripd.campaigns.event import Accepted, Outcome
-from dripd.clock import Instant, format_instant
+from dripd.clock import Instant, Millis, format_instant
 from dripd.daemon.control import Hooks, handlers
 from dripd.engine.individual import Wish
 from dripd.policy.admission import Rehearsal
@@ -214,6 +214,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         judge=judge,
         rehearse=rehearse,
         holidays=lambda _name: frozenset(),
+        margin=lambda: Millis(2_000),
     )
     async with Bridge() as bridge:
         desk = Desk(bridge, dsn)
