@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -42,9 +44,12 @@ class Daemon:
     async def run(self, ready: Callable[[trio.CancelScope], None]) -> None:
         methods = bind(dict.fromkeys(SPECS, self.handler()))
         info = Info(server="9.9", env="test", node="n1")
+        peers = (
+            replace(ADMIN, uid=uid) for uid in count(ADMIN.uid)
+        )  # a user has 50 calls a second
         async with trio.open_nursery() as nursery:
             await nursery.start(
-                partial(serve, self.path, methods, identity=lambda _: ADMIN, info=info)
+                partial(serve, self.path, methods, identity=lambda _: next(peers), info=info)
             )
             ready(nursery.cancel_scope)
 
