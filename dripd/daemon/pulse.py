@@ -93,10 +93,10 @@ async def beat(daemon: Living) -> bool:
 
 
 def pool(store: PostgresStore) -> dict[str, int]:
-    """How many of the connections that steps go by are `busy`, of how many in all, `size`."""
+    """How many of the connections that steps go by are `used`, of how many in all, `size`."""
     found = store.connections()
     busy = found.get(("hot", "busy"), 0)
-    return {"busy": busy, "size": busy + found.get(("hot", "idle"), 0)}
+    return {"used": busy, "size": busy + found.get(("hot", "idle"), 0)}
 
 
 def tell_manager(daemon: Living) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from dripd.daemon.pulse import beat
+from dripd.admin.mask import mask
+from dripd.daemon.pulse import beat, pool
 from dripd.engine.tuning import Tuning
 from tests.engine.rig import Rig, SlowSink
 
@@ -81,3 +82,10 @@ def _daemon(pipe: Any, store: Late) -> Any:
         pipe=pipe, store=store, incarnation=1001, vitals=SimpleNamespace(),
         figures=SimpleNamespace(shown=dict), state=lambda: "running",
     )  # fmt: skip
+
+
+def test_what_a_heartbeat_tells_of_the_pool_is_no_word_that_views_hide() -> None:
+    told: Any = pool(cast("Any", Late(None, 0.0, alive=True)))
+
+    assert told == {"used": 3, "size": 8}
+    assert mask(told) == told

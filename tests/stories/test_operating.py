@@ -35,7 +35,7 @@ def test_a_drained_daemon_leases_nothing_until_it_is_undrained(world: World) -> 
     world.contact("c1")
     (node,) = world.call("node.list")["items"]
     assert -2_000 < node["skew_ms"] < 500
-    assert 0 <= node["figures"]["pool"]["busy"] <= node["figures"]["pool"]["size"]
+    assert 0 <= node["figures"]["pool"]["used"] <= node["figures"]["pool"]["size"]
 
     assert world.call("node.drain", node=node["node"])["changed"]
     until(lambda: state(world) == "draining")

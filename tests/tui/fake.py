@@ -103,7 +103,7 @@ ANSWERS: dict[str, Any] = {
          "error": None, "retry": "unsafe", "first_at": NOW, "last_at": NOW}]},
     "delivery.list": {"items": rows(1, id="41-2", state="unknown", account_key="acme", step_key="hello", to_address="a***@x.test", reason="timeout")},
     "node.list": {"items": [{"node": "mail-1", "incarnation": "77", "state": "running", "silent_s": 1.0, "up_s": 4000, "accounts": 40,
-                             "claims": 2, "version": "0.1.0", "skew_ms": -4, "figures": {"sent_per_s": 812.0, "lag_ms": 400, "cpu_percent": 41, "wheel": 9, "pool": {"busy": 3, "size": 8}}}]},
+                             "claims": 2, "version": "0.1.0", "skew_ms": -4, "figures": {"sent_per_s": 812.0, "lag_ms": 400, "cpu_percent": 41, "wheel": 9, "pool": {"used": 3, "size": 8}}}]},
     "node.trace": {"node": "mail-1", "wheel": 9, "tasks": [{"depth": 0, "name": "run.main", "at": "serve:12"}, {"depth": 1, "name": "feed.feed", "at": "feed:40"}]},
     "suppress.import": {"changed": 1, "items": [{"address": "a@x.test", "ok": True, "changed": True},
                                                 {"address": "", "ok": False, "changed": False, "code": "bad_value", "message": "an address is missing"}]},

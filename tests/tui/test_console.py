@@ -682,7 +682,7 @@ def test_what_a_daemon_is_doing_can_be_read() -> None:
 def test_a_node_tells_its_hosts_clock_and_its_pool() -> None:
     assert "clock +0.0 s  pool 3/8 busy" in Rig().press("8")
     (node,) = ANSWERS["node.list"]["items"]
-    skewed = {**node, "skew_ms": 2_500, "figures": {"pool": {"busy": 8, "size": 8}}}
+    skewed = {**node, "skew_ms": 2_500, "figures": {"pool": {"used": 8, "size": 8}}}
     older = {**node, "incarnation": "78", "skew_ms": None, "figures": {}}
     rig = Rig(FakeDaemon(answers={"node.list": {"items": [skewed, older]}}))
 

@@ -34,7 +34,7 @@ def pool(row: Row) -> Cell:
     found = row.get("figures", {}).get("pool")
     if not found:
         return Cell("  pool -")
-    busy, size = found["busy"], found["size"]
+    busy, size = found["used"], found["size"]
     return Cell(f"  pool {busy}/{size} busy", "warn" if busy >= size else "")
 
 
