@@ -64,12 +64,14 @@ STOPS = (
     Stop(
         title="Senders", keys="\t", wanted="leaves for welcome", sizes=(SMALL, LARGE),
         said="The other tab of accounts: what each has left of its day, its tokens, its share, what "
-        "comes back, and what holds it and until when: a gap, a breaker, too many bounces.",
+        "comes back, and what holds it and until when: a gap, a breaker, too many bounces. x has a "
+        "provider whose breaker is open tried at once.",
     ),
     Stop(
         title="Campaigns", keys="3", wanted="FUNNEL welcome", sizes=(SMALL, LARGE),
         said="Every campaign, and the funnel of the one under the cursor: who stands at each step "
-        "now, who has moved on, what was skipped, failed, sent. v turns from all versions to each.",
+        "now, who has moved on, what was skipped, failed, sent. v turns from all versions to each, "
+        "Enter lists who is at a step.",
     ),
     Stop(
         title="Enrollments", keys="4/account=zen status=waiting\r", wanted="|| due",
@@ -93,11 +95,12 @@ STOPS = (
     Stop(
         title="Failures", keys="7", wanted="reaches them once",
         said="What waits for somebody, by cause. What was refused before it was accepted is safe to "
-        "retry; what may have been delivered is UNSAFE, and only by typing that.",
+        "retry, and r retries nothing else; what may have been delivered is UNSAFE, and only by typing that.",
     ),
     Stop(
         title="Nodes", keys="8", wanted="next 48 h", sizes=(SMALL, LARGE),
-        said="The daemons on this database, and what comes up in the next minute, hour and two days.",
+        said="The daemons on this database, their clocks and connections, and what comes up in the next "
+        "minute, hour and two days.",
     ),
     Stop(
         title="Events", keys="9", wanted="KIND",
