@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import COMPANY_CHANGED, TASK_CLOSED
-from dripd.clock import Instant
+from dripd.clock import Instant, parse_instant
 from dripd.errors import StoreError
-from dripd.store.memory_rows import Contact, ContactList, Mark, Suppression
+from dripd.store.memory_rows import Busy, Contact, ContactList, Mark, Suppression, Task
 from dripd.store.memory_tables import Tables
 
 FIELD_COLUMNS = ("email", "phone", "timezone", "owner", "company_id")
@@ -122,6 +122,7 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
     task = tables.tasks[key]
     if task.state != "open":
         return
+    free_time(tables, task)
     tables.tasks.change(key, state=state, closed_at=tables.now())
     told = {"task_id": task_id, "task": task.kind, "seq": task.seq, "step_key": task.step_key}
     whose = (account_id, task.enrollment_id, task.contact_id)
@@ -134,6 +135,18 @@ def close_task(tables: Tables, account_id: int, task_id: int, state: str) -> Non
             payload={"task_id": task_id},
             delivery_id=f"{task.enrollment_id}-{task.seq}",
         )
+
+
+def free_time(tables: Tables, task: Task) -> None:
+    """Of an open task that is closed, or says no more what time it took, the time is free."""
+    slot = task.payload.get("slot")
+    if task.state != "open" or not isinstance(slot, dict):
+        return
+    begins, ends = parse_instant(slot["from"]), parse_instant(slot["to"])
+    row = Busy(account_id=task.account_id, person=slot["person"], begins=begins, ends=ends)
+    for key in [key for key, one in tables.diary.items() if one == row]:
+        if ends > tables.now():  # what is over stays
+            tables.diary.drop(key)
 
 
 def cancel_awaited(tables: Tables, account_id: int, enrollment_id: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dripd.campaigns.enrollment import FLAG_ERASED
+from dripd.store.memory_changes import free_time
 from dripd.store.memory_rows import EventIn
 from dripd.store.memory_tables import Tables
 
@@ -26,6 +27,7 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
             tables.kept.change(place, message=None)
     for task_key, task in list(tables.tasks.items()):
         if (task.account_id, task.contact_id) == (account_id, contact_id):
+            free_time(tables, task)
             tables.tasks.change(task_key, title="", payload={})
     for note_key, note in list(tables.notifications.items()):
         if note.account_id == account_id and note.enrollment_id in runs:

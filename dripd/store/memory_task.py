@@ -34,7 +34,8 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
             tables.write_journal(*who, "no_free_time", {"seq": effect.seq})
         else:
             due_at = span[0]
-            payload["slot"] = {"from": format_instant(span[0]), "to": format_instant(span[1])}
+            begins, ends = map(format_instant, span)
+            payload["slot"] = {"from": begins, "to": ends, "person": assignee}
     task = Task(
         account_id=leased.account_id,
         id=tables.next_id(),

@@ -43,10 +43,8 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
                 )
             else:
                 due_at = span[0]
-                payload["slot"] = {
-                    "from": format_instant(span[0]),
-                    "to": format_instant(span[1]),
-                }
+                begins, ends = map(format_instant, span)
+                payload["slot"] = {"from": begins, "to": ends, "person": assignee}
         await conn.fetchrow(
             sql("make_task"),
             leased.account_id,

@@ -631,7 +631,7 @@ class EffectSuite:
     async def test_times_in_a_diary_are_reserved_one_after_another(self, world: World) -> None:
         scene = await open_scene(world)
         slot = Slot(openings=[(T0, Instant(T0 + 2 * HOUR))], length_ms=HOUR)
-        first, second, third = await scene.take(3)
+        first, second, third, *more = await scene.take(5)
         await scene.record(
             *(scene.goes_on(x, effects=[a_task(slot=slot)]) for x in (first, second))
         )
@@ -652,7 +652,14 @@ class EffectSuite:
         assert rows[1]["payload"]["slot"] == {
             "from": "2026-01-05T13:00:00Z",
             "to": "2026-01-05T14:00:00Z",
+            "person": "bob",
         }
+        await world.close_task(scene.account, rows[0]["id"], "cancelled")
+        await world.close_task(scene.account, rows[1]["id"], "done")
+        later = a_task(slot=slot)
+        for leased, freed in zip(more, (T0, T0 + HOUR), strict=True):
+            await scene.record(scene.goes_on(leased, effects=[later]))
+            assert (await world.tasks())[-1]["due_at"] == freed
 
     async def test_a_run_that_ends_waits_for_its_task_no_more(self, world: World) -> None:
         scene = await open_scene(world)

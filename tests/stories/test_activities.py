@@ -88,6 +88,12 @@ def test_a_follow_up_takes_the_first_free_time_in_a_diary(world: World) -> None:
             "INSERT INTO dripd.diary (account_id, person, busy) SELECT id, 'ann', "
             "tstzrange('2026-01-09T09:30Z', '2026-01-09T09:40Z') FROM dripd.account"
         )
+    first, second = tasks(world)[:2]
+    world.sql(f"UPDATE dripd.task SET assignee = 'zoe' WHERE id = {first['id']}")
+    world.sql(f"UPDATE dripd.task SET state = 'cancelled' WHERE id = {first['id']}")
+    assert world.one("SELECT count(*) FROM dripd.diary") == 4
+    world.sql(f"SELECT dripd.erase_contact({second['contact_id']})")
+    assert world.one("SELECT count(*) FROM dripd.diary") == 3
 
 
 @pytest.mark.feature("F24")
