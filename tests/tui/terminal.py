@@ -139,6 +139,14 @@ class Terminal:
             self.read(0.05)
         return self.text
 
+    def until_one_column_of(self, word: str, right_of: int) -> None:
+        """Read until *word*, from cell *right_of* on, begins in one column at most: in the midst
+        of a painting two are on screen. Raises `AssertionError` if there are always several."""
+        end = time.monotonic() + PATIENCE_S
+        while len(found := {x for x in self.columns_of(word) if x >= right_of}) > 1:
+            assert time.monotonic() < end, f"{word!r} in columns {found}:\n{self.text}"
+            self.read(0.05)
+
     def resize(self, size: tuple[int, int]) -> None:
         self._set_size(self._master, size)
         self._screen.resize(size[1], size[0])
