@@ -136,7 +136,8 @@ async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
     pipe.lately.recorded.extend(batch, len(batch))
     pipe.wake("lease")
     try:
-        tally.recorded(pipe.metrics, batch, pipe.directory)
+        margin = pipe.tuning.window_margin_ms
+        tally.recorded(pipe.metrics, batch, pipe.directory, margin)
         await watch_first(pipe, batch)
         await _go_on(pipe, done)
     except POISON:  # whatever breaks here, the batch is on record: it is not written again

@@ -18,7 +18,7 @@ from dripd.campaigns.enrollment import (
 )
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.campaigns.settings import MATCH_KEYS
-from dripd.clock import MINUTE, Instant
+from dripd.clock import MINUTE, Instant, Millis
 from dripd.engine.directory import Directory
 from dripd.metrics import OTHER, Registry
 from dripd.policy.inbox_rows import EventRow
@@ -83,8 +83,13 @@ def called(
                 metrics["dripd_retries_total"].add(channel, found)
 
 
-def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -> None:
-    """Results that are written now."""
+def recorded(
+    metrics: Registry,
+    batch: Sequence[Change],
+    directory: Directory,
+    margin: Millis = Millis(0),
+) -> None:
+    """Results that are written now. *margin* is `[engine] window_margin`."""
     steps: dict[tuple[int, int, LogState], int] = {}
     ends: Counter[RunStatus] = Counter()
     lags: dict[int, list[float]] = {}
@@ -108,7 +113,7 @@ def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -
     for (kind, state), n in kinds.items():
         metrics["dripd_steps_total"].add(kind, state.name.lower(), n=n)
     _broken(metrics, batch)
-    _missed(metrics, batch, directory)
+    _missed(metrics, batch, directory, margin)
     for status, n in ends.items():
         metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)
     for channel, values in lags.items():
@@ -117,10 +122,12 @@ def recorded(metrics: Registry, batch: Sequence[Change], directory: Directory) -
         metrics["dripd_suppressed_total"].add(CHANNELS[channel], n=n)
 
 
-def _missed(metrics: Registry, batch: Sequence[Change], directory: Directory) -> None:
+def _missed(
+    metrics: Registry, batch: Sequence[Change], directory: Directory, margin: Millis
+) -> None:
     """By how much messages came due too late for their window, so that they waited for the next.
 
-    Those that left within a minute have waited for none.
+    Those that left within a minute have waited for none; by 0 what came within *margin* of its end.
     """
     for change in batch:
         leased = change.leased
@@ -133,9 +140,10 @@ def _missed(metrics: Registry, batch: Sequence[Change], directory: Directory) ->
                 _, zone, window = step_times(directory, version, *where)
             except MissingAccount:  # another daemon serves it by now
                 continue
-            closed = None if window is None else shut_since(window, zone, leased.due_at)
+            last = Instant(leased.due_at + margin)
+            closed = None if window is None else shut_since(window, zone, last)
             if closed is not None:
-                seconds = (leased.due_at - closed) / 1000
+                seconds = max(0, leased.due_at - closed) / 1000
                 channel = CHANNELS[row.channel]
                 metrics.timing("dripd_window_missed_seconds").observe(seconds, channel)
 

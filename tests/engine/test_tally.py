@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogRow, LogState, Next
-from dripd.clock import HOUR, Instant, parse_instant
+from dripd.clock import HOUR, Instant, Millis, parse_instant
 from dripd.engine import tally
 from dripd.engine.directory import Directory
 from dripd.metrics import Registry
@@ -62,6 +62,8 @@ def test_a_message_that_came_due_behind_its_window_is_counted_by_how_much() -> N
 
     counts, total = metrics.timing("dripd_window_missed_seconds").values["email",]
     assert (sum(counts), counts[1], total) == (1, 1, [5.0])
+    tally.recorded(metrics, batch, rooms, Millis(2_000))
+    assert (sum(counts), counts[0], total) == (3, 1, [10.0])
 
 
 def test_campaigns_have_series_only_if_wanted_and_only_so_many() -> None:
