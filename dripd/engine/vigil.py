@@ -16,10 +16,7 @@ from dripd.campaigns.enrollment import Change, LogState
 from dripd.engine.pipeline import First, Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.store.protocol import FirstSteps
-
-FIRST = 200
-"""So many steps of a version are watched."""
+from dripd.store.protocol import FIRST, FirstSteps
 
 FAILED_MOST = FIRST // 20
 """Of those so many may fail: 5 %."""

@@ -78,7 +78,7 @@ from dripd.store.memory_rows import (
 )
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import make_task, notify
-from dripd.store.protocol import Decide, FirstSteps, Recorded
+from dripd.store.protocol import FIRST, Decide, FirstSteps, Recorded
 from dripd.store.unit_admit import Losers
 
 
@@ -504,7 +504,8 @@ def count_first(tables: Tables, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
         before = tables.beginnings.get(row.cv_id) or tables.beginnings.add(
             row.cv_id, Beginning()
         )
-        total = row._replace(done=before.done + row.done, failed=before.failed + row.failed)
+        failed = before.failed + (row.failed if before.done < FIRST else 0)
+        total = row._replace(done=before.done + row.done, failed=failed)
         tables.beginnings.change(row.cv_id, done=total.done, failed=total.failed)
         found.append(total)
     return found

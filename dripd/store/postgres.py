@@ -47,6 +47,7 @@ from dripd.store.connect import (
 )
 from dripd.store.lanes import LaneBook, lane_row
 from dripd.store.protocol import (
+    FIRST,
     AccountRow,
     Admitted,
     CallEnd,
@@ -367,7 +368,8 @@ class PostgresStore:
 
     async def count_first(self, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return [FirstSteps(*row) for row in await self._write(_fetch, "count_first", *columns)]
+        found = await self._write(_fetch, "count_first", *columns, FIRST)
+        return [FirstSteps(*row) for row in found]
 
     async def pause_failing(self, first: FirstSteps) -> bool:
         return bool(await self._write(_fetch, "pause_failing", *first))

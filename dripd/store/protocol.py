@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import (
@@ -83,8 +83,12 @@ class LeaseResult:
     """Leased like those granted, but their facts cannot be read, and why."""
 
 
+FIRST: Final = 200
+"""So many steps of a version are its first."""
+
+
 class FirstSteps(NamedTuple):
-    """How many of the first steps of a version are done, and how many of those failed."""
+    """How many steps of a version are done, and how many of the first `FIRST` failed."""
 
     account_id: int
     cv_id: int
@@ -579,7 +583,8 @@ class Store(Protocol):
         ...
 
     async def count_first(self, rows: Sequence[FirstSteps]) -> list[FirstSteps]:
-        """Add to the first steps of versions; how many there are of each by now."""
+        """Add to the first steps of versions; how many there are of each by now. Of a version
+        that is beyond them no failure counts, whatever the caller, who may be new, knows."""
         ...
 
     async def pause_failing(self, first: FirstSteps) -> bool:

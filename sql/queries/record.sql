@@ -373,11 +373,12 @@ RETURNING r.account_id, r.id;
 
 -- name: count_first :many
 -- How the first steps of versions came out; adds, and answers with all there are.
---   $1 accounts int[]  $2 versions int[]  $3 done int[]  $4 failed int[]
+--   $1 accounts int[]  $2 versions int[]  $3 done int[]  $4 failed int[]  $5 how many are the first int
 -- locks: first_steps rows, sorted by the caller
 INSERT INTO dripd.first_steps AS f (account_id, cv_id, done, failed)
 SELECT * FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int4[])
-ON CONFLICT (account_id, cv_id) DO UPDATE SET done = f.done + excluded.done, failed = f.failed + excluded.failed
+ON CONFLICT (account_id, cv_id) DO UPDATE SET done = f.done + excluded.done,
+    failed = f.failed + CASE WHEN f.done < $5::int4 THEN excluded.failed ELSE 0 END
 RETURNING account_id, cv_id, done, failed;
 
 -- name: pause_failing :many

@@ -95,6 +95,16 @@ class RecordSuite:
         assert [row["kind"] for row in await world.notifications()] == ["paused"]
         assert await world.store.count_first([first]) == [first]
 
+    async def test_what_fails_after_the_first_steps_is_not_counted(self, world: World) -> None:
+        """Whoever starts anew watches a version as if it were young: six campaigns that had done
+        thousands of steps were paused as failing from their start."""
+        scene = await open_scene(world)
+        first = FirstSteps(scene.account, scene.cv, 150, 2)
+        for total in (first, first._replace(done=300, failed=4)):
+            assert await world.store.count_first([first]) == [total]
+        again = first._replace(done=450, failed=4)
+        assert await world.store.count_first([first]) == [again]
+
     async def test_a_step_that_was_sent_leads_to_the_next(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]
