@@ -13,12 +13,14 @@ import subprocess
 import sys
 import termios
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyte
+from wcwidth import wcwidth
 
 PATIENCE_S = 60.0
 
@@ -32,6 +34,14 @@ def _control() -> None:
     """In the child: a terminal of its own."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     _lead()
+
+
+class _Screen(pyte.Screen):
+    """Where a mark takes no cell and joins no letter, pyte throws away what stands behind it in
+    what it read at once."""
+
+    def draw(self, data: str) -> None:
+        super().draw("".join(c for c in data if wcwidth(c) or unicodedata.combining(c)))
 
 
 class Terminal:
@@ -50,7 +60,7 @@ class Terminal:
         controls: bool = True,
     ) -> None:
         self.raw = b""
-        self._screen = pyte.Screen(*size)
+        self._screen = _Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         self._set_size(slave, size)
