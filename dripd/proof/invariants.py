@@ -25,7 +25,8 @@ CLOCK_MS: Final = 100
 MINUTE_MS: Final = 60_000
 ENOUGH: Final = 125
 """Messages of an account a minute, sent and still waiting, from which on shares mean something:
-five turns of the 25 that it may take at once. Daemons that live for seconds serve some accounts a turn more than others."""
+five turns of the 25 that it may take at once. Daemons that live for seconds serve some accounts a
+turn more than others."""
 FAIR: Final = 0.5
 
 OF_AUDIT: Final = {
@@ -146,7 +147,8 @@ def _waits(facts: Mapping[str, Any], entries: Entries) -> list[_Wait]:
 
 
 def _punctuality(found: Found, waits: Sequence[_Wait]) -> None:
-    """No step before its delay is over; how late those are that need not wait for a window."""
+    """No step comes before its delay is over, counted from the lease of the step before it; how
+    late those come that need not wait for a window."""
     late = []
     for wait in waits:
         if wait.n == 1:
