@@ -127,9 +127,9 @@ def told_again(event: EventRow, version: Version) -> int | None:
 def leavings(events: Sequence[EventRow]) -> Leavings:
     """Who left which list, and the id of the last event that says so."""
     return {
-        (contact, event.payload.get("list")): event.id
+        (contact, name): event.id
         for event in events
-        if event.kind == "list_removed"
+        if event.kind == "list_removed" and isinstance(name := event.payload.get("list"), str)
         for contact in event.contact_ids
     }
 

@@ -394,7 +394,7 @@ def _left_list(
         for trigger in rooms.triggers(run.account_id)
         if trigger.campaign_key == version.campaign_key and trigger.match.kind == "list_added"
     }
-    if left is None or left not in attached:
+    if not isinstance(left, str) or left not in attached:
         return None
     return _end(run, RunStatus.REMOVED, f"left_list:{left}")
 

@@ -158,7 +158,7 @@ class Tables:
         )
         self.seen_requests: Table[tuple[int, str], SeenRequest] = Table(undo)
         self.events_by_account: Shelves[int, EventIn] = Shelves(
-            lambda e: (e.account_id, (e.id,))
+            lambda e: (e.account_id or None, (e.id,))
         )
         self.stops_by_account: Shelves[int, EventIn] = Shelves(_stopping)
         self.events_by_subject: Groups[int, EventIn] = Groups(

@@ -3,12 +3,12 @@
 --   $1 seen  bigint[]  nudges that this daemon has taken in
 -- locks: nothing
 WITH RECURSIVE told AS (
-    (SELECT coalesce(e.account_id, 0) AS account_id FROM dripd.event_in AS e ORDER BY e.account_id NULLS LAST LIMIT 1)
+    (SELECT e.account_id FROM dripd.event_in AS e ORDER BY e.account_id NULLS LAST LIMIT 1)
     UNION ALL
-    SELECT (SELECT coalesce(e.account_id, 0) FROM dripd.event_in AS e
+    SELECT (SELECT e.account_id FROM dripd.event_in AS e
             WHERE e.account_id > told.account_id ORDER BY e.account_id LIMIT 1)
     FROM told
-    WHERE told.account_id > 0
+    WHERE told.account_id IS NOT NULL
 )
 SELECT (SELECT dripd.now()) AS now,
     EXISTS (SELECT FROM dripd.clock) AS manual,
@@ -16,7 +16,8 @@ SELECT (SELECT dripd.now()) AS now,
             SELECT FROM dripd.run AS r
             WHERE r.account_id = enroll_request.account_id AND r.contact_id = queued_for AND r.exclusive IS NOT NULL))) AS requests,
     ARRAY(SELECT account_id FROM told WHERE account_id IS NOT NULL LIMIT 500) AS events,
-    EXISTS (SELECT FROM dripd.event_in WHERE account_id IS NULL) AS stray,
+    EXISTS (SELECT FROM dripd.event_in WHERE account_id IS NULL)
+        OR EXISTS (SELECT FROM dripd.event_in WHERE account_id = 0) AS stray,
     EXISTS (SELECT FROM dripd.usage_in) AS usage,
     ARRAY(SELECT n.id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000) AS nudges,
     ARRAY(SELECT n.account_id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000)

@@ -259,6 +259,7 @@ def test_leaving_an_attached_list_ends_the_run_however_it_was_attached() -> None
     assert ended(by_command, left) == ["left_list:B"]
     assert ended(ignoring, left) == []
     assert ended(by_file, event("list_removed", payload={"list": "C"})) == []
+    assert ended(by_file, event("list_removed", payload={"list": {"key": "B"}})) == []
 
 
 def test_an_erased_contact_ends_everything() -> None:

@@ -422,6 +422,24 @@ class InboxSuite:
             "unknown_contact",
         ]
 
+    @pytest.mark.parametrize("nobody", [0, -1, None])
+    async def test_an_event_of_no_account_hides_nobody_elses(
+        self, world: World, nobody: int | None
+    ) -> None:
+        scene = await open_scene(world)
+        await scene.clear_events()
+        await world.event(nobody, "reply", contact_id=5)
+        await world.event(nobody, "open", contact_id=5)
+        await world.event(scene.account, "reply", contact_id=5)
+
+        seen = (await world.store.look([])).events
+        for account in seen:
+            await world.store.digest(account, 100, Seen(), EVERY_KIND)
+            await world.store.digest(account, 100, Seen(), EVERY_KIND)
+
+        assert sorted([nobody or 0, scene.account]) == sorted(seen)
+        assert [] == await world.event_queue()
+
     async def test_a_dedup_key_counts_once(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)
