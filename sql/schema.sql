@@ -332,9 +332,9 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
 CREATE INDEX enroll_request_pending ON dripd.enroll_request (id) WHERE status = 'pending';
 CREATE INDEX enroll_request_by_id ON dripd.enroll_request (id);
-CREATE INDEX enroll_request_contact ON dripd.enroll_request ((coalesce(contact_id::text, external_id)))
+CREATE INDEX enroll_request_contact ON dripd.enroll_request (left(coalesce(contact_id::text, external_id), 200))
     WHERE status = 'pending';
-CREATE INDEX enroll_request_conversation ON dripd.enroll_request (conversation_ref)
+CREATE INDEX enroll_request_conversation ON dripd.enroll_request (left(conversation_ref, 200))
     WHERE status = 'pending' AND conversation_ref IS NOT NULL;
 
 CREATE TABLE dripd.request_seen (  -- idempotency keys, for ever: no partition could be unique
@@ -545,7 +545,7 @@ CREATE UNIQUE INDEX run_reentry ON dripd.run (account_id, campaign_id, contact_i
 CREATE UNIQUE INDEX run_exclusive ON dripd.run (account_id, contact_id, exclusive) WHERE exclusive IS NOT NULL;
 CREATE INDEX run_by_id ON dripd.run (id);
 CREATE INDEX run_held ON dripd.run (id, hold_reason) WHERE hold_reason IS NOT NULL;
-CREATE INDEX run_conversation ON dripd.run (account_id, conversation_ref) WHERE conversation_ref IS NOT NULL;
+CREATE INDEX run_conversation ON dripd.run (account_id, left(conversation_ref, 200)) WHERE conversation_ref IS NOT NULL;
 
 CREATE TABLE dripd.due_step (  -- exactly one row per live run
     due_at timestamptz(3) NOT NULL,
@@ -997,6 +997,19 @@ CREATE TRIGGER stay_in_account BEFORE UPDATE OF account_id ON dripd.contact
     FOR EACH ROW EXECUTE FUNCTION dripd.stay_in_account();
 CREATE TRIGGER stay_in_account BEFORE UPDATE OF account_id ON dripd.company
     FOR EACH ROW EXECUTE FUNCTION dripd.stay_in_account();
+
+CREATE FUNCTION dripd.trim_addresses() RETURNS trigger
+LANGUAGE plpgsql SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    new.email := btrim(new.email, E' \t\n\r\f\v\u00a0');
+    new.phone := btrim(new.phone, E' \t\n\r\f\v\u00a0');
+    RETURN new;
+END
+$$;
+CREATE TRIGGER trim_addresses BEFORE INSERT OR UPDATE OF email, phone ON dripd.contact FOR EACH ROW
+    WHEN (new.email <> btrim(new.email, E' \t\n\r\f\v\u00a0') OR new.phone <> btrim(new.phone, E' \t\n\r\f\v\u00a0'))
+    EXECUTE FUNCTION dripd.trim_addresses();
 
 -- ---------------------------------------------------------------- doors: what a change says to the inbox
 

@@ -17,6 +17,11 @@ from dripd.store.memory_tables import Tables
 
 FIELD_COLUMNS = ("email", "phone", "timezone", "owner", "company_id")
 
+ADDRESS_COLUMNS = frozenset({"email", "phone"})
+
+BLANKS = " \t\n\r\f\v\u00a0"
+"""What stands around an address is no part of it."""
+
 
 def add_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
     key = (account_id, contact_id, tag)
@@ -97,9 +102,19 @@ def change_contact(
         return
     before = _told_of(contact)
     after = merged(contact.attrs, attrs)
-    tables.contacts.change((account_id, contact_id), attrs=after, **columns)
+    tables.contacts.change((account_id, contact_id), attrs=after, **trimmed(columns))
     if contact.erased_at is None:
         _tell_changes(tables, contact, before)
+
+
+def trimmed(columns: Mapping[str, str | int | None]) -> dict[str, str | int | None]:
+    """*columns* of a contact, addresses among them without the blanks around."""
+    return {
+        name: value.strip(BLANKS)
+        if name in ADDRESS_COLUMNS and isinstance(value, str)
+        else value
+        for name, value in columns.items()
+    }
 
 
 def change_company(

@@ -17,6 +17,7 @@ from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.policy.admission_rows import Quote
 from dripd.store.memory_changes import (
+    BLANKS,
     add_place,
     add_suppression,
     add_tag,
@@ -248,8 +249,8 @@ class Doors:
             account_id=account_id,
             id=tables.next_id(),
             external_id=external_id,
-            email=email,
-            phone=phone,
+            email=None if email is None else email.strip(BLANKS),
+            phone=None if phone is None else phone.strip(BLANKS),
             timezone=timezone,
             owner=owner,
             service_owner=service_owner,

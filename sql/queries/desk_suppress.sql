@@ -70,7 +70,8 @@ WHERE id = $2::int8
 UNION
 SELECT r.account_id
 FROM dripd.account AS a
-JOIN dripd.run AS r ON r.account_id = a.id AND r.conversation_ref = $3::text AND r.status = 1
+JOIN dripd.run AS r ON r.account_id = a.id AND left(r.conversation_ref, 200) = left($3::text, 200)
+    AND r.conversation_ref = $3::text AND r.status = 1
 UNION
 SELECT c.account_id
 FROM dripd.account AS a

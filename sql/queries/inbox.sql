@@ -34,7 +34,7 @@ SELECT id FROM (
 -- What stands in an account's queue, stops first: asked only where some of it cannot be read.
 --   $1 account int (0: rows that name none)  $2 most int
 SELECT id FROM dripd.event_in
-WHERE account_id IS NOT DISTINCT FROM nullif($1::int4, 0)
+WHERE account_id = $1::int4 OR ($1::int4 = 0 AND account_id IS NULL)
 ORDER BY kind_bit & 32825 = 0, id
 LIMIT $2::int4;
 
@@ -51,13 +51,14 @@ SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
                 FROM dripd.contact AS k
                 JOIN dripd.enroll_request AS q ON q.status = 'pending'
-                    AND coalesce(q.contact_id::text, q.external_id) = ANY (ARRAY[k.id::text, k.external_id])
+                    AND left(coalesce(q.contact_id::text, q.external_id), 200) = ANY (ARRAY[k.id::text, left(k.external_id, 200)])
                     AND (q.contact_id = k.id OR (q.contact_id IS NULL AND q.external_id = k.external_id))
                 WHERE k.account_id = $1::int4 AND k.id = ANY (whom.contact_ids)
                 UNION ALL
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
                 FROM dripd.enroll_request AS q
-                WHERE q.status = 'pending' AND q.conversation_ref = e.conversation_ref) AS q
+                WHERE q.status = 'pending' AND left(q.conversation_ref, 200) = left(e.conversation_ref, 200)
+                    AND q.conversation_ref = e.conversation_ref) AS q
             CROSS JOIN LATERAL (  -- OFFSET 0: asked of what is pending alone, not all that there are of it
                 SELECT live_cv_id FROM dripd.campaign
                 WHERE account_id = $1::int4 AND key = q.campaign_key AND live_cv_id IS NOT NULL
@@ -113,7 +114,8 @@ CROSS JOIN LATERAL (
             WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
                 WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
             WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
-                WHERE r.account_id = $1::int4 AND r.conversation_ref = e.conversation_ref AND r.status = 1)
+                WHERE r.account_id = $1::int4 AND left(r.conversation_ref, 200) = left(e.conversation_ref, 200)
+                    AND r.conversation_ref = e.conversation_ref AND r.status = 1)
             WHEN e.kind = 'company_changed' THEN ARRAY(  -- contacts of whom a run is held, waits or is judged
                 SELECT DISTINCT c.id FROM dripd.contact AS c
                 JOIN dripd.run AS r ON r.account_id = c.account_id AND r.contact_id = c.id AND r.status = 1
@@ -299,7 +301,7 @@ FROM (SELECT * FROM named UNION ALL SELECT * FROM nameless) AS g;
 --   $1 account int  $2 events bigint[]  $3 reason text
 WITH gone AS (
     DELETE FROM dripd.event_in AS e
-    WHERE e.account_id IS NOT DISTINCT FROM nullif($1::int4, 0) AND e.id = ANY ($2::int8[]) AND e.kind_bit & 32825 = 0
+    WHERE (e.account_id = $1::int4 OR ($1::int4 = 0 AND e.account_id IS NULL)) AND e.id = ANY ($2::int8[]) AND e.kind_bit & 32825 = 0
     RETURNING e.id, e.account_id, e.contact_id, e.kind, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
         e.payload
 )

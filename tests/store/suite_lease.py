@@ -353,6 +353,20 @@ class LeaseSuite:
         ]
         assert await scene.used() == 2
 
+    async def test_blanks_around_an_address_hide_it_from_nobody(self, world: World) -> None:
+        scene = await open_scene(world)
+        await world.suppress(scene.account, "email", "P0@X.example")
+        contact = await world.add_contact(
+            scene.account, external_id="p0", email="\u00a0p0@x.example \n", phone="\t+491 "
+        )
+        await world.enroll(scene.account, "c", contact)
+        await scene.admit(start_all(scene.lane, T0))
+        await scene.clear_events()
+        [key] = await scene.keys()
+        [leased] = (await scene.lease([key])).granted
+
+        assert ("p0@x.example", "+491", True) == (leased.email, leased.phone, leased.suppressed)
+
     async def test_a_day_that_is_missing_or_over_refuses(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(1)
