@@ -113,7 +113,8 @@ def test_the_readme_shows_the_life_cycle_as_it_is() -> None:
 
 def test_the_readme_names_only_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"`dripd (\w+)", text)) | set(re.findall(r"bin/dripd (\w+)", text))
+    blocks = "\n".join(text.split("```")[1::2])
+    named = {*re.findall(r"`dripd (\w+)", text), *re.findall(r"\bdripd (\w+)", blocks)}
 
     assert named
     assert named <= set(COMMANDS)
