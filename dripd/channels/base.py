@@ -70,14 +70,12 @@ class Repeats:
     `key_ms`: how long it remembers a key and answers for the first request; 0: it honours
     none, and a message of unknown outcome must not be sent again. `sticks_5xx`: a stored
     failure is the answer to every repeat, so that repeating tells nothing.
-    `compares_payload`: a repeat with another body is refused, so that it must be frozen.
     `evidence_ms`: how long after a message its fate may still come to light by itself.
     """
 
     key_ms: Millis = Millis(0)
     evidence_ms: Millis = HOUR
     sticks_5xx: bool = False
-    compares_payload: bool = False
 
 
 NO_REPEATS: Final = Repeats()

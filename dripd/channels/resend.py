@@ -48,7 +48,7 @@ NO_KEY: Final = "API key is invalid"
 """Of status 400 as well where it does not look like a key: the account's fault, as with 401."""
 
 PERMISSIVE: Final = (b"x-batch-validation", b"permissive")
-KEYED: Final = Repeats(key_ms=DAY, compares_payload=True)
+KEYED: Final = Repeats(key_ms=DAY)
 
 
 class Resend(Api[tuple[tuple[bytes, bytes], bytes]]):

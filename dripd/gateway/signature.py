@@ -30,11 +30,11 @@ MAX_SIGNATURES = 10
 """Of one request: a sender that rotates its secret signs twice."""
 
 
-def is_fresh(seconds: str, now: Instant, tolerance_ms: int = TOLERANCE_MS) -> bool:
+def is_fresh(seconds: str, now: Instant) -> bool:
     """Is *seconds*, a Unix time as text, near *now*?"""
     if not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:
         return False
-    return abs(int(seconds) * 1000 - now) <= tolerance_ms
+    return abs(int(seconds) * 1000 - now) <= TOLERANCE_MS
 
 
 def signs_standard(secret: str, headers: Mapping[str, str], body: bytes, now: Instant) -> bool:

@@ -1,9 +1,9 @@
 """What does an event do? Ends, goals and resets of live runs, then new requests.
 
-One order inside a transaction (FEATURES 6.9): ends, resets, then triggers. The first end of
-a run wins. A run that was asked for before an event hears it: the event waits until that is
-decided, as no lease passes it. An event with a delivery concerns that campaign, one with a conversation the runs
-that carry it, one with only a contact or address every live run of that contact.
+One order inside a transaction: ends, resets, then triggers. The first end of a run wins. A
+run that was asked for before an event hears it: the event waits until that is decided, as no
+lease passes it. An event with a delivery concerns that campaign, one with a conversation the
+runs that carry it, one with only a contact or address every live run of that contact.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _woken(event: EventRow, run: RunRow, version: Version, home: int | None) -> 
         return False
     counts = version.definition.policy.machine_opens == "count"
     waits = run.leased or bool(run.flags & FLAG_WAITING)
-    return waits and wakes(event, run, step, machine_opens=counts)
+    return waits and wakes(event, step, machine_opens=counts)
 
 
 def _wake(run: RunRow, version: Version, rooms: Rooms) -> Release | Poke:

@@ -16,7 +16,7 @@ from dripd.campaigns.template import instant_of, is_mere_date, normalise
 from dripd.campaigns.version import COMPANY_CHANGED
 from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
-from dripd.policy.inbox_rows import EventRow, RunRow
+from dripd.policy.inbox_rows import EventRow
 from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
 from dripd.policy.rooms import step_times
 
@@ -101,8 +101,8 @@ def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
     return Instant(min(max(moved, 0), FAR_FUTURE))
 
 
-def wakes(event: EventRow, run: RunRow, step: Step, *, machine_opens: bool) -> bool:
-    """Is it what the run's step waits for?"""
+def wakes(event: EventRow, step: Step, *, machine_opens: bool) -> bool:
+    """Is it what *step* waits for?"""
     if step.kind == "date_timer":
         if step.field.startswith("company."):
             return event.kind == COMPANY_CHANGED or event.payload.get("field") == "company_id"

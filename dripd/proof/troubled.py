@@ -89,7 +89,6 @@ class Troubled(Virtual):
         self.providers = {
             name: Provider(name, nursery, self.clock.now, dice) for name in ("p0", "p1")
         }
-        self.n_buried = 0
         self.is_over = False
         """Nobody is started again any more."""
 
@@ -151,6 +150,5 @@ class Troubled(Virtual):
                     break
             with trio.move_on_after(BEAT_S):
                 await daemon.pipe.buried.wait()
-        self.n_buried += 1
         daemon.scope.cancel()
         self._nursery.start_soon(self.start_somehow)

@@ -175,10 +175,10 @@ class Virtual:
 
 
 @asynccontextmanager
-async def virtual(*, daemons: int = 1, at: Instant = MONDAY) -> AsyncIterator[Virtual]:
+async def virtual(*, daemons: int = 1) -> AsyncIterator[Virtual]:
     """A deployment with *daemons* that run until the story is over."""
     async with trio.open_nursery() as nursery:
-        world = Virtual(nursery, at)
+        world = Virtual(nursery, MONDAY)
         for _ in range(daemons):
             await world.start()
         yield world

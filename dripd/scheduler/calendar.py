@@ -31,7 +31,6 @@ HORIZON_DAYS = 2 * 366
 PROBE_MS = 2 * DAY
 """No zone changes its offset twice within this."""
 
-_ALL_DAYS = frozenset(range(7))
 _ONE_MS = timedelta(milliseconds=1)
 _ONE_DAY = timedelta(days=1)
 

@@ -78,7 +78,7 @@ async def _account_values(
     if args.plan is not None:
         found["plan"] = await _plan(conn, args.plan)
     if args.timezone is not None:
-        found["timezone"] = read_zone(args.timezone, "timezone")
+        found["timezone"] = read_zone(args.timezone)
     if args.window is not None:
         found["send_window"] = read_window(args.window)
     if args.rate is not None:
@@ -107,13 +107,13 @@ async def _plan(conn: Conn, key: str) -> str:
     return key
 
 
-def read_zone(name: str, path: str) -> str:
+def read_zone(name: str) -> str:
     """An IANA zone that this machine knows. Raises `BadRequest`."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         hint = near(name, available_timezones(), "such as Europe/Berlin")
-        raise BadRequest(f"unknown zone {name!r}", path=path, hint=hint) from error
+        raise BadRequest(f"unknown zone {name!r}", path="timezone", hint=hint) from error
     return name
 
 

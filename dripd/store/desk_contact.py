@@ -136,7 +136,7 @@ def _check_columns(columns: Mapping[str, str | None]) -> None:
             f"{email!r} is no address", code="bad_value", path="email", hint="NAME@DOMAIN"
         )
     if zone:
-        read_zone(zone, "timezone")
+        read_zone(zone)
 
 
 async def list_contacts(conn: Conn, args: p.ContactList) -> Result:

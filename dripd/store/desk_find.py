@@ -91,13 +91,9 @@ async def find_lists(conn: Conn, key: str, account: str | None) -> Sequence[Row]
     return rows or [await _only(conn, rows, "list", key, account)]
 
 
-async def find_sender(
-    conn: Conn, address: str, account: str | None, channel: str | None = None
-) -> Row:
+async def find_sender(conn: Conn, address: str, account: str | None) -> Row:
     """The sender *address*. Raises `NotFound`, `Conflict` `ambiguous`."""
-    rows = await conn.fetch(
-        sql("find_senders"), address, await account_id(conn, account), channel
-    )
+    rows = await conn.fetch(sql("find_senders"), address, await account_id(conn, account), None)
     return await _only(conn, rows, "sender", address, account)
 
 

@@ -46,19 +46,19 @@ class Picked:
     counted: bool = False
     """Runs too that are over and stand in the statistics."""
 
-    async def chunks(self, conn: Conn, size: int = CHUNK) -> AsyncIterator[list[Row]]:
-        """The runs, at most *size* at a time, in the order of their ids."""
+    async def chunks(self, conn: Conn) -> AsyncIterator[list[Row]]:
+        """The runs, at most `CHUNK` at a time, in the order of their ids."""
         after = 0
         while True:
             rows = await conn.fetch(
                 sql("pick_runs"), after, self.account, self.enrollments, self.contacts,
-                self.campaigns, self.lists, self.tags, self.ended, self.not_started, size,
+                self.campaigns, self.lists, self.tags, self.ended, self.not_started, CHUNK,
                 self.counted,
             )  # fmt: skip
             wanted = rows if self.where is None else await _filter(conn, rows, self.where)
             if wanted:
                 yield wanted
-            if len(rows) < size:
+            if len(rows) < CHUNK:
                 return
             after = rows[-1]["id"]
 

@@ -37,13 +37,13 @@ def remove_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> No
         tables.tell(account_id, "tag_removed", contact_id=contact_id, payload={"tag": tag})
 
 
-def make_list(tables: Tables, account_id: int, key: str, kind: str = "bucket") -> int:
+def make_list(tables: Tables, account_id: int, key: str) -> int:
     """The id of a list, made if it is not there."""
     found = tables.list_of(account_id, key)
     if found is not None:
         return found.id
     number = tables.next_id()
-    row = ContactList(account_id=account_id, id=number, key=key, kind=kind)
+    row = ContactList(account_id=account_id, id=number, key=key, kind="bucket")
     tables.lists.add((account_id, number), row)
     return number
 

@@ -149,17 +149,14 @@ class Doors:
         self._tables.operators.add((account_id, name), row)
         self._commit()
 
-    def add_sender(  # noqa: PLR0913 - the columns of one row
+    def add_sender(
         self,
         account_id: int,
         address: str,
         *,
         channel: str = "email",
         provider: str = "sink",
-        rate: str | None = None,
         daily_limit: int | None = None,
-        owner: str | None = None,
-        shared: str | None = None,
         gap: str | None = None,
         weight: int = 1,
     ) -> int:
@@ -169,10 +166,8 @@ class Doors:
             address=address,
             channel=channel,
             provider=provider,
-            rate=rate,
+            rate=None,
             daily_limit=daily_limit,
-            owner=owner,
-            shared=shared,
             status="active",
             gap=gap,
             weight=weight,
@@ -419,9 +414,7 @@ class Doors:
         self._tables.sink_rules.add(number, rule)
         self._commit()
 
-    def add_campaign(
-        self, account_id: int, definition: Definition, *, activate: bool = True
-    ) -> Published:
+    def add_campaign(self, account_id: int, definition: Definition) -> Published:
         """Publish *definition* as the next version of its campaign, made if it is not there."""
         tables = self._tables
         campaign = tables.campaign_of(account_id, definition.campaign)
@@ -441,8 +434,7 @@ class Doors:
                 shared={key: one.as_raw() for key, one in definition.shared.items()},
             ),
         )
-        status = "active" if activate else campaign.status
-        tables.campaigns.change((account_id, campaign.id), live_cv_id=cv_id, status=status)
+        tables.campaigns.change((account_id, campaign.id), live_cv_id=cv_id, status="active")
         self._attach(campaign, definition)
         tables.nudge(account_id)
         tables.refresh_gates([account_id])

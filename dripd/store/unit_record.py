@@ -158,10 +158,6 @@ def _is_gone(change: Change, gone: dict[int, int]) -> bool:
     return change.leased.enrollment_id in gone
 
 
-def _alive(changes: list[Change], stopped: set[int]) -> list[Change]:
-    return [change for change in changes if change.leased.enrollment_id not in stopped]
-
-
 def _others(changes: list[Change], known: list[Change]) -> list[Change]:
     ids = set(map(id, known))
     return [change for change in changes if id(change) not in ids]
