@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Fault:
     """One thing that is wrong with a document or a request.
 
-    `code` is a stable word of CONTRACT.md section 7, `path` leads into the document
+    `code` is a stable word, `path` leads into the document
     (`steps[2].window.days`), `hint` says what to do.
     """
 
@@ -23,7 +23,7 @@ class Fault:
 
 
 class DripdError(Exception):
-    """Base of all. Carries what, where and what to do, and the exit code of CONTRACT.md 4."""
+    """Base of all. Carries what, where and what to do, and the exit code."""
 
     exit_code = 1
     code = "failed"

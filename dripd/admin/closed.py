@@ -1,4 +1,4 @@
-"""Which words may stand where? The closed sets of CONTRACT, for all who take or offer them.
+"""Which words may stand where? The closed sets, for all who take or offer them.
 
 The daemon refuses any other word, a command and its completion offer these, the console's
 filters too. Plain types: a command that only asks the socket loads no msgspec for them.

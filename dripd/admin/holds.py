@@ -1,7 +1,7 @@
 """What does each hold mean, and what is to be done about it? One word of each, for all who tell.
 
-`enroll explain` says what a step waits for, the console what to do; both say it of the reasons
-of CONTRACT section 7, by the reason without what that names (`bad_date:birthday`).
+`enroll explain` says what a step waits for, the console what to do; both say it of each
+`hold_reason`, by the reason without what that names (`bad_date:birthday`).
 """
 
 from __future__ import annotations

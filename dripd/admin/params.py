@@ -1,8 +1,8 @@
 """What does each method take? The arguments of every call, as forbidding structs.
 
-One struct a method, named after it: `campaign.publish` takes `CampaignPublish`. Names are those
-of CONTRACT.md section 8. Accounts and campaigns are keys; a contact is its external_id or
-`#ID`; instants are RFC 3339 and durations `3d`, both as text, read by the handler.
+One struct a method, named after it: `campaign.publish` takes `CampaignPublish`. Names are
+those of the commands. Accounts and campaigns are keys; a contact is its external_id or `#ID`;
+instants are RFC 3339 and durations `3d`, both as text, read by the handler.
 `account=None` means: whichever account of the deployment has that key.
 """
 

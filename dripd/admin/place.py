@@ -1,4 +1,4 @@
-"""Where is the daemon's socket? The rules of CONTRACT.md section 4, for server and clients."""
+"""Where is the daemon's socket? The same rules for server and clients."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Does a step's `when:` hold? A small language of facts, compiled once to closures.
 
-Grammar, loosest first (CONTRACT 3.1): `or`, `and`, `not`, one comparison
+Grammar, loosest first: `or`, `and`, `not`, one comparison
 (`== != < <= > >= in`, `not in`), and as operands facts, literals (`'x' "x" 5 -1.5 true false
 null [..]`) and parentheses. Facts: `attrs.x contact.x company.x vars.x`, deeper by more dots,
 any key by `attrs['First Name']`; `tags lists events` as collections.

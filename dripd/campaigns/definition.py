@@ -195,7 +195,7 @@ class Frequency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Every policy key of CONTRACT 3.1, resolved from file, preset and default.
+    """Every policy key, resolved from file, preset and default.
 
     `origins` maps the key as written in the file (`reentry`, `edit`, ...) to who gave it.
     """

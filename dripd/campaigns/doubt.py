@@ -110,7 +110,7 @@ def _runs_again(definition: Definition) -> bool:
 
 
 def narrow_windows(definition: Definition, known: Known) -> Iterator[Fault]:
-    """Where a small lag, a rate or a retry costs a whole day (FEATURES 6.15)."""
+    """Where a small lag, a rate or a retry costs a whole day."""
     for path, spec in windows_of(definition):
         if _span(spec, spec.opens) < NARROW:
             yield _narrow(

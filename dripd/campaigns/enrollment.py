@@ -66,7 +66,7 @@ FLAG_PUT_OFF = 1024
 
 
 class LaneKey(NamedTuple):
-    """What is decided for a whole class of steps of one campaign (DESIGN 3.3).
+    """What is decided for a whole class of steps of one campaign.
 
     `calendar`: a window as canonical JSON, "" always open, "account" as the account has it.
     `zone`: an IANA name, or "account". `channel`: email, sms or "" where nothing is sent.

@@ -16,7 +16,7 @@ ACTIONS = frozenset(
     {"list_add", "list_remove", "tag_add", "tag_remove", "update", "request", "follow_up"}
     | {"sale", "email", "notify_email"}
 )
-"""The closed set of CONTRACT section 3.1."""
+"""The closed set."""
 
 PLACES = {"on_click": ("click", "link"), "on_form": ("form", "form")}
 """The keys of a file: the kind of event, and what names it there."""

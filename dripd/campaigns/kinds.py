@@ -38,7 +38,7 @@ KINDS = frozenset(
     | {"notify_email", "notify_sms", "script", "sync", "social_follow"}
     | {*MANUAL_KINDS}
 )
-"""The closed set of CONTRACT section 3; any other is refused."""
+"""The closed set; any other is refused."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What does a definition still lack? Settings that a draft may do without (CONTRACT 3.4)."""
+"""What does a definition still lack? Settings that a draft may do without."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTING_CODES = frozenset(
 
 
 def is_setting(code: str) -> bool:
-    """Is this a setting that a draft may lack and a version may not (CONTRACT 3.4)?"""
+    """Is this a setting that a draft may lack and a version may not?"""
     return code in SETTING_CODES or code.startswith(("missing_template:", "missing_settings:"))
 
 

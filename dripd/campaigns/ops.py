@@ -29,7 +29,7 @@ OPS_OF: Mapping[str, frozenset[str]] = {
     "person": frozenset({"set", "clear"}),
     "multi": frozenset({"set", "clear", "add", "remove"}),
 }
-"""Which changes a field of each type can take (FEATURES F16)."""
+"""Which changes a field of each type can take (behaviour F16)."""
 
 OPS = ("set", "clear", "add", "remove", "increment", "now")
 

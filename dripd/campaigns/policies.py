@@ -70,7 +70,7 @@ ENDINGS = (
     "date_past", "approval_cancelled", "timeout", "paused", "moved", "contact_erased", "stopped",
     "edited", "reset",
 )  # fmt: skip
-"""CONTRACT 7: how the reason of an end begins."""
+"""How the reason of an end begins."""
 
 SPOKEN: Mapping[str, str] = MappingProxyType({"pause": "paused", "stop": "stopped"})
 """What people say for two of them."""

@@ -1,7 +1,6 @@
-"""What does a preset switch? CONTRACT 3.3 as one table, in the words of a campaign file.
+"""What does a preset switch? One table, in the words of a campaign file.
 
-A policy that neither the file nor the preset gives has dripd's default, the first word in
-CONTRACT 3.1. An exit rule in the file replaces the preset's of that kind.
+A policy that neither the file nor the preset gives has dripd's default. An exit rule in the file replaces the preset's of that kind.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ MATCH_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "bounce": ("type",),
     }
 )
-"""CONTRACT 3.2: the kinds of event, and what a match may ask of each."""
+"""The kinds of event, and what a match may ask of each."""
 
 REQUIRED_KEYS = frozenset({"list", "tag", "field"})
 """A match whose kind has one of these must give it."""

@@ -24,7 +24,7 @@ USUAL_FIELDS = frozenset(
     {"first_name", "last_name", "name", "company", "title"}
     | {"address", "city", "zip", "country"}
 )
-"""Fields that need no declaration (CONTRACT section 3)."""
+"""Fields that need no declaration."""
 
 TEXTS: Mapping[str, str] = dict.fromkeys((*COLUMNS, *USUAL_FIELDS), "text")
 """What they hold, unless the account or the campaign declares another type."""

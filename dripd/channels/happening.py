@@ -44,7 +44,7 @@ class Happened:
     """One event. `id` is the provider's own, or made of all that it said.
 
     `key` is our idempotency key as it came back. `sender` is our own address or number,
-    where the event came in by it. `subject_account` is an account's key, `conversation_ref`
+    where the event came in by it. `account` is an account's key, `conversation_ref`
     a conversation: what an integration of one's own may name instead.
     """
 

@@ -13,8 +13,8 @@ Method
     is closed; a connection that the server has closed, or said anything on, is not used
     again. httptools parses. An answer is read whole before it is handed over.
 Cost
-    Stock httpx spends most of a busy pool's time in a pass over all of its connections
-    (PERFORMANCE.md C7); here a request costs the same with one connection or with 256.
+    Stock httpx spends most of a busy pool's time in a pass over all of its connections;
+    here a request costs the same with one connection or with 256.
 """
 
 from __future__ import annotations

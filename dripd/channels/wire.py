@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 RECEIVE_BYTES: Final = 16_384
-"""Larger buffers are mapped and unmapped at every call: twice the CPU (PERFORMANCE.md C)."""
+"""Larger buffers are mapped and unmapped at every call: twice the CPU."""
 
 LOST: Final = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError)
 """How a stream, TLS or not, says that its connection is gone."""

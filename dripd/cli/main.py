@@ -2,7 +2,7 @@
 
 A command's module is loaded when it is used, so that asking the daemon a question loads
 neither an event loop nor a database driver. Errors end here: `[code] what, where`, what to do
-on the next line, and the exit code of CONTRACT.md section 4.
+on the next line, and the exit code of its class.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ NEVER = None
 
 
 def explain(row: Mapping[str, Any], holidays: Holidays, margin: Millis) -> dict[str, object]:
-    """A row of `read_waits` as CONTRACT 8 shows it; *margin* is `[engine] window_margin`."""
+    """A row of `read_waits` as `explain` shows it; *margin* is `[engine] window_margin`."""
     now: Instant = row["now_at"]
     chain = [
         {"gate": gate, "until": _text(until), "detail": detail}

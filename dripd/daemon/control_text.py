@@ -15,7 +15,7 @@ ORDER = (
     "timezone", "window", "fields", "field_map", "triggers", "exit_rules", "goal", "notify",
     "policy", "steps", "templates",
 )  # fmt: skip
-"""As CONTRACT 3 writes a file; jsonb keeps no order of its own."""
+"""As people write a file; jsonb keeps no order of its own."""
 
 INNER = (
     "key", "do", "name", "on", "op", "field", "value", "delay", "day", "day_at", "send_at",

@@ -98,7 +98,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of what `pages` lists."""
+    """GET and HEAD of the server's `paths`."""
 
     timeout = REQUEST_S
     server: Server

@@ -29,7 +29,7 @@ AWAY_S = 0.2
 """Real seconds until a stage whose database failed it tries again."""
 
 IN_FLIGHT = 2
-"""Leases, and records, in flight at a time: PERFORMANCE.md E5."""
+"""Leases, and records, in flight at a time: the next is made while one is in the database."""
 
 log = get("stages")
 

@@ -3,9 +3,10 @@
 The questions in their order, the first refusal counts: is there an account, was the key
 seen before, is there the campaign, the contact; can the request be read; may the campaign,
 the account, its plan; is the contact on the board; what does the version require, who can
-be reached, who could send; does who asks see the campaign; does the contact run here or did it ever, is it busy elsewhere,
-how often and how soon may it run again; is what was quoted still the price. Whether the
-account can afford it is decided last, by its balance, where the run is written.
+be reached, who could send; does who asks see the campaign; does the contact run here or did
+it ever, is it busy elsewhere, how often and how soon may it run again; is what was quoted
+still the price. Whether the account can afford it is decided last, by its balance, where the
+run is written.
 """
 
 from __future__ import annotations

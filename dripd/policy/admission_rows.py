@@ -24,10 +24,9 @@ class Quote(NamedTuple):
 class RequestRow:
     """A pending `enroll_request` with what must be known to decide it.
 
-    `account_id`, `campaign_id`, `contact_id` are None where there is no such thing.
-    `busy_in` names the campaign of a live exclusive run of the contact (of any scope whose
-    name stands in `busy_scopes`). `runs` counts earlier runs here, `live` those that live,
-    `unreset` those never reset, `runs_today` those of the last 24 hours.
+    `account_id`, `campaign_id`, `contact_id` are None where there is no such thing. `runs`
+    counts the contact's runs here, `live` those that live, `unreset` those never reset,
+    `runs_today` those of the last 24 hours.
     """
 
     id: int

@@ -37,7 +37,7 @@ def judge(
     """Judge one message at *now*; *account* is (status, subscription active). Its window must
     stay open for *margin* after that.
 
-    The order is fixed (FEATURES 6.1): account, subscription, window. A deferral
+    The order is fixed: account, subscription, window. A deferral
     lasts until `until`, which is later than *now*, or with None until somebody changes
     something: a window that never opens, a pause.
     """

@@ -14,8 +14,8 @@ from dripd.ratelimit.reputation import Guard, Mark
 
 @dataclass(slots=True)
 class EventRow:
-    """An unprocessed event; `contact_ids` are whom it concerns, `enrollment_id` and
-    `cv_id`, `step_no` are set where it names a delivery. `list_key` for list events."""
+    """An unprocessed event; `contact_ids` are whom it concerns. `enrollment_id`, `cv_id`,
+    `step_key` and `channel` are set where it names a delivery."""
 
     id: int
     account_id: int
@@ -48,11 +48,7 @@ class EventRow:
 
 @dataclass(slots=True)
 class RunRow:
-    """A live run as the inbox sees it, its due step locked.
-
-    `leased`: a step is in flight; `held`: it waits by itself; `overdue`: its delay has
-    elapsed. `entered_at` is when its present wait began, as the journal has it.
-    """
+    """A live run as the inbox sees it, its due step locked; `leased`: that is in flight."""
 
     account_id: int
     enrollment_id: int
@@ -228,7 +224,7 @@ class ContactRow:
 
     @property
     def vars(self) -> Mapping[str, object]:
-        """None: nobody has asked for a run."""
+        """Nobody has asked for a run, so nothing came with the request."""
         return {}
 
     def copy(self) -> ContactRow:

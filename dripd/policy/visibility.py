@@ -2,7 +2,7 @@
 
 Those that the operator owns, and those connected to an address that is the operator's, or is
 shared with the operator or with the whole account. Automations are narrower: an address that
-is shared only with somebody does not count (FEATURES M40, M43).
+is shared only with somebody does not count (behaviours M40, M43).
 """
 
 from __future__ import annotations

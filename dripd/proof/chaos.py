@@ -333,7 +333,7 @@ def _poison(proxy: Proxy, ways: Sequence[Way], **toxics: float) -> None:
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, object]:
-    """One run from nothing to the verdict: the fields of CONTRACT.md section 8, and more."""
+    """One run from nothing to the verdict: what `--json` shows."""
     began = time.monotonic()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="dripd-chaos-")))

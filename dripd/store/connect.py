@@ -39,7 +39,7 @@ PG_EPOCH_MS = 946_684_800_000
 INFINITY_US = 1 << 62
 
 HOT_SETTINGS = {
-    # LEASE.md problem 5: unpinned, the planner makes the same lease thirty times dearer
+    # unpinned, the planner makes the same lease thirty times dearer
     "join_collapse_limit": "1",
     "from_collapse_limit": "1",
     "enable_seqscan": "off",

@@ -246,7 +246,7 @@ def shared_of(definition: Definition) -> dict[str, dict[str, str]]:
 
 
 async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
-    """Make the draft the next version in one switch; see CONTRACT 3.4.
+    """Make the draft the next version in one switch.
 
     Raises `Outdated`, `Conflict` `active` and `confirm:N`.
     """

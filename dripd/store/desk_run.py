@@ -1,7 +1,7 @@
 """Runs at the desk: stop, reset, move, release, skip; list and show.
 
-A stop follows LEASE.md section 5: lock the due steps in the order of their key, end the runs,
-mark what is leased (`record` will log and drop it), delete the rest.
+A stop locks the due steps in the order of their key, ends the runs, marks what is leased
+(`record` will log and drop it) and deletes the rest.
 """
 
 from __future__ import annotations

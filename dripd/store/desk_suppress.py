@@ -26,7 +26,7 @@ EVENTS = (
     "status_changed", "tag_added", "tag_removed", "list_added", "list_removed",
     "contact_created", "field_changed",
 )  # fmt: skip
-"""The kinds of CONTRACT 2."""
+"""The kinds that other systems may tell."""
 
 
 class SuppressRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What others read: the views of CONTRACT section 2 over memory's tables, as plain rows."""
+"""What others read: the views over memory's tables, as plain rows."""
 
 from __future__ import annotations
 

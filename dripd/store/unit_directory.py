@@ -205,7 +205,7 @@ async def return_turns(conn: Conn, backs: Sequence[TurnBack]) -> None:
 async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
     """A zone that changed in mid-day: the old row ends now, what it had used goes along.
 
-    FEATURES 6.4: no second quota. Rows of later days are simply laid anew.
+    There is no second quota. Rows of later days are simply laid anew.
     """
     standing = await conn.fetch(sql("lock_days"), account)
     now = await conn.fetchval("SELECT dripd.now()")

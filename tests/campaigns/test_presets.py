@@ -1,4 +1,4 @@
-"""The table of CONTRACT 3.3, cell by cell."""
+"""The table of presets, cell by cell."""
 
 from __future__ import annotations
 

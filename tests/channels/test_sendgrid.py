@@ -142,7 +142,7 @@ async def test_answers_of_sendgrid_are_told_apart(said: bytes, expected: Outcome
 
 @pytest.mark.trio
 async def test_compressed_error_is_not_unpacked() -> None:
-    """200 kB on the wire were 200 MB in memory (RELIABILITY 2.6)."""
+    """200 kB on the wire were 200 MB in memory."""
     bomb = answer(400, [("Content-Encoding", "gzip")], body=b"\x1f\x8b" + b"x" * 100)
     async with answering(bomb) as server:
         assert Rejected(reason="http_400") == await send_one(channel_of(server.url))

@@ -193,7 +193,7 @@ async def test_publish_that_ends_runs_asks_ends_and_tells(pg_dsn: str) -> None:
 
 
 async def test_publish_ends_a_run_that_an_open_admit_starts(pg_dsn: str) -> None:
-    """LEASE.md problem 20: the run is started under the old version, and committed later."""
+    """The run is started under the old version, and committed later."""
     async with open_control(pg_dsn) as control:
         await published(control, ENDING, "c1")
         await control.apply(ENDING.replace("3d", "5d"))

@@ -51,7 +51,7 @@ async def test_stop_marks_what_is_leased_and_deletes_the_rest(pg_dsn: str) -> No
 
 
 async def test_stop_waits_for_a_record_and_sees_what_it_left(pg_dsn: str) -> None:
-    """LEASE.md problem 8: the row is given back between our look and our lock."""
+    """The row is given back between our look and our lock."""
     async with open_control(pg_dsn) as control:
         await control.furnish("c1")
         run = await control.start("c1", claim=7)

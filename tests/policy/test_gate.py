@@ -35,7 +35,7 @@ def test_an_open_window_clears() -> None:
 
 
 def test_a_due_that_was_inside_the_window_still_waits_for_the_next_one() -> None:
-    """FEATURES 6.1: an overdue step is judged now, not when it was due."""
+    """An overdue step is judged now, not when it was due."""
     friday = parse_instant("2026-03-06T17:00:00+01:00")
     monday = parse_instant("2026-03-09T09:00:00+01:00")
 

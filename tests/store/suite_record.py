@@ -356,7 +356,7 @@ class RecordSuite:
         assert await world.deliveries() == []
 
     async def test_a_stop_while_leased_is_logged_and_ends(self, world: World) -> None:
-        """LEASE.md problem 7: the message left, so it has its delivery row."""
+        """The message left, so it has its delivery row."""
         scene = await open_scene(world)
         leased = (await scene.take())[0]
         await stop(scene, leased)
@@ -778,7 +778,7 @@ class EffectSuite:
         ]
 
     async def test_a_move_ends_here_and_starts_there_at_once(self, world: World) -> None:
-        """LEASE.md problem 17: the exclusive key is free when the target asks for it."""
+        """The exclusive key is free when the target asks for it."""
         scene = await open_scene(world)
         await world.add_campaign(scene.account, campaign("d"))
         await world.enroll("acme", "c", await scene.contact())

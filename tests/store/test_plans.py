@@ -1,4 +1,4 @@
-"""The plans of the hot statements, on empty tables and on full ones: LEASE.md, problem 5.
+"""The plans of the hot statements, on empty tables and on full ones.
 
 A daemon keeps its connections for weeks, so the plan that it makes while the tables are empty
 must still be right when they are full; and nobody may find a better one by a scan.

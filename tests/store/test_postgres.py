@@ -439,7 +439,7 @@ class TestPostgresStore(Conformance):
 
 @pytest.mark.trio
 async def test_a_lease_that_commits_late_dies_of_its_tombstone(world: PostgresWorld) -> None:
-    """LEASE.md problem 11: nobody would own its claim, and nobody would ever look."""
+    """Nobody would own its claim, and nobody would ever look."""
     scene = await open_scene(world)
     key = (await scene.enroll(1))[0]
     claim = 4711
@@ -473,7 +473,7 @@ async def test_a_move_of_a_locked_row_gives_up_in_time(world: PostgresWorld) -> 
 async def test_an_admission_waits_for_the_version_that_is_being_published(
     world: PostgresWorld,
 ) -> None:
-    """LEASE.md problem 20: a run must not slip in on the version that has just been replaced."""
+    """A run must not slip in on the version that has just been replaced."""
     scene = await open_scene(world)
     await world.enroll(scene.account, "c", await scene.contact("late"))
     new = await world.one(

@@ -1,1 +1,1 @@
-"""Stories: what FEATURES.md promises, checked from outside on a real daemon."""
+"""Stories: what docs/behaviours.md promises, checked from outside on a real daemon."""

@@ -1,4 +1,4 @@
-"""What FEATURES leaves open and dripd decides, told as a user sees it. One daemon for all of it."""
+"""What the behaviours of others leave open and dripd decides, told as a user sees it. One daemon for all of it."""
 
 from __future__ import annotations
 
