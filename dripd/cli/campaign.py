@@ -257,9 +257,12 @@ def quote(ask: Ask, **given: object) -> int:
         print_json(result)
         return 0
     for one in rows_of(result.get("messages")):
-        parts = (one.get("at"), one.get("step_key"), one.get("channel"), one.get("price"))
+        parts = [one.get("at"), one.get("step_key"), one.get("channel"), one.get("price")]
+        if one.get("missed_s") is not None:
+            parts.append(f"its window has closed {one['missed_s']:g} s before it comes due")
         click.echo("  ".join(str(part) for part in parts))
-    print_record({k: v for k, v in result.items() if k != "messages"})
+    missed = [row for row in rows_of(result.get("missed")) if row["n"]]
+    print_record({k: v for k, v in result.items() if k != "messages"} | {"missed": missed})
     return 0
 
 

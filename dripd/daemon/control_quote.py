@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from dripd.admin import params as p
@@ -12,6 +14,7 @@ from dripd.billing.price import read_prices
 from dripd.clock import format_instant
 from dripd.daemon.control_room import Room
 from dripd.forecast.play import play
+from dripd.metrics import MISSED
 from dripd.policy.admission_rows import RequestRow
 from dripd.policy.foresee import Foreseen, priced
 from dripd.store.desk_deed import Result
@@ -45,6 +48,7 @@ class QuoteControl:
                 "segments": one.segments,
                 "price": str(cost.amount),
                 "at": format_instant(one.at),
+                "missed_s": None if one.missed_ms is None else one.missed_ms / 1000,
                 "hold_reason": one.held,
             }
             for one, cost in zip(found.messages, bill, strict=True)
@@ -56,6 +60,7 @@ class QuoteControl:
             "total": str(total(bill)),
             "ends_at": messages[-1]["at"] if messages else None,
             "messages": messages,
+            "missed": _missed(found.messages),
             "reject_reason": found.reason,
         }
 
@@ -70,6 +75,20 @@ class QuoteControl:
         snapshot.balance = AMPLE
         campaign, margin = str(row.campaign_key), self._room.hooks.margin()
         steps = await play(snapshot, None, campaign, margin=margin)
-        times = {step.key: step.at for step in steps if step.sent}
+        played = {step.key: step for step in steps if step.sent}
         for one in messages:
-            one.at = times.get(one.step_key, one.at)
+            if (step := played.get(one.step_key)) is not None:
+                one.at, one.missed_ms = step.at, step.missed_ms
+
+
+def _missed(messages: Sequence[Foreseen]) -> list[dict[str, object]]:
+    """How many messages miss their window, by how much at most; the last: by more than all.
+
+    The bounds are those of `dripd_window_missed_seconds`.
+    """
+    found = Counter(
+        bisect_left(MISSED, one.missed_ms / 1000)
+        for one in messages
+        if one.missed_ms is not None
+    )
+    return [{"up_to_s": most, "n": found[n]} for n, most in enumerate((*MISSED, None))]

@@ -13,6 +13,8 @@ from dripd.campaigns.enrollment import (
     BROKEN,
     CHANNEL_NO,
     Change,
+    Leased,
+    LogRow,
     LogState,
     RunStatus,
 )
@@ -21,9 +23,9 @@ from dripd.campaigns.settings import MATCH_KEYS
 from dripd.clock import MINUTE, Instant, Millis
 from dripd.engine.directory import Directory
 from dripd.metrics import OTHER, Registry
+from dripd.policy.gate import missed_by
 from dripd.policy.inbox_rows import EventRow
 from dripd.policy.rooms import MissingAccount, step_times
-from dripd.scheduler.calendar import shut_since
 from dripd.store.protocol import Admitted
 
 CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
@@ -125,27 +127,28 @@ def recorded(
 def _missed(
     metrics: Registry, batch: Sequence[Change], directory: Directory, margin: Millis
 ) -> None:
-    """By how much messages came due too late for their window, so that they waited for the next.
-
-    Those that left within a minute have waited for none; by 0 what came within *margin* of its end.
-    """
+    """By how much messages came due too late for their window, so that they waited for the next."""
     for change in batch:
-        leased = change.leased
-        version = directory.versions.get(leased.cv_id)
         for row in change.log:
-            if version is None or (row.sent_at or 0) - leased.due_at < MINUTE:
-                continue
-            where = (row.step_no, leased.account_id, leased.timezone)
-            try:
-                _, zone, window = step_times(directory, version, *where)
-            except MissingAccount:  # another daemon serves it by now
-                continue
-            last = Instant(leased.due_at + margin)
-            closed = None if window is None else shut_since(window, zone, last)
-            if closed is not None:
-                seconds = max(0, leased.due_at - closed) / 1000
+            by = missed(change.leased, row, directory, margin)
+            if by is not None:
                 channel = CHANNELS[row.channel]
-                metrics.timing("dripd_window_missed_seconds").observe(seconds, channel)
+                metrics.timing("dripd_window_missed_seconds").observe(by / 1000, channel)
+
+
+def missed(leased: Leased, row: LogRow, directory: Directory, margin: Millis) -> Millis | None:
+    """`gate.missed_by` of a message that was sent; one that left within a minute has waited for
+    no window."""
+    version = directory.versions.get(leased.cv_id)
+    if version is None or (row.sent_at or 0) - leased.due_at < MINUTE:
+        return None
+    try:
+        _, zone, window = step_times(
+            directory, version, row.step_no, leased.account_id, leased.timezone
+        )
+    except MissingAccount:  # another daemon serves it by now
+        return None
+    return missed_by(window, zone, leased.due_at, margin)
 
 
 def _broken(metrics: Registry, batch: Sequence[Change]) -> None:

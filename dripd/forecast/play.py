@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from dripd.campaigns.enrollment import Change
 from dripd.campaigns.event import Accepted
 from dripd.campaigns.links import Links
 from dripd.channels.base import Channel, Message, Settle
@@ -23,9 +24,11 @@ from dripd.engine.directory import Directory
 from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.settle import settle
+from dripd.engine.tally import missed
 from dripd.engine.tuning import Tuning
 from dripd.errors import DripdError
 from dripd.store.memory import MemoryStore
+from dripd.store.protocol import Decide, Recorded
 from dripd.store.snapshot import Snapshot
 
 VISITS_MOST = 500
@@ -39,11 +42,15 @@ NODE = 1
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that the run performs at `at`; `sent`: it is a message that is accepted then."""
+    """A step that the run performs at `at`; `sent`: it is a message that is accepted then.
+
+    `missed_ms`: how long its window has closed when it comes due; None: it waits for none.
+    """
 
     key: str
     at: Instant
     sent: bool
+    missed_ms: Millis | None = None
 
 
 class Willing(SinkChannel):
@@ -55,7 +62,26 @@ class Willing(SinkChannel):
 
 
 class Copy(MemoryStore):
-    """Files that go with mails are in no snapshot; here they are empty, and go with nothing."""
+    """Files that go with mails are in no snapshot; here they are empty, and go with nothing.
+
+    `missed` tells of messages, by run and `seq`, what `Step.missed_ms` tells.
+    """
+
+    def __init__(self, snapshot: Snapshot, margin: Millis) -> None:
+        super().__init__(ManualClock(snapshot.now), manual=True)
+        self.take_in(snapshot)
+        self.directory = Directory(self)
+        self.missed: dict[tuple[int, int], Millis | None] = {}
+        self._margin = margin
+
+    async def record(
+        self, changes: Sequence[Change], decide: Decide, closed: Sequence[int]
+    ) -> Recorded:
+        for change in changes:
+            for row in change.log:
+                by = missed(change.leased, row, self.directory, self._margin)
+                self.missed[change.leased.enrollment_id, row.seq] = by
+        return await super().record(changes, decide, closed)
 
     async def read_attachment(self, account_id: int, sha256: str) -> bytes | None:
         return b""
@@ -93,9 +119,8 @@ def _in_thread(
 async def _story(
     snapshot: Snapshot, enrollment: int | None, campaign: str, margin: Millis
 ) -> list[Step]:
-    store = Copy(ManualClock(snapshot.now), manual=True)
-    store.take_in(snapshot)
-    directory = Directory(store)
+    store = Copy(snapshot, margin)
+    directory = store.directory
     directory.public = Links("https://forecast.invalid", bytes(32))
     pipe = Pipeline(
         store, directory, ManualClock(snapshot.now), NODE,
@@ -149,10 +174,13 @@ def _is_over(store: MemoryStore, run: int) -> bool:
     return row is None or row["ended_at"] is not None
 
 
-def _performed(store: MemoryStore, run: int) -> list[Step]:
+def _performed(store: Copy, run: int) -> list[Step]:
     sent = {one["step_key"] for one in store.deliveries() if one["enrollment_id"] == run}
     rows = [one for one in store.step_runs() if one["enrollment_id"] == run]
     return [
-        Step(one["step_key"], one["finished_at"], one["step_key"] in sent)
+        Step(
+            one["step_key"], one["finished_at"], one["step_key"] in sent,
+            store.missed.get((run, one["seq"])),
+        )
         for one in sorted(rows, key=lambda one: one["seq"])
-    ]
+    ]  # fmt: skip

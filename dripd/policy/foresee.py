@@ -17,7 +17,7 @@ from dripd.campaigns.event import Accepted, Held, Skipped
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant, Millis
 from dripd.policy.advance import advance
-from dripd.policy.gate import goes_at
+from dripd.policy.gate import goes_at, missed_by
 from dripd.policy.perform import Ready, chain, perform
 from dripd.policy.rooms import Rooms, step_times
 
@@ -27,7 +27,8 @@ STEPS_MOST = 20_000
 
 @dataclass(slots=True)
 class Foreseen:
-    """A message that the run will send at `at`; `held` is what would hold it today."""
+    """A message that the run will send at `at`; `held` is what would hold it today, `missed_ms`
+    how long its window has closed when it comes due (None: it waits for none)."""
 
     step_key: str
     channel: str
@@ -37,6 +38,7 @@ class Foreseen:
     text: str = ""
     html: str = ""
     held: str | None = None
+    missed_ms: Millis | None = None
 
 
 def foresee(
@@ -52,7 +54,7 @@ def foresee(
         at = _opens(here, version, rooms, margin)
         if at is None:
             break
-        following = _play(here, version, at, rooms, found).next
+        following = _play(here, version, at, rooms, margin, found).next
         if following is not None and following.lane is None:
             here.step_no, here.seq = following.step_no, following.seq
             following = advance(here, version, Skipped(reason="foreseen"), at, rooms).next
@@ -94,7 +96,12 @@ def _opens(here: Leased, version: Version, rooms: Rooms, margin: Millis) -> Inst
 
 
 def _play(
-    here: Leased, version: Version, at: Instant, rooms: Rooms, found: list[Foreseen]
+    here: Leased,
+    version: Version,
+    at: Instant,
+    rooms: Rooms,
+    margin: Millis,
+    found: list[Foreseen],
 ) -> Change:
     """Perform the step at *at*; a message goes into *found*, and is accepted."""
     step = version.steps[here.step_no]
@@ -113,5 +120,10 @@ def _play(
         one = Foreseen(step.key, step.kind, segments, at, held=verdict.reason)
     else:
         return advance(here, version, verdict, at, rooms)
+    if at > here.due_at:
+        _, zone, window = step_times(
+            rooms, version, here.step_no, here.account_id, here.timezone
+        )
+        one.missed_ms = missed_by(window, zone, here.due_at, margin)
     found.append(one)
     return advance(here, version, Accepted(), at, rooms)

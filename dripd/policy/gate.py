@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from dripd.campaigns.event import Deferred
 from dripd.clock import Instant, Millis
-from dripd.scheduler.calendar import Window, is_open, next_open
+from dripd.scheduler.calendar import Window, is_open, next_open, shut_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,12 @@ def goes_at(
     last = Instant(due + margin)
     is_over = margin and not is_open(window, zone, last)
     return next_open(window, zone, last) if is_over else due
+
+
+def missed_by(
+    window: Window | None, zone: tzinfo, due: Instant, margin: Millis
+) -> Millis | None:
+    """How long its window had closed when it came due at *due*, so that it waits for the next;
+    0: within *margin* of its end. None where it waits for none."""
+    closed = None if window is None else shut_since(window, zone, Instant(due + margin))
+    return None if closed is None else Millis(max(0, due - closed))

@@ -160,7 +160,7 @@ ROWS: list[Row] = [
         "campaign quote welcome --contact c1",
         0,
         "quote_id total ends_at messages.step_key messages.channel messages.segments"
-        " messages.price messages.at",
+        " messages.price messages.at messages.missed_s missed.up_to_s missed.n",
     ),
     ("campaign activate welcome", 0, "changed"),
     ("campaign quote welcome --contact c1", 0, "quote_id total ends_at messages"),

@@ -43,3 +43,6 @@ async def test_connectors_take_and_marketing_leaves(pg_dsn: str) -> None:
     assert format_instant(steps[1].at) == "2026-01-05T16:59:59Z"
     later = await play(snapshot, None, "ad", margin=Millis(2_000))
     assert format_instant(later[1].at) == "2026-01-06T09:00:00Z"
+    assert [(None, None), (None, 0)] == [
+        (step.missed_ms, after.missed_ms) for step, after in zip(steps, later, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dripd.clock import DAY, HOUR, Millis, format_instant, parse_instant
+from dripd.clock import DAY, HOUR, MINUTE, Millis, format_instant, parse_instant
 from dripd.policy.foresee import foresee
 from tests.support.rooms import NOW, World, email, leased, sms, tag
 
@@ -33,6 +33,17 @@ def test_a_window_moves_what_is_due_while_it_is_closed() -> None:
     assert format_instant(foresee(late, version, world, Millis(2_000))[0].at) == (
         "2026-03-03T09:00:00Z"
     )
+
+
+def test_what_misses_its_window_is_foreseen_with_by_how_much() -> None:
+    world = World()
+    version = world.add(email(), email(delay="9h"), window={"from": "09:00", "to": "17:00"})
+    found = foresee(leased(due_at=parse_instant("2026-03-02T16:59:59Z")), version, world)
+
+    assert [None, HOUR + 59 * MINUTE + 59_000 + 7 * HOUR] == [one.missed_ms for one in found]
+    margin = Millis(2_000)
+    late = leased(due_at=parse_instant("2026-03-02T16:59:59Z"))
+    assert [0, HOUR] == [one.missed_ms for one in foresee(late, version, world, margin)]
 
 
 def test_a_step_sees_what_those_before_it_changed_and_the_facts_stay() -> None:

@@ -66,3 +66,43 @@ def test_a_quote_knows_the_backlog_of_the_account(world: World) -> None:
 
     assert [one["at"] for one in quote["messages"]] == sent
     assert sent[0] > "2026-01-07"
+
+
+LATE = """
+campaign: late
+account: acme
+name: Late
+sender: hello@acme.test
+window: {from: "09:00", to: "17:00"}
+steps:
+  - {key: a, do: email, subject: a, text: x}
+  - {key: b, do: email, delay: 8h5s, subject: b, text: x}
+  - {key: c, do: email, delay: 1d, subject: c, text: x}
+  - {key: d, do: email, delay: 13h, subject: d, text: x}
+"""
+
+
+@pytest.mark.parametrize("plan", ["unlimited", "professional"])
+def test_a_quote_tells_by_how_much_messages_miss_their_window(world: World, plan: str) -> None:
+    world.sql("UPDATE dripd.account SET plan = $1 WHERE key = 'acme'", plan)
+    world.apply(LATE)
+    world.contact("ann")
+    world.at("2026-01-05T09:00:00Z")
+    quote = world.call("campaign.quote", key="late", account="acme", contact="ann")
+    world.enroll("late", "ann")
+    world.at("2026-01-20T00:00:00Z")
+
+    assert [
+        ("a", "2026-01-05T09:00:00Z", None),
+        ("b", "2026-01-06T09:00:00Z", 5.0),
+        ("c", "2026-01-07T09:00:00Z", None),
+        ("d", "2026-01-08T09:00:00Z", 5 * 3600.0),
+    ] == [(one["step_key"], one["at"], one["missed_s"]) for one in quote["messages"]]
+    assert [(10.0, 1), (16 * 3600.0, 1)] == [
+        (one["up_to_s"], one["n"]) for one in quote["missed"] if one["n"]
+    ]
+    assert quote["missed"][-1]["up_to_s"] is None
+    assert [one["at"] for one in quote["messages"]] == world.column(
+        "SELECT to_char(received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "
+        "FROM dripd.sink_message ORDER BY received_at"
+    )
