@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from dripd.campaigns.definition import NOTICE_CHANNELS, Content, Definition
 from dripd.campaigns.document import member
@@ -26,6 +26,11 @@ USUAL_FIELDS = frozenset(
 )
 """Fields that need no declaration."""
 
+PARTS: tuple[tuple[str, Kind], ...] = (
+    ("subject", "header"), ("text", "text"), ("html", "html"),
+)  # fmt: skip
+"""The words of a message, and what each is rendered as."""
+
 TEXTS: Mapping[str, str] = dict.fromkeys((*COLUMNS, *USUAL_FIELDS), "text")
 """What they hold, unless the account or the campaign declares another type."""
 
@@ -46,13 +51,9 @@ def _contents(definition: Definition) -> Iterator[tuple[str, Content]]:
 
 
 def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
-    kinds: tuple[tuple[str, Kind], ...] = (
-        ("subject", "header"), ("text", "text"), ("html", "html"),
-    )  # fmt: skip
     for path, content in _contents(definition):
-        for name, kind in kinds:
-            if source := getattr(content, name):
-                yield f"{path}.{name}", source, kind
+        for name, source, kind in _words(content):
+            yield f"{path}.{name}", source, kind
     everywhere = (*steps_of(definition), *actions_of(definition))
     for path, step in everywhere:
         if step.kind in NOTICE_CHANNELS:
@@ -64,6 +65,12 @@ def _sources(definition: Definition) -> Iterator[tuple[str, str, Kind]]:
             yield f"{path}.text", step.text, "text"
 
 
+def _words(content: Content) -> Iterator[tuple[str, str, Kind]]:
+    for name, kind in PARTS:
+        if source := getattr(content, name):
+            yield name, source, kind
+
+
 def uncompilable(definition: Definition, _known: Known) -> Iterator[Fault]:
     for path, source, kind in _sources(definition):
         try:
@@ -72,8 +79,8 @@ def uncompilable(definition: Definition, _known: Known) -> Iterator[Fault]:
             yield Fault(code="bad_value", path=path, message=error.message, hint=error.hint)
 
 
-def _templates(definition: Definition) -> Iterator[tuple[str, Template]]:
-    for path, source, kind in _sources(definition):
+def _templates(sources: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[str, Template]]:
+    for path, source, kind in sources:
         try:
             yield path, compile_template(source, kind=kind)
         except TemplateError:
@@ -83,9 +90,20 @@ def _templates(definition: Definition) -> Iterator[tuple[str, Template]]:
 def unknown_fields(definition: Definition, known: Known) -> Iterator[Fault]:
     """Tags whose field nobody declared and no contact has."""
     declared = {*definition.fields, *known.field_types, *(known.fields or ())}
+    return _unknown(_templates(_sources(definition)), declared)
+
+
+def unknown_in(content: Content, declared: Iterable[str]) -> Iterator[Fault]:
+    """Such tags of words that stand for themselves; *declared* is all that anybody has."""
+    return _unknown(_templates(_words(content)), declared)
+
+
+def _unknown(
+    templates: Iterable[tuple[str, Template]], declared: Iterable[str]
+) -> Iterator[Fault]:
     fields = COLUMNS | USUAL_FIELDS | {normalise(name) for name in declared}
     bared = frozenset(map(bare, fields))
-    for path, template in _templates(definition):
+    for path, template in templates:
         for slot in template.slots:
             if slot.name not in OURS and not _is_field(bare(slot.name), bared):
                 yield Fault(
@@ -128,7 +146,7 @@ def long_texts(definition: Definition, _known: Known) -> Iterator[Fault]:
 def bare_tags(definition: Definition, _known: Known) -> Iterator[Fault]:
     if definition.policy.missing_tag != "fallback":
         return
-    for path, template in _templates(definition):
+    for path, template in _templates(_sources(definition)):
         for slot in template.slots:
             if slot.fallback is None:
                 yield Fault(

@@ -88,7 +88,7 @@ async def _known(conn: Conn, account: Row) -> Known:
     facts = await conn.fetchrow(sql("read_known"), account["id"])
     features = facts["features"]
     return Known(
-        fields=frozenset(await _fields(conn, account["id"])),
+        fields=frozenset(await read_fields(conn, account["id"])),
         field_types=facts["fields"],
         lists=facts["lists"],
         senders=facts["senders"],
@@ -103,7 +103,7 @@ async def _known(conn: Conn, account: Row) -> Known:
     )
 
 
-async def _fields(conn: Conn, account: int) -> set[str]:
+async def read_fields(conn: Conn, account: int) -> set[str]:
     """Every attrs key that a contact of the account carries, without reading them all twice."""
     seen: set[str] = set()
     for _ in range(FIELD_ROUNDS):

@@ -6,20 +6,22 @@ from typing import Any
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
+from dripd.campaigns.definition import Content
 from dripd.campaigns.template import Kind, compile_template
+from dripd.campaigns.wording import PARTS, unknown_in
 from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
+from dripd.store.desk_file import read_fields
 from dripd.store.desk_find import find_account, sole_account
 from dripd.store.statements import sql
 
-PARTS: tuple[tuple[str, Kind], ...] = (
-    ("subject", "header"), ("text", "text"), ("html", "html"),
-)  # fmt: skip
-
 
 async def set_template(conn: Conn, call: Call, args: p.TemplateSet) -> Deed:
-    """Make or change a template. Raises `BadRequest` for one that cannot be rendered."""
+    """Make or change a template; warns of fields that nobody has.
+
+    Raises `BadRequest` for one that cannot be rendered.
+    """
     account = await sole_account(conn, args.account)
     await conn.execute(sql("lock_key"), f"template {account['id']} {args.key}")
     old = await conn.fetchrow(sql("find_template"), account["id"], args.key)
@@ -30,8 +32,23 @@ async def set_template(conn: Conn, call: Call, args: p.TemplateSet) -> Deed:
         "created": old is None,
         **shown(row),
         "account_key": account["key"],
+        "warnings": await _doubts(conn, account["id"], args.key, Content(**words)),
     }
     return Deed(result=result, accounts=(account["id"],), target=args.key)
+
+
+async def _doubts(conn: Conn, account: int, key: str, content: Content) -> list[Result]:
+    """Warnings `unknown_field:NAME`; what a campaign that uses the template declares is known."""
+    users = await conn.fetch(sql("find_users_of_template"), account, key)
+    declared = {
+        *await read_fields(conn, account),
+        *(row["key"] for row in await conn.fetch(sql("field_types"), account)),
+        *(name for row in users for name in row["fields"]),
+    }
+    return [
+        {"code": one.code, "path": one.path, "message": one.message, "hint": one.hint}
+        for one in unknown_in(content, declared)
+    ]
 
 
 def _part(args: p.TemplateSet, name: str, kind: Kind, old: Any) -> str:

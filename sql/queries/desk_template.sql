@@ -27,8 +27,10 @@ DELETE FROM dripd.template WHERE account_id = $1::int4 AND key = $2::text;
 
 -- name: find_users_of_template :many
 -- Campaigns whose draft, live version, or version of a live run names the template; one of their own is none.
+-- fields: what their drafts declare.
 --   $1 account int4  $2 key text
-SELECT c.key
+SELECT c.key,
+    ARRAY(SELECT jsonb_object_keys(c.draft -> 'fields') WHERE jsonb_typeof(c.draft -> 'fields') = 'object') AS fields
 FROM dripd.campaign AS c
 WHERE c.account_id = $1::int4 AND c.status <> 'archived'
     AND (EXISTS (

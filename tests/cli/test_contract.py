@@ -112,7 +112,11 @@ ROWS: list[Row] = [
     ("connector list", 0, "account_id key url secret"),
     ("connector remove crm --account beta", 0, "changed"),
     ("campaign library list", 0, "key name preset steps description"),
-    ("campaign template set bye --account acme --subject Bye --text Bye", 0, "changed created"),
+    (
+        "campaign template set bye --account acme --subject Bye --text {Nope}",
+        0,
+        "changed created warnings.code warnings.path warnings.message warnings.hint",
+    ),
     ("campaign template list", 0, "account_key key subject updated_at"),
     ("campaign template show bye --account acme", 0, "account_key key subject text html"),
     ("campaign template show by --account acme", 3, ""),

@@ -127,6 +127,44 @@ def test_a_shared_template_is_looked_for_and_judged_as_the_files_own(world: Worl
 
 
 @pytest.mark.feature("F5")
+@pytest.mark.feature("M19")
+def test_a_template_that_names_what_nobody_has_is_doubted(world: World) -> None:
+    def doubted(**words: str) -> list[tuple[str, str, str]]:
+        done = world.call("campaign.template_set", key="hello", account="acme", **words)
+        return [(one["code"], one["path"], one["hint"]) for one in done["warnings"]]
+
+    declare = "declare it: `fields: {KEY: text}`"
+    found = doubted(subject="Hi {Frist Name}", text="{Plot} {City}", html="<p>{Plot|none}</p>")
+    assert [
+        ("unknown_field:Frist Name", "subject", "did you mean 'first_name'?"),
+        ("unknown_field:Plot", "text", declare),
+        ("unknown_field:Plot", "html", declare),
+    ] == found
+    assert [
+        ("unknown_field:Plot", "text", declare),
+        ("unknown_field:Plot", "html", declare),
+    ] == (doubted(subject="Hi {First Name}"))
+    (unfit,) = world.call(
+        "campaign.validate", documents=[{"filename": "x", "text": written("c", "pinned")}]
+    )["items"]
+    assert {("unknown_field:Plot", "steps[1].template.text")} <= {
+        (one["code"], one["path"]) for one in unfit["faults"]
+    }
+    world.apply(written("c", "pinned") + "fields: {plot: text}", activate=False)
+    assert [] == doubted(text="{Plot} {City} {Unsubscribe Link}")
+    world.apply(written("c", "pinned").replace("hello", "other"), activate=False)
+    world.contact("ann", attrs='{"plot": "7"}')
+    assert [] == doubted(subject="Hi {plot}")
+    world.sql("UPDATE dripd.contact SET attrs = '{}'")
+    assert ("unknown_field:plot", "subject", declare) in doubted(subject="Hi {plot}")
+    world.sql(
+        "INSERT INTO dripd.field (account_id, key, type) "
+        "SELECT id, 'plot', 'text' FROM dripd.account WHERE key = 'acme'"
+    )
+    assert [] == doubted()
+
+
+@pytest.mark.feature("F5")
 def test_a_template_is_removed_once_nobody_uses_it(world: World) -> None:
     def remove(key: str = "hello", **more: bool) -> object:
         return world.call("campaign.template_remove", key=key, account="acme", **more)
