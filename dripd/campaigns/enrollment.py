@@ -62,7 +62,8 @@ FLAG_SUSPECT = 256
 
 
 FLAG_PUT_OFF = 1024
-"""`due_step.flags`: a hold of its own moved its due, which was `run.due_was` before."""
+"""`due_step.flags`: a hold of its own, or another try, moved its due, which was
+`run.due_was` before."""
 
 
 class LaneKey(NamedTuple):
@@ -195,13 +196,15 @@ class Leased:
     kept: Kept | None = None
     """Of a step that was tried before (`FLAG_TRIED`)."""
     due_was: Instant | None = None
-    """When a step came due that a hold of its own has put off since; read under `Needs.START`."""
+    """When a step came due that has been put off since; read under `Needs.START`."""
 
     @property
     def came_due(self) -> Instant:
-        """When it first came due; of one that was tried, when its next attempt did."""
-        put_off = self.due_was is not None and not self.flags & FLAG_TRIED
-        return self.due_was if put_off and self.due_was is not None else self.due_at
+        """When it first came due, whatever has put it off since: a hold of its own, another
+        try, the person who approved it."""
+        if self.flags & FLAG_APPROVED and self.asked is not None:
+            return min(self.asked.created_at, self.due_at)
+        return self.due_at if self.due_was is None else self.due_was
 
 
 class Needs(IntEnum):
@@ -275,7 +278,7 @@ class Next:
     hold_reason: str | None = None
     release_at: Instant | None = None
     due_was: Instant | None = None
-    """When it came due before a hold of its own put it off (`FLAG_PUT_OFF`)."""
+    """When it came due before it was put off (`FLAG_PUT_OFF`)."""
     is_mendable: bool = False
     """An event that came while the step was leased may have put right what holds it."""
 
@@ -324,6 +327,11 @@ class Change:
         self.effects = []
         if self.keep is not None:
             self.keep = replace(self.keep, words=None)
+
+    @property
+    def stays(self) -> bool:
+        """Is the run still at the step that was leased, with the same delivery?"""
+        return self.next is not None and self.next.seq == self.leased.seq
 
     @property
     def is_past(self) -> bool:

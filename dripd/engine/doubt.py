@@ -188,7 +188,7 @@ def _doubt(
 
 def keep(change: Change, kept: Kept | None) -> None:
     """Let *change* carry what further attempts need, where there are any."""
-    if kept is not None and change.next is not None:
+    if kept is not None and change.stays and change.next is not None:
         change.keep = kept
         change.next.flags |= FLAG_KEPT
 

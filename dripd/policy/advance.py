@@ -111,7 +111,7 @@ def advance(
             return _again(leased, version, event, now, rooms, sent)
         case Throttled():
             due = _later(now, event.after_ms)
-            return _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
+            return _put_off(leased, version, due, now, rooms, attempt=leased.attempt)
         case Rejected():
             return _unable(leased, version, event, now, rooms, sent)
         case Deferred():
@@ -323,23 +323,29 @@ def _settled(
 def _give_back(
     leased: Leased, version: Version, event: Deferred, now: Instant, rooms: Rooms
 ) -> Change:
-    """What holds a whole lane leaves the due alone; what holds this contact moves it, unless
-    the step would have expired by then."""
+    """What holds a whole lane leaves the due alone; what holds this contact moves it."""
     if not event.alone or event.until is None:
         return _stay(leased, version, rooms, due_at=leased.due_at, attempt=leased.attempt)
     due = Instant(min(max(event.until, now), FAR_FUTURE))
-    if (
-        version.steps[leased.step_no].expires(due - leased.came_due)
-        and not leased.flags & FLAG_TRIED
-    ):
-        return advance(leased, version, Skipped(reason="expired"), now, rooms)
-    change = _stay(leased, version, rooms, due_at=due, attempt=leased.attempt)
-    if change.next is not None:
+    change = _put_off(leased, version, due, now, rooms, attempt=leased.attempt)
+    if change.stays and change.next is not None:
         change.next.hold_reason, change.next.release_at = event.reason, due
         change.next.flags |= FLAG_HELD
-        if version.steps[leased.step_no].may_expire:
-            change.next.flags |= FLAG_PUT_OFF
-            change.next.due_was = leased.came_due
+    return change
+
+
+def _put_off(
+    leased: Leased, version: Version, due: Instant, now: Instant, rooms: Rooms, *, attempt: int
+) -> Change:
+    """The same step at *due*; skipped now, where it would have expired by then. What may have
+    left does not expire: it is known, or presumed, what became of it."""
+    step = version.steps[leased.step_no]
+    if step.expires(due - leased.came_due) and not leased.flags & FLAG_AMBIGUOUS:
+        return advance(leased, version, Skipped(reason="expired"), now, rooms)
+    change = _stay(leased, version, rooms, due_at=due, attempt=attempt)
+    if step.may_expire and change.next is not None:
+        change.next.flags |= FLAG_PUT_OFF
+        change.next.due_was = leased.came_due
     return change
 
 
@@ -387,8 +393,9 @@ def _again(
         change.log = [_row(leased, LogState.FAILED, now, sent, reason=event.reason)]
         return change
     wait = max(_backoff(leased, attempt), event.after_ms or 0)
-    change = _stay(leased, version, rooms, due_at=_later(now, wait), attempt=attempt)
-    change.log = [_row(leased, LogState.AGAIN, now, sent, reason=event.reason)]
+    change = _put_off(leased, version, _later(now, wait), now, rooms, attempt=attempt)
+    tried = _row(leased, LogState.AGAIN, now, sent, reason=event.reason)
+    change.log = [tried, *change.log]
     return change
 
 

@@ -355,7 +355,7 @@ def _perform_one(here: Pass, step_no: int) -> Outcome | Waiting | Held:
     """Perform one internal step; what has begun is not asked again whether it should."""
     step = here.version.steps[step_no]
     if not here.resumes(step_no):
-        late = here.now - here.leased.due_at if step_no == here.leased.step_no else 0
+        late = here.now - here.leased.came_due if step_no == here.leased.step_no else 0
         skipped = _passed_over(step, here.leased, late)
         if skipped is not None:
             return Outcome(skipped.reason, state=LogState.SKIPPED)

@@ -178,7 +178,7 @@ def _move(unit: _Unit, change: Change, step: Next) -> None:
             DueKey(leased.account_id, lane, step.due_at, leased.enrollment_id, leased.cv_id)
         )
     is_told = step.hold_reason is not None or leased.flags & FLAG_HELD
-    if is_told and tables.runs[key].status is RunStatus.LIVE:
+    if (is_told or step.due_was is not None) and tables.runs[key].status is RunStatus.LIVE:
         reason = step.hold_reason
         is_new = reason is not None and reason != tables.runs[key].hold_reason
         if is_new and not step.flags & FLAG_HELD:
@@ -197,10 +197,12 @@ def _wake(unit: _Unit, change: Change, lane: int) -> None:
     leased, tables = change.leased, unit.tables
     key = (leased.account_id, leased.enrollment_id)
     row = tables.due[key]
-    tables.due.change(key, due_at=tables.now(), lane=lane, flags=row.flags & ~FLAG_POKED)
+    now = tables.now()
+    due = now if row.flags & FLAG_WAITING else min(row.due_at, now)
+    tables.due.change(key, due_at=due, lane=lane, flags=row.flags & ~FLAG_POKED)
     release_run(tables, key, row.seq)
     unit.done.moved.append(
-        DueKey(leased.account_id, lane, row.due_at, leased.enrollment_id, leased.cv_id)
+        DueKey(leased.account_id, lane, due, leased.enrollment_id, leased.cv_id)
     )
 
 

@@ -344,7 +344,8 @@ async def _end_runs(conn: Conn, changes: list[Change]) -> None:
 
 
 async def _hold(conn: Conn, changes: list[Change]) -> None:
-    """Say why runs wait by themselves, and that those which did so no longer do."""
+    """Say why runs wait by themselves, and that those which did so no longer do; keep when what
+    is put off came due."""
     holds = [
         (
             c.leased.account_id,
@@ -355,7 +356,12 @@ async def _hold(conn: Conn, changes: list[Change]) -> None:
             c.next.due_was,
         )
         for c in changes
-        if c.next is not None and (c.next.hold_reason is not None or c.leased.flags & FLAG_HELD)
+        if c.next is not None
+        and (
+            c.next.hold_reason is not None
+            or c.next.due_was is not None
+            or c.leased.flags & FLAG_HELD
+        )
     ]
     if holds:
         await conn.execute(sql("hold_runs"), *map(list, zip(*holds, strict=True)))

@@ -145,11 +145,13 @@ FROM k
 WHERE r.account_id = k.a AND r.id = k.e AND r.hold_reason IS NOT NULL;
 
 -- name: wake_poked :many
--- What waiting steps wait for came while they were leased: they are judged again at once.
+-- What waiting steps wait for came while they were leased: they are judged again at once, what was held as late
+-- as it is.
 --   $1 accounts int[]  $2 enrollments bigint[]  $3 lanes int2[]
 -- locks: nothing that move_steps has not locked
 UPDATE dripd.due_step AS d
-SET due_at = (SELECT dripd.now()), lane = k.l, flags = d.flags & ~16
+SET due_at = CASE WHEN d.flags & 4 = 0 THEN least(d.due_at, (SELECT dripd.now())) ELSE (SELECT dripd.now()) END,
+    lane = k.l, flags = d.flags & ~16
 FROM unnest($1::int4[], $2::int8[], $3::int2[]) AS k (a, e, l)
 WHERE d.account_id = k.a AND d.enrollment_id = k.e AND d.claim_id IS NULL AND d.flags & 16 <> 0
 RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from dripd.campaigns.enrollment import (
     CHANNEL_NO,
     FLAG_AMBIGUOUS,
+    FLAG_APPROVED,
     FLAG_HELD,
+    FLAG_KEPT,
     FLAG_PUT_OFF,
     PRESUMED,
+    Asked,
     Change,
     End,
     Kept,
@@ -41,7 +44,7 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.lifecycle import TRANSITIONS, Status, status_of
 from dripd.campaigns.version import Version
-from dripd.clock import DAY, FAR_FUTURE, HOUR, MINUTE, Instant
+from dripd.clock import DAY, FAR_FUTURE, HOUR, MINUTE, Instant, Millis
 from dripd.policy.advance import Sent, advance
 from tests.support.rooms import NOW, World, email, leased, make_version, sms, tag
 
@@ -278,6 +281,41 @@ def test_what_would_be_too_late_by_then_is_not_held(limit: dict[str, Any]) -> No
         flags=FLAG_AMBIGUOUS,
     )  # fmt: skip
     assert after(doubtful).step_no == 0
+
+
+@pytest.mark.parametrize("busy", [
+    Retryable(reason="busy", after_ms=Millis(DAY)), Throttled(after_ms=Millis(DAY))
+])  # fmt: skip
+def test_another_try_does_not_begin_the_time_anew(busy: Retryable | Throttled) -> None:
+    version = make_version(email(expires_after="1d"), email())
+    tried = [LogState.AGAIN] if isinstance(busy, Retryable) else []
+    first = step(busy, version)
+    again = after(first)
+    assert ([row.state for row in first.log], again.step_no) == (tried, 0)
+    assert (again.due_at, again.due_was, again.hold_reason) == (NOW + DAY, NOW, None)
+    assert again.flags & FLAG_PUT_OFF
+
+    facts = {"due_at": again.due_at, "due_was": again.due_was, "flags": again.flags | FLAG_KEPT}
+    second = step(busy, version, now=again.due_at, **facts)
+    assert [(row.state, row.seq) for row in second.log] == [
+        *((state, 1) for state in tried), (LogState.SKIPPED, 1)
+    ]  # fmt: skip
+    assert (second.log[-1].reason, after(second).step_no, second.refund) == ("expired", 1, True)
+    facts["flags"] |= FLAG_AMBIGUOUS
+    doubtful = step(busy, version, now=again.due_at, kept=kept(), **facts)
+    assert after(doubtful).step_no == 0
+
+    plain = after(step(busy))
+    assert (plain.flags & FLAG_PUT_OFF, plain.due_was) == (0, None)
+
+
+def test_an_approval_does_not_begin_the_time_anew() -> None:
+    version = make_version(email(expires_after="1d", require_approval=True), email())
+    held = Deferred(reason="frequency", until=Instant(NOW + DAY), alone=True)
+    asked = Asked(state="done", payload={}, created_at=Instant(NOW - HOUR))
+    assert after(step(held, version, asked=asked)).step_no == 0
+    late = step(held, version, asked=asked, flags=FLAG_APPROVED)
+    assert [row.reason for row in late.log] == ["expired"]
 
 
 def test_a_hold_leaves_every_lane_and_keeps_the_due() -> None:

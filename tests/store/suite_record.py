@@ -231,6 +231,24 @@ class RecordSuite:
 
         assert (row["status"], row["hold_reason"], row["release_at"]) == ("waiting", None, None)
 
+    async def test_a_step_that_is_tried_again_knows_when_it_first_came_due(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        (leased,) = await scene.take()
+        again = scene.tries_again(leased)
+        assert again.next is not None
+        again.next.flags, again.next.due_was = FLAG_PUT_OFF, leased.came_due
+        done = await scene.record(again)
+        assert (await scene.run())["hold_reason"] is None
+        assert [
+            row for row in await world.journal() if row["kind"] in {"held", "released"}
+        ] == []
+
+        await world.set_now(Instant(T0 + HOUR))
+        (leased,) = (await scene.lease(done.moved, mask=Needs.START)).granted
+        assert (leased.due_at, leased.came_due) == (T0 + HOUR, T0)
+
     async def test_what_left_from_a_sender_is_counted_from_an_instant_on(
         self, world: World
     ) -> None:
@@ -723,6 +741,7 @@ class EffectSuite:
         lacks = Next(due_at=T0, lane=None, step_no=0, seq=1, hold_reason="missing_tag:x",
                      is_mendable=True)  # fmt: skip
         fails = replace(lacks, hold_reason="step_failed", is_mendable=False)
+        await world.set_now(Instant(T0 + HOUR))
         done = await scene.record(
             *(Change(leased=one, log=[], next=replace(lacks)) for one in (leased, other)),
             Change(leased=failed, log=[], next=fails),
@@ -732,7 +751,8 @@ class EffectSuite:
         assert [(await scene.run(n))["hold_reason"] for n in range(4)] == [
             None, "missing_tag:x", "step_failed", None,
         ]  # fmt: skip
-        assert len((await scene.lease(done.moved)).granted) == 2
+        granted = (await scene.lease(done.moved)).granted
+        assert [one.due_at for one in granted] == [T0, T0], "as late as they are"
 
     async def test_what_came_for_one_step_wakes_no_later_one(self, world: World) -> None:
         scene = await open_scene(world)

@@ -246,6 +246,28 @@ def test_what_was_put_off_expires_by_when_it_first_came_due(world: World) -> Non
     assert sent_at(world) == {"05 10:00": 1, "05 12:00": 1}
 
 
+def test_a_message_that_is_tried_again_expires_by_when_it_first_came_due(world: World) -> None:
+    """It is tried after about one minute, three, seven; the fourth try would come after fifteen."""
+    world.sql("INSERT INTO dripd.sink_rule (recipient_like, answer) VALUES ('%', 'temporary')")
+    contacts(world, 2, "acme")
+    for key, text in (("short", "text: Hello, expires_after: 10m"), ("long", "text: Hello")):
+        world.apply(ONE_MAIL.replace("welcome", key).replace("text: Hello", text))
+        enroll_all(world, key, "acme")
+    world.at("2026-01-05T09:30:00Z")
+    world.sql("DELETE FROM dripd.sink_rule")
+    world.at("2026-01-07T09:00:00Z")
+
+    runs = world.sql(
+        "SELECT campaign_key, outcome, s.reason, s.finished_at < '2026-01-05T09:10Z' AS early "
+        "FROM dripd.step_run AS s JOIN dripd.enrollment AS e ON e.id = s.enrollment_id "
+        "ORDER BY campaign_key DESC"
+    )
+    assert [tuple(row) for row in runs] == [
+        *[("short", "skipped", "expired", True)] * 2, *[("long", "done", None, False)] * 2
+    ]  # fmt: skip
+    assert len(world.sent()) == 2
+
+
 def back(world: World, kind: str, n: int, skip: int = 0) -> None:
     """Something comes back of *n* of the messages that left, but for the first *skip*."""
     world.sql(
