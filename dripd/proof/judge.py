@@ -293,8 +293,8 @@ def _stops(broken: Broken, record: Record, history: History) -> None:
 def _order(broken: Broken, record: Record) -> None:
     furthest: dict[int | None, int] = defaultdict(int)
     for request in record.requests:
-        if request.fate == "late_accept":
-            continue  # it left before the run went on, and was long on its way
+        if request.fate == "late_accept" or request.by_zombie:
+            continue  # it was let go before the run went on, and was long on its way
         n = ORDER[request.step_key]
         if n < furthest[request.enrollment_id]:
             broken["order"].append(f"run {request.enrollment_id}: {request.step_key} came late")

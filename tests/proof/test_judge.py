@@ -129,6 +129,12 @@ def turn_round(record: Record, history: History) -> None:
     record.requests[one], record.requests[last] = record.requests[last], record.requests[one]
 
 
+def wake_late(record: Record, history: History) -> None:
+    """The first step is let go by a daemon that slept meanwhile; the run had gone on."""
+    at = [r.enrollment_id for r in record.requests].index(first(record))
+    record.requests.append(replace(record.requests.pop(at), by_zombie=True))
+
+
 def hurry(record: Record, history: History) -> None:
     history.tenants[0].delays_ms = (6 * HOUR, 2 * DAY)
 
@@ -194,6 +200,7 @@ def nothing(record: Record, history: History) -> None:
         (stop_before, {"after_stop"}),
         (suppress_before, {"after_stop"}),
         (turn_round, {"order"}),
+        (wake_late, set()),
         (hurry, {"early"}),
         (open_a_run, {"stuck", "live", "transition"}),
         (leave_undecided, {"stuck"}),
