@@ -17,7 +17,7 @@ import trio
 from dripd.campaigns.enrollment import DueKey, LaneClass, LaneKey, Leased, Needs
 from dripd.campaigns.event import Deferred
 from dripd.campaigns.version import ALWAYS, Version
-from dripd.clock import Instant
+from dripd.clock import DatabaseClock, Instant
 from dripd.engine import resets, standstill
 from dripd.engine.directory import Account
 from dripd.engine.feed import park
@@ -152,9 +152,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
     pipe.asked += asked
     try:
         with trio.CancelScope(shield=True), pipe.headways.leasing(_coming(pipe, groups)):
-            result = await pipe.store.lease(
-                pipe.incarnation, groups, pipe.tuning.lease_ahead_ms
-            )
+            result = await _lease(pipe, groups)
     except NO_ROW:
         raise
     except POISON as error:
@@ -180,6 +178,18 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
         in_the_way = await _on_refused(pipe, result.refused)
         _ask_again(pipe, picked, in_the_way)
         _let_rest(pipe, result, in_the_way)
+
+
+async def _lease(pipe: Pipeline, groups: list[LeaseGroup]) -> LeaseResult:
+    """What is granted of *groups*: its instant is heard, before anything of it is timed."""
+    clock, ahead_ms = pipe.clock, pipe.tuning.lease_ahead_ms
+    if not isinstance(clock, DatabaseClock):
+        return await pipe.store.lease(pipe.incarnation, groups, ahead_ms)
+    asked = clock.ticked()
+    result = await pipe.store.lease(pipe.incarnation, groups, ahead_ms)
+    for leased in result.granted[:1]:
+        clock.hear(leased.leased_at, asked)
+    return result
 
 
 def _coming(pipe: Pipeline, groups: list[LeaseGroup]) -> Counter[str]:

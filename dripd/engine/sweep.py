@@ -15,7 +15,7 @@ import trio
 from dripd.campaigns.enrollment import FLAG_AMBIGUOUS, FLAG_SUSPECT, Leased, Needs
 from dripd.campaigns.event import Accepted, Deferred, Held, Retryable, StepEvent
 from dripd.campaigns.version import Version
-from dripd.clock import DAY, Millis
+from dripd.clock import DAY, Instant, Millis
 from dripd.engine import doubt
 from dripd.engine.individual import state_of, tell_ends
 from dripd.engine.intent import Past, alone, judge, judge_key, mark_of
@@ -248,7 +248,8 @@ def _settle(
         return
     step = version.steps[leased.step_no]
     event: StepEvent = Deferred(reason="daemon_died", until=None)
-    sent, kept, now = None, None, pipe.clock.now()
+    sent, kept = None, None
+    now = Instant(max(pipe.clock.now(), leased.leased_at))
     if version.sends(leased.step_no, leased.flags) and not _is_refused(leased, version):
         event = judge(past, leased.holders, leased)
     if deaths >= DEATHS_MOST and isinstance(event, Deferred):

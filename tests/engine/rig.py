@@ -136,10 +136,11 @@ class Rig:
         key: str,
         *,
         step: dict[str, object] | None = None,
+        steps: Sequence[dict[str, object]] = (),
         provider: str = "sink",
         **how: object,
     ) -> int:
-        """An account with a sender and an active campaign of one email."""
+        """An account with a sender and an active campaign: of *steps*, or one email."""
         account = self.store.add_account(key, **how)  # type: ignore[arg-type]  # its own arguments
         self.store.add_sender(account, f"s@{key}.test", provider=provider)
         document = {
@@ -147,7 +148,7 @@ class Rig:
             "account": key,
             "name": "c",
             "sender": f"s@{key}.test",
-            "steps": [step or HELLO],
+            "steps": list(steps) or [step or HELLO],
         }
         self.store.add_campaign(account, parse(document))
         return account

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 import trio.testing
 
 from dripd.campaigns.parse import parse
+from dripd.clock import DatabaseClock
 from dripd.engine.lease import Passed, lacking
 from dripd.engine.look import learn_all
 from dripd.engine.send import queues
 from dripd.engine.tuning import Tuning
+from dripd.store.protocol import Look
 from tests.engine.rig import HELLO, Rig, SlowSink
 
 
@@ -68,3 +72,32 @@ async def test_a_step_that_passed_to_another_version_is_leased_as_that_one_wants
 
     assert 1 == len(rig.sink.came)
     assert {"completed"} == {row["end_reason"] for row in store.enrollments()}
+
+
+@pytest.mark.trio
+async def test_a_delay_counts_from_the_lease_though_the_daemons_clock_was_behind(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon on a host whose clock had stepped back heard the database over a slow link: what
+    it sent first was followed up early by as much as the answer had been under way."""
+    rig = Rig(Tuning(), SlowSink())
+    store, look = rig.store, rig.store.look
+    two = {**HELLO, "key": "again", "delay": "10s"}
+    account = rig.account("acme", steps=[{**HELLO, "delay": "2s"}, two])
+    clock = DatabaseClock(lambda: round(trio.current_time() * 1e9))
+    clock._ahead_ms = rig.clock.now() - clock.ticked() - 3_600_000
+    rig.pipe.clock = clock
+
+    async def slow(seen: Sequence[int]) -> Look:
+        found = await look(seen)
+        if not rig.sink.came:
+            await trio.sleep(0.8)
+        return found
+
+    monkeypatch.setattr(store, "look", slow)
+    async with rig.running():
+        rig.enroll(account, 1)
+        await trio.sleep(20)
+
+    first, second = store.deliveries()
+    assert second["leased_at"] - first["leased_at"] >= 10_000 - rig.pipe.tuning.lease_ahead_ms
