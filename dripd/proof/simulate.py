@@ -17,6 +17,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final
 
 import orjson
@@ -109,6 +111,7 @@ def _in_processes(seeds: range, jobs: int) -> Iterator[Played]:
     """The seeds in *jobs* processes, each with every so manieth: an answer a line."""
     command = [sys.executable, "-m", "dripd.proof.simulate"]
     env = {**os.environ, "PYTHONHASHSEED": "0"}
+    answers: SimpleQueue[bytes] = SimpleQueue()
     with ExitStack() as stack:
         running = []
         for n in range(min(jobs, len(seeds))):
@@ -117,12 +120,21 @@ def _in_processes(seeds: range, jobs: int) -> Iterator[Played]:
             stack.enter_context(one)
             stack.callback(one.kill)
             running.append(one)
-        for process in running:
-            for line in process.stdout or ():
+            Thread(target=_listen, args=(one, answers), daemon=True).start()
+        for _ in running:
+            while line := answers.get():
                 seed, faults, found = orjson.loads(line)
                 yield seed, Counter(faults), found
+        for process in running:
             if process.wait() != 0:
                 raise RuntimeError(f"a simulation ended with {process.returncode}")
+
+
+def _listen(process: subprocess.Popen[bytes], answers: SimpleQueue[bytes]) -> None:
+    """Pass on what *process* says, and nothing at its end: who is not heard would stand still."""
+    for line in process.stdout or ():
+        answers.put(line)
+    answers.put(b"")
 
 
 def main() -> None:
