@@ -203,10 +203,11 @@ class ConsoleApp(App[int]):
             driver.flush()
 
 
-def save(name: str, text: str) -> str:
+def save(name: str, kind: str, text: str) -> str:
     """Write *text* to a new file of this directory, as this user; says where."""
+    name = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in name)
     for n in range(1, 1000):
-        path = Path(f"dripd-{name}-{n}.csv")
+        path = Path(f"dripd-{name}-{n}.{kind}")
         try:
             with path.open("x", encoding="utf-8", newline="") as out:
                 out.write(text)

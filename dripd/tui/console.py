@@ -15,6 +15,7 @@ from dripd.tui.chrome import Chrome
 from dripd.tui.deeds import Deeds
 from dripd.tui.dialog import Choice, Dialog, Menu, Reading
 from dripd.tui.draw import Line
+from dripd.tui.export import as_csv, as_ndjson
 from dripd.tui.field import Field
 from dripd.tui.filter import BadFilter, complete
 from dripd.tui.names import names
@@ -22,6 +23,7 @@ from dripd.tui.options import Options
 from dripd.tui.page import Action, ListPage, Page, TailPage, is_search
 from dripd.tui.pages import PAGES, TABS
 from dripd.tui.source import Daemon
+from dripd.tui.table import Table
 from dripd.tui.theme import NAMES
 from dripd.tui.watch import Watch
 from dripd.tui.words import instant
@@ -59,7 +61,7 @@ class Console:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         changed: Callable[[], None],
         copy: Callable[[str], None],
-        save: Callable[[str, str], str],
+        save: Callable[[str, str, str], str],
         leave: Callable[[], None],
     ) -> None:
         self.daemon = daemon
@@ -70,7 +72,7 @@ class Console:
         self.spawn = spawn
         self.changed = changed
         self.copy_out = copy
-        self.save = save
+        self.save_as = save
         self.leave = leave
         self.deeds = Deeds(self, monotonic)
         self.overview = Watch(
@@ -168,6 +170,10 @@ class Console:
         """To the terminal's clipboard (OSC 52), and shown, for terminals without."""
         self.copy_out(said)
         self.tell(f"copied: {said}")
+
+    def save(self, name: str, kind: str, text: str) -> None:
+        """To a new file, called after *name*, of this *kind*; tells where."""
+        self.tell(self.save_as(name, kind, text))
 
     def has(self, method: str) -> bool:
         """Whether this daemon lets this user call *method*."""
@@ -355,11 +361,25 @@ class Console:
                 self.copy(table.cursor)
             case "Y" if table is not None and table.row is not None:
                 self.copy(guide.as_json(table.row))
-            case "w" if isinstance(page, ListPage):
-                self.tell(self.save(page.name, page.as_csv()))
+            case "w" if table is not None:
+                self.ask(self._export(page, table))
             case _:
                 return False
         return True
+
+    def _export(self, page: Page, table: Table) -> Menu:
+        why_not = "" if table.order else "nothing is loaded"
+        name = page.tabs[1] if isinstance(page, ListPage) and page.second else page.name
+        return Menu(
+            "write to a file",
+            [
+                Choice(label="CSV", note="the loaded rows, for spreadsheets", why_not=why_not,
+                       run=lambda: self.save(name, "csv", as_csv(table))),
+                Choice(label="NDJSON", note="the loaded rows, a JSON object a line", why_not=why_not,
+                       run=lambda: self.save(name, "ndjson", as_ndjson(table))),
+                *page.exports(),
+            ],
+        )  # fmt: skip
 
     def _type(self, name: str, char: str | None) -> None:
         """Keys while a filter, or words to look for, are typed."""

@@ -24,7 +24,7 @@ EVERYWHERE: Final = (
     ("o", "sort what is loaded; the same column again = reverse"),
     ("< >", "fewer or more columns"),
     ("y Y", "copy the id, the row as JSON (OSC 52)"),
-    ("w", "write what is loaded to a CSV file here, masked"),
+    ("w", "write what is loaded to a CSV or NDJSON file here, masked; a campaign as YAML"),
     ("ctrl+w", "write mode for 15 minutes: keys that change things work"),
     ("z", "undo the last reversible action, for 10 minutes"),
     ("M T", "mouse to the console or the terminal; next theme"),

@@ -27,6 +27,9 @@ LONGEST_REST_S: Final = 5.0
 CALL_S: Final = 30.0
 """How long an answer is waited for."""
 
+VERBATIM: Final = frozenset({"campaign.export"})
+"""Methods whose answers go into a file as they are, and are never shown."""
+
 SILENT_S: Final = 20.0
 """A daemon says something each 15 s; one that does not is none, whatever its socket does."""
 
@@ -270,7 +273,7 @@ class Link:
         if isinstance(answer, wire.Failure):
             waiting.set_exception(readable(wire.unpack_error(answer)))
         else:
-            waiting.set_result(clean(answer.result))
+            waiting.set_result(answer.result)
 
     async def _ask(self, method: str, params: dict[str, object]) -> Any:
         async with self._turns:
@@ -284,7 +287,8 @@ class Link:
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send(wire.Request(id=number, method=method, params=params))
         try:
-            return await waiting
+            answer = await waiting
+            return answer if method in VERBATIM else clean(answer)
         except asyncio.CancelledError:
             self._send(wire.Notice(method="cancel", params={"id": number}))
             raise

@@ -6,8 +6,6 @@ console is. A page keeps its state while another is shown, but watches only whil
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
@@ -72,6 +70,7 @@ class Port(Protocol):
     def go(self, name: str, filter_text: str = "") -> None: ...
     def changed(self) -> None: ...
     def copy(self, said: str) -> None: ...
+    def save(self, name: str, kind: str, text: str) -> None: ...
     def has(self, method: str) -> bool: ...
 
 
@@ -195,6 +194,10 @@ class Page:
 
     def enter(self) -> None:
         """Enter on what is under the cursor."""
+
+    def exports(self) -> list[Choice]:
+        """What can be written to a file beside the loaded rows."""
+        return []
 
     def back(self) -> bool:
         """Leave the innermost crumb; False: there is none."""
@@ -403,16 +406,6 @@ class ListPage(Page):
         ]
         return Menu("sort", choices)
 
-    def as_csv(self) -> str:
-        """The loaded rows as CSV, masked as they are shown."""
-        rows = [self._table.rows[name] for name in self._table.order]
-        names = list(dict.fromkeys(name for row in rows for name in row if name != "_n"))
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(names)
-        writer.writerows([harmless(text(row.get(name))) for name in names] for row in rows)
-        return out.getvalue()
-
 
 class TailPage(ListPage):
     """A screen of what happens: the newest first, frozen by space, never touching the work."""
@@ -448,8 +441,3 @@ class TailPage(ListPage):
 def is_search(said: str, page: Page) -> bool:
     """Whether *said* is looked for in what is loaded: words, where no word is a filter."""
     return bool(said.strip()) and "=" not in said and not page.bare
-
-
-def harmless(value: str) -> str:
-    """*value* so that no spreadsheet takes it for a formula."""
-    return f"'{value}" if value[:1] in {"=", "+", "-", "@"} and len(value) > 1 else value

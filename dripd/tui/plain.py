@@ -44,7 +44,7 @@ class Plain:
             spawn=self._spawn,
             changed=self._changed,
             copy=say,
-            save=lambda _name, _text: "",
+            save=lambda _name, _kind, _text: "",
             leave=lambda: None,
         )
 

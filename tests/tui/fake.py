@@ -9,6 +9,7 @@ from typing import Any
 
 from dripd.admin.catalogue import SPECS
 from dripd.admin.delta import key_of
+from dripd.admin.mask import masked
 from dripd.admin.messages import decode, split
 from dripd.admin.own import OWN
 from dripd.admin.roles import Role
@@ -16,6 +17,7 @@ from dripd.admin.safe import clean
 from dripd.errors import BadRequest, DripdError
 from dripd.tui.console import Console, said
 from dripd.tui.draw import plain
+from dripd.tui.link import VERBATIM
 from dripd.tui.options import Options
 from dripd.tui.watch import Follow, Watch
 
@@ -160,13 +162,19 @@ class FakeDaemon:
         watch.opened(self._reply(watch))
 
     def _reply(self, watch: Watch) -> dict[str, Any]:
-        found: Any = clean(self.answers.get(watch.of, {"items": []}))
+        answer = self.answers.get(watch.of, {"items": []})
         if isinstance(watch, Follow):
-            return {"sub": 1, **found}
+            return {"sub": 1, **self._shown(answer, is_masked=True)}
+        found = self._shown(answer, is_masked=SPECS[watch.of].personal)
         key = SPECS[watch.of].view
         assert key is not None, f"{watch.of} is no view"
         assert not key or all(key_of(row, key) for row in found.get("items", []))
         return {"sub": 1, "key": list(key), "result": {"next": None, **found} if key else found}
+
+    @staticmethod
+    def _shown(answer: Any, *, is_masked: bool) -> Any:
+        """*answer* as it comes over the wire."""
+        return clean(masked(answer) if is_masked else answer)
 
     def tell(self, of: str, method: str, params: Mapping[str, Any]) -> None:
         """As the daemon tells of a change."""
@@ -191,7 +199,11 @@ class FakeDaemon:
             raise
         if method in self.failing:
             raise self.failing[method]
-        return clean(self.answers.get(method, {"changed": True}))
+        answer = self.answers.get(method, {"changed": True})
+        is_viewer = self.hello["role"] == Role.VIEWER
+        personal = method not in SPECS or SPECS[method].personal
+        sent = masked(answer) if is_viewer and personal else answer
+        return sent if method in VERBATIM else clean(sent)
 
     def jump(self, by_s: float) -> bool:
         return False
@@ -218,6 +230,7 @@ class Rig:
         self.left = False
         self.copied: list[str] = []
         self.saved: list[tuple[str, str]] = []
+        """The names of files, and what was written to them."""
         self.console = Console(
             self.daemon,
             options or Options(),
@@ -241,9 +254,9 @@ class Rig:
             return
         raise AssertionError("a deed waits for what a fake never does")
 
-    def _save(self, name: str, text: str) -> str:
-        self.saved.append((name, text))
-        return f"written: {name}"
+    def _save(self, name: str, kind: str, text: str) -> str:
+        self.saved.append((f"{name}.{kind}", text))
+        return f"written: {name}.{kind}"
 
     def _leave(self) -> None:
         self.left = True

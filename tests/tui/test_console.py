@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -832,14 +833,38 @@ def test_a_tail_says_whose_it_is_where_there_are_others() -> None:
 
 def test_copy_and_export() -> None:
     rig = Rig()
-    rig.press("4", "y", "Y", "w")
+    rig.press("4", "y", "Y", "w", "enter", "w", "n", "d", "j", "enter")
 
     assert rig.copied[0] == "1"
     assert '"external_id": "c1"' in rig.copied[1]
-    name, text = rig.saved[0]
-    assert name == "enrollments"
-    assert text.splitlines()[0].startswith("id,external_id,contact_id")
-    assert len(text.splitlines()) == 61
+    (name, table), (other, lines) = rig.saved
+    assert (name, other) == ("enrollments.csv", "enrollments.ndjson")
+    assert table.splitlines()[0].startswith("id,external_id,contact_id")
+    assert len(table.splitlines()) == 61
+    assert [json.loads(one)["id"] for one in lines.splitlines()] == list(range(1, 61))
+
+
+def test_a_second_list_is_written_under_its_own_name() -> None:
+    rig = Rig()
+    rig.press("9", "a", "w", "enter")
+
+    assert rig.saved[0][0] == "audit.csv"
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.ADMIN])
+def test_a_campaign_is_written_as_its_file_by_every_role(role: Role) -> None:
+    rig = Rig(FakeDaemon(role, answers={"campaign.export": {"text": "campaign: camp-1\n"}}))
+    rig.press("3", "w", "y", "a", "m", "enter")
+
+    assert rig.saved == [("camp-1.yaml", "campaign: camp-1\n")]
+    assert "written: camp-1.yaml" in rig.footer
+
+
+def test_what_is_not_loaded_is_not_written() -> None:
+    rig = Rig(FakeDaemon(answers={"enroll.list": {"items": []}}))
+
+    assert "nothing is loaded" in rig.press("4", "w", "enter")
+    assert not rig.saved
 
 
 def test_ctrl_c_alone_only_says_how_to_leave() -> None:

@@ -98,6 +98,16 @@ def test_answers_are_made_safe_where_they_are_decoded(tmp_path: Path) -> None:
     assert answer == {"n": 1, "name": "a␛[31m"}
 
 
+def test_what_goes_into_a_file_stays_as_it_is(tmp_path: Path) -> None:
+    answer = told(
+        tmp_path / "s",
+        Server(replying),
+        lambda link: link.call("campaign.export", {"key": "x"}),
+    )
+
+    assert answer["name"] == "a\x1b[31m"
+
+
 def test_a_change_whose_connection_broke_is_repeated_once_under_its_own_id(
     tmp_path: Path,
 ) -> None:

@@ -282,6 +282,25 @@ class Campaigns(ListPage):
         old = at is not None and self.port.now_ms - at >= OLD_MS
         return f"   as of {since(answer.get('as_of'), self.port.now_ms)} ago" if old else ""
 
+    def exports(self) -> list[Choice]:
+        note = "the campaign under the cursor as a file, its live version or draft"
+        lacks = (
+            "" if self.port.has("campaign.export") else "campaign.export is not for your role"
+        )
+        return [
+            Choice(label="YAML", note=note, run=self._export, why_not=self._no_row() or lacks)
+        ]
+
+    def _export(self) -> None:
+        if row := self._table.row:
+            key = text(row["key"])
+
+            async def run() -> None:
+                answer = await self.port.call("campaign.export", self._target(row))
+                self.port.save(key, "yaml", str(answer.get("text", "")))
+
+            self.port.spawn(run())
+
     @property
     def trouble(self) -> str:
         return self._list.error
