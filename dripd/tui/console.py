@@ -335,7 +335,7 @@ class Console:
                 table.end(first=key in {"g", "home"})
             case "<" | ">":
                 table.more_columns = key == ">"
-            case "n" | "N" if self.search:
+            case "n" | "N" if self.search or table.pins:
                 if not table.find(self.search, 1 if key == "n" else -1):
                     self.tell(f"{self.search!r} is in no loaded row")
             case _:

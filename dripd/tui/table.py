@@ -51,6 +51,8 @@ class Table:
         self.gone: set[str] = set()
         self.waiting: list[str] = []
         self.marks: set[str] = set()
+        self.pins: set[str] = set()
+        """Rows to be found again: unlike marks they keep nothing in its place."""
         self.cursor = ""
         self.frozen = False
         self.more_columns = False
@@ -105,6 +107,7 @@ class Table:
         self.rows, self.order = dict(self._fresh), self._sorted(self._fresh)
         self.gone, self.waiting = set(), []
         self.marks &= set(self.rows)
+        self.pins &= set(self.rows)
         if self.cursor not in self.rows:
             self.cursor = self.order[min(at, len(self.order) - 1)] if self.order else ""
 
@@ -135,6 +138,11 @@ class Table:
             self.marks ^= {self.cursor}
             self.move(1)
 
+    def pin(self) -> None:
+        """Mark the row under the cursor to find it again, or no longer."""
+        if self.row is not None:
+            self.pins ^= {self.cursor}
+
     def click(self, y: int) -> bool:
         """The cursor to the row drawn at line *y*; whether there is one."""
         index = self._top + y - 1
@@ -150,14 +158,15 @@ class Table:
         return here >= len(self.order) - 2 * self._height
 
     def find(self, text: str, by: int) -> bool:
-        """The cursor to the next row (*by* 1) or the one before (-1) that shows *text*."""
-        if not self.order or not text:
+        """The cursor to the next row (*by* 1) or the one before (-1) that shows *text*, if that
+        is any, or is pinned."""
+        if not self.order:
             return False
         here = self.order.index(self.cursor) if self.cursor in self.order else 0
         n = len(self.order)
         for step in range(1, n + 1):
             name = self.order[(here + by * step) % n]
-            if text.lower() in self.text_of(name).lower():
+            if name in self.pins or (text and text.lower() in self.text_of(name).lower()):
                 self.cursor = name
                 return True
         return False
@@ -230,7 +239,7 @@ class Table:
         widths: Sequence[int],
         width: int,
     ) -> Line:
-        here, marked = name == self.cursor, name in self.marks
+        here, marked = name == self.cursor, name in self.marks | self.pins
         sign = (">" if here else " ") + ("*" if marked else " ")
         cells = [Cell(sign, "mark" if marked else "")]
         for column, (text, style), size in zip(columns, row, widths, strict=True):

@@ -703,6 +703,25 @@ def test_a_task_is_claimed_and_given_back() -> None:
     ]  # fmt: skip
 
 
+def test_a_marked_line_of_logs_is_found_again_while_the_tail_goes_on() -> None:
+    rig = Rig()
+    assert "1 marked" in rig.press("L", "m")
+    marked = rig.console.page.table.cursor  # type: ignore[union-attr]
+    fresh = {"ts": NOW, "level": "info", "stage": "send", "event": "pulse"}
+    rig.daemon.tell("logs", "tail.rows", {"rows": [fresh, fresh], "n": 4, "gap": 0})
+
+    table = rig.console.page.table
+    assert table is not None
+    assert table.order[2] == marked
+    assert table.cursor == table.order[0]
+    assert "FROZEN" not in rig.text()
+    assert any(line.startswith(" *") for line in rig.lines())
+
+    rig.press("n")
+    assert table.cursor == marked
+    assert "marked" not in rig.press("m")
+
+
 def test_logs_tell_the_time_between_lines() -> None:
     rig = Rig()
     shown = rig.press("L", "t")

@@ -68,10 +68,23 @@ class Logs(TailPage):
                    why_not=lambda: "only the worst are shown" if self._least == len(ORDER) - 1 else ""),
             Action(key="_", label="more", help="lines of a lower level as well", run=lambda: self._turn(-1),
                    why_not=lambda: "" if self._least else "every level is shown"),
+            Action(key="m", label="unmark" if self._table.cursor in self._table.pins else "mark",
+                   help="the line, to find it again by n N; the tail goes on", run=self._pin, why_not=self._no_row),
             Action(key="t", label="times" if self._gaps else "gaps", help="how long after the line before, or when", run=self._turn_gaps),
             Action(key="enter", label="all of it", help="every key of the line", run=self.enter,
-                   why_not=lambda: "" if self._table.row else "the cursor is on nothing"),
+                   why_not=self._no_row),
         ]  # fmt: skip
+
+    def _no_row(self) -> str:
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def _pin(self) -> None:
+        self._table.pin()
+
+    @property
+    def extent(self) -> str:
+        pinned = len(self._table.pins)
+        return f"{super().extent}{f'   {pinned} marked' if pinned else ''}"
 
     def _when(self, row: Row) -> str:
         """When, or how long after the line before it of those that are shown."""
