@@ -284,6 +284,7 @@ CREATE TABLE dripd.suppression (
     reason text,
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
+    created_by text DEFAULT session_user,  -- NULL: before dripd noted it
     PRIMARY KEY (address_h, account_id, channel),
     CONSTRAINT a_channel_is_known CHECK (channel IN ('email', 'sms'))
 );

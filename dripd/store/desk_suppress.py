@@ -55,7 +55,9 @@ async def add_suppressions(conn: Conn, call: Call, args: p.SuppressAdd) -> Deed:
     scope = await _scope(conn, args.account)
     until = None if args.expires_at is None else read_instant(args.expires_at, "expires_at")
     items = [
-        await _suppress(conn, scope, address, args.channel, (call.reason or None, until))
+        await _suppress(
+            conn, scope, address, args.channel, (call.reason or None, until, call.actor)
+        )
         for address in args.addresses
     ]
     return _deed(scope, items)
@@ -73,7 +75,9 @@ async def _import(conn: Conn, call: Call, scope: int, row: Mapping[str, object])
         read: SuppressRow = decode(SuppressRow, {k: v for k, v in row.items() if v is not None})
         until = None if read.expires_at is None else read_instant(read.expires_at, "expires_at")
         reason = read.reason or call.reason or None
-        return await _suppress(conn, scope, read.address, read.channel, (reason, until))
+        return await _suppress(
+            conn, scope, read.address, read.channel, (reason, until, call.actor)
+        )
     except DripdError as error:
         return {
             "address": str(row.get("address", "")),
@@ -89,7 +93,7 @@ async def _suppress(
     scope: int,
     address: str,
     channel: str | None,
-    why: tuple[str | None, Instant | None],
+    why: tuple[str | None, Instant | None, str],
 ) -> Result:
     if not address.strip():
         return {

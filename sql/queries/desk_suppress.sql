@@ -1,12 +1,13 @@
 -- name: add_suppression :one
 -- An entry, or a longer life for one that would run out earlier; nothing comes back otherwise.
---   $1 account  $2 channel  $3 address  $4 reason  $5 until
-INSERT INTO dripd.suppression AS s (account_id, channel, address, reason, expires_at)
-VALUES ($1::int4, $2::text, $3::text, $4::text, $5::timestamptz)
+--   $1 account  $2 channel  $3 address  $4 reason  $5 until  $6 by
+INSERT INTO dripd.suppression AS s (account_id, channel, address, reason, expires_at, created_by)
+VALUES ($1::int4, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
 ON CONFLICT (address_h, account_id, channel) DO UPDATE
 SET address = excluded.address,
     reason = coalesce(excluded.reason, s.reason),
-    expires_at = excluded.expires_at
+    expires_at = excluded.expires_at,
+    created_by = excluded.created_by
 WHERE s.expires_at IS NOT NULL
     AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at)
 RETURNING address_h;
@@ -24,7 +25,7 @@ RETURNING address_h;
 --   $1 address  text
 --   $2 account  int4
 SELECT coalesce(a.key, 'everywhere') AS scope, s.channel, s.reason, s.expires_at, s.created_at,
-    s.expires_at IS NOT NULL AND s.expires_at <= (SELECT dripd.now()) AS over
+    s.created_by, s.expires_at IS NOT NULL AND s.expires_at <= (SELECT dripd.now()) AS over
 FROM dripd.suppression AS s
 LEFT JOIN dripd.account AS a ON a.id = s.account_id
 WHERE s.address_h = hashtextextended(lower(btrim($1::text)), 0)
@@ -36,7 +37,7 @@ ORDER BY s.account_id, s.channel;
 --   $1 account  $2 after hash  $3 after account  $4 after channel  $5 most; NULL = all
 SELECT concat_ws('-', s.address_h, s.account_id, s.channel) AS id,
     s.address_h, s.account_id, coalesce(a.key, 'everywhere') AS scope, s.channel, s.address,
-    s.reason, s.expires_at, s.created_at
+    s.reason, s.expires_at, s.created_at, s.created_by
 FROM dripd.suppression AS s
 LEFT JOIN dripd.account AS a ON a.id = s.account_id
 WHERE ($1::int4 IS NULL OR s.account_id IN ($1::int4, 0))

@@ -198,8 +198,8 @@ RETURNING d.account_id, d.lane, d.due_at, d.enrollment_id, d.cv_id;
 
 -- name: suppress :exec
 --   $1 account int  $2 channels text[]  $3 addresses text[]  $4 reasons text[]
-INSERT INTO dripd.suppression (account_id, channel, address, reason)
-SELECT $1::int4, channel, address, reason FROM unnest($2::text[], $3::text[], $4::text[]) AS k (channel, address, reason)
+INSERT INTO dripd.suppression (account_id, channel, address, reason, created_by)
+SELECT $1::int4, channel, address, reason, 'event' FROM unnest($2::text[], $3::text[], $4::text[]) AS k (channel, address, reason)
 ON CONFLICT DO NOTHING;
 
 -- name: request_runs :exec

@@ -186,6 +186,23 @@ async def test_suppression_is_prolonged_never_shortened(pg_dsn: str) -> None:
         assert found["entries"][0]["expires_at"] is None
 
 
+async def test_a_suppression_tells_who_made_it(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        role = await control.one(
+            "INSERT INTO dripd.suppression (channel, address) VALUES ('email', 'b@x.test') "
+            "RETURNING session_user::text"
+        )
+        for address in ("a@x.test", "b@x.test"):
+            await control.do("suppress.add", addresses=[address], user="ann")
+        rows = (await control.do("suppress.export"))["items"]
+        (entry,) = (await control.do("suppress.check", address="a@x.test"))["entries"]
+
+    by = {row["address"]: row["created_by"] for row in rows}
+    assert by == {"a@x.test": "ann", "b@x.test": role}
+    assert entry["created_by"] == "ann"
+
+
 async def test_suppressions_are_exported_and_removed(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")

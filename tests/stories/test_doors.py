@@ -255,6 +255,7 @@ def test_a_hard_bounce_that_names_only_the_contact_suppresses_its_address(house:
     house.tick()
 
     found = house.call("suppress.check", address="ONLY@b.test", account="bounced")
+    assert found["entries"][0]["created_by"] == "event"
     assert [("bounced", "email", "bounce")] == [
         (one["scope"], one["channel"], one["reason"]) for one in found["entries"]
     ]

@@ -111,7 +111,7 @@ ANSWERS: dict[str, Any] = {
                                                 {"address": "", "ok": False, "changed": False, "code": "bad_value", "message": "an address is missing"}]},
     "audit.list": {"items": rows(2, at=NOW, user="carol", method="campaign.pause", target="reminders", result="changed", reason="typo")},
     "suppress.export": {"items": [{"id": "77-0-email", "account_id": 0, "scope": "everywhere", "channel": "email", "address": "z***@x.test", "reason": "bounce",
-                                   "created_at": NOW, "expires_at": None}]},
+                                   "created_at": NOW, "created_by": "event", "expires_at": None}]},
     "suppress.check": {"suppressed": True, "entries": [{"scope": "everywhere", "channel": "email", "reason": "bounce"}]},
     "deliveries": {"rows": [{"at": NOW, "state": "accepted", "channel": "email", "account": "acme", "campaign": "welcome", "step": "hello",
                              "id": f"{k}-1", "enrollment_id": k, "contact_id": k, "to_address": "a***@x.test", "took_ms": 90 + k} for k in range(30)], "n": 30},

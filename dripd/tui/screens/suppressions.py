@@ -29,6 +29,10 @@ class Suppressions(ListPage):
     figures = (
         ("SCOPE", "everywhere, or one account"),
         ("VALUE", "the address, masked; = looks one up exactly, as it is typed"),
+        (
+            "BY",
+            "who made it: an operator, `event` (a bounce, a complaint, STOP), or the database's role that wrote the row",
+        ),
         ("EXPIRES", "never, or when the order ends by itself"),
     )
 
@@ -39,6 +43,7 @@ class Suppressions(ListPage):
             Column(title="VALUE", show=lambda row: text(row.get("address"))),
             Column(title="REASON", width=14, show=lambda row: text(row.get("reason"))),
             Column(title="ADDED", width=12, show=lambda row: clock(row.get("created_at"), day=True)),
+            Column(title="BY", width=8, narrow=False, show=lambda row: text(row.get("created_by"))),
             Column(title="EXPIRES", width=12, show=lambda row: clock(row.get("expires_at"), day=True) if row.get("expires_at") else "never"),
         )  # fmt: skip
 
@@ -62,7 +67,7 @@ class Suppressions(ListPage):
                 body = [line(Cell(f"{typed['address']} {word}", "head"))]
                 body += [
                     line(
-                        f"  {text(one.get('scope'))}  {text(one.get('channel'))}  {text(one.get('reason'))}  until {text(one.get('expires_at'))}"
+                        f"  {text(one.get('scope'))}  {text(one.get('channel'))}  {text(one.get('reason'))}  by {text(one.get('created_by'))}  until {text(one.get('expires_at'))}"
                     )
                     for one in entries
                 ]
@@ -155,7 +160,7 @@ class Suppressions(ListPage):
     def detail(self, row: Row, width: int) -> list[Line]:
         return [
             line(
-                f" {text(row.get('address'))}   {text(row.get('reason'))}   holds for {text(row.get('scope') or _scope(row))}"
+                f" {text(row.get('address'))}   {text(row.get('reason'))}   holds for {text(row.get('scope') or _scope(row))}   by {text(row.get('created_by'))}"
             )
         ]
 
