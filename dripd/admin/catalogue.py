@@ -111,6 +111,7 @@ RUNS: Final = (
     reading("enroll.list", p.EnrollList, view="id"),
     reading("enroll.show", p.EnrollKey, view=""),
     reading("enroll.explain", p.EnrollKey, view=""),
+    reading("enroll.simulate", p.EnrollKey, personal=False),
     changing("enroll.stop", p.EnrollStop),
     changing("enroll.reset", p.Selection),
     changing("enroll.move", p.EnrollMove),

@@ -8,6 +8,7 @@ from dripd.admin.closed import RunStatus, words
 from dripd.admin.rows import read_rows
 from dripd.cli import asking
 from dripd.cli.asking import Ask, Command, changing, in_pieces, paged, reading
+from dripd.cli.output import print_items, print_json, rows_of
 from dripd.cli.rows import fold, read_object
 
 COLUMNS = frozenset({"contact", "start_at", "key"})
@@ -121,6 +122,21 @@ def show(ask: Ask, enrollment: int) -> int:
 def explain(ask: Ask, enrollment: int) -> int:
     """What a run waits for, and when it goes on."""
     return ask.explain("enroll.explain", enrollment=enrollment)
+
+
+@enroll.command("simulate")
+@click.argument("enrollment", type=int)
+@reading
+def simulate(ask: Ask, enrollment: int) -> int:
+    """What a run would do from now on, if nobody answered and every provider accepted."""
+    found = ask.call("enroll.simulate", enrollment=enrollment)
+    if ask.as_json:
+        print_json(found)
+        return 0
+    print_items(
+        rows_of(found.pop("steps", [])), ("at", "step_key", "kind", "outcome", "reason")
+    )
+    return ask.answer(found)
 
 
 @enroll.command("stop")

@@ -74,8 +74,8 @@ class QuoteControl:
             return
         snapshot.balance = AMPLE
         campaign, margin = str(row.campaign_key), self._room.hooks.margin()
-        steps = await play(snapshot, None, campaign, margin=margin)
-        played = {step.key: step for step in steps if step.sent}
+        found = await play(snapshot, None, campaign, margin=margin)
+        played = {step.key: step for step in found.steps if step.sent}
         for one in messages:
             if (step := played.get(one.step_key)) is not None:
                 one.at, one.missed_ms = step.at, step.missed_ms

@@ -15,11 +15,11 @@ from dripd.daemon.control_room import Room
 from dripd.daemon.control_sender import SHUT, why_shut
 from dripd.engine.individual import Wish, state_of
 from dripd.errors import Conflict
-from dripd.forecast.play import play
+from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, Row
+from dripd.store.desk_deed import Deed, Result, Row, shown
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
-from dripd.store.desk_find import find_contact
+from dripd.store.desk_find import find_contact, find_run
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
 from dripd.store.desk_run import (
     move_runs,
@@ -40,6 +40,11 @@ PLAYED: Final = 5
 PATIENCE_S: Final = 5
 """Real time that `enroll add` waits for decisions; what is undecided then is `pending`."""
 
+STANDS: Final = (
+    "status", "end_reason", "ended_at", "step_key", "due_at", "hold_reason", "release_at",
+)  # fmt: skip
+"""Columns of `enrollment` that tell how a run stands after it was played."""
+
 LOOK_S: Final = 0.02
 """Between two looks at them: a hundredth of what a person notices, five of what admit takes."""
 
@@ -58,6 +63,7 @@ class RunControl:
             "enroll.list": room.reading(list_runs),
             "enroll.show": room.reading(show_run),
             "enroll.explain": self.explain,
+            "enroll.simulate": self.simulate,
             "enroll.stop": room.changing(stop_runs, wide=True),
             "enroll.reset": room.changing(reset_runs, wide=True),
             "enroll.move": room.changing(move_runs, wide=True),
@@ -119,8 +125,33 @@ class RunControl:
         )
         if not snapshot.competes:
             return None
-        steps = await play(snapshot, row["enrollment_id"], margin=self._room.hooks.margin())
-        return format_instant(steps[0].at) if steps else None
+        played = await play(snapshot, row["enrollment_id"], margin=self._room.hooks.margin())
+        return format_instant(played.steps[0].at) if played.steps else None
+
+    async def simulate(self, _call: Call, args: p.EnrollKey) -> Result:
+        """What the run would do from now on, if nobody answered and every provider accepted."""
+        run = await self._room.desk.run(find_run, args.enrollment)
+        snapshot = await self._room.desk.run(
+            read_snapshot, run["account_id"], run["contact_id"], args.enrollment, []
+        )
+        played = Played()
+        if run["ended_at"] is None:
+            played = await play(snapshot, args.enrollment, margin=self._room.hooks.margin())
+        stands = played.stands or run
+        return {
+            "enrollment_id": args.enrollment,
+            "campaign_key": run["campaign_key"],
+            "as_of": format_instant(snapshot.now),
+            "whole": snapshot.whole,
+            "steps": [
+                {
+                    "step_key": step.key, "kind": step.kind, "outcome": step.outcome,
+                    "reason": step.reason, "at": format_instant(step.at), "sent": step.sent,
+                }
+                for step in played.steps
+            ],
+            **shown({name: stands[name] for name in STANDS}),
+        }  # fmt: skip
 
     async def skip(self, call: Call, args: p.Selection) -> Result:
         cv_ids = await self._room.desk.run(waiting_versions, args)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -50,7 +51,19 @@ class Step:
     key: str
     at: Instant
     sent: bool
+    kind: str
+    outcome: str
+    reason: str | None
     missed_ms: Millis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The steps that a run performs, in their order, and how it stands afterwards: the columns
+    of `enrollment`, none where it never began or could not be played."""
+
+    steps: Sequence[Step] = ()
+    stands: Mapping[str, Any] | None = None
 
 
 class Willing(SinkChannel):
@@ -93,12 +106,11 @@ async def play(
     campaign: str = "",
     *,
     margin: Millis = Millis(0),
-) -> list[Step]:
-    """The steps that a run performs from now on, in their order.
+) -> Played:
+    """What a run does from now on.
 
     *enrollment* is a run of the snapshot; None: one of `snapshot.subject` in *campaign* that
-    begins now. *margin*: `[engine] window_margin`. Empty where it performs none, or cannot be
-    played.
+    begins now. *margin*: `[engine] window_margin`.
     """
     work = partial(_in_thread, snapshot, enrollment, campaign, margin)
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
@@ -106,19 +118,19 @@ async def play(
 
 def _in_thread(
     snapshot: Snapshot, enrollment: int | None, campaign: str, margin: Millis
-) -> list[Step]:
+) -> Played:
     from trio.testing import MockClock  # noqa: PLC0415 - loads pytest where that is installed
 
     story = partial(_story, snapshot, enrollment, campaign, margin)
     try:
         return trio.run(story, clock=MockClock(autojump_threshold=0))
     except (DripdError, BaseExceptionGroup):
-        return []
+        return Played()
 
 
 async def _story(
     snapshot: Snapshot, enrollment: int | None, campaign: str, margin: Millis
-) -> list[Step]:
+) -> Played:
     store = Copy(snapshot, margin)
     directory = store.directory
     directory.public = Links("https://forecast.invalid", bytes(32))
@@ -136,7 +148,7 @@ async def _story(
         nursery.start_soon(_beat, store)
         run = await _visit(pipe, store, snapshot, enrollment)
         nursery.cancel_scope.cancel()
-    return [] if run is None else _performed(store, run)
+    return Played() if run is None else _performed(store, run)
 
 
 def _channels(snapshot: Snapshot, store: MemoryStore) -> Mapping[str, Channel]:
@@ -170,17 +182,22 @@ async def _visit(
 
 
 def _is_over(store: MemoryStore, run: int) -> bool:
-    row = next((one for one in store.enrollments() if one["id"] == run), None)
+    row = _standing(store, run)
     return row is None or row["ended_at"] is not None
 
 
-def _performed(store: Copy, run: int) -> list[Step]:
+def _standing(store: MemoryStore, run: int) -> Mapping[str, Any] | None:
+    return next((one for one in store.enrollments() if one["id"] == run), None)
+
+
+def _performed(store: Copy, run: int) -> Played:
     sent = {one["step_key"] for one in store.deliveries() if one["enrollment_id"] == run}
     rows = [one for one in store.step_runs() if one["enrollment_id"] == run]
-    return [
+    steps = [
         Step(
             one["step_key"], one["finished_at"], one["step_key"] in sent,
-            store.missed.get((run, one["seq"])),
+            one["kind"], one["outcome"], one["reason"], store.missed.get((run, one["seq"])),
         )
         for one in sorted(rows, key=lambda one: one["seq"])
     ]  # fmt: skip
+    return Played(steps, _standing(store, run))

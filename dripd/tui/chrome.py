@@ -226,15 +226,21 @@ class Chrome:
 
     def _hints(self, width: int) -> list[Cell]:
         """The page's keys, then those of everywhere, as many as there is room for; closer
-        together where the page's own would not find room."""
+        together, then in brief, where the page's own would not find room."""
         page = self._console.page
-        own = [
-            (a.key, a.label, "dim" if self._console.why_not(a) else "") for a in page.actions()
-        ]
         find = ("/", "filter" if page.keys else "search", "")
         common = [find, (".", "freeze", ""), (":", "command", "")]
-        cells, n = self._row([*own, *common], "  ", width)
-        return cells if n > len(own) else self._row([*own, *common], " ", width)[0]
+        cells: list[Cell] = []
+        for gap, is_brief in (("  ", False), (" ", False), (" ", True)):
+            own = [self._own(action, is_brief=is_brief) for action in page.actions()]
+            cells, n = self._row([*own, *common], gap, width)
+            if n > len(own):
+                break
+        return cells
+
+    def _own(self, action: Action, *, is_brief: bool) -> tuple[str, str, str]:
+        label = (is_brief and action.brief) or action.label
+        return action.key, label, "dim" if self._console.why_not(action) else ""
 
     def _row(
         self, hints: Sequence[tuple[str, str, str]], gap: str, width: int

@@ -35,13 +35,14 @@ MOST_BLANK: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A key of a page. `method`: what it calls, which must be allowed; `changes`: only in write
-    mode; `why_not` says why it can do nothing now."""
+    """A key of a page. `brief`: its label where there is little room; `method`: what it calls,
+    which must be allowed; `changes`: only in write mode; `why_not` says why it can do nothing now."""
 
     key: str
     label: str
     help: str
     run: Callable[[], None]
+    brief: str = ""
     method: str = ""
     changes: bool = False
     why_not: Callable[[], str] = lambda: ""

@@ -250,6 +250,7 @@ LINES = [
     ),
     ("enroll show 7", "enroll.show", {"enrollment": 7}),
     ("enroll explain 7", "enroll.explain", {"enrollment": 7}),
+    ("enroll simulate 7", "enroll.simulate", {"enrollment": 7}),
     (
         "enroll stop --enrollment 7 --enrollment 8 --contact c1 --campaign w --list vip --tag t"
         " --where 'attrs.n == 1' --not-started --reset --reset-stats",
@@ -492,6 +493,26 @@ def test_a_run_is_explained_in_sentences(
         "  goes on once somebody has acted",
         "welcome (enrollment 8): completed, goal:tag:booked",
     ]
+
+
+def test_what_a_run_would_do_is_a_table_and_how_it_stands_then(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = {
+        "step_key": "hello",
+        "kind": "email",
+        "outcome": "done",
+        "at": "2026-01-04T09:00:00Z",
+    }
+    daemon.answers = [
+        {"enrollment_id": 7, "steps": [step], "status": "held", "hold_reason": "task"}
+    ]
+
+    assert main(["enroll", "simulate", "7"]) == 0
+    shown = capsys.readouterr().out
+    assert "2026-01-04T09:00:00Z  hello" in shown
+    assert "hold_reason" in shown
+    assert "task" in shown
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,12 @@ ROWS: list[Row] = [
     ("enroll show 1", 0, f"{RUN} steps.step_key steps.kind steps.outcome steps.seq"),
     ("enroll show 999999", 3, ""),
     ("enroll explain 1", 0, EXPLAIN),
+    (
+        "enroll simulate 1",
+        0,
+        "enrollment_id campaign_key as_of whole status end_reason step_key due_at hold_reason",
+    ),
+    ("enroll simulate 999999", 3, ""),
     ("contact explain c1", 0, EXPLAIN),
     ("contact timeline c1", 0, "at kind campaign_key enrollment_id step_key detail"),
     (

@@ -37,11 +37,11 @@ async def test_connectors_take_and_marketing_leaves(pg_dsn: str) -> None:
         ].values()
         contact = await control.one("SELECT id FROM dripd.contact")
         snapshot = await control.desk.run(read_snapshot, account, contact, None, [cv])
-    steps = await play(snapshot, None, "ad")
+    steps = (await play(snapshot, None, "ad")).steps
 
     assert [(step.key, step.sent) for step in steps] == [("told", False), ("mail", True)]
     assert format_instant(steps[1].at) == "2026-01-05T16:59:59Z"
-    later = await play(snapshot, None, "ad", margin=Millis(2_000))
+    later = (await play(snapshot, None, "ad", margin=Millis(2_000))).steps
     assert format_instant(later[1].at) == "2026-01-06T09:00:00Z"
     assert [(None, None), (None, 0)] == [
         (step.missed_ms, after.missed_ms) for step, after in zip(steps, later, strict=True)

@@ -52,6 +52,24 @@ def test_every_waiting_run_goes_when_it_was_told_to(world: World) -> None:
     assert len(set(told.values())) > 2
 
 
+def test_a_run_does_what_was_simulated(world: World) -> None:
+    capped(world, 13)
+    (last,) = world.sql("SELECT max(id) FROM dripd.enrollment WHERE ended_at IS NULL")[0]
+    told = world.call("enroll.simulate", enrollment=last)
+    world.at("2026-01-20T00:00:00Z")
+    done = world.call("enroll.show", enrollment=last)
+    over = world.call("enroll.simulate", enrollment=last)
+
+    assert [(one["step_key"], one["outcome"], one["at"]) for one in told["steps"]] == [
+        (one["step_key"], one["outcome"], one["finished_at"]) for one in done["steps"]
+    ]
+    assert [one["sent"] for one in told["steps"]] == [True, True]
+    assert told["whole"] is True
+    names = ("status", "end_reason", "ended_at")
+    assert [told[name] for name in names] == [done[name] for name in names]
+    assert (over["steps"], over["status"]) == ([], "completed")
+
+
 @pytest.mark.feature("S4")
 def test_a_quote_knows_the_backlog_of_the_account(world: World) -> None:
     capped(world, 25)

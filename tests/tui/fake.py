@@ -91,6 +91,10 @@ ANSWERS: dict[str, Any] = {
                                   run_no=1, started_at=NOW, due_at="2026-03-02T13:30:00Z", ended_at=None)},
     "enroll.explain": {"enrollments": [{"enrollment_id": 1, "step": {"key": "nudge", "index": 2, "of": 5},
                        "chain": [{"gate": "window", "until": "2026-03-02T13:00:00Z", "detail": "mon-fri"}], "ready_at": "2026-03-02T13:00:00Z"}]},
+    "enroll.simulate": {"enrollment_id": 1, "campaign_key": "welcome", "as_of": NOW, "whole": False, "steps": [
+        {"step_key": "nudge", "kind": "email", "outcome": "done", "reason": None, "at": "2026-03-02T13:30:00Z", "sent": True},
+        {"step_key": "vip", "kind": "email", "outcome": "skipped", "reason": "condition_false", "at": "2026-03-04T09:00:00Z", "sent": False}],
+        "status": "held", "end_reason": None, "ended_at": None, "step_key": "call", "due_at": NOW, "hold_reason": "task", "release_at": None},
     "contact.timeline": {"items": [{"at": NOW, "kind": "accepted", "campaign_key": "welcome", "detail": {"run_no": 1}},
                                    {"at": NOW, "kind": "step_done", "campaign_key": "welcome", "step_key": "hello", "detail": {"seq": 1}}]},
     "contact.unmask": {"id": 1001, "external_id": "c1", "email": "ann@acme.test", "phone": None, "attrs": {"tier": "gold"}},

@@ -485,6 +485,24 @@ def test_the_funnel_turns_from_all_versions_to_each_and_back() -> None:
     assert "version" not in rig.daemon.watched[-1].params
 
 
+def test_what_a_run_would_do_next_is_told() -> None:
+    shown = Rig(size=(100, 30)).press("4", "i")
+
+    assert "next: run 1 of c1" in shown
+    assert "03-02 13:30Z  in 1h30m  nudge            email         sent" in shown
+    assert "vip              email         skipped condition_false" in shown
+    assert "then it waits at call: task" in shown
+    assert "it may be later" in shown
+
+
+def test_a_run_that_is_over_has_no_next() -> None:
+    over = {"items": [{**ANSWERS["enroll.list"]["items"][0], "ended_at": NOW}]}
+    rig = Rig(FakeDaemon(answers={"enroll.list": over}))
+
+    assert "the run is over" in rig.press("4", "i")
+    assert not rig.daemon.calls
+
+
 def test_one_contact_is_unmasked_for_a_reason() -> None:
     rig = Rig()
     rig.press("4")

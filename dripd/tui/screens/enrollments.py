@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from dripd.admin.closed import RunStatus, words
 from dripd.admin.holds import HOLDS
-from dripd.tui.dialog import Blank, Choice, Menu, Question
+from dripd.tui.dialog import Blank, Choice, Menu, Question, Reading
 from dripd.tui.draw import Cell, Line, line, pad, stack, wrap
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
@@ -77,6 +77,7 @@ class Enrollments(ListPage):
         ("STATE", "waiting: its step is not due; held: due, and something keeps it back; executing: leased"),
         ("DUE", "time until the waiting step's instant; `now`: it has come"),
         ("WHY", "the first hold in the order in which they are looked at, or how the run ended"),
+        ("simulate", "the engine itself, played ahead over a copy: delays, windows, the cap with all that competes for it; no replies, every provider accepts"),
         ("timeline", "journal and events of this contact; `chain`: every gate before the next step"),
     )  # fmt: skip
 
@@ -102,18 +103,20 @@ class Enrollments(ListPage):
 
     def actions(self) -> list[Action]:
         has_row = self._no_row
-        enter = Action(key="enter", label="timeline", help="what happened, why it waits", run=self.enter,
+        enter = Action(key="enter", label="timeline", brief="read", help="what happened, why it waits", run=self.enter,
                        method="contact.timeline", why_not=has_row)  # fmt: skip
         leave = Action(key="escape", label="back", help="to the list", run=lambda: None)
         return [
             enter if self._inside is None else leave,
+            Action(key="i", label="simulate", brief="next", help="what the run would do from now on, if nobody answered",
+                   run=self._simulate, method="enroll.simulate", why_not=self._is_over),
             Action(key="u", label="unmask", help="address, number and fields of this contact; audited",
                    run=self._unmask, method="contact.unmask", changes=True, why_not=has_row),
             Action(key="a", label="enroll", help="one or many contacts, by a plan", run=self._enroll,
                    method="enroll.add", changes=True),
             Action(key="S", label="SKIP", help="the waiting step of the marked runs", run=self._skip,
                    method="enroll.skip", changes=True, why_not=has_row),
-            Action(key="D", label="DUE NOW", help="let the marked runs' steps come up at once",
+            Action(key="D", label="DUE NOW", brief="DUE", help="let the marked runs' steps come up at once",
                    run=self._due_now, method="enroll.due_now", changes=True, why_not=has_row),
             Action(key="K", label="STOP", help="the marked runs; contacts and statistics may be reset",
                    run=self._stop, method="enroll.stop", changes=True, why_not=has_row),
@@ -121,6 +124,10 @@ class Enrollments(ListPage):
 
     def _no_row(self) -> str:
         return "" if self._meant else "the cursor is on nothing"
+
+    def _is_over(self) -> str:
+        over = self._meant and self._meant[0].get("ended_at")
+        return self._no_row() or ("the run is over" if over else "")
 
     @property
     def uses_marks(self) -> bool:
@@ -150,6 +157,16 @@ class Enrollments(ListPage):
                 "contact.unmask", {"contact": f"#{row['contact_id']}", "account": row["account_key"]},
                 _unmasked, verb="Unmask",
             )  # fmt: skip
+
+    def _simulate(self) -> None:
+        row = self._meant[0]
+
+        async def run() -> None:
+            answer = await self.port.call("enroll.simulate", {"enrollment": row["id"]})
+            title = f"next: run {row['id']} of {text(row.get('external_id'))}"
+            self.port.ask(Reading(title, _simulated(answer, self.port.now_ms)))
+
+        self.port.spawn(run())
 
     def _step_of(self) -> dict[str, object]:
         """Of one run its step is expected as it is shown; of many the plan holds the steps."""
@@ -373,6 +390,39 @@ def _event(one: Row, width: int) -> list[Line]:
         f" {pad(where or '-', 20)} {first}",
     )
     return [head, *(line(" " * TOLD_AT, part) for part in more)]
+
+
+def _simulated(answer: Row, now_ms: int) -> list[Line]:
+    """The steps to come with their instants, and how the run stands after them."""
+    found = [line(Cell("As if nobody answered and every provider accepted:", "dim"))]
+    for one in answer.get("steps", []):
+        what = "sent" if one.get("sent") else text(one.get("outcome"))
+        why = f" {text(one['reason'])}" if one.get("reason") else ""
+        found.append(
+            line(
+                f"{clock(one.get('at'), day=True)}  {pad(since(one.get('at'), now_ms), 9)} ",
+                Cell(pad(text(one.get("step_key")), 16), "head"),
+                f" {pad(text(one.get('kind')), 13)} {what}{why}",
+            )
+        )
+    found.append(line(Cell(_stands(answer), "ok" if answer.get("ended_at") else "warn")))
+    if not answer.get("whole", True):
+        found.append(
+            line(Cell("More competes for its account's days than was played: it may be later.", "warn"))
+        )  # fmt: skip
+    return found
+
+
+def _stands(answer: Row) -> str:
+    if answer.get("ended_at"):
+        at = clock(answer["ended_at"], day=True)
+        return (
+            f"then it has ended: {text(answer.get('end_reason') or answer.get('status'))}, {at}"
+        )
+    held = answer.get("hold_reason")
+    until = answer.get("release_at") or answer.get("due_at")
+    said = f"then it waits at {text(answer.get('step_key'))}"
+    return f"{said}: {text(held)}" if held else f"{said} until {clock(until, day=True)}"
 
 
 def _unmasked(seen: Mapping[str, Any]) -> list[Line]:
