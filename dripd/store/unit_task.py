@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -69,23 +69,24 @@ async def _take_turns(
     conn: Conn, pairs: list[tuple[Change, MakeTask]]
 ) -> dict[tuple[int, int], str]:
     """(enrollment, seq) to whose turn it is; categories are locked in one order."""
-    wanted: dict[tuple[int, str, str], list[tuple[Change, MakeTask]]] = {}
+    wanted: dict[tuple[int, str, str], list[tuple[int, int, Mapping[str, int]]]] = {}
     for change, task in pairs:
         if task.rota is not None:
-            key = (change.leased.account_id, str(task.payload["campaign"]), task.rota.category)
-            wanted.setdefault(key, []).append((change, task))
+            leased, rota = change.leased, task.rota
+            key = (leased.account_id, str(task.payload["campaign"]), rota.category)
+            who = (leased.enrollment_id, task.seq, rota.members)
+            wanted.setdefault(key, []).append(who)
     turns: dict[tuple[int, int], str] = {}
     for key, group in sorted(wanted.items(), key=lambda item: item[0]):
-        rota = group[-1][1].rota
-        weights = {} if rota is None else rota.members
-        rows = await conn.fetch(sql("lock_rota"), *key, sorted(weights))
+        members = {member for *_, weights in group for member in weights}
+        rows = await conn.fetch(sql("lock_rota"), *key, sorted(members))
         given = Counter({row["member"]: row["given"] for row in rows})
         more: Counter[str] = Counter()
-        for change, task in group:
+        for enrollment, seq, weights in group:  # those of its own version
             member = next_in_turn(given, weights)
             given[member] += 1
             more[member] += 1
-            turns[change.leased.enrollment_id, task.seq] = member
+            turns[enrollment, seq] = member
         await conn.execute(sql("give_turns"), *key, list(more), list(more.values()))
     return turns
 

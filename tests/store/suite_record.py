@@ -656,6 +656,43 @@ class EffectSuite:
         told = [row["recipient"] for row in await world.notifications()]
         assert told == [row["assignee"] for row in rows]
 
+    async def test_tasks_of_one_record_are_made_in_one_order(self, world: World) -> None:
+        """Whatever else their steps do, and by whichever version each has its members."""
+        scene = await open_scene(world)
+        slot = Slot(openings=[(T0, Instant(T0 + DAY))], length_ms=HOUR)
+        few, more = {"ann": 1, "bob": 1}, {"ann": 1, "bob": 1, "cid": 1}
+        leased = await scene.take(6)
+
+        def task(members: dict[str, int], title: str) -> MakeTask:
+            rota = Rota(category="help", members=members)
+            return replace(
+                a_task(assignee=None, rota=rota, recipient="", category="help", slot=slot),
+                title=title,
+            )
+
+        effects = [
+            [AddTag(tag="hot"), task(few, "second wave")],
+            [task(few, "0")],
+            [Note(kind="noop", detail={}), AddTag(tag="hot"), task(more, "third wave")],
+            [task(more, "1")],
+            [task(few, "2"), Note(kind="noop", detail={})],
+            [task(more, "3")],
+        ]
+        changes = [
+            scene.goes_on(one, effects=made) for one, made in zip(leased, effects, strict=True)
+        ]
+        await scene.record(*reversed(changes))
+        rows = await world.tasks()
+
+        assert [(row["title"], row["assignee"], row["due_at"] - T0) for row in rows] == [
+            ("0", "ann", 0),
+            ("1", "bob", 0),
+            ("2", "ann", HOUR),
+            ("3", "cid", 0),
+            ("second wave", "bob", HOUR),
+            ("third wave", "cid", HOUR),
+        ]
+
     async def test_times_in_a_diary_are_reserved_one_after_another(self, world: World) -> None:
         scene = await open_scene(world)
         slot = Slot(openings=[(T0, Instant(T0 + 2 * HOUR))], length_ms=HOUR)
