@@ -52,6 +52,8 @@ EVENTS: Final[dict[str, str]] = {
     "gateway.private": "no public_url: links work on this machine alone, mail leaves without",
     "gateway.listening": "HTTP is answered, and where",
     "hook.confirmed": "a provider's subscription to our address was confirmed",
+    "hook.ended": "a provider's subscription to our address was ended: nothing comes from it any more",
+    "hook.tried": "a provider tried our address with a message that is no event",
     "hook.parked": "a provider told of messages that we do not know yet; it is tried again",
     "hook.unread": "the headers of an inbound mail could not be asked for; its subject must do",
     "hook.refused": "what came in at a provider's address was not signed, or not readable",

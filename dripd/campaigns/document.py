@@ -38,7 +38,7 @@ _CONSTANTS: dict[str, bool | None] = {
 }  # fmt: skip
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
-_UNFIT = re.compile("[\x00\ud800-\udfff]")
+UNFIT = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[\w-]+")
 
 
@@ -90,7 +90,7 @@ def examine(document: object) -> Iterator[Fault]:
             yield Fault(code="bad_value", path=path, message=f"deeper than {MAX_DEPTH} levels")
         elif isinstance(value, dict):
             for key, inner in value.items():
-                if not isinstance(key, str) or _UNFIT.search(key):
+                if not isinstance(key, str) or UNFIT.search(key):
                     yield Fault(code="bad_value", path=path, message=f"unfit key {key!r}")
                 else:
                     waiting.append((member(path, key), inner, depth + 1))
@@ -103,7 +103,7 @@ def examine(document: object) -> Iterator[Fault]:
 def _unfit(value: object) -> str:
     match value:
         case str():
-            found = _UNFIT.search(value)
+            found = UNFIT.search(value)
             return f"the character {found[0]!r} cannot be stored" if found else ""
         case bool() | None:
             return ""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import orjson
 
+from dripd.campaigns.document import UNFIT
 from dripd.channels.mime import own_message_id
 from dripd.clock import Instant
 
@@ -59,6 +60,24 @@ class Happened:
     delivery_id: str = ""
     conversation_ref: str = ""
     payload: Mapping[str, object] = field(default_factory=dict)
+
+
+TOLD = tuple(one.name for one in fields(Happened) if one.name not in {"kind", "at"})
+
+
+def storable(one: Happened) -> Happened:
+    """*one* without what Postgres cannot hold: NUL, half a surrogate pair. Anybody may write
+    them into a mail or a form, and the provider would send them again and again."""
+    told = {name: getattr(one, name) for name in TOLD}
+    return replace(one, **{name: _clean(value) for name, value in told.items()})
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return UNFIT.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(inner) for key, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value
 
 
 def read_key(key: str, deployment: str) -> Key | None:

@@ -84,7 +84,7 @@ def ses(document: object, deployment: str) -> list[Happened]:
         case "Delivery":
             return _each("delivered", strings(detail.get("recipients")), common, {})
         case "Bounce":
-            hard = text(detail, "bounceType") != "Transient"
+            hard = text(detail, "bounceType") == "Permanent"
             who = [
                 text(one, "emailAddress") for one in objects(detail.get("bouncedRecipients"))
             ]
@@ -95,11 +95,20 @@ def ses(document: object, deployment: str) -> list[Happened]:
         case "Open" | "Click":
             kind: Kind = "open" if name == "Open" else "click"
             return _each(kind, strings(mail.get("destination")), common, {})
-        case "Subscription":
+        case "Subscription" if _leaves(detail):
             return _each("unsubscribe", strings(mail.get("destination")), common, {})
         case "Reject" | "Rendering Failure":
             return _each("failed", strings(mail.get("destination")), common, {})
     return []
+
+
+def _leaves(detail: Json) -> bool:
+    """Does somebody who changed what he gets by SES's own lists want less of it?"""
+    after = inner(detail, "newTopicPreferences")
+    topics = [
+        text(one, "subscriptionStatus") for one in objects(after.get("topicSubscriptionStatus"))
+    ]
+    return after.get("unsubscribeAll") is True or "OptOut" in topics
 
 
 def postmark(document: object, deployment: str) -> list[Happened]:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dripd.channels.base import ProviderSettings
-from dripd.channels.happening import Happened, id_of
+from dripd.channels.happening import Happened, id_of, storable
 from dripd.channels.resend import BASE_URL
 from dripd.clock import Clock, Instant, parse_instant
 from dripd.errors import StoreUnavailable
@@ -118,7 +118,7 @@ class Hooks:
         except ValueError as error:  # signed, and yet not what we can read
             log.warning("hook.refused", provider=name, reason="malformed")
             raise HTTPException(400) from error
-        parked = await self._keep(name, told) if told else 0
+        parked = await self._keep(name, list(map(storable, told))) if told else 0
         if parked:
             log.info("hook.parked", provider=name, n=parked)
         return Response(status_code=200)
@@ -180,11 +180,20 @@ async def _ses(
     except ValueError as error:
         raise Forged("signature") from error
     _must(signed=await topics.signs(envelope, hooks.now(), at))
-    if envelope["Type"] == "SubscriptionConfirmation":
-        _must(signed=await topics.confirm(envelope))
-        log.info("hook.confirmed", provider=provider.name)
+    match envelope["Type"]:
+        case "SubscriptionConfirmation":
+            _must(signed=await topics.confirm(envelope))
+            log.info("hook.confirmed", provider=provider.name)
+            return []
+        case "UnsubscribeConfirmation":
+            log.warning("hook.ended", provider=provider.name)
+            return []
+    try:
+        event = orjson.loads(envelope.get("Message", ""))
+    except orjson.JSONDecodeError:  # SES says in plain words that it has found the topic
+        log.info("hook.tried", provider=provider.name)
         return []
-    return events_mail.ses(orjson.loads(envelope.get("Message", "")), hooks.deployment)
+    return events_mail.ses(event, hooks.deployment)
 
 
 async def _postmark(

@@ -20,13 +20,16 @@ REPEATED_MS = HOUR
 """SNS repeats a message for an hour, with the instant and signature of the first time."""
 
 KEPT = 8
-"""Certificates in memory; Amazon changes them about once a year."""
+"""Certificates in memory, of those that have proved a message; Amazon changes them about once
+a year."""
 
+_ABOUT_US = (
+    "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
+)  # fmt: skip
 _SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
-    "SubscriptionConfirmation": (
-        "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
-    ),
+    "SubscriptionConfirmation": _ABOUT_US,
+    "UnsubscribeConfirmation": _ABOUT_US,
 }  # fmt: skip
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -54,12 +57,13 @@ class Topics:
         if not urlsplit(url).path.endswith(".pem"):
             return False
         text = "".join(f"{name}\n{envelope[name]}\n" for name in names if name in envelope)
-        return signs_certified(
-            await self._certificate(url),
-            envelope.get("Signature", ""),
-            text.encode(),
-            version=envelope.get("SignatureVersion", ""),
-        )
+        known = self._certificates.get(url)
+        pem = await self._fetch(url) if known is None else known
+        signature, version = envelope.get("Signature", ""), envelope.get("SignatureVersion", "")
+        signed = signs_certified(pem, signature, text.encode(), version=version)
+        if signed and known is None:
+            self._keep(url, pem)
+        return signed
 
     async def confirm(self, envelope: Mapping[str, str]) -> bool:
         """Subscribe, as a signed confirmation asks; False where it leads elsewhere."""
@@ -69,13 +73,10 @@ class Topics:
         await self._fetch(url)
         return True
 
-    async def _certificate(self, url: str) -> bytes:
-        if url not in self._certificates:
-            pem = await self._fetch(url)
-            while len(self._certificates) >= KEPT:
-                del self._certificates[next(iter(self._certificates))]
-            self._certificates[url] = pem
-        return self._certificates[url]
+    def _keep(self, url: str, pem: bytes) -> None:
+        while len(self._certificates) >= KEPT:
+            del self._certificates[next(iter(self._certificates))]
+        self._certificates[url] = pem
 
 
 def _is_amazon(url: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from dripd.admin import params as p
 from dripd.admin.messages import Call, decode
 from dripd.campaigns.condition import Condition, compile_condition
+from dripd.campaigns.document import UNFIT
 from dripd.errors import BadRequest, Conflict, DripdError
 from dripd.store.connect import Conn
 from dripd.store.desk_account import read_zone
@@ -29,8 +29,6 @@ from dripd.store.desk_ops import WRITABLE, apply_ops, doubts, read_attrs, read_o
 from dripd.store.statements import sql
 
 MOST_INTEGER = 2**63 - 1
-
-UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 CHUNK = 500
 """Contacts that are read at once where a condition must be judged in Python."""

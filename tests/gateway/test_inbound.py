@@ -63,6 +63,7 @@ class Provider:
         self.fetched: list[str] = []
         self.clock = ManualClock(NOW)
         self.away = False
+        self.certificate = CERTIFICATE
         self.mail: dict[str, Any] = {}
         self.settings = ProviderSettings(
             name="p", kind=kind, webhook_secret=Secret(secret), webhook_topic=topic,
@@ -77,7 +78,7 @@ class Provider:
 
     async def fetch(self, url: str) -> bytes:
         self.fetched.append(url)
-        return CERTIFICATE
+        return self.certificate
 
     async def ask(self, _provider: ProviderSettings, mail_id: str) -> dict[str, Any]:
         self.fetched.append(mail_id)
@@ -250,6 +251,21 @@ async def test_ones_own_system_speaks_standard_webhooks() -> None:
     one = provider.told[0]
     assert ("reply", "id:msg_1", "acme", "X", "", {"auto": True}) == (
         one.kind, one.id, one.account, one.conversation_ref, one.address, dict(one.payload),
+    )  # fmt: skip
+
+
+@pytest.mark.trio
+async def test_what_postgres_cannot_hold_is_replaced() -> None:
+    """It was refused by the database, and so repeated by the provider for as long as that likes."""
+    provider = Provider("smtp")
+    payload = {"a\0": ["b\0", {"c": "d\0"}, 5]}
+    body = orjson.dumps(
+        {"type": "form", "data": {"account": "acme", "address": "a\0@x", "payload": payload}}
+    )
+    assert 200 == await provider.post(body, standard(body))
+    one = provider.told[0]
+    assert ("a\ufffd@x", {"a\ufffd": ["b\ufffd", {"c": "d\ufffd"}, 5]}) == (
+        one.address, one.payload,
     )  # fmt: skip
 
 
@@ -479,7 +495,9 @@ async def test_ses_events_come_from_our_topic_alone() -> None:
 
     assert 200 == await provider.post(sns(BOUNCE), {})
     assert 200 == await provider.post(sns(transient, SignatureVersion="1"), {})
-    assert ["hard", "soft"] == [one.payload["type"] for one in provider.told]
+    unclear = {**BOUNCE, "bounce": {**BOUNCE["bounce"], "bounceType": "Undetermined"}}  # type: ignore[dict-item]
+    assert 200 == await provider.post(sns(unclear), {})
+    assert ["hard", "soft", "soft"] == [one.payload["type"] for one in provider.told]
     assert {(KEY, "ses1", "a@x.test")} == {
         (one.key, one.provider_id, one.address) for one in provider.told
     }
@@ -498,7 +516,7 @@ async def test_ses_events_come_from_our_topic_alone() -> None:
         b"[]",
     ):
         assert 401 == await provider.post(forged, {})
-    assert 2 == len(provider.told)
+    assert 3 == len(provider.told)
     assert {CERT_URL} == set(provider.fetched)
 
 
@@ -514,6 +532,57 @@ async def test_a_subscription_is_confirmed_at_amazon_and_nowhere_else() -> None:
     assert 401 == await provider.post(sns({}, SubscribeURL=evil, **asked), {})
     assert evil not in provider.fetched
     assert [] == provider.told
+
+
+@pytest.mark.trio
+async def test_what_ses_says_beside_events_is_taken() -> None:
+    """Else SNS would repeat it, and show our address as one that fails."""
+    provider = Provider("ses", "", TOPIC)
+    words = "Successfully validated SNS topic for Amazon SES event publishing."
+    tried = orjson.loads(sns({}, Message=words, Subject="Amazon SES"))
+    assert 200 == await provider.post(orjson.dumps(tried), {})
+    ended = {"Type": "UnsubscribeConfirmation", "Token": "x"}
+    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=x"
+    assert 200 == await provider.post(sns({}, SubscribeURL=url, **ended), {})
+    assert url not in provider.fetched, "who ended it meant to"
+    forged = sns({}, SubscribeURL=url, **ended).replace(b'"n1"', b'"n2"')
+    assert 401 == await provider.post(forged, {})
+    assert [] == provider.told
+
+
+@pytest.mark.trio
+async def test_who_wants_more_by_lists_of_ses_is_not_unsubscribed() -> None:
+    provider = Provider("ses", "", TOPIC)
+    for everything, topic in ((True, "OptIn"), (False, "OptOut"), (False, "OptIn")):
+        told = {
+            "eventType": "Subscription",
+            "mail": {"messageId": f"{everything}{topic}", "destination": ["a@x.test"]},
+            "subscription": {
+                "timestamp": "2026-03-02T09:00:00.000Z",
+                "newTopicPreferences": {
+                    "unsubscribeAll": everything,
+                    "topicSubscriptionStatus": [
+                        {"topicName": "news", "subscriptionStatus": topic}
+                    ],
+                },
+            },
+        }
+        assert 200 == await provider.post(sns(told), {})
+    assert [("unsubscribe", "TrueOptIn"), ("unsubscribe", "FalseOptOut")] == [
+        (one.kind, one.provider_id) for one in provider.told
+    ]
+
+
+@pytest.mark.trio
+async def test_a_certificate_that_proves_nothing_is_asked_for_again() -> None:
+    provider = Provider("ses", "", TOPIC)
+    async with provider.open() as client:
+        sound, provider.certificate = provider.certificate, b"<html>try later</html>"
+        assert 401 == (await client.post("/hooks/p", content=sns(BOUNCE))).status_code
+        provider.certificate = sound
+        for _ in range(2):
+            assert 200 == (await client.post("/hooks/p", content=sns(BOUNCE))).status_code
+    assert [CERT_URL, CERT_URL] == provider.fetched
 
 
 @pytest.mark.trio
