@@ -24,9 +24,9 @@ from dripd.channels.base import ProviderSettings, Secret
 from dripd.channels.registry import kinds
 from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
-from dripd.errors import ConfigError, Fault
+from dripd.errors import ConfigError, Fault, near
 from dripd.log import Format
-from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option, near
+from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option
 from dripd.ratelimit.reputation import Guard
 
 ETC: Final = Path("/etc/dripd")
@@ -407,8 +407,10 @@ class Reader:
     def _check_kind(self, section: str, kind: str, name: str) -> None:
         known = sorted(kinds())
         if kind not in known:
-            message = f"{kind!r} is no adapter{near(kind, known)}" if kind else "is missing"
-            self._fault(f"{section}.kind", message, f"one of {', '.join(known)}")
+            message = f"{kind!r} is no adapter" if kind else "is missing"
+            self._fault(
+                f"{section}.kind", message, near(kind, known, f"one of {', '.join(known)}")
+            )
         elif name == "sink" and kind != "sink":
             self._fault(f"{section}.kind", "the provider sink is of kind sink", "rename yours")
 
@@ -445,7 +447,7 @@ class Reader:
             return ""
 
     def _unknown(self, path: str, key: str, options: Iterable[str]) -> None:
-        hint = near(key, options).removeprefix("; ") or f"known: {', '.join(sorted(options))}"
+        hint = near(key, options, f"known: {', '.join(sorted(options))}")
         self._fault(path, "is unknown", hint, code="unknown_option")
 
     def _fault(self, path: str, message: str, hint: str, *, code: str = "bad_value") -> None:

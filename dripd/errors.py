@@ -5,6 +5,7 @@ What a campaign expects (a refused address, a closed window) is a value, never a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,6 +21,14 @@ class Fault:
     path: str = ""
     message: str = ""
     hint: str = ""
+
+
+def near(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint: `did you mean 'x'?` where a known word is near *word*, else *otherwise*."""
+    import difflib  # noqa: PLC0415 - only who mistypes pays for it
+
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {found[0]!r}?" if found else otherwise
 
 
 class DripdError(Exception):

@@ -6,9 +6,8 @@ them can know an option which the others do not.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from dripd.admin.roles import Roster
 from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
+from dripd.errors import near
 from dripd.log import LEVELS
 from dripd.ratelimit.bucket import parse_rate
 from dripd.ratelimit.reputation import Guard
@@ -95,7 +95,8 @@ def url(doc: str, *, bare: bool = True) -> Option:
 def word(default: str, words: tuple[str, ...], doc: str) -> Option:
     def parse(value: object) -> str:
         if value not in words:
-            raise ValueError(f"must be one of {', '.join(words)}{near(str(value), words)}")
+            hint = near(str(value), words)
+            raise ValueError(f"must be one of {', '.join(words)}" + (hint and f"; {hint}"))
         return str(value)
 
     return Option(parse=parse, default=default, doc=doc, schema={"enum": list(words)})
@@ -370,12 +371,6 @@ def is_live(key: str) -> bool:
     section, _, name = key.rpartition(".")
     option = SECTIONS.get(section, {}).get(name)
     return option is not None and option.live
-
-
-def near(found: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing where no known word is near *found*."""
-    close = difflib.get_close_matches(found, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def schema() -> dict[str, object]:

@@ -137,10 +137,10 @@ def test_every_fault_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         "provider.mail.api_key",
         "provider.mail.rate",
     }
-    assert "did you mean batch?" in found["engine.btach"]
-    assert "did you mean engine?" in found["engin"]
-    assert "did you mean info?" in found["log.level"]
-    assert "did you mean sink?" in found["provider.mail.kind"]
+    assert "did you mean 'batch'?" in found["engine.btach"]
+    assert "did you mean 'engine'?" in found["engin"]
+    assert "did you mean 'info'?" in found["log.level"]
+    assert "did you mean 'sink'?" in found["provider.mail.kind"]
     assert "inline" in found["provider.mail.api_key"]
 
 

@@ -7,7 +7,6 @@ ever looked up anywhere else.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +16,7 @@ import msgspec
 import msgspec.inspect
 
 from dripd.admin.roles import Role
-from dripd.errors import BadRequest
+from dripd.errors import BadRequest, near
 
 ENVELOPE: Final = ("request_id", "reason", "dry_run", "yes", "as", "expect", "plan_id")
 """Keys of `params` that belong to every call and to no method."""
@@ -129,9 +128,7 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
     for key in params:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            names = ", ".join(known) or "none"
-            hint = f"did you mean {near[0]}?" if near else f"known: {names}"
+            hint = near(key, known, f"known: {', '.join(known) or 'none'}")
             raise BadRequest(f"unknown argument {key!r}", path=key, hint=hint)
     try:
         return msgspec.convert(dict(params), kind)

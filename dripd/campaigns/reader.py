@@ -7,7 +7,6 @@ default, so that one look at a file finds everything that is wrong with it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from dripd.campaigns.document import member
 from dripd.campaigns.window import parse_minute
 from dripd.clock import DAY, Millis
-from dripd.errors import Fault
+from dripd.errors import Fault, near
 from dripd.scheduler.due import Delay, parse_delay
 
 T = TypeVar("T")
@@ -42,10 +41,7 @@ class BadValue(ValueError):
 def suggest(word: str, choices: Iterable[str]) -> str:
     """`did you mean 'x'?`, or every choice where they are few and none is near."""
     known = sorted(choices)
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"one of: {' '.join(known)}" if 0 < len(known) <= 12 else ""
+    return near(word, known, f"one of: {' '.join(known)}" if 0 < len(known) <= 12 else "")
 
 
 class Section:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from dripd.channels.base import ProviderSettings
-from dripd.errors import ConfigError, Fault
+from dripd.errors import ConfigError, Fault, near
 
 
 def expect_only(
@@ -23,7 +22,7 @@ def expect_only(
             code="unknown_option",
             path=f"provider.{settings.name}.{key}",
             message=f"kind {settings.kind} has no option {key!r}",
-            hint=_nearest(key, known),
+            hint=near(key, known, f"it knows {', '.join(sorted(known)) or 'none'}"),
         )
         for key in unknown
     )
@@ -52,12 +51,3 @@ def refusal(settings: ProviderSettings, key: str, message: str, hint: str = "") 
     path = f"provider.{settings.name}.{key}"
     fault = Fault(code="bad_value", path=path, message=message, hint=hint)
     return ConfigError(f"{path} {message}", faults=(fault,), hint=hint)
-
-
-def _nearest(key: str, known: Collection[str]) -> str:
-    near = get_close_matches(key, known, n=1)
-    return (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"it knows {', '.join(sorted(known)) or 'none'}"
-    )

@@ -6,13 +6,11 @@ only reads the configuration loads no HTTP client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
 
 from dripd.channels.base import Channel, Factory, ProviderSettings, Resources, Secret
-from dripd.errors import ConfigError, Fault
+from dripd.errors import ConfigError, Fault, near
 
 __all__ = ["GROUP", "KINDS", "ProviderSettings", "Resources", "Secret", "build", "kinds"]
 
@@ -54,7 +52,9 @@ def _load(settings: ProviderSettings) -> Factory:
     if point is None:
         known = kinds()
         message = f"{path}: no adapter serves kind {settings.kind!r}"
-        raise _refusal(path, message, _hint(settings.kind, known))
+        raise _refusal(
+            path, message, near(settings.kind, known, f"use one of {', '.join(sorted(known))}")
+        )
     try:
         return cast("Factory", point.load())
     except (ImportError, AttributeError) as error:
@@ -66,11 +66,6 @@ def _find(kind: str) -> EntryPoint | None:
     if kind in KINDS:
         return EntryPoint(name=kind, value=KINDS[kind], group=GROUP)
     return next(iter(entry_points(group=GROUP, name=kind)), None)
-
-
-def _hint(kind: str, known: Iterable[str]) -> str:
-    near = get_close_matches(kind, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(known))}"
 
 
 def _refusal(path: str, message: str, hint: str) -> ConfigError:

@@ -18,9 +18,9 @@ from dripd.campaigns.document import load_documents
 from dripd.daemon.control_file import FileControl
 from dripd.daemon.control_room import Room, away
 from dripd.daemon.control_text import to_yaml
-from dripd.errors import Conflict, NotFound
+from dripd.errors import Conflict, NotFound, near
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, near
+from dripd.store.desk_deed import Result
 from dripd.store.desk_file import Raw, read_sides
 from dripd.store.desk_find import sole_account
 

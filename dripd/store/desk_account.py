@@ -11,7 +11,7 @@ from dripd.admin.messages import Call
 from dripd.billing.price import read_price
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.settings import parse_window
-from dripd.errors import BadRequest, Conflict, NotFound
+from dripd.errors import BadRequest, Conflict, NotFound, near
 from dripd.ratelimit.bucket import parse_rate
 from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.warmup import parse_ramp
@@ -21,7 +21,6 @@ from dripd.store.desk_deed import (
     Deed,
     Result,
     Row,
-    near,
     page,
     read_cursor,
     read_now,

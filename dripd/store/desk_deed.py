@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import json
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -248,9 +247,3 @@ def read_duration(text: str, path: str) -> Millis:
     if delay.business_days:
         raise BadRequest("business days have no length of their own", path=path, hint="as 3d")
     return Millis(delay.days * 86_400_000 + delay.ms)
-
-
-def near(word: str, choices: Iterable[str], otherwise: str) -> str:
-    """A hint: `did you mean 'x'?` where something is near, else *otherwise*."""
-    found = difflib.get_close_matches(word, list(choices), n=1)
-    return f"did you mean {found[0]!r}?" if found else otherwise

@@ -8,12 +8,11 @@ from dripd.admin import params as p
 from dripd.admin.catalogue import SPECS
 from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
-from dripd.errors import BadRequest, Conflict, NotFound
+from dripd.errors import BadRequest, Conflict, NotFound, near
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
     Result,
-    near,
     page,
     read_cursor,
     read_duration,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dripd.errors import BadRequest, Conflict, NotFound
+from dripd.errors import BadRequest, Conflict, NotFound, near
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Row, near
+from dripd.store.desk_deed import Row
 from dripd.store.statements import sql
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

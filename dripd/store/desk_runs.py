@@ -16,9 +16,9 @@ from dripd.admin import params as p
 from dripd.admin.holds import HOLDS, find_hold
 from dripd.campaigns.enrollment import RunStatus
 from dripd.clock import Instant
-from dripd.errors import BadRequest
+from dripd.errors import BadRequest, near
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, Row, cursor_of, near, page, read_cursor, shown
+from dripd.store.desk_deed import Result, Row, cursor_of, page, read_cursor, shown
 from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
 from dripd.store.statements import sql
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,8 +9,9 @@ import msgspec
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, decode
+from dripd.campaigns.settings import MATCH_KEYS
 from dripd.clock import Instant
-from dripd.errors import BadRequest, Conflict, DripdError, NotFound
+from dripd.errors import BadRequest, Conflict, DripdError, NotFound, near
 from dripd.store.connect import Conn
 from dripd.store.desk_contact import refuse_unfit
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, read_instant, shown
@@ -20,13 +20,6 @@ from dripd.store.statements import sql
 
 EVERYWHERE = 0
 """`suppression.account_id` of an entry that holds in every account."""
-
-EVENTS = (
-    "reply", "open", "click", "bounce", "unsubscribe", "complaint", "interaction", "form",
-    "status_changed", "tag_added", "tag_removed", "list_added", "list_removed",
-    "contact_created", "field_changed",
-)  # fmt: skip
-"""The kinds that other systems may tell."""
 
 
 class SuppressRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,9 +145,8 @@ async def export_suppressions(conn: Conn, args: p.Listing) -> Result:
 
 def check_kind(kind: str) -> None:
     """Raise `BadRequest` for a word that is no kind of event."""
-    if kind not in EVENTS:
-        found = difflib.get_close_matches(kind, EVENTS, n=1)
-        hint = f"did you mean {found[0]!r}?" if found else f"one of: {' '.join(EVENTS)}"
+    if kind not in MATCH_KEYS:
+        hint = near(kind, MATCH_KEYS, f"one of: {' '.join(MATCH_KEYS)}")
         raise BadRequest(f"unknown event {kind!r}", path="kind", hint=hint)
 
 
