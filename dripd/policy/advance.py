@@ -212,12 +212,9 @@ def _stay(
     leased: Leased, version: Version, rooms: Rooms, *, due_at: Instant, attempt: int
 ) -> Change:
     """The same step again, lease and cap given back."""
-    lane, _, _ = step_times(
-        rooms, version, leased.step_no, leased.account_id, leased.timezone, leased.flags
-    )
     step = Next(
         due_at=due_at,
-        lane=lane,
+        lane=version.lane_key(leased.step_no, leased.timezone, rooms.zones, leased.flags),
         step_no=leased.step_no,
         seq=leased.seq,
         attempt=attempt,
@@ -256,22 +253,14 @@ def _doubt(
     sent: Sent | None,
 ) -> Change:
     """The step waits for evidence, on record as unknown: it keeps what it took of the cap."""
-    lane, _, _ = step_times(
-        rooms,
-        version,
-        leased.step_no,
-        leased.account_id,
-        leased.timezone,
-        leased.flags | FLAG_AMBIGUOUS,
-    )
-    until = event.due_at
+    until, flags = event.due_at, leased.flags | FLAG_AMBIGUOUS
     step = Next(
         due_at=FAR_FUTURE if until is None else Instant(min(max(until, now), FAR_FUTURE)),
-        lane=lane,
+        lane=version.lane_key(leased.step_no, leased.timezone, rooms.zones, flags),
         step_no=leased.step_no,
         seq=leased.seq,
         attempt=leased.attempt + 1,
-        flags=leased.flags | FLAG_AMBIGUOUS | FLAG_HELD,
+        flags=flags | FLAG_HELD,
         hold_reason="unknown",
         release_at=until,
     )
@@ -313,9 +302,7 @@ def _settled(
         change.log = []
         return change
     flags = leased.flags & ~(FLAG_TRIED | FLAG_HELD)
-    lane, _, _ = step_times(
-        rooms, version, leased.step_no, leased.account_id, leased.timezone, flags
-    )
+    lane = version.lane_key(leased.step_no, leased.timezone, rooms.zones, flags)
     step = Next(due_at=now, lane=lane, step_no=leased.step_no, seq=leased.seq + 1, flags=flags)
     return Change(leased=leased, log=[], next=step)
 

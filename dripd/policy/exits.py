@@ -278,9 +278,7 @@ def _wake(run: RunRow, version: Version, rooms: Rooms) -> Release | Poke:
     """Let the step be judged again: now, or once the lease on it is over."""
     if run.leased:
         return Poke(run.enrollment_id)
-    lane, _, _ = step_times(
-        rooms, version, run.step_no, run.account_id, run.timezone, run.flags
-    )
+    lane = version.lane_key(run.step_no, run.timezone, rooms.zones, run.flags)
     return Release(run.enrollment_id, lane)
 
 

@@ -36,7 +36,7 @@ from dripd.policy.deeds import PERFORMERS
 from dripd.policy.facts import address_of, condition_facts, is_address, lookup
 from dripd.policy.performance import Outcome, Pass, Waiting, unrendered
 from dripd.policy.quiet import quiet_until
-from dripd.policy.rooms import Rooms, Sender, step_times
+from dripd.policy.rooms import Rooms, Sender, zone_of
 from dripd.policy.tasks import approval
 from dripd.policy.watching import Words, render_words
 
@@ -142,7 +142,7 @@ def notice_to(
     leased: Leased, version: Version, step: Step, rooms: Rooms
 ) -> str | Held | Skipped | Rejected:
     """Whom of the house the step tells, on the facts of the contact."""
-    _, zone, _ = step_times(rooms, version, leased.step_no, leased.account_id, leased.timezone)
+    zone = zone_of(rooms, version, leased.account_id, leased.timezone)
     to = render(version.contents[leased.step_no].to, lookup(leased), zone, missing="empty")
     if not isinstance(to, str):
         return unrendered(to)
@@ -344,11 +344,7 @@ def _held(here: Pass, step_no: int, verdict: Held | Waiting) -> Next:
 
 def _lane_of(here: Pass, step_no: int, flags: int = 0) -> LaneKey:
     """The lane of a step: a chain does not pass from one window to another."""
-    leased = here.leased
-    lane, _, _ = step_times(
-        here.rooms, here.version, step_no, leased.account_id, leased.timezone, flags
-    )
-    return lane
+    return here.version.lane_key(step_no, here.leased.timezone, here.rooms.zones, flags)
 
 
 def _perform_one(here: Pass, step_no: int) -> Outcome | Waiting | Held:

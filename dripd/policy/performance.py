@@ -14,7 +14,7 @@ from dripd.campaigns.template import Missing, Template, Unrenderable, render
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
 from dripd.policy.facts import lookup
-from dripd.policy.rooms import Rooms, step_times
+from dripd.policy.rooms import Rooms, zone_of
 
 
 @dataclass(slots=True)
@@ -72,13 +72,7 @@ NOOP = Outcome("noop")
 
 def words(here: Pass, template: Template) -> str | Held:
     """*template* for the contact, or what holds the step."""
-    _, zone, _ = step_times(
-        here.rooms,
-        here.version,
-        here.leased.step_no,
-        here.leased.account_id,
-        here.leased.timezone,
-    )
+    zone = zone_of(here.rooms, here.version, here.leased.account_id, here.leased.timezone)
     missing = here.version.definition.policy.missing_tag
     part = render(template, lookup(here.leased), zone, missing=missing)
     return part if isinstance(part, str) else unrendered(part)

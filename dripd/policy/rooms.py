@@ -89,8 +89,15 @@ def step_times(
 ) -> tuple[LaneKey, tzinfo, Window | None]:
     """The lane of a step, the zone of its times of day, and its window."""
     lane = version.lane_key(step_no, contact_zone, rooms.zones, flags)
-    zone = rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
+    zone = zone_of(rooms, version, account_id, contact_zone)
     return lane, zone, rooms.window(account_id, version.calendar(step_no))
+
+
+def zone_of(
+    rooms: Rooms, version: Version, account_id: int, contact_zone: str | None
+) -> tzinfo:
+    """The zone of a run's times of day."""
+    return rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
 
 
 def due_of(

@@ -18,7 +18,7 @@ from dripd.clock import DAY, FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import EventRow
 from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
-from dripd.policy.rooms import step_times
+from dripd.policy.rooms import zone_of
 
 
 def branch(here: Pass, step: Step, step_no: int) -> Verdict:
@@ -57,7 +57,7 @@ def _came(here: Pass, step: Step) -> bool:
 
 def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
     """Until the date of a field, off by `offset`; it moves with the field."""
-    due = date_of(here, step, step_no)
+    due = date_of(here, step)
     if due is None:
         return Held(reason=f"bad_date:{step.field}")
     if due <= here.now and here.resumes(step_no) and here.leased.due_at <= due:
@@ -83,14 +83,14 @@ def _doubt_date(here: Pass, step: Step) -> None:
         here.effects.append(Note(kind="date_only", detail={"field": name}))
 
 
-def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
+def date_of(here: Pass, step: Step) -> Instant | None:
     """The instant that the timer names, None where the field holds no date.
 
     A wall time without offset is the contact's own, else the campaign's; a mere date is its
     midnight.
     """
     leased, rooms = here.leased, here.rooms
-    _, zone, _ = step_times(rooms, here.version, step_no, leased.account_id, leased.timezone)
+    zone = zone_of(rooms, here.version, leased.account_id, leased.timezone)
     if leased.timezone is not None and leased.timezone in rooms.zones:
         zone = rooms.zone(leased.account_id, leased.timezone)
     at = instant_of(lookup(leased)(normalise(step.field)), zone)

@@ -18,7 +18,7 @@ from dripd.campaigns.version import Content, Version
 from dripd.clock import Instant
 from dripd.policy.facts import lookup
 from dripd.policy.performance import unrendered
-from dripd.policy.rooms import Rooms
+from dripd.policy.rooms import Rooms, zone_of
 
 Words: TypeAlias = tuple[str, str, str]
 """Subject, text and html as they leave."""
@@ -40,7 +40,7 @@ def render_words(
     """
     no = leased.step_no if step_no is None else step_no
     content, reader = version.contents[no], lookup(leased)
-    zone = rooms.zone(leased.account_id, version.zone_name(leased.timezone, rooms.zones))
+    zone = zone_of(rooms, version, leased.account_id, leased.timezone)
     missing = version.definition.policy.missing_tag
     if watched and links is not None and content.tracked is not None:
         content = content.tracked
