@@ -108,6 +108,16 @@ class Accept:
     doubt: str = ""
     """What the journal notes of it besides."""
 
+    def lock_order(self) -> tuple[int, str, int, int]:
+        """Batches insert their keys in one order, else they deadlock."""
+        one = self.request
+        return (
+            one.account_id or 0,
+            self.exclusive or "",
+            one.campaign_id or 0,
+            one.contact_id or 0,
+        )
+
 
 @dataclass(slots=True)
 class Reject:

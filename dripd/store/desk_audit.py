@@ -3,60 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dripd.store.connect import Conn
 from dripd.store.desk_find import find_account
 from dripd.store.statements import sql
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Promise(NamedTuple):
     """`statement` finds what breaks it; `hint` says what to do about that."""
 
     statement: str
-    hint: str
+    hint: str = "report it with the daemon's log"
 
 
 PROMISES: Final[Mapping[str, Promise]] = {
     "never_twice": Promise(
-        statement="find_double_messages",
-        hint="dripd delivery list --enrollment ENR; report it with the daemon's log",
+        "find_double_messages",
+        "dripd delivery list --enrollment ENR; report it with the daemon's log",
     ),
     "never_lost": Promise(
-        statement="find_lost_runs",
-        hint="dripd enroll show ENR; report it with the daemon's log",
+        "find_lost_runs", "dripd enroll show ENR; report it with the daemon's log"
     ),
-    "each_step_once": Promise(
-        statement="find_repeated_steps", hint="report it with the daemon's log"
-    ),
-    "no_step_passed_over": Promise(
-        statement="find_missing_steps", hint="report it with the daemon's log"
-    ),
+    "each_step_once": Promise("find_repeated_steps"),
+    "no_step_passed_over": Promise("find_missing_steps"),
     "in_order": Promise(
-        statement="find_disordered_steps",
-        hint="a clock of the database that was set back explains it; else report it",
+        "find_disordered_steps",
+        "a clock of the database that was set back explains it; else report it",
     ),
-    "nothing_after_the_end": Promise(
-        statement="find_steps_after_the_end", hint="report it with the daemon's log"
-    ),
+    "nothing_after_the_end": Promise("find_steps_after_the_end"),
     "never_to_a_suppressed_address": Promise(
-        statement="find_suppressed_messages",
-        hint="a transaction that took minutes to suppress it explains it; else report it",
+        "find_suppressed_messages",
+        "a transaction that took minutes to suppress it explains it; else report it",
     ),
-    "told_twice_done_once": Promise(
-        statement="find_repeated_input", hint="report it with the daemon's log"
-    ),
-    "money_adds_up": Promise(
-        statement="find_money_faults", hint="dripd account show ACCOUNT; report it"
-    ),
-    "always_explained": Promise(
-        statement="find_unexplained_ends", hint="report it with the daemon's log"
-    ),
+    "told_twice_done_once": Promise("find_repeated_input"),
+    "money_adds_up": Promise("find_money_faults", "dripd account show ACCOUNT; report it"),
+    "always_explained": Promise("find_unexplained_ends"),
     "never_over_a_cap": Promise(
-        statement="find_days_over_cap",
-        hint="a plan that was lowered since explains it; else report it",
+        "find_days_over_cap", "a plan that was lowered since explains it; else report it"
     ),
 }
 """What `dripd audit verify` looks for, by the name of the promise."""

@@ -111,7 +111,9 @@ def decide_requests(
     """Decide the requests *ids* and write what was decided."""
     now = tables.now()
     decisions = decide([_facts(tables, tables.requests[one], now) for one in ids], now)
-    accepted = sorted((one for one in decisions if isinstance(one, Accept)), key=_order)
+    accepted = sorted(
+        (one for one in decisions if isinstance(one, Accept)), key=Accept.lock_order
+    )
     begun = [(one, run) for one in accepted if (run := _begin(tables, one, now)) is not None]
     short = charge(tables, begun) if any(one.charge for one, _ in begun) else set()
     started = [
@@ -139,16 +141,6 @@ def decide_requests(
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done
-
-
-def _order(one: Accept) -> tuple[int, str, int, int]:
-    request = one.request
-    return (
-        request.account_id or 0,
-        one.exclusive or "",
-        request.campaign_id or 0,
-        request.contact_id or 0,
-    )
 
 
 def _facts(tables: Tables, request: EnrollRequest, now: Instant) -> RequestRow:

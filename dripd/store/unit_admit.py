@@ -100,7 +100,7 @@ async def decide_requests(
     rows = await read_requests(conn, ids)
     decisions = decide(rows, now)
     accepted = sorted(
-        (one for one in decisions if isinstance(one, Accept)), key=_order_of_locks
+        (one for one in decisions if isinstance(one, Accept)), key=Accept.lock_order
     )
     lanes = await book.resolve(
         conn, {(one.request.account_id, one.lane) for one in accepted if one.request.account_id}
@@ -127,17 +127,6 @@ async def decide_requests(
 async def read_requests(conn: Conn, ids: Sequence[int]) -> list[RequestRow]:
     """Pending requests with what must be known to decide them, in the order of *ids*."""
     return [_request(row) for row in await conn.fetch(sql("request_facts"), ids)]
-
-
-def _order_of_locks(one: Accept) -> tuple[int, str, int, int]:
-    """Batches insert their keys in one order, else they deadlock."""
-    request = one.request
-    return (
-        request.account_id or 0,
-        one.exclusive or "",
-        request.campaign_id or 0,
-        request.contact_id or 0,
-    )
 
 
 def _request(row: Any) -> RequestRow:
