@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dripd.log import EVENTS
-from dripd.store.statements import load
+from dripd.store.statements import load, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -133,6 +133,21 @@ def test_every_statement_that_the_store_asks_for_exists() -> None:
 
     assert asked
     assert set() == asked - set(load())
+
+
+def test_what_one_room_of_the_desk_asks_stands_in_the_file_of_its_name() -> None:
+    homes = {one.name: path.stem for path in QUERIES for one in parse(path.read_text())}
+    askers: dict[str, set[str]] = {}
+    for path in MODULES:
+        for name in literals([path]) & homes.keys():
+            askers.setdefault(name, set()).add(path.stem)
+    astray = {
+        name: asked
+        for name, (asked, *others) in askers.items()
+        if not others and asked.startswith("desk_") and homes[name] != asked
+    }
+
+    assert {} == astray
 
 
 def test_statements_are_asked_for_by_the_store_alone() -> None:

@@ -24,11 +24,14 @@ from dripd.store import (
     desk_account,
     desk_attach,
     desk_contact,
+    desk_dead,
     desk_delivery,
     desk_list,
+    desk_operator,
     desk_resolve,
+    desk_sender,
     desk_suppress,
-    desk_work,
+    desk_task,
 )
 from dripd.store.desk_deed import Result
 from dripd.store.desk_find import find_account
@@ -66,20 +69,20 @@ def _accounts(room: Room) -> dict[str, Handler]:
         "account.deposit": room.changing(desk_account.deposit),
         "account.pause": room.changing(desk_account.pause_account),
         "account.resume": room.changing(desk_account.resume_account),
-        "sender.limit": room.changing(desk_account.limit_sender),
+        "sender.limit": room.changing(desk_sender.limit_sender),
         "sender.test": _test_sender(room),
-        "sender.probe": room.changing(desk_account.probe_sender),
-        "sender.pause": room.changing(desk_account.pause_sender),
-        "sender.resume": room.changing(desk_account.resume_sender),
-        "operator.set": room.changing(desk_account.set_operator),
-        "operator.list": room.reading(desk_account.list_operators),
-        "operator.remove": room.changing(desk_account.remove_operator),
+        "sender.probe": room.changing(desk_sender.probe_sender),
+        "sender.pause": room.changing(desk_sender.pause_sender),
+        "sender.resume": room.changing(desk_sender.resume_sender),
+        "operator.set": room.changing(desk_operator.set_operator),
+        "operator.list": room.reading(desk_operator.list_operators),
+        "operator.remove": room.changing(desk_operator.remove_operator),
     }
 
 
 def _test_sender(room: Room) -> Handler:
     async def handle(call: Call, args: p.SenderTest) -> Result:
-        aimed = await room.perform(desk_account.aim_test, call, args)
+        aimed = await room.perform(desk_sender.aim_test, call, args)
         return dict(await room.hooks.send_test(sender=aimed["sender"], to=args.to))
 
     return handle
@@ -121,18 +124,18 @@ def _contacts(room: Room) -> dict[str, Handler]:
 
 def _work(room: Room) -> dict[str, Handler]:
     return {
-        "task.list": room.reading(desk_work.list_tasks),
-        "task.done": room.changing(desk_work.finish_task),
-        "task.cancel": room.changing(desk_work.cancel_task),
-        "task.approve": room.changing(desk_work.approve_task),
-        "task.edit": room.changing(desk_work.edit_task),
-        "task.assign": room.changing(desk_work.assign_task),
-        "notification.list": room.reading(desk_work.list_notifications),
-        "notification.read": room.changing(desk_work.read_notification),
+        "task.list": room.reading(desk_task.list_tasks),
+        "task.done": room.changing(desk_task.finish_task),
+        "task.cancel": room.changing(desk_task.cancel_task),
+        "task.approve": room.changing(desk_task.approve_task),
+        "task.edit": room.changing(desk_task.edit_task),
+        "task.assign": room.changing(desk_task.assign_task),
+        "notification.list": room.reading(desk_task.list_notifications),
+        "notification.read": room.changing(desk_task.read_notification),
         "delivery.list": room.reading(desk_delivery.list_deliveries),
         "delivery.show": room.reading(desk_delivery.show_delivery),
         "delivery.resolve": room.changing(desk_resolve.resolve_delivery),
-        "dead.discard": room.changing(desk_work.discard_dead),
+        "dead.discard": room.changing(desk_dead.discard_dead),
         "suppress.add": room.changing(desk_suppress.add_suppressions),
         "suppress.remove": room.changing(desk_suppress.remove_suppressions),
         "suppress.check": room.reading(desk_suppress.check_suppression),

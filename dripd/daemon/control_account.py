@@ -17,8 +17,8 @@ from dripd.errors import DefinitionError
 from dripd.scheduler.calendar import next_open
 from dripd.store.connect import Conn
 from dripd.store.desk_account import list_accounts, read_backlogs
+from dripd.store.desk_dead import list_dead
 from dripd.store.desk_deed import Result, read_now
-from dripd.store.desk_work import list_dead
 
 
 class AccountControl:

@@ -14,7 +14,7 @@ from dripd.clock import Instant
 from dripd.daemon.control_room import Room
 from dripd.errors import StoreError
 from dripd.store.connect import Conn
-from dripd.store.desk_account import read_operator, turn_all
+from dripd.store.desk_account import turn_all
 from dripd.store.desk_audit import PROMISES, is_guarded, read_account_ids, verify_account
 from dripd.store.desk_deed import Deed, Result
 from dripd.store.desk_deployment import (
@@ -27,6 +27,7 @@ from dripd.store.desk_deployment import (
     show_clock,
     undrain_node,
 )
+from dripd.store.desk_operator import read_operator
 from dripd.store.desk_pick import confirm
 
 STATUS_S = 3.0

@@ -17,6 +17,7 @@ from dripd.engine.individual import Wish, state_of
 from dripd.errors import Conflict
 from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
+from dripd.store.desk_dead import dead_versions, retry_dead
 from dripd.store.desk_deed import Deed, Result, Row, shown
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_contact, find_run
@@ -32,7 +33,6 @@ from dripd.store.desk_run import (
 )
 from dripd.store.desk_runs import list_runs
 from dripd.store.desk_snapshot import read_snapshot
-from dripd.store.desk_work import dead_versions, retry_dead
 
 PLAYED: Final = 5
 """Runs of a contact whose next step is played through; the others are told by their gates."""

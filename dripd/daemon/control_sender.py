@@ -9,9 +9,8 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_room import Room
 from dripd.errors import BadRequest, near
-from dripd.store.desk_account import set_sender
 from dripd.store.desk_deed import Result
-from dripd.store.desk_sender import list_senders, senders_of, show_sender
+from dripd.store.desk_sender import list_senders, senders_of, set_sender, show_sender
 
 SHUT: Final = frozenset({"no_sender", "breaker"})
 """Gates of which `why_shut` can say more."""

@@ -7,7 +7,7 @@ from dripd.admin.messages import Call
 from dripd.errors import Conflict, NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
-from dripd.store.desk_find import check_key, find_account, sole_account
+from dripd.store.desk_find import account_id, check_key, sole_account
 from dripd.store.statements import sql
 
 
@@ -41,7 +41,7 @@ async def set_connector(conn: Conn, call: Call, args: p.ConnectorSet) -> Deed:
 
 async def list_connectors(conn: Conn, args: p.Listing) -> Result:
     after = read_cursor(args.after, 0, "")
-    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    account = await account_id(conn, args.account)
     rows = await conn.fetch(sql("list_connectors"), account, *after, args.limit + 1)
     return page(rows, args.limit, "account_id", "key")
 

@@ -1,26 +1,173 @@
-"""How does a sender stand? Its day, its gap, its share of a pool, and what came back."""
+"""Senders at the desk: set, limit, pause, and how one stands: its day, its share, what came back."""
 
 from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
 from dripd.admin import params as p
+from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
+from dripd.errors import BadRequest, Conflict
+from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.reputation import Guard
-from dripd.ratelimit.warmup import limit_on
+from dripd.ratelimit.warmup import limit_on, parse_ramp
 from dripd.scheduler.calendar import day_bounds, local_date
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, Row, page, read_cursor, read_now, shown
-from dripd.store.desk_find import find_account, find_sender
+from dripd.store.desk_account import read_rate
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    Row,
+    page,
+    read_cursor,
+    read_now,
+    shown,
+)
+from dripd.store.desk_find import account_id, find_sender, sole_account
 from dripd.store.statements import sql
 
 FACTS = ("timezone", "starts_at", "used", "next_at", "all_weights")
 """Columns of `list_senders` from which `_today` follows."""
 
 
+async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
+    """Make or change a sender; the channel follows from the address where it is not said."""
+    account = await sole_account(conn, args.account)
+    await conn.execute(sql("lock_key"), f"sender {account['id']} {args.address}")
+    channel = args.channel
+    known = await conn.fetch(sql("find_senders"), args.address, account["id"], channel)
+    if channel is None:
+        channel = known[0]["channel"] if known else "email" if "@" in args.address else "sms"
+    old = known[0] if known else None
+    if old is None:
+        _check_address(args.address, channel)
+    warmup = await _read_warmup(conn, args.warmup, account)
+    values = [args.address, channel, *_sender_values(args, old, warmup)]
+    row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
+    await conn.execute(sql("open_sender_lanes"), account["id"])
+    changed = old is None or any(row[name] != old[name] for name in _SENDER)
+    result = {
+        "changed": changed,
+        "created": old is None,
+        **shown(row),
+        "account_key": account["key"],
+    }
+    return Deed(result=result, accounts=(account["id"],), target=args.address)
+
+
+_SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap", "weight")
+
+
+def _read_gap(text: str) -> str | None:
+    """A gap as text, None for an empty one. Raises `BadRequest`."""
+    if not text.strip() or text.strip() == "off":
+        return None
+    try:
+        parse_gap(text)
+    except ValueError as error:
+        raise BadRequest(str(error), path="gap", hint="such as 60s-120s") from error
+    return text.strip()
+
+
+async def _read_warmup(conn: Conn, text: str | None, account: Row) -> str | None:
+    """The ramp with the day it begins on: today's in the account, where none is given."""
+    if not text:
+        return text
+    now = await read_now(conn)
+    try:
+        return str(parse_ramp(text, local_date(ZoneInfo(account["timezone"]), now)))
+    except ValueError as error:
+        raise BadRequest(str(error), path="warmup", hint="such as 20 +10/d") from error
+
+
+def _check_address(address: str, channel: str) -> None:
+    local, at, domain = address.partition("@")
+    spaced = any(c.isspace() for c in address)
+    if channel == "email" and (spaced or not (local and at and domain)):
+        raise BadRequest(f"{address!r} is no address", path="address", hint="NAME@DOMAIN")
+
+
+def _sender_values(args: p.SenderSet, old: Row | None, warmup: str | None) -> list[object]:
+    base: dict[str, object] = (
+        dict(old) if old is not None else {"provider": "sink", "weight": 1}
+    )
+    for name in ("provider", "owner", "shared"):
+        if (value := getattr(args, name)) is not None:
+            base[name] = value.strip() or None
+    if args.rate is not None:
+        base["rate"] = read_rate(args.rate)
+    if args.daily_limit is not None:
+        base["daily_limit"] = args.daily_limit or None
+    if warmup is not None:
+        base["warmup"] = warmup or None
+    if args.weight is not None:
+        base["weight"] = args.weight
+    if args.gap is not None:
+        base["gap"] = _read_gap(args.gap)
+    return [base.get(name) for name in _SENDER]
+
+
+async def limit_sender(conn: Conn, call: Call, args: p.SenderLimit) -> Deed:
+    """Change the daily limit of a sender that is there. Raises `NotFound`."""
+    row = await find_sender(conn, args.address, args.account)
+    change = p.SenderSet(
+        address=args.address,
+        account=row["account_key"],
+        channel=row["channel"],
+        daily_limit=args.daily_limit,
+    )
+    return await set_sender(conn, call, change)
+
+
+async def aim_test(conn: Conn, _call: Call, args: p.SenderTest) -> Deed:
+    """The sender that is to be tried, in `sender`; the audit row, ahead of the message."""
+    row = await find_sender(conn, args.address, args.account)
+    return Deed(
+        result={"sender": dict(row)}, accounts=(row["account_id"],), target=args.address
+    )
+
+
+async def pause_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    return await _turn_sender(conn, args, "paused")
+
+
+async def resume_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    return await _turn_sender(conn, args, "active")
+
+
+async def probe_sender(conn: Conn, call: Call, args: p.SenderKey) -> Deed:
+    """Have it and its provider tried now, however long their breakers were to stay open."""
+    row = await find_sender(conn, args.address, args.account)
+    if row["status"] != "active":
+        raise Conflict(f"{args.address} is {row['status']}", hint="dripd sender resume")
+    await conn.execute(sql("probe_sender"), row["account_id"], row["id"])
+    await conn.execute(sql("open_sender_lanes"), row["account_id"])
+    return Deed(
+        result={"changed": True, **shown(row)},
+        accounts=(row["account_id"],),
+        target=args.address,
+        before={"status": row["status"]},
+    )
+
+
+async def _turn_sender(conn: Conn, args: p.SenderKey, status: str) -> Deed:
+    row = await find_sender(conn, args.address, args.account)
+    done = await conn.execute(sql("turn_sender"), row["account_id"], row["id"], status)
+    await conn.execute(sql("open_sender_lanes"), row["account_id"])
+    result = {
+        "changed": not done.endswith(" 0"), **shown(row), "status": status, "pause_reason": None
+    }  # fmt: skip
+    return Deed(
+        result=result,
+        accounts=(row["account_id"],),
+        target=args.address,
+        before={"status": row["status"], "pause_reason": row["pause_reason"]},
+    )
+
+
 async def list_senders(conn: Conn, args: p.SenderList) -> Result:
     (after,) = read_cursor(args.after, 0)
-    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    account = await account_id(conn, args.account)
     rows = await conn.fetch(sql("list_senders"), account, args.channel, after, args.limit + 1)
     found = page(rows, args.limit, "id", without=FACTS)
     now = await read_now(conn)

@@ -13,7 +13,7 @@ from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_file import read_fields
-from dripd.store.desk_find import find_account, sole_account
+from dripd.store.desk_find import account_id, sole_account
 from dripd.store.statements import sql
 
 
@@ -85,7 +85,7 @@ async def remove_template(conn: Conn, call: Call, args: p.TemplateRemove) -> Dee
 
 async def list_templates(conn: Conn, args: p.Listing) -> Result:
     after = read_cursor(args.after, 0, "")
-    account = None if args.account is None else (await find_account(conn, args.account))["id"]
+    account = await account_id(conn, args.account)
     rows = await conn.fetch(sql("list_templates"), account, *after, args.limit + 1)
     return page(rows, args.limit, "account_id", "key")
 

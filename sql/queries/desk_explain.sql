@@ -92,17 +92,19 @@ ORDER BY t.at, coalesce(t.enrollment_id, 0), t.rank, t.seq, t.kind = 'event',
 OFFSET $4::int4
 LIMIT $5::int4;
 
--- name: read_doubts :many
--- Messages of runs that may have left: since when, and what is kept of them.
---   $1 account  int4
---   $2 runs     int8[]
-SELECT l.enrollment_id, l.seq, l.reason, coalesce(f.provider, 'a sender that is gone') AS provider,
-    coalesce(l.sent_at, l.leased_at) AS since, k.until, d.due_at AS due, d.enrollment_id IS NOT NULL AS waits,
-    k.message IS NOT NULL AS repeats
-FROM dripd.step_log AS l
-LEFT JOIN dripd.sender AS f ON f.account_id = l.account_id AND f.id = l.sender_id
-LEFT JOIN dripd.kept_message AS k
-    ON k.account_id = l.account_id AND k.enrollment_id = l.enrollment_id AND k.seq = l.seq
-LEFT JOIN dripd.due_step AS d
-    ON d.account_id = l.account_id AND d.enrollment_id = l.enrollment_id AND d.seq = l.seq AND d.attempt >= 0
-WHERE l.account_id = $1::int4 AND l.enrollment_id = ANY ($2::int8[]) AND l.state = 3 AND l.channel > 0;
+-- name: read_busy :one
+-- A live run of the contact that sends on a channel, one that forbids individual messages first.
+--   $1 account  $2 contact  $3 channel
+SELECT c.key AS campaign_key, d.due_at AS next_send_at, v.definition -> 'policy' ->> 'individual' AS individual
+FROM dripd.run AS r
+JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
+LEFT JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+WHERE r.account_id = $1::int4
+    AND r.contact_id = $2::int8
+    AND r.status = 1
+    AND EXISTS (
+        SELECT FROM dripd.version_step AS s
+        WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id AND s.kind = $3::text)
+ORDER BY v.definition -> 'policy' ->> 'individual' = 'block' DESC NULLS LAST, d.due_at
+LIMIT 1;

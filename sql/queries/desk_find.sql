@@ -1,31 +1,3 @@
--- name: read_now :one
--- The deployment's instant.
-SELECT dripd.now() AS now;
-
--- name: write_audit :one
--- Who did what; written in the transaction of the deed itself. No row: this request id of this
--- user has had its effect, here or on another daemon.
---   $1 node  $2 uid  $3 user  $4 role  $5 method  $6 account  $7 target  $8 as
---   $9 request id  $10 reason  $11 detail  $12 result
-INSERT INTO dripd.admin_audit (node, uid, "user", role, method, account_id, target, as_name,
-    request_id, reason, detail, result)
-VALUES ($1::text, $2::int4, $3::text, $4::text, $5::text, $6::int4, $7::text, $8::text,
-    $9::text, $10::text, $11::jsonb, $12::text)
-ON CONFLICT (uid, request_id) WHERE request_id IS NOT NULL DO NOTHING
-RETURNING id;
-
--- name: find_viewed_account :one
--- An account among $1 in which the operator $2 may only look.
---   $1 accounts  int4[]
---   $2 operator  text
-SELECT a.id, a.key
-FROM dripd.operator AS o
-JOIN dripd.account AS a ON a.id = o.account_id
-WHERE o.account_id = ANY ($1::int4[])
-    AND o.name = $2::text
-    AND o.role = 'viewer'
-LIMIT 1;
-
 -- name: find_account :one
 -- The account of a key.
 --   $1 key  text
@@ -142,3 +114,13 @@ JOIN dripd.account AS a ON a.id = c.account_id
 WHERE c.id = ANY ($1::int8[])
     AND ($2::int4 IS NULL OR c.account_id = $2::int4)
 ORDER BY c.account_id, c.id;
+
+-- name: read_enrollment :one
+--   $1 enrollment  int8
+SELECT e.id, e.account_id, e.campaign_key, e.version, e.contact_id, e.run_no, e.status,
+    e.end_reason, e.step_key, e.due_at, e.hold_reason, e.release_at, e.started_at, e.ended_at,
+    e.reset_at, e.owner, e.conversation_ref, a.key AS account_key, k.external_id
+FROM dripd.enrollment AS e
+JOIN dripd.account AS a ON a.id = e.account_id
+JOIN dripd.contact AS k ON k.account_id = e.account_id AND k.id = e.contact_id
+WHERE e.id = $1::int8;

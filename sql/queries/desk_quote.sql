@@ -26,7 +26,3 @@ WITH made AS (
 SELECT coalesce((SELECT p.balance FROM dripd.purse AS p WHERE p.account_id = m.account_id), 0)
     + m.amount AS balance
 FROM made AS m;
-
--- name: read_balance :one
---   $1 account  int4
-SELECT coalesce((SELECT balance FROM dripd.purse WHERE account_id = $1::int4), 0) AS balance;

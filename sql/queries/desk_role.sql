@@ -50,3 +50,15 @@ SELECT address, channel, owner, shared
 FROM dripd.sender
 WHERE account_id = $1::int4
 ORDER BY id;
+
+-- name: find_viewed_account :one
+-- An account among $1 in which the operator $2 may only look.
+--   $1 accounts  int4[]
+--   $2 operator  text
+SELECT a.id, a.key
+FROM dripd.operator AS o
+JOIN dripd.account AS a ON a.id = o.account_id
+WHERE o.account_id = ANY ($1::int4[])
+    AND o.name = $2::text
+    AND o.role = 'viewer'
+LIMIT 1;

@@ -91,10 +91,3 @@ WITH stopped AS (
 )
 SELECT id
 FROM stopped;
-
--- name: forgive_senders :exec
--- An account that is resumed is judged anew, and each of its senders.
---   $1 accounts int[]
-UPDATE dripd.sender
-SET judged_from = (SELECT dripd.now())
-WHERE account_id = ANY ($1::int4[]);
