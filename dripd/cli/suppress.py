@@ -1,4 +1,4 @@
-"""`dripd suppress`, `dripd event`."""
+"""`dripd suppress`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from dripd.admin.closed import Channel, words
 from dripd.admin.rows import read_rows
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, pages, reading
-from dripd.cli.following import followed, show_tail
-from dripd.cli.output import Row, cell, print_json, rows_of
-from dripd.cli.rows import read_object
+from dripd.cli.output import Row, print_json, rows_of
 
 COLUMNS = ("address", "channel", "reason", "expires_at", "account_key")
 CHANNEL = click.Choice(words(Channel))
@@ -84,42 +82,3 @@ def export(ask: Ask, account: str | None) -> int:
 
 def line(item: Row) -> list[object]:
     return [item.get(name) if item.get(name) is not None else "" for name in COLUMNS]
-
-
-@click.group()
-def event() -> None:
-    """Something that a contact did."""
-
-
-@event.command("add")
-@click.argument("kind")
-@asking.account
-@click.option("--contact")
-@click.option("--delivery", metavar="ID")
-@click.option("--conversation-ref")
-@click.option("--address")
-@click.option("--payload", metavar="JSON")
-@click.option("--at", metavar="T", help="When it happened (now).")
-@click.option("--dedup-key", help="A second one with it has no effect.")
-@changing
-def add_event(ask: Ask, payload: str | None, **given: object) -> int:
-    """Tell dripd of a reply, bounce, unsubscribe, click ..."""
-    found = read_object(payload, path="--payload")
-    return ask.show("event.add", payload=found, **given)
-
-
-@event.command("tail")
-@asking.account
-@click.option("--kind", help="Only events of this kind.")
-@followed
-@reading
-def tail_events(ask: Ask, *, follow: bool, **given: object) -> int:
-    """The events that the daemon which answers has digested lately."""
-    return show_tail(ask, "event.tail", readable, follow=follow, **given)
-
-
-def readable(row: Row) -> str:
-    """When, what, whose; then its keys."""
-    first = ("at", "kind", "account")
-    rest = " ".join(f"{k}={cell(v)}" for k, v in row.items() if k not in first and v)
-    return f"{' '.join(cell(row.get(name)) for name in first)} {rest}".rstrip()

@@ -1,4 +1,4 @@
-"""`dripd task`, `dripd notification`."""
+"""`dripd task`."""
 
 from __future__ import annotations
 
@@ -72,28 +72,3 @@ def cancel(ask: Ask, task_id: int) -> int:
 def assign(ask: Ask, task_id: int, to: str) -> int:
     """Give a task to somebody else."""
     return ask.show("task.assign", id=task_id, to=to)
-
-
-@click.group()
-def notification() -> None:
-    """What people were told."""
-
-
-@notification.command("list")
-@asking.account
-@click.option("--recipient")
-@click.option("--unread", is_flag=True)
-@paged
-@reading
-def list_notifications(ask: Ask, **given: object) -> int:
-    """Notifications, by their id."""
-    shown = ("id", "kind", "recipient", "enrollment_id", "task_id", "created_at", "read_at")
-    return ask.show("notification.list", *shown, **given)
-
-
-@notification.command("read")
-@click.argument("notification_id", metavar="ID", type=int)
-@changing
-def read(ask: Ask, notification_id: int) -> int:
-    """Mark a notification as read."""
-    return ask.show("notification.read", id=notification_id)
