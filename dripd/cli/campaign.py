@@ -383,10 +383,7 @@ def judge(document: Mapping[str, Any], account: str | None) -> list[dict[str, ob
     from dripd.campaigns.attached import pinned  # noqa: PLC0415 - 80 ms of YAML and rules
     from dripd.campaigns.document import load_documents  # noqa: PLC0415 - that asking a daemon
     from dripd.campaigns.validate import Known, check  # noqa: PLC0415 - needs not
-    from dripd.engine.directory import (  # noqa: PLC0415
-        known_calendars,
-        known_zones,
-    )
+    from dripd.engine.calendars import known_calendars, known_zones  # noqa: PLC0415
 
     try:
         found = load_documents(document["text"], filename=document["filename"])

@@ -53,7 +53,8 @@ from dripd.daemon.tails import sources
 from dripd.daemon.tallies import Tallies
 from dripd.daemon.trace import trace
 from dripd.engine import stages as stages_of
-from dripd.engine.directory import Directory, known_calendars, open_holidays
+from dripd.engine.calendars import known_calendars, open_holidays
+from dripd.engine.directory import Directory
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import fill, send_individual, send_test
 from dripd.engine.limit import most_of

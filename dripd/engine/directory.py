@@ -1,32 +1,33 @@
 """What the daemon keeps in memory about accounts: the rooms that the judgement asks.
 
-A cache of SQL: read whole at start, in part after a nudge, again every half minute. Zones and
-holiday calendars are opened here, at the rim of the pure core.
+A cache of SQL: read whole at start, in part after a nudge, again every half minute.
 """
 
 from __future__ import annotations
 
 import math
-import zoneinfo
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
-from functools import cache, lru_cache
 from hashlib import blake2b
 
-import holidays
 import trio
 
 from dripd.billing.price import read_prices
-from dripd.campaigns.alike import likeness, parse_alike
-from dripd.campaigns.definition import Content, Definition, Match, WindowSpec, build_window
+from dripd.campaigns.definition import Match, WindowSpec, build_window
 from dripd.campaigns.enrollment import LaneKey
-from dripd.campaigns.known import Known
-from dripd.campaigns.lack import lacking
 from dripd.campaigns.links import Links
-from dripd.campaigns.parse import parse, parse_window
+from dripd.campaigns.parse import parse_window
 from dripd.campaigns.version import KIND_BITS, Version
-from dripd.clock import Instant
+from dripd.engine.calendars import (
+    NEVER,
+    bounds,
+    holidays_or_none,
+    known_zones,
+    open_window,
+    open_zone,
+)
+from dripd.engine.compiler import Compiler, follows_templates
 from dripd.engine.files import Files
 from dripd.errors import DripdError
 from dripd.log import get
@@ -34,16 +35,14 @@ from dripd.policy.rooms import MissingAccount, MissingVersion, Sender
 from dripd.ratelimit.bucket import Bucket, parse_rate
 from dripd.ratelimit.caps import NO_CAP
 from dripd.ratelimit.limits import Line
-from dripd.scheduler.calendar import Today, Window, day_bounds
-from dripd.store.protocol import AccountRow, DayRow, SenderRow, Store, VersionRow
+from dripd.scheduler.calendar import Today, Window
+from dripd.store.protocol import AccountRow, DayRow, SenderRow, Store
 
 DAYS_AHEAD = 2
 """Day rows are made so far ahead: the lease itself never makes one."""
 
 ALL_KINDS = 0xFFFF
 
-KNOWN_MOST = 4_096
-"""Definitions that are remembered for others that say the same."""
 
 log = get("directory")
 
@@ -57,57 +56,6 @@ class AttachedTrigger:
     after_event_id: int
     after_contact_id: int
     cv_id: int | None = None
-
-
-@cache
-def known_zones() -> frozenset[str]:
-    """Every IANA name; opening the list costs a walk over the tzdata package."""
-    return frozenset(zoneinfo.available_timezones())
-
-
-@cache
-def open_zone(name: str) -> tzinfo:
-    """The zone *name*; one that does not exist reads as UTC (a contact may hold anything)."""
-    return zoneinfo.ZoneInfo(name if name in known_zones() else "UTC")
-
-
-@cache
-def known_calendars() -> frozenset[str]:
-    """The holiday calendars that may be named: `DE`, and by subdivision `DE-BE`."""
-    listed = holidays.list_supported_countries()
-    parts = {f"{country}-{part}" for country, inside in listed.items() for part in inside}
-    return frozenset(listed) | parts
-
-
-@cache
-def open_holidays(name: str) -> Container[date]:
-    """A holiday calendar. Raises `KeyError` for one that is not there."""
-    if name not in known_calendars():
-        raise KeyError(name)
-    country, _, part = name.partition("-")
-    calendar: Container[date] = holidays.country_holidays(country, subdiv=part or None)
-    return calendar
-
-
-def holidays_or_none(name: str) -> Container[date]:
-    """As `open_holidays`; one that this machine lacks closes no day and stops no daemon."""
-    return open_holidays(name) if name in known_calendars() else frozenset()
-
-
-@cache
-def open_window(text: str) -> Window | None:
-    """The window of a calendar text; "" is always open."""
-    return build_window(WindowSpec.from_text(text), holidays_or_none) if text else None
-
-
-NEVER = Window(days=frozenset(), opens=0, closes=0)
-"""Shut for good: the window of messages where nobody can say when they may leave."""
-
-
-@lru_cache(maxsize=4_096)
-def bounds(zone: tzinfo, day: date) -> tuple[Instant, Instant]:
-    """`day_bounds`, kept: thousands of accounts live in a few zones."""
-    return day_bounds(zone, day)
 
 
 class Account:
@@ -304,7 +252,7 @@ class Directory:
         follow = [
             version.cv_id
             for version in self.versions.values()
-            if version.account_id in accounts and _follows(version.definition)
+            if version.account_id in accounts and follows_templates(version.definition)
         ]
         if follow:
             await self._compile(follow)
@@ -472,60 +420,3 @@ def _score(contact_id: int, sender_id: int) -> float:
 def is_pooled(row: AccountRow) -> bool:
     """Has it several senders of one channel, so that somebody must choose?"""
     return len(row.senders) > len({one.channel for one in row.senders})
-
-
-def _follows(definition: Definition) -> bool:
-    """Does a template of the account that is edited change what the version says?"""
-    return bool(definition.shared) and definition.policy.content == "live"
-
-
-class Compiler:
-    """Compiles versions; what campaigns of many accounts have in common, once.
-
-    A preset's campaign differs from account to account in whose it is and who sends it.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, Version] = {}
-        """By likeness, the first that said so."""
-
-    def compile(self, row: VersionRow) -> Version:
-        """Raises `DefinitionError` if this dripd cannot read it.
-
-        Words that follow the account's templates stay as published where those are unfit.
-        """
-        version = self._version(row, row.shared)
-        if not _follows(version.definition) or row.current == row.shared:
-            return version
-        try:
-            latest = self._version(row, {**row.shared, **row.current})
-        except DripdError as error:
-            log.warning("template.unfit", cv=row.cv_id, code=error.code)
-            return version
-        if any(lacking(latest.definition, Known())):
-            log.warning("template.unfit", cv=row.cv_id, code="missing_settings")
-            return version
-        return latest
-
-    def _version(self, row: VersionRow, shared: Mapping[str, Mapping[str, str]]) -> Version:
-        place = likeness(row.definition, shared)
-        like = self._known.get(place)
-        definition = None if like is None else parse_alike(row.definition, like.definition)
-        if definition is None:
-            like = None
-            words = {key: Content(**one) for key, one in shared.items()}
-            definition = parse(row.definition, shared=words)
-        version = Version(
-            cv_id=row.cv_id,
-            account_id=row.account_id,
-            campaign_id=row.campaign_id,
-            campaign_key=row.campaign_key,
-            owner=row.campaign_owner or definition.owner,
-            definition=definition,
-            like=like,
-        )
-        if like is None and place:
-            if len(self._known) >= KNOWN_MOST:
-                self._known.clear()
-            self._known[place] = version
-        return version

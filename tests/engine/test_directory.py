@@ -7,7 +7,8 @@ from datetime import date
 import pytest
 
 from dripd.campaigns.definition import WindowSpec
-from dripd.engine.directory import Compiler, known_calendars, open_holidays, open_window
+from dripd.engine.calendars import known_calendars, open_holidays, open_window
+from dripd.engine.compiler import Compiler
 from dripd.errors import DefinitionError
 from dripd.store.protocol import VersionRow
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dripd.campaigns.event import Deferred
 from dripd.clock import DAY, Instant, format_instant, parse_instant
-from dripd.engine.directory import open_window
+from dripd.engine.calendars import open_window
 from dripd.policy.perform import Ready, perform
 from dripd.policy.quiet import STATES, quiet_until
 from dripd.scheduler.calendar import Window
