@@ -303,6 +303,9 @@ class Session:
             answer = self._failed(self._call(request.method, Envelope(), {}), error)
         finally:
             del self._calls[request.id]
+        await self._answer(request, answer)
+
+    async def _answer(self, request: wire.Request, answer: object) -> None:
         if isinstance(answer, DripdError):
             await self._send(wire.pack_error(request.id, answer))
         else:
@@ -323,10 +326,7 @@ class Session:
         result = answer.code.partition(":")[0] if isinstance(answer, DripdError) else "ok"
         calls = self._house.metrics["dripd_admin_calls_total"]
         calls.add(method.spec.name, call.role, result)
-        if isinstance(answer, DripdError):
-            await self._send(wire.pack_error(request.id, answer))
-        else:
-            await self._send(wire.Reply(id=request.id, result=answer))
+        await self._answer(request, answer)
 
     async def _remembered(
         self, request: wire.Request, call: Call, method: Method, params: object

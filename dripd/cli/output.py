@@ -117,12 +117,12 @@ def clip(text: str) -> str:
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
-def print_faults(faults: Iterable[Row], word: str) -> None:
+def print_faults(faults: Iterable[Row], word: str = "", *, err: bool = False) -> None:
     """A line for each fault, its code first."""
     for fault in faults:
         where = f"{fault['path']}: " if fault.get("path") else ""
         hint = f" ({fault['hint']})" if fault.get("hint") else ""
-        click.echo(safe(f"[{fault['code']}] {word}{where}{fault['message']}{hint}"))
+        click.echo(safe(f"[{fault['code']}] {word}{where}{fault['message']}{hint}"), err=err)
 
 
 def print_error(error: DripdError, *, as_json: bool) -> None:
@@ -134,16 +134,13 @@ def print_error(error: DripdError, *, as_json: bool) -> None:
             "message": error.message,
             "path": error.path,
             "hint": error.hint,
-            "faults": [fault_row(fault) for fault in faults],
+            "faults": list(map(fault_row, faults)),
         }
         click.echo(json.dumps({"schema": SCHEMA, "error": body}), err=True)
         return
     where = f"{error.path}: " if error.path else ""
     click.echo(safe(f"[{error.code}] {where}{error.message}"), err=True)
-    for fault in faults:
-        place = f"{fault.path}: " if fault.path else ""
-        hint = f" ({fault.hint})" if fault.hint else ""
-        click.echo(safe(f"[{fault.code}] {place}{fault.message}{hint}"), err=True)
+    print_faults(map(fault_row, faults), err=True)
     if error.hint and not faults:
         click.echo(safe(f"  {error.hint}"), err=True)
 

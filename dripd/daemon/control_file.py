@@ -22,7 +22,8 @@ from dripd.campaigns.parse import load_documents, read
 from dripd.campaigns.validate import Known, Report, check
 from dripd.campaigns.version import Version
 from dripd.daemon.control_diff import diff
-from dripd.daemon.control_room import Room, away, zone_names
+from dripd.daemon.control_room import Room, away
+from dripd.engine.calendars import known_zones
 from dripd.errors import BadRequest, Conflict, DefinitionError, Fault
 from dripd.store.desk_campaign import Turn, turn_campaign
 from dripd.store.desk_deed import Result, Row
@@ -267,7 +268,7 @@ class FileControl:
         return {
             key: replace(
                 known,
-                zones=zone_names(),
+                zones=known_zones(),
                 calendars=hooks.calendars(),
                 scripts=hooks.scripts,
                 unlinked=frozenset(
@@ -356,7 +357,7 @@ def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Mi
         owner=row["owner"] or "",
         definition=definition,
     )
-    zones = zone_names()
+    zones = known_zones()
     return Migration(
         definition=definition,
         map=dict(given),

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from typing import Any, Protocol, TypeVar
-from zoneinfo import available_timezones
 
 import trio
 
@@ -34,7 +32,6 @@ T = TypeVar("T")
 ROWS = (p.Import, p.EnrollImport, p.CampaignDocuments, p.CampaignPlan)
 """Arguments whose rows and texts are judged one by one, with a fault for each."""
 
-
 KEYS = ("account", "campaign", "key")
 """Arguments beside them that are looked up as they are."""
 
@@ -51,52 +48,56 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What the handlers ask of the daemon itself.
-
-    `status` and `ready` answer what it knows without the database, `figures` how it is doing
-    (with `state`, `env` and `history`). `kick` wakes its stages after a change, `trace` tells
-    what they do. `fill_individual` fills in one message or refuses it, `send_individual` sends
-    it and answers with its delivery and the outcome, `send_test` tries a sender. `stats` is `campaign.stats`, over a desk. `glance` is
-    what SQL knows for the overview, and why there is nothing newer, `campaigns` the same of how
-    they go, about. `most_per_s` is how much may leave of an account a second by its rates, None
-    if nothing bounds it or another daemon serves it. `standing` is what this
-    daemon keeps of a sender (by account and id), None where another serves its account.
-    `clock_set` takes the manual clock to an instant, settling on the way. `judge` knows the
-    versions it is asked for. `rehearse` plays a request through. `holidays` opens a calendar by
-    its name and raises `KeyError` for an unknown one; `calendars` gives the names, None = any,
-    `margin` how long a window must stay open after a message,
-    `providers` those of the providers.
-    `scripts` are those of the configuration, `is_linked` says whether recipients of a provider's
-    mail can follow our links, `check_url` raises `ValueError` for an address that tenants may
-    not reach.
-    """
+    """What the handlers ask of the daemon itself."""
 
     node: str
     status: Callable[[], Mapping[str, object]]
     ready: Callable[[], Mapping[str, object]]
+    """What it knows without the database, as `status` is."""
     figures: Callable[[], Mapping[str, object]]
+    """How it is doing, with `state`, `env` and `history`."""
     kick: Callable[[], None]
+    """Wakes its stages after a change."""
     trace: Callable[[], Mapping[str, object]]
     reload: Callable[[], Mapping[str, object]]
     events: Callable[[int, int, Mapping[str, object]], tuple[list[Shown], int, int]]
     fill_individual: Callable[[Wish], Awaitable[Wish]]
+    """Fills in one message, or refuses it."""
     send_individual: Callable[[Wish], Awaitable[tuple[str, Outcome]]]
+    """Sends it; answers with its delivery and the outcome."""
     send_test: Callable[..., Awaitable[Mapping[str, object]]]
+    """Tries a sender."""
     stats: Callable[..., Awaitable[Mapping[str, object]]]
+    """`campaign.stats`, over a desk."""
     glance: Callable[[], Awaitable[tuple[Mapping[str, object], StoreError | None]]]
+    """What SQL knows for the overview, and why there is nothing newer."""
     campaigns: Callable[[], Awaitable[tuple[Mapping[str, object], StoreError | None]]]
+    """The same of how campaigns go, about."""
     clock_set: Callable[[Instant], Awaitable[Mapping[str, object]]]
+    """Takes the manual clock to an instant, settling on the way."""
     judge: Callable[[Sequence[int]], Awaitable[Judge]]
+    """One that knows these versions."""
     rehearse: Callable[[RequestRow, Instant], Awaitable[Rehearsal]]
+    """Plays a request through."""
     holidays: Callable[[str], Container[date]]
+    """Opens a calendar by its name; raises `KeyError` for an unknown one."""
     margin: Callable[[], Millis] = lambda: Millis(0)
+    """How long a window must stay open after a message."""
     calendars: Callable[[], frozenset[str] | None] = lambda: None
+    """The names of holiday calendars; None = any."""
     providers: Callable[[], frozenset[str] | None] = lambda: None
+    """The names of providers; None = any."""
     scripts: frozenset[str] = frozenset()
+    """Those of the configuration."""
     is_linked: Callable[[str], bool] = lambda _provider: True
+    """Can recipients of a provider's mail follow our links?"""
     most_per_s: Callable[[int], float | None] = lambda _account: None
+    """How much may leave of an account a second by its rates; None if nothing bounds it, or
+    another daemon serves it."""
     standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None
+    """What this daemon keeps of a sender; None where another serves its account."""
     check_url: Callable[[str], None] = lambda _url: None
+    """Raises `ValueError` for an address that tenants may not reach."""
 
 
 class Room:
@@ -168,9 +169,3 @@ class Room:
 async def away(work: Callable[..., T], *args: object) -> T:
     """Run what takes long and needs nobody in a thread, so that no step waits for it."""
     return await trio.to_thread.run_sync(work, *args)
-
-
-@cache
-def zone_names() -> frozenset[str]:
-    """Every zone that this machine knows."""
-    return frozenset(available_timezones())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
-from dripd.errors import Conflict, NotFound
+from dripd.errors import NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
-from dripd.store.desk_find import account_id, check_key, sole_account
+from dripd.store.desk_find import account_id, check_key, lock_used, sole_account
 from dripd.store.statements import sql
 
 
@@ -47,17 +47,13 @@ async def list_connectors(conn: Conn, args: p.Listing) -> Result:
 
 
 async def remove_connector(conn: Conn, call: Call, args: p.ConnectorRemove) -> Deed:
-    """Raises `Conflict` naming the campaigns that use it, unless *force*."""
+    """Raises `Conflict` naming the campaigns that use it, unless forced."""
     account = await sole_account(conn, args.account)
-    await conn.execute(sql("lock_key"), f"connector {account['id']} {args.name}")
-    rows = await conn.fetch(sql("find_users_of_connector"), account["id"], args.name)
-    users = [row["key"] for row in rows]
-    if users and not args.force:
-        raise Conflict(
-            f"connector {args.name!r} is used by {', '.join(users)}",
-            code="in_use",
-            hint="change these campaigns, or --force: their steps are then held",
-        )
+    hint = "change these campaigns, or --force: their steps are then held"
+    users = await lock_used(
+        conn, "connector", account, args.name,
+        users="find_users_of_connector", force=args.force, hint=hint,
+    )  # fmt: skip
     done = await conn.execute(sql("remove_connector"), account["id"], args.name)
     if done.endswith(" 0"):
         raise NotFound(f"account {account['key']} has no connector {args.name!r}")

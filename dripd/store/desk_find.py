@@ -140,6 +140,21 @@ def contact_number(text: str) -> int | None:
     return int(digits)
 
 
+async def lock_used(
+    conn: Conn, what: str, account: Row, key: str, *, users: str, force: bool, hint: str
+) -> list[str]:
+    """Lock the *what* of that key; the campaigns that use it, which the statement *users* finds.
+
+    Raises `Conflict` `in_use` naming them, unless *force*.
+    """
+    await conn.execute(sql("lock_key"), f"{what} {account['id']} {key}")
+    keys = [row["key"] for row in await conn.fetch(sql(users), account["id"], key)]
+    if keys and not force:
+        message = f"{what} {key!r} is used by {', '.join(keys)}"
+        raise Conflict(message, code="in_use", hint=hint)
+    return keys
+
+
 async def _only(
     conn: Conn, rows: Sequence[Row], noun: str, key: str, account: str | None
 ) -> Row:

@@ -9,11 +9,11 @@ from dripd.admin.messages import Call
 from dripd.campaigns.definition import Content
 from dripd.campaigns.template import Kind, compile_template
 from dripd.campaigns.wording import PARTS, unknown_in
-from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
+from dripd.errors import BadRequest, NotFound, TemplateError
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
 from dripd.store.desk_file import read_fields
-from dripd.store.desk_find import account_id, sole_account
+from dripd.store.desk_find import account_id, lock_used, sole_account
 from dripd.store.statements import sql
 
 
@@ -65,17 +65,13 @@ def _part(args: p.TemplateSet, name: str, kind: Kind, old: Any) -> str:
 
 
 async def remove_template(conn: Conn, call: Call, args: p.TemplateRemove) -> Deed:
-    """Raises `Conflict` naming the campaigns that use it, unless *force*."""
+    """Raises `Conflict` naming the campaigns that use it, unless forced."""
     account = await sole_account(conn, args.account)
-    await conn.execute(sql("lock_key"), f"template {account['id']} {args.key}")
-    rows = await conn.fetch(sql("find_users_of_template"), account["id"], args.key)
-    users = [row["key"] for row in rows]
-    if users and not args.force:
-        raise Conflict(
-            f"template {args.key!r} is used by {', '.join(users)}",
-            code="in_use",
-            hint="change these campaigns, or --force: published versions keep its words",
-        )
+    hint = "change these campaigns, or --force: published versions keep its words"
+    users = await lock_used(
+        conn, "template", account, args.key,
+        users="find_users_of_template", force=args.force, hint=hint,
+    )  # fmt: skip
     done = await conn.execute(sql("remove_template"), account["id"], args.key)
     if done.endswith(" 0"):
         raise _unknown(account, args.key)
