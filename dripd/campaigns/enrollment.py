@@ -315,6 +315,11 @@ class Change:
     keep: Kept | None = None
     """What further attempts need."""
 
+    def lock_order(self) -> tuple[int, int, int, int]:
+        """The full key of the due step: all who lock several lock them in this order."""
+        leased = self.leased
+        return leased.account_id, leased.lane, leased.due_at, leased.enrollment_id
+
     def forget(self) -> None:
         """Its contact has been erased: nothing is written that says of whom it is."""
         leased = self.leased

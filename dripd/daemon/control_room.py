@@ -22,8 +22,7 @@ from dripd.engine.individual import Wish
 from dripd.errors import StoreError
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
-from dripd.store.desk_contact import refuse_unfit
-from dripd.store.desk_deed import DryRun, Result, Unit, perform
+from dripd.store.desk_deed import DryRun, Result, Unit, perform, refuse_unfit
 from dripd.store.desk_role import Forbidden, note_forbidden
 from dripd.store.desk_run import Judge
 

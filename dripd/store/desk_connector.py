@@ -6,7 +6,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.errors import NotFound
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
+from dripd.store.desk_deed import Deed, Result, made, page, read_cursor
 from dripd.store.desk_find import account_id, check_key, lock_used, sole_account
 from dripd.store.statements import sql
 
@@ -30,13 +30,7 @@ async def set_connector(conn: Conn, call: Call, args: p.ConnectorSet) -> Deed:
     )
     await conn.execute(sql("wake_unconnected"), account["id"])
     changed = old is None or (old["url"], old["secret"]) != (url, secret or None)
-    result = {
-        "changed": changed,
-        "created": old is None,
-        **shown(row),
-        "account_key": account["key"],
-    }
-    return Deed(result=result, accounts=(account["id"],), target=args.name)
+    return made(account, row, old, args.name, changed=changed)
 
 
 async def list_connectors(conn: Conn, args: p.Listing) -> Result:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, decode
 from dripd.campaigns.condition import Condition, compile_condition
-from dripd.campaigns.document import UNFIT
 from dripd.errors import BadRequest, Conflict, DripdError
 from dripd.store.connect import Conn
 from dripd.store.desk_account import read_zone
@@ -22,13 +20,12 @@ from dripd.store.desk_deed import (
     cursor_of,
     read_cursor,
     read_now,
+    refuse_unfit,
     shown,
 )
 from dripd.store.desk_find import account_id, find_contact, find_list, sole_account
 from dripd.store.desk_ops import WRITABLE, apply_ops, doubts, read_attrs, read_ops
 from dripd.store.statements import sql
-
-MOST_INTEGER = 2**63 - 1
 
 CHUNK = 500
 """Contacts that are read at once where a condition must be judged in Python."""
@@ -79,29 +76,6 @@ async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result
         "changed": done["changed"],
         "warnings": done["warnings"],
     }
-
-
-def refuse_unfit(value: object) -> None:
-    """Raise `BadRequest` for what Postgres cannot hold: NUL, half a surrogate pair, 2**63."""
-    for path, item in _leaves("", value):
-        if isinstance(item, str) and UNFIT.search(item):
-            raise BadRequest("a character that cannot be stored", code="bad_value", path=path)
-        if isinstance(item, int) and abs(item) > MOST_INTEGER:
-            raise BadRequest("the number is too large", code="bad_value", path=path)
-
-
-def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield path, key
-            yield from _leaves(f"{path}.{key}".lstrip("."), inner)
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield from _leaves(f"{path}[{index}]", inner)
-    elif isinstance(value, msgspec.Struct):
-        yield from _leaves(path, msgspec.to_builtins(value))
-    else:
-        yield path, value
 
 
 async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:

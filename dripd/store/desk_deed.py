@@ -11,15 +11,26 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+import msgspec
+
 from dripd.admin.catalogue import EVERYWHERE, SPECS
 from dripd.admin.messages import Call, digest
 from dripd.admin.roles import Role
+from dripd.campaigns.document import UNFIT
 from dripd.clock import Instant, Millis, format_instant, parse_instant
 from dripd.errors import BadRequest, Conflict, DripdError
 from dripd.scheduler.due import parse_delay
@@ -29,6 +40,8 @@ from dripd.store.statements import sql
 
 MOST_INTEGER = 2**53 - 1
 """Beyond it readers of JSON disagree; the wire refuses it."""
+
+MOST_BIGINT = 2**63 - 1
 
 Row: TypeAlias = Mapping[str, Any]
 Result: TypeAlias = dict[str, object]
@@ -167,6 +180,17 @@ async def read_now(conn: Conn) -> Instant:
     return Instant(await conn.fetchval(sql("read_now")))
 
 
+def made(account: Row, row: Row, old: Row | None, target: str, *, changed: bool) -> Deed:
+    """What a unit did that makes or changes one thing of an account; *old*: as it stood."""
+    result = {
+        "changed": changed,
+        "created": old is None,
+        **shown(row),
+        "account_key": account["key"],
+    }
+    return Deed(result=result, accounts=(account["id"],), target=target)
+
+
 def shown(row: Row, *without: str) -> Result:
     """A row as JSON values: instants (columns `at` and `*_at`) as RFC 3339 text."""
     return {name: _shown(name, value) for name, value in row.items() if name not in without}
@@ -247,3 +271,26 @@ def read_duration(text: str, path: str) -> Millis:
     if delay.business_days:
         raise BadRequest("business days have no length of their own", path=path, hint="as 3d")
     return Millis(delay.days * 86_400_000 + delay.ms)
+
+
+def refuse_unfit(value: object) -> None:
+    """Raise `BadRequest` for what Postgres cannot hold: NUL, half a surrogate pair, 2**63."""
+    for path, item in _leaves("", value):
+        if isinstance(item, str) and UNFIT.search(item):
+            raise BadRequest("a character that cannot be stored", code="bad_value", path=path)
+        if isinstance(item, int) and abs(item) > MOST_BIGINT:
+            raise BadRequest("the number is too large", code="bad_value", path=path)
+
+
+def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield path, key
+            yield from _leaves(f"{path}.{key}".lstrip("."), inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{path}[{index}]", inner)
+    elif isinstance(value, msgspec.Struct):
+        yield from _leaves(path, msgspec.to_builtins(value))
+    else:
+        yield path, value

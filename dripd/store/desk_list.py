@@ -8,7 +8,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, page, read_cursor, shown
+from dripd.store.desk_deed import Deed, Result, made, page, read_cursor, shown
 from dripd.store.desk_find import account_id, find_contact_ids, find_list, sole_account
 from dripd.store.statements import sql
 
@@ -23,13 +23,7 @@ async def set_list(conn: Conn, call: Call, args: p.ListSet) -> Deed:
     is_static = not args.dynamic and (old is None or old["is_static"])
     row = await conn.fetchrow(sql("put_list"), account["id"], args.key, kind, is_static)
     changed = old is None or (old["kind"], old["is_static"]) != (kind, is_static)
-    result = {
-        "changed": changed,
-        "created": old is None,
-        **shown(row),
-        "account_key": account["key"],
-    }
-    return Deed(result=result, accounts=(account["id"],), target=args.key)
+    return made(account, row, old, args.key, changed=changed)
 
 
 async def list_lists(conn: Conn, args: p.ListList) -> Result:

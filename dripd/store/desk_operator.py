@@ -9,6 +9,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import (
     Deed,
     Result,
+    made,
     page,
     read_cursor,
     shown,
@@ -28,13 +29,7 @@ async def set_operator(conn: Conn, call: Call, args: p.OperatorSet) -> Deed:
     boards = base["boards"] if args.boards is None else list(args.boards)
     row = await conn.fetchrow(sql("put_operator"), account["id"], args.name, role, boards)
     changed = old is None or (old["role"], old["boards"]) != (role, boards)
-    result = {
-        "changed": changed,
-        "created": old is None,
-        **shown(row),
-        "account_key": account["key"],
-    }
-    return Deed(result=result, accounts=(account["id"],), target=args.name)
+    return made(account, row, old, args.name, changed=changed)
 
 
 async def list_operators(conn: Conn, args: p.Listing) -> Result:

@@ -12,8 +12,7 @@ from dripd.admin.messages import Call, decode
 from dripd.clock import Instant
 from dripd.errors import BadRequest, DripdError
 from dripd.store.connect import Conn
-from dripd.store.desk_contact import refuse_unfit
-from dripd.store.desk_deed import Deed, Result, Row, read_instant
+from dripd.store.desk_deed import Deed, Result, Row, read_instant, refuse_unfit
 from dripd.store.desk_find import contact_number, find_campaign, find_list
 from dripd.store.desk_pick import confirm
 from dripd.store.statements import sql

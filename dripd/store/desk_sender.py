@@ -18,6 +18,7 @@ from dripd.store.desk_deed import (
     Deed,
     Result,
     Row,
+    made,
     page,
     read_cursor,
     read_now,
@@ -46,13 +47,7 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
     await conn.execute(sql("open_sender_lanes"), account["id"])
     changed = old is None or any(row[name] != old[name] for name in _SENDER)
-    result = {
-        "changed": changed,
-        "created": old is None,
-        **shown(row),
-        "account_key": account["key"],
-    }
-    return Deed(result=result, accounts=(account["id"],), target=args.address)
+    return made(account, row, old, args.address, changed=changed)
 
 
 _SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap", "weight")

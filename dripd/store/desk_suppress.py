@@ -13,8 +13,16 @@ from dripd.campaigns.settings import MATCH_KEYS
 from dripd.clock import Instant
 from dripd.errors import BadRequest, Conflict, DripdError, NotFound, near
 from dripd.store.connect import Conn
-from dripd.store.desk_contact import refuse_unfit
-from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, read_instant, shown
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    Row,
+    page,
+    read_cursor,
+    read_instant,
+    refuse_unfit,
+    shown,
+)
 from dripd.store.desk_find import account_id, find_account, find_contact
 from dripd.store.statements import sql
 

@@ -101,7 +101,7 @@ def record(
     unit = _Unit(tables, losers, decide, Recorded(moved=[]))
     applied: list[Change] = []
     late: list[Change] = []
-    for change in sorted(changes, key=_lock_order):
+    for change in sorted(changes, key=Change.lock_order):
         (applied if _settle(unit, change) else late).append(change)
     stopped = set(unit.done.stopped)
     for change in applied:
@@ -125,11 +125,6 @@ def record(
         if claim_id in tables.claims:
             tables.claims.drop(claim_id)
     return unit.done
-
-
-def _lock_order(change: Change) -> tuple[int, int, int, int]:
-    leased = change.leased
-    return (leased.account_id, leased.lane, leased.due_at, leased.enrollment_id)
 
 
 def _settle(unit: _Unit, change: Change) -> bool:

@@ -89,7 +89,7 @@ async def record(
     closed: Sequence[int],
 ) -> tuple[Recorded, dict[Wanted, int]]:
     """Write *changes*; *closed* are claims that have no step left after them."""
-    ordered = sorted(changes, key=_lock_order)
+    ordered = sorted(changes, key=Change.lock_order)
     lanes = await book.resolve(
         conn,
         {
@@ -138,7 +138,7 @@ async def _settle(
     erased: set[int] = set()
     moved = await _move(conn, moving, lanes, erased)
     left = [change for change in moving if change.leased.enrollment_id not in moved]
-    both = sorted(ending + left, key=_lock_order) if left else ending
+    both = sorted(ending + left, key=Change.lock_order) if left else ending
     gone = await _end(conn, both, erased)
     return moved, gone, erased
 
@@ -147,11 +147,6 @@ def _forget(changes: list[Change], erased: set[int]) -> None:
     for change in changes if erased else ():
         if change.leased.enrollment_id in erased:
             change.forget()
-
-
-def _lock_order(change: Change) -> tuple[int, int, int, int]:
-    leased = change.leased
-    return (leased.account_id, leased.lane, leased.due_at, leased.enrollment_id)
 
 
 def _is_gone(change: Change, gone: dict[int, int]) -> bool:

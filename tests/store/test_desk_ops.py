@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from dripd.clock import parse_instant
 from dripd.errors import BadRequest
-from dripd.store.desk_contact import refuse_unfit
-from dripd.store.desk_deed import cursor_of, read_cursor, read_duration, read_instant, shown
+from dripd.store.desk_deed import (
+    cursor_of,
+    read_cursor,
+    read_duration,
+    read_instant,
+    refuse_unfit,
+    shown,
+)
 from dripd.store.desk_ops import apply_ops, read_ops
 
 AT = parse_instant("2026-01-01T00:00:00Z")
