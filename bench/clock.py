@@ -19,7 +19,7 @@ from bench.meter import Meter, own_peak_mb, postmaster_of
 from dripd.channels.base import ProviderSettings
 from dripd.clock import SECOND, Instant, parse_instant
 from dripd.config import Config
-from dripd.daemon.run import Daemon
+from dripd.daemon.daemon import Daemon
 
 INSTANTS = 500
 STILL = 20

@@ -19,7 +19,8 @@ from bench.meter import execute, value
 from dripd.channels.base import Channel, Message, ProviderSettings, Settle
 from dripd.channels.sink import SinkChannel
 from dripd.config import Config
-from dripd.daemon.run import Daemon, serve
+from dripd.daemon.daemon import Daemon
+from dripd.daemon.run import serve
 from dripd.policy.perform import Ready
 
 ACCOUNTS = 1_000

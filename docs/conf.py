@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from generate import write
 
-from dripd.daemon.run import VERSION
+from dripd.daemon.daemon import VERSION
 
 write()
 

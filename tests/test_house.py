@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from dripd.daemon.daemon import VERSION
 from dripd.log import EVENTS
 from dripd.store.statements import load, parse
 
@@ -101,6 +103,12 @@ def test_queries_read_the_deployments_clock_only(path: Path) -> None:
 )
 def test_what_counts_as_another_clock(sql: str, n_found: int) -> None:
     assert n_found == len(CLOCKS.findall(without_comments(sql)))
+
+
+def test_the_daemon_says_the_version_of_its_package() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert package["project"]["version"] == VERSION
 
 
 def test_migrations_are_numbered_without_gaps() -> None:

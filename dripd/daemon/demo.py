@@ -15,7 +15,8 @@ import trio
 from dripd.admin.client import Client
 from dripd.clock import DAY, HOUR, Instant, format_instant, parse_instant
 from dripd.config import Config
-from dripd.daemon.run import Daemon, serve
+from dripd.daemon.daemon import Daemon
+from dripd.daemon.run import serve
 from dripd.store import embedded, migrate
 from dripd.store.bridge import Bridge
 from dripd.store.desk import Desk
