@@ -87,7 +87,7 @@ class Match:
         ):
             return False
         if kind == "bounce" and "type" not in self.params:
-            return payload.get("type", "hard") == "hard"
+            return (payload.get("type") or "hard") == "hard"
         return all(
             _fits(key, wanted, payload, step_key, lists) for key, wanted in self.params.items()
         )
@@ -122,7 +122,7 @@ def _fits(
         case "board":
             return wanted in lists
         case "type":
-            return payload.get("type", "hard") == wanted
+            return (payload.get("type") or "hard") == wanted
         case _:
             return _word(payload.get(key)) == _word(wanted)
 

@@ -22,7 +22,7 @@ def channel_of(event: EventRow) -> str | None:
 def forbids(event: EventRow) -> bool:
     """Does *event* forbid an address? A bounce that names no type is a hard one."""
     if event.kind == "bounce":
-        return event.payload.get("type", "hard") == "hard"
+        return (event.payload.get("type") or "hard") == "hard"
     return event.kind in FORBIDDING
 
 

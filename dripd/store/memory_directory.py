@@ -344,7 +344,7 @@ def _carry(tables: Tables, current: AccountDay, today: DayRow, now: Instant) -> 
     there = tables.days.get((today.account_id, today.local_date))
     same = current.local_date == today.local_date
     existing = 0 if there is None or same or there.ends_at <= now else there.used
-    used = carried(current.used, existing, today.cap)
+    used = current.used if same else carried(current.used, existing, today.cap)
     bulk = current.bulk
     if not same:
         tables.days.change((current.account_id, current.local_date), ends_at=now)

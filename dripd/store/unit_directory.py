@@ -216,7 +216,7 @@ async def _rezone(conn: Conn, account: int, wanted: list[DayRow]) -> None:
     there = next((row for row in standing if row["local_date"] == today.local_date), None)
     same = there is not None and there["local_date"] == current["local_date"]
     existing = 0 if there is None or same else there["used"]
-    used = carried(current["used"], existing, today.cap)
+    used = current["used"] if same else carried(current["used"], existing, today.cap)
     if not same:
         await conn.execute(sql("end_day"), account, current["local_date"], now)
     await conn.execute(

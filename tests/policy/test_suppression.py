@@ -18,6 +18,7 @@ ANN, PHONE = "ann@example.test", "+15551234"
         ("complaint", {}, True),
         ("bounce", {}, True),
         ("bounce", {"type": "hard"}, True),
+        ("bounce", {"type": None}, True),
         ("bounce", {"type": "soft"}, False),
         ("reply", {}, False),
         ("open", {}, False),

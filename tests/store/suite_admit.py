@@ -605,6 +605,22 @@ class FeedSuite:
         assert [] == (await scene.lease(keys[3:], day=TODAY)).granted
         assert 3 == await scene.used(TOMORROW)
 
+    async def test_a_new_zone_of_the_same_date_forgets_nothing_above_the_cap(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world, cap=3)
+        await scene.lease(await scene.enroll(3))
+        await world.store.make_days([day_row(scene.account, cap=1)])
+        moved = day_row(
+            scene.account,
+            cap=1,
+            starts_at=Instant(T0 - HOUR),
+            ends_at=Instant(T0 + 23 * HOUR),
+        )
+        await world.store.make_days([moved])
+
+        assert 3 == await scene.used()
+
     async def test_new_days_know_what_is_paused(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(1)
