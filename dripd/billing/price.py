@@ -37,7 +37,7 @@ def read_price(text: str) -> Decimal:
         raise ValueError(f"{text!r} is no price: from 0 to {DEAREST}")
     if amount != amount.quantize(Decimal("1e-6")):
         raise ValueError(f"{text!r} has more than six places behind the point")
-    return amount
+    return Decimal(f"{amount:f}")  # 1e3 is told as 1000
 
 
 def read_prices(raw: Mapping[str, object]) -> dict[str, Decimal]:

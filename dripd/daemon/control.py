@@ -6,6 +6,7 @@ A name that a client sends is looked up in this mapping and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
@@ -64,7 +65,9 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
 
 def _accounts(room: Room) -> dict[str, Handler]:
     return {
-        "account.set": room.changing(desk_account.set_account),
+        "account.set": room.changing(
+            partial(desk_account.set_account, calendars=room.hooks.calendars)
+        ),
         "account.show": room.reading(desk_account.show_account),
         "account.deposit": room.changing(desk_account.deposit),
         "account.pause": room.changing(desk_account.pause_account),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from dripd.admin import params as p
@@ -25,14 +26,21 @@ from dripd.store.desk_deed import (
 from dripd.store.desk_find import check_key, find_account
 from dripd.store.statements import sql
 
+Calendars: TypeAlias = Callable[[], Collection[str] | None]
 
-async def set_account(conn: Conn, call: Call, args: p.AccountSet) -> Deed:
-    """Make or change an account; what is None stays as it is."""
+
+async def set_account(
+    conn: Conn, call: Call, args: p.AccountSet, *, calendars: Calendars = lambda: None
+) -> Deed:
+    """Make or change an account; what is None stays as it is. *calendars* are the holidays that
+    a window may name."""
     await conn.execute(sql("lock_key"), f"account {args.key}")
     old = await conn.fetchrow(sql("find_account"), args.key)
     if old is None:
         check_key(args.key)
     given = await _account_values(conn, args, old["prices"] if old is not None else {})
+    if args.window is not None:
+        given["send_window"] = read_window(args.window, calendars())
     wanted = {**_account_defaults(args.key), **dict(old or {}), **given}
     changed = old is None or any(wanted[name] != old[name] for name in wanted)
     row = old
@@ -73,8 +81,6 @@ async def _account_values(
         found["plan"] = await _plan(conn, args.plan)
     if args.timezone is not None:
         found["timezone"] = read_zone(args.timezone)
-    if args.window is not None:
-        found["send_window"] = read_window(args.window)
     if args.rate is not None:
         found["rate"] = read_rate(args.rate)
     if args.subscription is not None:
@@ -122,16 +128,21 @@ def read_rate(text: str) -> str | None:
     return text.strip()
 
 
-def read_window(text: str) -> Mapping[str, object] | None:
+def read_window(text: str, calendars: Collection[str] | None) -> Mapping[str, object] | None:
     """A window from YAML or JSON in its canonical form, None for `off`.
 
-    Raises `DefinitionError` with every fault.
+    *calendars* are the holidays that it may name, None: any. Raises `DefinitionError` with
+    every fault of its shape, `BadRequest` for a calendar that is not there.
     """
     if text.strip() in {"off", '"off"', ""}:
         return None
     spec = parse_window(load_documents(text, filename="--window")[0])
     if spec == "off":
         return None
+    for name in spec.holidays:
+        if calendars is not None and not name[:1].isdigit() and name not in calendars:
+            hint = near(name, calendars, "such as DE-BE, or a date")
+            raise BadRequest(f"unknown calendar {name!r}", path="window.holidays", hint=hint)
     shape: Mapping[str, object] = json.loads(spec.to_text())
     return shape
 

@@ -17,6 +17,10 @@ def test_what_is_no_price_is_refused(text: str) -> None:
         read_price(text)
 
 
+def test_an_amount_is_told_in_plain_digits() -> None:
+    assert ["1000", "0.001"] == [str(read_price(text)) for text in ("1e3", "1e-3")]
+
+
 def test_a_text_costs_by_segment_and_a_mail_by_message() -> None:
     assert price_of(PRICES, "sms", 3) == Decimal("0.03")
     assert price_of(PRICES, "email", None) == Decimal("0.002")

@@ -24,14 +24,14 @@ async def test_account_set_makes_then_changes_then_does_nothing(pg_dsn: str) -> 
 
 async def test_account_window_is_stored_canonically_and_taken_off(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
-        window = '{days: [fri, mon], from: "9:00", to: "17:00"}'
+        window = '{days: [fri, mon], from: "9:00", to: "17:00", holidays: DE-BE}'
         made = await control.do("account.set", key="acme", window=window)
         off = await control.do("account.set", key="acme", window="off")
 
         assert {
             "days": ["mon", "fri"],
             "from": "09:00",
-            "holidays": [],
+            "holidays": ["DE-BE"],
             "to": "17:00",
         } == made["send_window"]
         assert off["send_window"] is None
@@ -44,6 +44,7 @@ async def test_account_window_is_stored_canonically_and_taken_off(pg_dsn: str) -
         ({"rate": "fast"}, BadRequest),
         ({"plan": "acelerator"}, NotFound),
         ({"window": "{days: [funday]}"}, DefinitionError),
+        ({"window": "{holidays: [DE, DE-XX]}"}, BadRequest),
         ({"name": "nul \x00"}, BadRequest),
     ],
 )

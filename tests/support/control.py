@@ -214,6 +214,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         judge=judge,
         rehearse=rehearse,
         holidays=lambda _name: frozenset(),
+        calendars=lambda: frozenset({"DE", "DE-BE"}),
         margin=lambda: Millis(2_000),
     )
     async with Bridge() as bridge:
