@@ -36,6 +36,16 @@ CREATE TABLE dripd.standstill (  -- nothing went from `from_at` to before `until
     CONSTRAINT it_has_a_length CHECK (until_at > from_at)
 );
 
+CREATE TABLE dripd.snooze (  -- alerts that nobody needs to look at until then
+    what text NOT NULL,
+    place text NOT NULL,
+    level text NOT NULL,  -- how bad it was: one that grows worse is awake
+    until_at timestamptz(3) NOT NULL,
+    created_by text NOT NULL,
+    reason text,
+    PRIMARY KEY (what, place)
+);
+
 CREATE TABLE dripd.clock (
     one boolean PRIMARY KEY DEFAULT true,
     at timestamptz(3) NOT NULL,

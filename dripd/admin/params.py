@@ -540,6 +540,20 @@ class ClockAdvance(Params, frozen=True, kw_only=True):
     by: str
 
 
+class AlertKey(Params, frozen=True, kw_only=True):
+    """An alert as `alert.list` names it."""
+
+    what: Key
+    where: Annotated[str, Meta(max_length=600)] = ""
+
+
+class AlertSnooze(AlertKey, frozen=True, kw_only=True):
+    """`until` an instant, else it lasts for a duration."""
+
+    lasts: str = "1h"
+    until: str | None = None
+
+
 class Everything(Params, frozen=True, kw_only=True):
     """`all` must be true: whoever pauses every account says so."""
 

@@ -21,6 +21,7 @@ from dripd.errors import BadRequest, DripdError
 COMMANDS: Final = {
     "account": ("account:account", "Tenants: their plan, zone, window and rate."),
     "adopt": ("deployment:adopt", "Let a restored copy of a database send again."),
+    "alert": ("alert:alert", "What somebody should look at."),
     "audit": ("audit:audit", "Who did what."),
     "call": ("shell:call", "One raw call of the admin protocol."),
     "campaign": ("campaign:campaign", "Sequences: files, drafts, versions, state."),

@@ -1,4 +1,5 @@
-"""What does the console ask beyond lists? The overview: headline figures, holds, alerts.
+"""What does the console ask beyond lists? The overview: headline figures, holds, alerts; and
+lets alerts rest.
 
 Figures of this daemon are fresh at every look; what SQL knows is the last glance
 (`dripd.daemon.glance`), however many consoles look.
@@ -13,7 +14,8 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
 from dripd.daemon.control_room import Room
-from dripd.errors import StoreBusy, StoreError
+from dripd.errors import NotFound, StoreBusy, StoreError
+from dripd.store.desk_console import snooze_alert, wake_alert
 from dripd.store.desk_deed import Result
 
 SILENT_S: Final = 10.0
@@ -24,13 +26,35 @@ LATE_MS: Final = 5_000
 
 
 class ConsoleControl:
-    """The handler of `daemon.overview`."""
+    """The handlers of `daemon.overview` and `alert.*`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"daemon.overview": self.overview}
+        return {
+            "daemon.overview": self.overview,
+            "alert.list": self.list_alerts,
+            "alert.snooze": self.snooze,
+            "alert.wake": self._room.changing(wake_alert),
+        }
+
+    async def list_alerts(self, _call: Call, _args: p.Params) -> Result:
+        """What somebody should look at, what is snoozed last."""
+        glance, error = await self._room.hooks.glance()
+        found = alerts(self._room.hooks.figures(), glance, error)
+        return {"items": found, "next": None}
+
+    async def snooze(self, call: Call, args: p.AlertSnooze) -> Result:
+        """Let an alert rest, for every console. Raises `NotFound` if there is none such."""
+        found: Any = (await self.list_alerts(call, p.Params()))["items"]
+        for one in found:
+            if (one["what"], one["where"]) == (args.what, args.where):
+                return await self._room.perform(snooze_alert, call, args, one["level"])
+        raise NotFound(
+            f"there is no alert {args.what!r} of {args.where!r}", path="what",
+            hint="dripd alert list",
+        )  # fmt: skip
 
     async def overview(self, _call: Call, args: p.Overview) -> Result:
         """The deployment at a glance; without its history if `brief`."""
@@ -45,7 +69,7 @@ class ConsoleControl:
             "figures": own,
             "db": {"ok": error is None, "error": error and error.message},
             "alerts": alerts(own, glance, error),
-            **{name: value for name, value in glance.items() if name != "as_of_at"},
+            **{k: v for k, v in glance.items() if k not in {"as_of_at", "snoozes"}},
         }
         if "as_of_at" in glance:
             found["as_of"] = format_instant(glance["as_of_at"])
@@ -57,7 +81,8 @@ class ConsoleControl:
 def alerts(
     own: Mapping[str, Any], glance: Mapping[str, Any], db: StoreError | None
 ) -> list[Result]:
-    """What somebody should look at, the worst first: level, what, where, detail, screen."""
+    """What somebody should look at, the worst first, what is snoozed last: level, what, where,
+    detail, screen, and until when it is snoozed."""
     found: list[Result] = []
     if isinstance(db, StoreBusy):
         found.append(_alert("!", "database slow", "", db.message, "logs"))
@@ -76,7 +101,20 @@ def alerts(
     found += _failing(glance.get("nodes", []))
     found += _stopped(glance.get("stopped", []))
     found += _held(glance.get("holding", []))
-    return sorted(found, key=lambda one: str(one["level"]) != "!!")
+    found = [{**one, **_snoozed(one, glance.get("snoozes", []))} for one in found]
+    return sorted(
+        found, key=lambda one: (one["snoozed_until"] is not None, one["level"] != "!!")
+    )
+
+
+def _snoozed(alert: Mapping[str, Any], snoozes: Sequence[Mapping[str, Any]]) -> Result:
+    """Until when nobody needs to look at *alert*, and who said so: not if it has grown worse."""
+    for one in snoozes:
+        same = (one["what"], one["place"]) == (alert["what"], alert["where"])
+        if same and len(alert["level"]) <= len(one["level"]):
+            until = format_instant(one["until_at"])
+            return {"snoozed_until": until, "snoozed_by": one["created_by"]}
+    return {"snoozed_until": None, "snoozed_by": None}
 
 
 def _died(processes: Sequence[Mapping[str, Any]]) -> list[Result]:

@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from dripd.admin import params as p
+from dripd.admin.messages import Call
+from dripd.clock import Instant, format_instant
+from dripd.errors import BadRequest
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, read_now, shown
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    read_duration,
+    read_instant,
+    read_now,
+    shown,
+)
 from dripd.store.desk_deployment import list_nodes, show_clock
 from dripd.store.statements import sql
 
@@ -35,7 +46,41 @@ async def read_glance(conn: Conn) -> Result:
         "inbox": shown(inbox),
         "unknown": dict(await conn.fetchrow(sql("count_unknown"))),
         "accounts": dict(await conn.fetchrow(sql("see_pause"))),
+        "snoozes": [dict(row) for row in await conn.fetch(sql("list_snoozes"))],
     }
+
+
+async def snooze_alert(conn: Conn, call: Call, args: p.AlertSnooze, level: str) -> Deed:
+    """Let an alert rest until then, or for so long; it wakes before if it grows worse than
+    *level*."""
+    now = await read_now(conn)
+    until = Instant(now + read_duration(args.lasts, "lasts"))
+    if args.until is not None:
+        until = read_instant(args.until, "until")
+    if until <= now:
+        raise BadRequest(f"it is {format_instant(now)} already", path="until")
+    deed = await _woken(conn, args)
+    await conn.execute(
+        sql("put_snooze"), args.what, args.where, level, until, call.actor, call.reason or None
+    )
+    deed.result.update(changed=True, snoozed_until=format_instant(until))
+    return deed
+
+
+async def wake_alert(conn: Conn, _call: Call, args: p.AlertKey) -> Deed:
+    """Let a snoozed alert be seen again."""
+    return await _woken(conn, args)
+
+
+async def _woken(conn: Conn, args: p.AlertKey) -> Deed:
+    until = await conn.fetchval(sql("find_snooze"), args.what, args.where)
+    await conn.execute(sql("drop_snoozes"), args.what, args.where)
+    before = {"snoozed_until": None if until is None else format_instant(until)}
+    return Deed(
+        result={"changed": until is not None, "snoozed_until": None},
+        target=f"{args.what} {args.where}".strip(),
+        before=before,
+    )
 
 
 async def read_due(conn: Conn) -> Result:

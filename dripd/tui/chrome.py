@@ -29,7 +29,7 @@ from dripd.tui.page import Action, Page, is_search
 from dripd.tui.pages import PAGES
 from dripd.tui.source import Daemon
 from dripd.tui.watch import Watch
-from dripd.tui.words import BOUND, clock, count, span, undecided
+from dripd.tui.words import BOUND, awake, clock, count, span, undecided
 
 NARROW: Final = (60, 15)
 """Below this only the headline figures are shown."""
@@ -109,7 +109,7 @@ class Chrome:
         facts = [f"dripd {console.env}", *self.headline()]
         if width >= 90:
             facts.insert(2, str(console.daemon.hello.get("node", "")))
-        alerts = (console.overview.answer or {}).get("alerts", [])
+        alerts = awake(console.overview.answer or {})
         worst = any(one.get("level") == "!!" for one in alerts)
         style = "band-bad" if worst else "band-warn" if alerts else "band"
         gap = " | " if width >= 100 else "|"
@@ -133,7 +133,7 @@ class Chrome:
             f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}",
             f"lag {lag / 1000:.1f}s",
             f"{count(round(rate, 1))}/s",
-            f"!{len(answer.get('alerts', []))}",
+            f"!{len(awake(answer))}",
         ]
 
     def _writing(self) -> str:

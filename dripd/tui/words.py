@@ -84,6 +84,11 @@ def undecided(overview: Mapping[str, Any]) -> int:
     return int(unknown.get("n", 0)) - int(unknown.get("presumed", 0))
 
 
+def awake(overview: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alerts that nobody has snoozed."""
+    return [one for one in overview.get("alerts", []) if one.get("snoozed_until") is None]
+
+
 def about(n: object, least: object) -> str:
     """An estimate: `~812 004`, where a sampled row stands for *least*; `<500` for none met."""
     if not isinstance(least, int) or least <= 1:

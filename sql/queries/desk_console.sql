@@ -101,6 +101,39 @@ WHERE s.status = 'paused'
 ORDER BY s.account_id, s.id
 LIMIT 5;
 
+-- name: list_snoozes :many
+-- Alerts that are snoozed, and until when.
+SELECT what, place, level, until_at, created_by
+FROM dripd.snooze
+WHERE until_at > (SELECT dripd.now());
+
+-- name: find_snooze :one
+--   $1 what  $2 place
+SELECT until_at
+FROM dripd.snooze
+WHERE what = $1::text
+    AND place = $2::text
+    AND until_at > (SELECT dripd.now())
+FOR UPDATE;
+
+-- name: put_snooze :exec
+-- Let an alert rest.
+--   $1 what  $2 place  $3 level  $4 until  $5 by  $6 reason
+INSERT INTO dripd.snooze AS s (what, place, level, until_at, created_by, reason)
+VALUES ($1::text, $2::text, $3::text, $4::timestamptz, $5::text, $6::text)
+ON CONFLICT (what, place) DO UPDATE
+SET level = excluded.level,
+    until_at = excluded.until_at,
+    created_by = excluded.created_by,
+    reason = excluded.reason;
+
+-- name: drop_snoozes :exec
+-- Wake an alert; the ones whose time is over go as well.
+--   $1 what  $2 place
+DELETE FROM dripd.snooze
+WHERE what = $1::text AND place = $2::text
+    OR until_at <= (SELECT dripd.now());
+
 -- name: count_inbox :one
 -- What waits for a person, up to 1,001 of each kind.
 SELECT

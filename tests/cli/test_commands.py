@@ -251,6 +251,13 @@ LINES = [
     ("enroll show 7", "enroll.show", {"enrollment": 7}),
     ("enroll explain 7", "enroll.explain", {"enrollment": 7}),
     ("enroll simulate 7", "enroll.simulate", {"enrollment": 7}),
+    ("alert list", "alert.list", {}),
+    (
+        "alert snooze step_failed acme/welcome --for 4h",
+        "alert.snooze",
+        {"what": "step_failed", "where": "acme/welcome", "lasts": "4h"},
+    ),
+    ("alert wake step_failed", "alert.wake", {"what": "step_failed"}),
     (
         "enroll stop --enrollment 7 --enrollment 8 --contact c1 --campaign w --list vip --tag t"
         " --where 'attrs.n == 1' --not-started --reset --reset-stats",

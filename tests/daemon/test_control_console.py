@@ -10,7 +10,7 @@ from dripd.admin.messages import Promise
 from dripd.clock import parse_instant
 from dripd.daemon.control_account import window_now
 from dripd.daemon.control_console import alerts
-from dripd.errors import BadRequest, Conflict, StoreBusy, StoreUnavailable
+from dripd.errors import BadRequest, Conflict, NotFound, StoreBusy, StoreUnavailable
 from dripd.store import desk_estimate
 from dripd.store.desk_console import spread
 from tests.support.control import WELCOME, Control, open_control
@@ -84,6 +84,72 @@ async def test_alerts_come_the_worst_first() -> None:
     assert [one["what"] for one in found] == [
         "database away", "node silent", "steps are late", "no_sender",
     ]  # fmt: skip
+
+
+async def test_an_alert_that_is_snoozed_rests_until_its_time_or_until_it_grows_worse() -> None:
+    held = {
+        "reason": "step_failed",
+        "account_key": "a",
+        "campaign_key": "c",
+        "count": 3,
+        "more": False,
+    }
+    until = parse_instant("2026-01-05T10:00:00Z")
+    snooze = {
+        "what": "step_failed",
+        "place": "a/c",
+        "level": "!",
+        "until_at": until,
+        "created_by": "ann",
+    }
+    other = {**held, "campaign_key": "d"}
+
+    def found(**changes: object) -> list[tuple[object, ...]]:
+        glance = {"holding": [held, other], "snoozes": [{**snooze, **changes}]}
+        return [
+            (one["where"], one["snoozed_until"], one["snoozed_by"])
+            for one in alerts({}, glance, None)
+        ]
+
+    awake = [("a/c", None, None), ("a/d", None, None)]
+    assert found() == [awake[1], ("a/c", "2026-01-05T10:00:00Z", "ann")]
+    assert found(place="") == awake
+    assert found(what="breaker") == awake
+    assert found(level="") == awake
+
+
+async def test_an_alert_is_snoozed_for_everybody_and_woken(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a")
+        await control.start("a", lane=-1, hold="step_failed")
+        of = {"what": "step_failed", "where": "acme/welcome"}
+
+        async def rests() -> tuple[object, object]:
+            (one,) = (await control.do("alert.list"))["items"]
+            (same,) = (await control.do("daemon.overview"))["alerts"]
+            assert one == same
+            return one["snoozed_until"], one["snoozed_by"]
+
+        assert await rests() == (None, None)
+        done = await control.do("alert.snooze", **of, lasts="4h", user="ann")
+        until = done["snoozed_until"]
+        assert await rests() == (until, "ann")
+        with pytest.raises(Conflict):
+            await control.do("alert.wake", **of, expect={"snoozed_until": None})
+        assert (await control.do("alert.wake", **of, expect={"snoozed_until": until}))[
+            "changed"
+        ]
+        assert await rests() == (None, None)
+        assert not (await control.do("alert.wake", **of))["changed"]
+        with pytest.raises(NotFound):
+            await control.do("alert.snooze", what="step_failed", where="acme/other")
+        with pytest.raises(BadRequest):
+            await control.do("alert.snooze", **of, until="2001-01-01T00:00:00Z")
+        rows = (await control.do("audit.list", method="alert.snooze"))["items"]
+
+    assert [(row["user"], row["target"]) for row in rows] == [
+        ("ann", "step_failed acme/welcome")
+    ]
 
 
 async def test_a_database_that_is_slow_is_not_said_to_be_away() -> None:

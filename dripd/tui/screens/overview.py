@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from dripd.clock import Instant, format_instant
 from dripd.tui.dialog import Choice, Menu
 from dripd.tui.draw import Cell, Line, line, pad, peaks, spark, stack
 from dripd.tui.filter import written
 from dripd.tui.page import Action, Deeds, Page, Port
-from dripd.tui.table import Column, Row, Table
+from dripd.tui.table import MIDDLE, Column, Row, Table
 from dripd.tui.words import bounded, clock, count, hint, since, text, undecided
 
 COLUMNS = (
@@ -27,6 +28,13 @@ COLUMNS = (
     Column(title="WHAT TO DO", width=30, priority=2, show=lambda row: hint(row["reason"])),
 )
 
+
+HOUR: Final = 3_600_000
+
+RESTS: Final = (
+    ("1 hour", HOUR), ("4 hours", 4 * HOUR), ("1 day", 24 * HOUR), ("7 days", 7 * 24 * HOUR),
+)  # fmt: skip
+"""How long an alert may be snoozed, in ms."""
 
 LOW: Final = 14
 """Lines below which the holds and the alerts have none to give away."""
@@ -52,6 +60,7 @@ class Overview(Page):
         ("SINCE", "when the hold began, where one lane is held as a whole"),
         ("OPENS", "when the hold ends by itself; - if somebody must act"),
         ("unknown", "deliveries of which nobody knows whether they arrived; presumed sent: their run went on; counting stops at 1 000"),
+        ("zz", "an alert that somebody has snoozed, until when and who; one that grows worse is awake"),
         ("(2s ago)", "how old what SQL tells is: large tables are read more seldom"),
     )  # fmt: skip
 
@@ -75,6 +84,9 @@ class Overview(Page):
         return [
             Action(key="enter", label="open", help="the enrollments that are held so", run=self.enter),
             Action(key="a", label="alert", help="go where an alert points", run=self._alert,
+                   why_not=lambda: "" if self._answer.get("alerts") else "there is no alert"),
+            Action(key="s", label="snooze", help="an alert that somebody knows of, for everybody; or wake it. z undoes it",
+                   run=self._snooze, method="alert.snooze", changes=True,
                    why_not=lambda: "" if self._answer.get("alerts") else "there is no alert"),
             Action(key="P", label="RESUME ALL SENDING" if paused else "PAUSE ALL SENDING",
                    help="every account at once, by a plan", run=self._turn,
@@ -118,7 +130,7 @@ class Overview(Page):
                 "alert",
                 [
                     Choice(
-                        label=f"{text(one.get('what'))} {one.get('where') or ''}".strip(),
+                        label=named(one),
                         note=f"{text(one.get('detail'))}  -> {text(one.get('screen'))}",
                         run=partial(self._follow, one),
                     )
@@ -126,6 +138,57 @@ class Overview(Page):
                 ],
             )
         )
+
+    def _snooze(self) -> None:
+        """Which alert, then for how long; one that is snoozed is woken."""
+        self.port.ask(
+            Menu(
+                "snooze or wake",
+                [
+                    Choice(
+                        label=f"{'wake ' if one.get('snoozed_until') else ''}{named(one)}",
+                        note=text(one.get("detail")),
+                        run=partial(
+                            self._wake if one.get("snoozed_until") else self._rest, one
+                        ),
+                    )
+                    for one in self._answer["alerts"]
+                ],
+            )
+        )
+
+    def _rest(self, alert: Row) -> None:
+        untils = [
+            (label, format_instant(Instant(self.port.now_ms + ms))) for label, ms in RESTS
+        ]
+        self.port.ask(
+            Menu(
+                f"snooze {named(alert)}",
+                [
+                    Choice(
+                        label=label,
+                        note=f"until {clock(until, day=True)}, or until it grows worse",
+                        run=partial(self._snooze_until, alert, until),
+                    )
+                    for label, until in untils
+                ],
+            )
+        )
+
+    def _snooze_until(self, alert: Row, until: str) -> None:
+        of = {"what": alert["what"], "where": alert["where"]}
+        self.deeds.act(
+            "alert.snooze", {**of, "until": until, "expect": {"snoozed_until": None}},
+            f"snoozed {named(alert)}", undo=("alert.wake", of, {"snoozed_until": until}),
+        )  # fmt: skip
+
+    def _wake(self, alert: Row) -> None:
+        of = {"what": alert["what"], "where": alert["where"]}
+        until = alert["snoozed_until"]
+        self.deeds.act(
+            "alert.wake", {**of, "expect": {"snoozed_until": until}}, f"woke {named(alert)}",
+            undo=("alert.snooze", {**of, "until": until}, {"snoozed_until": None}),
+        )  # fmt: skip
 
     def _follow(self, alert: Row) -> None:
         """Where *alert* points, and there what it is about."""
@@ -155,7 +218,7 @@ class Overview(Page):
         self._table.take(self._answer.get("holding", []))
         is_low = height < LOW
         head = [*self._figures(width), *self._due(width, is_low=is_low)]
-        alerts = self._alerts(height)
+        alerts = self._alerts(width, height)
         if is_low:
             alerts = alerts[1:] or alerts  # without their head; nor is there a line between
             alerts = alerts[: max(1, (height - len(head) - 2) // 2)]
@@ -232,20 +295,25 @@ class Overview(Page):
         shown_age = f"  (as of {age} ago)" if width >= 100 else f" ({age} ago)"
         return [*above, line(said, Cell(shown_age, "dim"))]
 
-    def _alerts(self, height: int) -> list[Line]:
+    def _alerts(self, width: int, height: int) -> list[Line]:
         alerts: Sequence[Row] = self._answer.get("alerts", [])
+        place = 22 if width >= MIDDLE else 13
         inbox = self._answer.get("inbox", {})
         oldest = inbox.get("oldest_approval_at")
         found: list[Line] = []
         for one in alerts[: max(1, height // 4)]:
             style = "bad" if one.get("level") == "!!" else "warn"
+            level, told = text(one.get("level")), f"-> {text(one.get('screen'))}"
+            if until := one.get("snoozed_until"):
+                style, level = "dim", "zz"
+                told = f"until {clock(until, day=True)} by {text(one.get('snoozed_by'))}"
             found.append(
                 line(
+                    Cell(f" {pad(level, 2)} {pad(text(one.get('what')), 16)} ", style),
                     Cell(
-                        f" {pad(text(one.get('level')), 2)} {pad(text(one.get('what')), 16)} ",
-                        style,
+                        f"{pad(text(one.get('where')), place)} {text(one.get('detail'))}  {told}",
+                        "dim" if until else "",
                     ),
-                    f"{pad(text(one.get('where')), 22)} {text(one.get('detail'))}  -> {text(one.get('screen'))}",
                 )
             )
         if oldest is not None:
@@ -271,6 +339,11 @@ class Overview(Page):
             if found
             else [line(Cell(" no alerts", "dim"))]
         )
+
+
+def named(alert: Row) -> str:
+    """An alert by what it is and where."""
+    return f"{text(alert.get('what'))} {alert.get('where') or ''}".strip()
 
 
 def _limit(nodes: Sequence[Row]) -> str:
