@@ -28,6 +28,7 @@ from dripd.tui.options import Options
 from dripd.tui.page import Action, Page, is_search
 from dripd.tui.pages import PAGES
 from dripd.tui.source import Daemon
+from dripd.tui.table import MIDDLE
 from dripd.tui.watch import Watch
 from dripd.tui.words import BOUND, awake, clock, count, span, undecided
 
@@ -113,7 +114,9 @@ class Chrome:
         worst = any(one.get("level") == "!!" for one in alerts)
         style = "band-bad" if worst else "band-warn" if alerts else "band"
         gap = " | " if width >= 100 else "|"
-        user = f"{console.daemon.hello.get('role', '')} {console.daemon.hello.get('user', '')}"
+        user = str(console.daemon.hello.get("user", ""))
+        if width >= MIDDLE:
+            user = f"{console.daemon.hello.get('role', '')} {user}"
         now = (console.overview.answer or {}).get("now")
         left = line(Cell(gap.join([*facts, user]), style))
         right = line(Cell(f"{self._writing()} {clock(now)}", style))

@@ -229,7 +229,7 @@ class Table:
                 part = min(lacks, max(0, room))
                 room -= part
                 widths[n] += part + _taken(widths, least, lacks - part)
-        return widths
+        return _levelled(widths, [len(c.title) for c in columns], width - len(columns) + 1)
 
     def _line(
         self,
@@ -287,6 +287,16 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
             found.append(room if column is columns[-1] else min(MOST_WIDE, room))
             rest -= 1
     return found
+
+
+def _levelled(widths: Sequence[int], titles: Sequence[int], room: int) -> list[int]:
+    """*widths* that fit into *room*, no column narrower than its title: the widest give way."""
+    found = [max(one) for one in zip(widths, titles, strict=True)]
+    spare = [n - title for n, title in zip(found, titles, strict=True)]
+    for _ in range(min(sum(found) - room, sum(spare))):
+        widest = spare.index(max(spare))
+        spare[widest] -= 1
+    return [title + more for title, more in zip(titles, spare, strict=True)]
 
 
 def _taken(widths: list[int], least: Sequence[int], wanted: int) -> int:

@@ -81,6 +81,32 @@ def test_a_small_terminal_cuts_no_name_and_no_figure(name: str, whole: tuple[str
         assert text in rig.text()
 
 
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (100, 30)])
+@pytest.mark.parametrize("name", [*PAGES, *TABS_BY_NAME])
+def test_no_long_value_takes_a_column_its_place(name: str, size: tuple[int, int]) -> None:
+    long = {of: poisoned(answer, "w" * 60) for of, answer in ANSWERS.items()}
+    rig = Rig(FakeDaemon(answers=long), size=size)
+    rig.console.go(name)
+    rig.text()
+    table = rig.console.page.table
+    assert table is not None
+    titles = [column.title for column in table._shown(size[0]) if column.title]
+    (head,) = [one for one in rig.lines() if all(title in one for title in titles)]
+
+    assert len(head.split()) >= len(titles)
+
+
+def test_a_small_timeline_tells_its_details_beneath() -> None:
+    rig = Rig(size=(60, 15))
+    rig.press("4", "enter")
+    rows = [line for line in rig.lines() if "accepted" in line or "run_no=1" in line]
+
+    assert [line.strip() for line in rows] == [
+        "03-02 12:00Z  accepted        welcome",
+        "run_no=1",
+    ]
+
+
 def test_nothing_is_done_unseen() -> None:
     rig = Rig()
     rig.press("2", "ctrl+w")
@@ -721,6 +747,10 @@ def test_a_narrow_footer_still_has_every_key_of_the_screen(
     rig.console.go(name)
 
     assert [key for key in (*keys, "? help", "q quit") if key not in rig.footer] == []
+
+
+def test_the_smallest_footer_still_has_the_key_that_pauses_everything() -> None:
+    assert "P PAUSE ALL " in Rig(size=(60, 15)).footer
 
 
 def test_what_a_daemon_is_doing_can_be_read() -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dripd.admin.closed import Channel, words
 from dripd.tui.dialog import Reading
-from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.draw import Cell, Line, folded, line, pad
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, TailPage
 from dripd.tui.table import Column, Row
@@ -82,7 +82,7 @@ class Deliveries(TailPage):
             self.port.ask(Reading(f"attempt {row.get('id')}", body))
 
     def summary(self, width: int) -> list[Line]:
-        return [*super().summary(width), line(Cell(self._sums(), "dim"))]
+        return [*super().summary(width), *folded(line(Cell(self._sums(), "dim")), width)]
 
     def _sums(self) -> str:
         rows = self._table.rows.values()

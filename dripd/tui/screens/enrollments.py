@@ -11,7 +11,7 @@ from dripd.tui.dialog import Blank, Choice, Menu, Question, Reading
 from dripd.tui.draw import Cell, Line, line, pad, stack, wrap
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port
-from dripd.tui.table import Column, Row
+from dripd.tui.table import MIDDLE, Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import clock, count, instant, many, since, span, state, text
 
@@ -19,8 +19,10 @@ MOST_EVENTS = 500
 """Entries of a timeline that are read."""
 
 TOLD_AT = 54
+BENEATH_AT = 17
 GATE_AT = 22
-"""The column in which an entry of the timeline tells its details."""
+"""The columns in which an entry of the timeline tells its details, beside it or beneath it, and
+a gate its."""
 
 STOPS: tuple[tuple[str, dict[str, bool], str], ...] = (
     ("stop", {}, "runs end as terminated, stopped"),
@@ -383,13 +385,16 @@ def _event(one: Row, width: int) -> list[Line]:
         else ""
     )
     where = "/".join(text(one[name]) for name in ("campaign_key", "step_key") if one.get(name))
-    first, *more = wrap(text(rest) if rest else "", max(20, width - TOLD_AT))
+    at = TOLD_AT if width >= MIDDLE else BENEATH_AT
+    first, *more = wrap(text(rest) if rest else "", width - at)
+    if width < MIDDLE:
+        first, more = "", [first, *more] if rest else []
     head = line(
         f"   {clock(one.get('at'), day=True)}  ",
         Cell(pad(text(kind), 15), style),
         f" {pad(where or '-', 20)} {first}",
     )
-    return [head, *(line(" " * TOLD_AT, part) for part in more)]
+    return [head, *(line(" " * at, part) for part in more)]
 
 
 def _simulated(answer: Row, now_ms: int) -> list[Line]:

@@ -89,6 +89,7 @@ class Overview(Page):
                    run=self._snooze, method="alert.snooze", changes=True,
                    why_not=lambda: "" if self._answer.get("alerts") else "there is no alert"),
             Action(key="P", label="RESUME ALL SENDING" if paused else "PAUSE ALL SENDING",
+                   brief="RESUME ALL" if paused else "PAUSE ALL",
                    help="every account at once, by a plan", run=self._turn,
                    method="daemon.resume" if paused else "daemon.pause", changes=True),
         ]  # fmt: skip
@@ -269,7 +270,7 @@ class Overview(Page):
                 (Cell(title, "head"), Cell(value), Cell(trend, "spark"), Cell(more, "dim")),
                 strict=True,
             ):
-                row.append(Cell(pad(cell.text, size), cell.style))
+                row.append(Cell(f"{pad(cell.text, size - 1)} ", cell.style))
         shown = rows if history else [rows[0], rows[1], rows[3]]
         return [tuple(row) for row in shown]
 
@@ -361,5 +362,5 @@ def _shares(nodes: Sequence[Row]) -> str:
     )
     tried = ok + again + failed + unknown
     if not tried:
-        return "ok -  fail -"
-    return f"ok {ok / tried:.1%}  fail {(failed + unknown) / tried:.1%}"
+        return "ok - fail -"
+    return f"ok {ok / tried:.1%} fail {(failed + unknown) / tried:.1%}"
