@@ -19,6 +19,7 @@ from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
 from dripd.store.desk_dead import dead_versions, retry_dead
 from dripd.store.desk_deed import Deed, Result, Row, shown
+from dripd.store.desk_enrollment import list_runs, show_run
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_contact, find_run
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
@@ -26,12 +27,10 @@ from dripd.store.desk_run import (
     move_runs,
     release_runs,
     reset_runs,
-    show_run,
     skip_runs,
     stop_runs,
     waiting_versions,
 )
-from dripd.store.desk_runs import list_runs
 from dripd.store.desk_snapshot import read_snapshot
 
 PLAYED: Final = 5

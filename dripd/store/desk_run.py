@@ -1,4 +1,4 @@
-"""Runs at the desk: stop, reset, move, release, skip; list and show.
+"""Runs at the desk: stop, reset, move, release, skip.
 
 A stop locks the due steps in the order of their key, ends the runs, marks what is leased
 (`record` will log and drop it) and deletes the rest.
@@ -23,8 +23,8 @@ from dripd.campaigns.enrollment import (
 from dripd.clock import Instant
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, Row, read_now, shown
-from dripd.store.desk_find import find_campaign, find_run
+from dripd.store.desk_deed import Deed, Result, Row, read_now
+from dripd.store.desk_find import find_campaign
 from dripd.store.desk_pick import Picked, confirm, missing, pick
 from dripd.store.desk_role import refuse_stranger
 from dripd.store.lanes import LaneBook
@@ -405,10 +405,3 @@ async def _write_skip(conn: Conn, row: Row, change: Change) -> None:
         sql("put_next_step"), leased.account_id, leased.enrollment_id, lane,
         change.next.due_at, change.next.step_no, change.next.seq,
     )  # fmt: skip
-
-
-async def show_run(conn: Conn, args: p.EnrollKey) -> Result:
-    """The enrollment and every step that it has performed."""
-    row = await find_run(conn, args.enrollment)
-    steps = await conn.fetch(sql("read_step_runs"), row["account_id"], row["id"])
-    return {**shown(row), "steps": [shown(step) for step in steps]}

@@ -48,6 +48,7 @@ from dripd.store import (
     memory_pools,
     memory_record,
     memory_turns,
+    memory_usage,
 )
 from dripd.store.memory_doors import Doors
 from dripd.store.memory_tables import Tables
@@ -491,8 +492,8 @@ class MemoryStore(Doors, Views):
     async def fold_usage(self) -> list[int]:
         return await self._unit(
             "fold_usage",
-            lambda: memory_inbox.fold_usage(self._tables),
-            blocked=lambda: self._any_locked((), memory_inbox.days_to_lock(self._tables)),
+            lambda: memory_usage.fold_usage(self._tables),
+            blocked=lambda: self._any_locked((), memory_usage.days_to_lock(self._tables)),
         )
 
     async def join(self, incarnation: int, name: str, version: str) -> None:

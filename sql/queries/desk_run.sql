@@ -216,13 +216,3 @@ FROM moved
 WHERE r.account_id = moved.account_id
     AND r.id = moved.enrollment_id
     AND r.hold_reason IS NOT NULL;
-
--- name: read_step_runs :many
---   $1 account     int4
---   $2 enrollment  int8
-SELECT account_id, enrollment_id, seq, step_key, kind, outcome, reason, started_at, finished_at
-FROM dripd.step_run
-WHERE account_id = $1::int4
-    AND enrollment_id = $2::int8
-ORDER BY seq, finished_at
-LIMIT 10000;

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dripd.store import desk_runs
+from dripd.store import desk_enrollment
 from tests.support.control import WELCOME, Control, open_control
 
 pytestmark = pytest.mark.trio
@@ -75,8 +75,8 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at two runs and one lane at a time: pages end where a look ends."""
-    monkeypatch.setattr(desk_runs, "LOOKED", 2)
-    monkeypatch.setattr(desk_runs, "LANES", 1)
+    monkeypatch.setattr(desk_enrollment, "LOOKED", 2)
+    monkeypatch.setattr(desk_enrollment, "LANES", 1)
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "true"),
         *(({"status": one}, f"status = '{one}'") for one in ("waiting", "held", "executing", "removed")),

@@ -14,7 +14,7 @@ from bench.console import QUERIES
 from bench.estate import estate
 from dripd.store import desk as desk_module
 from dripd.store.connect import Conn, transact
-from dripd.store.desk_runs import LOOKED
+from dripd.store.desk_enrollment import LOOKED
 from tests.support.control import Control, open_control
 from tests.support.postgres import Databases
 

@@ -192,3 +192,13 @@ CROSS JOIN LATERAL (
 ) AS s
 ORDER BY l.n, s.due_at, s.id
 LIMIT $6::int4;
+
+-- name: read_step_runs :many
+--   $1 account     int4
+--   $2 enrollment  int8
+SELECT account_id, enrollment_id, seq, step_key, kind, outcome, reason, started_at, finished_at
+FROM dripd.step_run
+WHERE account_id = $1::int4
+    AND enrollment_id = $2::int8
+ORDER BY seq, finished_at
+LIMIT 10000;

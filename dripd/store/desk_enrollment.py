@@ -1,4 +1,4 @@
-"""Which enrollments are there? Lists by whatever narrows them, never by reading everything.
+"""Which enrollments are there? One, or lists by whatever narrows them, without reading everything.
 
 A contact, a hold and a lease are found by indexes of their own. Anything else is looked for in
 the order of ids, so many runs at a time: a console takes what one look finds, a command looks on
@@ -14,12 +14,21 @@ from typing import Any, Final
 
 from dripd.admin import params as p
 from dripd.admin.holds import HOLDS, find_hold
-from dripd.campaigns.enrollment import RunStatus
+from dripd.campaigns.enrollment import (
+    RunStatus,
+)
 from dripd.clock import Instant
 from dripd.errors import BadRequest, near
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Result, Row, cursor_of, page, read_cursor, shown
-from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list
+from dripd.store.desk_deed import (
+    Result,
+    Row,
+    cursor_of,
+    page,
+    read_cursor,
+    shown,
+)
+from dripd.store.desk_find import account_id, find_campaign, find_contact, find_list, find_run
 from dripd.store.statements import sql
 
 LOOKED: Final = 5_000
@@ -62,6 +71,13 @@ class Wanted:
             self.members, self.tag, together, self.step,
         )  # fmt: skip
         return rows
+
+
+async def show_run(conn: Conn, args: p.EnrollKey) -> Result:
+    """The enrollment and every step that it has performed."""
+    row = await find_run(conn, args.enrollment)
+    steps = await conn.fetch(sql("read_step_runs"), row["account_id"], row["id"])
+    return {**shown(row), "steps": [shown(step) for step in steps]}
 
 
 async def list_runs(conn: Conn, args: p.EnrollList) -> Result:
