@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dripd.campaigns.definition import Definition, Step, WindowSpec
+from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.flow import faults_of, order_of, successors
 from dripd.campaigns.kinds import KINDS
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.ops import typed
 from dripd.campaigns.reader import BadValue, suggest
-from dripd.campaigns.window import format_minute
+from dripd.campaigns.window import WindowSpec, format_minute
 from dripd.campaigns.wording import TEXTS
 from dripd.clock import DAY
 from dripd.errors import Fault

@@ -12,37 +12,9 @@ from typing import Literal, TypeAlias
 
 from dripd.campaigns.attached import Attached
 from dripd.campaigns.condition import Condition
-from dripd.campaigns.window import WindowSpec, build_window
+from dripd.campaigns.window import WindowSpec
 from dripd.clock import Millis
 from dripd.scheduler.due import Delay, Timing
-
-__all__ = [
-    "AT_ONCE",
-    "MESSAGE_KINDS",
-    "Activity",
-    "ActivityType",
-    "Case",
-    "Content",
-    "Definition",
-    "Exclusivity",
-    "ExitRule",
-    "Frequency",
-    "Handler",
-    "Limits",
-    "Match",
-    "MaxLateness",
-    "Notify",
-    "Op",
-    "Origin",
-    "Policy",
-    "Reentry",
-    "Sequence",
-    "SkipOrExit",
-    "Step",
-    "Track",
-    "WindowSpec",
-    "build_window",
-]  # fmt: skip
 
 MESSAGE_KINDS = frozenset({"email", "sms"})
 """The step kinds that owe a delivery; every other kind is internal."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.bounds import windows_of
-from dripd.campaigns.definition import Definition, Step, WindowSpec
+from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
 from dripd.campaigns.parse import read
 from dripd.campaigns.reader import suggest
-from dripd.campaigns.window import MINUTES_OF_DAY
+from dripd.campaigns.window import MINUTES_OF_DAY, WindowSpec
 from dripd.errors import Fault
 
 NARROW = 30

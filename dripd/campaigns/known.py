@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dripd.campaigns.attached import Attached
-from dripd.campaigns.definition import Content, Definition, Step, WindowSpec
+from dripd.campaigns.definition import Content, Definition, Step
 from dripd.campaigns.handlers import actions_of
+from dripd.campaigns.window import WindowSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,10 @@ from types import MappingProxyType
 
 from dripd.campaigns.activities import read_categories, read_types
 from dripd.campaigns.definition import Content, Definition
-from dripd.campaigns.document import examine, load_documents
+from dripd.campaigns.document import examine
 from dripd.campaigns.flow import faults_of, moved_by_delays
 from dripd.campaigns.handlers import actions_of, read_handlers
-from dripd.campaigns.kinds import KINDS, read_content
-from dripd.campaigns.ops import parse_op
+from dripd.campaigns.kinds import read_content
 from dripd.campaigns.policies import read_policy
 from dripd.campaigns.presets import PRESETS, preset_of
 from dripd.campaigns.reader import (
@@ -33,7 +32,6 @@ from dripd.campaigns.reader import (
     word,
 )
 from dripd.campaigns.settings import (
-    parse_window,
     read_exit_rules,
     read_goal,
     read_notify,
@@ -43,15 +41,6 @@ from dripd.campaigns.settings import (
 )
 from dripd.campaigns.step import read_flow
 from dripd.errors import DefinitionError, Fault
-
-__all__ = [
-    "KINDS",
-    "load_documents",
-    "parse",
-    "parse_op",
-    "parse_window",
-    "read",
-]
 
 FIELD_TYPES = ("text", "number", "date", "datetime", "bool", "person", "multi")
 

@@ -8,7 +8,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
-from dripd.campaigns.definition import ExitRule, Match, Notify, WindowSpec
+from dripd.campaigns.definition import ExitRule, Match, Notify
 from dripd.campaigns.presets import Preset
 from dripd.campaigns.reader import (
     BadValue,
@@ -24,7 +24,7 @@ from dripd.campaigns.reader import (
     word,
     words,
 )
-from dripd.campaigns.window import WEEKDAYS
+from dripd.campaigns.window import WEEKDAYS, WindowSpec
 from dripd.errors import DefinitionError, Fault
 
 MATCH_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -16,8 +16,6 @@ from dripd.campaigns.lack import is_setting
 from dripd.campaigns.parse import read
 from dripd.errors import Fault
 
-__all__ = ["SETTINGS", "Known", "Report", "check", "is_setting", "validate"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -35,9 +33,6 @@ class Report:
         lacking = tuple(fault for fault in self.faults if is_setting(fault.code))
         rest = tuple(fault for fault in self.faults if not is_setting(fault.code))
         return Report(faults=rest, warnings=(*lacking, *self.warnings))
-
-
-SETTINGS = is_setting
 
 
 def validate(definition: Definition, known: Known | None = None) -> Report:

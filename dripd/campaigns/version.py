@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dripd.campaigns.condition import Condition
-from dripd.campaigns.definition import Definition, Frequency, Step, WindowSpec
+from dripd.campaigns.definition import Definition, Frequency, Step
 from dripd.campaigns.enrollment import (
     FLAG_AMBIGUOUS,
     FLAG_APPROVED,
@@ -32,6 +32,7 @@ from dripd.campaigns.tracking import (
     tracked,
     with_footer,
 )
+from dripd.campaigns.window import WindowSpec
 from dripd.campaigns.wording import COLUMNS, USUAL_FIELDS
 
 RESET = "reset"

@@ -9,10 +9,8 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
 
-from dripd.channels.base import Channel, Factory, ProviderSettings, Resources, Secret
+from dripd.channels.base import Channel, Factory, ProviderSettings, Resources
 from dripd.errors import ConfigError, Fault, near
-
-__all__ = ["GROUP", "KINDS", "ProviderSettings", "Resources", "Secret", "build", "kinds"]
 
 GROUP: Final = "dripd.channels"
 """The entry points by which a third party adds a kind: `kind = "package.module:factory"`."""

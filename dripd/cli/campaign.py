@@ -382,7 +382,8 @@ def judge(document: Mapping[str, Any], account: str | None) -> list[dict[str, ob
     """What can be said of a campaign file without a daemon, one answer a document in it."""
     from dripd.campaigns.attached import pinned  # noqa: PLC0415 - 80 ms of YAML and rules
     from dripd.campaigns.document import load_documents  # noqa: PLC0415 - that asking a daemon
-    from dripd.campaigns.validate import Known, check  # noqa: PLC0415 - needs not
+    from dripd.campaigns.known import Known  # noqa: PLC0415 - needs not
+    from dripd.campaigns.validate import check  # noqa: PLC0415
     from dripd.engine.calendars import known_calendars, known_zones  # noqa: PLC0415
 
     try:

@@ -37,8 +37,6 @@ from dripd.store import (
 from dripd.store.desk_deed import Result
 from dripd.store.desk_find import find_account
 
-__all__ = ["Door", "Hooks", "handlers"]
-
 
 def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
     """The handler of every method; `dripd.admin.catalogue.bind` takes them."""

@@ -18,8 +18,10 @@ from dripd.admin.closed import Inflight
 from dripd.admin.messages import Call, Handler
 from dripd.campaigns.attached import pinned
 from dripd.campaigns.definition import Content, Definition, Policy
-from dripd.campaigns.parse import load_documents, read
-from dripd.campaigns.validate import Known, Report, check
+from dripd.campaigns.document import load_documents
+from dripd.campaigns.known import Known
+from dripd.campaigns.parse import read
+from dripd.campaigns.validate import Report, check
 from dripd.campaigns.version import Version
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_room import Room, away

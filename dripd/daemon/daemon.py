@@ -21,8 +21,9 @@ from dripd.clock import (
     format_instant,
 )
 from dripd.config import Config
-from dripd.daemon import control, family, front
+from dripd.daemon import family, front
 from dripd.daemon.calls import Calls
+from dripd.daemon.control_room import Hooks
 from dripd.daemon.failpoint import open_journal
 from dripd.daemon.figures import Figures
 from dripd.daemon.gauges import stamp
@@ -216,8 +217,8 @@ class Daemon:
     def margin(self) -> Millis:
         return self.pipe.tuning.window_margin_ms
 
-    def hooks(self, glances: Glances) -> control.Hooks:
-        return control.Hooks(
+    def hooks(self, glances: Glances) -> Hooks:
+        return Hooks(
             node=self.config.daemon.node,
             status=self.status,
             ready=self.ready,

@@ -29,6 +29,7 @@ from dripd.clock import (
 )
 from dripd.config import Config
 from dripd.daemon import control, front, garbage
+from dripd.daemon.control_room import Hooks
 from dripd.daemon.daemon import VERSION, Daemon
 from dripd.daemon.failpoint import open_store
 from dripd.daemon.gauges import sample, watch
@@ -219,7 +220,7 @@ async def _live(
         log.info("daemon.stopped", accepted=pipe.counters.accepted)
 
 
-def tables(hooks: control.Hooks, desk: Desk, looks: Desk) -> tuple[Table, Table]:
+def tables(hooks: Hooks, desk: Desk, looks: Desk) -> tuple[Table, Table]:
     """The admin methods over the one desk and, for views, over the other."""
     methods, views = (control.handlers(one, hooks=hooks) for one in (desk, looks))
     return catalogue.bind(methods), catalogue.bind(views)

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 
 import holidays
 
-from dripd.campaigns.definition import WindowSpec, build_window
+from dripd.campaigns.window import WindowSpec, build_window
 from dripd.clock import Instant
 from dripd.scheduler.calendar import Window, day_bounds
 

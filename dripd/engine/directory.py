@@ -14,11 +14,12 @@ from hashlib import blake2b
 import trio
 
 from dripd.billing.price import read_prices
-from dripd.campaigns.definition import Match, WindowSpec, build_window
+from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.links import Links
-from dripd.campaigns.parse import parse_window
+from dripd.campaigns.settings import parse_window
 from dripd.campaigns.version import KIND_BITS, Version
+from dripd.campaigns.window import WindowSpec, build_window
 from dripd.engine.calendars import (
     NEVER,
     bounds,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripd.campaigns.condition import compile_condition
-from dripd.campaigns.definition import Definition, Match, Step, WindowSpec, build_window
-from dripd.campaigns.window import format_minute, parse_minute
+from dripd.campaigns.definition import Definition, Match, Step
+from dripd.campaigns.window import WindowSpec, build_window, format_minute, parse_minute
 
 OFFICE = WindowSpec(days=frozenset(range(5)), opens=540, closes=1020, holidays=("DE-BE",))
 

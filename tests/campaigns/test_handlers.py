@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dripd.campaigns.attached import names, pinned
+from dripd.campaigns.known import Known
 from dripd.campaigns.parse import parse, read
-from dripd.campaigns.validate import Known, validate
+from dripd.campaigns.validate import validate
 
 
 def document(**top: Any) -> dict[str, Any]:

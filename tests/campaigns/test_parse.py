@@ -10,24 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripd.campaigns.definition import (
-    Content,
-    Exclusivity,
-    ExitRule,
-    Match,
-    Op,
-    Step,
-    WindowSpec,
-)
-from dripd.campaigns.parse import (
-    KINDS,
-    load_documents,
-    parse,
-    parse_op,
-    parse_window,
-    read,
-)
-from dripd.campaigns.validate import Known, check
+from dripd.campaigns.definition import Content, Exclusivity, ExitRule, Match, Op, Step
+from dripd.campaigns.document import load_documents
+from dripd.campaigns.kinds import KINDS
+from dripd.campaigns.known import Known
+from dripd.campaigns.ops import parse_op
+from dripd.campaigns.parse import parse, read
+from dripd.campaigns.settings import parse_window
+from dripd.campaigns.validate import check
+from dripd.campaigns.window import WindowSpec
 from dripd.clock import DAY, HOUR
 from dripd.errors import DefinitionError, Fault
 from dripd.scheduler.due import Delay, Timing

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from dripd.campaigns.definition import Content, Step, WindowSpec
+from dripd.campaigns.definition import Content, Step
+from dripd.campaigns.known import Known
+from dripd.campaigns.lack import is_setting
 from dripd.campaigns.parse import parse
-from dripd.campaigns.validate import Known, Report, check, is_setting, validate
+from dripd.campaigns.validate import Report, check, validate
+from dripd.campaigns.window import WindowSpec
 from dripd.errors import DefinitionError
 
 MAIL = {"do": "email", "subject": "Hi", "text": "Hello"}

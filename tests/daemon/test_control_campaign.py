@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from dripd.campaigns.parse import load_documents
+from dripd.campaigns.document import load_documents
 from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound, StoreError
 from tests.support.control import START, WELCOME, Control, open_control
 

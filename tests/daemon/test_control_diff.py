@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dripd.campaigns.definition import Policy, Reentry
-from dripd.campaigns.parse import load_documents
+from dripd.campaigns.document import load_documents
 from dripd.clock import DAY
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_text import duration_text, show_policy, to_yaml

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from dripd.campaigns.definition import WindowSpec
+from dripd.campaigns.window import WindowSpec
 from dripd.engine.calendars import known_calendars, open_holidays, open_window
 from dripd.engine.compiler import Compiler
 from dripd.errors import DefinitionError

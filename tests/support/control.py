@@ -22,7 +22,8 @@ from dripd.campaigns.enrollment import (
 )
 from dripd.campaigns.event import Accepted, Outcome
 from dripd.clock import Instant, Millis, format_instant
-from dripd.daemon.control import Hooks, handlers
+from dripd.daemon.control import handlers
+from dripd.daemon.control_room import Hooks
 from dripd.engine.individual import Wish
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow

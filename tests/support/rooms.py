@@ -8,11 +8,12 @@ from datetime import date, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dripd.campaigns.definition import Match, WindowSpec, build_window
+from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.links import Links
 from dripd.campaigns.parse import parse
 from dripd.campaigns.version import Version
+from dripd.campaigns.window import WindowSpec, build_window
 from dripd.clock import Instant, parse_instant
 from dripd.policy.admission_rows import RequestRow
 from dripd.policy.inbox_rows import EventRow, RunRow
