@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import trio
 
 from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.feed import insert
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Left, Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
 from dripd.engine.reputation import judge, tell_paused
 from dripd.log import get
@@ -23,28 +22,33 @@ from dripd.store.protocol import Digested
 INBOX_BATCH = 500
 
 LEFT_MOST = 1_000
-"""Events of an account that stay after which the others wait for another look."""
+"""Events of an account that stay in one look, after which the others wait for the next."""
+
+REST, REST_MOST_S = 4, 5.0
+"""Where more of them stay they are looked at again after so many times what that took, and no
+longer than this: 20,000 that wait for their requests keep nobody from deciding about those."""
 
 log = get("inbox")
-
-
-@dataclass(slots=True)
-class Left:
-    """The events that stay in an account's queue in one round, and the contacts they are about:
-    what comes after them of these stays too."""
-
-    events: set[int] = field(default_factory=set)
-    contacts: set[int] = field(default_factory=set)
 
 
 async def inbox(pipe: Pipeline, accounts: list[int]) -> None:
     """Digest what stands in *accounts*, to the last event, past those that have to wait."""
     for account in accounts:
-        left = Left()
-        while len(left.events) < LEFT_MOST:
+        began = trio.current_time()
+        left = pipe.watch.left.pop(account, None) or Left()
+        if left.until is not None and left.until <= began:
+            left = Left()
+        most = left.n + LEFT_MOST
+        while left.n < most:
             done = await digest_once(pipe, account, left)
             if done is None or not (done.taken or done.left):
                 break
+        now = trio.current_time()
+        left.took_s += now - began
+        if left.n < most and left.until is None:
+            left.until = now + min(REST * left.took_s, REST_MOST_S)
+        if left.n >= LEFT_MOST:
+            pipe.watch.left[account] = left
 
 
 async def digest_once(pipe: Pipeline, account: int, left: Left) -> Digested | None:
@@ -116,14 +120,15 @@ async def _digest(
                 pipe.directory.listens(account),
                 only,
                 bare=bare,
-                left=left.events,
+                after=left.after,
             )
             is_done = True
         except (MissingContacts, MissingVersion, MissingAccount) as missing:
             await _look_up(pipe, account, missing, facts)
     if done is not None:
-        left.events.update(done.left)
-        left.contacts.update(*(one.contact_ids for one in heard if one.id in left.events))
+        stays = set(done.left)
+        left.n, left.after = left.n + len(stays), done.after
+        left.contacts.update(*(one.contact_ids for one in heard if one.id in stays))
         _take_in(pipe, done, heard)
         pipe.stopped |= leased.intersection(done.stopped)
     return done

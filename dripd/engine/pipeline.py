@@ -82,6 +82,8 @@ class Watch:
         """Lanes (account, lane) to be loaded anew once nothing of them is ready."""
         self.days: dict[int, DayRow] = {}
         """Today's row of each account, as it was last made."""
+        self.left: dict[int, Left] = {}
+        """By account, rounds of its inbox in which much has to stay."""
         self.told_at: Instant | None = None
         """The manual instant of which others were told last that it is known here."""
         self.beaten_at: float | None = None
@@ -165,6 +167,22 @@ class Alone:
     starting: int = 0
     """Those whose number is not known here yet."""
     in_hand: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Left:
+    """What stays in an account's queue in one round: so many events, and the contacts they are
+    about: what comes after them of these stays too.
+
+    A round goes on behind the events that it has seen, over several looks where many stay, and
+    takes in what comes meanwhile. `until`: once it has seen all, when the next one begins.
+    """
+
+    n: int = 0
+    contacts: set[int] = field(default_factory=set)
+    after: tuple[int, int] = (0, 0)
+    took_s: float = 0.0
+    until: float | None = None
 
 
 @dataclass(slots=True)

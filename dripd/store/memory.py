@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -441,8 +440,21 @@ class MemoryStore(Doors, Views):
         only: Sequence[int] = (),
         *,
         bare: bool = False,
-        left: Collection[int] = (),
+        after: tuple[int, int] = (0, 0),
     ) -> Digested | None:
+        def taken() -> tuple[Sequence[int], tuple[int, int]]:
+            if only:
+                return only, after
+            return memory_inbox.take(self._tables, account_id, n, after)
+
+        def work() -> Digested:
+            ids, to = taken()
+            done = memory_inbox.digest(
+                self._tables, account_id, ids, judge, interest, listens, bare=bare
+            )
+            done.after = to
+            return done
+
         def judge(
             events: Sequence[EventRow], runs: Sequence[RunRow], now: Instant
         ) -> list[InboxEffect]:
@@ -453,24 +465,11 @@ class MemoryStore(Doors, Views):
             return await self._unit("digest", lambda: None)
 
         def is_blocked() -> bool:
-            ids = only or memory_inbox.take(self._tables, account_id, n, left)
-            runs = memory_inbox.runs_to_lock(self._tables, account_id, ids, interest)
+            runs = memory_inbox.runs_to_lock(self._tables, account_id, taken()[0], interest)
             return self._any_locked(runs, ())
 
         with self.lock_inbox([account_id]):
-            return await self._unit(
-                "digest",
-                lambda: memory_inbox.digest(
-                    self._tables,
-                    account_id,
-                    only or memory_inbox.take(self._tables, account_id, n, left),
-                    judge,
-                    interest,
-                    listens,
-                    bare=bare,
-                ),
-                blocked=is_blocked,
-            )
+            return await self._unit("digest", work, blocked=is_blocked)
 
     async def pending_events(self, account_id: int, n: int) -> list[int]:
         return await self._unit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
@@ -174,17 +174,24 @@ def _react(tables: Tables, acts: Sequence[Act]) -> None:
             WRITERS[type(effect)](tables, Change(leased=leased, log=[]), effect)
 
 
-def take(tables: Tables, account_id: int, n: int, left: Collection[int]) -> list[int]:
-    """Up to *n* events beside those *left*: those that stop runs, else whatever there is;
-    account 0 stands for rows that name none."""
-    for shelf in (
-        tables.stops_by_account.at(account_id),
-        tables.events_by_account.at(account_id or None),
-    ):
-        ids = list(islice((one for (one,) in shelf if one not in left), n))
-        if ids:
-            return ids
-    return []
+def take(
+    tables: Tables, account_id: int, n: int, after: tuple[int, int]
+) -> tuple[list[int], tuple[int, int]]:
+    """Up to *n* events behind *after*: those that stop runs, else the others; up to where.
+
+    Account 0 stands for rows that name none.
+    """
+    stop, other = after
+    stops = tables.stops_by_account.at(account_id)
+    if ids := list(islice((one for (one,) in stops if one > stop), n)):
+        return ids, (ids[-1], other)
+    others = (
+        one
+        for (one,) in tables.events_by_account.at(account_id or None)
+        if one > other and not (account_id and tables.events[one].kind_bit & STOPS)
+    )
+    ids = list(islice(others, n))
+    return ids, (stop, ids[-1] if ids else other)
 
 
 def pending(tables: Tables, account_id: int, n: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -389,9 +389,9 @@ class PostgresStore:
         only: Sequence[int] = (),
         *,
         bare: bool = False,
-        left: Collection[int] = (),
+        after: tuple[int, int] = (0, 0),
     ) -> Digested | None:
-        wish = unit_inbox.Wish(n, interest, listens, list(only), bare, list(left))
+        wish = unit_inbox.Wish(n, interest, listens, list(only), bare, after)
         done, lanes = await self._write(unit_inbox.digest, self._book, account_id, wish, digest)
         self._book.keep(lanes)
         return done

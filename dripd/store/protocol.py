@@ -7,7 +7,7 @@ exist a million times are slotted and mutable; values are frozen.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -147,10 +147,11 @@ class Admitted:
 @dataclass(slots=True)
 class Digested:
     """What one inbox pass did. `stopped`: enrollments that ended: fresh stops for the send loop.
-    `left`: events that stay in the queue."""
+    `left`: events that stay in the queue. `after`: up to where it has looked, as `digest` takes it."""
 
     taken: int
     left: list[int] = field(default_factory=list)
+    after: tuple[int, int] = (0, 0)
     stopped: list[int] = field(default_factory=list)
     paused: list[Stop] = field(default_factory=list)
     moved: list[DueKey] = field(default_factory=list)
@@ -608,10 +609,10 @@ class Store(Protocol):
         only: Sequence[int] = (),
         *,
         bare: bool = False,
-        left: Collection[int] = (),
+        after: tuple[int, int] = (0, 0),
     ) -> Digested | None:
-        """Take up to *n* events of the account beside those *left* and apply what *digest* says;
-        only for kinds in *interest* (bits) are the contacts and their runs looked up. None:
+        """Take up to *n* events of the account and apply what *digest* says: of those behind
+        *after*, the last stop and the last of the others that were looked at. Only for kinds in *interest* (bits) are the contacts and their runs looked up. None:
         another daemon has the account's inbox at this moment.
 
         *listens* is what the caller knows of who listens (`AccountRow.listens`). Raises

@@ -53,7 +53,7 @@ class Wish(NamedTuple):
     listens: str | None
     only: list[int]
     bare: bool
-    left: list[int]
+    after: tuple[int, int]
 
 
 async def digest(
@@ -63,7 +63,7 @@ async def digest(
     interest, listens = wish.interest, wish.listens
     if not await conn.fetchval(sql("own_inbox"), account_id):
         return None, {}
-    ids = wish.only or await _take(conn, account_id, wish.n, wish.left)
+    ids, after = await _take(conn, account_id, wish)
     if not ids:
         return Digested(taken=0), {}
     rows = await conn.fetch(sql("read_events"), account_id, ids, interest, wish.bare)
@@ -82,7 +82,7 @@ async def digest(
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = await _leave(conn, account_id, rows, events, effects)
     left = [one.event_id for one in effects if isinstance(one, Later)]
-    done = Digested(taken=len(events), left=left, accounts={account_id})
+    done = Digested(taken=len(events), left=left, after=after, accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
     for effect in effects:
         if isinstance(effect, Judge):
@@ -100,13 +100,16 @@ async def digest(
     return done, lanes
 
 
-async def _take(conn: Conn, account_id: int, n: int, left: list[int]) -> list[int]:
-    """Up to *n* events beside those *left*: those that stop runs, else whatever there is."""
-    for name in ("take_stops", "take_events"):
-        rows = await conn.fetch(sql(name), account_id, n, left)
-        if rows:
-            return [row["id"] for row in rows]
-    return []
+async def _take(conn: Conn, account_id: int, wish: Wish) -> tuple[list[int], tuple[int, int]]:
+    """The events that are named, else some: those that stop runs, or the others; up to where."""
+    if wish.only:
+        return wish.only, wish.after
+    stop, other = wish.after
+    if rows := await conn.fetch(sql("take_stops"), account_id, wish.n, stop):
+        return [row["id"] for row in rows], (rows[-1]["id"], other)
+    rows = await conn.fetch(sql("take_events"), account_id, wish.n, other)
+    ids = [row["id"] for row in rows]
+    return ids, (stop, max(ids, default=other))
 
 
 async def _leave(

@@ -5,26 +5,26 @@ SELECT pg_try_advisory_xact_lock(7235, $1::int4) AS mine;
 
 -- name: take_stops :many
 -- Unprocessed events that stop runs come first.
---   $1 account int  $2 most int  $3 but these bigint[]
+--   $1 account int  $2 most int  $3 after this one bigint
 SELECT id FROM dripd.event_in
-WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0 AND id <> ALL ($3::int8[])
+WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0 AND id > $3::int8
 ORDER BY id
 LIMIT $2::int4;
 
 -- name: take_events :many
--- One half alone finds anything: IS NOT DISTINCT FROM would read the index of every account.
---   $1 account int (0: rows that name none)  $2 most int  $3 but these bigint[]
+-- The others. One half alone finds anything: IS NOT DISTINCT FROM would read the index of every account.
+--   $1 account int (0: rows that name none)  $2 most int  $3 after this one bigint
 SELECT id FROM (
     (
         SELECT id FROM dripd.event_in
-        WHERE account_id = $1::int4 AND id <> ALL ($3::int8[])
+        WHERE account_id = $1::int4 AND kind_bit & 32825 = 0 AND id > $3::int8
         ORDER BY id
         LIMIT $2::int4
     )
     UNION ALL
     (
         SELECT id FROM dripd.event_in
-        WHERE $1::int4 = 0 AND account_id IS NULL AND id <> ALL ($3::int8[])
+        WHERE $1::int4 = 0 AND account_id IS NULL AND id > $3::int8
         ORDER BY id
         LIMIT $2::int4
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from dripd.campaigns.parse import parse
-from dripd.engine.inbox import inbox
+from dripd.engine.inbox import REST_MOST_S, inbox
 from dripd.engine.look import learn_all
 from dripd.engine.tuning import Tuning
 from dripd.store.protocol import Digest, Digested
@@ -33,7 +34,7 @@ class RacingStore(NotingStore):
         only: Sequence[int] = (),
         *,
         bare: bool = False,
-        left: Collection[int] = (),
+        after: tuple[int, int] = (0, 0),
     ) -> Digested | None:
         contact, self.contact = self.contact, 0
         if contact:
@@ -50,7 +51,7 @@ class RacingStore(NotingStore):
             for kind in KINDS:
                 self.event(account_id, kind, contact_id=contact)
         return await super().digest(
-            account_id, n, digest, interest, listens, only, bare=bare, left=left
+            account_id, n, digest, interest, listens, only, bare=bare, after=after
         )
 
 
@@ -119,3 +120,52 @@ async def test_events_that_wait_for_requests_are_in_nobody_s_way(
 
     assert ["reply"] == [one["end_reason"] for one in store.enrollments()]
     assert [*replies, later] == [one["id"] for one in store.event_queue()]
+
+
+@pytest.mark.trio
+async def test_many_events_that_wait_are_passed_over_once_a_round(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first thousand were digested anew with every look, and nothing behind them ever."""
+    monkeypatch.setattr("dripd.engine.inbox.INBOX_BATCH", 2)
+    monkeypatch.setattr("dripd.engine.inbox.LEFT_MOST", 2)
+    rig = Rig(Tuning(), SlowSink())
+    store, account = rig.store, rig.account("a")
+    rig.enroll(account, 2)
+    await learn_all(rig.pipe)
+    await rig.pipe.directory.load_versions([row.id for row in store._tables.versions])
+    await rig.admit_unheard()
+    asked = [store.add_contact(account, email=f"q{n}@x.test") for n in range(5)]
+    for contact in asked:
+        store.enroll(account, "c", contact)
+    replies = [store.event(account, "reply", contact_id=contact) for contact in asked]
+    first, second = store.enrollments()
+    store.event(account, "reply", contact_id=first["contact_id"])
+    digested = []
+    digest = store.digest
+
+    async def slow(*args: Any, **keys: Any) -> Any:
+        done = await digest(*args, **keys)
+        digested.append(0 if done is None else len(done.left))
+        await trio.sleep(0.1)
+        return done
+
+    monkeypatch.setattr(store, "digest", slow)
+    for _ in range(3):
+        await inbox(rig.pipe, [account])
+    assert ["reply", None] == [one["end_reason"] for one in store.enrollments()]
+    assert replies == [one["id"] for one in store.event_queue()]
+    assert 5 == sum(digested)
+
+    store.event(account, "reply", contact_id=second["contact_id"])
+    await inbox(rig.pipe, [account])
+    assert ["reply", "reply"] == [one["end_reason"] for one in store.enrollments()]
+    assert 5 == sum(digested)
+    await rig.admit_unheard()
+    await inbox(rig.pipe, [account])
+    assert 5 == len(store.event_queue()), "they rest"
+    await trio.sleep(REST_MOST_S)
+    for _ in range(3):
+        await inbox(rig.pipe, [account])
+    assert [] == store.event_queue()
+    assert {"reply"} == {one["end_reason"] for one in store.enrollments()}

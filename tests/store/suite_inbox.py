@@ -235,13 +235,14 @@ class InboxSuite:
             await world.event(scene.account, kind, contact_id=whom)
             for kind in ("open", "reply", "open")
         ]
-        rounds, left = [], []
+        rounds, left, after = [], [], (0, 0)
         for stays in (reply, early, None):
             seen = Seen(*([] if stays is None else [Later(stays)]))
-            done = await world.store.digest(scene.account, 1, seen, EVERY_KIND, left=left)
+            done = await world.store.digest(scene.account, 1, seen, EVERY_KIND, after=after)
             assert done is not None
             rounds.append([one.id for one in seen.events])
             left += done.left
+            after = done.after
 
         assert [[reply], [early], [late]] == rounds
         assert [reply, early] == left == await world.store.pending_events(scene.account, 10)
