@@ -100,9 +100,11 @@ def _fits(
 
 
 def _word(value: object) -> object:
-    """Files say `to: 5` where a payload may say `"5"`; null equals only null."""
+    """Files say `to: 5` where a payload may say `"5"` or 5.0; null equals only null."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return str(value) if isinstance(value, int | float) else value
 
 

@@ -110,7 +110,7 @@ def _strangers(path: str, step: Step, known: Known) -> Iterator[Fault]:
             yield Fault(
                 code="missing:sender",
                 path=path,
-                message=f"{path}: {address!r} is no sender of the account",
+                message=f"{address!r} is no sender of the account",
                 hint=suggest(address, known.senders) or "dripd sender set ADDRESS",
             )
 
