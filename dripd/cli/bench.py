@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -19,9 +20,10 @@ from types import ModuleType
 import click
 
 from dripd.admin.place import state_dir
-from dripd.cli.output import print_json
+from dripd.admin.rows import read_text
+from dripd.cli.output import print_items, print_json
 from dripd.config import load
-from dripd.errors import NotFound
+from dripd.errors import BadRequest, NotFound
 from dripd.log import configure
 from dripd.store import embedded, migrate
 
@@ -61,6 +63,9 @@ FIGURES = (
 """What every benchmark answers, null where it does not apply; some have more to say."""
 
 ROOT = Path(__file__).resolve().parents[2]
+
+KEPT = ROOT / "build/bench"
+"""Where `make bench` keeps the answers."""
 
 
 @click.group()
@@ -167,6 +172,34 @@ def compare(
         print_json(found)
     else:
         click.echo(drawing.markdown(found["table"]))
+
+
+@bench.command("report")
+@click.argument("files", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def report(files: tuple[str, ...], as_json: bool) -> None:
+    """Lay the answers of `run --json` in FILES beside each other, or those that `make bench` kept."""
+    kept = [str(path) for path in sorted(KEPT.glob("*.json"))]
+    found = [_told(file) for file in files or kept]
+    if not found:
+        raise NotFound(f"no answer is kept in {KEPT}", hint="make bench, or name files")
+    if as_json:
+        print_json({"items": found, "next": None})
+    else:
+        print_items(found, ("bench", *FIGURES, "machine", "commit"))
+
+
+def _told(file: str) -> dict[str, object]:
+    """What `run --json` told in *file*. Raises `BadRequest` for anything else."""
+    try:
+        told = json.loads(read_text(file))
+    except ValueError as error:
+        raise BadRequest(f"no JSON: {error}", path=file) from error
+    if not isinstance(told, dict) or "bench" not in told:
+        raise BadRequest(
+            "no answer of a benchmark", path=file, hint="dripd bench run NAME --json"
+        )
+    return {name: value for name, value in told.items() if name != "schema"}
 
 
 def _module(name: str) -> ModuleType:

@@ -198,3 +198,35 @@ def test_an_answer_that_nobody_wants_is_no_failure() -> None:
     found = subprocess.run(["sh", "-c", command], check=False, stderr=subprocess.PIPE)
 
     assert (found.returncode, found.stderr) == (0, b"")
+
+
+def test_answers_of_benchmarks_are_laid_beside_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, rate in (("engine", 12000), ("http", 8000)):
+        told = {"schema": 1, "bench": name, "n": 5, "per_s": rate, "p50_ms": None, "runs": []}
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    files = [str(tmp_path / "engine.json"), str(tmp_path / "http.json")]
+
+    assert main(["bench", "report", *files, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert main(["bench", "report", *files]) == 0
+    heads, *rows = capsys.readouterr().out.splitlines()
+
+    assert [("engine", 12000), ("http", 8000)] == [
+        (item["bench"], item["per_s"]) for item in answer["items"]
+    ]
+    assert ["BENCH", "N", "SECONDS", "PER_S"] == heads.split()[:4]
+    assert [["engine", "5", "-", "12000"], ["http", "5", "-", "8000"]] == [
+        row.split()[:4] for row in rows
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}'])
+def test_what_is_no_answer_of_a_benchmark_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "x.json").write_text(text)
+
+    assert main(["bench", "report", str(tmp_path / "x.json"), "--json"]) == 2
+    assert "bad_request" == json.loads(capsys.readouterr().err)["error"]["code"]
