@@ -12,10 +12,10 @@ import re
 import socket as sockets
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 from dripd.admin.place import socket_path, state_dir
@@ -29,6 +29,9 @@ from dripd.log import Format
 from dripd.options import PROVIDER, SCRIPT, SECTIONS, Option
 from dripd.ratelimit.reputation import Guard
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ETC: Final = Path("/etc/dripd")
 SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
 MENDING: Final = {
@@ -41,6 +44,8 @@ MENDING: Final = {
 REFERENCE: Final = re.compile(r"(file|env|cred):(.+)", re.DOTALL)
 
 Tree: TypeAlias = dict[str, object]
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +175,6 @@ def assemble(
     gateway = values["gateway"]
     signing = gateway["secret"]
     roles = cast("Mapping[str, tuple[str, ...]]", values["admin.roles"])
-    spans = cast("Mapping[str, Millis]", {**engine, **daemon})
-    counts = cast("Mapping[str, int]", engine)
     kept = cast("Mapping[str, int]", values["reputation"])
     return Config(
         dsn=dsn,
@@ -180,26 +183,10 @@ def assemble(
         daemon=DaemonConfig(
             env=str(daemon["env"]),
             node=str(daemon["node"]) or sockets.gethostname(),
-            drain_timeout_ms=spans["drain_timeout"],
+            drain_timeout_ms=cast("Millis", daemon["drain_timeout"]),
         ),
         log=LogConfig(level=str(logging["level"]), format=cast("Format", logging["format"])),
-        engine=Tuning(
-            horizon_ms=spans["horizon"],
-            keys=counts["keys"],
-            batch=counts["batch"],
-            in_flight=counts["in_flight"],
-            lease_ahead_ms=spans["lease_ahead"],
-            coalesce_ms=spans["coalesce"],
-            poll_ms=spans["poll"],
-            relearn_ms=spans["relearn"],
-            admit_batch=counts["admit_batch"],
-            window_margin_ms=spans["window_margin"],
-            send_timeout_ms=spans["send_timeout"],
-            node_timeout_ms=spans["node_timeout"],
-            catchup_rate=str(engine["catchup_rate"]),
-            catchup_after_ms=spans["catchup_after"],
-            retention_days=counts["retention_days"],
-        ),
+        engine=filled(Tuning, engine),
         guard=Guard(
             bounces_permille=kept["most_bounces"],
             complaints_permille=kept["most_complaints"],
@@ -223,6 +210,12 @@ def assemble(
         shown=shown,
         reread=reread,
     )
+
+
+def filled(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A *kind* whose fields are named as *values* are, durations with `_ms` behind."""
+    names = (one.name for one in fields(kind))
+    return kind(**{name: values[name.removesuffix("_ms")] for name in names})
 
 
 class Reader:
@@ -382,26 +375,10 @@ class Reader:
                 options[key] = self._option(f"{section}.{key}", value)
                 self._show(f"{section}.{key}", value)
         self._check_kind(section, str(read["kind"]), name)
-        numbers = cast("Mapping[str, int]", read)
-        return ProviderSettings(
-            name=name,
-            kind=str(read["kind"]),
-            base_url=str(read["base_url"]),
-            timeout_ms=Millis(numbers["timeout"]),
-            max_connections=numbers["max_connections"],
-            batch=numbers["batch"],
-            rate=str(read["rate"]),
-            retry_share=numbers["retry_share"],
-            retry_floor=numbers["retry_floor"],
-            webhook_secret=cast("Secret", read["webhook_secret"] or Secret("")),
-            webhook_topic=str(read["webhook_topic"]),
-            inbound_secret=cast("Secret", read["inbound_secret"] or Secret("")),
-            inbound_topic=str(read["inbound_topic"]),
-            unknown=str(read["unknown"]),
-            unknown_after_ms=cast("Millis | None", read["unknown_after"]),
-            domains=cast("Mapping[str, str]", read["domains"]),
-            options=options,
-            secrets=secrets,
+        for key in ("webhook_secret", "inbound_secret"):
+            read[key] = read[key] or Secret("")
+        return filled(
+            ProviderSettings, {**read, "name": name, "options": options, "secrets": secrets}
         )
 
     def _check_kind(self, section: str, kind: str, name: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from dripd.admin.roles import Roster
+from dripd.channels.base import ProviderSettings
 from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
 from dripd.errors import near
@@ -22,6 +23,7 @@ from dripd.ratelimit.reputation import Guard
 
 ENGINE: Final = Tuning()
 GUARD: Final = Guard()
+GIVEN: Final = ProviderSettings(name="", kind="")
 
 UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -338,12 +340,14 @@ SCRIPT: Final[Mapping[str, Option]] = {
 PROVIDER: Final[Mapping[str, Option]] = {
     "kind": text("", "the adapter: sink, smtp, sendgrid ..."),
     "base_url": text("", "where the provider answers, instead of its usual address"),
-    "timeout": duration(30_000, 100, 600_000, "deadline of one request"),
-    "max_connections": number(8, 1, 1_000, "most connections at once"),
-    "batch": number(0, 0, 1_000, "messages a call; 0: as the adapter likes"),
+    "timeout": duration(GIVEN.timeout_ms, 100, 600_000, "deadline of one request"),
+    "max_connections": number(GIVEN.max_connections, 1, 1_000, "most connections at once"),
+    "batch": number(GIVEN.batch, 0, 1_000, "messages a call; 0: as the adapter likes"),
     "rate": rate("most messages a time, such as 20/s"),
-    "retry_share": number(10, 0, 100, "retries, in percent of first tries"),
-    "retry_floor": number(5, 1, 10_000, "retries a second that may go whatever the share"),
+    "retry_share": number(GIVEN.retry_share, 0, 100, "retries, in percent of first tries"),
+    "retry_floor": number(
+        GIVEN.retry_floor, 1, 10_000, "retries a second that may go whatever the share"
+    ),
     "webhook_secret": secret(
         "proves the provider's events at /hooks/NAME; empty: none come in"
     ),
