@@ -10,7 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
 
 from dripd.channels.base import Channel, Factory, ProviderSettings, Resources
-from dripd.errors import ConfigError, Fault, near
+from dripd.channels.options import refusal
+from dripd.errors import near
 
 GROUP: Final = "dripd.channels"
 """The entry points by which a third party adds a kind: `kind = "package.module:factory"`."""
@@ -45,27 +46,20 @@ def build(settings: ProviderSettings, resources: Resources) -> Channel:
 
 
 def _load(settings: ProviderSettings) -> Factory:
-    path = f"provider.{settings.name}.kind"
     point = _find(settings.kind)
     if point is None:
         known = kinds()
-        message = f"{path}: no adapter serves kind {settings.kind!r}"
-        raise _refusal(
-            path, message, near(settings.kind, known, f"use one of {', '.join(sorted(known))}")
-        )
+        hint = near(settings.kind, known, f"use one of {', '.join(sorted(known))}")
+        raise refusal(settings, "kind", f"is {settings.kind!r}, which no adapter serves", hint)
     try:
         return cast("Factory", point.load())
     except (ImportError, AttributeError) as error:
-        message = f"{path}: the adapter {point.value!r} cannot be loaded: {error}"
-        raise _refusal(path, message, "install or repair the package that brings it") from error
+        message = f"has the adapter {point.value!r}, which cannot be loaded: {error}"
+        hint = "install or repair the package that brings it"
+        raise refusal(settings, "kind", message, hint) from error
 
 
 def _find(kind: str) -> EntryPoint | None:
     if kind in KINDS:
         return EntryPoint(name=kind, value=KINDS[kind], group=GROUP)
     return next(iter(entry_points(group=GROUP, name=kind)), None)
-
-
-def _refusal(path: str, message: str, hint: str) -> ConfigError:
-    fault = Fault(code="bad_value", path=path, message=message, hint=hint)
-    return ConfigError(message, faults=(fault,), hint=hint)

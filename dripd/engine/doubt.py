@@ -37,8 +37,8 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message, ProviderSettings
+from dripd.channels.options import refusal
 from dripd.clock import Instant, Millis
-from dripd.errors import ConfigError, Fault
 from dripd.policy import gate
 from dripd.policy.advance import again_at
 from dripd.policy.perform import Ready, Verdict, again, suppressed
@@ -81,11 +81,9 @@ def policy_of(channel: Channel, settings: ProviderSettings | None = None) -> Pol
     word = settings.unknown if settings is not None else ""
     word = word or ("retry" if can_repeat else "presume")
     after = settings.unknown_after_ms if settings is not None else None
-    if word == "retry" and not can_repeat:
-        path = f"provider.{channel.name}.unknown"
-        message = f"{path}: this provider honours no idempotency key: a retry could send twice"
-        fault = Fault(code="bad_value", path=path, message=message, hint='"presume" or "ask"')
-        raise ConfigError(message, faults=(fault,), hint=fault.hint)
+    if settings is not None and word == "retry" and not can_repeat:
+        message = "could send twice by a retry: this provider honours no idempotency key"
+        raise refusal(settings, "unknown", message, '"presume" or "ask"')
     if word == "retry":
         life = Millis(int(repeats.key_ms * KEY_LIFE_SHARE))
         return Policy(word, life if after is None else Millis(min(after, life)))
