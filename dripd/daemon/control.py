@@ -6,7 +6,6 @@ A name that a client sends is looked up in this mapping and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
@@ -14,6 +13,7 @@ from dripd.daemon.control_account import AccountControl
 from dripd.daemon.control_campaign import CampaignControl
 from dripd.daemon.control_connector import ConnectorControl
 from dripd.daemon.control_console import ConsoleControl
+from dripd.daemon.control_dead import DeadControl
 from dripd.daemon.control_deployment import DeploymentControl
 from dripd.daemon.control_file import FileControl
 from dripd.daemon.control_library import LibraryControl
@@ -22,15 +22,10 @@ from dripd.daemon.control_room import Door, Hooks, Room
 from dripd.daemon.control_run import RunControl
 from dripd.daemon.control_sender import SenderControl
 from dripd.store import (
-    desk_account,
-    desk_attach,
     desk_contact,
-    desk_dead,
     desk_delivery,
     desk_list,
-    desk_operator,
     desk_resolve,
-    desk_sender,
     desk_suppress,
     desk_task,
 )
@@ -43,9 +38,8 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
     room = Room(desk, hooks)
     files = FileControl(room)
     found: dict[str, Handler] = {
-        **_accounts(room),
         **AccountControl(room).handlers(),
-        "campaign.attach": room.changing(desk_attach.attach),
+        **SenderControl(room).handlers(),
         **_contacts(room),
         **_work(room),
         **files.handlers(),
@@ -53,40 +47,12 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
         **QuoteControl(room).handlers(),
         **LibraryControl(room, files).handlers(),
         **RunControl(room).handlers(),
+        **DeadControl(room).handlers(),
         **DeploymentControl(room).handlers(),
         **ConnectorControl(room).handlers(),
         **ConsoleControl(room).handlers(),
-        **SenderControl(room).handlers(),
     }
     return {name: room.guarded(handler) for name, handler in found.items()}
-
-
-def _accounts(room: Room) -> dict[str, Handler]:
-    return {
-        "account.set": room.changing(
-            partial(desk_account.set_account, calendars=room.hooks.calendars)
-        ),
-        "account.show": room.reading(desk_account.show_account),
-        "account.deposit": room.changing(desk_account.deposit),
-        "account.pause": room.changing(desk_account.pause_account),
-        "account.resume": room.changing(desk_account.resume_account),
-        "sender.limit": room.changing(desk_sender.limit_sender),
-        "sender.test": _test_sender(room),
-        "sender.probe": room.changing(desk_sender.probe_sender),
-        "sender.pause": room.changing(desk_sender.pause_sender),
-        "sender.resume": room.changing(desk_sender.resume_sender),
-        "operator.set": room.changing(desk_operator.set_operator),
-        "operator.list": room.reading(desk_operator.list_operators),
-        "operator.remove": room.changing(desk_operator.remove_operator),
-    }
-
-
-def _test_sender(room: Room) -> Handler:
-    async def handle(call: Call, args: p.SenderTest) -> Result:
-        aimed = await room.perform(desk_sender.aim_test, call, args)
-        return dict(await room.hooks.send_test(sender=aimed["sender"], to=args.to))
-
-    return handle
 
 
 def _tail_events(room: Room) -> Handler:
@@ -136,7 +102,6 @@ def _work(room: Room) -> dict[str, Handler]:
         "delivery.list": room.reading(desk_delivery.list_deliveries),
         "delivery.show": room.reading(desk_delivery.show_delivery),
         "delivery.resolve": room.changing(desk_resolve.resolve_delivery),
-        "dead.discard": room.changing(desk_dead.discard_dead),
         "suppress.add": room.changing(desk_suppress.add_suppressions),
         "suppress.remove": room.changing(desk_suppress.remove_suppressions),
         "suppress.check": room.reading(desk_suppress.check_suppression),

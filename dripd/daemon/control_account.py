@@ -1,8 +1,9 @@
-"""How do accounts and their failures stand? What SQL knows, with what the calendar and rates say."""
+"""Accounts over the socket: what SQL knows of them, with what the calendar says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,20 +16,33 @@ from dripd.daemon.control_explain import Holidays
 from dripd.daemon.control_room import Room
 from dripd.errors import DefinitionError
 from dripd.scheduler.calendar import next_open
+from dripd.store import desk_account, desk_operator
 from dripd.store.connect import Conn
 from dripd.store.desk_account import list_accounts, read_backlogs
-from dripd.store.desk_dead import list_dead
 from dripd.store.desk_deed import Result, read_now
 
 
 class AccountControl:
-    """The handlers of `account.list` and `dead.list`."""
+    """The handlers of `account.*` and `operator.*`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"account.list": self.list, "dead.list": self.dead}
+        room = self._room
+        return {
+            "account.set": room.changing(
+                partial(desk_account.set_account, calendars=room.hooks.calendars)
+            ),
+            "account.list": self.list,
+            "account.show": room.reading(desk_account.show_account),
+            "account.deposit": room.changing(desk_account.deposit),
+            "account.pause": room.changing(desk_account.pause_account),
+            "account.resume": room.changing(desk_account.resume_account),
+            "operator.set": room.changing(desk_operator.set_operator),
+            "operator.list": room.reading(desk_operator.list_operators),
+            "operator.remove": room.changing(desk_operator.remove_operator),
+        }
 
     async def list(self, _call: Call, args: p.AccountList) -> Result:
         if not args.figures:
@@ -42,16 +56,6 @@ class AccountControl:
                 {**row, "backlog": backlogs.get(row["id"], 0), **window_now(row, now, holidays)}
                 for row in items
             ],
-        }
-
-    async def dead(self, _call: Call, args: p.DeadList) -> Result:
-        """With how many a second may leave, so that one sees how long a retry will take."""
-        found = await self._room.desk.run(list_dead, args)
-        items: Any = found["items"]
-        most = self._room.hooks.most_per_s
-        return {
-            **found,
-            "items": [{**row, "per_s": most(row["account_id"])} for row in items],
         }
 
 

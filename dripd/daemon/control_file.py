@@ -27,6 +27,7 @@ from dripd.daemon.control_diff import diff
 from dripd.daemon.control_room import Room, away
 from dripd.engine.calendars import known_zones
 from dripd.errors import BadRequest, Conflict, DefinitionError, Fault
+from dripd.store.desk_attach import attach
 from dripd.store.desk_campaign import Turn, turn_campaign
 from dripd.store.desk_deed import Result, Row
 from dripd.store.desk_file import (
@@ -69,13 +70,14 @@ class Judged:
 
 
 class FileControl:
-    """The handlers of `campaign.validate plan apply publish activate`."""
+    """The handlers of `campaign.attach validate plan apply publish activate`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
+            "campaign.attach": self._room.changing(attach),
             "campaign.validate": self.validate,
             "campaign.plan": self.plan,
             "campaign.apply": self.apply,

@@ -17,7 +17,6 @@ from dripd.engine.individual import Wish, state_of
 from dripd.errors import Conflict
 from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
-from dripd.store.desk_dead import dead_versions, retry_dead
 from dripd.store.desk_deed import Deed, Result, Row, shown
 from dripd.store.desk_enrollment import list_runs, show_run
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
@@ -49,7 +48,7 @@ LOOK_S: Final = 0.02
 
 
 class RunControl:
-    """The handlers of `enroll.*`, `contact.explain timeline send`, `dead.retry`."""
+    """The handlers of `enroll.*`, `contact.explain timeline send`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -71,7 +70,6 @@ class RunControl:
             "contact.explain": self.explain,
             "contact.timeline": room.reading(read_timeline),
             "contact.send": self.send,
-            "dead.retry": self.retry,
         }
 
     async def add(self, call: Call, args: p.EnrollAdd) -> Result:
@@ -161,11 +159,6 @@ class RunControl:
         cv_ids = await self._room.desk.run(waiting_versions, args)
         judge = await self._room.hooks.judge(cv_ids)
         return await self._room.perform(release_runs, call, args, judge)
-
-    async def retry(self, call: Call, args: p.DeadRetry) -> Result:
-        cv_ids = await self._room.desk.run(dead_versions, args)
-        judge = await self._room.hooks.judge(cv_ids)
-        return await self._room.perform(retry_dead, call, args, judge)
 
     async def send(self, call: Call, args: p.ContactSend) -> Result:
         """One message by hand: first the audit row, then the message."""

@@ -9,6 +9,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.daemon.control_room import Room
 from dripd.errors import BadRequest, near
+from dripd.store import desk_sender
 from dripd.store.desk_deed import Result
 from dripd.store.desk_sender import list_senders, senders_of, set_sender, show_sender
 
@@ -17,13 +18,23 @@ SHUT: Final = frozenset({"no_sender", "breaker"})
 
 
 class SenderControl:
-    """The handlers of `sender.list show set`."""
+    """The handlers of `sender.*`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"sender.list": self.list, "sender.show": self.show, "sender.set": self.set}
+        room = self._room
+        return {
+            "sender.set": self.set,
+            "sender.list": self.list,
+            "sender.show": self.show,
+            "sender.limit": room.changing(desk_sender.limit_sender),
+            "sender.test": self.test,
+            "sender.probe": room.changing(desk_sender.probe_sender),
+            "sender.pause": room.changing(desk_sender.pause_sender),
+            "sender.resume": room.changing(desk_sender.resume_sender),
+        }
 
     async def list(self, _call: Call, args: p.SenderList) -> Result:
         found = await self._room.desk.run(list_senders, args)
@@ -43,6 +54,11 @@ class SenderControl:
                 hint=near(named, known, f"add [provider.{named}] and restart the daemon"),
             )
         return await self._room.perform(set_sender, call, args)
+
+    async def test(self, call: Call, args: p.SenderTest) -> Result:
+        """First the audit row, then the message."""
+        aimed = await self._room.perform(desk_sender.aim_test, call, args)
+        return dict(await self._room.hooks.send_test(sender=aimed["sender"], to=args.to))
 
     def _standing(self, row: Mapping[str, Any]) -> Result:
         """*row* with `standing`, None where another daemon serves its account."""
