@@ -269,11 +269,12 @@ class FileControl:
     async def _known(self, accounts: Sequence[str]) -> dict[str, Known]:
         found = await self._room.desk.run(read_known, accounts)
         hooks = self._room.hooks
+        calendars = await away(hooks.calendars)
         return {
             key: replace(
                 known,
                 zones=known_zones(),
-                calendars=hooks.calendars(),
+                calendars=calendars,
                 scripts=hooks.scripts,
                 unlinked=frozenset(
                     address

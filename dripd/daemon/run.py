@@ -45,6 +45,7 @@ from dripd.daemon.tallies import Tallies
 from dripd.engine import stages as stages_of
 from dripd.engine.calendars import known_calendars
 from dripd.engine.look import begin
+from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_rest
 from dripd.errors import StoreError
 from dripd.gateway import app as gateway
@@ -63,6 +64,8 @@ VIEW_PATIENCE_S = 2.0
 COUNT_PATIENCE_S = 600.0
 """How long the count of one large campaign may take, beside everything else."""
 
+CALENDARS_S = 60.0
+"""A daemon that never rests reads the holiday calendars so long after its start."""
 
 log = get("daemon")
 
@@ -236,12 +239,20 @@ def start_watching(daemon: Daemon, looks: Desk, glances: Glances, stages: trio.N
     if daemon.config.journal_fsync != "off":
         stages.start_soon(sync, daemon.journal)
     stages.start_soon(glances.run)
+    stages.start_soon(open_calendars, daemon.pipe)
 
 
 async def know_all(daemon: Daemon) -> None:
     """Wait until every account is known; what is due in those that are leaves meanwhile."""
     await _first_of(daemon.pipe.watch.learnt.wait, daemon.ending.asked.wait)
-    await trio.to_thread.run_sync(known_calendars)  # 0.14 s that no send waits for
+    garbage.set_aside()
+
+
+async def open_calendars(pipe: Pipeline) -> None:
+    """Read the list of holiday calendars once nothing is under way: a tenth of a second."""
+    await pipe.watch.learnt.wait()
+    await pipe.rest(CALENDARS_S)
+    await trio.to_thread.run_sync(known_calendars)
     garbage.set_aside()
 
 

@@ -300,7 +300,8 @@ class Pipeline:
         """Wait until it rests, at most *most_s* of real time."""
         with trio.move_on_after(most_s):
             while not self.rests:
-                self.work.over = trio.Event()
+                if self.work.over.is_set():  # somebody else may wait for the one that is not
+                    self.work.over = trio.Event()
                 await self.work.over.wait()
 
     @property
