@@ -33,8 +33,8 @@ Figures: TypeAlias = dict[str, float | None]
 async def read_campaigns(conn: Conn) -> Result:
     """`figures` of every campaign that a sample has met, by account and campaign.
 
-    `active` runs, messages `sent_24h` and `failed_24h`, and the share of runs that a reply has
-    ended (`replied`). `least` is how many a single row of each sample stands for: 1 = counted.
+    `active` runs, messages `sent_24h` and `failed_24h`, and the shares of runs that have `ended`
+    and that a reply has ended (`replied`). `least` is how many a single row of each sample stands for: 1 = counted.
     """
     now = await read_now(conn)
     found: dict[Place, Figures] = {}
@@ -50,7 +50,8 @@ def figures_of(estimate: Mapping[str, object], place: Place) -> Result:
     """What *estimate* says of the campaign at *place*: nothing, where no sample has met it."""
     found = estimate.get("figures", {})
     own = found.get(place, {}) if isinstance(found, dict) else {}
-    nothing: Figures = {"active": 0, "sent_24h": 0, "failed_24h": 0, "replied": None}
+    shares: Figures = {"replied": None, "ended": None}
+    nothing: Figures = {"active": 0, "sent_24h": 0, "failed_24h": 0, **shares}
     return {**nothing, **own, "least": estimate.get("least", {})}
 
 
@@ -65,7 +66,8 @@ async def _replied(conn: Conn, found: dict[Place, Figures]) -> int:
     percent = await percent_of(conn, "dripd.run")
     for row in await conn.fetch(sql("sample_replied"), percent):
         if percent == 100 or row["runs"] >= FEW:
-            _of(found, row)["replied"] = round(row["replied"] / row["runs"], 4)
+            for name in ("replied", "ended"):
+                _of(found, row)[name] = round(row[name] / row["runs"], 4)
     return round(100 / percent)
 
 

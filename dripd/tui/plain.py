@@ -17,7 +17,7 @@ from dripd.tui.page import ListPage
 from dripd.tui.source import Daemon
 from dripd.tui.table import Row
 from dripd.tui.watch import Follow
-from dripd.tui.words import clock
+from dripd.tui.words import awake, clock, text
 
 OUT: Final = 1
 """Where it is said: what a pipe ends at may go."""
@@ -34,6 +34,7 @@ class Plain:
     ) -> None:
         self._say = say
         self._shown: dict[str, str] = {}
+        self._alerts: set[str] = set()
         self._headline = ""
         self._stirred = asyncio.Event()
         self._is_over = False
@@ -90,10 +91,25 @@ class Plain:
         if headline and headline != self._headline:
             self._headline = headline
             self._say(f"{self._now()} {headline}")
+        self._tell_alerts()
         if console.toast is not None:
             self._say(console.toast[0])
             console.toast = None
         self._tell_rows()
+
+    def _tell_alerts(self) -> None:
+        """What somebody should look at, on whatever screen; what is snoozed is over."""
+        alerts = {
+            f"{text(one.get('what'))} {one.get('where') or ''}".strip(): one
+            for one in awake(self._console.overview.answer or {})
+        }
+        for name, one in alerts.items():
+            if name not in self._alerts:
+                detail = f": {text(one['detail'])}" if one.get("detail") else ""
+                self._say(f"{self._now()} alert {text(one.get('level'))} {name}{detail}")
+        for name in sorted(self._alerts - alerts.keys()):
+            self._say(f"{self._now()} alert over: {name}")
+        self._alerts = set(alerts)
 
     def _tell_rows(self) -> None:
         page = self._console.page

@@ -11,9 +11,11 @@ JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_
 GROUP BY v.account_id, v.campaign_id;
 
 -- name: sample_replied :many
--- How many runs of each campaign there are, and how many a reply has ended, on a sample of pages.
+-- How many runs of each campaign there are, how many have ended and how many by a reply, on a
+-- sample of pages.
 --   $1 percent  float4, of the pages
 SELECT account_id, campaign_id, count(*)::int8 AS runs,
+    count(*) FILTER (WHERE status <> 1)::int8 AS ended,
     count(*) FILTER (WHERE end_reason IN ('reply', 'goal:reply'))::int8 AS replied
 FROM dripd.run TABLESAMPLE SYSTEM ($1::float4)
 WHERE NOT stats_void

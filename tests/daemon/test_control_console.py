@@ -343,6 +343,7 @@ async def test_campaigns_are_listed_with_what_they_come_to(pg_dsn: str) -> None:
     assert found["active"] == 3
     assert (found["sent_24h"], found["failed_24h"]) == (30, 10)
     assert found["replied"] == pytest.approx(1 / 3, abs=0.001)
+    assert (nothing["ended"], found["ended"]) == (0, pytest.approx(1 / 3, abs=0.001))
     assert set(found["least"].values()) == {1}
 
 

@@ -81,7 +81,7 @@ ANSWERS: dict[str, Any] = {
                                   provider="sink", status="active", rate="20/s")},
     "campaign.list": {"items": rows(3, account_id=1, account_key="acme", key=lambda k: f"camp-{k}", status="active",
                                     live_version=2, has_draft=True, owner="ann",
-                                    figures={"active": 812_004, "sent_24h": 0, "failed_24h": 0, "replied": 0.041,
+                                    figures={"active": 812_004, "sent_24h": 0, "failed_24h": 0, "replied": 0.041, "ended": 0.71,
                                              "least": {"active": 433, "sent_24h": 500, "replied": 120}})},
     "campaign.stats": {"campaign_key": "camp-1", "enrolled": 100, "active": 40, "goal": 3, "completed": 50, "removed": 7,
                        "terminated": 0, "versions": [1, 2], "steps": [{"step_key": "hello", "at": 4, "done": 96, "skipped": 0, "failed": 2, "sent": 94, "left": {"reply": 8, "unsubscribe": 2}}]},

@@ -493,6 +493,19 @@ def test_the_funnel_of_a_large_campaign_says_how_old_it_is() -> None:
     assert "as of" not in shown[2].split("FUNNEL")[1]
 
 
+def test_a_campaign_tells_its_progress_and_its_draft() -> None:
+    rows = ANSWERS["campaign.list"]["items"]
+    bare = {**rows[1], "has_draft": False, "figures": {}}
+    rig = Rig(FakeDaemon(answers={"campaign.list": {"items": [rows[0], bare]}}), size=(100, 30))
+    rig.press("3")
+    drafted, other = (line for line in rig.lines() if " ok active" in line)
+
+    assert " v2+ " in drafted
+    assert "████░ 71%" in drafted
+    assert " v2 " in other
+    assert "░" not in other
+
+
 def test_the_funnel_turns_from_all_versions_to_each_and_back() -> None:
     one = {**ANSWERS["campaign.stats"], "version": 1, "entered": 60}
     rig = Rig()
@@ -769,6 +782,17 @@ def test_a_node_tells_its_hosts_clock_and_its_pool() -> None:
 
     assert "clock +2.5 s  pool 8/8 busy" in rig.press("8")
     assert "clock -  pool -" in rig.press("down")
+
+
+def test_the_inbox_is_narrowed_to_what_is_ones_own() -> None:
+    rig = Rig()
+    assert "filter: kind=approval assignee=alice" in rig.press(
+        "5", "/", *"kind=approval", "enter", "f"
+    )
+    assert rig.daemon.watched[-1].params["assignee"] == "alice"
+    assert "filter: kind=approval  " in rig.press("f")
+    assert "filter: recipient=alice" in rig.press("tab", "f")
+    assert rig.daemon.refused == []
 
 
 def test_a_task_is_claimed_and_given_back() -> None:

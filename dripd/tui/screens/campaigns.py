@@ -45,6 +45,18 @@ def failing(row: Row) -> str:
     return f"{failed / (sent + failed):.1%}" if sent + failed else "-"
 
 
+def version(row: Row) -> str:
+    """Its live version; `+` where a draft goes beyond it."""
+    live = f"v{row['live_version']}" if row.get("live_version") else "-"
+    return f"{live}+" if row.get("has_draft") else live
+
+
+def progress(row: Row) -> str:
+    """How many of its runs are over."""
+    share = (row.get("figures") or {}).get("ended")
+    return "-" if share is None else f"{gauge(share, 5)} {share:.0%}"
+
+
 def by(name: str) -> Callable[[Row], object]:
     return lambda row: (row.get("figures") or {}).get(name)
 
@@ -53,12 +65,12 @@ COLUMNS = (
     Column(title="STATE", width=11, show=lambda row: state(row.get("status"))),
     Column(title="CAMPAIGN", show=lambda row: text(row.get("key"))),
     Column(title="ACCOUNT", width=10, narrow=False, show=lambda row: text(row.get("account_key"))),
-    Column(title="VER", width=4, narrow=False, show=lambda row: f"v{row['live_version']}" if row.get("live_version") else "-"),
+    Column(title="VER", width=4, narrow=False, show=version),
     Column(title="ACTIVE", width=10, right=True, show=figure("active"), sort=by("active")),
     Column(title="SENT24h", width=8, right=True, show=figure("sent_24h"), sort=by("sent_24h")),
     Column(title="REPLY", width=5, right=True, narrow=False, show=replied, sort=by("replied")),
     Column(title="FAIL", width=5, right=True, priority=2, show=failing),
-    Column(title="DRAFT", width=5, priority=2, show=lambda row: "yes" if row.get("has_draft") else "-"),
+    Column(title="PROGRESS", width=10, priority=2, show=progress, sort=by("ended")),
     Column(title="OWNER", width=8, priority=2, show=lambda row: text(row.get("owner"))),
 )  # fmt: skip
 
@@ -78,6 +90,11 @@ class Campaigns(ListPage):
         "board": Key(param="board", help="campaigns on this board"),
     }
     figures = (
+        ("VER", "the live version; + where a draft goes beyond it"),
+        (
+            "PROGRESS",
+            "of its runs, those that have ended, in whatever way; of a large table by a sample",
+        ),
         ("ACTIVE", "live runs; ~ from a sample of pages, <500: the sample met none"),
         (
             "SENT24h",

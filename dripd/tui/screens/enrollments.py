@@ -162,6 +162,7 @@ class Enrollments(ListPage):
 
     def _simulate(self) -> None:
         row = self._meant[0]
+        self.port.tell("it is played ahead ...")
 
         async def run() -> None:
             answer = await self.port.call("enroll.simulate", {"enrollment": row["id"]})

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dripd.admin.closed import TaskKind, TaskState, words
 from dripd.tui.dialog import Blank, Reading
 from dripd.tui.draw import Cell, Line, line
-from dripd.tui.filter import Key
+from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
 from dripd.tui.words import bounded, clock, since, state, text
@@ -103,9 +103,12 @@ class Inbox(ListPage):
             help="the other tab",
             run=self.turn_over,
         )
+        mine = Action(key="f", label="all" if self._is_mine_alone else "mine", help="what is for you alone, or for everybody",
+                      run=self._turn_mine)  # fmt: skip
         if self.second:
             return [
                 tab,
+                mine,
                 Action(key="m", label="mark read", help="the marked notices", run=self._read,
                        method="notification.read", changes=True, why_not=self._no_row),
             ]  # fmt: skip
@@ -123,8 +126,27 @@ class Inbox(ListPage):
                    method="task.assign", changes=True, why_not=self._is_mine),
             Action(key="t", label="assign", help="to somebody", run=self._assign,
                    method="task.assign", changes=True, why_not=self._no_row),
+            mine,
         ]  # fmt: skip
         return [one for one in found if one.key != "a" or self.port.has("task.approve")]
+
+    @property
+    def _mine(self) -> str:
+        """The filter for what is for whoever sits here."""
+        return written(**{"recipient" if self.second else "assignee": self.port.me})
+
+    @property
+    def _is_mine_alone(self) -> bool:
+        return self._mine in self.filter_text.split()
+
+    def _turn_mine(self) -> None:
+        """Narrow the filter to what is for whoever sits here, or widen it again."""
+        others = [
+            one
+            for one in self.filter_text.split()
+            if not one.startswith(("assignee", "recipient"))
+        ]
+        self.set_filter(" ".join(others if self._is_mine_alone else [*others, self._mine]))
 
     def _no_row(self) -> str:
         return "" if self._table.row else "the cursor is on nothing"

@@ -11,7 +11,7 @@ from dripd.tui.dialog import Choice, Menu
 from dripd.tui.draw import Cell, Line, line, pad, peaks, spark, stack
 from dripd.tui.filter import written
 from dripd.tui.page import Action, Deeds, Page, Port
-from dripd.tui.table import MIDDLE, Column, Row, Table
+from dripd.tui.table import WIDE, Column, Row, Table
 from dripd.tui.words import bounded, clock, count, hint, since, text, undecided
 
 COLUMNS = (
@@ -298,7 +298,7 @@ class Overview(Page):
 
     def _alerts(self, width: int, height: int) -> list[Line]:
         alerts: Sequence[Row] = self._answer.get("alerts", [])
-        place = 22 if width >= MIDDLE else 13
+        place = 22 if width >= WIDE else 14
         inbox = self._answer.get("inbox", {})
         oldest = inbox.get("oldest_approval_at")
         found: list[Line] = []

@@ -1,0 +1,24 @@
+"""What the console without a screen says."""
+
+from __future__ import annotations
+
+from dripd.tui.options import Options
+from dripd.tui.plain import Plain
+from tests.tui.fake import OVERVIEW, FakeDaemon
+
+
+def test_alerts_are_told_as_they_come_and_go_on_every_screen() -> None:
+    daemon = FakeDaemon()
+    said: list[str] = []
+    plain = Plain(lambda _changed: daemon, Options(screen="nodes"), said.append)
+    plain._console.start()
+    plain._look()
+    plain._look()
+    rests = {**OVERVIEW["alerts"][0], "snoozed_until": "2026-03-02T16:00:00Z"}
+    plain._console.overview.opened({"result": {**OVERVIEW, "alerts": [rests]}})
+    plain._look()
+
+    assert [one for one in said if "alert" in one] == [
+        "12:00:00Z alert ! step_failed acme/welcome: 12 held",
+        "12:00:00Z alert over: step_failed acme/welcome",
+    ]
