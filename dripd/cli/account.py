@@ -51,12 +51,14 @@ def deposit(ask: Ask, key: str, amount: str) -> int:
 
 @account.command("list")
 @click.option("--status", type=click.Choice(words(AccountStatus)))
+@click.option("--figures", is_flag=True, help="And their day, backlog and window.")
 @paged
 @reading
-def list_accounts(ask: Ask, **given: object) -> int:
+def list_accounts(ask: Ask, *, figures: bool, **given: object) -> int:
     """All accounts."""
     columns = ("key", "name", "plan", "timezone", "status", "rate")
-    return ask.show("account.list", *columns, **given)
+    more = ("used", "cap", "backlog", "window", "opens_at") if figures else ()
+    return ask.show("account.list", *columns, *more, figures=figures or None, **given)
 
 
 @account.command("show")

@@ -210,12 +210,14 @@ def archive(ask: Ask, **given: object) -> int:
 @asking.account
 @click.option("--board")
 @click.option("--status", type=click.Choice(words(CampaignStatus)))
+@click.option("--figures", is_flag=True, help="And how they go, about.")
 @paged
 @reading
-def list_campaigns(ask: Ask, **given: object) -> int:
+def list_campaigns(ask: Ask, *, figures: bool, **given: object) -> int:
     """The campaigns of an account, or of all."""
     shown = ("account_key", "key", "name", "status", "live_version", "has_draft", "owner")
-    return ask.show("campaign.list", *shown, **given)
+    more = ("figures",) if figures else ()
+    return ask.show("campaign.list", *shown, *more, figures=figures or None, **given)
 
 
 @campaign.command("show")

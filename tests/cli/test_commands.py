@@ -251,6 +251,8 @@ LINES = [
     ("enroll show 7", "enroll.show", {"enrollment": 7}),
     ("enroll explain 7", "enroll.explain", {"enrollment": 7}),
     ("enroll simulate 7", "enroll.simulate", {"enrollment": 7}),
+    ("account list --figures", "account.list", {"figures": True, "limit": 100}),
+    ("campaign list --figures", "campaign.list", {"figures": True, "limit": 100}),
     ("alert list", "alert.list", {}),
     (
         "alert snooze step_failed acme/welcome --for 4h",
