@@ -54,7 +54,7 @@ STOPS = (
     Stop(
         title="Overview", keys="1", wanted="WHAT IS HOLDING MAIL BACK", sizes=(SMALL, LARGE),
         said="How much leaves, how late, and what holds the rest back, with what to do about it. "
-        "Enter lists whom a hold concerns; P pauses all sending, by a plan.",
+        "Enter lists whom a hold concerns; s lets an alert rest; P pauses all sending, by a plan.",
     ),
     Stop(
         title="Accounts", keys="2", wanted="today 2026", sizes=(SMALL, LARGE),
@@ -76,7 +76,7 @@ STOPS = (
     Stop(
         title="Enrollments", keys="4/account=zen status=waiting\r", wanted="|| due",
         said="Where everybody stands. Beneath the list: every gate before the next step, and when "
-        "it will go. / filters, Tab completes.",
+        "it will go; i plays the run on. / filters, Tab completes.",
     ),
     Stop(
         title="A contact's timeline", keys="\r", wanted="step_done",
@@ -109,9 +109,9 @@ STOPS = (
     Stop(
         title="Suppressions", keys="0", wanted="bounce",
         said="Whom nobody may reach. = looks up one address exactly, i imports a file after saying what "
-        "of it is new.",
+        "of it is new; w writes any list to a file.",
     ),
-    Stop(title="Logs", keys="L", wanted="EVENT", said="The daemon's last lines; + shows only worse."),
+    Stop(title="Logs", keys="L", wanted="EVENT", said="The daemon's last lines; + shows only worse, m marks one to find it again."),
     Stop(
         title="Pausing everything", keys="1\x17P", wanted="PAUSE ALL SENDING on",
         said="A wide action is bound to a plan that the daemon made: it touches exactly what is "
