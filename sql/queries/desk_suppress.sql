@@ -28,7 +28,8 @@ SELECT coalesce(a.key, 'everywhere') AS scope, s.channel, s.reason, s.expires_at
     s.created_by, s.expires_at IS NOT NULL AND s.expires_at <= (SELECT dripd.now()) AS over
 FROM dripd.suppression AS s
 LEFT JOIN dripd.account AS a ON a.id = s.account_id
-WHERE s.address_h = hashtextextended(lower(btrim($1::text)), 0)
+WHERE (s.address_h = hashtextextended(lower(btrim($1::text)), 0)
+        OR s.channel = 'sms' AND s.address_h = hashtextextended(translate($1::text, ' ()./-', ''), 0))
     AND ($2::int4 IS NULL OR s.account_id IN ($2::int4, 0))
 ORDER BY s.account_id, s.channel;
 

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from dripd.errors import DripdError
 from tests.stories.world import World
 from tests.support.postgres import Databases
 
@@ -240,6 +241,39 @@ def test_new_text_of_a_draft_does_not_leave_the_old_html(house: World) -> None:
 
     [mail] = [one for one in house.sent() if one["sender"] == "hello@draft.test"]
     assert mail["body"] == "Good day"
+
+
+@pytest.mark.feature("C53")
+def test_a_number_is_suppressed_however_it_is_written(house: World) -> None:
+    house.account("spelt")
+    house.contact("ann", "spelt", phone="+1 (555) 000-1111")
+    house.apply(
+        """
+campaign: text
+account: spelt
+name: Text
+steps:
+  - {key: a, do: sms, text: Hello}
+""",
+        "spelt",
+    )
+    house.sql(  # as what a carrier hears of a STOP
+        "INSERT INTO dripd.event_in (account_id, kind, address) "
+        "SELECT id, 'unsubscribe', '+15550001111' FROM dripd.account WHERE key = 'spelt'"
+    )
+    house.tick()
+    house.enroll("text", "ann", account="spelt")
+    house.tick()
+
+    [step] = house.sql(
+        "SELECT s.outcome, s.reason FROM dripd.step_run AS s "
+        "JOIN dripd.account AS a ON a.id = s.account_id WHERE a.key = 'spelt'"
+    )
+    assert ("skipped", "suppressed") == tuple(step)
+    with pytest.raises(DripdError, match="suppressed"):
+        house.call("contact.send", contact="ann", account="spelt", channel="sms", text="Hello")
+    found = house.call("suppress.check", address="+1 (555) 000-1111", account="spelt")
+    assert found["suppressed"]
 
 
 @pytest.mark.feature("M28")
