@@ -429,6 +429,15 @@ def test_what_may_have_been_delivered_is_retried_only_by_typing_that() -> None:
     assert "Type unsafe 3 to confirm" in shown
 
 
+def test_a_group_tells_since_when_it_fails() -> None:
+    group = {**ANSWERS["dead.list"]["items"][0], "first_at": "2026-03-02T09:00:00Z"}
+    rig = Rig(FakeDaemon(answers={"dead.list": {"items": [group]}}), size=(100, 30))
+    rig.press("7")
+    head, row = (next(one for one in rig.lines() if text in one) for text in ("FIRST", "9 120"))
+
+    assert row[head.index("FIRST") :].startswith("3h00m")
+
+
 def test_of_a_group_only_what_is_safe_is_retried_by_the_small_key() -> None:
     group = {**ANSWERS["dead.list"]["items"][0], "group": "g3", "retry": "fix"}
     groups = {"items": [*ANSWERS["dead.list"]["items"], group]}

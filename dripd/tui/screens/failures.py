@@ -33,6 +33,7 @@ class Failures(ListPage):
     tabs: ClassVar[tuple[str, ...]] = ("failures", "unknown")
     figures = (
         ("COUNT", "runs held by themselves: their step failed, or something it needs is missing; n+ of the latest 500"),
+        ("FIRST, LAST", "how long ago the first and the last of them came to be held"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
         ("take", "how long a retry of all lasts by the rates of account, senders and providers; not said where there is none"),
         ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
@@ -70,6 +71,7 @@ class Failures(ListPage):
             )  # fmt: skip
         return (
             Column(title="COUNT", width=8, right=True, show=lambda row: count(row.get("count"), more=bool(row.get("more"))), sort=lambda row: row.get("count")),
+            Column(title="FIRST", width=6, priority=2, show=lambda row: since(row.get("first_at"), self.port.now_ms), sort=lambda row: row.get("first_at")),
             Column(title="LAST", width=6, show=lambda row: since(row.get("last_at"), self.port.now_ms), sort=lambda row: row.get("last_at")),
             Column(title="ACCOUNT", width=8, narrow=False, show=lambda row: text(row.get("account_key"))),
             Column(title="CAMPAIGN/STEP", width=13, show=lambda row: f"{text(row.get('campaign_key'))}/{text(row.get('step_key'))}"),
