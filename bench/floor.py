@@ -95,5 +95,5 @@ async def _record(
         for account, run, row in zip(accounts, runs, ordered, strict=True)
     ]  # fmt: skip
     await copy_rows(conn, "step_log", LOG_COLUMNS, log)
-    await conn.fetch(sql("end_runs"), accounts, runs, [2] * n, ["completed"] * n)
+    await conn.execute(sql("end_alike"), accounts, runs, 2, "completed")
     await conn.execute(sql("drop_claims"), [claim])

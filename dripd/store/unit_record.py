@@ -42,6 +42,8 @@ from dripd.campaigns.enrollment import (
     HELD_LANE,
     Change,
     DueKey,
+    End,
+    Leased,
     LogRow,
     LogState,
     RunStatus,
@@ -329,13 +331,19 @@ async def _give_back(conn: Conn, changes: list[Change], stopped: set[int]) -> No
 
 
 async def _end_runs(conn: Conn, changes: list[Change]) -> None:
-    ends = [
-        (c.leased.account_id, c.leased.enrollment_id, int(c.end.status), c.end.reason)
-        for c in changes
-        if c.end is not None
-    ]
-    if ends:
-        await conn.fetch(sql("end_runs"), *map(list, zip(*ends, strict=True)))
+    """End runs, those that end alike together: nearly all are completed."""
+    alike: dict[End, list[Leased]] = {}
+    for change in changes:
+        if change.end is not None:
+            alike.setdefault(change.end, []).append(change.leased)
+    for end, ended in alike.items():
+        await conn.execute(
+            sql("end_alike"),
+            [leased.account_id for leased in ended],
+            [leased.enrollment_id for leased in ended],
+            int(end.status),
+            end.reason,
+        )
 
 
 async def _hold(conn: Conn, changes: list[Change]) -> None:

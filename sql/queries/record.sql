@@ -76,6 +76,16 @@ FROM unnest($1::int4[], $2::int8[], $3::int2[], $4::text[]) AS k (a, e, s, why)
 WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1
 RETURNING r.id;
 
+-- name: end_alike :exec
+-- As `end_runs`, of runs that end alike.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 status int2  $4 reason text
+-- hot
+UPDATE dripd.run AS r
+SET status = $3::int2, end_reason = $4::text, ended_at = (SELECT dripd.now()), exclusive = NULL, hold_reason = NULL,
+    release_at = NULL, reentry = nullif(r.reentry, 2::int2)
+FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
+WHERE r.account_id = k.a AND r.id = k.e AND r.status = 1;
+
 -- name: count_actions :exec
 -- Automation actions of accounts, by their local month.
 --   $1 kind text  $2 accounts int[]  $3 periods text[]  $4 counts int[]

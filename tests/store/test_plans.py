@@ -38,7 +38,7 @@ BY_ACCOUNT = ("take_stops", "take_events", "read_events", "log_events")
 
 HOT = (
     *BY_KEY, *BY_LANE, *BY_HOLD, "refund_caps", *BY_ACCOUNT, "look", "odd_days", "end_runs",
-    "lost_individuals",
+    "end_alike", "lost_individuals",
 )  # fmt: skip
 
 SMALL = {"clock", "node", "nudge", "usage_in"}
@@ -205,13 +205,20 @@ VALUES (1, 1, 1, 1, dripd.now(), 1, 1, 1, 'thread');
 HOT_UPDATES = "SELECT pg_stat_get_xact_tuples_hot_updated('dripd.run'::regclass)"
 
 
-def test_a_run_ends_without_a_write_to_any_index(pg_databases: Any) -> None:
+ENDS: dict[str, tuple[Any, ...]] = {
+    "end_runs": ([1], [1], [2], ["completed"]),
+    "end_alike": ([1], [1], 2, "completed"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_run_ends_without_a_write_to_any_index(pg_databases: Any, name: str) -> None:
     async def in_place(dsn: str) -> int:
         conn = await asyncpg.connect(dsn)
         try:
             async with conn.transaction():
                 await conn.execute(RUN)
-                await conn.execute(sql("end_runs"), [1], [1], [2], ["completed"])
+                await conn.execute(sql(name), *ENDS[name])
                 updated: int = await conn.fetchval(HOT_UPDATES)
         finally:
             await conn.close()
