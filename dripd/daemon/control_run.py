@@ -20,7 +20,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, shown
 from dripd.store.desk_enrollment import list_runs, show_run
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
-from dripd.store.desk_find import find_contact, find_run
+from dripd.store.desk_find import find_person, find_run
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
 from dripd.store.desk_run import (
     move_runs,
@@ -203,7 +203,7 @@ async def _aim(conn: Conn, _call: Call, args: p.ContactSend) -> Deed:
 
     Raises `Conflict` `already_in:KEY` where that campaign forbids it.
     """
-    row = await find_contact(conn, args.contact, args.account)
+    row = await find_person(conn, args.contact, args.account)
     busy = await read_busy(conn, row, args.channel)
     warning = None
     if busy is not None:

@@ -23,7 +23,13 @@ from dripd.store.desk_deed import (
     refuse_unfit,
     shown,
 )
-from dripd.store.desk_find import account_id, find_contact, find_list, sole_account
+from dripd.store.desk_find import (
+    account_id,
+    find_contact,
+    find_list,
+    find_person,
+    sole_account,
+)
 from dripd.store.desk_ops import WRITABLE, apply_ops, doubts, read_attrs, read_ops
 from dripd.store.statements import sql
 
@@ -225,7 +231,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 async def tag_contact(conn: Conn, call: Call, args: p.ContactTag) -> Deed:
-    row = await find_contact(conn, args.contact, args.account)
+    row = await find_person(conn, args.contact, args.account)
     done = await conn.fetch(
         sql("tag_contacts"), row["account_id"], [row["id"]], list(args.tags)
     )

@@ -107,6 +107,14 @@ async def find_contact(conn: Conn, text: str, account: str | None) -> Row:
     return await _only(conn, rows, "contact", text, account)
 
 
+async def find_person(conn: Conn, text: str, account: str | None) -> Row:
+    """As `find_contact`, of those who have not been erased. Raises `Conflict` `erased`, too."""
+    row = await find_contact(conn, text, account)
+    if row["erased_at"] is not None:
+        raise Conflict(f"contact {text!r} has been erased", code="erased")
+    return row
+
+
 async def find_run(conn: Conn, enrollment: int) -> Row:
     """The enrollment of a number. Raises `NotFound`."""
     row: Row | None = await conn.fetchrow(sql("read_enrollment"), enrollment)

@@ -292,11 +292,13 @@ def remind(tables: Tables) -> None:
 
 
 def miss_replies(tables: Tables) -> None:
-    """Tell who waits for a reply that should have come by now, unless it has."""
+    """Tell who waits for a reply that should have come by now, unless it has, or who owes it was
+    erased."""
     now = tables.now()
     for watch in [one for one in tables.watches if one.due_at <= now]:
         tables.watches.drop((watch.account_id, watch.enrollment_id, watch.seq))
-        if not _has_replied(tables, watch):
+        contact = tables.contacts[watch.account_id, watch.contact_id]
+        if contact.erased_at is None and not _has_replied(tables, watch):
             payload: dict[str, object] = {
                 "delivery_id": f"{watch.enrollment_id}-{watch.seq}",
                 "step_key": watch.step_key,

@@ -142,7 +142,8 @@ INSERT INTO dripd.journal_log (account_id, kind, detail)
 SELECT account_id, 'deactivated', jsonb_build_object('campaign', key, 'status', 'inactive') FROM over;
 
 -- name: miss_replies :exec
--- Replies that should have come by now: who waits for one is told, unless it has come, or stands in the queue.
+-- Replies that should have come by now: who waits for one is told, unless it has come, or stands in the queue, or who
+-- owes it was erased.
 WITH over AS (
     DELETE FROM dripd.reply_watch
     WHERE (account_id, enrollment_id, seq) IN (
@@ -165,4 +166,7 @@ WHERE NOT EXISTS (
             AND (e.enrollment_id IS NULL OR e.enrollment_id = o.enrollment_id))
     AND NOT EXISTS (
         SELECT FROM dripd.event_in AS e
-        WHERE e.account_id = o.account_id AND e.subject IN (o.contact_id, -o.enrollment_id) AND e.kind_bit & 1 <> 0);
+        WHERE e.account_id = o.account_id AND e.subject IN (o.contact_id, -o.enrollment_id) AND e.kind_bit & 1 <> 0)
+    AND NOT EXISTS (
+        SELECT FROM dripd.contact AS c
+        WHERE c.account_id = o.account_id AND c.id = o.contact_id AND c.erased_at IS NOT NULL);

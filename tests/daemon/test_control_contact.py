@@ -150,6 +150,13 @@ async def test_erasure_needs_a_yes_and_empties(pg_dsn: str) -> None:
         assert (shown["email"], shown["external_id"]) == (None, None)
         with pytest.raises(NotFound):
             await control.do("contact.show", contact="c1")
+        await control.one("UPDATE dripd.contact SET email = 'a@x.test' RETURNING id")
+        for method, more in (
+            ("contact.tag", {"tags": ["new"]}),
+            ("contact.send", {"text": "Hi"}),
+        ):
+            with pytest.raises(Conflict, match="has been erased"):
+                await control.do(method, contact=f"#{made['id']}", **more)
 
 
 async def test_individual_message_is_audited_before_it_is_sent(pg_dsn: str) -> None:

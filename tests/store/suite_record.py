@@ -622,8 +622,8 @@ class EffectSuite:
         self, world: World
     ) -> None:
         scene = await open_scene(world)
-        silent, answered, queued = await scene.take(3)
-        for leased in (silent, answered, queued):
+        silent, answered, queued, gone = await scene.take(4)
+        for leased in (silent, answered, queued, gone):
             watch = WatchReply(seq=1, step_key="one", due_at=Instant(T0 + DAY), recipient="bob")
             await scene.record(scene.goes_on(leased, effects=[watch]))
         await world.set_now(Instant(T0 + HOUR))
@@ -631,6 +631,7 @@ class EffectSuite:
         await world.event(
             scene.account, "reply", contact_id=silent.contact_id, payload={"auto": True}
         )
+        await world.erase_contact(scene.account, gone.contact_id)
         await scene.clear_events()
         await world.set_now(Instant(T0 + DAY))
         await world.event(scene.account, "reply", contact_id=queued.contact_id)
