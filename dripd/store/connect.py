@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
@@ -61,6 +68,10 @@ DESK_SETTINGS = {
     "timezone": "UTC",
 }
 
+CONFIGURE = """
+SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)
+"""
+
 T = TypeVar("T")
 
 Conn: TypeAlias = Any  # asyncpg's connection or pool proxy: it ships no type that covers both
@@ -103,6 +114,11 @@ def parse_object(text: str | None) -> dict[str, object]:
         return read_object(text)
     except ValueError:
         return {}
+
+
+async def configure(conn: Conn, settings: Mapping[str, str]) -> None:
+    """Let *settings* hold for the session of *conn*: asked for as it begins, poolers refuse them."""
+    await conn.execute(CONFIGURE, list(settings), list(settings.values()))
 
 
 async def prepare(conn: Conn) -> None:
@@ -150,6 +166,15 @@ async def make_pool(
     The server ends a statement after *patience_s*; `deadline` cuts those of which no answer
     comes at all. Only a desk may be connected to a server that takes no writes.
     """
+    settings = {
+        **(DESK_SETTINGS if desk else HOT_SETTINGS),
+        "statement_timeout": str(int(patience_s * 1000)),
+    }
+
+    async def init(conn: Conn) -> None:
+        await configure(conn, settings)
+        await (prepare_desk if desk else prepare)(conn)
+
     with_rim = translated()
     async with with_rim:
         with dialling():
@@ -157,15 +182,11 @@ async def make_pool(
                 dsn,
                 min_size=size,
                 max_size=size,
-                init=prepare_desk if desk else prepare,
+                init=init,
                 reset=_keep,
                 timeout=CONNECT_S,
                 target_session_attrs="any" if desk else "read-write",
-                server_settings={
-                    "application_name": "dripd",
-                    **(DESK_SETTINGS if desk else HOT_SETTINGS),
-                    "statement_timeout": str(int(patience_s * 1000)),
-                },
+                server_settings={"application_name": "dripd"},
                 max_inactive_connection_lifetime=0,
             )
 
@@ -221,10 +242,12 @@ class Overdue(TimeoutError):
     """A unit of work had no end in its time, and its connection was cut."""
 
 
-async def probe(dsn: str, pools: Sequence[Any]) -> None:
+async def probe(
+    dsn: str, pools: Sequence[Any], mind: Callable[[Conn], Awaitable[None]]
+) -> None:
     """Meet a server that takes writes, on a connection of its own; *pools* then connect anew.
 
-    Raises `StoreUnavailable` and its kinds.
+    *mind* looks at that connection first. Raises `StoreUnavailable` and its kinds.
     """
     async with translated():
         try:
@@ -234,7 +257,10 @@ async def probe(dsn: str, pools: Sequence[Any]) -> None:
             if await _is_standby_there(dsn):
                 raise TargetServerAttributeNotMatched("a standby answers") from error
             raise
-        await conn.close(timeout=PROBE_S)
+        try:
+            await mind(conn)
+        finally:
+            await conn.close(timeout=PROBE_S)
         for pool in pools:
             await pool.expire_connections()
 
@@ -293,16 +319,21 @@ SLOW_HINT = "the machine is busy: it is worth asking again, or for less (a filte
 
 DSN_HINT = "postgresql://USER@HOST:PORT/DATABASE"
 
-AWAY = ("08", "57P", "53300", "25006", "25P03")
-"""SQLSTATEs of a server that is not there for us: it ends, starts, is full, takes no writes."""
+AWAY = ("08", "57P", "53300", "25006", "25P03", "26000", "42P05")
+"""SQLSTATEs of a server that is not there for us: it ends, starts, is full, takes no writes, or
+answers in another's session."""
 
 BUSY = ("40", "53", "55P03", "57014")
 """SQLSTATEs of a server that is there and cannot do this now: nothing was done."""
 
 READ_ONLY = "a standby after a failover, or default_transaction_read_only"
 
+OTHERS = "another session answers than was asked"
+
 WORDS = {
     "25006": f"the database is read-only ({READ_ONLY})",
+    "26000": OTHERS,
+    "42P05": OTHERS,
     "53100": "the database's disk is full",
     "53200": "the database is out of memory",
     "53300": "the database takes no more connections",
@@ -328,7 +359,8 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
         return StoreRefused(f"the database refuses us: {error}", hint=hint)
     if state.startswith(AWAY):
         doubtful = committing and state.startswith(("08", "57P"))
-        said = f"{WORDS.get(state, 'the database is away')}: {error}"
+        why = str(error).partition("\n")[0]  # the driver adds advice
+        said = f"{WORDS.get(state, 'the database is away')}: {why}"
         return (InDoubt if doubtful else StoreUnavailable)(said)
     if state == "23514" and not getattr(error, "constraint_name", None):
         # no CHECK of a table, but of a partition: a month of its own was made for rows on their

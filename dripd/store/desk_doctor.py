@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
+
 from dripd.errors import SchemaMismatch
 from dripd.store.bridge import Bridge
-from dripd.store.connect import Conn
+from dripd.store.connect import CONNECT_S, Conn, dialling, translated
 from dripd.store.desk import Desk
+from dripd.store.session import mind_sessions
 from dripd.store.statements import sql
 
 Facts = Mapping[str, Any]
@@ -20,6 +23,7 @@ async def examine(dsn: str) -> tuple[Facts, Facts | None]:
     None too where the schema is too old to be asked. Changes nothing. Raises `StoreError`.
     """
     async with Bridge() as bridge:
+        await bridge.run(_meet, dsn)
         desk = Desk(bridge, dsn, size=1)
         await desk.open()
         try:
@@ -32,6 +36,17 @@ async def examine(dsn: str) -> tuple[Facts, Facts | None]:
                 return server, None
         finally:
             await desk.close()
+
+
+async def _meet(dsn: str) -> None:
+    """What is asked of sessions that are not ours, nobody knows who answers."""
+    async with translated():
+        with dialling():
+            conn = await asyncpg.connect(dsn, timeout=CONNECT_S)
+        try:
+            await mind_sessions(conn, dsn)
+        finally:
+            await conn.close(timeout=CONNECT_S)
 
 
 async def _examine(conn: Conn, name: str) -> Facts:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import asyncpg
 
-from dripd.errors import SchemaMismatch, StoreRefused
+from dripd.errors import SchemaMismatch, StoreError, StoreRefused
 from dripd.store.connect import Conn, dialling, translated
+from dripd.store.session import mind_sessions
 from dripd.store.statements import sql_root
 
 LOCK = 7_234_019_884
@@ -117,6 +118,11 @@ async def _connect(dsn: str) -> Conn:
             f"the database is encoded in {encoding}, which cannot hold every name and text",
             hint="CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
         )
+    try:
+        await mind_sessions(conn, dsn)
+    except StoreError:
+        conn.terminate()
+        raise
     return conn
 
 

@@ -77,6 +77,7 @@ from dripd.store.protocol import (
     VersionRow,
     Wish,
 )
+from dripd.store.session import mind_sessions
 from dripd.store.statements import sql
 
 T = TypeVar("T")
@@ -176,7 +177,11 @@ class PostgresStore:
 
     async def _probe(self) -> None:
         """Raises `StoreUnavailable` while there is no server that takes writes."""
-        await self._bridge.run(probe, self._dsn, self.condition.pools)
+        await self._bridge.run(probe, self._dsn, self.condition.pools, self._mind)
+
+    async def _mind(self, conn: Conn) -> None:
+        """Look at a server that is there again. Raises `StoreError` where it is not to be used."""
+        await mind_sessions(conn, self._dsn)
 
     def connections(self) -> dict[tuple[str, str], int]:
         """How many are (`hot` or `sink`, `busy` or `idle`)."""

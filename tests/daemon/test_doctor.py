@@ -15,6 +15,7 @@ from dripd.cli.main import main
 from dripd.config import load
 from dripd.daemon import doctor
 from dripd.daemon.doctor import Check, diagnose
+from tests.support.pooler import Pooler
 
 BREAK = """
 INSERT INTO dripd.account (key, timezone) VALUES ('acme', 'Europe/Berlin'), ('beta', 'UTC');
@@ -119,6 +120,15 @@ def test_a_role_that_writes_nothing_is_told(state: Path, pg_dsn: str) -> None:
 
     assert "writes nothing" in found["database"].detail
     assert "default_transaction_read_only" in found["database"].hint
+
+
+def test_a_pooler_of_transactions_is_named(state: Path, pg_dsn: str, tmp_path: Path) -> None:
+    with Pooler(pg_dsn, tmp_path, "transaction") as pooler:
+        found = {check.name: check for check in diagnose(load(dsn=pooler.dsn))}["database"]
+
+    assert not found.ok
+    assert "every transaction another session" in found.detail
+    assert "pool_mode = session" in found.hint
 
 
 def test_what_is_wrong_with_the_machine_is_named(
