@@ -61,6 +61,9 @@ VERSION = "0.1.0"
 class Daemon:
     """What belongs to one running daemon."""
 
+    zones = ""
+    """A word for the rules of zones here, once it is known."""
+
     def __init__(
         self,
         config: Config,

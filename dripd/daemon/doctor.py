@@ -21,6 +21,7 @@ from dripd.admin.client import Client
 from dripd.admin.server import MOST_PATH_BYTES
 from dripd.clock import SystemClock
 from dripd.config import Config, fetch
+from dripd.daemon import zones as zones_of
 from dripd.daemon.gauges import installed
 from dripd.errors import DripdError, StoreError
 from dripd.store import embedded, migrate
@@ -33,6 +34,10 @@ NEEDED: Final = HOT_CONNECTIONS + SINK_CONNECTIONS + 5
 of the gateway."""
 
 SKEW_MS: Final = 2_000
+
+SHOWN: Final = 20
+"""Names in a list."""
+
 SNAPSHOT_MIN: Final = 60
 """Minutes from which on an open transaction is too old: a backup takes less."""
 
@@ -70,6 +75,7 @@ class Patient:
 
 def diagnose(config: Config) -> list[Check]:
     """Look at everything that can be looked at; takes as long as the database takes to answer."""
+    zones_of.pin()
     patient = look_at(config)
     found = [check(patient) for check in HOST]
     if patient.server is None:
@@ -401,6 +407,26 @@ def unknown(_patient: Patient, found: Facts) -> Check:
     return judge("unknown", not n, f"{n} deliveries", "dripd delivery list --state unknown")
 
 
+def zone_rules(_patient: Patient, found: Facts) -> Check:
+    """Daemons, this host and Postgres: who goes by other rules of zones than the others?"""
+    here = zones_of.digest()
+    others = [f"{node} ({word})" for node, word in found["zone_rules"] if word != here]
+    apart = sorted(
+        {zone for zone, at_s, ahead in found["offsets"] if is_apart(zone, at_s, ahead)}
+    )
+    told = [f"other rules than here ({here}): {', '.join(others)}"] if others else []
+    told += [f"Postgres has other rules for {', '.join(apart[:SHOWN])}"] if apart else []
+    return judge(
+        "zone_rules", not told, "; ".join(told) or f"{here}, the same everywhere",
+        "the same tzdata for all: upgrade dripd on every host, and the zones of Postgres",
+    )  # fmt: skip
+
+
+def is_apart(zone: str, at_s: int, ahead_s: int) -> bool:
+    """Whether this host says otherwise of *zone* than Postgres."""
+    return is_zone(zone) and zones_of.offset(ZoneInfo(zone), at_s) != ahead_s
+
+
 DEPLOYMENT: Final[Sequence[Callable[[Patient, Facts], Check]]] = (
-    rights, zones, senders, connectors, accounts, parked, lost, versions, queues, broken, unknown,
+    rights, zones, zone_rules, senders, connectors, accounts, parked, lost, versions, queues, broken, unknown,
 )  # fmt: skip

@@ -32,6 +32,7 @@ class Living(Protocol):
     figures: Figures
     vitals: Vitals
     incarnation: int
+    zones: str
 
     def state(self) -> str: ...
 
@@ -75,6 +76,7 @@ async def beat(daemon: Living) -> bool:
             "failing": open_breakers(daemon.pipe),
             "pool": pool(daemon.store),
             "host_ms": SystemClock().now(),
+            "zones": daemon.zones,
         }
         owned = len(daemon.pipe.owned)
         asked, slept = trio.current_time(), asleep_s()

@@ -42,10 +42,10 @@ from dripd.daemon.pulse import mind_place, observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.tails import sources
 from dripd.daemon.tallies import Tallies
+from dripd.daemon.zones import digest, pin
 from dripd.engine import stages as stages_of
 from dripd.engine.calendars import known_calendars
 from dripd.engine.look import begin
-from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import record_rest
 from dripd.errors import StoreError
 from dripd.gateway import app as gateway
@@ -90,6 +90,7 @@ def main(config: Config, *, manual_clock: bool, at: Instant | None) -> int:
 
     Raises `DripdError` where it cannot start.
     """
+    pin()
     try:
         dsn = open_database(config)
         trio.run(partial(serve, config, dsn, manual_clock=manual_clock, at=at))
@@ -239,7 +240,7 @@ def start_watching(daemon: Daemon, looks: Desk, glances: Glances, stages: trio.N
     if daemon.config.journal_fsync != "off":
         stages.start_soon(sync, daemon.journal)
     stages.start_soon(glances.run)
-    stages.start_soon(open_calendars, daemon.pipe)
+    stages.start_soon(open_calendars, daemon)
 
 
 async def know_all(daemon: Daemon) -> None:
@@ -248,11 +249,13 @@ async def know_all(daemon: Daemon) -> None:
     garbage.set_aside()
 
 
-async def open_calendars(pipe: Pipeline) -> None:
-    """Read the list of holiday calendars once nothing is under way: a tenth of a second."""
-    await pipe.watch.learnt.wait()
-    await pipe.rest(CALENDARS_S)
+async def open_calendars(daemon: Daemon) -> None:
+    """Read the list of holiday calendars, and every shift of every zone, once nothing is under
+    way: a tenth of a second, and three."""
+    await daemon.pipe.watch.learnt.wait()
+    await daemon.pipe.rest(CALENDARS_S)
     await trio.to_thread.run_sync(known_calendars)
+    daemon.zones = await trio.to_thread.run_sync(digest)
     garbage.set_aside()
 
 

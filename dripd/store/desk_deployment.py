@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from dripd.admin import params as p
 from dripd.admin.catalogue import SPECS
@@ -94,18 +95,27 @@ async def read_status(conn: Conn) -> Result:
     held: dict[str, int] = {}
     for row in await conn.fetch(sql("count_held")):
         held[row["reason"]] = held.get(row["reason"], 0) + row["n"]
+    rows = await conn.fetch(sql("list_nodes"))
     nodes = [
         shown(row, "version", "claims", "figures", "silent_s", "up_s", "skew_ms")
-        for row in await conn.fetch(sql("list_nodes"))
+        for row in rows
     ]
     return {
         **await show_clock(conn),
         "deployment": facts["id"],
         "daemons": nodes,
+        "zones_differ": differing([(row["node"], row["figures"]) for row in rows]),
         "due_now": facts["due_now"],
         "unknown": facts["unknown"],
         "held": held,
     }
+
+
+def differing(nodes: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[str]:
+    """Daemons with the word for the rules of zones that each goes by; [] where it is one."""
+    told = [(node, (figures or {}).get("zones")) for node, figures in nodes]
+    words = [f"{node} {word}" for node, word in told if word]
+    return words if len({word for _, word in told if word}) > 1 else []
 
 
 async def list_audit(conn: Conn, args: p.AuditList) -> Result:

@@ -31,7 +31,7 @@ async def examine(dsn: str) -> tuple[Facts, Facts | None]:
             if not server["migrated"]:
                 return server, None
             try:
-                return server, await desk.run(_examine, "examine_deployment")
+                return server, await desk.run(_examine_deployment)
             except SchemaMismatch:
                 return server, None
         finally:
@@ -47,6 +47,12 @@ async def _meet(dsn: str) -> None:
             await mind_sessions(conn, dsn)
         finally:
             await conn.close(timeout=CONNECT_S)
+
+
+async def _examine_deployment(conn: Conn) -> Facts:
+    found = await _examine(conn, "examine_deployment")
+    offsets = await conn.fetch(sql("zone_offsets"), found["zones"])
+    return {**found, "offsets": [tuple(row) for row in offsets]}
 
 
 async def _examine(conn: Conn, name: str) -> Facts:

@@ -25,6 +25,8 @@ SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
         AND has_table_privilege('dripd.admin_audit', 'INSERT') AS may_work,
     ARRAY(SELECT DISTINCT s.provider FROM dripd.sender AS s WHERE s.status = 'active') AS providers,
     ARRAY(SELECT DISTINCT a.timezone FROM dripd.account AS a WHERE a.status <> 'closed') AS zones,
+    coalesce((SELECT jsonb_agg(jsonb_build_array(n.name, n.figures ->> 'zones') ORDER BY n.name) FROM dripd.node AS n
+        WHERE NOT n.dead AND n.figures ->> 'zones' <> ''), '[]') AS zone_rules,
     ARRAY(SELECT DISTINCT c.secret FROM dripd.connector AS c WHERE c.secret <> '') AS secrets,
     ARRAY(SELECT a.key FROM dripd.account AS a
         WHERE a.status = 'active'
@@ -52,3 +54,15 @@ SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
         JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id
         WHERE r.hold_reason IN ('quarantined', 'step_failed', 'connector_missing', 'no_sender')
         LIMIT 1000) AS part)::int4 AS broken;
+
+-- name: zone_offsets :many
+-- How far zones are ahead of UTC by the rules of the server, every fortnight of two years from now. What Postgres also
+-- knows as an abbreviation, such as CET, it reads as one.
+--   $1 zones text[]
+SELECT z.name AS zone, t.at::int8 AS at_s,
+    extract(epoch FROM (to_timestamp(t.at) AT TIME ZONE z.name) - (to_timestamp(t.at) AT TIME ZONE 'UTC'))::int4 AS ahead_s
+FROM pg_timezone_names AS z
+CROSS JOIN LATERAL (
+    SELECT floor(extract(epoch FROM clock_timestamp()))::int8 + 1209600 * n AS at FROM generate_series(0, 52) AS n
+) AS t
+WHERE z.name = ANY ($1::text[]) AND NOT EXISTS (SELECT FROM pg_timezone_abbrevs AS b WHERE b.abbrev = upper(z.name));

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +18,7 @@ from dripd.cli.main import main
 from dripd.config import load
 from dripd.daemon import doctor
 from dripd.daemon.doctor import Check, diagnose
+from dripd.daemon.zones import digest
 from tests.support.pooler import Pooler
 
 BREAK = """
@@ -120,6 +124,42 @@ def test_a_role_that_writes_nothing_is_told(state: Path, pg_dsn: str) -> None:
 
     assert "writes nothing" in found["database"].detail
     assert "default_transaction_read_only" in found["database"].hint
+
+
+def test_daemons_that_go_by_other_rules_of_zones_are_named(state: Path, pg_dsn: str) -> None:
+    execute(
+        pg_dsn,
+        "INSERT INTO dripd.node (incarnation, name, version, state, figures) VALUES"
+        f" (1, 'here', '0', 'running', '{{\"zones\": \"{digest()}\"}}'),"
+        " (2, 'there', '0', 'running', '{\"zones\": \"0123456789ab\"}')",
+    )
+
+    found = {check.name: check for check in diagnose(load(dsn=pg_dsn))}["zone_rules"]
+
+    assert not found.ok
+    assert found.detail == f"other rules than here ({digest()}): there (0123456789ab)"
+
+
+def test_a_postgres_of_other_rules_is_named(
+    state: Path, pg_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Berlin, of all places, keeps the time of Tokyo here."""
+    execute(
+        pg_dsn,
+        "INSERT INTO dripd.account (key, timezone) VALUES ('a', 'Europe/Berlin'), ('b', 'CET')",
+    )
+    rules = resources.files("tzdata.zoneinfo")
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe" / "Berlin").write_bytes((rules / "Asia" / "Tokyo").read_bytes())
+    command = [sys.executable, "-m", "dripd.cli.main", "doctor", "--dsn", pg_dsn, "--json"]
+
+    for place, ok in ((None, True), (str(tmp_path), False)):
+        if place is not None:
+            monkeypatch.setenv("PYTHONTZPATH", place)
+        said = subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
+        check = next(one for one in json.loads(said)["checks"] if one["name"] == "zone_rules")
+        assert ok == check["ok"], check
+    assert "Postgres has other rules for Europe/Berlin" in check["detail"]
 
 
 def test_a_pooler_of_transactions_is_named(state: Path, pg_dsn: str, tmp_path: Path) -> None:

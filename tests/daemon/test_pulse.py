@@ -79,7 +79,7 @@ async def test_who_comes_back_knows_when_nobody_was_at_work_before_it_is_heard(
 def _daemon(pipe: Any, store: Late) -> Any:
     store.pipe, pipe.store = pipe, store  # type: ignore[assignment]  # it passes all else on
     return SimpleNamespace(
-        pipe=pipe, store=store, incarnation=1001, vitals=SimpleNamespace(),
+        pipe=pipe, store=store, incarnation=1001, zones="", vitals=SimpleNamespace(),
         figures=SimpleNamespace(shown=dict), state=lambda: "running",
     )  # fmt: skip
 
