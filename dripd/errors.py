@@ -5,8 +5,12 @@ What a campaign expects (a refused address, a closed window) is a value, never a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk that has no room left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

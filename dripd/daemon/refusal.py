@@ -9,9 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from dripd.errors import ConfigError, DripdError, OutOfSpace
+from dripd.errors import FULL, ConfigError, DripdError, OutOfSpace
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from dripd.channels.base import Secret
-from dripd.errors import ConfigError
+from dripd.errors import FULL, ConfigError
 
 FILE = "gateway.key"
 LEAST = 24
@@ -21,7 +21,8 @@ LEAST = 24
 def load_key(secret: Secret | None, state: Path) -> Secret:
     """The signing key: *secret*, else that of the state directory, made where there is none.
 
-    Raises `ConfigError` for a secret that is too short and a directory that cannot be written.
+    Raises `ConfigError` for a secret that is too short and a directory that cannot be written,
+    `OSError` where its disk is full.
     """
     if secret is not None:
         if len(secret.reveal()) < LEAST:
@@ -31,6 +32,8 @@ def load_key(secret: Secret | None, state: Path) -> Secret:
     try:
         return Secret(_kept(state / FILE))
     except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(state / FILE)) from error
         raise ConfigError(
             f"gateway.secret: {state / FILE} cannot be read or made: {error.strerror}",
             hint="make the state directory writable, or give [gateway] secret",

@@ -21,6 +21,7 @@ left behind by an older dripd.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -32,7 +33,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from dripd.clock import Millis
-from dripd.errors import Conflict, NotFound, StoreError, StoreUnavailable
+from dripd.errors import FULL, Conflict, NotFound, OutOfSpace, StoreError, StoreUnavailable
 from dripd.store.embedded_binaries import Binaries, choose
 from dripd.store.embedded_place import Place, find_place, give_back, make_place
 from dripd.store.embedded_wire import DATABASE_EXISTS, Answer, knock, perform
@@ -84,6 +85,8 @@ RECOVERY_MS = Millis(600_000)
 """How long a server that says it is starting may replay its log."""
 
 PAUSE_MS = Millis(100)
+
+ROOM = "free space, or set DRIPD_STATE to a larger disk; it may be started again then"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +204,10 @@ def at(state: Path) -> Iterator[Path]:
             hint="run dripd as its owner, or set DRIPD_STATE to a directory of your own",
         ) from fault
     except OSError as fault:
+        if fault.errno in FULL:
+            raise OutOfSpace(
+                f"the disk is full: {state} cannot be written", hint=ROOM
+            ) from fault
         raise StoreError(
             f"the state directory {state} cannot be used: {fault}",
             hint="see that it can be written and its disk has space, or set DRIPD_STATE",
@@ -374,6 +381,8 @@ def make_database(place: Place) -> None:
 
 def run(place: Place, command: list[str], what: str) -> None:
     done = place.person.run(command, cwd=place.home)
+    if done.code and os.strerror(errno.ENOSPC) in done.output:
+        raise OutOfSpace(f"the disk is full: {place.home} cannot be written", hint=ROOM)
     if done.code:
         raise StoreError(
             f"{place.person.name} cannot {what} in {place.home}: {done.output[-800:]}",

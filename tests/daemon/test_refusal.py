@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ import pytest
 
 from dripd.daemon.refusal import explain
 from dripd.errors import Conflict
+from tests.support.disk import mounted
 
 ROLE = "dripd_refusal_test"
 
@@ -125,6 +127,19 @@ def test_a_port_that_is_asked_for_and_taken_is_named(state: Path, pg_dsn: str) -
         found = start(state, "--dsn", pg_dsn, DRIPD_METRICS__LISTEN=place)
 
     assert place in refused(found, "port_in_use", 6)
+
+
+@pytest.mark.parametrize("is_embedded", [True, False])
+def test_a_full_state_directory_may_be_tried_again(
+    state: Path, pg_dsn: str, *, is_embedded: bool
+) -> None:
+    place = state / "full"
+    with mounted(place):
+        with suppress(OSError):
+            (place / "ballast").write_bytes(bytes(1 << 20))
+        found = start(place, *([] if is_embedded else ["--dsn", pg_dsn]))
+
+        assert str(place) in refused(found, "disk_full", 75)
 
 
 def test_what_nurseries_wrap_and_systems_number_is_explained() -> None:
