@@ -70,6 +70,7 @@ async def _cycle(
         claim,
         7,
         timedelta(0),
+        0,
     )
     if len(rows) != len(keys):
         raise AssertionError(f"the floor leased {len(rows)} of {len(keys)}")

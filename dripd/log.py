@@ -62,6 +62,7 @@ EVENTS: Final[dict[str, str]] = {
     "inbox.refused": "a batch of events breaks whoever reads it; it is tried in halves",
     "event.refused": "an event cannot be read; it takes effect without its payload, or has none",
     "inbox.delayed": "events could not be digested now; they wait",
+    "witness.unwritable": "what is committed is remembered in memory alone",
     "journal.refused": "the intent journal takes nothing; nothing is leased until it does",
     "lease.swept": "the leases of a dead daemon were taken back",
     "library.logged": "a library wrote to the standard logging",

@@ -20,6 +20,8 @@ CREATE TABLE dripd.deployment (
     created_at timestamptz NOT NULL DEFAULT statement_timestamp(),
     place text,  -- the server and database in which it was begun or adopted
     served_at timestamptz(3),  -- up to here somebody was at work
+    behind boolean NOT NULL DEFAULT false,  -- a daemon found commits missing, and nobody has adopted it since
+    adoptions int4 NOT NULL DEFAULT 0,  -- how often somebody has: what daemons remember is of before
     CONSTRAINT there_is_one_deployment CHECK (one),
     CONSTRAINT a_clock_is_real_or_manual CHECK (clock_mode IN ('real', 'manual'))
 );
@@ -702,6 +704,14 @@ CREATE TABLE dripd.first_steps (  -- how the first steps of a version came out
     failed int4 NOT NULL,
     PRIMARY KEY (account_id, cv_id)
 ) WITH (fillfactor = 50);
+
+CREATE TABLE dripd.witness (  -- the last commits of a daemon, each in the slot of its number
+    incarnation int8 NOT NULL,
+    slot int2 NOT NULL,
+    n int8 NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- real time
+    PRIMARY KEY (incarnation, slot)
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 
 CREATE TABLE dripd.recovery (  -- how often a step was taken over from a dead daemon, unperformed
     account_id int4 NOT NULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -120,6 +121,11 @@ class Daemon:
         """That of the configuration; no time passes under a manual clock."""
         manual = isinstance(self.clock, ManualClock)
         return self.config.engine.without_time() if manual else self.config.engine
+
+    @property
+    def witnesses(self) -> Path:
+        """Where it remembers what was committed."""
+        return self.config.state / "witness"
 
     def state(self) -> str:
         """`starting running paused draining`; paused: every account is."""

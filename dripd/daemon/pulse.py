@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 import trio
@@ -34,21 +36,39 @@ class Living(Protocol):
     incarnation: int
     zones: str
 
+    @property
+    def witnesses(self) -> Path: ...
+
     def state(self) -> str: ...
 
 
+BEHIND: Final = "the database lacks what it had committed: some of what was sent is not in it"
 COPY: Final = "this is a copy of a database, made elsewhere: what was sent since is not in it"
 
 
+async def meet(daemon: Living) -> None:
+    """The database, before anything is asked of it: is it ours, and whole? Raises `StoreError`."""
+    daemon.store.on_behind = partial(bar, daemon.pipe, BEHIND)
+    await daemon.store.keep_witness(daemon.witnesses, daemon.incarnation)
+    await mind_place(daemon)
+
+
 async def mind_place(daemon: Living) -> None:
-    """A copy of a database sends nothing until somebody adopts it. Raises `StoreError`."""
-    barred = daemon.pipe.barred
-    if await daemon.store.is_at_home():
-        barred.pop("adopt", None)
+    """A copy of a database, or one that lacks what it had committed, sends nothing until somebody
+    adopts it. Raises `StoreError`."""
+    place = await daemon.store.place()
+    if place.at_home and not place.behind:
+        daemon.store.adopted(place, daemon.witnesses, daemon.incarnation)
+        daemon.pipe.barred.pop("adopt", None)
         return
-    if "adopt" not in barred:
-        log.error("daemon.barred", reason="adopt")
-    barred["adopt"] = COPY
+    bar(daemon.pipe, BEHIND if place.behind else COPY)
+
+
+def bar(pipe: Pipeline, why: str) -> None:
+    """Nothing is leased, and nothing leaves that was, until somebody adopts the database."""
+    if "adopt" not in pipe.barred:
+        log.error("daemon.barred", reason="adopt", error=why)
+    pipe.barred["adopt"] = why
 
 
 async def pulse(daemon: Living) -> None:

@@ -38,7 +38,7 @@ from dripd.daemon.health import open_health, serving
 from dripd.daemon.journal import sync
 from dripd.daemon.notify import notify
 from dripd.daemon.parent import until_orphaned
-from dripd.daemon.pulse import mind_place, observe, pulse
+from dripd.daemon.pulse import meet, observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.tails import sources
 from dripd.daemon.tallies import Tallies
@@ -176,7 +176,7 @@ async def _live(
     task_status: trio.TaskStatus[Daemon],
 ) -> None:
     pipe, store, config = daemon.pipe, daemon.store, daemon.config
-    await mind_place(daemon)
+    await meet(daemon)
     await store.join(daemon.incarnation, config.daemon.node, VERSION)
     await begin(pipe)
     glances = Glances(looks)

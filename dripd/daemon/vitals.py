@@ -78,7 +78,7 @@ class Vitals:
             shown(
                 "original",
                 not self.copy_error,
-                self.copy_error or "this database was begun or adopted here",
+                self.copy_error or "this database was begun or adopted here, and is whole",
                 "suppress what was sent since, stop the other one, then dripd adopt",
             ),
         ]

@@ -179,7 +179,8 @@ def _forget(pipe: Pipeline, number: int) -> None:
 
 async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int) -> Outcome:
     """Send what is written down first, as all that leaves; its answer is written down too."""
-    leave = pipe.journal.depart(number) if pipe.is_heard else Leave.UNHEARD
+    may = pipe.is_heard and "adopt" not in pipe.barred
+    leave = pipe.journal.depart(number) if may else Leave.UNHEARD
     if leave is Leave.FENCED:
         pipe.buried.set()
     if leave is not Leave.YES:

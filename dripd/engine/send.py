@@ -460,10 +460,11 @@ class Gates:
 def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
     """Write down that *batch* leaves. False: it may not, and has been given back.
 
-    Who was silent for long may have been declared dead, by somebody who cannot seal its journal.
+    Who was silent for long may have been declared dead, by somebody who cannot seal its journal;
+    a database that lacks what it had committed may lack this lease.
     """
     leave = Leave.UNHEARD
-    if pipe.is_heard:
+    if pipe.is_heard and "adopt" not in pipe.barred:
         leave = pipe.journal.intend([ready.leased for ready in batch], marks)
     if leave is Leave.YES:
         return True

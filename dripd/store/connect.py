@@ -160,11 +160,13 @@ async def make_pool(
     *,
     desk: bool = False,
     patience_s: float = PATIENCE_S,
+    mind: Callable[[Conn], Awaitable[None]] | None = None,
 ) -> Any:
     """A pool of *size* held connections to the database of *dsn*.
 
     The server ends a statement after *patience_s*; `deadline` cuts those of which no answer
-    comes at all. Only a desk may be connected to a server that takes no writes.
+    comes at all. Only a desk may be connected to a server that takes no writes. *mind* looks at
+    each connection before it is used.
     """
     settings = {
         **(DESK_SETTINGS if desk else HOT_SETTINGS),
@@ -174,6 +176,8 @@ async def make_pool(
     async def init(conn: Conn) -> None:
         await configure(conn, settings)
         await (prepare_desk if desk else prepare)(conn)
+        if mind is not None:
+            await mind(conn)
 
     with_rim = translated()
     async with with_rim:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import trio
@@ -20,7 +21,13 @@ from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant, to_datetime
-from dripd.errors import InDoubt, SchemaMismatch, StoreBusy, StoreError
+from dripd.errors import (
+    InDoubt,
+    SchemaMismatch,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+)
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import ContactRow
 from dripd.store import (
@@ -79,6 +86,7 @@ from dripd.store.protocol import (
 )
 from dripd.store.session import mind_sessions
 from dripd.store.statements import sql
+from dripd.store.witness import Witness
 
 T = TypeVar("T")
 
@@ -90,6 +98,15 @@ MONTHS_AHEAD = 3
 
 SINK_CONNECTIONS = 3
 """Two for the sink, one for who moves the clock."""
+
+
+class Place(NamedTuple):
+    """Of a database: `at_home`, it is where it was begun or adopted; `behind`, it lacks what it had
+    committed; `adoption`, a word that changes when somebody adopts it."""
+
+    at_home: bool
+    behind: bool
+    adoption: str
 
 
 def new_claim_id() -> int:
@@ -122,6 +139,9 @@ class PostgresStore:
         self._sink: Any = None
         self._month = ""
         """The last one that the clock was moved to: its partitions stand."""
+        self._witness = Witness()
+        self.on_behind: Callable[[], object] = int
+        """Called where the database is found to lack what it had committed."""
         self._in_doubt: set[int] = set()
         """Claims of leases that may have been committed, and are not settled yet."""
         self._found: set[int] = set()
@@ -129,12 +149,13 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect. Raises `StoreUnavailable`, `SchemaMismatch`."""
-        make = partial(make_pool, self._dsn, patience_s=self._patience_s)
+        make = partial(make_pool, self._dsn, patience_s=self._patience_s, mind=self._look)
         self._pool = await self._bridge.run(make, HOT_CONNECTIONS)
         self._sink = await self._bridge.run(make, SINK_CONNECTIONS)
         self.condition.pools += [self._pool, self._sink]
 
     async def close(self) -> None:
+        self._witness.close()
         for pool in (self._pool, self._sink):
             if pool is not None:
                 await self._bridge.run(_close, pool)
@@ -182,6 +203,29 @@ class PostgresStore:
     async def _mind(self, conn: Conn) -> None:
         """Look at a server that is there again. Raises `StoreError` where it is not to be used."""
         await mind_sessions(conn, self._dsn)
+        with suppress(StoreUnavailable):  # it is there, and nothing will be sent
+            await self._look(conn)
+
+    async def _look(self, conn: Conn) -> None:
+        """Look at a new connection: does its server have what was committed?
+
+        Raises `StoreUnavailable` once where it has not: whoever wanted it must not go on.
+        """
+        if not self._witness.is_behind and await self._witness.look(conn):
+            self._bridge.to_trio(self.on_behind)
+            raise StoreUnavailable("the database lacks what it had committed", code="behind")
+
+    async def keep_witness(self, folder: Path, incarnation: int) -> None:
+        """Remember what is committed in *folder*, and look whether it is there what others of its
+        daemons have remembered."""
+        adoption = (await self._read(_fetch, "adoption"))[0]["adoption"]
+        self._witness.keep(folder, incarnation, adoption)
+        known, dead = self._witness.kept()
+        if not await self._read(self._witness.look, known):
+            gone = [int(path.name.rpartition("-")[2]) for path in dead]
+            for path in dead:
+                path.unlink()
+            await self._read(_execute, "drop_witnesses", gone)
 
     def connections(self) -> dict[tuple[str, str], int]:
         """How many are (`hot` or `sink`, `busy` or `idle`)."""
@@ -198,11 +242,16 @@ class PostgresStore:
         """A unit of work in one transaction."""
 
         async def cross() -> T:
+            number, wrote = self._witness.next(), list[int]()
+            whole = self._witness.witnessed(unit, number, wrote)
             async with (
                 translated(committing=True),
                 (pool or self._pool).acquire(timeout=10) as conn,
             ):
-                return await transact(conn, self._patience_s, unit, *args)
+                result = await transact(conn, self._patience_s, whole, *args)
+            for one in wrote:
+                self._witness.note(one)
+            return result
 
         return await self._cross(name_of(unit, args), cross)
 
@@ -316,8 +365,9 @@ class PostgresStore:
             async with translated(committing=True), self._pool.acquire(timeout=10) as conn:
                 with deadline(conn, self._patience_s):
                     return await unit_lease.lease(
-                        conn, claim_id, incarnation, groups, lease_ahead_ms
-                    )
+                        conn, claim_id, incarnation, groups, lease_ahead_ms,
+                        self._witness.next(), self._witness.note,
+                    )  # fmt: skip
 
         try:
             return await self._cross("lease", cross)
@@ -559,10 +609,15 @@ class PostgresStore:
         deployment, mode, at = rows[0]
         return deployment, mode, at
 
-    async def is_at_home(self) -> bool:
-        """False: this is a copy of the database, made elsewhere, that nobody has adopted."""
+    async def place(self) -> Place:
+        """Where the database is, as it says itself, and whether anything of it is missing."""
         await self._read(_execute, "note_place")
-        return bool((await self._read(_fetch, "is_at_home"))[0]["at_home"])
+        found = (await self._read(_fetch, "is_at_home"))[0]
+        return Place(found["at_home"], found["behind"], found["adoption"])
+
+    def adopted(self, place: Place, folder: Path, incarnation: int) -> None:
+        """What was remembered before *place* was adopted is over."""
+        self._witness.keep(folder, incarnation, place.adoption)
 
     async def choose_clock(self, mode: str, at: Instant | None) -> None:
         """Start on the clock *mode*; a deployment keeps the mode of its first daemon.
@@ -639,6 +694,7 @@ async def _sweep(conn: Conn, retention_days: int) -> None:
         "sweep_recoveries",
         "sweep_standstills",
         "sweep_attachments",
+        "sweep_witnesses",
         "apply_evidence",
         "presume_sent",
     ):

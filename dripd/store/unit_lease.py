@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,9 +36,18 @@ READS = (
 
 
 async def lease(
-    conn: Conn, claim_id: int, incarnation: int, groups: Sequence[LeaseGroup], ahead_ms: int
+    conn: Conn,
+    claim_id: int,
+    incarnation: int,
+    groups: Sequence[LeaseGroup],
+    ahead_ms: int,
+    number: int = 0,
+    note: Callable[[int], None] = lambda _: None,
 ) -> LeaseResult:
-    """Take what *groups* name under *claim_id*. One transaction; facts follow its commit."""
+    """Take what *groups* name under *claim_id*. One transaction; facts follow its commit.
+
+    *note* is called with its *number* as soon as it is known to be committed.
+    """
     keys = [(group, key) for group in groups for key in group.keys]
     lows, highs, at = [], [], 0
     for group in groups:
@@ -58,7 +67,10 @@ async def lease(
         claim_id,
         incarnation,
         timedelta(milliseconds=ahead_ms),
+        number,
     )
+    if rows:
+        note(number)
     result = LeaseResult(claim_id=claim_id, granted=[], refused=[])
     taken: list[Leased] = []
     wanting: list[tuple[Leased, int]] = []

@@ -16,8 +16,9 @@ SET place = (SELECT c.system_identifier || '/' || b.oid FROM pg_control_system()
 WHERE place IS NULL;
 
 -- name: is_at_home :one
--- Is it still where it was noted? A dump that was restored is not.
-SELECT d.place IS NOT DISTINCT FROM (c.system_identifier || '/' || b.oid) AS at_home
+-- Is it still where it was noted? A dump that was restored is not. And does it lack what it had committed?
+SELECT d.place IS NOT DISTINCT FROM (c.system_identifier || '/' || b.oid) AS at_home, d.behind,
+    d.id || '-' || d.adoptions AS adoption
 FROM dripd.deployment AS d, pg_control_system() AS c, pg_database AS b
 WHERE b.datname = current_database();
 

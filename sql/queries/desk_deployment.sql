@@ -1,10 +1,10 @@
 -- name: adopt :one
 -- This copy is the deployment from now on. A row: it had not been.
 UPDATE dripd.deployment AS d
-SET place = c.system_identifier || '/' || b.oid
+SET place = c.system_identifier || '/' || b.oid, behind = false, adoptions = d.adoptions + 1
 FROM pg_control_system() AS c, pg_database AS b
 WHERE b.datname = current_database()
-    AND d.place IS DISTINCT FROM (c.system_identifier || '/' || b.oid)
+    AND (d.behind OR d.place IS DISTINCT FROM (c.system_identifier || '/' || b.oid))
 RETURNING d.id;
 
 -- name: clock_is_manual :one

@@ -3,7 +3,7 @@
 --   $1 accounts int[]  $2 their local dates date[]  $3 lo int[]  $4 hi int[]  (1-based ranges into $5 to $8)
 --   $5 lanes int2[]  $6 due timestamptz[]  $7 enrollments bigint[]
 --   $8 masks int[]   (bits 0-15 event kinds, 21 counted, 22 email, 23 sms)
---   $9 claim bigint  $10 incarnation bigint  $11 lease ahead interval
+--   $9 claim bigint  $10 incarnation bigint  $11 lease ahead interval  $12 its number, for dripd.witness
 -- locks: node (key share), account_day and due_step rows (no key update, skip locked)
 -- hot: its plan is asserted; CTEs are never joined to one another
 WITH alive AS MATERIALIZED (
@@ -77,6 +77,11 @@ WITH alive AS MATERIALIZED (
     SELECT $9::int8, $10::int8, (SELECT dripd.now()), count(*), $1::int4[], min(due_at), max(due_at)
     FROM marked
     HAVING count(*) > 0
+    RETURNING incarnation
+), witnessed AS (
+    INSERT INTO dripd.witness AS w (incarnation, slot, n)
+    SELECT incarnation, $12::int8 % 64, $12::int8 FROM kept
+    ON CONFLICT (incarnation, slot) DO UPDATE SET n = greatest(w.n, excluded.n), at = excluded.at
 )
 SELECT o, contact_id, cv_id, seq, step_no, run_no, attempt, flags, email, phone, timezone, attrs::text AS attrs, owner,
     service_owner, external_id, suppressed, counted,

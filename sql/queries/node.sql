@@ -254,3 +254,36 @@ SET state = 'accepted', provider_id = coalesce(k.pid, i.provider_id), reason = N
 FROM unnest($1::int8[], $2::text[]) AS k (id, pid)
 WHERE i.id = k.id AND i.state = 'unknown'
 RETURNING i.id;
+
+-- name: bear_witness :one
+-- What this transaction has written is known to be committed once its number is. No row: it has written nothing.
+--   $1 incarnation bigint  $2 number bigint
+-- locks: our witness row
+INSERT INTO dripd.witness AS w (incarnation, slot, n)
+SELECT $1::int8, $2::int8 % 64, $2::int8
+WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+ON CONFLICT (incarnation, slot) DO UPDATE SET n = greatest(w.n, excluded.n), at = excluded.at
+RETURNING n;
+
+-- name: read_witness :many
+-- What of the last commits of daemons is there.
+--   $1 incarnations bigint[]
+SELECT incarnation, slot, n FROM dripd.witness WHERE incarnation = ANY ($1::int8[]);
+
+-- name: adoption :one
+-- The deployment, and how often it was adopted: what daemons remember is of before.
+SELECT id || '-' || adoptions AS adoption FROM dripd.deployment;
+
+-- name: note_behind :exec
+-- Commits are missing: nobody sends until somebody adopts it so.
+UPDATE dripd.deployment SET behind = true WHERE NOT behind;
+
+-- name: drop_witnesses :exec
+--   $1 incarnations bigint[]
+DELETE FROM dripd.witness WHERE incarnation = ANY ($1::int8[]);
+
+-- name: sweep_witnesses :exec
+-- Those of daemons of which no file is asked any more.
+DELETE FROM dripd.witness AS w
+WHERE w.at < clock_timestamp() - interval '90 days'
+    AND NOT EXISTS (SELECT FROM dripd.node AS n WHERE n.incarnation = w.incarnation);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 from dripd.admin.mask import mask
 from dripd.daemon.pulse import beat, pool
 from dripd.engine.tuning import Tuning
+from dripd.store.postgres import Place
 from tests.engine.rig import Rig, SlowSink
 
 
@@ -37,9 +39,12 @@ class Late:
         self.heard_before = self.pipe.is_heard
         return await self._store.note_served(silence_ms)
 
-    async def is_at_home(self) -> bool:
+    async def place(self) -> Place:
         await trio.lowlevel.checkpoint()
-        return True
+        return Place(at_home=True, behind=False, adoption="a-0")
+
+    def adopted(self, *_: object) -> None:
+        """Nobody remembers anything here."""
 
 
 @pytest.mark.trio
@@ -79,7 +84,7 @@ async def test_who_comes_back_knows_when_nobody_was_at_work_before_it_is_heard(
 def _daemon(pipe: Any, store: Late) -> Any:
     store.pipe, pipe.store = pipe, store  # type: ignore[assignment]  # it passes all else on
     return SimpleNamespace(
-        pipe=pipe, store=store, incarnation=1001, zones="", vitals=SimpleNamespace(),
+        pipe=pipe, store=store, incarnation=1001, zones="", witnesses=Path(), vitals=SimpleNamespace(),
         figures=SimpleNamespace(shown=dict), state=lambda: "running",
     )  # fmt: skip
 
