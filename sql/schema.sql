@@ -349,6 +349,8 @@ CREATE INDEX enroll_request_contact ON dripd.enroll_request (left(coalesce(conta
     WHERE status = 'pending';
 CREATE INDEX enroll_request_conversation ON dripd.enroll_request (left(conversation_ref, 200))
     WHERE status = 'pending' AND conversation_ref IS NOT NULL;
+CREATE INDEX enroll_request_queued ON dripd.enroll_request (account_id, queued_for)
+    WHERE status = 'pending' AND queued_for IS NOT NULL;
 
 CREATE TABLE dripd.request_seen (  -- idempotency keys, for ever: no partition could be unique
     account_id int4 NOT NULL,

@@ -10,7 +10,7 @@ import orjson
 
 from dripd.channels.happening import Happened, read_key
 from dripd.store.connect import Conn
-from dripd.store.desk_resolve import settle_unknown
+from dripd.store.desk_resolve import is_tried_again, settle_unknown
 from dripd.store.statements import sql
 
 
@@ -86,35 +86,48 @@ async def _match(
     found: dict[int, list[tuple[int, str | None]]] = {}
     for row in rows:
         found.setdefault(row["n"], []).append((row["account_id"], row["delivery_id"]))
-    proofs: list[tuple[int, str, str]] = []
+    proofs: list[tuple[int, int, str]] = []
     events: list[tuple[object, ...]] = []
     lost: list[Happened] = []
     for n, one in enumerate(told):
         places = found.get(n, [])
         if one.kind in PROVES:
             places = [place for place in places if place[1]]
-            proofs += [(account, str(delivery), one.kind) for account, delivery in places]
+            proofs += [(n, account, str(delivery)) for account, delivery in places]
         else:
             events += [_event(provider, one, account, delivery) for account, delivery in places]
         if not places:
             lost.append(one)
     if events:
         await conn.execute(sql("keep_happenings"), *map(list, zip(*events, strict=True)))
-    await _prove(conn, proofs)
-    return lost
+    early = await _prove(conn, told, proofs)
+    return lost + [one for n, one in enumerate(told) if n in early]
 
 
-async def _prove(conn: Conn, proofs: Sequence[tuple[int, str, str]]) -> None:
-    """Settle those deliveries of (account, delivery, kind) that are unknown, as a person would."""
+async def _prove(
+    conn: Conn, told: Sequence[Happened], proofs: Sequence[tuple[int, int, str]]
+) -> set[int]:
+    """Settle those deliveries of (event, account, delivery) that are unknown, as a person would.
+
+    One that is being sent again at this moment is left until its answer is here: of it the cap,
+    the charge and the run would tell two things. Returns the events that came so early.
+    """
     if not proofs:
-        return
-    accounts, deliveries, _ = map(list, zip(*proofs, strict=True))
+        return set()
+    _, accounts, deliveries = map(list, zip(*proofs, strict=True))
     unknown = {
         row["delivery"] for row in await conn.fetch(sql("find_unknown"), accounts, deliveries)
     }
-    for _, delivery, kind in proofs:
-        if delivery in unknown:
-            await settle_unknown(conn, delivery, PROVES[kind], reason="undelivered")
+    early: set[int] = set()
+    for n, _, delivery in proofs:
+        state = PROVES[told[n].kind]
+        if delivery not in unknown:
+            continue
+        if state == "failed" and await is_tried_again(conn, delivery):
+            early.add(n)
+        else:
+            await settle_unknown(conn, delivery, state, reason="undelivered")
+    return early
 
 
 def _asked(n: int, one: Happened, deployment: str) -> tuple[object, ...]:

@@ -26,7 +26,7 @@ async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> D
         return _deed(args, int(str(found["account_id"])), changed=False)
     row = None
     if found["state"] == "unknown":
-        if args.state == "failed" and await _is_tried_again(conn, args.id):
+        if args.state == "failed" and await is_tried_again(conn, args.id):
             raise Conflict(
                 f"delivery {args.id} is being sent again at this moment",
                 code="in_flight",
@@ -42,7 +42,8 @@ async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> D
     return _deed(args, row["account_id"], changed=True)
 
 
-async def _is_tried_again(conn: Conn, delivery_id: str) -> bool:
+async def is_tried_again(conn: Conn, delivery_id: str) -> bool:
+    """Is an unknown delivery being sent again at this moment?"""
     enrollment, _, seq = delivery_id.partition("-")
     if enrollment == "i":
         return False

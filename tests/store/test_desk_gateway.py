@@ -9,7 +9,7 @@ import pytest
 
 from dripd.channels.happening import Happened
 from dripd.store import desk_gateway
-from dripd.store.desk_gateway import keep_happenings
+from dripd.store.desk_gateway import keep_happenings, match_parked
 from tests.support.control import Control, open_control
 
 pytestmark = pytest.mark.trio
@@ -118,6 +118,31 @@ async def test_a_provider_proves_what_became_of_an_unknown_message(
     other = "failed" if kind == "delivered" else "delivered"
     await keep(control, Happened(kind=other, id="2", key=key))  # type: ignore[arg-type]  # a word
     assert state == await control.one("SELECT state FROM dripd.delivery")
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"), [(None, "failed"), (1, "accepted")], ids=["unknown again", "accepted"]
+)
+async def test_proof_against_a_message_that_is_being_sent_again_waits_for_its_answer(
+    control: Control, answer: int | None, state: str
+) -> None:
+    """It gave cap and charge back, said `failed`, and the run went on as if it had been sent."""
+    enrollment = await sent(control, state=3)
+    deployment = await control.one("SELECT id FROM dripd.deployment")
+    lease = "UPDATE dripd.due_step SET seq = 1, flags = flags | 2, claim_id = $2 WHERE enrollment_id = $1 RETURNING seq"
+    await control.one(lease, enrollment, 7)
+    key = f"dripd:{deployment}:{enrollment}:1:hello"
+
+    assert 1 == await keep(control, Happened(kind="failed", id="1", key=key))
+    assert "unknown" == await control.one("SELECT state FROM dripd.delivery")
+    assert 0 == await control.desk.run(match_parked, deployment)
+
+    await control.one(lease, enrollment, None)
+    if answer is not None:
+        await control.one("UPDATE dripd.step_log SET state = $1 RETURNING state", answer)
+    assert 1 == await control.desk.run(match_parked, deployment)
+    assert state == await control.one("SELECT state FROM dripd.delivery")
+    assert 0 == await control.one("SELECT count(*) FROM dripd.event_parked")
 
 
 async def test_parked_events_are_capped_and_kept_once(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
+import trio
 
 from bench.console import QUERIES
 from bench.estate import estate
@@ -54,20 +55,20 @@ LARGE = (
 def grown(pg_databases: Databases) -> Any:
     """A database with a past, in which two messages are under way."""
     with pg_databases.fresh() as dsn:
-        asyncio.run(lay(dsn))
+        asyncio.run(laid(dsn, [*estate(RUNS), UNDER_WAY, "VACUUM ANALYZE"]))
         yield dsn
 
 
-async def lay(dsn: str) -> None:
+async def laid(dsn: str, texts: Sequence[str]) -> None:
     conn = await asyncpg.connect(dsn)
-    for text in (*estate(RUNS), UNDER_WAY, "VACUUM ANALYZE"):
+    for text in texts:
         await conn.execute(text)
     await conn.close()
 
 
 @asynccontextmanager
 async def counting(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    dsn: str, monkeypatch: pytest.MonkeyPatch, large: str = LARGE
 ) -> AsyncIterator[tuple[Control, dict[str, int]]]:
     """The control side, and how many rows its last unit of work has read of which large table.
 
@@ -80,9 +81,9 @@ async def counting(
     ) -> Any:
         async def noted(conn: Conn) -> Any:
             await conn.execute("SET LOCAL enable_seqscan = off")
-            before = {row["relname"]: row["n"] for row in await conn.fetch(READ, LARGE)}
+            before = {row["relname"]: row["n"] for row in await conn.fetch(READ, large)}
             result = await unit(conn, *args, **kwargs)
-            for row in await conn.fetch(READ, LARGE):
+            for row in await conn.fetch(READ, large):
                 n = row["n"] - before.get(row["relname"], 0)
                 read[row["relname"]] = read.get(row["relname"], 0) + n
             return result
@@ -122,4 +123,27 @@ async def test_what_is_under_way_is_found_through_the_claims(
 
     assert [one["id"] for one in found["items"]] == ["4-2", "2-2"]
     assert [one["id"] for one in runs["items"]] == [2, 4]
+    assert sum(read.values()) < 50, read
+
+
+QUEUED = """
+SET session_replication_role = replica;
+INSERT INTO dripd.enroll_request (account_id, campaign_key, external_id, queued_for)
+    SELECT 1, 'c', 'x' || n, n FROM generate_series(1, 20000) AS n;
+VACUUM ANALYZE dripd.enroll_request
+"""
+
+
+@pytest.mark.trio
+async def test_who_waits_in_the_queue_is_found_by_contact(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop looks for the requests that it withdraws: not through all that wait."""
+    async with open_control(pg_dsn) as control:
+        await control.furnish("ann")
+    await trio.to_thread.run_sync(asyncio.run, laid(pg_dsn, QUEUED.split(";")))
+
+    async with counting(pg_dsn, monkeypatch, "^enroll_request") as (control, read):
+        await control.do("enroll.stop", contact=["ann"], dry_run=True)
+
     assert sum(read.values()) < 50, read
