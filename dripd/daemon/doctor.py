@@ -35,6 +35,9 @@ of the gateway."""
 
 SKEW_MS: Final = 2_000
 
+CROWD: Final = 5_000
+"""Rows at the doors from which on it matters whose they are."""
+
 SHOWN: Final = 20
 """Names in a list."""
 
@@ -397,6 +400,19 @@ def queues(_patient: Patient, found: Facts) -> Check:
     return judge("queues", not idle, waits, "no daemon is alive to take them: dripd run")
 
 
+def crowding(_patient: Patient, found: Facts) -> Check:
+    """Does one account keep the others waiting at the doors?"""
+    rows = [(row["requests"], row["events"], row["account"]) for row in found["queues"]]
+    waiting = sum(requests + events for requests, events, _ in rows)
+    requests, events, account = rows[0] if rows else (0, 0, "nobody")
+    mine, told = requests + events, f"{account}: {requests} requests, {events} events"
+    alone = found["tenants"] < 2
+    return judge(
+        "crowding", alone or waiting < CROWD or 2 * mine <= waiting, told,
+        "its requests are decided before those that came later: insert fewer at a time",
+    )  # fmt: skip
+
+
 def broken(_patient: Patient, found: Facts) -> Check:
     n = found["broken"]
     return judge("dead_letters", not n, f"{n} steps wait for somebody", "dripd dead list")
@@ -428,5 +444,5 @@ def is_apart(zone: str, at_s: int, ahead_s: int) -> bool:
 
 
 DEPLOYMENT: Final[Sequence[Callable[[Patient, Facts], Check]]] = (
-    rights, zones, zone_rules, senders, connectors, accounts, parked, lost, versions, queues, broken, unknown,
+    rights, zones, zone_rules, senders, connectors, accounts, parked, lost, versions, queues, crowding, broken, unknown,
 )  # fmt: skip

@@ -107,6 +107,7 @@ async def read_status(conn: Conn) -> Result:
         "zones_differ": differing([(row["node"], row["figures"]) for row in rows]),
         "due_now": facts["due_now"],
         "unknown": facts["unknown"],
+        "queues": [shown(row) for row in await conn.fetch(sql("read_queues"))],
         "held": held,
     }
 

@@ -52,7 +52,8 @@ async def _meet(dsn: str) -> None:
 async def _examine_deployment(conn: Conn) -> Facts:
     found = await _examine(conn, "examine_deployment")
     offsets = await conn.fetch(sql("zone_offsets"), found["zones"])
-    return {**found, "offsets": [tuple(row) for row in offsets]}
+    queues = await conn.fetch(sql("read_queues"))
+    return {**found, "offsets": [tuple(row) for row in offsets], "queues": queues}
 
 
 async def _examine(conn: Conn, name: str) -> Facts:

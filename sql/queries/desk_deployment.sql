@@ -56,6 +56,26 @@ SELECT d.id,
     (SELECT count(*) FROM dripd.step_log WHERE state = 3)::int4 AS unknown
 FROM dripd.deployment AS d;
 
+-- name: read_queues :many
+-- Whose are the oldest 10,000 requests, and 10,000 of the events, that wait? The five accounts that have most of them.
+WITH waits AS (
+    (SELECT account_id, account_key, true AS is_request
+    FROM dripd.enroll_request
+    WHERE status = 'pending'
+    ORDER BY id
+    LIMIT 10000)
+    UNION ALL
+    (SELECT account_id, NULL, false FROM dripd.event_in LIMIT 10000)
+)
+SELECT coalesce(a.key, w.account_key, '') AS account,
+    (count(*) FILTER (WHERE w.is_request))::int4 AS requests,
+    (count(*) FILTER (WHERE NOT w.is_request))::int4 AS events
+FROM waits AS w
+LEFT JOIN dripd.account AS a ON a.id = w.account_id
+GROUP BY 1
+ORDER BY count(*) DESC, 1
+LIMIT 5;
+
 -- name: count_held :many
 -- What is held: due steps of parked lanes, up to 1,000 a lane, and those held by themselves, up to 10,001.
 SELECT k.reason, count(*)::int4 AS n

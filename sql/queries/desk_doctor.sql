@@ -24,6 +24,7 @@ SELECT current_setting('server_version') AS version,
 SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
         AND has_table_privilege('dripd.admin_audit', 'INSERT') AS may_work,
     ARRAY(SELECT DISTINCT s.provider FROM dripd.sender AS s WHERE s.status = 'active') AS providers,
+    (SELECT count(*) FROM (SELECT FROM dripd.account WHERE status = 'active' LIMIT 2) AS part)::int4 AS tenants,
     ARRAY(SELECT DISTINCT a.timezone FROM dripd.account AS a WHERE a.status <> 'closed') AS zones,
     coalesce((SELECT jsonb_agg(jsonb_build_array(n.name, n.figures ->> 'zones') ORDER BY n.name) FROM dripd.node AS n
         WHERE NOT n.dead AND n.figures ->> 'zones' <> ''), '[]') AS zone_rules,

@@ -205,6 +205,8 @@ async def test_status_merges_what_daemon_and_database_know(pg_dsn: str) -> None:
         assert status["db"] == {"ok": True, "error": None}
         assert status["held"] == {"step_failed": 1}
         assert (status["due_now"], status["unknown"]) == (0, 0)
+        assert status["queues"] == [{"account": "acme", "requests": 0, "events": 3}]
+        assert status["zones_differ"] == []
         assert status["clock"]["mode"] == "system"
 
 

@@ -126,6 +126,21 @@ def test_a_role_that_writes_nothing_is_told(state: Path, pg_dsn: str) -> None:
     assert "default_transaction_read_only" in found["database"].hint
 
 
+def test_an_account_that_crowds_the_doors_is_named(state: Path, pg_dsn: str) -> None:
+    execute(
+        pg_dsn,
+        "INSERT INTO dripd.account (key, timezone) VALUES ('acme', 'UTC'), ('beta', 'UTC');"
+        "INSERT INTO dripd.enroll_request (account_key, campaign_key, external_id)"
+        " SELECT CASE WHEN n % 3 = 0 THEN 'beta' ELSE 'acme' END, 'c', n::text"
+        " FROM generate_series(1, 12000) AS n;"
+        "INSERT INTO dripd.event_in (account_id, kind) VALUES (2, 'reply')",
+    )
+
+    found = {check.name: check for check in diagnose(load(dsn=pg_dsn))}["crowding"]
+
+    assert (found.ok, found.detail) == (False, "acme: 6667 requests, 0 events")
+
+
 def test_daemons_that_go_by_other_rules_of_zones_are_named(state: Path, pg_dsn: str) -> None:
     execute(
         pg_dsn,
