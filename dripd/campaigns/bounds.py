@@ -224,3 +224,21 @@ def contradictions(definition: Definition, _known: Known) -> Iterator[Fault]:
             message="`reentry: always` lets runs overlap, `exclusivity` forbids it",
             hint="exclusivity: none, or reentry: after_end",
         )
+
+
+def no_time_left(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Every step is late by a little: one that may not be is always skipped."""
+    for path, step in steps_of(definition):
+        lateness = step.max_lateness
+        skips = lateness is not None and lateness.then == "skip" and lateness.after_ms == 0
+        for name, is_none in (
+            ("expires_after", step.expires_after_ms == 0),
+            ("max_lateness.after", skips),
+        ):
+            if is_none:
+                yield Fault(
+                    code="bad_value",
+                    path=f"{path}.{name}",
+                    message=f"step {step.key!r} has no time to be performed in: it would always be late",
+                    hint="such as 2h; to have it at once or never, 1m",
+                )

@@ -117,6 +117,7 @@ _FAULTS = (
     bounds.unknown_calls,
     bounds.unreachable,
     bounds.contradictions,
+    bounds.no_time_left,
 )
 
 _WARNINGS = (

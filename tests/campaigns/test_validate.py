@@ -526,6 +526,18 @@ def test_the_common_keys_of_a_step_of_unknown_kind_are_judged_too() -> None:
     ]
 
 
+def test_a_step_needs_some_time_to_be_performed_in() -> None:
+    skip = {"after": "0s", "then": "skip"}
+    document = campaign(
+        {**MAIL, "expires_after": "0s"}, {**MAIL, "max_lateness": skip},
+        {**MAIL, "expires_after": "1s", "max_lateness": {**skip, "then": "send"}},
+    )  # fmt: skip
+    assert faults(document) == [
+        ("bad_value", "steps[0].expires_after"),
+        ("bad_value", "steps[1].max_lateness.after"),
+    ]
+
+
 def test_a_broken_text_is_not_measured() -> None:
     document = campaign({"do": "sms", "text": "{x"}, policy={"limits": {"max_sms_segments": 1}})
 
