@@ -38,14 +38,24 @@ def run(
 ) -> dict[str, object]:
     """One drain of *n* steps (default 40,000) on the fresh database of *dsn*, by a daemon in
     this process or by as many *processes*."""
-    wanted = n or 40_000
-    if processes is not None:
-        with serving(Postmark) as server:
-            settings = settings_of(server.port)
-            return drain(dsn, wanted, processes, settings, server.pid, server.seen)
-    lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
-    with serving(Postmark) as server:
-        return trio.run(partial(measure, config, dsn, wanted, server, settings_of))
+    return drained(config, dsn, n or 40_000, processes, Postmark, settings_of)
+
+
+def drained(
+    config: Config,
+    dsn: str,
+    n: int,
+    processes: int | None,
+    protocol: type[Counting],
+    settings: Callable[[int], ProviderSettings],
+) -> dict[str, object]:
+    """One drain of *n* steps through a stand-in that speaks *protocol*."""
+    if processes is None:
+        lay(dsn, ground(provider="post"), runs(1, n, DUE))
+    with serving(protocol) as server:
+        if processes is None:
+            return trio.run(partial(measure, config, dsn, n, server, settings))
+        return drain(dsn, n, processes, settings(server.port), server.pid, server.seen)
 
 
 def settings_of(port: int) -> ProviderSettings:

@@ -7,14 +7,7 @@ process of its own that reads lines and keeps nothing.
 
 from __future__ import annotations
 
-from functools import partial
-
-import trio
-
-from bench.batch import Counting, measure, serving
-from bench.engine import DUE
-from bench.field import ground, lay, runs
-from bench.herd import drain
+from bench.batch import Counting, drained
 from dripd.channels.base import ProviderSettings
 from dripd.config import Config
 
@@ -24,14 +17,7 @@ def run(
 ) -> dict[str, object]:
     """One drain of *n* steps (default 20,000) on the fresh database of *dsn*, by a daemon in
     this process or by as many *processes*."""
-    wanted = n or 20_000
-    if processes is not None:
-        with serving(Mailroom) as server:
-            settings = settings_of(server.port)
-            return drain(dsn, wanted, processes, settings, server.pid, server.seen)
-    lay(dsn, ground(provider="post"), runs(1, wanted, DUE))
-    with serving(Mailroom) as server:
-        return trio.run(partial(measure, config, dsn, wanted, server, settings_of))
+    return drained(config, dsn, n or 20_000, processes, Mailroom, settings_of)
 
 
 def settings_of(port: int) -> ProviderSettings:
