@@ -6,10 +6,11 @@ it does not know is refused with the place where it stands.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from dripd.errors import near
 
 MOST: Final = 8
 """Most completions that are offered."""
@@ -78,8 +79,7 @@ def written(**wanted: object) -> str:
 
 
 def unknown(name: str, keys: Mapping[str, Key]) -> str:
-    near = difflib.get_close_matches(name, list(keys), 1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(keys) or 'none'}"
+    hint = near(name, keys, f"known: {', '.join(keys) or 'none'}")
     return f"unknown key {name!r}; {hint}"
 
 

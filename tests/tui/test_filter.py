@@ -42,7 +42,7 @@ def test_a_bare_word_is_the_screens_own_key() -> None:
     ("text", "at", "says"),
     [
         ("status=held foo=1", 12, "unknown key 'foo'"),
-        ("campain=x", 0, "did you mean campaign?"),
+        ("campain=x", 0, "did you mean 'campaign'?"),
         ("status=gone", 0, "one of held, waiting"),
         ("run=x", 0, "a number"),
         ("unread=maybe", 0, "yes or no"),
