@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from dripd.admin.delta import key_of
-from dripd.tui.dialog import Blank, Choice, Dialog, Menu
-from dripd.tui.draw import Cell, Line, folded, line, stack, wrap
+from dripd.tui.dialog import Blank, Choice, Dialog, Menu, Reading
+from dripd.tui.draw import Cell, Line, folded, line, pad, stack, wrap
 from dripd.tui.filter import Key, parse
 from dripd.tui.table import Column, Row, Table
 from dripd.tui.watch import Follow, Watch
@@ -256,6 +256,15 @@ class ListPage(Page):
 
     def columns(self) -> Sequence[Column]:
         raise NotImplementedError
+
+    def _no_row(self) -> str:
+        """Why a key of the row under the cursor does nothing, "" where there is one."""
+        return "" if self._table.row else "the cursor is on nothing"
+
+    def show_row(self, title: str, row: Row) -> None:
+        """Every value of *row*."""
+        body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
+        self.port.ask(Reading(title, body))
 
     def key_of(self, row: Row) -> str:
         return str(row["id"]) if "id" in row else key_of(row, self._list.key)

@@ -179,9 +179,6 @@ class Accounts(ListPage):
             )  # fmt: skip
         return found
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _cannot_probe(self) -> str:
         """Of another daemon's breakers this one knows nothing: they are tried all the same."""
         row = self._table.row or {}

@@ -161,9 +161,6 @@ class Campaigns(ListPage):
                    method="campaign.diff", why_not=self._no_row),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _cannot_turn(self) -> str:
         status = (self._table.row or {}).get("status")
         return "" if status in {"active", "paused"} else self._no_row() or f"it is {status}"

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from dripd.admin.closed import Channel, words
-from dripd.tui.dialog import Reading
-from dripd.tui.draw import Cell, Line, folded, line, pad
+from dripd.tui.draw import Cell, Line, folded, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, TailPage
 from dripd.tui.table import Column, Row
@@ -64,9 +63,6 @@ class Deliveries(TailPage):
             Action(key="e", label="enrollment", help="the run it belongs to", run=self._run_of, why_not=self._no_row),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _failures(self) -> None:
         self.set_filter("" if self.wanted.get("state") == "!accepted" else "state!=accepted")
 
@@ -78,8 +74,7 @@ class Deliveries(TailPage):
 
     def enter(self) -> None:
         if row := self._table.row:
-            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
-            self.port.ask(Reading(f"attempt {row.get('id')}", body))
+            self.show_row(f"attempt {row.get('id')}", row)
 
     def summary(self, width: int) -> list[Line]:
         return [*super().summary(width), *folded(line(Cell(self._sums(), "dim")), width)]

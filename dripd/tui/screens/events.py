@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dripd.tui.dialog import Reading
-from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage, TailPage
 from dripd.tui.table import Column, Row
@@ -105,9 +104,6 @@ class Events(TailPage):
             Action(key="e", label="enrollment", help="the runs of its contact", run=self._runs, why_not=self._no_contact),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _no_contact(self) -> str:
         return self._no_row() or (
             "" if (self._table.row or {}).get("contact_id") else "it concerns no contact"
@@ -121,10 +117,7 @@ class Events(TailPage):
 
     def enter(self) -> None:
         if row := self._table.row:
-            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
-            self.port.ask(
-                Reading(f"{'audit' if self.second else 'event'} {row.get('id')}", body)
-            )
+            self.show_row(f"{'audit' if self.second else 'event'} {row.get('id')}", row)
 
     def detail(self, row: Row, width: int) -> list[Line]:
         shown: Any = row.get("detail")

@@ -107,9 +107,6 @@ class Failures(ListPage):
                    run=self._discard, method="dead.discard", changes=True, why_not=self._no_row),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _cannot_retry(self) -> str:
         row = self._table.row or {}
         return self._no_row() or (RETRY["no"][2] if row.get("retry") == "no" else "")

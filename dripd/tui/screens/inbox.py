@@ -148,9 +148,6 @@ class Inbox(ListPage):
         ]
         self.set_filter(" ".join(others if self._is_mine_alone else [*others, self._mine]))
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _no_approval(self) -> str:
         kind = (self._table.row or {}).get("kind")
         return self._no_row() or ("" if kind == "approval" else f"it is a task of kind {kind}")

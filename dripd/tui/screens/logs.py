@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from dripd.admin.closed import LogLevel, words
-from dripd.tui.dialog import Reading
-from dripd.tui.draw import Cell, Line, line, pad
+from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, Port, TailPage
 from dripd.tui.table import Column, Row
@@ -75,9 +74,6 @@ class Logs(TailPage):
                    why_not=self._no_row),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _pin(self) -> None:
         self._table.pin()
 
@@ -109,8 +105,7 @@ class Logs(TailPage):
 
     def enter(self) -> None:
         if row := self._table.row:
-            body = [line(Cell(pad(k, 16), "key"), text(v)) for k, v in row.items() if k != "_n"]
-            self.port.ask(Reading(text(row.get("event")), body))
+            self.show_row(text(row.get("event")), row)
 
     def detail(self, row: Row, width: int) -> list[Line]:
         style = LEVELS.get(str(row.get("level")), "")

@@ -96,9 +96,6 @@ class Nodes(ListPage):
                    run=self._trace, method="node.trace"),
         ]  # fmt: skip
 
-    def _no_row(self) -> str:
-        return "" if self._table.row else "the cursor is on nothing"
-
     def _drain(self) -> None:
         if row := self._table.row:
             node = text(row["node"])
