@@ -36,6 +36,9 @@ NARROW: Final = (60, 15)
 """Below this only the headline figures are shown."""
 
 
+CAPS: Final = {"enter": "Enter", "escape": "Esc", "tab": "Tab"}
+"""Keys as they are written on a keyboard."""
+
 MOST_TOLD: Final = 4
 """Lines that a message may cover for its time."""
 
@@ -260,6 +263,7 @@ class Chrome:
 
     def _hint(self, key: str, label: str, style: str, gap: str) -> list[Cell]:
         shown = self._console.shown(key)
+        shown = CAPS.get(shown, shown)
         return [Cell(shown, style or "key"), Cell(f" {label}{gap}", style)]
 
     def _too_small(self, width: int, height: int) -> list[Line]:

@@ -544,6 +544,26 @@ def test_what_a_run_would_do_next_is_told() -> None:
     assert "it may be later" in shown
 
 
+class Late(FakeDaemon):
+    """Answers once its user has gone on to another screen."""
+
+    rig: Rig
+
+    async def call(self, method: str, *args: Any, **more: Any) -> Any:
+        answer = await super().call(method, *args, **more)
+        self.rig.console.go("nodes")
+        return answer
+
+
+def test_an_answer_that_comes_late_disturbs_nobody_on_another_screen() -> None:
+    daemon = Late()
+    daemon.rig = Rig(daemon)
+    daemon.rig.press("4", "i")
+
+    assert [name for name, _ in daemon.calls] == ["enroll.simulate"]
+    assert not daemon.rig.console.dialogs
+
+
 def test_a_run_that_is_over_has_no_next() -> None:
     over = {"items": [{**ANSWERS["enroll.list"]["items"][0], "ended_at": NOW}]}
     rig = Rig(FakeDaemon(answers={"enroll.list": over}))
