@@ -85,7 +85,8 @@ async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result
 
 
 async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:
-    columns = {name: getattr(args, name) for name in WRITABLE}
+    given = {name: getattr(args, name) for name in WRITABLE}
+    columns = {name: value and value.strip() for name, value in given.items()}
     _check_columns(columns)
     types = await _types(conn, account) if args.attrs else {}
     attrs = read_attrs(args.attrs, types)

@@ -33,7 +33,7 @@ async def test_import_refuses_bad_rows_alone(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")
         rows = [
-            {"external_id": "c1", "email": "a@x.test"},
+            {"external_id": "c1", "email": " a@x.test "},
             {"external_id": "c2", "email": "no address"},
             {"external_id": "c3", "colour": "red"},
             {"external_id": "c4", "attrs": {"x": "\x00"}},
@@ -51,6 +51,7 @@ async def test_import_refuses_bad_rows_alone(pg_dsn: str) -> None:
             True,
         ]
         assert done["changed"] == 2
+        assert "a@x.test" == (await control.do("contact.show", contact="c1"))["email"]
         assert {item["code"] for item in done["items"] if not item["ok"]} == {
             "bad_value",
             "bad_request",
