@@ -43,7 +43,8 @@ MOST_CHUNKS = 40
 async def add_contact(conn: Conn, call: Call, args: p.ContactAdd) -> Deed:
     """Make a contact, or change what is given of one that is there."""
     account = await sole_account(conn, args.account)
-    result = await _put(conn, account["id"], args)
+    types = await _types(conn, account["id"])
+    result = await _put(conn, account["id"], types, args)
     return Deed(
         result={**result, "account_key": account["key"]},
         accounts=(account["id"],),
@@ -54,7 +55,8 @@ async def add_contact(conn: Conn, call: Call, args: p.ContactAdd) -> Deed:
 async def import_contacts(conn: Conn, call: Call, args: p.Import) -> Deed:
     """Each row on its own: a bad one is refused by itself."""
     account = await sole_account(conn, args.account)
-    items = [await _import(conn, account["id"], row) for row in args.rows]
+    types = await _types(conn, account["id"])
+    items = [await _import(conn, account["id"], types, row) for row in args.rows]
     changed = sum(bool(item.pop("changed", False)) for item in items)
     return Deed(
         result={"changed": changed, "items": items},
@@ -63,13 +65,15 @@ async def import_contacts(conn: Conn, call: Call, args: p.Import) -> Deed:
     )
 
 
-async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result:
+async def _import(
+    conn: Conn, account: int, types: Mapping[str, str], row: Mapping[str, object]
+) -> Result:
     name = str(row.get("external_id", ""))
     try:
         refuse_unfit(row)
         args = decode(p.ContactAdd, {k: v for k, v in row.items() if v is not None})
         async with conn.transaction():
-            done = await _put(conn, account, args)
+            done = await _put(conn, account, types, args)
     except DripdError as error:
         return {"external_id": name, "ok": False, "code": error.code, "message": error.message}
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
@@ -84,17 +88,20 @@ async def _import(conn: Conn, account: int, row: Mapping[str, object]) -> Result
     }
 
 
-async def _put(conn: Conn, account: int, args: p.ContactAdd) -> Result:
+async def _put(
+    conn: Conn, account: int, types: Mapping[str, str], args: p.ContactAdd
+) -> Result:
     given = {name: getattr(args, name) for name in WRITABLE}
     columns = {name: value and value.strip() for name, value in given.items()}
     _check_columns(columns)
-    types = await _types(conn, account) if args.attrs else {}
     attrs = read_attrs(args.attrs, types)
     old = await conn.fetchrow(sql("lock_contact_key"), account, args.external_id)
     row = await conn.fetchrow(
         sql("put_contact"), account, args.external_id, *columns.values(), attrs
     )
-    tagged = await conn.fetch(sql("tag_contacts"), account, [row["id"]], list(args.tags))
+    tagged: list[Row] = []
+    if args.tags:
+        tagged = await conn.fetch(sql("tag_contacts"), account, [row["id"]], list(args.tags))
     fresh = old is None or any(row[name] != old[name] for name in ("attrs", *WRITABLE))
     return {
         "changed": fresh or bool(tagged),
