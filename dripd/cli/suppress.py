@@ -14,7 +14,7 @@ from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, pages, reading
 from dripd.cli.output import Row, print_json, rows_of
 
-COLUMNS = ("address", "channel", "reason", "expires_at", "account_key")
+COLUMNS = ("address", "channel", "reason", "expires_at", "scope")
 CHANNEL = click.Choice(words(Channel))
 
 
@@ -58,7 +58,10 @@ def check(ask: Ask, **given: object) -> int:
 @click.option("--account", metavar="KEY", help="Only there; by default everywhere.")
 @changing
 def import_(ask: Ask, file: str, account: str | None) -> int:
-    """Rows of address, channel, reason, expires_at from CSV, JSON or JSON lines."""
+    """Rows of address, channel, reason, expires_at, scope from CSV, JSON or JSON lines.
+
+    The scope is an account's key, or `everywhere`: what `suppress export` writes can be read.
+    """
     rows = read_rows(file)
     return ask.answer(in_pieces(ask, "suppress.import", "rows", rows, account=account))
 
@@ -67,7 +70,7 @@ def import_(ask: Ask, file: str, account: str | None) -> int:
 @asking.account
 @reading
 def export(ask: Ask, account: str | None) -> int:
-    """Every suppression, as CSV."""
+    """Every suppression, as CSV that `suppress import` reads."""
     answers = pages(ask, "suppress.export", account=account)
     first = next(answers)  # a refusal leaves no file that looks like an empty list
     found = (item for page in chain([first], answers) for item in rows_of(page.get("items")))

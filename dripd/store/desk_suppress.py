@@ -29,11 +29,15 @@ from dripd.store.statements import sql
 EVERYWHERE = 0
 """`suppression.account_id` of an entry that holds in every account."""
 
+OF_EXPORT = frozenset({"id", "account_id", "created_at", "created_by"})
+"""What an export tells of an entry beside what an import takes."""
+
 
 class SuppressRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row of `suppress import`."""
+    """A row of `suppress import`; *scope*: the key of an account, or `everywhere`."""
 
     address: p.Key
+    scope: str | None = None
     channel: Literal["email", "sms"] | None = None
     reason: str | None = None
     expires_at: str | None = None
@@ -67,13 +71,18 @@ async def add_suppressions(conn: Conn, call: Call, args: p.SuppressAdd) -> Deed:
 async def import_suppressions(conn: Conn, call: Call, args: p.Import) -> Deed:
     """Each row on its own: a bad one is refused by itself."""
     scope = await _scope(conn, args.account)
-    return _deed(scope, [await _import(conn, call, scope, row) for row in args.rows])
+    items = [await _import(conn, call, args.account, row) for row in args.rows]
+    return _deed(scope, items)
 
 
-async def _import(conn: Conn, call: Call, scope: int, row: Mapping[str, object]) -> Result:
+async def _import(
+    conn: Conn, call: Call, account: str | None, row: Mapping[str, object]
+) -> Result:
+    given = {k: v for k, v in row.items() if v is not None and k not in OF_EXPORT}
     try:
         refuse_unfit(row)
-        read: SuppressRow = decode(SuppressRow, {k: v for k, v in row.items() if v is not None})
+        read: SuppressRow = decode(SuppressRow, given)
+        scope = await _scope(conn, _account_of(read, account))
         until = None if read.expires_at is None else read_instant(read.expires_at, "expires_at")
         reason = read.reason or call.reason or None
         return await _suppress(
@@ -87,6 +96,16 @@ async def _import(conn: Conn, call: Call, scope: int, row: Mapping[str, object])
             "code": error.code,
             "message": error.message,
         }
+
+
+def _account_of(row: SuppressRow, account: str | None) -> str | None:
+    """Where *row* is to hold, of which *account* was asked for. None: everywhere."""
+    if account is not None and row.scope not in (None, account):
+        raise BadRequest(
+            f"the entry holds in {row.scope}, not in {account}", code="bad_value",
+            path="scope", hint="leave --account out",
+        )  # fmt: skip
+    return account if row.scope in (None, "everywhere") else row.scope
 
 
 async def _suppress(

@@ -640,13 +640,13 @@ def test_suppressions_are_imported_and_exported_page_by_page(
     file.write_text('[{"address": "a@b.c", "reason": "asked"}]')
     assert main(["suppress", "import", str(file)]) == 0
     capsys.readouterr()
-    row = {"address": "a@b.c", "channel": "email", "reason": "x,y", "expires_at": None}
+    row = {"address": "a@b.c", "channel": "email", "reason": "x,y", "scope": "acme"}
     daemon.answers = [{"items": [row], "next": "n"}, {"items": [row], "next": None}]
 
     assert main(["suppress", "export"]) == 0
     head, *rest = capsys.readouterr().out.splitlines()
-    assert head == "address,channel,reason,expires_at,account_key"
-    assert rest == ['a@b.c,email,"x,y",,'] * 2
+    assert head == "address,channel,reason,expires_at,scope"
+    assert rest == ['a@b.c,email,"x,y",,acme'] * 2
     assert [params.get("after") for _, params in daemon.calls] == [None, None, "n"]
 
 

@@ -237,6 +237,26 @@ async def test_suppressions_are_exported_and_removed(pg_dsn: str) -> None:
         assert [item["ok"] for item in gone["items"]] == [True, False]
 
 
+async def test_an_export_of_suppressions_can_be_imported(pg_dsn: str) -> None:
+    """Each where it held; its columns named no account, and an import refused one of them."""
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        await control.do("account.set", key="base")
+        await control.do("suppress.add", addresses=["a@x.test"])
+        await control.do("suppress.add", addresses=["b@x.test", "+4930"], account="acme")
+        rows = (await control.do("suppress.export"))["items"]
+        await control.rows("DELETE FROM dripd.suppression RETURNING address")
+        wrong = await control.do("suppress.import", rows=rows, account="base")
+        done = await control.do("suppress.import", rows=rows)
+        again = (await control.do("suppress.export"))["items"]
+
+    assert [item.get("code") for item in wrong["items"]] == ["bad_value"] * 3
+    assert done["changed"] == 3
+    assert {(row["scope"], row["address"]) for row in again} == {
+        ("everywhere", "a@x.test"), ("acme", "b@x.test"), ("acme", "+4930"),
+    }  # fmt: skip
+
+
 async def test_a_tail_of_what_cannot_come_is_refused(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")
