@@ -343,7 +343,9 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
     queued_for int8                  -- the contact who is busy elsewhere
 ) PARTITION BY RANGE (inserted_at);
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
-CREATE INDEX enroll_request_pending ON dripd.enroll_request (id) WHERE status = 'pending';
+CREATE INDEX enroll_request_pending
+    ON dripd.enroll_request (left(coalesce(account_id::text, '@' || account_key, '?'), 200) COLLATE "C", id)
+    WHERE status = 'pending';
 CREATE INDEX enroll_request_by_id ON dripd.enroll_request (id);
 CREATE INDEX enroll_request_contact ON dripd.enroll_request (left(coalesce(contact_id::text, external_id), 200))
     WHERE status = 'pending';

@@ -401,7 +401,7 @@ def queues(_patient: Patient, found: Facts) -> Check:
 
 
 def crowding(_patient: Patient, found: Facts) -> Check:
-    """Does one account keep the others waiting at the doors?"""
+    """Does one account crowd the doors?"""
     rows = [(row["requests"], row["events"], row["account"]) for row in found["queues"]]
     waiting = sum(requests + events for requests, events, _ in rows)
     requests, events, account = rows[0] if rows else (0, 0, "nobody")
@@ -409,7 +409,7 @@ def crowding(_patient: Patient, found: Facts) -> Check:
     alone = found["tenants"] < 2
     return judge(
         "crowding", alone or waiting < CROWD or 2 * mine <= waiting, told,
-        "its requests are decided before those that came later: insert fewer at a time",
+        "the others take turns with it; what waits fills the disk: insert fewer at a time",
     )  # fmt: skip
 
 

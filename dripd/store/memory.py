@@ -21,7 +21,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import trio
@@ -306,9 +305,7 @@ class MemoryStore(Doors, Views):
         )
 
     async def pending_requests(self, n: int) -> list[int]:
-        return await self._unit(
-            "pending_requests", lambda: list(islice(self._tables.ready_requests(), n))
-        )
+        return await self._unit("pending_requests", lambda: memory_admit.take(self._tables, n))
 
     async def reject_requests(self, ids: Sequence[int], reason: str) -> None:
         await self._unit(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence, Set
-from itertools import islice
 
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
 from dripd.clock import DAY, Instant
@@ -33,18 +32,26 @@ def admit(
     only: Set[int] = frozenset(),
     unreadable: Set[int] = frozenset(),
 ) -> Admitted:
-    """Decide up to *n* pending requests, oldest first."""
-    ready = (
-        one
-        for one in tables.ready_requests()
-        if (not only or one in only) and _live_version(tables, one) not in unreadable
-    )
-    taken = list(islice(ready, n))
+    """Decide some *n* pending requests, of each account that asks as many, the oldest first."""
+    taken = take(tables, n, only, unreadable)
     if not taken:
         return Admitted(taken=0, decided=0, started=[])
     done = decide_requests(tables, losers, _first_of_each_key(tables, taken), decide)
     done.taken = len(taken)
     return done
+
+
+def take(
+    tables: Tables, n: int, only: Set[int] = frozenset(), unreadable: Set[int] = frozenset()
+) -> list[int]:
+    """What `admit` would decide; an account is known by the word that names it."""
+    asking: dict[tuple[int | None, str | None], list[int]] = {}
+    for one in tables.ready_requests():
+        if (not only or one in only) and _live_version(tables, one) not in unreadable:
+            request = tables.requests[one]
+            asking.setdefault((request.account_id, request.account_key), []).append(one)
+    share = -(-n // max(1, len(asking)))
+    return sorted(one for ids in asking.values() for one in (ids if only else ids[:share]))
 
 
 def _live_version(tables: Tables, request_id: int) -> int | None:

@@ -135,6 +135,7 @@ class PostgresStore:
         self._errors = counted["dripd_db_errors_total"]
         self._book = LaneBook()
         self._losers = unit_admit.Losers()
+        self._turns = unit_admit.Turns()
         self._pool: Any = None
         self._sink: Any = None
         self._month = ""
@@ -303,13 +304,14 @@ class PostgresStore:
     ) -> Admitted:
         taken = (n, list(only), list(unreadable))
         done, lanes = await self._write(
-            unit_admit.admit, self._book, self._losers, taken, decide
+            unit_admit.admit, self._book, self._losers, self._turns, taken, decide
         )
         self._book.keep(lanes)
         return done
 
     async def pending_requests(self, n: int) -> list[int]:
-        return [row["id"] for row in await self._read(_fetch, "pending_requests", n)]
+        taken, _ = await self._write(unit_admit.take, self._turns, n)
+        return [row["id"] for row in taken]
 
     async def reject_requests(self, ids: Sequence[int], reason: str) -> None:
         n = len(ids)

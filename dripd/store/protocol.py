@@ -512,12 +512,13 @@ class Store(Protocol):
     async def admit(
         self, n: int, decide: Decide, only: Sequence[int] = (), unreadable: Sequence[int] = ()
     ) -> Admitted:
-        """Decide up to *n* pending requests, of *only* these if any are named; those for campaigns
-        whose live version is *unreadable* stay pending."""
+        """Decide some *n* pending requests, of each account that asks as many, the oldest first;
+        or *only* these, if any are named. Those for campaigns whose live version is *unreadable*
+        stay pending."""
         ...
 
     async def pending_requests(self, n: int) -> list[int]:
-        """The oldest requests that can be decided."""
+        """The requests that `admit` would decide."""
         ...
 
     async def reject_requests(self, ids: Sequence[int], reason: str) -> None: ...

@@ -1,6 +1,6 @@
 """Admission as a unit of work: take, lock, read, decide, write - in one transaction.
 
-The unique indexes of `run` are the judges; a request that loses to somebody stays pending and
+Accounts take turns: who asks for a million keeps nobody else waiting. The unique indexes of `run` are the judges; a request that loses to somebody stays pending and
 is decided again on what then is committed.
 """
 
@@ -35,6 +35,17 @@ STEP_COLUMNS: Final = (
 )
 
 
+ASKING_MOST: Final = 50
+"""Accounts that take their turn in one batch."""
+
+
+class Turns:
+    """Which accounts have their turn next: those behind the word of the last one."""
+
+    def __init__(self) -> None:
+        self.after = ""
+
+
 class Losers:
     """Requests that the indexes refused although the rules allowed them: id to how often."""
 
@@ -53,11 +64,17 @@ async def admit(
     conn: Conn,
     book: LaneBook,
     losers: Losers,
+    turns: Turns,
     wish: tuple[int, list[int], list[int]],
     decide: Decide,
 ) -> tuple[Admitted, dict[Wanted, int]]:
-    """Decide pending requests, oldest first: so many, of these alone, without these versions."""
-    taken = await conn.fetch(sql("take_requests"), *wish)
+    """Decide pending requests, of each account the oldest: so many, or these alone, without
+    these versions."""
+    n, only, unreadable = wish
+    if only:
+        taken, after = await conn.fetch(sql("retake_requests"), only, unreadable), turns.after
+    else:
+        taken, after = await take(conn, turns, n, unreadable)
     if not taken:
         return Admitted(taken=0, decided=0, started=[]), {}
     first = _first_of_each_key(taken)
@@ -75,7 +92,24 @@ async def admit(
         conn, book, losers, [row["id"] for row in first], decide
     )
     done.taken = len(taken)
+    turns.after = after  # what raised is met again
     return done, lanes
+
+
+async def take(
+    conn: Conn, turns: Turns, n: int, unreadable: Sequence[int] = ()
+) -> tuple[list[Any], str]:
+    """Up to *n* pending requests, locked, and where the turns go on; nothing of them only once
+    all who ask have been passed."""
+    after, seen_all = turns.after, not turns.after
+    while True:
+        rows = await conn.fetch(sql("take_requests"), n, ASKING_MOST, after, unreadable)
+        asking = {row["who"] for row in rows}
+        after = max(asking) if len(asking) == ASKING_MOST else ""
+        taken = [row for row in rows if row["id"] is not None]
+        if taken or (seen_all and not after):
+            return taken, after
+        seen_all = seen_all or not after
 
 
 def _first_of_each_key(taken: Sequence[Any]) -> list[Any]:

@@ -1,33 +1,63 @@
 -- name: take_requests :many
--- The oldest pending requests that nobody else is deciding; one in the queue for a busy contact once that is free.
---   $1 most int  $2 only these bigint[], {} = any  $3 live versions that cannot be read int[]
+-- Pending requests that nobody else is deciding, the oldest of each account that asks: as many of one as of another.
+-- An account is known by the word that its requests name it by. One in the queue for a busy contact comes once that
+-- is free. An account of which nothing can be taken now has a row without a request.
+--   $1 most int  $2 accounts int  $3 those behind this one text  $4 live versions that cannot be read int[]
+-- locks: the rows, skip locked
+WITH RECURSIVE asking AS (
+    (SELECT left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" AS who
+        FROM dripd.enroll_request AS q
+        WHERE q.status = 'pending'
+            AND left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" > $3::text
+        ORDER BY 1 LIMIT 1)
+    UNION ALL
+    SELECT (SELECT left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C"
+        FROM dripd.enroll_request AS q
+        WHERE q.status = 'pending'
+            AND left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" > asking.who
+        ORDER BY 1 LIMIT 1)
+    FROM asking
+    WHERE asking.who IS NOT NULL
+), turn AS MATERIALIZED (
+    SELECT w.who, count(*) OVER () AS n
+    FROM (SELECT asking.who FROM asking WHERE asking.who IS NOT NULL LIMIT $2::int4) AS w
+)
+SELECT t.who, q.id,
+    coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
+    q.campaign_key, q.idempotency_key
+FROM turn AS t
+LEFT JOIN LATERAL (
+    SELECT p.id, p.account_id, p.account_key, p.campaign_key, p.idempotency_key
+    FROM dripd.enroll_request AS p
+    WHERE p.status = 'pending'
+        AND left(coalesce(p.account_id::text, '@' || p.account_key, '?'), 200) COLLATE "C" = t.who
+        AND (p.queued_for IS NULL OR NOT EXISTS (
+            SELECT FROM dripd.run AS r
+            WHERE r.account_id = p.account_id AND r.contact_id = p.queued_for AND r.exclusive IS NOT NULL))
+        AND (cardinality($4::int4[]) = 0 OR NOT EXISTS (
+            SELECT FROM dripd.campaign AS c
+            WHERE c.account_id = coalesce(p.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = p.account_key))
+                AND c.key = p.campaign_key AND c.live_cv_id = ANY ($4::int4[])))
+    ORDER BY p.id
+    LIMIT ($1::int4 + t.n - 1) / t.n
+    FOR UPDATE SKIP LOCKED
+) AS q ON true
+ORDER BY q.id;
+
+-- name: retake_requests :many
+-- Of these requests those that are still to be decided, and that nobody else is deciding.
+--   $1 requests bigint[]  $2 live versions that cannot be read int[]
 -- locks: the rows, skip locked
 SELECT q.id, coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
     q.campaign_key, q.idempotency_key
 FROM dripd.enroll_request AS q
-WHERE q.status = 'pending'
-    AND (q.queued_for IS NULL OR NOT EXISTS (
-        SELECT FROM dripd.run AS r
-        WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL))
-    AND (cardinality($2::int8[]) = 0 OR q.id = ANY ($2::int8[]))
-    AND (cardinality($3::int4[]) = 0 OR NOT EXISTS (
+WHERE q.id = ANY ($1::int8[]) AND q.status = 'pending'
+    AND (cardinality($2::int4[]) = 0 OR NOT EXISTS (
         SELECT FROM dripd.campaign AS c
         WHERE c.account_id = coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key))
-            AND c.key = q.campaign_key AND c.live_cv_id = ANY ($3::int4[])))
+            AND c.key = q.campaign_key AND c.live_cv_id = ANY ($2::int4[])))
 ORDER BY q.id
-LIMIT $1::int4
 FOR UPDATE OF q SKIP LOCKED;
-
--- name: pending_requests :many
--- The oldest of what `take_requests` would take.
---   $1 most int
-SELECT q.id FROM dripd.enroll_request AS q
-WHERE q.status = 'pending'
-    AND (q.queued_for IS NULL OR NOT EXISTS (
-        SELECT FROM dripd.run AS r
-        WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL))
-ORDER BY q.id
-LIMIT $1::int4;
 
 -- name: share_campaigns :many
 -- Publish and pause wait for us, or we for them: what is read next is decided on.

@@ -361,6 +361,30 @@ class AdmitSuite:
             T0,
         )
 
+    async def test_who_asks_for_many_keeps_nobody_else_waiting(self, world: World) -> None:
+        """An import of a million stood before every other account's request."""
+        scene = await open_scene(world)
+        await world.add_account("base")
+        mine = [await world.enroll("acme", "c", "nobody") for _ in range(30)]
+        theirs = [await world.enroll("base", "c", "nobody") for _ in range(2)]
+        first = await world.store.pending_requests(10)
+        done = await scene.store.admit(10, reject_all("duplicate"))
+        rest = await scene.store.admit(100, reject_all("duplicate"))
+
+        assert first == mine[:5] + theirs
+        assert (done.taken, rest.taken) == (7, 25)
+
+    async def test_every_account_that_asks_has_its_turn(self, world: World) -> None:
+        """There are more of them than take part in a batch, and the first ask anew each time."""
+        scene = await open_scene(world)
+        asked = {await world.enroll(f"who{n:03}", "c", "nobody") for n in range(130)}
+        for _ in range(4):
+            await scene.store.admit(10, reject_all("duplicate"))
+            await world.enroll("who000", "c", "nobody")
+
+        waiting = {row["id"] for row in await world.requests() if row["status"] == "pending"}
+        assert waiting.isdisjoint(asked)
+
     async def test_requests_are_decided_one_by_one_or_rejected_by_name(
         self, world: World
     ) -> None:
