@@ -225,7 +225,7 @@ class PostgresStore:
         if not await self._read(self._witness.look, known):
             gone = [int(path.name.rpartition("-")[2]) for path in dead]
             for path in dead:
-                path.unlink()
+                path.unlink(missing_ok=True)
             await self._read(_execute, "drop_witnesses", gone)
 
     def connections(self) -> dict[tuple[str, str], int]:

@@ -17,6 +17,7 @@ import os
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -62,12 +63,16 @@ class Witness:
         self.close()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / f"{name}-{incarnation}"
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            new = folder / f".{incarnation}"
+            self._fd = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(self._fd, bytes(SLOTS * NUMBER.size), 0)
+            new.rename(self._file(incarnation))  # nobody sees it before it is locked
         except OSError as error:  # it is remembered in memory alone
             log.warning("witness.unwritable", error=str(error))
+
+    def _file(self, incarnation: int) -> Path:
+        return (self._folder or Path()) / f"{self._name}-{incarnation}"
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -116,11 +121,12 @@ class Witness:
             name, _, incarnation = path.name.rpartition("-")
             if incarnation == str(self._incarnation):
                 continue
-            is_old = time.time() - path.stat().st_mtime > OLD_S  # noqa: TID251 - as files count
-            if is_free(path):
-                dead.append(path)
-            if name == self._name and not is_old:
-                known[int(incarnation)] = read(path)
+            with suppress(FileNotFoundError):  # another daemon has thrown it away
+                is_old = time.time() - path.stat().st_mtime > OLD_S  # noqa: TID251 - as files count
+                if is_free(path):
+                    dead.append(path)
+                if name == self._name and not is_old:
+                    known[int(incarnation)] = read(path)
         return known, dead
 
     async def look(self, conn: Conn, others: Known | None = None) -> bool:
@@ -138,9 +144,16 @@ class Witness:
         there = {(row["incarnation"], row["slot"]): row["n"] for row in rows}
         if is_whole(expected, there):
             return False
+        # a daemon that starts beside us throws away what the dead have left: the file first
+        expected = {one: expected[one] for one in expected if self._is_kept(one)}
+        if is_whole(expected, there):
+            return False
         await conn.execute(sql("note_behind"))
         self.is_behind = True
         return True
+
+    def _is_kept(self, incarnation: int) -> bool:
+        return incarnation == self._incarnation or self._file(incarnation).exists()
 
 
 def is_whole(known: Known, there: Mapping[tuple[int, int], int]) -> bool:

@@ -72,6 +72,36 @@ def test_what_is_missing_is_noticed(
     asyncio.run(story())
 
 
+def test_what_another_daemon_throws_away_meanwhile_is_not_missing(
+    pg_dsn: str, tmp_path: Path
+) -> None:
+    """Two daemons of one state directory started at once: what the one had read of a third, the
+    other had thrown away before it was looked for, and nothing was sent any more (chaos)."""
+
+    async def story() -> None:
+        conn = await asyncpg.connect(pg_dsn)
+        try:
+            name = await conn.fetchval(DEPLOYMENT)
+            dead, one, other = Witness(), Witness(), Witness()
+            for n, witness in enumerate((dead, one, other)):
+                witness.keep(tmp_path, 1001 + n, name)
+            await commit(conn, dead, WRITE)
+            dead.close()
+            known, left = one.kept()
+            _, seen = other.kept()
+            for path in left:
+                path.unlink()
+            await conn.execute("DELETE FROM dripd.witness WHERE incarnation = 1001")
+
+            assert left == seen == [tmp_path / f"{name}-1001"]
+            assert not await one.look(conn, known)
+            assert ({1002: {}}, []) == other.kept()
+        finally:
+            await conn.close()
+
+    asyncio.run(story())
+
+
 def test_a_file_tells_the_last_commit_of_each_slot(tmp_path: Path) -> None:
     witness = Witness()
     witness.keep(tmp_path, 7, "a-0")
