@@ -94,7 +94,7 @@ def faults_of(definition: Definition) -> Iterator[Fault]:
                     hint=suggest(target, (key for key in places if "[" not in key))
                     or "name a step's key, or `end`",
                 )
-        if step.kind == "move" and step.campaign == definition.campaign:
+        if step.kind == "move" and step.campaign and step.campaign == definition.campaign:
             yield Fault(
                 code="cycle",
                 path=f"{definition.step_path(index)}.campaign",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dripd.campaigns.definition import Content, Exclusivity, ExitRule, Match, Op, Step
@@ -611,6 +611,7 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @given(DOCUMENTS)
+@example({"campaign": None, "steps": [{"do": "move"}]})
 def test_every_fault_carries_a_path_that_exists(document: dict[str, object]) -> None:
     definition, faults = read(document)
     _, report = check(document, Known(fields=frozenset(), lists={}, senders={}))
