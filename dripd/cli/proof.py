@@ -256,7 +256,7 @@ def migrate(runs: int, as_json: bool) -> int:
 def simulate(seeds: int, seed: int, jobs: int, as_json: bool) -> int:
     """Several daemons in virtual time, on memory, under faults drawn from each seed.
 
-    About ten seeds a second and processor. A seed that breaks a promise is told, and plays again the same way. Exit 1 if any did.
+    About five seeds a second and processor. A seed that breaks a promise is told, and plays again the same way. Exit 1 if any did.
     """
     configure(level="critical")
     told = partial(click.echo, err=True)
