@@ -1,7 +1,8 @@
 """Admission as a unit of work: take, lock, read, decide, write - in one transaction.
 
-Accounts take turns: who asks for a million keeps nobody else waiting. The unique indexes of `run` are the judges; a request that loses to somebody stays pending and
-is decided again on what then is committed.
+Accounts take turns: who asks for a million keeps nobody else waiting. The unique indexes of
+`run` are the judges; a request that loses to somebody stays pending and is decided again on
+what then is committed.
 """
 
 from __future__ import annotations

@@ -96,22 +96,30 @@ async def test_only_stops_of_what_is_on_its_way_are_remembered_and_no_longer(
         assert (set(), 0) == (pipe.stopped, pipe.unsent)
 
 
+async def replied(*, live: int, waiting: int) -> tuple[Rig, int, Sequence[int], Sequence[int]]:
+    """An account with so many *live* runs, and contacts *waiting* for a decision who have replied;
+    they, and their replies."""
+    rig = Rig(Tuning(), SlowSink())
+    store, account = rig.store, rig.account("a")
+    rig.enroll(account, live)
+    await learn_all(rig.pipe)
+    await rig.pipe.directory.load_versions([row.id for row in store._tables.versions])
+    await rig.admit_unheard()
+    asked = [store.add_contact(account, email=f"q{n}@x.test") for n in range(waiting)]
+    for contact in asked:
+        store.enroll(account, "c", contact)
+    replies = [store.event(account, "reply", contact_id=contact) for contact in asked]
+    return rig, account, asked, replies
+
+
 @pytest.mark.trio
 async def test_events_that_wait_for_requests_are_in_nobody_s_way(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One reply that came before its contact's request was decided held up the account's inbox."""
     monkeypatch.setattr("dripd.engine.inbox.INBOX_BATCH", 2)
-    rig = Rig(Tuning(), SlowSink())
-    store, account = rig.store, rig.account("a")
-    rig.enroll(account, 1)
-    await learn_all(rig.pipe)
-    await rig.pipe.directory.load_versions([row.id for row in store._tables.versions])
-    await rig.admit_unheard()
-    asked = [store.add_contact(account, email=f"q{n}@x.test") for n in range(3)]
-    for contact in asked:
-        store.enroll(account, "c", contact)
-    replies = [store.event(account, "reply", contact_id=contact) for contact in asked]
+    rig, account, asked, replies = await replied(live=1, waiting=3)
+    store = rig.store
     later = store.event(account, "open", contact_id=asked[0])
     (run,) = store.enrollments()
     store.event(account, "reply", contact_id=run["contact_id"])
@@ -129,16 +137,8 @@ async def test_many_events_that_wait_are_passed_over_once_a_round(
     """The first thousand were digested anew with every look, and nothing behind them ever."""
     monkeypatch.setattr("dripd.engine.inbox.INBOX_BATCH", 2)
     monkeypatch.setattr("dripd.engine.inbox.LEFT_MOST", 2)
-    rig = Rig(Tuning(), SlowSink())
-    store, account = rig.store, rig.account("a")
-    rig.enroll(account, 2)
-    await learn_all(rig.pipe)
-    await rig.pipe.directory.load_versions([row.id for row in store._tables.versions])
-    await rig.admit_unheard()
-    asked = [store.add_contact(account, email=f"q{n}@x.test") for n in range(5)]
-    for contact in asked:
-        store.enroll(account, "c", contact)
-    replies = [store.event(account, "reply", contact_id=contact) for contact in asked]
+    rig, account, _, replies = await replied(live=2, waiting=5)
+    store = rig.store
     first, second = store.enrollments()
     store.event(account, "reply", contact_id=first["contact_id"])
     digested = []
