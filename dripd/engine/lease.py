@@ -28,7 +28,7 @@ from dripd.engine.quarantine import NO_ROW, POISON, said, set_aside
 from dripd.engine.send import dispatch, give_back, perform_counted
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.policy.facts import address_of, plain_number
+from dripd.policy.facts import address_of
 from dripd.policy.gate import goes_at
 from dripd.ratelimit.limits import Closed
 from dripd.scheduler.calendar import Today, day_bounds, local_date
@@ -283,9 +283,8 @@ def _mask(pipe: Pipeline, leased: Leased, cv: int) -> int:
 
 
 async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
-    """The lease reads the contact's own address. One that `field_map` names instead, one that
-    the attempts before went to and every further one goes to, and a number as carriers say it,
-    is asked for here."""
+    """The lease reads the contact's own address. One that `field_map` names instead, and one
+    that the attempts before went to and every further one goes to, is asked for here."""
     asked: list[tuple[Leased, bool, tuple[int, str, str]]] = []
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
@@ -293,14 +292,12 @@ async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
             continue
         channel = version.steps[leased.step_no].kind
         if not version.steps[leased.step_no].is_message or not (
-            version.definition.field_map or leased.kept or channel == "sms"
+            version.definition.field_map or leased.kept
         ):
             continue
         own = address_of(leased, channel, version.definition.field_map)
         if own is not None and version.maps(channel):
             asked.append((leased, True, (leased.account_id, channel, own)))
-        if own is not None and channel == "sms" and plain_number(own) != own:
-            asked.append((leased, False, (leased.account_id, channel, plain_number(own))))
         before = None if leased.kept is None else leased.kept.to
         if before is not None and before != own:
             asked.append((leased, False, (leased.account_id, channel, before)))

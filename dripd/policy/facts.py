@@ -13,9 +13,6 @@ COLUMNS = ("email", "phone", "timezone", "owner", "service_owner", "external_id"
 _COLUMNS = {**{bare(name): name for name in COLUMNS}, **{name: name for name in COLUMNS}}
 """How a column may be written in a tag, normalised."""
 
-BETWEEN_DIGITS = frozenset(" ().-/")
-"""What people write into numbers."""
-
 
 def contact_columns(leased: Leased) -> dict[str, object]:
     """The columns of `contact` by name."""
@@ -99,13 +96,6 @@ def address_of(leased: Leased, channel: str, field_map: Mapping[str, str]) -> st
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value).strip() or None
-
-
-def plain_number(text: str) -> str:
-    """A number as carriers say it: `+1 (555) 000-1111` is `+15550001111`; a name stays."""
-    plain = "".join(char for char in text if char not in BETWEEN_DIGITS)
-    digits = plain.removeprefix("+")
-    return plain if digits.isascii() and digits.isdigit() else text
 
 
 def is_address(text: str, channel: str) -> bool:

@@ -12,15 +12,13 @@ from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import COMPANY_CHANGED, TASK_CLOSED
 from dripd.clock import Instant, parse_instant
 from dripd.errors import StoreError
+from dripd.policy.suppression import BLANKS, address_form
 from dripd.store.memory_rows import Busy, Contact, ContactList, Mark, Suppression, Task
 from dripd.store.memory_tables import Tables
 
 FIELD_COLUMNS = ("email", "phone", "timezone", "owner", "company_id")
 
 ADDRESS_COLUMNS = frozenset({"email", "phone"})
-
-BLANKS = " \t\n\r\f\v\u00a0"
-"""What stands around an address is no part of it."""
 
 
 def add_tag(tables: Tables, account_id: int, contact_id: int, tag: str) -> None:
@@ -74,10 +72,11 @@ def add_suppression(
     expires_at: Instant | None = None,
 ) -> None:
     """Nothing happens where the order stands already. Raises `StoreError` without an address."""
-    address = address.strip(" ")
-    if not address:
+    address = address.strip(BLANKS)
+    form = address_form(address)
+    if not form:
         raise StoreError("a suppression needs an address")
-    key = (address.lower(), account_id, channel)
+    key = (form, account_id, channel)
     if key not in tables.suppressions:
         row = Suppression(
             account_id=account_id,

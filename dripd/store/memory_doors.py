@@ -16,8 +16,8 @@ from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.policy.admission_rows import Quote
+from dripd.policy.suppression import BLANKS
 from dripd.store.memory_changes import (
-    BLANKS,
     add_place,
     add_suppression,
     add_tag,

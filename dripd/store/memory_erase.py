@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dripd.campaigns.enrollment import FLAG_ERASED
+from dripd.policy.suppression import address_form
 from dripd.store.memory_changes import free_time
 from dripd.store.memory_rows import EventIn
 from dripd.store.memory_tables import Tables
@@ -14,7 +15,7 @@ OURS = frozenset({"list_added", "list_removed", "task_closed"})
 def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     """Empty what stands of a contact beside its own row, its tags and its lists."""
     contact = tables.contacts[account_id, contact_id]
-    known = {word.lower() for word in (contact.email, contact.phone) if word}
+    known = {address_form(word) for word in (contact.email, contact.phone) if word} - {""}
     runs = {run for _, run in tables.runs_of.at((account_id, contact_id))}
     talks = {tables.runs[account_id, run].conversation_ref for run in runs} - {None}
     _erase_events(tables, account_id, contact_id, known, runs, talks)
@@ -65,6 +66,6 @@ def _concerns(
     return (
         event.contact_id == contact_id
         or (delivered.isdigit() and int(delivered) in runs)
-        or (event.address or "").lower() in known
+        or address_form(event.address or "") in known
         or (event.conversation_ref is not None and event.conversation_ref in talks)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dripd.policy.facts import plain_number
 from dripd.store.memory_outbox import holds_call
 from dripd.store.memory_rows import Individual
 from dripd.store.memory_tables import Tables
@@ -17,11 +16,8 @@ def start(tables: Tables, wish: IndividualSend) -> IndividualStart:
     if contact is None:
         return IndividualStart(None, None, False)
     address = wish.to or (contact.phone if wish.channel == "sms" else contact.email)
-    spelt = (
-        (address, plain_number(address)) if address and wish.channel == "sms" else (address,)
-    )
-    suppressed = wish.to is None and any(
-        tables.is_suppressed(wish.account_id, wish.channel, one) for one in spelt
+    suppressed = wish.to is None and tables.is_suppressed(
+        wish.account_id, wish.channel, address
     )
     if address is None or suppressed:
         return IndividualStart(None, address, suppressed)

@@ -26,6 +26,7 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.clock import Instant
+from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog, StepLog
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (
@@ -274,7 +275,7 @@ def _subjects(row: DueStep, contact: Contact) -> Iterator[tuple[str, int | str]]
     yield ("run", row.enrollment_id)
     for address in (contact.email, contact.phone):
         if address is not None:
-            yield ("address", address.lower())
+            yield ("address", address_form(address))
 
 
 def _suppressed(tables: Tables, contact: Contact, mask: int) -> bool:

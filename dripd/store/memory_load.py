@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dripd.policy.suppression import address_form
 from dripd.store.memory_money import write
 from dripd.store.memory_tables import Tables
 from dripd.store.snapshot import Snapshot
@@ -26,7 +27,7 @@ def load(tables: Tables, found: Snapshot) -> None:
     for mark in found.places:
         tables.places.add((account.id, mark.contact_id, int(mark.what)), mark)
     for row in found.suppressions:
-        tables.suppressions.add((row.address.lower(), row.account_id, row.channel), row)
+        tables.suppressions.add((address_form(row.address), row.account_id, row.channel), row)
     _load_campaigns(tables, found)
     for day in found.days:
         tables.days.add((account.id, day.local_date), day)

@@ -15,6 +15,7 @@ from dripd.campaigns.version import KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, MINUTE, Clock, Instant
 from dripd.policy.admission_rows import Quote
+from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import (
     STOPS,
     Account,
@@ -280,7 +281,7 @@ class Tables:
             return False
         now = self.now()
         rows = (
-            self.suppressions.get((address.lower(), account, channel))
+            self.suppressions.get((address_form(address), account, channel))
             for account in (account_id, 0)
         )
         return any(
@@ -444,15 +445,17 @@ def subject_of(contact_id: int | None, delivery_id: str | None, address: str | N
     found = DELIVERY_ID.match(delivery_id or "")
     if found:
         return ("run", int(found[1]))
-    return None if address is None else ("address", address.lower())
+    return None if address is None else ("address", address_form(address))
 
 
 def _email_of(contact: Contact) -> tuple[int, str] | None:
-    return (contact.account_id, contact.email.lower()) if contact.email is not None else None
+    email = contact.email
+    return (contact.account_id, address_form(email)) if email is not None else None
 
 
 def _phone_of(contact: Contact) -> tuple[int, str] | None:
-    return (contact.account_id, contact.phone) if contact.phone is not None else None
+    phone = contact.phone
+    return (contact.account_id, address_form(phone)) if phone is not None else None
 
 
 def _company_of(contact: Contact) -> tuple[int, int] | None:

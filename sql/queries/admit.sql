@@ -79,10 +79,10 @@ SELECT q.id, a.id AS account_id, a.status AS account_status, a.subscription_acti
     q.vars::text AS vars, jsonb_typeof(q.vars) AS vars_type, q.start_at, q.inserted_at, q.quote_id, q.entry, k.email, k.phone, k.timezone,
     k.owner,
     EXISTS (SELECT FROM dripd.suppression AS s
-        WHERE s.address_h = hashtextextended(lower(k.email), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'email'
+        WHERE s.address_h = dripd.address_hash(k.email) AND s.account_id IN (a.id, 0) AND s.channel = 'email'
             AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS email_suppressed,
     EXISTS (SELECT FROM dripd.suppression AS s
-        WHERE s.address_h = hashtextextended(lower(k.phone), 0) AND s.account_id IN (a.id, 0) AND s.channel = 'sms'
+        WHERE s.address_h = dripd.address_hash(k.phone) AND s.account_id IN (a.id, 0) AND s.channel = 'sms'
             AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS phone_suppressed,
     c.board IS NULL OR EXISTS (
         SELECT FROM dripd.contact_list AS l

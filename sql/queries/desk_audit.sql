@@ -41,7 +41,7 @@ LIMIT 20;
 SELECT l.enrollment_id || '-' || l.seq AS found
 FROM dripd.suppression AS s
 JOIN dripd.step_log AS l
-    ON hashtextextended(lower(l.to_address), 0) = s.address_h
+    ON dripd.address_hash(l.to_address) = s.address_h
     AND l.channel = CASE s.channel WHEN 'email' THEN 1 ELSE 2 END
     AND l.leased_at > s.created_at + interval '1 minute'
     AND (s.expires_at IS NULL OR l.leased_at < s.expires_at)

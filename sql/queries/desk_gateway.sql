@@ -48,9 +48,11 @@ WITH told AS (
     CROSS JOIN senders AS f
     CROSS JOIN LATERAL (
         SELECT c.account_id, c.id FROM dripd.contact AS c
-        WHERE c.account_id = f.account_id AND lower(c.email) = lower(k.address)
+        WHERE c.account_id = f.account_id AND lower(c.email) = lower(btrim(k.address, E' \t\n\r\f\v\u00a0'))
         UNION
-        SELECT c.account_id, c.id FROM dripd.contact AS c WHERE c.account_id = f.account_id AND c.phone = k.address
+        SELECT c.account_id, c.id FROM dripd.contact AS c
+        WHERE c.account_id = f.account_id AND c.phone IS NOT NULL
+            AND dripd.address_form(c.phone) = nullif(dripd.address_form(k.address), '')
     ) AS p
     WHERE k.address <> '' AND NOT EXISTS (SELECT FROM ours AS o WHERE o.n = k.n)
 ), proven AS (
@@ -65,7 +67,7 @@ WITH told AS (
     SELECT DISTINCT k.n, f.account_id
     FROM told AS k
     JOIN dripd.sender AS f ON f.provider = $1::text
-        AND (lower(f.address) = lower(k.sender) OR lower(f.address) LIKE '%<' || lower(k.sender) || '>')
+        AND (dripd.address_form(f.address) = dripd.address_form(k.sender) OR lower(f.address) LIKE '%<' || lower(k.sender) || '>')
     WHERE k.sender <> '' AND NOT EXISTS (SELECT FROM ours AS o WHERE o.n = k.n)
 )
 SELECT n, account_id, delivery_id FROM ours

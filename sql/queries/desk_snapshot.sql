@@ -57,9 +57,8 @@ WHERE m.account_id = $1::int4 AND m.contact_id = $2::int8;
 -- Standing orders about addresses.
 --   $1 account  $2 addresses text[]
 SELECT s.account_id, s.channel, s.address, s.reason, s.expires_at
-FROM unnest($2::text[]) AS k (address)
-JOIN dripd.suppression AS s
-    ON s.address_h = hashtextextended(lower(k.address), 0) AND s.account_id IN ($1::int4, 0)
+FROM (SELECT DISTINCT dripd.address_hash(k.address) AS h FROM unnest($2::text[]) AS k (address)) AS k
+JOIN dripd.suppression AS s ON s.address_h = k.h AND s.account_id IN ($1::int4, 0)
 WHERE s.address IS NOT NULL;
 
 -- name: snapshot_versions :many

@@ -15,7 +15,7 @@ RETURNING address_h;
 -- name: remove_suppression :many
 --   $1 account  $2 channel  $3 address
 DELETE FROM dripd.suppression
-WHERE address_h = hashtextextended(lower(btrim($3::text)), 0)
+WHERE address_h = dripd.address_hash($3::text)
     AND account_id = $1::int4
     AND channel = $2::text
 RETURNING address_h;
@@ -28,8 +28,7 @@ SELECT coalesce(a.key, 'everywhere') AS scope, s.channel, s.reason, s.expires_at
     s.created_by, s.expires_at IS NOT NULL AND s.expires_at <= (SELECT dripd.now()) AS over
 FROM dripd.suppression AS s
 LEFT JOIN dripd.account AS a ON a.id = s.account_id
-WHERE (s.address_h = hashtextextended(lower(btrim($1::text)), 0)
-        OR s.channel = 'sms' AND s.address_h = hashtextextended(translate($1::text, ' ()./-', ''), 0))
+WHERE s.address_h = dripd.address_hash($1::text)
     AND ($2::int4 IS NULL OR s.account_id IN ($2::int4, 0))
 ORDER BY s.account_id, s.channel;
 
@@ -78,5 +77,6 @@ UNION
 SELECT c.account_id
 FROM dripd.account AS a
 JOIN dripd.contact AS c ON c.account_id = a.id
-    AND (lower(c.email) = lower($4::text) OR c.phone = $4::text)
+    AND (lower(c.email) = lower(btrim($4::text, E' \t\n\r\f\v\u00a0'))
+        OR c.phone IS NOT NULL AND dripd.address_form(c.phone) = nullif(dripd.address_form($4::text), ''))
 LIMIT 10;

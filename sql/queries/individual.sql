@@ -19,10 +19,7 @@ WITH call AS MATERIALIZED (
 ), judged AS (
     SELECT p.*, $8::text IS NULL AND EXISTS (
         SELECT FROM dripd.suppression AS s
-        WHERE s.address_h IN (
-                hashtextextended(lower(p.address), 0),
-                CASE $5::text WHEN 'sms' THEN hashtextextended(translate(p.address, ' ()./-', ''), 0) END)
-            AND s.account_id IN (p.account_id, 0)
+        WHERE s.address_h = dripd.address_hash(p.address) AND s.account_id IN (p.account_id, 0)
             AND s.channel = $5::text AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))) AS suppressed
     FROM person AS p
 ), made AS (

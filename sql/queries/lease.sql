@@ -23,8 +23,8 @@ WITH alive AS MATERIALIZED (
         d.attempt, d.flags, c.email, c.phone, c.timezone, c.attrs, c.owner, c.service_owner, c.external_id,
         CASE WHEN ($8::int4[])[o] & 12582912 <> 0 THEN EXISTS (
             SELECT FROM dripd.suppression AS s
-            WHERE s.address_h = hashtextextended(lower(
-                    CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN c.email ELSE c.phone END), 0)
+            WHERE s.address_h = dripd.address_hash(
+                    CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN c.email ELSE c.phone END)
                 AND s.account_id IN (d.account_id, 0)
                 AND s.channel = CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN 'email' ELSE 'sms' END
                 AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))
@@ -52,7 +52,7 @@ WITH alive AS MATERIALIZED (
             SELECT FROM dripd.event_in AS ev
             WHERE ev.account_id + 0 = d.account_id
                 AND ev.subject = ANY (ARRAY[d.contact_id, -d.enrollment_id,
-                    hashtextextended(lower(c.email), 0), hashtextextended(lower(c.phone), 0)])
+                    dripd.address_hash(c.email), dripd.address_hash(c.phone)])
                 AND ev.kind_bit & ($8::int4[])[o] <> 0
             OFFSET 0
         )
@@ -94,7 +94,7 @@ FROM marked;
 -- locks: nothing
 SELECT EXISTS (
     SELECT FROM dripd.suppression AS s
-    WHERE s.address_h = hashtextextended(lower(k.address), 0) AND s.account_id IN (k.a, 0) AND s.channel = k.channel
+    WHERE s.address_h = dripd.address_hash(k.address) AND s.account_id IN (k.a, 0) AND s.channel = k.channel
         AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))
 ) AS suppressed
 FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS k (a, channel, address, o)
@@ -132,7 +132,7 @@ SELECT k.o,
             SELECT FROM dripd.event_in AS ev
             WHERE ev.account_id + 0 = k.a
                 AND (ev.subject = 0 OR ev.kind_bit & k.mask <> 0 AND ev.subject = ANY (ARRAY[d.contact_id,
-                    -d.enrollment_id, hashtextextended(lower(c.email), 0), hashtextextended(lower(c.phone), 0)]))
+                    -d.enrollment_id, dripd.address_hash(c.email), dripd.address_hash(c.phone)]))
         ) THEN 'event'
         WHEN k.mask & 2097152 <> 0 AND ad.cap - ad.used - ad.bulk <= 0 THEN 'cap'
         ELSE 'locked'

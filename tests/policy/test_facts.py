@@ -15,7 +15,6 @@ from dripd.policy.facts import (
     contact_columns,
     is_address,
     lookup,
-    plain_number,
 )
 from tests.support.rooms import leased
 
@@ -121,18 +120,3 @@ def test_what_could_be_an_address() -> None:
     assert not is_address("ann", "email")
     assert not is_address("a\x00@b.test", "email")
     assert not is_address("call me", "sms")
-
-
-@pytest.mark.parametrize(
-    ("written", "said"),
-    [
-        ("+1 (555) 000-1111", "+15550001111"),
-        ("030/123.45", "03012345"),
-        ("+49301234567", "+49301234567"),
-        ("BANK 24", "BANK 24"),
-        ("+", "+"),
-        ("1+2", "1+2"),
-    ],
-)
-def test_a_number_is_said_without_what_people_write_into_it(written: str, said: str) -> None:
-    assert said == plain_number(written)

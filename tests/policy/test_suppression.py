@@ -5,10 +5,27 @@ from __future__ import annotations
 import pytest
 
 from dripd.policy.inbox_rows import Suppress
-from dripd.policy.suppression import all_suppressed, channel_of, suppressions_of
+from dripd.policy.suppression import address_form, all_suppressed, channel_of, suppressions_of
 from tests.support.rooms import event
 
 ANN, PHONE = "ann@example.test", "+15551234"
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("+1 (555) 000-1111", "+15550001111"),
+        ("030/123.45", "03012345"),
+        ("\u202a+1\u00a0555\u2011000\u20111111\u202c", "+15550001111"),
+        (" Ann.B-c@X.example\n", "ann.b-c@x.example"),
+        ("JÖRG@X.example", "jörg@x.example"),
+        ("BANK 24", "bank24"),
+        (" (-) ", ""),
+    ],
+)
+def test_an_address_has_one_form_however_it_is_written(written: str, form: str) -> None:
+    assert form == address_form(written)
+    assert form == address_form(form)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +49,13 @@ def test_consent_and_hard_bounces_forbid_the_address(
     found = suppressions_of(event(kind, payload=payload, address=ANN))
 
     assert found == ([Suppress("email", ANN, kind)] if forbidden else [])
+
+
+def test_what_is_no_address_is_not_suppressed() -> None:
+    assert suppressions_of(event("unsubscribe", address=" - ")) == []
+    assert suppressions_of(event("unsubscribe", own=(ANN, "()"))) == [
+        Suppress("email", ANN, "unsubscribe")
+    ]
 
 
 def test_the_channel_is_the_deliverys_else_the_addresss() -> None:

@@ -92,14 +92,16 @@ class ClockSuite:
 
 
 class IndividualSuite:
-    async def start(self, scene: Scene, contact: int, to: str | None = None) -> object:
+    async def start(
+        self, scene: Scene, contact: int, to: str | None = None, channel: str = "email"
+    ) -> object:
         sender = await scene.world.add_sender(scene.account, to or "ann@acme.example")
         wish = IndividualSend(
             account_id=scene.account,
             contact_id=contact,
             incarnation=NODE,
             sender_id=sender,
-            channel="email",
+            channel=channel,
             requested_by="ann",
             subject="Hello",
             to=to,
@@ -143,6 +145,17 @@ class IndividualSuite:
 
         assert IndividualStart(None, "ann@x.example", True) == await self.start(scene, contact)
         assert [] == await world.deliveries()
+
+    async def test_individual_text_to_a_number_suppressed_in_another_writing_is_not_written(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await world.add_contact(scene.account, phone="+1 555 000 1111")
+        await world.suppress(scene.account, "sms", "+1 (555) 000-1111")
+
+        assert IndividualStart(None, "+1 555 000 1111", True) == await self.start(
+            scene, contact, channel="sms"
+        )
 
     async def test_a_message_to_the_house_goes_whatever_is_suppressed(
         self, world: World

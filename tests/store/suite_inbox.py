@@ -10,6 +10,7 @@ import trio
 
 from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import Change, Next, RunStatus
+from dripd.campaigns.version import ALWAYS
 from dripd.channels.base import SinkRow
 from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.errors import StoreError
@@ -29,10 +30,11 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.policy.rooms import MissingAccount
 from dripd.ratelimit.reputation import Guard, Mark
-from dripd.store.protocol import ParkRow
+from dripd.store.protocol import ParkRow, Refusal
 from tests.store.world import (
     EVERY_KIND,
     LIST_ADDED,
+    MAIL,
     REPLY,
     T0,
     Scene,
@@ -369,6 +371,31 @@ class InboxSuite:
 
         assert sorted(seen.events[0].contact_ids) == sorted([scene.contacts[0], twin])
         assert [run.contact_id for run in seen.runs] == [scene.contacts[0]]
+
+    @pytest.mark.parametrize(
+        "written", [" p0@X.example\n", "+49 (30) 12-34", "+49301234", "\u00a0+49\u201130/1234 "]
+    )
+    async def test_an_address_is_found_however_it_is_written(
+        self, world: World, written: str
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await world.add_contact(
+            scene.account, email="P0@x.example", phone="+49 30 / 1234"
+        )
+        await world.add_contact(scene.account, phone="(-)")
+        await world.enroll(scene.account, "c", contact)
+        await scene.clear_events()
+        keys = (await scene.admit()).started
+        await world.event(scene.account, "unsubscribe", address=written)
+        await world.event(scene.account, "unsubscribe", address="-")
+        lease = await scene.lease(keys, mask=MAIL | ALWAYS)
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [Refusal.EVENT] == [why for _, _, why in lease.refused]
+        assert [((contact,), None), ((), "unknown_contact")] == [
+            (tuple(one.contact_ids), one.unresolved) for one in seen.events
+        ]
 
     async def test_contacts_are_looked_up_only_for_kinds_of_interest(
         self, world: World

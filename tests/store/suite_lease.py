@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from dripd.campaigns.enrollment import (
 from dripd.campaigns.version import ALWAYS
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
+from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import EndRun
 from dripd.store.protocol import LeaseResult, MayReset, ParkRow, Refusal, SetAside
 from tests.store.world import (
@@ -39,6 +41,7 @@ from tests.store.world import (
     start_all,
 )
 
+TEXT = REPLY | Needs.SMS
 OTHER, THIRD = 2002, 3003
 """Other daemons."""
 
@@ -245,6 +248,40 @@ class LeaseSuite:
                 (other, "sms", "+49301"),
                 (scene.account, "email", "old@x.example"),
             ]
+        )
+
+    @pytest.mark.parametrize(
+        ("written", "own"),
+        [
+            ("+1 (555) 000-1111", "+15550001111"),
+            ("+15550001111", "+1 (555) 000-1111"),
+            ("+1\u00a0555\u2011000\u20111111", "+1.555.000/1111"),
+        ],
+    )
+    async def test_a_number_is_suppressed_however_it_is_written(
+        self, world: World, written: str, own: str
+    ) -> None:
+        scene = await open_scene(world)
+        mine = await world.add_contact(scene.account, phone=own)
+        other = await world.add_contact(scene.account, phone="+15550001112")
+        await world.suppress(scene.account, "sms", written)
+        for contact in (mine, other):
+            await world.enroll(scene.account, "c", contact)
+        await scene.clear_events()
+        asked: list[RequestRow] = []
+
+        def decide(rows: Sequence[RequestRow], now: Instant) -> list[Decision]:
+            asked.extend(rows)
+            return start_all(scene.lane)(rows, now)
+
+        keys = (await scene.admit(decide)).started
+        leased = (await scene.lease(keys, mask=TEXT)).granted
+
+        found = {mine: True, other: False}
+        assert found == {row.contact_id: row.phone_suppressed for row in asked}
+        assert found == {one.contact_id: one.suppressed for one in leased}
+        assert [True, False] == await world.store.suppressed(
+            [(scene.account, "sms", own), (scene.account, "email", own)]
         )
 
     async def test_a_locked_step_costs_itself_only(self, world: World) -> None:
