@@ -5,7 +5,7 @@ Settled is a state of SQL, so that any number of daemons can share it; one mover
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -84,13 +84,11 @@ async def _help(pipe: Pipeline, unsettled: Sequence[str]) -> None:
 async def move_to(pipe: Pipeline, until: Instant) -> int:
     """Visit every instant up to *until*, settling at each. Returns how many were visited.
 
-    Raises `Conflict` for an earlier instant than the present.
+    Another daemon that moves the clock is waited for. Raises `Conflict` for an earlier instant
+    than the present, also where that daemon has gone beyond *until*.
     """
-    if until < pipe.clock.now():
-        raise Conflict("the manual clock moves only forward", code="clock_back")
-    let_go = await pipe.store.own_clock()
-    if let_go is None:
-        raise Conflict("somebody else moves the clock", code="clock_busy", hint="wait for them")
+    _see_ahead(pipe, until)
+    let_go = await _own(pipe)
     try:
         return await _visit(pipe, until)
     finally:
@@ -98,11 +96,27 @@ async def move_to(pipe: Pipeline, until: Instant) -> int:
             await let_go()
 
 
+def _see_ahead(pipe: Pipeline, until: Instant) -> None:
+    if until < pipe.clock.now():
+        raise Conflict("the manual clock moves only forward", code="clock_back")
+
+
+async def _own(pipe: Pipeline) -> Callable[[], Awaitable[None]]:
+    began = trio.current_time()
+    while trio.current_time() - began < PATIENCE_S:
+        let_go = await pipe.store.own_clock()
+        if let_go is not None:
+            return let_go
+        await trio.sleep(POLL_MOST_S)  # noqa: TID251 - a poll of SQL in real time
+    raise Conflict("somebody else moves the clock", code="clock_busy", hint="wait for them")
+
+
 async def _visit(pipe: Pipeline, until: Instant) -> int:
     visited = 0
     await pipe.store.move_clock(pipe.clock.now())  # a crash may have taken its last move back
     while True:
         await settle(pipe)
+        _see_ahead(pipe, until)
         upcoming = await pipe.store.next_instant()
         target = until if upcoming is None else Instant(min(upcoming, until))
         if target <= pipe.clock.now():

@@ -13,6 +13,8 @@ from trio.testing import MockClock
 from dripd.clock import DAY, MINUTE, Millis, parse_instant
 from dripd.engine.feed import learn
 from dripd.engine.look import own
+from dripd.engine.settle import move_to
+from dripd.errors import Conflict
 from dripd.proof.virtual import MONDAY, virtual
 from dripd.ratelimit.budget import RetryBudget
 from dripd.ratelimit.reputation import Guard
@@ -475,6 +477,44 @@ async def test_the_clock_sleeps_at_no_instant_that_its_daemon_can_settle(
 
         assert trio.current_time() == began
         assert 60 == len(world.received())
+
+
+async def test_a_daemon_waits_for_the_other_that_moves_the_clock(
+    autojump_clock: MockClock,
+) -> None:
+    """As two clients of one daemon do; once the other has gone beyond, it is too late."""
+    async with virtual(daemons=2) as world:
+        world.campaign(ONE, TWO)
+        world.enroll("c1")
+        let_go = await world.store.own_clock()
+        assert let_go is not None
+
+        async with trio.open_nursery() as nursery:
+            for one in world.engines:
+                nursery.start_soon(move_to, one.pipe, parse_instant("2026-01-09T09:00:00Z"))
+            await trio.sleep(60)
+            assert MONDAY == world.clock.now()
+            await let_go()
+
+        assert world.clock.now() == parse_instant("2026-01-09T09:00:00Z")
+        assert 2 == len(world.received())
+
+
+async def test_who_waited_is_refused_an_instant_that_is_over(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual(daemons=2) as world:
+        let_go = await world.store.own_clock()
+        assert let_go is not None
+
+        with pytest.RaisesGroup(pytest.RaisesExc(Conflict, match="only forward")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    move_to, world.engines[0].pipe, parse_instant("2026-01-06T09:00:00Z")
+                )
+                await trio.sleep(1)
+                await world.store.move_clock(parse_instant("2026-01-07T09:00:00Z"))
+                await let_go()
 
 
 async def test_an_instant_lasts_as_long_as_a_stage_has_something_in_hand(
