@@ -215,6 +215,34 @@ def unreachable(definition: Definition, _known: Known) -> Iterator[Fault]:
             )
 
 
+def unknown_steps(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Matches that ask for a step which the campaign has not: no event would ever fit."""
+    keys = [step.key for step in definition.steps]
+    for path, key in _asked_steps(definition):
+        if key not in keys:
+            yield Fault(
+                code="dangling",
+                path=path,
+                message=f"{key!r} is no step of this campaign",
+                hint=suggest(key, keys) or "name a step's key, or leave `step` out",
+            )
+
+
+def _asked_steps(definition: Definition) -> Iterator[tuple[str, str]]:
+    """Where a match of this campaign's own events asks for a step, and for which."""
+    matches = [("goal", definition.goal)]
+    matches += [
+        (f"sequences[{n}].goal", one.goal) for n, one in enumerate(definition.sequences)
+    ]
+    matches += [(path, step.on) for path, step in steps_of(definition, "wait_for")]
+    matches += [
+        (rule.path, rule.match) for rule in definition.exit_rules if rule.scope == "campaign"
+    ]
+    for path, match in matches:
+        if match is not None and "step" in match.params:
+            yield f"{path}.step", str(match.params["step"])
+
+
 def contradictions(definition: Definition, _known: Known) -> Iterator[Fault]:
     policy = definition.policy
     if policy.reentry.mode == "always" and policy.exclusivity.scope != "none":

@@ -113,6 +113,7 @@ class ExitRule:
     """Ends a run when `match` fits; `set` is written to attrs in the same commit.
 
     `scope` `campaign` asks for an event that concerns this campaign, `any` for any.
+    `path` is where the file has it, empty for a preset's.
     """
 
     match: Match
@@ -120,6 +121,7 @@ class ExitRule:
     scope: Literal["campaign", "any"] = "campaign"
     set: Mapping[str, object] = field(default_factory=dict)
     notify: bool = False
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,7 +191,9 @@ def _exit_rule(section: Section) -> ExitRule | None:
         "notify": section.take("notify", flag, default=False),
     }
     section.finish()
-    return None if match is None else ExitRule(match=match, **as_fields(rule))
+    return (
+        None if match is None else ExitRule(match=match, path=section.path, **as_fields(rule))
+    )
 
 
 def read_scalars(section: Section) -> dict[str, object]:

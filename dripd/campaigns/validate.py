@@ -116,6 +116,7 @@ _FAULTS = (
     bounds.outside_window,
     bounds.unknown_calls,
     bounds.unreachable,
+    bounds.unknown_steps,
     bounds.contradictions,
     bounds.no_time_left,
 )

@@ -433,6 +433,42 @@ def test_a_step_out_of_reach_is_refused() -> None:
     assert not faults(campaign({"do": "end", "when": "tags"}, MAIL))
 
 
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ({"goal": {"on": "reply", "step": "s9"}}, "goal.step"),
+        (
+            {"preset": "quentn", "exit_rules": [{"on": "open"}, {"on": "click", "step": "s9"}]},
+            "exit_rules[1].step",
+        ),
+        (
+            {"exit_rules": [{"on": "reply", "step": "s9", "enabled": False}]},
+            "exit_rules[0].step",
+        ),
+    ],
+)
+def test_a_match_that_asks_for_no_step_of_the_campaign_is_refused(
+    keys: dict[str, object], path: str
+) -> None:
+    [fault] = judge(campaign(MAIL, **keys)).faults
+
+    assert (fault.code, fault.path) == ("dangling", path)
+    assert fault.hint == "one of: s1"
+
+
+def test_a_wait_for_an_event_of_no_step_is_refused() -> None:
+    waiting = {"do": "wait_for", "on": "click", "step": "mail", "timeout": "1d"}
+
+    assert faults(campaign(MAIL, waiting)) == [("dangling", "steps[1].step")]
+    assert faults(campaign(MAIL, {**waiting, "step": "s1"})) == []
+
+
+def test_an_exit_rule_may_ask_for_a_step_of_any_campaign() -> None:
+    rule = {"on": "click", "step": "elsewhere", "scope": "any"}
+
+    assert faults(campaign(MAIL, exit_rules=[rule])) == []
+
+
 def test_overlapping_runs_contradict_exclusivity() -> None:
     policy = {"reentry": "always", "exclusivity": {"scope": "account"}}
 
