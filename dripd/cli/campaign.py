@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,15 @@ def validate(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
 @changing
 def apply(ask: Ask, files: tuple[str, ...], account: str | None) -> int:
     """Store campaign files as drafts, all or none."""
+    documents: list[dict[str, object]] = []
     try:
-        documents = read_documents(files)
+        documents += read_documents(files)
         for file, document in zip(files, documents, strict=True):
             hand_over(ask, look(str(document["text"]), Path(file).parent, account))
         result = ask.call("campaign.apply", documents=documents, account=account)
     except DefinitionError as error:
         if ask.as_json:
-            print_json(refused(error))
+            print_json(refused(error, key_of(documents)))
         raise
     merged = merge(result)
     if ask.as_json:
@@ -107,7 +108,8 @@ def publish(ask: Ask, map_: tuple[str, ...], **given: object) -> int:
         result = ask.patient().call("campaign.publish", map=pairs(map_, path="--map"), **given)
     except DefinitionError as error:
         if ask.as_json:
-            print_json(refused(error))
+            nobody = dict.fromkeys(("pin", "terminate", "migrate"), 0)
+            print_json({**refused(error, given["key"]), "inflight": nobody})
         raise
     return ask.answer(result)
 
@@ -419,6 +421,9 @@ def merge(result: Row) -> dict[str, object]:
         return dict(items[0])
     return {
         "ok": all(item.get("ok") for item in items),
+        "campaign": None,
+        "version": None,
+        "draft": None,
         "changed": any(item.get("changed") for item in items),
         "faults": [fault for item in items for fault in rows_of(item.get("faults"))],
         "warnings": [fault for item in items for fault in rows_of(item.get("warnings"))],
@@ -426,11 +431,22 @@ def merge(result: Row) -> dict[str, object]:
     }
 
 
-def refused(error: DefinitionError) -> dict[str, object]:
+def refused(error: DefinitionError, key: object) -> dict[str, object]:
     """The answer where faults refused everything; the error itself goes to stderr."""
     found = [fault_row(fault) for fault in error.faults]
-    nothing = {"campaign": None, "version": None, "draft": None, "changed": False}
+    nothing = {"campaign": key, "version": None, "draft": None, "changed": False}
     return {"ok": False, **nothing, "faults": found, "warnings": []}
+
+
+def key_of(documents: Sequence[Mapping[str, Any]]) -> object:
+    """Whose file it is; None where there are several, or one that cannot be read."""
+    from dripd.campaigns.document import load_documents  # noqa: PLC0415 - 80 ms of YAML
+
+    try:
+        found = [one for given in documents for one in load_documents(given["text"])]
+    except DefinitionError:
+        return None
+    return found[0].get("campaign") if len(found) == 1 else None
 
 
 def print_judgement(result: Row) -> None:

@@ -590,8 +590,21 @@ def test_faults_of_apply_are_told_on_both_streams(
     out, err = capsys.readouterr()
     assert json.loads(out)["faults"] == json.loads(err)["error"]["faults"]
     assert json.loads(out)["ok"] is False
+    assert json.loads(out)["campaign"] == "w"
     assert main(["campaign", "apply", str(file)]) == 1
     assert "[cycle] steps[1].next: goes back (use end)" in capsys.readouterr().err
+
+
+def test_faults_of_publish_come_with_the_fields_of_its_answer(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault(code="missing:sender", path="steps[0]", message="no address", hint="")
+    daemon.answers = [DefinitionError("1 fault", faults=(fault,))]
+
+    assert main(["campaign", "publish", "w", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["campaign"]) == (False, "w")
+    assert answer["inflight"] == {"pin": 0, "terminate": 0, "migrate": 0}
 
 
 def test_one_documents_answer_stands_at_the_top(
