@@ -303,6 +303,19 @@ class Registry:
         return lines
 
 
+def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
+    """Where *share* of what a histogram has counted is reached, as if what is between two of its
+    bounds lay evenly; what is beyond the last lies on it. None: it has counted nothing."""
+    wanted, so_far, below = share * sum(counts), 0, 0.0
+    if not wanted:
+        return None
+    for bound, n in zip(bounds, counts, strict=False):  # one count more: of what is beyond
+        if so_far + n >= wanted:
+            return below + (bound - below) * (wanted - so_far) / n
+        so_far, below = so_far + n, bound
+    return below
+
+
 def written(names: Sequence[str], values: Sequence[str]) -> str:
     """`{name="value",...}`, or nothing where there are no labels."""
     if not names:

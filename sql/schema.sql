@@ -741,6 +741,15 @@ CREATE TABLE dripd.witness (  -- the last commits of a daemon, each in the slot 
     PRIMARY KEY (incarnation, slot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 
+CREATE TABLE dripd.sender_traffic (  -- what each daemon has seen of a sender
+    account_id int4 NOT NULL,
+    sender_id int4 NOT NULL,
+    incarnation int8 NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- real time
+    figures jsonb NOT NULL,
+    PRIMARY KEY (account_id, sender_id, incarnation)
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+
 CREATE TABLE dripd.recovery (  -- how often a step was taken over from a dead daemon, unperformed
     account_id int4 NOT NULL,
     enrollment_id int8 NOT NULL,

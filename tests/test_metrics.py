@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dripd import metrics
-from dripd.metrics import METRICS, OTHER, SERIES_MOST, Registry
+from dripd.metrics import METRICS, OTHER, SERIES_MOST, Registry, quantile
 
 LINE = re.compile(
     r'(?P<name>[a-z_]+)(\{(?P<labels>[a-z_]+="(?:[^"\\\n]|\\.)*"(,[a-z_]+="(?:[^"\\\n]|\\.)*")*)\})?'
@@ -78,3 +78,19 @@ def test_a_metric_that_is_not_declared_cannot_be_counted() -> None:
         registry["dripd_nothing_total"].add()
     with pytest.raises(ValueError, match="labels"):
         registry["dripd_tasks"].set(1, "surplus")
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "found"),
+    [
+        ([0, 0, 0], 0.99, None),
+        ([4, 0, 0], 0.5, 0.5),
+        ([1, 1, 0], 1.0, 2.0),
+        ([1, 3, 0], 0.5, 1 + 1 / 3),
+        ([1, 1, 98], 0.99, 2.0),
+    ],
+)
+def test_where_a_share_of_what_was_counted_lies(
+    counts: list[int], share: float, found: float | None
+) -> None:
+    assert found == quantile(counts, (1.0, 2.0), share)

@@ -70,7 +70,10 @@ def probe_sender(ask: Ask, **given: object) -> int:
 @reading
 def list_senders(ask: Ask, **given: object) -> int:
     """The senders of an account, or of all."""
-    columns = ("account_key", "address", "channel", "provider", "owner", "rate", "status")
+    columns = (
+        "account_key", "address", "channel", "provider", "owner", "rate", "status", "sent_per_s",
+        "limit_per_s", "tried_1h", "failed_1h", "p95_ms",
+    )  # fmt: skip
     return ask.show("sender.list", *columns, **given)
 
 

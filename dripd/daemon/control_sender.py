@@ -61,9 +61,15 @@ class SenderControl:
         return dict(await self._room.hooks.send_test(sender=aimed["sender"], to=args.to))
 
     def _standing(self, row: Mapping[str, Any]) -> Result:
-        """*row* with `standing`, None where another daemon serves its account."""
-        found = self._room.hooks.standing(row["account_id"], row["id"])
-        return {**row, "standing": None if found is None else dict(found)}
+        """*row* with what may leave a second at most, and `standing`: as this daemon knows it,
+        else as the one has told that serves its account, else None."""
+        hooks = self._room.hooks
+        own = hooks.standing(row["account_id"], row["id"])
+        return {
+            **row,
+            "limit_per_s": hooks.sender_most(row),
+            "standing": row["standing"] if own is None else dict(own),
+        }
 
 
 async def why_shut(room: Room, row: Mapping[str, Any], gate: str) -> str:

@@ -40,7 +40,7 @@ from dripd.engine.calendars import known_calendars, open_holidays
 from dripd.engine.directory import Directory
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import fill, send_individual, send_test
-from dripd.engine.limit import most_of
+from dripd.engine.limit import most_of, sender_most
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
@@ -253,6 +253,7 @@ class Daemon:
             scripts=frozenset(self.config.scripts),
             is_linked=self.directory.is_linked,
             standing=partial(standing, self.pipe),
+            sender_most=partial(sender_most, self.pipe),
             check_url=Guard(self.config.net_allow).check,
         )
 

@@ -42,6 +42,7 @@ from dripd.daemon.pulse import meet, observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.tails import sources
 from dripd.daemon.tallies import Tallies
+from dripd.daemon.traffic import tell
 from dripd.daemon.zones import digest, pin
 from dripd.engine import stages as stages_of
 from dripd.engine.calendars import known_calendars
@@ -236,6 +237,7 @@ def start_watching(daemon: Daemon, looks: Desk, glances: Glances, stages: trio.N
     stages.start_soon(observe, daemon)
     stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)
     stages.start_soon(sample, daemon.pipe, looks)
+    stages.start_soon(tell, daemon.pipe, looks)
     stages.start_soon(daemon.tallies.run)
     if daemon.config.journal_fsync != "off":
         stages.start_soon(sync, daemon.journal)

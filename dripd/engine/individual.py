@@ -14,6 +14,8 @@ from dripd.campaigns.event import Accepted, Outcome, Retryable, Unknown
 from dripd.campaigns.sms import segments
 from dripd.campaigns.template import Kind, Missing, compile_template, render
 from dripd.channels.base import Attachment, Channel, Message
+from dripd.clock import SystemClock
+from dripd.engine import tally
 from dripd.engine.intent import Leave
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import BadRequest, Conflict, NotFound, StoreUnavailable, TemplateError
@@ -137,7 +139,7 @@ async def _send(
         attachments=wish.files,
         idempotency_key=f"dripd:{deployment}:i-{number}",
     )
-    outcome = await _leave(pipe, channel, message, number)
+    outcome = await _leave(pipe, channel, message, number, sender.id)
     state, provider_id, reason = state_of(outcome)
     n = segments(wish.text).n if wish.channel == "sms" else None
     end = IndividualEnd(
@@ -177,7 +179,9 @@ def _forget(pipe: Pipeline, number: int) -> None:
     pipe.alone.in_hand.discard(number)
 
 
-async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int) -> Outcome:
+async def _leave(
+    pipe: Pipeline, channel: Channel, message: Message, number: int, sender_id: int
+) -> Outcome:
     """Send what is written down first, as all that leaves; its answer is written down too."""
     may = pipe.is_heard and "adopt" not in pipe.barred
     leave = pipe.journal.depart(number) if may else Leave.UNHEARD
@@ -185,7 +189,7 @@ async def _leave(pipe: Pipeline, channel: Channel, message: Message, number: int
         pipe.buried.set()
     if leave is not Leave.YES:
         return Retryable(reason=leave)
-    outcome = await _sole_outcome(channel, message, pipe.tuning.send_timeout_ms)
+    outcome = await _call(pipe, channel, message, sender_id)
     pipe.journal.arrive(number, outcome, message.to)
     return outcome
 
@@ -253,11 +257,20 @@ async def send_test(
         html="",
         idempotency_key=f"dripd:{deployment}:test-{uuid.uuid4()}",
     )
-    outcome = await _sole_outcome(
-        channels[sender["provider"]], message, pipe.tuning.send_timeout_ms
-    )
+    outcome = await _call(pipe, channels[sender["provider"]], message, sender["id"])
     state, provider_id, reason = state_of(outcome)
     return {"state": state, "provider_id": provider_id, "reason": reason}
+
+
+async def _call(pipe: Pipeline, channel: Channel, message: Message, sender_id: int) -> Outcome:
+    """One call of *channel*, which counts for its sender as any other."""
+    began = trio.current_time()
+    outcome = await _sole_outcome(channel, message, pipe.tuning.send_timeout_ms)
+    place = (message.account_id, sender_id)
+    passed = [place] if isinstance(outcome, Accepted) else []
+    refusals = tally.refusals([(place, outcome)])
+    pipe.lately.traffic.note(passed, refusals, trio.current_time() - began, SystemClock().now())
+    return outcome
 
 
 async def _sole_outcome(channel: Channel, message: Message, most_ms: int) -> Outcome:

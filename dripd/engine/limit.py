@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from dripd.engine.directory import Account
 from dripd.engine.pipeline import Pipeline
 from dripd.ratelimit.bucket import parse_rate
+from dripd.ratelimit.gap import parse_gap
 
 AT_ONCE: Final = 200
 """Accounts that are looked at in one go: a fraction of a millisecond."""
@@ -80,6 +81,22 @@ def most_per_s(account: Account) -> dict[str, float]:
         boundless = [provider for provider, per_s in found.items() if per_s == inf]
         return {provider: most / len(boundless) for provider in boundless}
     return {provider: per_s * most / wanted for provider, per_s in found.items()}
+
+
+def sender_most(pipe: Pipeline, row: Mapping[str, Any]) -> float | None:
+    """How many messages a second may leave from a sender at most: by its rate, its account's,
+    its provider's here, and its gap at its mean. None: nothing bounds it."""
+    line = pipe.flow.providers.get(row["provider"])
+    rates = (row["rate"], row["account_rate"], None if line is None else line.rate)
+    most = min(*map(_per_s, rates), _by_gap(row["gap"]))
+    return None if most == inf else most
+
+
+def _by_gap(text: str | None) -> float:
+    if not text:
+        return inf
+    gap = parse_gap(text)
+    return 2000 / (gap.least_ms + gap.most_ms)
 
 
 @lru_cache(maxsize=1024)

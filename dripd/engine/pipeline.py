@@ -28,6 +28,7 @@ from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
 from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.reputation import Guard
+from dripd.ratelimit.traffic import Traffic
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
@@ -191,6 +192,7 @@ class Lately:
 
     recorded: Ring[Change] = field(default_factory=Ring)
     heard: Ring[EventRow] = field(default_factory=Ring)
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Pipeline:

@@ -28,7 +28,7 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
-from dripd.clock import MINUTE, Instant
+from dripd.clock import MINUTE, Instant, SystemClock
 from dripd.engine import doubt, tally
 from dripd.engine.files import enclose
 from dripd.engine.headway import Headway
@@ -551,14 +551,16 @@ def _count(
 ) -> None:
     outcomes = [(message.channel, settled[id(message)]) for message in messages]
     tally.called(pipe.metrics, provider, outcomes, seconds)
-    passed = [
-        message.ref
+    by_sender = [
+        ((message.account_id, message.ref.sender.id), outcome)
         for message, (_, outcome) in zip(messages, outcomes, strict=True)
-        if isinstance(outcome, Accepted) and isinstance(message.ref, Ready)
+        if isinstance(message.ref, Ready)
     ]
-    senders = ((ready.leased.account_id, ready.sender.id) for ready in passed)
+    passed = [place for place, outcome in by_sender if isinstance(outcome, Accepted)]
     pipe.flow.budgets[provider].earn(len(messages))
-    pipe.flow.ended(provider, len(passed), senders, pipe.clock.now())
+    pipe.flow.ended(provider, len(passed), passed, pipe.clock.now())
+    refusals = tally.refusals(by_sender) if len(passed) < len(by_sender) else ()
+    pipe.lately.traffic.note(passed, refusals, seconds, SystemClock().now())
 
 
 def _step(ready: Ready) -> Step:

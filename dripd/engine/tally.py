@@ -6,7 +6,7 @@ Nothing here decides anything: a stage hands over what it has just finished.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dripd.campaigns.enrollment import (
@@ -26,6 +26,7 @@ from dripd.metrics import OTHER, Registry
 from dripd.policy.gate import missed_by
 from dripd.policy.inbox_rows import EventRow
 from dripd.policy.rooms import MissingAccount, step_times
+from dripd.ratelimit.traffic import Place, Refusal
 from dripd.store.protocol import Admitted
 
 CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
@@ -59,6 +60,15 @@ def class_of(outcome: Retryable | Throttled | Rejected | Unknown) -> str:
     if outcome.reason in CLASSES:
         return CLASSES[outcome.reason]
     return "recipient" if isinstance(outcome, Rejected) else "provider"
+
+
+def refusals(outcomes: Iterable[tuple[Place, Outcome]]) -> list[Refusal]:
+    """Those of *outcomes* that are no acceptance, as they count for their senders."""
+    return [
+        Refusal(place, outcome.reason, isinstance(outcome, Throttled))
+        for place, outcome in outcomes
+        if not isinstance(outcome, Accepted)
+    ]
 
 
 def called(

@@ -9,6 +9,7 @@ before it opened change nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from dripd.clock import MINUTE, SECOND, Instant, Millis
@@ -25,10 +26,16 @@ PROBE_MS: Final = Millis(2 * MINUTE)
 """A probe without an answer by then is taken as lost, and another may go."""
 
 
+TRIPS_MOST: Final = 100
+"""Openings that are remembered, for those who look on."""
+
+
 class Breaker:
     """One provider's, or one sender's; closed when made."""
 
-    __slots__ = ("_failed", "_ok", "_open_ms", "_probe_until", "_since", "_until", "opened_at")
+    __slots__ = (
+        "_failed", "_ok", "_open_ms", "_probe_until", "_since", "_until", "opened_at", "trips"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._since = Instant(0)
@@ -39,6 +46,8 @@ class Breaker:
         self._probe_until: Instant | None = None
         self.opened_at = Instant(0)
         """When it opened last; probes in vain change nothing of that."""
+        self.trips: deque[Instant] = deque(maxlen=TRIPS_MOST)
+        """When it has opened, the last time last."""
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +98,7 @@ class Breaker:
             self._until = Instant(now + self._open_ms)
             self._probe_until = None
             self.opened_at = now
+            self.trips.append(now)
 
     def hasten(self) -> None:
         """Let the next message be the probe, however long it was to stay open, and wait no longer

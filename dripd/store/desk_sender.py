@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from dripd.admin import params as p
@@ -10,6 +11,7 @@ from dripd.clock import Instant, format_instant
 from dripd.errors import BadRequest, Conflict
 from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.reputation import Guard
+from dripd.ratelimit.traffic import Place
 from dripd.ratelimit.warmup import limit_on, parse_ramp
 from dripd.scheduler.calendar import day_bounds, local_date
 from dripd.store.connect import Conn
@@ -25,6 +27,7 @@ from dripd.store.desk_deed import (
     shown,
 )
 from dripd.store.desk_find import account_id, find_sender, sole_account
+from dripd.store.desk_traffic import read_traffic
 from dripd.store.statements import sql
 
 FACTS = ("timezone", "starts_at", "used", "next_at", "all_weights")
@@ -165,8 +168,12 @@ async def list_senders(conn: Conn, args: p.SenderList) -> Result:
     account = await account_id(conn, args.account)
     rows = await conn.fetch(sql("list_senders"), account, args.channel, after, args.limit + 1)
     found = page(rows, args.limit, "id", without=FACTS)
+    shown_rows = rows[: args.limit]
     now = await read_now(conn)
-    return {**found, "items": [_sender(row, now) for row in rows[: args.limit]]}
+    lately = await read_traffic(conn, [_place(row) for row in shown_rows])
+    return {
+        **found, "items": [{**_sender(row, now), **lately[_place(row)]} for row in shown_rows]
+    }  # fmt: skip
 
 
 async def show_sender(conn: Conn, args: p.SenderShow) -> Result:
@@ -178,8 +185,16 @@ async def show_sender(conn: Conn, args: p.SenderShow) -> Result:
     )
     pools = await conn.fetch(sql("list_pools"), row["account_id"], row["address"])
     active = row["status"] == "active"
+    now = await read_now(conn)
+    lately = await read_traffic(conn, [_place(row)])
+    waiting = await conn.fetchrow(
+        sql("count_waiting"), row["account_id"], row["address"], row["channel"]
+    )
     return {
-        **_sender(row, await read_now(conn)),
+        **_sender(row, now),
+        **lately[_place(row)],
+        **_warming(row, now),
+        "waiting": dict(waiting),
         "pools": [
             {
                 "campaign_key": pool["campaign_key"],
@@ -195,6 +210,21 @@ async def senders_of(conn: Conn, account_id: int, channel: str) -> list[Row]:
     """Every sender of an account and channel."""
     rows: list[Row] = await conn.fetch(sql("senders_of"), account_id, channel)
     return rows
+
+
+def _place(row: Row) -> Place:
+    return row["account_id"], row["id"]
+
+
+def _warming(row: Row, now: Instant) -> Result:
+    """Which day of its ramp today is, the first is 1, and what may leave tomorrow; None where it
+    has no ramp."""
+    if row["warmup"] is None:
+        return {"warmup_day": None, "limit_tomorrow": None}
+    today = local_date(ZoneInfo(row["timezone"]), now)
+    since = parse_ramp(row["warmup"], today).since
+    tomorrow = limit_on(today + timedelta(days=1), row["warmup"], row["daily_limit"])
+    return {"warmup_day": (today - since).days + 1, "limit_tomorrow": tomorrow}
 
 
 def _sender(row: Row, now: Instant) -> Result:

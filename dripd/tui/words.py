@@ -44,6 +44,8 @@ STATES: Final = {
 BOUND: Final = 1_000
 """Where counts of what may be much stop: the daemon then says one more."""
 
+SPANS: Final = (("min", 60), ("h", 3_600), ("d", 86_400))
+
 LEVELS: Final = {
     "debug": "dim",
     "info": "",
@@ -94,6 +96,18 @@ def about(n: object, least: object) -> str:
     if not isinstance(least, int) or least <= 1:
         return count(n)
     return f"~{count(n)}" if n else f"<{count(least)}"
+
+
+def pace(per_s: object) -> str:
+    """So many a second; what is slower by the minute, hour or day: `812`, `9.8`, `30/min`, `-`."""
+    if not isinstance(per_s, int | float):
+        return "-"
+    if per_s >= 1 or not per_s:
+        return count(round(per_s, 1) if per_s < 100 else round(per_s))
+    for unit, seconds in SPANS:
+        if per_s * seconds >= 1:
+            return f"{count(round(per_s * seconds, 1))}/{unit}"
+    return "<1/d"
 
 
 def percent(share: object) -> str:

@@ -27,7 +27,7 @@ RETURNING account_id, id, address, channel, provider, owner, shared, rate, daily
 --   $4 most     int4
 SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, s.rate,
     s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key,
-    a.timezone, t.starts_at, t.used, t.next_at, w.all_weights
+    a.rate AS account_rate, a.timezone, t.starts_at, t.used, t.next_at, w.all_weights
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
 LEFT JOIN dripd.sender_turn AS t ON t.account_id = s.account_id AND t.sender_id = s.id
@@ -74,6 +74,51 @@ WHERE c.account_id = $1::int4
     AND pool.senders ? $2::text
 ORDER BY c.key
 LIMIT 20;
+
+-- name: count_waiting :one
+-- What waits for a sender: steps of the live campaigns that leave from it, by its address or because they name none,
+-- that are due, and that come up within an hour; of either the first 1,001.
+--   $1 account  int4
+--   $2 address  text
+--   $3 channel  text
+WITH lanes AS (
+    SELECT l.account_id, l.lane
+    FROM dripd.campaign AS c
+    JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
+    JOIN dripd.lane AS l ON l.account_id = c.account_id AND l.campaign_id = c.id AND l.channel = $3::text
+    WHERE c.account_id = $1::int4
+        AND c.status IN ('active', 'paused', 'draining')
+        AND CASE jsonb_typeof(v.definition -> 'sender')
+            WHEN 'array' THEN v.definition -> 'sender' ? $2::text
+            WHEN 'string' THEN v.definition ->> 'sender' = $2::text
+            ELSE true END
+)
+SELECT
+    (SELECT count(*)
+        FROM (
+            SELECT
+            FROM lanes AS l
+            CROSS JOIN LATERAL (
+                SELECT FROM dripd.due_step AS s
+                WHERE s.account_id = l.account_id AND s.lane = l.lane
+                    AND s.due_at <= (SELECT dripd.now())
+                LIMIT 1001
+            ) AS due
+            LIMIT 1001
+        ) AS counted)::int4 AS due,
+    (SELECT count(*)
+        FROM (
+            SELECT
+            FROM lanes AS l
+            CROSS JOIN LATERAL (
+                SELECT FROM dripd.due_step AS s
+                WHERE s.account_id = l.account_id AND s.lane = l.lane
+                    AND s.due_at > (SELECT dripd.now())
+                    AND s.due_at <= (SELECT dripd.now()) + interval '1 hour'
+                LIMIT 1001
+            ) AS due
+            LIMIT 1001
+        ) AS counted)::int4 AS next_hour;
 
 -- name: turn_sender :exec
 -- Pause or resume; one that is resumed is judged anew.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 import trio.testing
 
+from dripd.campaigns.event import Rejected
+from dripd.channels.base import Message, Settle
+from dripd.clock import HOUR, SystemClock
 from dripd.engine.tuning import Tuning
+from dripd.ratelimit.traffic import Told, total
 from tests.engine.rig import Rig, SlowSink
 
 
@@ -77,3 +83,34 @@ async def test_a_domain_is_sent_to_at_its_rate_and_holds_nobody_else(
     assert sink.count == 9
     slow = [one for one in sink.came if one[1] != last]
     assert never_faster(slow, 1, 1)
+
+
+class Picky(SlowSink):
+    """Refuses every fourth message."""
+
+    async def send(self, messages: Sequence[Message], settle: Settle) -> None:
+        for message in messages:
+            if (message.enrollment_id or 0) % 4 == 0:
+                settle(message, Rejected(reason="smtp_550"))
+        await super().send(messages, settle)
+
+
+@pytest.mark.trio
+async def test_what_left_is_counted_for_its_sender(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig(Tuning(), Picky(0.25))
+    accounts = [rig.account("a"), rig.account("b")]
+    for account, n in zip(accounts, (40, 4), strict=True):
+        rig.enroll(account, n)
+    async with rig.running():
+        await trio.sleep(5)
+    found = rig.pipe.lately.traffic.lately(HOUR, SystemClock().now())
+
+    by_account = {place[0]: figures for place, figures in found}
+    told = {one: total([Told(by_account[one], 0)], SystemClock().now()) for one in accounts}
+    assert [(told[one]["tried_1h"], told[one]["failed_1h"]) for one in accounts] == [
+        (40, 10), (4, 1)
+    ]  # fmt: skip
+    assert told[accounts[0]]["last_error"]["reason"] == "smtp_550"  # type: ignore[index]  # a mapping
+    assert 200 < int(str(told[accounts[0]]["p95_ms"])) <= 300

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dripd.engine.directory import Account
-from dripd.engine.limit import AT_ONCE, Limit, most_of, most_per_s
+from dripd.engine.limit import AT_ONCE, Limit, most_of, most_per_s, sender_most
 from dripd.ratelimit.limits import Line
 from dripd.store.protocol import AccountRow, SenderRow
 
@@ -99,3 +99,22 @@ def test_of_what_is_served_elsewhere_no_limit_is_told() -> None:
     pipe.owned.clear()
 
     assert most_of(pipe, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({}, None),
+        ({"rate": "10/s"}, 10.0),
+        ({"rate": "10/s", "account_rate": "60/min"}, 1.0),
+        ({"rate": "10/s", "provider": "slow"}, 5.0),
+        ({"rate": "10/s", "provider": "elsewhere"}, 10.0),
+        ({"rate": "10/s", "gap": "60s-140s"}, 0.01),
+    ],
+)
+def test_a_sender_is_bounded_by_whatever_is_slowest(
+    row: dict[str, str], expected: float | None
+) -> None:
+    none = {"rate": None, "account_rate": None, "gap": None, "provider": "p"}
+
+    assert expected == sender_most(pipe_of(p="", slow="5/s"), {**none, **row})

@@ -140,3 +140,17 @@ def test_it_never_closes_for_good(calls: list[tuple[int, int, int]]) -> None:
 
     assert until is None or now < until <= now + MOST_MS + PROBE_MS
     assert until is None or breaker.wait_until(until) is None
+
+
+def test_its_openings_are_remembered_and_vain_probes_are_none() -> None:
+    breaker = opened()
+    at = Instant(T0 + FIRST_MS)
+    assert breaker.wait_until(at) is None
+    breaker.record(0, 1, at)
+    assert list(breaker.trips) == [T0]
+    again = Instant(at + 2 * FIRST_MS)
+    assert breaker.wait_until(again) is None
+    breaker.record(1, 0, again)
+    breaker.trip(Instant(again + 1))
+
+    assert list(breaker.trips) == [T0, again + 1]

@@ -1092,6 +1092,9 @@ def sender(**changes: Any) -> str:
         **row,
         "pools": [{"campaign_key": "welcome", "share": 0.75}],
         "reputation": {"bounced": 9, "complained": 0},
+        "waiting": {"due": 71, "next_hour": 1_001},
+        "warmup_day": 9,
+        "limit_tomorrow": 110,
     }
     answers = {"sender.list": {"items": [row]}, "sender.show": shown}
     rig = Rig(FakeDaemon(answers=answers), size=(100, 30))
@@ -1147,6 +1150,65 @@ def test_a_sender_of_another_daemon_says_whom_to_ask() -> None:
     rig = Rig(FakeDaemon(answers=answers), size=(100, 30))
 
     assert "another daemon serves its account" in rig.press("2", "tab")
+
+
+def columns_of(shown: str) -> dict[str, str]:
+    """The first row of the table of *shown* by its titles, which stand over their columns."""
+    lines = shown.splitlines()
+    at = next(n for n, one in enumerate(lines) if " ST " in one)
+    starts = [
+        found.end() for found in re.finditer(r"NOW/s|LIM/s|TODAY|FAIL1h|p95 ms", lines[at])
+    ]
+    titles = ["NOW/s", "LIM/s", "TODAY", "FAIL1h", "p95 ms"]
+    return {
+        title: lines[at + 1][:end].rsplit(" ", 1)[-1]
+        for title, end in zip(titles, starts, strict=False)
+    }
+
+
+def test_a_sender_shows_how_fast_it_goes_and_how_much_of_it_fails() -> None:
+    shown = sender(
+        sent_per_s=9.84, limit_per_s=1 / 90, tried_1h=1000, failed_1h=3, p95_ms=210,
+        last_error={"reason": "http_503", "at": "2026-03-02T11:59:12Z"},
+    )  # fmt: skip
+
+    assert columns_of(shown) == {
+        "NOW/s": "9.8", "LIM/s": "40/h", "TODAY": "7/20", "FAIL1h": "0.3%", "p95 ms": "210",
+    }  # fmt: skip
+    assert "3 of 1 000 failed within the hour" in shown
+    assert "last error http_503 at 03-02 11:59Z" in shown
+    assert "day 9, 110 tomorrow" in shown
+    assert "waiting on it 71 due, 1 000+ next hour" in shown
+
+
+def test_a_sender_that_nobody_tried_shows_neither_rate_nor_share() -> None:
+    shown = sender()
+
+    assert columns_of(shown)["FAIL1h"] == "-"
+    assert "failed within" not in shown
+    assert "last error" not in shown
+
+
+@pytest.mark.parametrize(("failed", "sign"), [(0, "ok"), (49, "ok"), (50, "!")])
+def test_a_sender_of_which_much_fails_is_marked(failed: int, sign: str) -> None:
+    shown = sender(tried_1h=1000, failed_1h=failed)
+    row = next(one for one in shown.splitlines() if one.startswith("> "))
+
+    assert row.split()[1] == sign
+
+
+def test_a_breaker_says_since_when_and_how_often() -> None:
+    since = {"since": "2026-03-02T11:59:12Z"}
+    shut = {"of": "provider ses", **since, "probe_at": "2026-03-02T12:00:30Z"}
+    shown = sender(standing={"breakers": [shut], "trips_today": 3})
+    assert (
+        "provider ses fails since 11:59:12Z, tried again 12:00:30Z, opened 3 times today"
+        in shown
+    )
+    once = sender(standing={"breakers": [{**shut, "probe_at": None}], "trips_today": 1})
+
+    assert "fails since 11:59:12Z, the next message tries it" in once
+    assert "times today" not in once
 
 
 @pytest.mark.parametrize("name", TABS_BY_NAME)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dripd.tui.words import about, hint, since
+from dripd.tui.words import about, hint, pace, since
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,24 @@ def test_an_estimate_is_said_as_one(n: object, least: object, expected: str) -> 
 def test_no_age_is_told_before_the_time_is_known() -> None:
     assert since("2026-03-02T12:00:00Z", 0) == "-"
     assert since("1970-01-01T00:00:00Z", 1000) == "1s"
+
+
+@pytest.mark.parametrize(
+    ("per_s", "shown"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (812.4, "812"),
+        (9.84, "9.8"),
+        (1.0, "1"),
+        (0.5, "30/min"),
+        (1 / 90, "40/h"),
+        (1 / 7_200, "12/d"),
+        (1 / 86_400, "1/d"),
+        (1 / 90_000, "<1/d"),
+    ],
+)
+def test_what_is_slower_than_one_a_second_is_told_by_the_minute_or_the_hour(
+    per_s: float | None, shown: str
+) -> None:
+    assert pace(per_s) == shown

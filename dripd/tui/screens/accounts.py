@@ -12,7 +12,7 @@ from dripd.tui.filter import Key
 from dripd.tui.page import Action, Deeds, ListPage, Port, held_by
 from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
-from dripd.tui.words import bounded, clock, count, glyph, percent, since, text
+from dripd.tui.words import bounded, clock, count, glyph, pace, percent, since, text
 
 
 def used(row: Row) -> str:
@@ -82,22 +82,44 @@ def shut(row: Row) -> list[str]:
     return [*found, "rate"] if standing.get("tokens") == 0 else found
 
 
+MANY_FAIL, MOST_FAIL = 0.05, 0.5
+"""Shares of an hour's attempts from which on failing is a warning, and worse."""
+
+
+def fails(row: Row) -> float | None:
+    """The share of the hour's attempts that failed; None: nothing was tried."""
+    tried = row.get("tried_1h")
+    return row.get("failed_1h", 0) / tried if tried else None
+
+
+def failing(row: Row) -> Cell:
+    share = fails(row)
+    if share is None:
+        return Cell("-")
+    style = "bad" if share >= MOST_FAIL else "warn" if share >= MANY_FAIL else ""
+    return Cell(f"{share:.1%}" if 0 < share < 0.1 else percent(share), style)
+
+
 def sender_glyph(row: Row) -> Cell:
-    failing = (row.get("standing") or {}).get("breakers") or row.get("pause_reason")
-    return Cell("!!", "bad") if failing else glyph(row.get("status"))
+    if (row.get("standing") or {}).get("breakers") or row.get("pause_reason"):
+        return Cell("!!", "bad")
+    is_active = row.get("status") == "active"
+    if is_active and (fails(row) or 0) >= MANY_FAIL:
+        return Cell(" !", "warn")
+    return glyph(row.get("status"))
 
 
 SENDERS = (
     Column(title="ST", width=3, show=sender_glyph),
     Column(title="SENDER", show=lambda row: text(row.get("address"))),
+    Column(title="NOW/s", width=7, right=True, show=lambda row: pace(row.get("sent_per_s")), sort=lambda row: row.get("sent_per_s")),
+    Column(title="LIM/s", width=7, right=True, show=lambda row: pace(row.get("limit_per_s")), sort=lambda row: row.get("limit_per_s")),
     Column(title="TODAY", width=9, right=True, show=today, sort=lambda row: row.get("used_today")),
-    Column(title="RATE", width=8, show=lambda row: text(row.get("rate"))),
-    Column(title="GAP", width=9, show=lambda row: text(row.get("gap"))),
-    Column(title="SHARE", width=5, right=True, show=lambda row: percent(row.get("share")), sort=lambda row: row.get("share")),
+    Column(title="FAIL1h", width=6, right=True, show=failing, sort=fails),
     Column(title="HELD BY", width=17, show=lambda row: Cell((shut(row) or ["-"])[0].partition(" provider ")[0], "warn")),
-    Column(title="TOKENS", width=8, right=True, priority=2, show=tokens),
-    Column(title="PROVIDER", width=10, priority=2, show=lambda row: text(row.get("provider"))),
-    Column(title="ACCOUNT", width=10, priority=2, show=lambda row: text(row.get("account_key"))),
+    Column(title="p95 ms", width=6, right=True, priority=2, show=lambda row: count(row.get("p95_ms")), sort=lambda row: row.get("p95_ms")),
+    Column(title="PROVIDER", width=9, priority=2, show=lambda row: text(row.get("provider"))),
+    Column(title="ACCOUNT", width=8, priority=2, show=lambda row: text(row.get("account_key"))),
 )  # fmt: skip
 
 
@@ -113,9 +135,15 @@ class Accounts(ListPage):
         ("BACKLOG", "steps that are due and not leased, held ones included; counting stops at 1 000"),
         ("WINDOW", "of the account: open now, or in how long it opens; campaigns may have their own"),
         ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
-        ("RATE, TOKENS", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
-        ("GAP", "the rest between two messages of a sender; HELD BY says until when"),
-        ("SHARE", "its weight among the active senders of account and channel; beneath, of each campaign's pool"),
+        ("NOW/s", "messages of a sender that its provider accepted a second, mean of 10 s, all nodes; 5 s old at most; slower ones a minute or an hour"),
+        ("LIM/s", "what may leave a second by its rate, its account's, its provider's, and its gap at its mean; - nothing bounds it"),
+        ("FAIL1h", "of its attempts within the hour, all nodes: those that were neither accepted nor told to come later; red from 50%"),
+        ("p95 ms", "95 of 100 calls to its provider took at most so long, in the last 5 to 10 minutes"),
+        ("tokens", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
+        ("gap", "the rest between two messages of a sender; HELD BY says until when"),
+        ("weight", "a sender's, and its share among the active ones of account and channel; then of each campaign's pool"),
+        ("breaker", "open since, the next try, and how often it or its provider's opened in the account's day, since that daemon's start"),
+        ("waiting on it", "messages of the campaigns that may leave from it: due, and due within the hour; counting stops at 1 000"),
         ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe, x has it tried at once; gap, cap, rate"),
         ("held", "live enrollments that are held, by reason, and when the first is released"),
     )  # fmt: skip
@@ -304,6 +332,12 @@ def _sender(row: Row, shown: Row, width: int) -> list[Line]:
         f"{text(pool['campaign_key'])} {percent(pool['share'])}"
         for pool in shown.get("pools", [])
     ]
+    tried = row.get("tried_1h") or 0
+    hour = (
+        f"{count(row.get('failed_1h'))} of {count(tried)} failed within the hour"
+        if tried
+        else ""
+    )
     back = shown.get("reputation") or {}
     came = (
         f"   came back in 7 d: {count(back.get('bounced'))} bounces, {count(back.get('complained'))} complaints"
@@ -312,10 +346,14 @@ def _sender(row: Row, shown: Row, width: int) -> list[Line]:
     )
     kept = "" if row.get("standing") else "   (another daemon serves its account: ask it)"
     facts = [
-        f"today {today(row)}   warm-up {text(row.get('warmup'))}   rate {rate}",
+        f"today {today(row)}   warm-up {text(row.get('warmup'))}{_warming(shown)}   rate {rate}",
         f"gap {text(row.get('gap'))}   weight {text(row.get('weight'))}, {percent(row.get('share'))}"
         f"   leaves for {', '.join(pools) or 'no campaign by name'}",
     ]  # fmt: skip
+    if waiting := shown.get("waiting"):
+        facts.append(
+            f"waiting on it {bounded(waiting['due'])} due, {bounded(waiting['next_hour'])} next hour"
+        )
     held = "; ".join(shut(row)) or "nothing"
     return [
         line(
@@ -323,7 +361,33 @@ def _sender(row: Row, shown: Row, width: int) -> list[Line]:
             f"  {text(row.get('channel'))} of {text(row.get('account_key'))}   provider {text(row.get('provider'))}"
             f"   owner {text(row.get('owner'))}   shared {text(row.get('shared'))}",
         ),
-        *(line(f" {part}") for fact in facts for part in wrap(fact, width - 2, indent=2)),
+        *(line(Cell(f" {one}", "bad")) for one in _failures(row)),
         line(" held by ", Cell(held, "warn" if shut(row) else "dim"), kept),
-        line(came.strip() and f" {came.strip()}"),
+        *(line(f" {part}") for fact in facts for part in wrap(fact, width - 2, indent=2)),
+        line(" " + "   ".join(filter(None, (hour, came.strip())))),
     ]
+
+
+def _failures(row: Row) -> list[str]:
+    """What is or was wrong with it: its breakers, its last error."""
+    standing = row.get("standing") or {}
+    trips = standing.get("trips_today")
+    often = f", opened {count(trips)} times today" if trips and trips > 1 else ""
+    found = [
+        f"{text(one['of'])} fails since {clock(one.get('since'))}, "
+        + (f"tried again {clock(one['probe_at'])}" if one.get("probe_at") else "the next message tries it")
+        + often
+        for one in standing.get("breakers", [])
+    ]  # fmt: skip
+    if error := row.get("last_error"):
+        found.append(f"last error {text(error['reason'])} at {clock(error['at'], day=True)}")
+    return found
+
+
+def _warming(shown: Row) -> str:
+    """Where on its ramp it is."""
+    day = shown.get("warmup_day")
+    if day is None:
+        return ""
+    when = f"begins in {1 - day} d" if day < 1 else f"day {day}"
+    return f", {when}, {count(shown.get('limit_tomorrow'))} tomorrow"

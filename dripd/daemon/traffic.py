@@ -1,0 +1,57 @@
+"""What has left through senders lately, told to all daemons: each tells of those that it tried.
+
+An account is served by one daemon at a time, and whoever is asked may be another. What daemons
+before it counted, and those that are no more, adds up to the sender's hour.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+import trio
+
+from dripd.clock import SystemClock
+from dripd.engine.pipeline import Pipeline
+from dripd.engine.standing import standing
+from dripd.errors import StoreError
+from dripd.log import get
+from dripd.store.desk import Desk
+from dripd.store.desk_traffic import put_traffic, sweep_traffic
+
+TELL_S: Final = 5.0
+
+TOLD_MS: Final = 30_000
+"""Senders that were tried within so long are told of: after ten seconds their rate is nothing."""
+
+AT_ONCE: Final = 200
+"""Senders of one statement; between two of them sends go on."""
+
+SWEEP_EVERY: Final = 120
+"""Rounds from one to the next in which what is a day old goes."""
+
+log = get("traffic")
+
+
+async def tell(pipe: Pipeline, desk: Desk) -> None:
+    """Every five seconds, for ever."""
+    n = 0
+    while True:
+        try:
+            await tell_once(pipe, desk)
+            if n % SWEEP_EVERY == 0:
+                await desk.run(sweep_traffic)
+        except StoreError as error:
+            log.warning("store.lost", reason=error.code)
+        n += 1
+        await trio.sleep(TELL_S)  # noqa: TID251 - what is told of is real time
+
+
+async def tell_once(pipe: Pipeline, desk: Desk) -> None:
+    """What this daemon knows of the senders that it tried lately."""
+    found = iter(pipe.lately.traffic.lately(TOLD_MS, SystemClock().now()))
+    while some := list(islice(found, AT_ONCE)):
+        rows = {
+            place: {**figures, "standing": standing(pipe, *place)} for place, figures in some
+        }
+        await desk.run(put_traffic, pipe.incarnation, rows)
