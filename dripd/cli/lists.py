@@ -8,6 +8,8 @@ from dripd.admin.closed import ListKind, words
 from dripd.cli import asking
 from dripd.cli.asking import Ask, changing, in_pieces, paged, reading
 
+RUNS = ("live", "completed", "removed", "terminated")
+
 
 @click.group("list")
 def lists() -> None:
@@ -41,8 +43,14 @@ def list_lists(ask: Ask, **given: object) -> int:
 @paged
 @reading
 def show_list(ask: Ask, **given: object) -> int:
-    """A list and its members."""
-    return ask.show("list.show", "contact_id", "external_id", "added_at", **given)
+    """A list and its members, and how the runs of the first thousand stand."""
+    found = ask.call("list.show", **given)
+    runs = found.get("runs")
+    if isinstance(runs, dict) and not ask.as_json:
+        told = ", ".join(f"{runs[word]} {word}" for word in RUNS)
+        more = "+" if runs["more"] else ""
+        click.echo(f"runs of {runs['members']}{more} members: {told}", err=True)
+    return ask.answer(found, ("contact_id", "external_id", "added_at"))
 
 
 @lists.command("add")

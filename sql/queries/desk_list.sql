@@ -32,6 +32,33 @@ WHERE ($1::int4 IS NULL OR l.account_id = $1::int4)
 ORDER BY l.id
 LIMIT $4::int4;
 
+-- name: count_runs_of_list :one
+-- How the runs of a list's first members stand, 100 of each at most, and how many members these are; one more
+-- where there are others.
+--   $1 account  int4
+--   $2 list     int8
+--   $3 members  int4, that are looked at
+WITH looked AS MATERIALIZED (
+    SELECT m.contact_id
+    FROM dripd.list_member AS m
+    WHERE m.account_id = $1::int4 AND m.list_id = $2::int8
+    ORDER BY m.contact_id
+    LIMIT $3::int4 + 1
+)
+SELECT (SELECT count(*) FROM looked)::int4 AS members,
+    (count(*) FILTER (WHERE r.status = 1))::int4 AS live,
+    (count(*) FILTER (WHERE r.status = 2))::int4 AS completed,
+    (count(*) FILTER (WHERE r.status = 3))::int4 AS removed,
+    (count(*) FILTER (WHERE r.status = 4))::int4 AS terminated
+FROM (SELECT contact_id FROM looked ORDER BY contact_id LIMIT $3::int4) AS one
+CROSS JOIN LATERAL (
+    SELECT o.status
+    FROM dripd.run AS o
+    WHERE o.account_id = $1::int4 AND o.contact_id = one.contact_id
+    ORDER BY o.campaign_id DESC, o.run_no DESC
+    LIMIT 100
+) AS r;
+
 -- name: list_members :many
 -- The members of a list by contact id.
 --   $1 account  int4

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dripd.store import desk_enrollment
+from dripd.store import desk_enrollment, desk_list
 from tests.support.control import WELCOME, Control, open_control
 
 pytestmark = pytest.mark.trio
@@ -106,3 +106,29 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
                 )
 
     assert empty == [{"hold": "cap"}, {"step": "nudge"}]
+
+
+async def test_a_list_says_how_the_runs_of_its_first_members_stand(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b", "c")
+        for contact in ("a", "b", "c"):
+            await control.start(contact)
+        await control.do("list.add", key="new-leads", contacts=["a", "b"])
+        ended = "UPDATE dripd.run SET status = 3, ended_at = dripd.now() WHERE id = (SELECT min(id) FROM dripd.run) RETURNING 1"
+        await control.one(ended)
+        shown = await control.do("list.show", key="new-leads")
+        whole = {
+            "members": 2,
+            "more": False,
+            "live": 1,
+            "completed": 0,
+            "removed": 1,
+            "terminated": 0,
+        }
+        assert shown["runs"] == whole
+        monkeypatch.setattr(desk_list, "LOOKED", 1)
+        shown = await control.do("list.show", key="new-leads")
+
+    assert shown["runs"] == {**whole, "members": 1, "more": True, "live": 0}
