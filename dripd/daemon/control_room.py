@@ -95,6 +95,8 @@ class Hooks:
     another daemon serves it."""
     standing: Callable[[int, int], Mapping[str, object] | None] = lambda _account, _sender: None
     """What this daemon keeps of a sender; None where another serves its account."""
+    server_of: Callable[[int], int | None] = lambda _account: None
+    """The incarnation of the daemon that serves an account."""
     sender_most: Callable[[Mapping[str, Any]], float | None] = lambda _row: None
     """How much may leave from a sender a second by its rates; None if nothing bounds it."""
     check_url: Callable[[str], None] = lambda _url: None

@@ -18,7 +18,7 @@ from dripd.errors import Conflict
 from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, shown
-from dripd.store.desk_enrollment import list_runs, show_run
+from dripd.store.desk_enrollment import Holders, list_held, show_run
 from dripd.store.desk_explain import read_busy, read_timeline, read_waits
 from dripd.store.desk_find import find_person, find_run
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
@@ -58,7 +58,7 @@ class RunControl:
         return {
             "enroll.add": self.add,
             "enroll.import": self.import_,
-            "enroll.list": room.reading(list_runs),
+            "enroll.list": self.list,
             "enroll.show": room.reading(show_run),
             "enroll.explain": self.explain,
             "enroll.simulate": self.simulate,
@@ -71,6 +71,18 @@ class RunControl:
             "contact.timeline": room.reading(read_timeline),
             "contact.send": self.send,
         }
+
+    async def list(self, _call: Call, args: p.EnrollList) -> Result:
+        """Runs with the `node` that has each one's step in hand, or serves its account."""
+        found, holders = await self._room.desk.run(list_held, args)
+        items: Any = found["items"]
+        return {**found, "items": [{**row, "node": self._node(row, holders)} for row in items]}
+
+    def _node(self, row: Row, holders: Holders) -> str | None:
+        node = holders.of.get(row["id"])
+        if node is None and row["ended_at"] is None:
+            node = self._room.hooks.server_of(row["account_id"])
+        return None if node is None else holders.names.get(node)
 
     async def add(self, call: Call, args: p.EnrollAdd) -> Result:
         wide = args.backfill is not None

@@ -41,6 +41,7 @@ from dripd.engine.directory import Directory
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import fill, send_individual, send_test
 from dripd.engine.limit import most_of, sender_most
+from dripd.engine.ownership import owner_of
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
@@ -223,6 +224,11 @@ class Daemon:
         await self.directory.load_versions([row.cv_id or 0])
         return rehearse(row, now, self.directory, self.margin())
 
+    def server_of(self, account_id: int) -> int:
+        """The incarnation of the daemon that serves an account, as the live ones stand."""
+        at_work = self.pipe.watch.alive - ({self.incarnation} if self.pipe.drained else set())
+        return owner_of(account_id, sorted(at_work or {self.incarnation}))
+
     def margin(self) -> Millis:
         return self.pipe.tuning.window_margin_ms
 
@@ -254,6 +260,7 @@ class Daemon:
             is_linked=self.directory.is_linked,
             standing=partial(standing, self.pipe),
             sender_most=partial(sender_most, self.pipe),
+            server_of=self.server_of,
             check_url=Guard(self.config.net_allow).check,
         )
 

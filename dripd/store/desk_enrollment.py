@@ -8,7 +8,7 @@ until its page is full. A page may be short of its limit and have a `next` all t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,6 +78,28 @@ async def show_run(conn: Conn, args: p.EnrollKey) -> Result:
     row = await find_run(conn, args.enrollment)
     steps = await conn.fetch(sql("read_step_runs"), row["account_id"], row["id"])
     return {**shown(row), "steps": [shown(step) for step in steps]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holders:
+    """The incarnation of the daemon that has a run's step in hand, by run; the daemons' names."""
+
+    of: Mapping[int, int]
+    names: Mapping[int, str]
+
+
+async def list_held(conn: Conn, args: p.EnrollList) -> tuple[Result, Holders]:
+    """As `list_runs`, with who has their steps in hand."""
+    found = await list_runs(conn, args)
+    items: Any = found["items"]
+    taken = [row for row in items if row["status"] == "executing"]
+    ids = [row["account_id"] for row in taken], [row["id"] for row in taken]
+    held = await conn.fetch(sql("read_holders"), *ids) if taken else []
+    nodes = await conn.fetch(sql("name_nodes"))
+    return found, Holders(
+        of={row["enrollment_id"]: row["incarnation"] for row in held},
+        names={row["incarnation"]: row["name"] for row in nodes},
+    )
 
 
 async def list_runs(conn: Conn, args: p.EnrollList) -> Result:

@@ -99,6 +99,18 @@ WHERE ($2::int4 IS NULL OR r.account_id = $2::int4)
     AND ($9::text IS NULL OR e.step_key = $9::text)
 ORDER BY p.n;
 
+-- name: read_holders :many
+-- Which daemon has the steps of these runs in hand.
+--   $1 accounts     int4[]
+--   $2 enrollments  int8[], beside them
+SELECT d.enrollment_id, k.incarnation
+FROM unnest($1::int4[], $2::int8[]) AS r (account_id, id)
+JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
+JOIN dripd.claim AS k ON k.claim_id = d.claim_id;
+
+-- name: name_nodes :many
+SELECT incarnation, name FROM dripd.node WHERE NOT dead;
+
 -- name: pick_of_contact :many
 --   $1 account  $2 contact  $3 after  $4 most
 SELECT id

@@ -108,6 +108,39 @@ async def test_pages_of_every_filter_are_what_the_view_holds(
     assert empty == [{"hold": "cap"}, {"step": "nudge"}]
 
 
+NODES = """
+INSERT INTO dripd.node (incarnation, name) VALUES (1, 'one'), (2, 'two'), (3, 'buried') RETURNING 1
+"""
+
+
+async def test_a_run_names_the_daemon_that_has_it_in_hand_else_the_one_that_serves_it(
+    pg_dsn: str,
+) -> None:
+    async with open_control(pg_dsn, server_of=lambda _account: 2) as control:
+        await furnish(control)
+        await control.one(NODES)
+        items = (await control.do("enroll.list", limit=100))["items"]
+
+    by_status = {
+        row["status"]: {one["node"] for one in items if one["status"] == row["status"]}
+        for row in items
+    }
+    assert by_status.pop("executing") == {"one"}
+    assert by_status.pop("removed") == {None}
+    assert set(by_status) == {"waiting", "held"}
+    assert by_status["waiting"] == by_status["held"] == {"two"}
+    assert all("holder" not in row for row in items)
+
+
+async def test_a_daemon_that_nobody_knows_has_no_name(pg_dsn: str) -> None:
+    async with open_control(pg_dsn, server_of=lambda _account: 9) as control:
+        await control.furnish("a")
+        await control.start("a")
+        (row,) = (await control.do("enroll.list"))["items"]
+
+    assert row["node"] is None
+
+
 async def test_a_list_says_how_the_runs_of_its_first_members_stand(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

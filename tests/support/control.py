@@ -162,8 +162,9 @@ RETURNING enrollment_id
 
 
 @asynccontextmanager
-async def open_control(dsn: str) -> AsyncIterator[Control]:
-    """Every method on the database of *dsn*, with hooks that only note what they are asked."""
+async def open_control(dsn: str, **more: Any) -> AsyncIterator[Control]:
+    """Every method on the database of *dsn*, with hooks that only note what they are asked, and
+    *more* of them."""
     seen: dict[str, list[Any]] = {"kick": [], "sent": [], "clock": []}
 
     async def fill(wish: Wish) -> Wish:
@@ -217,6 +218,7 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         holidays=lambda _name: frozenset(),
         calendars=lambda: frozenset({"DE", "DE-BE"}),
         margin=lambda: Millis(2_000),
+        **more,
     )
     async with Bridge() as bridge:
         desk = Desk(bridge, dsn)

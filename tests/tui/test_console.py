@@ -1211,6 +1211,14 @@ def test_a_breaker_says_since_when_and_how_often() -> None:
     assert "times today" not in once
 
 
+def test_enrollments_name_the_daemon_where_there_is_room() -> None:
+    assert "NODE" not in Rig().press("4")
+    wide = Rig(size=(100, 30)).press("4").splitlines()
+    at = next(n for n, one in enumerate(wide) if " NODE" in one)
+
+    assert wide[at + 1].split()[-1] == "mail-1"
+
+
 @pytest.mark.parametrize("name", TABS_BY_NAME)
 def test_the_second_list_of_a_screen_has_a_name_of_its_own(name: str) -> None:
     rig = Rig(options=Options(screen=name))

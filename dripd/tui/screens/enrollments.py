@@ -79,6 +79,7 @@ class Enrollments(ListPage):
         ("STATE", "waiting: its step is not due; held: due, and something keeps it back; executing: leased"),
         ("DUE", "time until the waiting step's instant; `now`: it has come"),
         ("WHY", "the first hold in the order in which they are looked at, or how the run ended"),
+        ("NODE", "the daemon that has its step in hand, else the one that serves its account; - where it has ended"),
         ("simulate", "the engine itself, played ahead over a copy: delays, windows, the cap with all that competes for it; no replies, every provider accepts"),
         ("timeline", "journal and events of this contact; `chain`: every gate before the next step"),
     )  # fmt: skip
@@ -100,7 +101,8 @@ class Enrollments(ListPage):
             Column(title="STATE", width=12, show=lambda row: state(row.get("status"))),
             Column(title="DUE", width=7, show=lambda row: due(row, self.port.now_ms), sort=lambda row: instant(row.get("due_at"))),
             Column(title="WHY", width=12, show=why),
-            Column(title="ACCOUNT", width=12, priority=2, show=lambda row: text(row.get("account_key"))),
+            Column(title="ACCOUNT", width=10, priority=2, show=lambda row: text(row.get("account_key"))),
+            Column(title="NODE", width=8, priority=2, show=lambda row: text(row.get("node"))),
         )  # fmt: skip
 
     def actions(self) -> list[Action]:
