@@ -6,7 +6,7 @@ import click
 
 from dripd.admin.safe import safe
 from dripd.cli.asking import Ask, changing, reading
-from dripd.cli.output import rows_of
+from dripd.cli.output import print_items, rows_of
 
 
 @click.group()
@@ -17,7 +17,7 @@ def node() -> None:
 @node.command("list")
 @reading
 def list_nodes(ask: Ask) -> int:
-    """Live and dead daemons, with their accounts and open claims."""
+    """The daemons, with their accounts and open claims, and what befell these lately."""
     shown = (
         "node",
         "incarnation",
@@ -29,7 +29,12 @@ def list_nodes(ask: Ask) -> int:
         "silent_s",
         "skew_ms",
     )
-    return ask.show("node.list", *shown)
+    found = ask.call("node.list")
+    code = ask.answer(found, shown)
+    if not ask.as_json and (leases := rows_of(found.get("leases"))):
+        click.echo()
+        print_items(leases, ("at", "node", "what", "said"))
+    return code
 
 
 @node.command("drain")

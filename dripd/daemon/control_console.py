@@ -92,7 +92,11 @@ def alerts(
         if node["silent_s"] > SILENT_S:
             silence = f"no heartbeat for {node['silent_s']:.0f} s"
             found.append(_alert("!!", "node silent", node["node"], silence, "nodes"))
+    found += _barred(glance.get("nodes", []))
     found += _died(own.get("processes", []))
+    if apart := glance.get("zones_differ"):
+        rules = f"rules of time zones: {', '.join(apart)}"
+        found.append(_alert("!", "zones differ", "", rules, "nodes"))
     if waiting := own.get("needs_restart"):
         found.append(_alert("!", "restart needed", "", f"for {', '.join(waiting)}", "nodes"))
     if own.get("lag_ms", 0) > LATE_MS:
@@ -115,6 +119,15 @@ def _snoozed(alert: Mapping[str, Any], snoozes: Sequence[Mapping[str, Any]]) -> 
             until = format_instant(one["until_at"])
             return {"snoozed_until": until, "snoozed_by": one["created_by"]}
     return {"snoozed_until": None, "snoozed_by": None}
+
+
+def _barred(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Daemons that lease nothing, and why."""
+    return [
+        _alert("!!", "nothing leaves", node["node"], why, "nodes")
+        for node in nodes
+        for why in node.get("figures", {}).get("barred", {}).values()
+    ]
 
 
 def _died(processes: Sequence[Mapping[str, Any]]) -> list[Result]:

@@ -19,6 +19,7 @@ from dripd.campaigns.enrollment import Leased
 from dripd.clock import Instant
 from dripd.engine.limit import Limit
 from dripd.engine.pipeline import Pipeline
+from dripd.metrics import METRICS, quantile
 
 SECOND_S: Final = 1.0
 MEAN_OVER: Final = 10
@@ -38,6 +39,8 @@ PARTS: Final = 60
 SAMPLED: Final = 200
 """Most steps of a second whose lag is looked at."""
 
+QUERY: Final = "dripd_db_query_seconds"
+
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -49,6 +52,7 @@ class Figures:
         self._counts: deque[tuple[float, int, int, float]] = deque(maxlen=MEAN_OVER + 1)
         self._lags: deque[list[int]] = deque(maxlen=MINUTE)
         self._attempts: deque[Mapping[str, float]] = deque(maxlen=MINUTE + 1)
+        self._queries: deque[list[int]] = deque(maxlen=MINUTE + 1)
         self._limit = Limit(pipe)
         self._seen = 0
         self._n = 0
@@ -62,6 +66,7 @@ class Figures:
         self._counts.append((trio.current_time(), counters.accepted, counters.recorded, cpu))
         self._lags.append(self._fresh_lags())
         self._attempts.append(self._results())
+        self._queries.append(self._timed())
         self._limit.look()
         self._remember()
 
@@ -86,11 +91,13 @@ class Figures:
             "lag_ms": self._lag(0.99),
             "lag_p50_ms": self._lag(0.50),
             "unsent": pipe.unsent,
+            "in_flight": pipe.tuning.in_flight,
             "ready": len(pipe.ready),
             "wheel": len(pipe.wheel),
             "parked": pipe.lanes.n_parked,
             "accepted": pipe.counters.accepted,
             "late": pipe.counters.late,
+            "db_p99_ms": self._db_p99_ms(),
             "cpu_percent": busy,
             "rss_mb": resident_mb(),
             **{f"{name}_1m": n for name, n in self._minute().items()},
@@ -104,6 +111,22 @@ class Figures:
             if result in found:
                 found[result] += n
         return found
+
+    def _timed(self) -> list[int]:
+        """How many units of work took how long since the start, by the bounds of their metric."""
+        timed = dict(self._pipe.metrics.timing(QUERY).values)  # others observe meanwhile
+        none = [0] * (len(METRICS[QUERY].buckets) + 1)
+        return [
+            sum(ns) for ns in zip(none, *(counts for counts, _ in timed.values()), strict=True)
+        ]
+
+    def _db_p99_ms(self) -> float:
+        """What 99 of 100 units of work took at most in the last minute."""
+        if not self._queries:
+            return 0.0
+        counts = [b - a for a, b in zip(self._queries[0], self._queries[-1], strict=True)]
+        found = quantile(counts, METRICS[QUERY].buckets, 0.99)
+        return 0.0 if found is None else round(1000 * found, 1)
 
     def _minute(self) -> dict[str, int]:
         """How often in the last minute."""

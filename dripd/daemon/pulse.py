@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from dripd.clock import ManualClock, SystemClock, asleep_s
+from dripd.clock import ManualClock, SystemClock, asleep_s, format_instant
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
 from dripd.daemon.vitals import TURN_S, Vitals
@@ -97,6 +97,11 @@ async def beat(daemon: Living) -> bool:
             "pool": pool(daemon.store),
             "host_ms": SystemClock().now(),
             "zones": daemon.zones,
+            "barred": dict(daemon.pipe.barred),
+            "leases": [
+                {"at": format_instant(one.at), "what": one.what, "said": one.said}
+                for one in daemon.pipe.lately.leases
+            ],
         }
         owned = len(daemon.pipe.owned)
         asked, slept = trio.current_time(), asleep_s()
@@ -105,6 +110,7 @@ async def beat(daemon: Living) -> bool:
             await standstill.note(daemon.pipe)  # before anything is leased again
         if alive:
             limit_s = daemon.pipe.tuning.node_timeout_ms / 1000
+            _mind_gap(daemon.pipe, asked, limit_s)
             daemon.pipe.watch.note_beat(asked, limit_s, slept)
         await mind_place(daemon)
     except StoreUnavailable as error:
@@ -112,6 +118,16 @@ async def beat(daemon: Living) -> bool:
         return True
     daemon.vitals.beaten_at = time.monotonic()
     return alive
+
+
+def _mind_gap(pipe: Pipeline, asked: float, limit_s: float) -> None:
+    """A heartbeat that came late is told: at twice as late others take over."""
+    before = pipe.watch.beaten_at
+    if before is not None and (gap := asked - before) > limit_s / 2:
+        pipe.lately.befell(
+            "heartbeat_late",
+            f"heartbeat {gap:.1f} s after the one before; dead at {limit_s:g} s",
+        )
 
 
 def pool(store: PostgresStore) -> dict[str, int]:

@@ -146,8 +146,15 @@ def _mind_nodes(pipe: Pipeline, seen: Look) -> None:
     at_work = {node for node, is_alive in seen.nodes if is_alive} - seen.drained
     alive = frozenset(at_work | {pipe.incarnation})
     if alive != pipe.watch.alive:
-        pipe.watch.alive = alive
+        before, pipe.watch.alive = pipe.watch.alive, alive
+        n_owned = len(pipe.owned)
         pipe.watch.asked.update(own(pipe, list(pipe.directory.accounts), alive))
+        if before:
+            pipe.lately.befell(
+                "accounts_moved",
+                f"{len(alive)} at work, {len(before)} before: serves {len(pipe.owned)} accounts, "
+                f"{n_owned} before",
+            )
 
 
 def _mind_nudges(pipe: Pipeline, seen: Look) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import trio
 
 from dripd.campaigns.enrollment import Change, DueKey, Leased
-from dripd.clock import Clock, Instant, asleep_s
+from dripd.clock import Clock, Instant, SystemClock, asleep_s
 from dripd.engine.directory import Directory
 from dripd.engine.doubt import Policy
 from dripd.engine.flow import Flow
@@ -42,6 +42,9 @@ Picked: TypeAlias = list[tuple[int, Entries]]
 
 SLEPT_LEAST_S = 1.0
 """Less than that is the difference of two clocks that are not read at once."""
+
+LEASES_KEPT = 5
+"""What every heartbeat brings."""
 
 AGAIN_S = 0.05
 """Real seconds until a key that was in somebody's way is asked for again."""
@@ -186,13 +189,27 @@ class Left:
     until: float | None = None
 
 
+class LeaseEvent(NamedTuple):
+    """`what` is one of `heartbeat_late accounts_moved claims_swept`; `at` is real time."""
+
+    at: Instant
+    what: str
+    said: str
+
+
 @dataclass(slots=True)
 class Lately:
-    """What was recorded and what was digested lately, for those who look on."""
+    """What was recorded and what was digested lately, and what befell the right to do so, for
+    those who look on."""
 
     recorded: Ring[Change] = field(default_factory=Ring)
     heard: Ring[EventRow] = field(default_factory=Ring)
     traffic: Traffic = field(default_factory=Traffic)
+    leases: deque[LeaseEvent] = field(default_factory=lambda: deque(maxlen=LEASES_KEPT))
+
+    def befell(self, what: str, said: str) -> None:
+        """Something has befallen this daemon's heartbeat, its accounts or others' claims."""
+        self.leases.append(LeaseEvent(SystemClock().now(), what, said))
 
 
 class Pipeline:

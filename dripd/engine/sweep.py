@@ -90,6 +90,12 @@ async def sweep_once(pipe: Pipeline, deployment: str) -> int:
         _settle(pipe, leased, past, killers.get(leased.enrollment_id, 0), words)
     pipe.metrics["dripd_claims_swept_total"].add(n=len(orphans))
     log.warning("lease.swept", n=len(orphans))
+    n_dead = sum(len(leased.holders) > 1 for leased in orphans)
+    if n_dead:
+        pipe.lately.befell("claims_swept", f"took over {n_dead} steps that dead daemons held")
+    if n_dead < len(orphans):
+        lost = len(orphans) - n_dead
+        pipe.lately.befell("claims_swept", f"found {lost} steps whose lease was never answered")
     return len(orphans)
 
 

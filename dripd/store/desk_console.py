@@ -7,7 +7,7 @@ figures are estimates as soon as it is larger than that, and say so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
@@ -22,7 +22,7 @@ from dripd.store.desk_deed import (
     read_now,
     shown,
 )
-from dripd.store.desk_deployment import list_nodes, show_clock
+from dripd.store.desk_deployment import differing, list_nodes, show_clock
 from dripd.store.statements import sql
 
 PAGES: Final = 300
@@ -34,12 +34,14 @@ HELD, DUE, LATER = -2, -1, 9999
 async def read_glance(conn: Conn) -> Result:
     """Everything on the overview that SQL knows."""
     inbox = await conn.fetchrow(sql("count_inbox"))
-    nodes = await list_nodes(conn)
+    nodes: Any = (await list_nodes(conn))["items"]
     holding = [shown(row) for row in await conn.fetch(sql("list_holding"))]
     return {
         **await show_clock(conn),
         "as_of_at": await read_now(conn),
-        "nodes": nodes["items"],
+        "nodes": nodes,
+        "zones_differ": differing([(row["node"], row["figures"]) for row in nodes]),
+        "queues": [shown(row) for row in await conn.fetch(sql("read_queues"))],
         "due": await read_due(conn),
         "holding": holding,
         "stopped": [dict(row) for row in await conn.fetch(sql("list_stopped"))],
@@ -87,7 +89,8 @@ async def read_due(conn: Conn) -> Result:
     """What comes up when: by second, minute and hour; `percent` of the pages were looked at."""
     percent = await percent_of(conn, "dripd.due_step")
     rows = await conn.fetch(sql("sample_due"), percent)
-    return spread({row["slot"]: row["n"] for row in rows}, percent)
+    n_again = sum(row["n_again"] for row in rows)
+    return spread({row["slot"]: row["n"] for row in rows}, percent, n_again)
 
 
 async def percent_of(conn: Conn, table: str) -> float:
@@ -96,8 +99,8 @@ async def percent_of(conn: Conn, table: str) -> float:
     return min(100.0, 100.0 * PAGES / max(1, pages))
 
 
-def spread(slots: Mapping[int, int], percent: float) -> Result:
-    """The slots of `sample_due` as series, scaled up from the sample."""
+def spread(slots: Mapping[int, int], percent: float, n_again: int = 0) -> Result:
+    """The slots of `sample_due` as series, scaled up from the sample; *n_again* were tried."""
 
     def scaled(n: int) -> int:
         return round(n * 100 / percent)
@@ -109,6 +112,7 @@ def spread(slots: Mapping[int, int], percent: float) -> Result:
         "overdue": scaled(slots.get(DUE, 0)),
         "held": scaled(slots.get(HELD, 0)),
         "active": scaled(sum(slots.values())),
+        "retrying": scaled(n_again),
         "later": scaled(slots.get(LATER, 0)),
         "seconds": [scaled(n) for n in seconds],
         "minutes": [scaled(n) for n in minutes],

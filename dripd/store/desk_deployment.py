@@ -82,8 +82,19 @@ async def adopt(conn: Conn, _call: Call, _args: p.Params) -> Deed:
 
 
 async def list_nodes(conn: Conn) -> Result:
+    """The daemons, and in `leases` what befell their heartbeats, accounts and claims lately."""
     rows = await conn.fetch(sql("list_nodes"))
-    return {"items": [shown(row) for row in rows], "next": None}
+    return {"items": [shown(row) for row in rows], "next": None, "leases": _leases(rows)}
+
+
+def _leases(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """What each of them tells, the latest first."""
+    told = [
+        {"node": row["node"], **one}
+        for row in nodes
+        for one in (row["figures"] or {}).get("leases", [])
+    ]
+    return sorted(told, key=lambda one: str(one["at"]), reverse=True)
 
 
 async def read_status(conn: Conn) -> Result:

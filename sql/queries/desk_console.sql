@@ -5,7 +5,7 @@ SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::in
 
 -- name: sample_due :many
 -- What comes up when, from a sample of pages: slots -2 held by itself, -1 due, 0..59 the second,
--- 100..159 the minute, 1000..1047 the hour from now, 9999 later. (extract gives a numeric, which
+-- 100..159 the minute, 1000..1047 the hour from now, 9999 later; and how many of them were tried before. (extract gives a numeric, which
 -- is more than twice as dear.)
 --   $1 percent  float4, of the pages
 SELECT CASE
@@ -16,9 +16,10 @@ SELECT CASE
         WHEN s < 172800 THEN 1000 + floor(s / 3600)
         ELSE 9999
     END::int4 AS slot,
-    count(*)::int8 AS n
+    count(*)::int8 AS n,
+    (count(*) FILTER (WHERE attempt > 0))::int8 AS n_again
 FROM (
-    SELECT lane, date_part('epoch', due_at - (SELECT dripd.now())) AS s
+    SELECT lane, attempt, date_part('epoch', due_at - (SELECT dripd.now())) AS s
     FROM dripd.due_step TABLESAMPLE SYSTEM ($1::float4)
 ) AS sampled
 GROUP BY 1;

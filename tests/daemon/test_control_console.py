@@ -59,10 +59,31 @@ async def test_the_overview_says_what_is_due_and_what_holds_it(pg_dsn: str) -> N
     assert found["unknown"] == {"n": 2, "presumed": 1}
 
 
+async def test_the_overview_says_what_is_tried_again_and_who_waits_at_the_doors(
+    pg_dsn: str,
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("a", "b")
+        await control.start("a", due_in="1 minute")
+        await control.start("b", due_in="1 minute")
+        again = "UPDATE dripd.due_step SET attempt = 2 WHERE enrollment_id = (SELECT min(id) FROM dripd.run) RETURNING 1"
+        await control.one(again)
+        await control.one(
+            "INSERT INTO dripd.enroll_request (account_key, campaign_key, external_id) VALUES ('acme', 'welcome', 'a') RETURNING 1"
+        )
+        found = await control.do("daemon.overview", brief=True)
+
+    assert (found["due"]["retrying"], found["due"]["active"]) == (1, 2)
+    (waits,) = found["queues"]
+    assert (waits["account"], waits["requests"]) == ("acme", 1)
+    assert found["zones_differ"] == []
+
+
 async def test_a_sample_is_scaled_to_the_whole() -> None:
-    found = spread({-2: 1, -1: 2, 5: 1, 107: 2, 1003: 4, 9999: 1}, 10.0)
+    found = spread({-2: 1, -1: 2, 5: 1, 107: 2, 1003: 4, 9999: 1}, 10.0, 3)
 
     assert (found["held"], found["overdue"], found["active"]) == (10, 20, 110)
+    assert found["retrying"] == 30
     assert found["seconds"][5] == 10  # type: ignore[index]  # series are lists
     assert found["minutes"][0] == 10  # type: ignore[index]
     assert found["hours"][0] == 30  # type: ignore[index]
@@ -84,6 +105,21 @@ async def test_alerts_come_the_worst_first() -> None:
     assert [one["what"] for one in found] == [
         "database away", "node silent", "steps are late", "no_sender",
     ]  # fmt: skip
+
+
+async def test_a_daemon_that_leases_nothing_and_rules_that_differ_are_alerts() -> None:
+    barred = {"node": "n1", "silent_s": 1.0, "figures": {"barred": {"adopt": "a copy"}}}
+    glance = {
+        "nodes": [barred, {"node": "n2", "silent_s": 1.0}],
+        "zones_differ": ["n1 a", "n2 b"],
+    }
+    found = alerts({}, glance, None)
+
+    assert [(one["level"], one["what"], one["where"], one["detail"]) for one in found] == [
+        ("!!", "nothing leaves", "n1", "a copy"),
+        ("!", "zones differ", "", "rules of time zones: n1 a, n2 b"),
+    ]
+    assert {one["screen"] for one in found} == {"nodes"}
 
 
 async def test_an_alert_that_is_snoozed_rests_until_its_time_or_until_it_grows_worse() -> None:

@@ -19,7 +19,7 @@ def pipe_of(metrics: Registry) -> Any:
     return SimpleNamespace(
         metrics=metrics, counters=Counters(), lately=lately, owned=set(), unsent=0, ready=[],
         wheel=[], lanes=SimpleNamespace(n_parked=0), directory=SimpleNamespace(accounts={}),
-        flow=SimpleNamespace(providers={}),
+        flow=SimpleNamespace(providers={}), tuning=SimpleNamespace(in_flight=4000),
     )  # fmt: skip
 
 
@@ -56,3 +56,20 @@ async def test_the_past_is_kept_in_parts_at_their_highest() -> None:
         figures.sample()
 
     assert len(figures.history) == PARTS
+
+
+async def test_how_long_units_of_work_take_is_of_the_last_minute() -> None:
+    metrics = Registry()
+    figures = Figures(cast("Any", pipe_of(metrics)))
+    assert figures.shown()["db_p99_ms"] == 0.0
+    timed = metrics.timing("dripd_db_query_seconds")
+    timed.observe_all([9.0] * 50, "lease")
+    figures.sample()
+    timed.observe_all([0.0004] * 60, "lease")
+    timed.observe_all([0.03] * 40, "record")
+    figures.sample()
+    assert 25 < figures.shown()["db_p99_ms"] <= 50
+
+    for _ in range(MINUTE):
+        figures.sample()
+    assert figures.shown()["db_p99_ms"] == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,6 +25,7 @@ class Late:
         self._store, self._wait_s, self._alive = store, wait_s, alive
         self.pipe: Any = None
         self.heard_before = True
+        self.told: Mapping[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -31,7 +33,8 @@ class Late:
     def connections(self) -> dict[tuple[str, str], int]:
         return {("hot", "busy"): 3, ("hot", "idle"): 5}
 
-    async def beat(self, *_: object) -> bool:
+    async def beat(self, *told: Any) -> bool:
+        self.told = told[-1]
         await trio.sleep(self._wait_s)
         return self._alive
 
@@ -79,6 +82,33 @@ async def test_who_comes_back_knows_when_nobody_was_at_work_before_it_is_heard(
 
     assert await beat(_daemon(pipe, store))
     assert (False, True) == (store.heard_before, pipe.is_heard)
+
+
+@pytest.mark.trio
+async def test_a_heartbeat_that_came_late_is_told_with_the_next_and_one_in_time_is_not(
+    autojump_clock: MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    daemon = _daemon(rig.pipe, store := Late(rig.store, 0.0, alive=True))
+    for wait_s in (0, 2, 6, 2):
+        await trio.sleep(wait_s)
+        await beat(daemon)
+
+    (late,) = store.told["leases"]
+    assert (late["what"], late["said"]) == (
+        "heartbeat_late", "heartbeat 6.0 s after the one before; dead at 10 s"
+    )  # fmt: skip
+    assert mask(late) == late
+
+
+@pytest.mark.trio
+async def test_a_heartbeat_tells_why_nothing_is_leased(autojump_clock: MockClock) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    daemon = _daemon(rig.pipe, store := Late(rig.store, 0.0, alive=True))
+    rig.pipe.barred["journal"] = "no room"
+    await beat(daemon)
+
+    assert store.told["barred"] == {"journal": "no room"}
 
 
 def _daemon(pipe: Any, store: Late) -> Any:

@@ -10,7 +10,7 @@ from dripd.clock import HOUR
 from dripd.engine import look, stages
 from dripd.engine.admit import admit_once
 from dripd.engine.directory import Directory
-from dripd.engine.look import begin
+from dripd.engine.look import begin, learn_all, look_once
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
 from tests.engine.rig import HELLO, Rig, SlowSink
@@ -76,3 +76,24 @@ async def test_what_a_dead_daemon_left_is_settled_in_an_account_that_is_not_read
         await trio.sleep(40)
 
     assert rig.pipe.unsent == 0
+
+
+async def test_accounts_that_move_between_daemons_are_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig, _ = rig_of_many()
+    pipe = rig.pipe
+    await rig.store.join(pipe.incarnation, "rig", "0")
+    await learn_all(pipe)
+    assert not pipe.lately.leases
+    await rig.store.join(7, "other", "0")
+    await look_once(pipe)
+    n = len(pipe.owned)
+    await rig.store.leave(7)
+    await look_once(pipe)
+
+    assert [one.what for one in pipe.lately.leases] == 2 * ["accounts_moved"]
+    assert [one.said for one in pipe.lately.leases] == [
+        f"2 at work, 1 before: serves {n} accounts, 8 before",
+        f"1 at work, 2 before: serves 8 accounts, {n} before",
+    ]

@@ -191,3 +191,6 @@ async def test_a_death_is_counted_once_however_often_the_database_cuts_the_sweep
     assert 2 == await sweep_once(pipe, "test")
 
     assert [keys[1].enrollment_id] == counted
+    assert [(one.what, one.said) for one in pipe.lately.leases] == [
+        ("claims_swept", "took over 2 steps that dead daemons held")
+    ]

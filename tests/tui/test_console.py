@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -1217,6 +1218,31 @@ def test_enrollments_name_the_daemon_where_there_is_room() -> None:
     at = next(n for n, one in enumerate(wide) if " NODE" in one)
 
     assert wide[at + 1].split()[-1] == "mail-1"
+
+
+def test_nodes_show_what_befell_leases_and_who_crowds_the_doors() -> None:
+    shown = Rig().press("8")
+
+    assert "lease events  12:00:00Z mail-2  heartbeat 6.1 s after the one before" in shown
+    assert "12:00:00Z mail-1  took over 17 steps that dead daemons held" in shown
+    assert "doors         acme 900 requests, 12 events" in shown
+    assert "zones differ" not in shown
+    assert "4.1" in Rig(size=(100, 30)).press("8")
+
+
+def test_nodes_say_where_zones_differ_and_why_a_daemon_leases_nothing() -> None:
+    answers = copy.deepcopy({name: ANSWERS[name] for name in ("daemon.overview", "node.list")})
+    answers["daemon.overview"]["zones_differ"] = ["mail-1 abc", "mail-2 abd"]
+    answers["daemon.overview"]["queues"] = []
+    (node,) = answers["node.list"]["items"]
+    node["figures"]["barred"] = {"adopt": "this is a copy"}
+    answers["node.list"]["leases"] = []
+    shown = Rig(FakeDaemon(answers=answers)).press("8")
+
+    assert "leases nothing: this is a copy" in shown
+    assert "zones differ  mail-1 abc, mail-2 abd" in shown
+    assert "no lease events" in shown
+    assert "doors" not in shown
 
 
 @pytest.mark.parametrize("name", TABS_BY_NAME)

@@ -9,10 +9,12 @@ from dripd.tui.dialog import Reading
 from dripd.tui.draw import Cell, Line, gathered, line, spark
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
-from dripd.tui.words import count, span, state, text
+from dripd.tui.words import clock, count, span, state, text
 
 SILENT_S = 6.0
 SKEW_MS = 2_000
+LEASES = 4
+"""Lease events that are shown."""
 
 
 def heartbeat(row: Row) -> Cell:
@@ -57,6 +59,10 @@ class Nodes(ListPage):
         ("CPU%", "of one core, mean of 10 s; a daemon is one process"),
         ("clock", "of the daemon's host, ahead of the database's (+) or behind it, the way there included; red beyond 2 s"),
         ("pool", "connections that steps go by: at work / held"),
+        ("DB p99", "ms that 99 of 100 of the daemon's units of work took at most, waiting for a connection included, last 60 s"),
+        ("lease events", "heartbeats that came late, accounts that moved between daemons, steps of dead daemons that were taken over; what each daemon met last"),
+        ("doors", "the accounts with most of the oldest 10 000 requests and 10 000 events that wait; with that many they are crowded"),
+        ("zones differ", "daemons go by different rules of time zones: the word of each"),
         ("next ...", "due steps of all accounts, each cell a slot; ~ from a sample of 300 pages"),
     )  # fmt: skip
 
@@ -81,6 +87,7 @@ class Nodes(ListPage):
             Column(title="SENT/s", width=7, right=True, show=figure("sent_per_s")),
             Column(title="LAG ms", width=7, right=True, show=figure("lag_ms")),
             Column(title="CPU%", width=5, right=True, show=figure("cpu_percent")),
+            Column(title="DB p99", width=6, right=True, priority=2, show=figure("db_p99_ms")),
             Column(title="RSS MB", width=6, right=True, priority=2, show=figure("rss_mb")),
             Column(title="WHEEL", width=8, right=True, priority=2, show=figure("wheel")),
             Column(title="VERSION", width=8, priority=2, show=lambda row: text(row.get("version"))),
@@ -121,10 +128,12 @@ class Nodes(ListPage):
         self.port.spawn(run())
 
     def detail(self, row: Row, width: int) -> list[Line]:
-        due: dict[str, Any] = (self.port.overview.answer or {}).get("due", {})
+        overview = self.port.overview.answer or {}
+        due: dict[str, Any] = overview.get("due", {})
         about = "~" if due.get("percent", 100) < 100 else ""
         up = span(1000 * float(row.get("up_s") or 0))
         drain = "  asked to drain" if row.get("drain") else ""
+        barred = row.get("figures", {}).get("barred", {})
         found = [
             line(
                 Cell(f" {text(row.get('node'))}", "head"),
@@ -132,7 +141,8 @@ class Nodes(ListPage):
                 skew(row),
                 pool(row),
                 f"  incarnation {text(row.get('incarnation'))}{drain}",
-            )
+            ),
+            *(line(Cell(f"  leases nothing: {text(why)}", "bad")) for why in barred.values()),
         ]
         room = min(60, width - 40)
         for label, name, unit in (
@@ -152,7 +162,34 @@ class Nodes(ListPage):
                     f"  {about}{count(sum(slots))}  {peak}",
                 )
             )
-        return found
+        return [*found, *self._befell(), *_deployment(overview)]
+
+    def _befell(self) -> list[Line]:
+        """What befell heartbeats, accounts and claims last."""
+        told: Sequence[Row] = (self._list.answer or {}).get("leases", [])[:LEASES]
+        return [
+            line(
+                Cell(f"  {'lease events' if not n else '':12}", "dim" if n else "head"),
+                f"  {clock(one['at'])} {text(one['node'])}  {text(one['said'])}",
+            )
+            for n, one in enumerate(told)
+        ] or [
+            line(Cell("  no lease events: every heartbeat came in time, nothing moved", "dim"))
+        ]
+
+
+def _deployment(overview: Row) -> list[Line]:
+    """What concerns all daemons: who crowds the doors, whose rules of zones differ."""
+    found = []
+    if queues := overview.get("queues"):
+        told = "; ".join(
+            f"{text(one['account']) or '?'} {count(one['requests'])} requests, {count(one['events'])} events"
+            for one in queues
+        )
+        found.append(line(Cell("  doors        ", "head"), f" {told}"))
+    if apart := overview.get("zones_differ"):
+        found.append(line(Cell(f"  zones differ  {text(', '.join(apart))}", "warn")))
+    return found
 
 
 def _traced(answer: Row) -> list[Line]:
