@@ -1245,6 +1245,13 @@ def test_nodes_say_where_zones_differ_and_why_a_daemon_leases_nothing() -> None:
     assert "doors" not in shown
 
 
+def test_the_overview_shows_what_is_in_flight_of_how_much_and_what_is_tried_again() -> None:
+    shown = Rig().text()
+
+    assert "212 / 8 000" in shown
+    assert "retry ~1 204 ready 40" in shown
+
+
 @pytest.mark.parametrize("name", TABS_BY_NAME)
 def test_the_second_list_of_a_screen_has_a_name_of_its_own(name: str) -> None:
     rig = Rig(options=Options(screen=name))

@@ -51,7 +51,8 @@ class Overview(Page):
         ("limit", "what may leave a second by all rates of accounts, senders and providers; no limit: some have none"),
         ("ok, fail", "of the attempts of the last minute, all nodes: accepted; refused for good or of unknown outcome. The rest is tried again"),
         ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, the worst node"),
-        ("IN FLIGHT", "steps leased and not yet recorded, all nodes; ready to be leased, loaded into the wheel"),
+        ("IN FLIGHT", "steps leased and not yet recorded / [engine] in_flight, all nodes"),
+        ("retry, ready", "steps that were tried and wait for another try, from a sample; due and loaded, to be leased next"),
         ("trends", "the last ten minutes of the node that this console is connected to, each part at its highest"),
         ("DUE NOW", "waiting steps whose instant has come, held ones included; ~ from a sample"),
         ("NEXT 1h, 24h", "what comes up then, from a sample of 300 pages of due_step"),
@@ -258,7 +259,7 @@ class Overview(Page):
         columns = (
             ("SENT/s (10 s mean)", f"{total('sent_per_s')}  {_limit(nodes)}", "sent_per_s", _shares(nodes)),
             ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.2f} s"),
-            ("IN FLIGHT", f"{total('unsent')}  accepted {total('accepted')}", "unsent", f"ready {total('ready')} wheel {total('wheel')}"),
+            ("IN FLIGHT", f"{total('unsent')} / {total('in_flight')}", "unsent", f"{self._again()} ready {total('ready')}"),
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
         for title, value, name, more in columns:
@@ -274,9 +275,13 @@ class Overview(Page):
         shown = rows if history else [rows[0], rows[1], rows[3]]
         return [tuple(row) for row in shown]
 
+    def _again(self) -> str:
+        due = self._answer.get("due", {})
+        return f"retry {_about(due)}{count(due.get('retrying', 0))}"
+
     def _due(self, width: int, *, is_low: bool) -> list[Line]:
         due = self._answer.get("due", {})
-        about = "~" if due.get("percent", 100) < 100 else ""
+        about = _about(due)
         overdue, active = due.get("overdue", 0), due.get("active", 0)
         hour, day = sum(due.get("minutes", [])), sum(due.get("hours", [])[:24])
         said = (
@@ -340,6 +345,11 @@ class Overview(Page):
             if found
             else [line(Cell(" no alerts", "dim"))]
         )
+
+
+def _about(due: Row) -> str:
+    """What stands before an estimate."""
+    return "~" if due.get("percent", 100) < 100 else ""
 
 
 def named(alert: Row) -> str:
