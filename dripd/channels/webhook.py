@@ -39,7 +39,7 @@ from dripd.channels.options import refusal
 from dripd.channels.reply import Reply
 from dripd.channels.signing import PREFIX, sign_with
 from dripd.channels.status import StatusTable
-from dripd.clock import DAY, Clock, format_instant
+from dripd.clock import DAY, Clock
 
 EXAMPLE: Final = "https://hooks.example.com/dripd"
 
@@ -54,16 +54,9 @@ class Webhook(Api[tuple[bytes, Headers]]):
         self._clock = clock
 
     def part(self, message: Message) -> tuple[bytes, Headers]:
-        now = self._clock.now()
-        body = orjson.dumps(
-            {
-                "type": "message.send",
-                "timestamp": format_instant(now),
-                "data": _data(message),
-            }
-        )
+        body = orjson.dumps({"type": "message.send", "data": _data(message)})
         own_id = key_header(message, b"webhook-id")
-        seconds = str(now // 1_000)
+        seconds = str(self._clock.now() // 1_000)
         signature = sign_with(self._secret, message.idempotency_key, seconds, body)
         return body, [
             own_id,

@@ -28,7 +28,7 @@ from dripd.channels.base import (
 )
 from dripd.channels.registry import build
 from dripd.channels.ses import Signer
-from dripd.clock import Millis, SystemClock, parse_instant
+from dripd.clock import HOUR, Clock, Instant, ManualClock, Millis, SystemClock, parse_instant
 from dripd.errors import ConfigError
 from tests.channels.contract import Bench, ChannelContract, MailContract, Outcomes
 from tests.support.http_server import Asked, Peer, answer, answering, http_server
@@ -145,7 +145,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def channel_of(kind: str, url: str, **changes: object) -> Channel:
+def channel_of(
+    kind: str, url: str, *, clock: Clock | None = None, **changes: object
+) -> Channel:
     spec = KINDS[kind]
     values: dict[str, object] = {
         "name": "it",
@@ -158,7 +160,7 @@ def channel_of(kind: str, url: str, **changes: object) -> Channel:
         "secrets": {name: Secret(value) for name, value in spec.secrets.items()},
     }
     settings = ProviderSettings(**{**values, **changes})  # type: ignore[arg-type]  # its fields
-    return build(settings, Resources(clock=SystemClock()))
+    return build(settings, Resources(clock=clock or SystemClock()))
 
 
 @asynccontextmanager
@@ -467,6 +469,23 @@ async def test_webhook_is_signed_as_standard_webhooks_has_it() -> None:
         json(asked)["data"]["to"],
         json(asked)["data"]["html"],
     )
+
+
+@pytest.mark.trio
+async def test_webhook_says_the_same_to_the_byte_with_every_attempt() -> None:
+    async with answering(KINDS["webhook"].answers["accepted"], keep=False) as server:
+        clock = ManualClock(parse_instant("2026-01-05T09:00:00Z"))
+        hook = channel_of("webhook", server.url, clock=clock)
+        bench = Bench(channel=hook, address=lambda *_: "bob@x.example", received=list)
+        for _ in range(2):
+            await hook.send([bench.message("accepted", 17)], Outcomes())
+            clock.set(Instant(clock.now() + HOUR))
+        await hook.aclose()
+    first, second = server.asked
+
+    assert first.body == second.body
+    assert first.header("webhook-id") == second.header("webhook-id")
+    assert first.header("webhook-timestamp") != second.header("webhook-timestamp")
 
 
 @pytest.mark.trio
