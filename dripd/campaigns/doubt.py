@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dripd.campaigns.bounds import windows_of
-from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.definition import MESSAGE_KINDS, Content, Definition, Match, Step
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, steps_of
@@ -140,6 +140,62 @@ def _narrow(path: str, why: str) -> Fault:
         message=f"{why}: what a lag, a rate or a retry delays beyond that waits for the next day",
         hint=f"leave {NARROW} minutes at least",
     )  # fmt: skip
+
+
+def unwatched(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Who waits for an opening or a click that no message of the campaign tells of.
+
+    Without a message of its own it means what others tell, at the door for events.
+    """
+    messages = list(steps_of(definition, *MESSAGE_KINDS))
+    for path, match in _listeners(definition) if messages else ():
+        wanted = match.params.get("step")
+        heard = [step for _, step in messages if wanted in {None, step.key}]
+        if match.kind in _TELLS and not any(_tells(step, match.kind) for step in heard):
+            yield _untold(path, match.kind, wanted)
+    for path, step in messages:
+        if step.track.notify_if_opened and not _tells(step, "open"):
+            yield _untold(f"{path}.track.notify_if_opened", "open", step.key)
+
+
+_TELLS: Mapping[str, str] = {
+    "open": "`track: {open: true}` in a mail with html, unless its provider tells of openings",
+    "click": "`track: {click: true}` at the message, unless its provider tells of clicks",
+}
+"""What makes a message tell of each."""
+
+
+def _untold(path: str, kind: str, step: object) -> Fault:
+    who = "no message tells" if step is None else f"step {step!r} does not tell"
+    what = "of a click" if kind == "click" else "that it was opened"
+    return Fault(code="untracked", path=path, message=f"{who} {what}", hint=_TELLS[kind])
+
+
+def _tells(step: Step, kind: str) -> bool:
+    if kind == "click":
+        return step.track.click
+    is_known = step.content != Content()
+    return step.track.open and (bool(step.content.html) or not is_known)
+
+
+def _listeners(definition: Definition) -> Iterator[tuple[str, Match]]:
+    """What listens to the campaign's own messages; triggers may mean those of others."""
+    given = definition.raw.get("exit_rules")
+    of_preset = len(definition.exit_rules) - (len(given) if isinstance(given, list) else 0)
+    for index, rule in enumerate(definition.exit_rules):
+        if rule.enabled and rule.scope == "campaign":
+            yield f"exit_rules[{index - of_preset}]", rule.match
+    if definition.goal is not None:
+        yield "goal", definition.goal
+    for index, sequence in enumerate(definition.sequences):
+        if sequence.goal is not None:
+            yield f"sequences[{index}].goal", sequence.goal
+    for path, step in steps_of(definition, "wait_for"):
+        if step.on is not None:
+            yield path, step.on
+    for handler in definition.handlers:
+        if handler.on == "click":
+            yield handler.path, Match(kind="click")
 
 
 def quiet_sales(definition: Definition, _known: Known) -> Iterator[Fault]:

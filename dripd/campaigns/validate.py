@@ -127,6 +127,7 @@ _WARNINGS = (
     doubt.idle_resets,
     doubt.round_trips,
     doubt.narrow_windows,
+    doubt.unwatched,
     doubt.quiet_sales,
     doubt.same_name,
     wording.doubtful_fields,

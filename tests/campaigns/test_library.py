@@ -24,6 +24,7 @@ def test_an_item_is_sound(path: Path) -> None:
 
     assert raw["campaign"] == path.stem
     assert [fault for fault in report.faults if not is_setting(fault.code)] == []
+    assert report.warnings == ()
     assert "account" not in raw
 
 

@@ -691,3 +691,35 @@ def test_moves_in_a_circle_are_doubtful_where_everybody_may_run_again() -> None:
         mover("a", "b"), **{**known, "movers": {"b": b, "c": mover("c", "a", "once")}}
     )
     assert not warnings(mover("a", "b"), **{**known, "movers": {"b": mover("b", "b")}})
+
+
+def test_what_waits_for_a_click_or_an_opening_that_nothing_tells_of_is_doubtful() -> None:
+    wait = {"do": "wait_for", "timeout": "1d", "then": "end", "else": "end"}
+    html = {**MAIL, "html": "<p>Hello</p>"}
+
+    def told(*steps: dict[str, object], **keys: object) -> list[tuple[str, str]]:
+        return warnings(campaign(*steps, **keys))
+
+    assert told(MAIL, {**wait, "on": "click"}) == [("untracked", "steps[1]")]
+    clicks = {**MAIL, "track": {"click": True}}
+    assert told(clicks, {**wait, "on": "click"}) == []
+    other = {**wait, "on": "click", "step": "s2"}
+    assert told(clicks, {**MAIL, "delay": "1d"}, other) == [("untracked", "steps[2]")]
+    assert told({**wait, "on": "click"}) == [], "others tell of it"
+
+    opened = [{"on": "reply"}, {"on": "open"}]
+    assert told(MAIL, exit_rules=opened) == [("untracked", "exit_rules[1]")]
+    assert told({**MAIL, "track": {"open": True}}, exit_rules=opened) == [
+        ("untracked", "exit_rules[1]")
+    ], "a text alone tells of no opening"
+    assert told({**html, "track": {"open": True}}, exit_rules=opened) == []
+    assert told(MAIL, exit_rules=[{"on": "open", "enabled": False}]) == []
+    assert told(MAIL, exit_rules=[{"on": "open", "scope": "any"}]) == []
+
+    assert told(MAIL, goal={"on": "click", "link": "buy"}) == [("untracked", "goal")]
+    tagged = {"link": "buy", "do": "tag_add", "tag": "t"}
+    assert told(MAIL, on_click=[tagged]) == [("untracked", "on_click[0]")]
+    assert told(html | {"track": {"notify_if_opened": True}}) == [
+        ("untracked", "steps[0].track.notify_if_opened")
+    ]
+    assert told(html | {"track": {"open": True, "notify_if_opened": True}}) == []
