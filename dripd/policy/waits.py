@@ -14,11 +14,12 @@ from dripd.campaigns.enrollment import End, LogState, RunStatus
 from dripd.campaigns.event import Held
 from dripd.campaigns.template import instant_of, is_mere_date, normalise
 from dripd.campaigns.version import COMPANY_CHANGED
-from dripd.clock import DAY, FAR_FUTURE, Instant
+from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import EventRow
 from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
 from dripd.policy.rooms import zone_of
+from dripd.scheduler.due import add_delay
 
 
 def branch(here: Pass, step: Step, step_no: int) -> Verdict:
@@ -57,7 +58,7 @@ def _came(here: Pass, step: Step) -> bool:
 
 def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
     """Until the date of a field, off by `offset`; it moves with the field."""
-    due = date_of(here, step)
+    due = date_of(here, step, step_no)
     if due is None:
         return Held(reason=f"bad_date:{step.field}")
     if due <= here.now and here.resumes(step_no) and here.leased.due_at <= due:
@@ -83,11 +84,12 @@ def _doubt_date(here: Pass, step: Step) -> None:
         here.effects.append(Note(kind="date_only", detail={"field": name}))
 
 
-def date_of(here: Pass, step: Step) -> Instant | None:
+def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
     """The instant that the timer names, None where the field holds no date.
 
     A wall time without offset is the contact's own, else the campaign's; a mere date is its
-    midnight.
+    midnight. The offset counts days as a delay does; beyond all calendars it is the last
+    instant there is, or the first.
     """
     leased, rooms = here.leased, here.rooms
     zone = zone_of(rooms, here.version, leased.account_id, leased.timezone)
@@ -96,8 +98,13 @@ def date_of(here: Pass, step: Step) -> Instant | None:
     at = instant_of(lookup(leased)(normalise(step.field)), zone)
     if at is None:
         return None
-    offset = step.offset
-    moved = at + (offset.days + offset.business_days) * DAY + offset.ms
+    window = rooms.window(leased.account_id, here.version.calendar(step_no))
+    unit = step.timing.unit
+    try:
+        moved = add_delay(step.offset, at, unit=unit, zone=zone, window=window)
+    except (ValueError, OverflowError):
+        is_back = min(step.offset.days, step.offset.business_days) < 0
+        moved = Instant(0) if is_back else FAR_FUTURE
     return Instant(min(max(moved, 0), FAR_FUTURE))
 
 

@@ -120,15 +120,28 @@ def due_at(
 
 
 def _after(timing: Timing, base: Instant, zone: tzinfo, window: Window | None) -> Instant:
-    """*base* plus the delay: first its days, then its hours."""
-    delay, at = timing.delay, base
+    """*base* plus the delay, in calendar days where a wall time is asked for."""
+    by_wall = timing.unit == "elapsed" and timing.send_at is not None
+    unit: Unit = "calendar" if by_wall else timing.unit
+    return add_delay(timing.delay, base, unit=unit, zone=zone, window=window)
+
+
+def add_delay(
+    delay: Delay, at: Instant, *, unit: Unit, zone: tzinfo, window: Window | None
+) -> Instant:
+    """*at* plus the delay: first its days, as *unit* counts them, then its hours.
+
+    Raises `ValueError` where business days are counted and the holidays leave none, and
+    `OverflowError` beyond what a calendar can name.
+    """
     business = delay.business_days
-    if timing.unit == "business":
-        business += delay.days
-    elif timing.unit == "calendar" or timing.send_at is not None:
-        at = add_days(zone, at, delay.days)
-    else:
-        at = Instant(at + delay.days * DAY)
+    match unit:
+        case "business":
+            business += delay.days
+        case "calendar":
+            at = add_days(zone, at, delay.days)
+        case "elapsed":
+            at = Instant(at + delay.days * DAY)
     holidays = frozenset() if window is None else window.holidays
     return Instant(add_business_days(zone, at, business, holidays) + delay.ms)
 

@@ -8,7 +8,7 @@ import pytest
 
 from dripd.campaigns.enrollment import FLAG_WAITING, Change, Recent
 from dripd.campaigns.flow import order_of, successors
-from dripd.clock import DAY, FAR_FUTURE, HOUR, Instant, format_instant
+from dripd.clock import DAY, FAR_FUTURE, HOUR, Instant, format_instant, parse_instant
 from dripd.policy.exits import digest
 from dripd.policy.inbox_rows import Poke, Release
 from dripd.policy.perform import chain
@@ -149,6 +149,47 @@ def test_a_past_timer_at_the_end_completes_the_run() -> None:
 
     assert change.end is not None
     assert told(change) == [(0, "SKIPPED", "date_past")]
+
+
+@pytest.mark.parametrize(
+    ("offset", "top", "due"),
+    [
+        ("1bd", {}, "2026-03-30T09:00:00Z"),
+        ("-3bd", {}, "2026-03-24T10:00:00Z"),
+        ("-3bd", {"delay_unit": "calendar"}, "2026-03-24T10:00:00Z"),
+        ("3d", {}, "2026-03-30T10:00:00Z"),
+        ("3d", {"delay_unit": "calendar"}, "2026-03-30T09:00:00Z"),
+        ("1d2h", {"delay_unit": "business"}, "2026-03-30T11:00:00Z"),
+    ],
+)
+def test_the_days_of_an_offset_count_as_those_of_a_delay(
+    offset: str, top: dict[str, object], due: str
+) -> None:
+    """Summer time begins in Berlin on the Sunday after that Friday."""
+    change = ran(
+        timer(offset=offset),
+        tag(),
+        now=parse_instant("2026-03-23T10:00:00Z"),
+        attrs={"at": "2026-03-27T10:00:00Z"},
+        top={"timezone": "Europe/Berlin", "policy": top},
+    )
+
+    assert change.next is not None
+    assert format_instant(change.next.due_at) == due
+
+
+@pytest.mark.parametrize(("offset", "due"), [("1bd", FAR_FUTURE), ("-1bd", NOW)])
+def test_an_offset_beyond_all_calendars_is_the_last_instant_or_the_first(
+    offset: str, due: int
+) -> None:
+    date = "9999-12-31T23:00:00Z" if due == FAR_FUTURE else "0001-01-01T00:00:00Z"
+    change = ran(timer(offset=offset, past="send_now"), tag(), attrs={"at": date})
+
+    if due == FAR_FUTURE:
+        assert change.next is not None
+        assert change.next.due_at == FAR_FUTURE
+    else:
+        assert told(change) == [(0, "DONE", None), (1, "DONE", None)]
 
 
 def test_only_the_timers_own_field_wakes_it() -> None:
