@@ -22,6 +22,7 @@ from dripd.channels.base import (
     SinkRow,
     SinkWriter,
 )
+from dripd.channels.mime import Unsendable, message_id
 from dripd.channels.options import expect_only, flag, refusal
 from dripd.clock import Millis
 
@@ -110,10 +111,20 @@ def _headers(message: Message) -> dict[str, str]:
         return message.headers
     form = "multipart/alternative" if message.text else "text/html"
     headers = {**message.headers, "Content-Type": form if message.html else "text/plain"}
+    if own_id := _own_id(message):
+        headers["Message-ID"] = own_id
     if message.attachments:
         files = (f"{one.name} ({len(one.data)})" for one in message.attachments)
         headers["Attachments"] = ", ".join(files)
     return headers
+
+
+def _own_id(message: Message) -> str:
+    """Its Message-ID; empty where the sender is no address, which nobody but the sink takes."""
+    try:
+        return message.message_id or message_id(message.idempotency_key, message.sender)
+    except Unsendable:
+        return ""
 
 
 def _outcome(message: Message, answer: str) -> Outcome:

@@ -8,6 +8,7 @@ import trio
 
 from dripd.campaigns.event import Accepted, Throttled
 from dripd.channels.base import ProviderSettings, Resources, SinkRow
+from dripd.channels.mime import message_id
 from dripd.channels.registry import build
 from dripd.channels.sink import SinkChannel
 from dripd.clock import Millis, SystemClock
@@ -98,7 +99,9 @@ async def test_sink_records_the_mail_as_it_would_be(
     await channel.send([message], Outcomes())
     (row,) = ledger.rows
 
-    assert {"List-Unsubscribe": "<x>", "Content-Type": form} == row.headers
+    own_id = message_id(message.idempotency_key, message.sender)
+    headers = {"List-Unsubscribe": "<x>", "Content-Type": form, "Message-ID": own_id}
+    assert headers == row.headers
     assert (body, "Hello", 5, "hello") == (
         row.body,
         row.subject,
@@ -106,6 +109,15 @@ async def test_sink_records_the_mail_as_it_would_be(
         row.step_key,
     )
     assert (message.sender, message.idempotency_key) == (row.sender, row.idempotency_key)
+
+
+@pytest.mark.trio
+async def test_sink_takes_a_sender_that_no_mail_could_have() -> None:
+    ledger = Ledger()
+    channel = SinkChannel("it", ledger)
+    await channel.send([bench_of(channel).message("accepted", 1, sender="Sales")], Outcomes())
+
+    assert {"Content-Type": "text/plain"} == ledger.rows[0].headers
 
 
 @pytest.mark.trio
