@@ -47,6 +47,10 @@ def _channel(address: str, channel: str | None) -> str:
     return channel or ("email" if "@" in address else "sms")
 
 
+def _is_address(address: str, channel: str) -> bool:
+    return "@" in address if channel == "email" else any(sign.isdigit() for sign in address)
+
+
 async def _scope(conn: Conn, account: str | None) -> int:
     return EVERYWHERE if account is None else int((await find_account(conn, account))["id"])
 
@@ -121,6 +125,11 @@ async def _suppress(
             "message": "an address is missing",
         }  # fmt: skip
     wanted = _channel(address, channel)
+    if not _is_address(address, wanted):
+        return {
+            "address": address, "ok": False, "changed": False, "code": "bad_value",
+            "message": "an address has an @, a number has digits",
+        }  # fmt: skip
     row = await conn.fetchrow(sql("add_suppression"), scope, wanted, address, *why)
     return {"address": address, "channel": wanted, "ok": True, "changed": row is not None}
 

@@ -237,6 +237,21 @@ async def test_suppressions_are_exported_and_removed(pg_dsn: str) -> None:
         assert [item["ok"] for item in gone["items"]] == [True, False]
 
 
+async def test_what_is_no_address_is_not_suppressed(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        rows = [
+            {"address": "unknown"},
+            {"address": "ann.x.test", "channel": "email"},
+            {"address": "+49 30"},
+        ]
+        done = await control.do("suppress.import", rows=rows)
+        added = await control.do("suppress.add", addresses=["n/a"])
+
+    assert [item["ok"] for item in done["items"]] == [False, False, True]
+    assert done["items"][0]["message"] == "an address has an @, a number has digits"
+    assert added["changed"] == 0
+
+
 async def test_an_export_of_suppressions_can_be_imported(pg_dsn: str) -> None:
     """Each where it held; its columns named no account, and an import refused one of them."""
     async with open_control(pg_dsn) as control:
