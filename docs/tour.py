@@ -88,9 +88,10 @@ STOPS = (
         "state, the same as in SQL.",
     ),
     Stop(
-        title="Deliveries", keys="6", wanted="RESULT accepted", sizes=(SMALL, LARGE),
-        said="The live tail of attempts. Space freezes it and counts what comes meanwhile; f shows "
-        "only what was not accepted.",
+        title="Deliveries", keys="6", wanted="RESULT 1m", sizes=(SMALL, LARGE),
+        said="The live tail of attempts, how much of them it shows, how quick providers are and what they "
+        "answered in the last minute. Space freezes it and counts what comes meanwhile; f shows only what "
+        "was not accepted.",
     ),
     Stop(
         title="Failures", keys="7", wanted="reaches them once",

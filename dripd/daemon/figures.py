@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from dripd.campaigns.enrollment import Leased
+from dripd.campaigns.enrollment import Change, Leased
 from dripd.clock import Instant
 from dripd.engine.limit import Limit
 from dripd.engine.pipeline import Pipeline
@@ -37,7 +37,7 @@ PARTS: Final = 60
 """and how many of them: what a console opened during an incident can show."""
 
 SAMPLED: Final = 200
-"""Most steps of a second whose lag is looked at."""
+"""Most steps of a second whose lag, and whose provider's time, is looked at."""
 
 QUERY: Final = "dripd_db_query_seconds"
 
@@ -51,6 +51,7 @@ class Figures:
         self._pipe = pipe
         self._counts: deque[tuple[float, int, int, float]] = deque(maxlen=MEAN_OVER + 1)
         self._lags: deque[list[int]] = deque(maxlen=MINUTE)
+        self._took: deque[list[int]] = deque(maxlen=MINUTE)
         self._attempts: deque[Mapping[str, float]] = deque(maxlen=MINUTE + 1)
         self._queries: deque[list[int]] = deque(maxlen=MINUTE + 1)
         self._limit = Limit(pipe)
@@ -64,7 +65,7 @@ class Figures:
         counters = pipe.counters
         cpu = spent.ru_utime + spent.ru_stime
         self._counts.append((trio.current_time(), counters.accepted, counters.recorded, cpu))
-        self._lags.append(self._fresh_lags())
+        self._look_at_fresh()
         self._attempts.append(self._results())
         self._queries.append(self._timed())
         self._limit.look()
@@ -100,6 +101,7 @@ class Figures:
             "db_p99_ms": self._db_p99_ms(),
             "cpu_percent": busy,
             "rss_mb": resident_mb(),
+            **self._latency(),
             **{f"{name}_1m": n for name, n in self._minute().items()},
             **({} if (most := self._limit.per_s) is None else {"limit_per_s": most}),
         }
@@ -143,17 +145,28 @@ class Figures:
         sent, steps, cpu = (last[n] - first[n] for n in (1, 2, 3))
         return round(sent / span, 1), round(steps / span, 1), round(100 * cpu / span)
 
-    def _fresh_lags(self) -> list[int]:
-        """How late steps recorded since the last sample were leased, in ms.
-
-        Counted from their due, or from the opening of the lane that held them.
-        """
+    def _look_at_fresh(self) -> None:
+        """How late steps recorded since the last sample were leased, and how long providers took
+        to answer, in ms."""
         ring = self._pipe.lately.recorded
         changes, _ = ring.since(self._seen, SAMPLED)
         self._seen = ring.n
-        return [self._late(change.leased) for change in changes]
+        self._lags.append([self._late(change.leased) for change in changes])
+        self._took.append([ms for change in changes if (ms := took_ms(change)) is not None])
+
+    def _latency(self) -> dict[str, int]:
+        """What half, 95 and 99 % of the attempts of the last minute took at most; nothing where
+        there was none."""
+        took = sorted(ms for second in self._took for ms in second)
+        shares = ((50, 0.50), (95, 0.95), (99, 0.99))
+        return {
+            f"took_p{name}_ms": took[min(len(took) - 1, int(len(took) * share))]
+            for name, share in shares
+            if took
+        }
 
     def _late(self, leased: Leased) -> int:
+        # counted from their due, or from the opening of the lane that held them
         lane = self._pipe.lanes.get(leased.account_id, leased.lane)
         opened = Instant(0) if lane is None else lane.opened_at
         return max(0, leased.leased_at - max(leased.due_at, opened))
@@ -161,6 +174,12 @@ class Figures:
     def _lag(self, share: float) -> int:
         lags = sorted(lag for second in self._lags for lag in second)
         return lags[min(len(lags) - 1, int(len(lags) * share))] if lags else 0
+
+
+def took_ms(change: Change) -> int | None:
+    """From the first byte to the provider's answer; None where nothing was sent."""
+    sent = ((row.at, row.sent_at) for row in change.log if row.channel)
+    return next((max(0, at - sent_at) for at, sent_at in sent if sent_at is not None), None)
 
 
 def resident_mb() -> int:

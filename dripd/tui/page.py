@@ -438,7 +438,8 @@ class TailPage(ListPage):
         follow = self._list
         gap = follow.gap if isinstance(follow, Follow) else 0
         frozen = f"FROZEN, {len(self._table.waiting)} new" if self._table.working else "follows"
-        return f"{frozen}   {self._whose}{count(gap)} not shown"
+        part = f"1 in {count(follow.one_in)}" if isinstance(follow, Follow) and gap else "all"
+        return f"{frozen}   {self._whose}showing {part}, {count(gap)} not shown"
 
     @property
     def _whose(self) -> str:

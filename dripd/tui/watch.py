@@ -13,6 +13,9 @@ from typing import Any, Final
 from dripd.admin.delta import apply
 from dripd.errors import DripdError
 
+LATELY: Final = 40
+"""Notices of a tail that tell how much of it is shown: those of ten seconds."""
+
 KEPT: Final = 2_000
 """Rows of a tail that a screen keeps."""
 
@@ -100,6 +103,7 @@ class Follow(Watch):
         self.gap = 0
         self.n = 0
         self._last = 0
+        self._lately: deque[tuple[int, int]] = deque(maxlen=LATELY)
 
     @property
     def rows(self) -> list[Answer]:
@@ -112,9 +116,17 @@ class Follow(Watch):
         self.changed()
 
     def took(self, method: str, params: Mapping[str, Any]) -> None:
-        self.gap += int(params.get("gap", 0))
+        gap, rows = int(params.get("gap", 0)), params.get("rows")
+        self.gap += gap
+        self._lately.append((len(rows) if isinstance(rows, list) else 0, gap))
         self._add(params)
         self.changed()
+
+    @property
+    def one_in(self) -> int:
+        """Of how many things one was shown lately: 1 where all were."""
+        shown, gap = (sum(one[k] for one in self._lately) for k in (0, 1))
+        return max(1, round((shown + gap) / shown)) if shown else 1
 
     def _add(self, said: Mapping[str, Any]) -> None:
         self.n = int(said.get("n", 0))

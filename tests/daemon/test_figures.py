@@ -73,3 +73,25 @@ async def test_how_long_units_of_work_take_is_of_the_last_minute() -> None:
     for _ in range(MINUTE):
         figures.sample()
     assert figures.shown()["db_p99_ms"] == 0.0
+
+
+async def test_the_latency_is_that_of_the_last_minutes_attempts() -> None:
+    pipe = pipe_of(Registry())
+    figures = Figures(cast("Any", pipe))
+    figures.sample()
+    assert "took_p50_ms" not in figures.shown()
+
+    rows = [SimpleNamespace(channel=1, at=1000 + n, sent_at=1000) for n in range(1, 101)]
+    held = SimpleNamespace(channel=0, at=9_000, sent_at=None)
+    leased = SimpleNamespace(account_id=1, lane=0, leased_at=0, due_at=0)
+    changes = [SimpleNamespace(log=[row], leased=leased) for row in (*rows, held)]
+    pipe.lanes.get = lambda _account, _lane: None
+    pipe.lately.recorded = SimpleNamespace(n=101, since=lambda _seen, _most: (changes, 0))
+    figures.sample()
+    pipe.lately.recorded = SimpleNamespace(n=101, since=lambda _seen, _most: ([], 0))
+    shown = figures.shown()
+    assert [shown[f"took_p{n}_ms"] for n in (50, 95, 99)] == [51, 96, 100]
+
+    for _ in range(MINUTE):
+        figures.sample()
+    assert "took_p50_ms" not in figures.shown()

@@ -34,6 +34,7 @@ OVERVIEW: dict[str, Any] = {
         "sent_per_s": 812.0, "lag_ms": 400, "lag_p50_ms": 90, "unsent": 212, "ready": 40,
         "wheel": 3204, "accepted": 90_000, "limit_per_s": 1000.0,
         "accepted_1m": 48_310, "retry_1m": 201, "failed_1m": 290, "unknown_1m": 2,
+        "took_p50_ms": 91, "took_p95_ms": 240, "took_p99_ms": 1_210,
     },
     "history": [{"sent_per_s": n, "lag_ms": 9 * n, "unsent": n} for n in range(30)],
     "nodes": [

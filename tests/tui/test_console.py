@@ -1325,6 +1325,36 @@ def test_the_level_of_logs_is_a_filter_that_can_be_edited() -> None:
     assert "filter: level>=error" in rig.press("_")
 
 
+def test_deliveries_tell_what_part_is_shown_and_how_the_last_minute_was() -> None:
+    rig = Rig(size=(100, 30))
+    shown = rig.press("6")
+    assert "showing all, 0 not shown" in shown
+    assert "812/s   LATENCY ms p50 91  p95 240  p99 1 210" in shown
+    assert "RESULT 1m ok 48 310  retry 201  fail 290  unknown 2" in shown
+    row = ANSWERS["deliveries"]["rows"][0]
+    rig.daemon.tell("deliveries", "tail.rows", {"rows": [row, row], "gap": 78, "n": 110})
+    assert "showing 1 in 40, 78 not shown" in rig.text()
+    older = {k: v for k, v in OVERVIEW["figures"].items() if not k.startswith("took")}
+
+    assert "LATENCY ms -" in Rig(overview(figures=older), size=(100, 30)).press("6")
+
+
+def test_events_tell_of_changes_by_hand_and_of_calls_that_were_refused() -> None:
+    nothing = dict.fromkeys(("id", "contact_id", "enrollment_id"))
+    rows = [
+        {**nothing, "at": NOW, "kind": "refused", "account": None, "source": "ses", "detail": "bad signature (3 in 1 min) from 10.0.0.8"},
+        {**nothing, "at": NOW, "kind": "admin", "account": "acme", "source": "socket", "detail": "campaign.pause welcome by carol: typo"},
+    ]  # fmt: skip
+    rig = Rig(FakeDaemon(answers={"events": {"rows": rows, "n": 2}}), size=(100, 30))
+    shown = rig.press("9")
+    assert "bad signature (3 in 1 min)" in shown
+    assert "campaign.pause welcome by carol: typo" in shown
+    rig.press("e")
+    assert "it concerns no contact" in rig.footer
+
+    assert "+- admin -" in rig.press("enter")
+
+
 def test_a_menu_tells_all_of_the_choice_and_when_nothing_fits() -> None:
     rig = Rig()
     rig.press("4")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -14,6 +13,9 @@ from dripd.tui.table import Column, Row
 from dripd.tui.words import clock, count, state, text
 
 RESULTS = ("accepted", "retry", "failed", "unknown", "cancelled")
+
+LAST = {"accepted": "ok", "retry": "retry", "failed": "fail", "unknown": "unknown"}
+"""What attempts of the last minute came to, and how it is called."""
 
 
 class Deliveries(TailPage):
@@ -39,8 +41,10 @@ class Deliveries(TailPage):
         ("RESULT", "ok accepted, retry will be tried again, failed for good, unknown: bytes left, no full answer"),
         ("ms", "from the first byte to the provider's answer"),
         ("alone of N nodes", "a tail shows what the daemon does that this console is connected to; --socket chooses another"),
-        ("not shown", "a tail shows at most 50 rows a second; the rest is counted, never hidden"),
-        ("LATENCY, RESULT", "of the rows in this ring, not of everything"),
+        ("showing 1 in N", "a tail shows at most 50 rows a second: how much of the last ten seconds that is, and how many it was not in all"),
+        ("n/s", "messages that providers accepted a second, mean of 10 s, this daemon"),
+        ("LATENCY", "of a message, from the first byte to the answer: what half, 95 and 99 % of those of the last minute took at most, this daemon, up to 200 a second looked at"),
+        ("RESULT 1m", "what became of all attempts of the last minute, this daemon"),
     )  # fmt: skip
 
     def columns(self) -> Sequence[Column]:
@@ -80,14 +84,20 @@ class Deliveries(TailPage):
         return [*super().summary(width), *folded(line(Cell(self._sums(), "dim")), width)]
 
     def _sums(self) -> str:
-        rows = self._table.rows.values()
-        results = Counter(str(row.get("state")) for row in rows)
-        took = sorted(row["took_ms"] for row in rows if isinstance(row.get("took_ms"), int))
-        said = "  ".join(f"{name} {count(results[name])}" for name in RESULTS if results[name])
-        if not took:
-            return f" RESULT {said or '-'}"
-        at = [took[min(len(took) - 1, int(len(took) * share))] for share in (0.5, 0.95, 0.99)]
-        return f" RESULT {said}   LATENCY ms p50 {count(at[0])}  p95 {count(at[1])}  p99 {count(at[2])}"
+        """How quick providers are, and what they answer: of all attempts, not of those shown."""
+        figures = (self.port.overview.answer or {}).get("figures", {})
+        took = "  ".join(
+            f"{name} {count(figures[f'took_{name}_ms'])}"
+            for name in ("p50", "p95", "p99")
+            if f"took_{name}_ms" in figures
+        )
+        results = "  ".join(
+            f"{word} {count(figures[f'{name}_1m'])}"
+            for name, word in LAST.items()
+            if figures.get(f"{name}_1m")
+        )
+        rate = count(figures.get("sent_per_s"))
+        return f" {rate}/s   LATENCY ms {took or '-'}   RESULT 1m {results or '-'}"
 
     def detail(self, row: Row, width: int) -> list[Line]:
         return [
