@@ -105,7 +105,8 @@ STOPS = (
     ),
     Stop(
         title="Events", keys="9", wanted="KIND",
-        said="What contacts did, as it comes in; a shows the audit of everything changed by hand.",
+        said="What contacts did, as it comes in, what was changed by hand and which calls were refused; a "
+        "shows the audit alone, of everything that was ever changed by hand.",
     ),
     Stop(
         title="Suppressions", keys="0", wanted="bounce",

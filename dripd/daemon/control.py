@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.daemon import asides
 from dripd.daemon.control_account import AccountControl
 from dripd.daemon.control_campaign import CampaignControl
 from dripd.daemon.control_connector import ConnectorControl
@@ -58,7 +59,7 @@ def handlers(desk: Door, *, hooks: Hooks) -> Mapping[str, Handler]:
 def _tail_events(room: Room) -> Handler:
     async def handle(_call: Call, args: p.EventTail) -> Result:
         if args.kind is not None:
-            desk_suppress.check_kind(args.kind)
+            desk_suppress.check_kind(args.kind, asides.KINDS)
         if args.account is not None and args.after is None:  # who follows was told before
             await room.desk.run(find_account, args.account)
         given = {"account": args.account, "kind": args.kind}

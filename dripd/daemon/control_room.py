@@ -22,7 +22,8 @@ from dripd.engine.individual import Wish
 from dripd.errors import StoreError
 from dripd.policy.admission import Rehearsal
 from dripd.policy.admission_rows import RequestRow
-from dripd.store.desk_deed import DryRun, Result, Unit, perform, refuse_unfit
+from dripd.store.connect import Conn
+from dripd.store.desk_deed import Deed, DryRun, Result, Unit, perform, refuse_unfit
 from dripd.store.desk_role import Forbidden, note_forbidden
 from dripd.store.desk_run import Judge
 
@@ -99,6 +100,8 @@ class Hooks:
     """The incarnation of the daemon that serves an account."""
     sender_most: Callable[[Mapping[str, Any]], float | None] = lambda _row: None
     """How much may leave from a sender a second by its rates; None if nothing bounds it."""
+    acted: Callable[[Call, Deed], None] = lambda _call, _deed: None
+    """Tells those who look on of a change by hand."""
     check_url: Callable[[str], None] = lambda _url: None
     """Raises `ValueError` for an address that tenants may not reach."""
 
@@ -160,12 +163,20 @@ class Room:
         self, unit: Unit, call: Call, *args: object, wide: bool = False
     ) -> Result:
         """Perform a changing unit and wake the daemon; a dry run only says what would be."""
-        doing = (self.hooks.node, unit, call, *args)
+        deeds: list[Deed] = []
+
+        async def done(conn: Conn, call: Call, *args: object) -> Deed:
+            deeds.append(await unit(conn, call, *args))
+            return deeds[-1]
+
+        doing = (self.hooks.node, done, call, *args)
         try:
             result = await self.permitted(call, perform, *doing, wide=wide)
         except DryRun as dry:
             return dry.result
         self.hooks.kick()
+        if deeds[-1].noted:
+            self.hooks.acted(call, deeds[-1])
         return result
 
 

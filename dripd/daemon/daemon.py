@@ -23,6 +23,7 @@ from dripd.clock import (
 )
 from dripd.config import Config
 from dripd.daemon import family, front
+from dripd.daemon.asides import tell_deed
 from dripd.daemon.calls import Calls
 from dripd.daemon.control_room import Hooks
 from dripd.daemon.failpoint import open_journal
@@ -261,6 +262,7 @@ class Daemon:
             standing=partial(standing, self.pipe),
             sender_most=partial(sender_most, self.pipe),
             server_of=self.server_of,
+            acted=partial(tell_deed, self.pipe),
             check_url=Guard(self.config.net_allow).check,
         )
 

@@ -18,6 +18,8 @@ from dripd.channels.base import Secret
 from dripd.channels.happening import Happened
 from dripd.clock import Clock, ManualClock, SystemClock
 from dripd.config import Config
+from dripd.daemon.asides import Refusals
+from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.gateway import app
 from dripd.gateway.inbound import Hooks
@@ -39,6 +41,7 @@ class House(Protocol):
 
     config: Config
     clock: Clock
+    pipe: Pipeline
     deployment: str
     key: Secret
     site: app.Site | None
@@ -103,6 +106,7 @@ def routes(house: House, desk: Desk, intake: Intake) -> list[BaseRoute]:
         partial(_keep, desk, house.deployment),
         SystemClock(),
         public_url=house.config.gateway.public_url,
+        refused=Refusals(house.pipe).note,
     )
     return [
         *hooks.routes(),

@@ -13,7 +13,7 @@ from dripd.admin.tail import Shown, Source
 from dripd.campaigns.enrollment import Change, LogRow, LogState
 from dripd.clock import format_instant
 from dripd.engine.directory import Directory
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Aside, Pipeline
 from dripd.policy.inbox_rows import EventRow
 
 STATES: Mapping[LogState, str] = {
@@ -83,7 +83,9 @@ class Shows:
             "attempt": row.attempt,
         }
 
-    def event(self, event: EventRow) -> Shown:
+    def event(self, event: EventRow | Aside) -> Shown:
+        if isinstance(event, Aside):
+            return self._aside(event)
         return {
             "at": format_instant(event.occurred_at),
             "kind": event.kind,
@@ -96,6 +98,19 @@ class Shows:
             "source": self._source(event),
             "detail": " ".join(f"{k}={event.payload[k]}" for k in NAMED if k in event.payload),
             "note": "duplicate" if event.duplicate else event.unresolved,
+        }
+
+    def _aside(self, aside: Aside) -> Shown:
+        account = aside.account_id
+        nothing = dict.fromkeys(("id", "contact_id", "enrollment_id", "step", "address"))
+        return {
+            "at": format_instant(aside.at),
+            "kind": aside.kind,
+            "account": None if account is None else self._account(account),
+            **nothing,
+            "source": aside.source,
+            "detail": aside.detail,
+            "note": aside.note,
         }
 
     def _source(self, event: EventRow) -> str | None:

@@ -197,13 +197,25 @@ class LeaseEvent(NamedTuple):
     said: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What is no event and yet told among them: a change by hand, a call that was refused."""
+
+    at: Instant
+    kind: str
+    account_id: int | None
+    detail: str
+    source: str
+    note: str | None = None
+
+
 @dataclass(slots=True)
 class Lately:
     """What was recorded and what was digested lately, and what befell the right to do so, for
     those who look on."""
 
     recorded: Ring[Change] = field(default_factory=Ring)
-    heard: Ring[EventRow] = field(default_factory=Ring)
+    heard: Ring[EventRow | Aside] = field(default_factory=Ring)
     traffic: Traffic = field(default_factory=Traffic)
     leases: deque[LeaseEvent] = field(default_factory=lambda: deque(maxlen=LEASES_KEPT))
 

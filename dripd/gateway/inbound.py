@@ -49,6 +49,9 @@ MAILS_AT_ONCE = 2
 Keep = Callable[[str, Sequence[Happened]], Awaitable[int]]
 """Keeps what a provider told in one transaction; returns how much of it was parked."""
 
+Refused: TypeAlias = Callable[[str, str, str], None]
+"""Tells those who look on of a call that was turned away: provider, reason, peer."""
+
 Reader: TypeAlias = Callable[
     ["Hooks", ProviderSettings, Request, bytes], Awaitable[Sequence[Happened]]
 ]
@@ -78,10 +81,12 @@ class Hooks:
         public_url: str = "",
         fetch: Fetch | None = None,
         ask: Ask | None = None,
+        refused: Refused = lambda _provider, _reason, _peer: None,
     ) -> None:
         self._providers = {name: one for name, one in providers.items() if is_open(one)}
         self.deployment = deployment
         self._keep = keep
+        self._refused = refused
         self._clock = clock
         self.public_url = public_url
         self._tokens: dict[str, str] = {}
@@ -113,15 +118,20 @@ class Hooks:
         try:
             told = await read(self, provider, request, body)
         except Forged as forged:
-            log.warning("hook.refused", provider=name, reason=str(forged))
+            self._refuse(request, name, str(forged))
             raise HTTPException(401) from forged
         except ValueError as error:  # signed, and yet not what we can read
-            log.warning("hook.refused", provider=name, reason="malformed")
+            self._refuse(request, name, "malformed")
             raise HTTPException(400) from error
         parked = await self._keep(name, list(map(storable, told))) if told else 0
         if parked:
             log.info("hook.parked", provider=name, n=parked)
         return Response(status_code=200)
+
+    def _refuse(self, request: Request, provider: str, reason: str) -> None:
+        log.warning("hook.refused", provider=provider, reason=reason)
+        peer = "" if request.client is None else request.client.host
+        self._refused(provider, reason, peer)
 
     def now(self) -> Instant:
         return self._clock.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -179,10 +179,11 @@ async def export_suppressions(conn: Conn, args: p.Listing) -> Result:
     return page(rows, args.limit, "address_h", "account_id", "channel", without=("address_h",))
 
 
-def check_kind(kind: str) -> None:
-    """Raise `BadRequest` for a word that is no kind of event."""
-    if kind not in MATCH_KEYS:
-        hint = near(kind, MATCH_KEYS, f"one of: {' '.join(MATCH_KEYS)}")
+def check_kind(kind: str, others: Collection[str] = ()) -> None:
+    """Raise `BadRequest` for a word that is no kind of event, nor one of *others*."""
+    known = [*MATCH_KEYS, *sorted(others)]
+    if kind not in known:
+        hint = near(kind, known, f"one of: {' '.join(known)}")
         raise BadRequest(f"unknown event {kind!r}", path="kind", hint=hint)
 
 

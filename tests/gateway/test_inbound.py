@@ -61,6 +61,7 @@ class Provider:
     ) -> None:
         self.told: list[Happened] = []
         self.fetched: list[str] = []
+        self.refused: list[tuple[str, str, str]] = []
         self.clock = ManualClock(NOW)
         self.away = False
         self.certificate = CERTIFICATE
@@ -96,6 +97,7 @@ class Provider:
             public_url="https://mail.acme.test/drip",
             fetch=self.fetch,
             ask=self.ask,
+            refused=lambda *what: self.refused.append(what),
         )
         async with asking(hooks.routes()) as client:
             yield client
@@ -130,6 +132,19 @@ SENDGRID_EVENTS = orjson.dumps(
         "nonsense",
     ]
 )  # fmt: skip
+
+
+@pytest.mark.trio
+async def test_what_is_turned_away_is_told_with_its_peer() -> None:
+    provider = Provider("webhook")
+    body, cut = b'{"type": "x"}', b"no JSON"
+    assert 401 == await provider.post(body, {})
+    assert 400 == await provider.post(cut, standard(cut))
+
+    (forged, unread) = provider.refused
+    assert forged[:2] == ("p", "signature")
+    assert unread[:2] == ("p", "malformed")
+    assert forged[2]
 
 
 @pytest.mark.trio

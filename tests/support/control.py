@@ -165,7 +165,7 @@ RETURNING enrollment_id
 async def open_control(dsn: str, **more: Any) -> AsyncIterator[Control]:
     """Every method on the database of *dsn*, with hooks that only note what they are asked, and
     *more* of them."""
-    seen: dict[str, list[Any]] = {"kick": [], "sent": [], "clock": []}
+    seen: dict[str, list[Any]] = {"kick": [], "sent": [], "clock": [], "acted": []}
 
     async def fill(wish: Wish) -> Wish:
         return replace(wish, text=wish.text.replace("{First Name}", "Ann"))
@@ -218,6 +218,7 @@ async def open_control(dsn: str, **more: Any) -> AsyncIterator[Control]:
         holidays=lambda _name: frozenset(),
         calendars=lambda: frozenset({"DE", "DE-BE"}),
         margin=lambda: Millis(2_000),
+        acted=lambda call, deed: seen["acted"].append((call.method, deed.target, call.actor)),
         **more,
     )
     async with Bridge() as bridge:

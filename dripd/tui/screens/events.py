@@ -12,7 +12,10 @@ from dripd.tui.table import Column, Row
 from dripd.tui.watch import Watch
 from dripd.tui.words import clock, text
 
-BAD = {"bounce", "complaint", "unsubscribe"}
+STYLES = {
+    "bounce": "warn", "complaint": "warn", "unsubscribe": "warn", "refused": "bad", "admin": "head",
+}  # fmt: skip
+"""Of the kinds that somebody should see."""
 
 
 class Events(TailPage):
@@ -24,6 +27,8 @@ class Events(TailPage):
     tabs: ClassVar[tuple[str, ...]] = ("events", "audit")
     figures = (
         ("KIND", "what the contact did or what befell it, as it came into event_in"),
+        ("admin", "what somebody has changed by hand through this daemon, with who and why"),
+        ("refused", "a call in a provider's name that did not prove to be its own, or could not be read; told at most each 10 s, with how many in a minute"),
         ("SOURCE", "the provider that told of it; - for what came by SQL, a command or a link of ours"),
         ("alone of N nodes", "a tail shows what the daemon has heard that this console is connected to; --socket chooses another"),
         ("NOTE", "duplicate: its dedup_key was seen; else why nobody was found for it"),
@@ -88,7 +93,7 @@ class Events(TailPage):
             )
         return (
             Column(title="TIME", width=9, show=lambda row: clock(row.get("at"))),
-            Column(title="KIND", width=15, show=lambda row: Cell(text(row.get("kind")), "warn" if row.get("kind") in BAD else "")),
+            Column(title="KIND", width=15, show=lambda row: Cell(text(row.get("kind")), STYLES.get(str(row.get("kind")), ""))),
             Column(title="ACCOUNT", width=9, show=lambda row: text(row.get("account"))),
             Column(title="CONTACT", width=8, show=lambda row: text(row.get("contact_id"))),
             Column(title="RUN", width=7, show=lambda row: text(row.get("enrollment_id"))),
@@ -99,7 +104,7 @@ class Events(TailPage):
 
     def actions(self) -> list[Action]:
         return [
-            Action(key="a", label="events" if self.second else "audit", help="the other tab", run=self.turn_over),
+            Action(key="a", label="events" if self.second else "audit", help="only what was changed by hand, on every daemon and of old; or everything", run=self.turn_over),
             Action(key="enter", label="all of it", help="every value of the row", run=self.enter, why_not=self._no_row),
             Action(key="e", label="enrollment", help="the runs of its contact", run=self._runs, why_not=self._no_contact),
         ]  # fmt: skip
@@ -117,11 +122,17 @@ class Events(TailPage):
 
     def enter(self) -> None:
         if row := self._table.row:
-            self.show_row(f"{'audit' if self.second else 'event'} {row.get('id')}", row)
+            kind = (
+                "audit" if self.second else "event" if row.get("id") else str(row.get("kind"))
+            )
+            self.show_row(f"{kind} {row.get('id') or ''}".rstrip(), row)
 
     def detail(self, row: Row, width: int) -> list[Line]:
         shown: Any = row.get("detail")
         if self.second:
             said = f"{text(row.get('method'))} {text(row.get('target'))}: {text(row.get('result'))}"
             return [line(f" {said}   {text(row.get('reason'))}   {text(shown)}")]
-        return [line(f" {text(row.get('kind'))}   {text(shown)}   {text(row.get('note'))}")]
+        source = f"   {text(row.get('source'))}" if row.get("source") else ""
+        return [
+            line(f" {text(row.get('kind'))}   {text(shown)}   {text(row.get('note'))}{source}")
+        ]
