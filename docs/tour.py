@@ -96,7 +96,8 @@ STOPS = (
     Stop(
         title="Failures", keys="7", wanted="reaches them once",
         said="What waits for somebody, by cause. What was refused before it was accepted is safe to "
-        "retry, and r retries nothing else; what may have been delivered is UNSAFE, and only by typing that.",
+        "retry, and r retries nothing else; what may have been delivered is UNSAFE, and only by typing that. "
+        "Space marks several groups for one plan.",
     ),
     Stop(
         title="Nodes", keys="8", wanted="next 48 h", sizes=(SMALL, LARGE),

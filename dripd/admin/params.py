@@ -485,7 +485,7 @@ class DeadList(Listing, frozen=True, kw_only=True):
 
 
 class DeadPick(InAccount, frozen=True, kw_only=True):
-    """A `group` of `dead.list`, or enrollments of it."""
+    """A `group` of `dead.list`, several `groups`, or enrollments of them."""
 
     group: Key | None = None
     enrollment: Ids = []
@@ -496,6 +496,7 @@ class DeadRetry(DeadPick, frozen=True, kw_only=True):
 
     safe: bool = False
 
+    groups: Upto = []
 
 class Suppress(InAccount, frozen=True, kw_only=True):
     """`channel=None`: email where the address has an @. `account=None`: everywhere."""

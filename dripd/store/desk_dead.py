@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from dripd.admin import params as p
@@ -57,7 +58,8 @@ async def retry_dead(conn: Conn, call: Call, args: p.DeadRetry, judge: Judge) ->
     confirm(call, len(rows), "steps would be tried again")
     answers = await release(conn, rows, judge, call.actor)
     items: list[Result] = [
-        {"enrollment_id": row["id"], "ok": True, **answer} for row, answer in answers
+        {"enrollment_id": row["id"], "retry": row["retry"], "ok": True, **answer}
+        for row, answer in answers
     ]
     changed = sum(answer["changed"] for _, answer in answers)
     await conn.execute(sql("look_again"), _accounts(rows))
@@ -70,21 +72,30 @@ async def discard_dead(conn: Conn, call: Call, args: p.DeadPick) -> Deed:
     confirm(call, len(rows), "runs would be ended")
     ended = await stop_rows(conn, rows, RunStatus.TERMINATED, "stopped", call.actor)
     items: list[Result] = [
-        {"enrollment_id": row["id"], "ok": row["id"] in ended} for row in rows
+        {"enrollment_id": row["id"], "retry": row["retry"], "ok": row["id"] in ended}
+        for row in rows
     ]
     return _dead_deed(args, rows, len(ended), items)
 
 
 async def _dead(conn: Conn, args: p.DeadPick) -> list[Row]:
-    if (args.group is None) == (not args.enrollment):
-        raise BadRequest("name a group, or --enrollment ENR", path="group")
+    groups = groups_of(args)
+    if bool(groups) == bool(args.enrollment):
+        raise BadRequest("name groups, or --enrollment ENR", path="group")
     account = await account_id(conn, args.account)
     rows: list[Row] = await conn.fetch(
-        sql("pick_dead"), account, args.group, list(args.enrollment) or None
+        sql("pick_dead"), account, groups or None, list(args.enrollment) or None
     )
-    if not rows:
-        raise NotFound("nothing of that is held", hint="dripd dead list")
+    absent = set(groups) - {row["group"] for row in rows}
+    if absent or not rows:
+        what = f"of {', '.join(sorted(absent))}" if absent else "of that"
+        raise NotFound(f"nothing {what} is held", hint="dripd dead list")
     return rows
+
+
+def groups_of(args: p.DeadPick) -> list[str]:
+    """The groups that are meant, each once."""
+    return sorted({*args.groups, *([] if args.group is None else [args.group])})
 
 
 def _safe(rows: Sequence[Row]) -> list[Row]:
@@ -111,14 +122,16 @@ def _dead_deed(
     args: p.DeadPick, rows: Sequence[Row], changed: int, items: list[Result]
 ) -> Deed:
     absent = sorted(set(args.enrollment) - {row["id"] for row in rows})
+    groups = groups_of(args)
+    parts = Counter(row["retry"] for row in rows)
     items += [
         {"enrollment_id": one, "ok": False, "code": "not_found", "message": "it is not held"}
         for one in absent
     ]
     return Deed(
-        result={"changed": changed, "items": items[:1000]},
+        result={"changed": changed, "parts": dict(parts), "items": items[:1000]},
         accounts=tuple(_accounts(rows)),
-        target=args.group or "enrollments",
-        detail={"n": changed},
+        target=groups[0] if len(groups) == 1 else "groups" if groups else "enrollments",
+        detail={"n": changed, **parts, **({"groups": groups} if len(groups) > 1 else {})},
         ids=[row["id"] for row in rows],
     )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dripd.errors import DripdError
 from dripd.tui.dialog import Blank, Confirm, Reading
 from dripd.tui.draw import Line
-from dripd.tui.page import Inverse, Params, Port
+from dripd.tui.page import Inverse, Inverter, Params, Port, Told
 from dripd.tui.words import count, text
 
 UNDO_S: Final = 600
@@ -46,7 +46,7 @@ class Deeds:
         params: Params,
         said: str,
         *,
-        undo: Inverse | None = None,
+        undo: Inverse | Inverter | None = None,
     ) -> None:
         """Tier 1: at once. *undo*: the inverse's method and params, and what it must find."""
 
@@ -56,7 +56,7 @@ class Deeds:
                 return
             hint = ""
             if undo is not None and answer.get("changed", True):
-                inverse, given, expect = undo
+                inverse, given, expect = undo(answer) if callable(undo) else undo
                 self._undo = Undo(
                     said=said,
                     method=inverse,
@@ -138,11 +138,13 @@ class Deeds:
         verb: str,
         word: Callable[[int], str] = str,
         even_none: bool = False,
+        told: Told | None = None,
     ) -> None:
         """Tier 3: the daemon says what would be touched, the operator types *word* and why.
 
         What touches at most `WIDE` things and has no word of its own is tier 2. *even_none*:
-        there is something to do although nothing is touched by it.
+        there is something to do although nothing is touched by it. *told* says more of what the
+        plan found, and which word that takes.
         """
 
         async def run() -> None:
@@ -155,8 +157,9 @@ class Deeds:
             if touched == 0 and not even_none:
                 self._port.tell("nothing would be changed")
                 return
+            more, typed = told(plan) if told else ((), word(touched))
             self._ask_for_plan(
-                title, plan, method, params, [*body(touched)], verb, word(touched)
+                title, plan, method, params, [*body(touched), *more], verb, typed
             )
 
         self._port.spawn(run())

@@ -23,6 +23,12 @@ Params: TypeAlias = Mapping[str, object]
 Inverse: TypeAlias = tuple[str, Params, Params]
 """The method that undoes something, its params, and what must still stand."""
 
+Inverter: TypeAlias = Callable[[Mapping[str, Any]], Inverse]
+"""Makes it of the answer to what was done, where only that says what stands now."""
+
+Told: TypeAlias = Callable[[Mapping[str, Any]], tuple[Sequence[str], str]]
+"""What a plan found, in lines, and the word to be typed."""
+
 MOST_ROWS: Final = 5_000
 """Rows that a list loads, page by page: beyond it a filter is the way."""
 
@@ -79,7 +85,7 @@ class Deeds(Protocol):
     """How a page changes things: `dripd.tui.deeds.Deeds`, which says what each tier is."""
 
     def act(
-        self, method: str, params: Params, said: str, *, undo: Inverse | None = None
+        self, method: str, params: Params, said: str, *, undo: Inverse | Inverter | None = None
     ) -> None: ...
 
     def confirm(
@@ -105,6 +111,7 @@ class Deeds(Protocol):
         verb: str,
         word: Callable[[int], str] = str,
         even_none: bool = False,
+        told: Told | None = None,
     ) -> None: ...
 
     def reveal(

@@ -99,6 +99,7 @@ class Table:
         self.order += behind
         self.waiting = [name for name in names if name not in self.rows and name not in behind]
         self.gone = {name for name in self.order if name not in self._fresh}
+        self.marks -= self.gone
         self.rows = {name: self._fresh.get(name) or self.rows[name] for name in self.order}
 
     def reorder(self) -> None:

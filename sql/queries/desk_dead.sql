@@ -80,12 +80,12 @@ LEFT JOIN LATERAL (
 ) AS last ON true;
 
 -- name: pick_dead :many
--- The runs of a group of list_dead, or of these ids, that are held by themselves, and whether a
+-- The runs of groups of list_dead, or of these ids, that are held by themselves, and whether a
 -- retry of each is safe.
 --   $1 account      int4, NULL = all
---   $2 group        text, NULL = any
+--   $2 groups       text[], NULL = any
 --   $3 enrollments  int8[], NULL = any
-SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status,
+SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status, named."group",
     CASE
         WHEN r.hold_reason = 'step_failed' THEN CASE WHEN d.flags & 2 = 0 THEN 'safe' ELSE 'unsafe' END
         WHEN r.hold_reason = 'quarantined' AND (d.flags & 2 <> 0 OR last.reason LIKE 'daemon\_died%') THEN 'unsafe'
@@ -105,9 +105,11 @@ LEFT JOIN LATERAL (
     ORDER BY l.at DESC
     LIMIT 1
 ) AS last ON true
+CROSS JOIN LATERAL (
+    SELECT left(md5(concat_ws('/', a.key, c.key, s.key, r.hold_reason, last.reason)), 12) AS "group"
+) AS named
 WHERE ($1::int4 IS NULL OR a.id = $1::int4)
-    AND ($2::text IS NULL
-        OR left(md5(concat_ws('/', a.key, c.key, s.key, r.hold_reason, last.reason)), 12) = $2::text)
+    AND ($2::text[] IS NULL OR named."group" = ANY ($2::text[]))
     AND ($3::int8[] IS NULL OR r.id = ANY ($3::int8[]))
     AND r.status = 1
     AND r.hold_reason NOT IN ('approval', 'task')

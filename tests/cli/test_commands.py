@@ -317,6 +317,7 @@ LINES = [
     ("dead discard --enrollment 7", "dead.discard", {"enrollment": [7]}),
     (
         "suppress add a@b.c d@e.f --channel email --expires-at 2027-01-01T00:00:00Z",
+    ("dead retry g1 g2", "dead.retry", {"groups": ["g1", "g2"]}),
         "suppress.add",
         {
             "addresses": ["a@b.c", "d@e.f"],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from dripd.tui.dialog import Blank
 from dripd.tui.draw import Cell, Line, line
@@ -35,7 +35,8 @@ class Failures(ListPage):
         ("COUNT", "runs held by themselves: their step failed, or something it needs is missing; n+ of the latest 500"),
         ("FIRST, LAST", "how long ago the first and the last of them came to be held"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
-        ("take", "how long a retry of all lasts by the rates of account, senders and providers; not said where there is none"),
+        ("DEAD", "runs in all groups that are loaded; n+ where only the latest 500 were looked at"),
+        ("retry all", "how long it lasts by the rates of account, senders and providers, accounts side by side; not said where one has none"),
         ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
         ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
     )  # fmt: skip
@@ -50,6 +51,10 @@ class Failures(ListPage):
             "account": Key(param="account", help="of this account"),
             "campaign": Key(param="campaign", help="of this campaign"),
         }
+
+    @property
+    def uses_marks(self) -> bool:
+        return not self.second
 
     def params(self) -> dict[str, object]:
         fixed = {"state": "unknown"} if self.second else {"quick": True}
@@ -99,24 +104,32 @@ class Failures(ListPage):
         return [
             tab,
             Action(key="enter", label="list", help="the runs of this group", run=self.enter, why_not=self._no_row),
-            Action(key="r", label="retry safe", help="those of the group that nobody can have received, by a plan",
+            Action(key="r", label="retry safe", help="those of the marked groups, or of this one, that nobody can have received, by one plan",
                    run=self._retry_safe, method="dead.retry", changes=True, why_not=self._cannot_retry_safely),
-            Action(key="R", label="RETRY ALL", help="by a plan; UNSAFE ones only by typing the count",
+            Action(key="R", label="RETRY ALL", help="of the marked groups, or of this one, by one plan; UNSAFE ones only by typing how many",
                    run=self._retry, method="dead.retry", changes=True, why_not=self._cannot_retry),
-            Action(key="D", label="DISCARD", help="end the group's runs as terminated, by a plan",
-                   run=self._discard, method="dead.discard", changes=True, why_not=self._no_row),
+            Action(key="D", label="DISCARD", help="end the runs of the marked groups, or of this one, as terminated, by one plan",
+                   run=self._discard, method="dead.discard", changes=True, why_not=self._no_group),
         ]  # fmt: skip
 
+    @property
+    def _meant(self) -> list[Row]:
+        """The marked groups, or the one under the cursor."""
+        return self._table.marked
+
+    def _no_group(self) -> str:
+        return "" if self._meant else self._no_row() or "the marked groups are gone"
+
     def _cannot_retry(self) -> str:
-        row = self._table.row or {}
-        return self._no_row() or (RETRY["no"][2] if row.get("retry") == "no" else "")
+        words = {str(row.get("retry")) for row in self._meant}
+        return self._no_group() or (RETRY["no"][2] if words == {"no"} else "")
 
     def _cannot_retry_safely(self) -> str:
         """An UNSAFE group may hold safe ones: the daemon knows."""
-        word = str((self._table.row or {}).get("retry"))
-        return self._no_row() or (
-            "" if word in {"safe", "unsafe"} else f"{word}: {RETRY[word][2]}"
-        )
+        words = [str(row.get("retry")) for row in self._meant]
+        if not words or {"safe", "unsafe"} & set(words):
+            return self._no_group()
+        return f"{words[0]}: {RETRY[words[0]][2]}"
 
     def enter(self) -> None:
         if (row := self._table.row) and not self.second:
@@ -127,38 +140,61 @@ class Failures(ListPage):
                 ),
             )
 
+    def _named(self) -> str:
+        """How the groups that are meant are called in a title."""
+        rows = self._meant
+        if len(rows) == 1:
+            return f"{text(rows[0]['campaign_key'])}/{text(rows[0]['step_key'])}"
+        return f"{count(len(rows))} groups"
+
+    def _picked(self) -> dict[str, object]:
+        """The groups that are meant; one alone as a daemon knows it that knows no more."""
+        groups = [row["group"] for row in self._meant]
+        return {"group": groups[0]} if len(groups) == 1 else {"groups": groups}
+
     def _retry(self) -> None:
-        row = self._table.row
-        if row is None:
-            return
-        word, _, meaning = RETRY.get(str(row.get("retry")), RETRY["fix"])
-        unsafe = row.get("retry") == "unsafe"
+        rows = self._meant
+        total = sum(row.get("count") or 0 for row in rows)
+
+        def told(plan: Mapping[str, Any]) -> tuple[list[str], str]:
+            """What the plan found, each kind apart; an older daemon does not tell, of one group."""
+            parts = (plan.get("would") or {}).get("parts") or {
+                str(rows[0].get("retry")): int(plan["n"])
+            }
+            lines = [
+                f"{count(parts[name])} {word}: {meaning}."
+                for name, (word, _, meaning) in RETRY.items()
+                if parts.get(name)
+            ]
+            unsafe, n = int(parts.get("unsafe") or 0), int(plan["n"])
+            if said := lasting(rows, n):
+                lines.append(f"{said}.")
+            return lines, f"unsafe {unsafe}" if unsafe else str(n)
+
         self.deeds.planned(
-            f"RETRY {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
-            "dead.retry", {"group": row["group"]},
-            lambda n: [f"{word}: {meaning}.", f"{count(n)} steps come up at once, within rate, cap and window.",
-                       *([f"{said}."] if (said := lasting(row, n)) else [])],
-            verb="Retry", word=(lambda n: f"unsafe {n}") if unsafe else str,
+            f"RETRY {count(total)} of {self._named()}", "dead.retry", self._picked(),
+            lambda n: [f"{many(n, 'step')} come{'s' if n == 1 else ''} up at once, within rate, cap and window."],
+            verb="Retry", told=told,
         )  # fmt: skip
 
     def _retry_safe(self) -> None:
-        if row := self._table.row:
-            self.deeds.planned(
-                f"RETRY what is safe of {text(row['campaign_key'])}/{text(row['step_key'])}",
-                "dead.retry", {"group": row["group"], "safe": True},
-                lambda n: [f"{RETRY['safe'][2]}; what may have been delivered stays held.",
-                           *([f"{said}."] if (said := lasting(row, n)) else [])],
-                verb="Retry",
-            )  # fmt: skip
+        rows = self._meant
+        self.deeds.planned(
+            f"RETRY what is safe of {self._named()}",
+            "dead.retry", {**self._picked(), "safe": True},
+            lambda n: [f"{RETRY['safe'][2]}; what may have been delivered, or waits to be mended, stays held.",
+                       *([f"{said}."] if (said := lasting(rows, n)) else [])],
+            verb="Retry",
+        )  # fmt: skip
 
     def _discard(self) -> None:
-        if row := self._table.row:
-            self.deeds.planned(
-                f"DISCARD {count(row['count'])} of {text(row['campaign_key'])}/{text(row['step_key'])}",
-                "dead.discard", {"group": row["group"]},
-                lambda n: [f"Ends {many(n, 'run')} as terminated, stopped. It cannot be undone."],
-                verb="Discard",
-            )  # fmt: skip
+        total = sum(row.get("count") or 0 for row in self._meant)
+        self.deeds.planned(
+            f"DISCARD {count(total)} of {self._named()}",
+            "dead.discard", self._picked(),
+            lambda n: [f"Ends {many(n, 'run')} as terminated, stopped. It cannot be undone."],
+            verb="Discard",
+        )  # fmt: skip
 
     def _accepted(self) -> None:
         self._resolve("accepted", "It counts as sent; nothing is sent again.")
@@ -174,6 +210,20 @@ class Failures(ListPage):
                 verb="Resolve", blanks=[Blank(name="reason", label="Evidence:", required=True)],
             )  # fmt: skip
 
+    def summary(self, width: int) -> list[Line]:
+        rows = [] if self.second else list(self._table.rows.values())
+        if not rows:
+            return super().summary(width)
+        more = any(row.get("more") for row in rows)
+        parts = {
+            word: sum(row.get("count") or 0 for row in rows if row.get("retry") == name)
+            for name, (word, _, _) in RETRY.items()
+        }
+        total = sum(row.get("count") or 0 for row in rows)
+        told = "  ".join(f"{word} {count(n)}" for word, n in parts.items() if n)
+        said = f" DEAD {count(total, more=more)} in {many(len(rows), 'group')}   {told}"
+        return [line(Cell(said, "head")), *super().summary(width)]
+
     def detail(self, row: Row, width: int) -> list[Line]:
         if self.second:
             return [
@@ -188,15 +238,26 @@ class Failures(ListPage):
             line(Cell(f" {count(row.get('count'), more=bool(row.get('more')))} x {text(row.get('code'))}: {text(row.get('error'))}", "head")),
             line(f" first {clock(row.get('first_at'), day=True)}  last {clock(row.get('last_at'), day=True)}  account {text(row.get('account_key'))}"),
             line(Cell(f" {word}: {meaning}", style)),
-            line(f" a retry of all: {lasting(row, row.get('count') or 0) or 'as fast as its account may; this daemon knows of no rate'}"),
+            line(f" retry all = {lasting([row], row.get('count') or 0) or 'as fast as its account may; this daemon knows of no rate'}"),
             *some,
         ]  # fmt: skip
 
 
-def lasting(row: Row, n: int) -> str:
-    """How long *n* messages of its account take to leave, by the rates that bound them."""
-    per_s = row.get("per_s")
-    return f"{count(n)} at {count(per_s)}/s take {span(1000 * n / per_s)}" if per_s else ""
+def lasting(rows: Sequence[Row], n: int) -> str:
+    """How long *n* messages of these groups take to leave, by the rates that bound them: accounts
+    go side by side, each at its own. "" where one of them has none that this daemon knows of."""
+    of: dict[object, tuple[float, int]] = {}
+    for row in rows:
+        per_s, k = row.get("per_s"), int(row.get("count") or 0)
+        if not per_s:
+            return ""
+        of[row.get("account_key")] = (per_s, of.get(row.get("account_key"), (0, 0))[1] + k)
+    total = sum(k for _, k in of.values())
+    if not total:
+        return ""
+    longest = max(k * n / total / per_s for per_s, k in of.values())
+    rate = sum(per_s for per_s, _ in of.values())
+    return f"{many(n, 'send')} at {count(rate)}/s = {span(1000 * longest)}"
 
 
 def sampled(one: Row) -> str:
