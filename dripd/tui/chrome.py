@@ -40,7 +40,7 @@ CAPS: Final = {"enter": "Enter", "escape": "Esc", "tab": "Tab"}
 """Keys as they are written on a keyboard."""
 
 MOST_TOLD: Final = 4
-"""Lines that a message may cover for its time."""
+"""Lines that a message may take; the screen is laid out in the others meanwhile."""
 
 
 class Seen(Protocol):
@@ -83,21 +83,20 @@ class Chrome:
         if self.is_small:
             return self._too_small(width, height)
         console = self._console
-        body = console.page.lines(width, height - 4)
+        foot = self._footer(width)[: 1 if console.dialogs else MOST_TOLD]
+        room = height - 3 - len(foot)
+        body = console.page.lines(width, room)
         if not console.daemon.up:
             body = [styled(one, "stale") for one in body]
             if console.overview.answer is None:
                 body = self._explained(width)
-        foot = self._footer(width)
         if console.dialogs:
-            body = laid_over(body, console.dialogs[-1].lines(width, height - 4), width)
-            foot = foot[:1]
-        shown = stack(body, width, height - 4)
+            body = laid_over(body, console.dialogs[-1].lines(width, room), width)
         return [
             self.band(width),
             self._navigation(width),
             self._title(width),
-            *shown[: len(shown) + 1 - len(foot)],
+            *stack(body, width, room),
             *foot,
         ]
 

@@ -6,15 +6,17 @@ others from it. Time comes in as `monotonic`; the deployment's instant is what t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
+from dripd.clock import Instant, format_instant
 from dripd.errors import DripdError
 from dripd.tui import help as guide
 from dripd.tui.chrome import Chrome
 from dripd.tui.deeds import Deeds
 from dripd.tui.dialog import Choice, Dialog, Menu, Reading
-from dripd.tui.draw import Line
+from dripd.tui.draw import Cell, Line, line
 from dripd.tui.export import as_csv, as_ndjson
 from dripd.tui.field import Field
 from dripd.tui.filter import BadFilter, complete
@@ -26,12 +28,17 @@ from dripd.tui.source import Daemon
 from dripd.tui.table import Table
 from dripd.tui.theme import NAMES
 from dripd.tui.watch import Watch
-from dripd.tui.words import instant
+from dripd.tui.words import clock, instant
 
 WRITE_S: Final = 15 * 60
-TOAST_S: Final = 6.0
-BAD_S: Final = 20.0
-"""How long a message stands, and one that tells what went wrong."""
+STANDS_S: Final[Mapping[str, float]] = {"ok": 3.0, "": 4.0, "warn": 6.0, "bad": 20.0}
+"""How long a message stands, by its style, unless a key comes."""
+
+SEEN_S: Final[Mapping[str, float]] = {"bad": 2.0}
+"""How long it stands whatever key comes, other than Esc: else a second."""
+
+MOST_SAID: Final = 100
+"""Messages that `!` shows."""
 
 BURST: Final = 5
 BURST_S: Final = 0.02
@@ -87,6 +94,9 @@ class Console:
         self.typing: Field | None = None
         self.search = ""
         self.toast: tuple[str, str, float] | None = None
+        self.said: deque[tuple[str, str, str]] = deque(maxlen=MOST_SAID)
+        """The last messages: when in the deployment's time, what, and in which style."""
+        self._told_at = 0.0
         self.mouse = True
         self._write_until = 0.0
         self._leaving_at = -10.0
@@ -100,6 +110,7 @@ class Console:
             ":": lambda: self.ask(self._palette()),
             "ctrl+p": lambda: self.ask(self._palette()),
             "?": self._help,
+            "!": self._messages,
             "ctrl+w": self._toggle_writing,
             "z": self.deeds.undo,
             "M": self._turn_mouse,
@@ -158,8 +169,11 @@ class Console:
         return await self.daemon.call(method, params, once=once)
 
     def tell(self, said: str, style: str = "") -> None:
-        """Something for a few seconds, where the keys stand."""
-        self.toast = (said, style, self.monotonic() + (BAD_S if style == "bad" else TOAST_S))
+        """Something for a few seconds, where the keys stand; `!` shows it again."""
+        self._told_at = self.monotonic()
+        self.toast = (said, style, self._told_at + STANDS_S.get(style, STANDS_S[""]))
+        at = format_instant(Instant(self.now_ms)) if self.now_ms else ""
+        self.said.append((at, said, style))
         self.changed()
 
     def ask(self, dialog: Dialog) -> None:
@@ -203,7 +217,8 @@ class Console:
         """One key; *char* is what it types, if it types something."""
         if self._is_burst(name, char):
             return
-        self.toast = None if self.toast and self.toast[2] < self.monotonic() else self.toast
+        if self._dismisses(name):
+            return
         if name in {"ctrl+c", "ctrl+q"}:
             self._leave(name)
         elif self.chrome.is_small and name not in {"q", "escape"}:
@@ -216,6 +231,26 @@ class Console:
         else:
             self._command(name, char)
         self.changed()
+
+    def _dismisses(self, name: str) -> bool:
+        """Take a message away that was seen by now; whether the key did nothing else.
+
+        Esc takes any away at once, and of what went wrong it does that alone.
+        """
+        if self.toast is None:
+            return False
+        _, style, until = self.toast
+        now = self.monotonic()
+        is_over = now > until
+        if is_over or name == "escape" or now - self._told_at >= SEEN_S.get(style, 1.0):
+            self.toast = None
+            self.changed()
+            return (
+                name == "escape"
+                and style == "bad"
+                and not (is_over or self.dialogs or self.typing)
+            )
+        return False
 
     def paste(self, text: str) -> None:
         """Text from the clipboard: into a field, or nowhere."""
@@ -308,6 +343,14 @@ class Console:
 
     def _help(self) -> None:
         self.ask(Reading(f"help: {self.page.title}", guide.lines(self, self.page)))
+
+    def _messages(self) -> None:
+        """What was told lately, the newest first."""
+        body = [
+            line(Cell(f"{clock(at)}  ", "dim"), Cell(said, style))
+            for at, said, style in reversed(self.said)
+        ]
+        self.ask(Reading("messages", body or [line("nothing was told yet")]))
 
     def _turn_mouse(self) -> None:
         self.mouse = not self.mouse
@@ -440,6 +483,9 @@ class Console:
             return
         if self.page.filter_text and not leave:
             self._filter("")
+        elif self.search and not leave:
+            self.tell(f"{self.search!r} is looked for no more")
+            self.search = ""
         elif self.trail:
             last = self.trail.pop()
             self.go(last)
@@ -514,6 +560,7 @@ class Console:
         choices += [
             Choice(label="undo", note="z: the last reversible action", run=self.deeds.undo),
             Choice(label="help", note="?: keys and figures of this screen", run=self._help),
+            Choice(label="messages", note="!: what was told lately", run=self._messages),
             Choice(label="next theme", note="T", run=self._turn_theme),
             Choice(
                 label="mouse", note="M: to the console or the terminal", run=self._turn_mouse

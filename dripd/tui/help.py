@@ -27,6 +27,7 @@ EVERYWHERE: Final = (
     ("w", "write what is loaded to a CSV or NDJSON file here, masked; a campaign as YAML"),
     ("ctrl+w", "write mode for 15 minutes: keys that change things work"),
     ("z", "undo the last reversible action, for 10 minutes"),
+    ("!", "what was told lately; any key takes a message away, an error Esc at once"),
     ("M T", "mouse to the console or the terminal; next theme"),
     ("left right", "10 s back and on, in a recording"),
     ("ctrl+q", "quit; ctrl+c twice as well"),

@@ -20,7 +20,7 @@ FIXED: Final = frozenset(
 )
 """Never moved: whatever a file says, one can move, go back and leave."""
 
-KEYS: Final = frozenset("0123456789LjkgGnNyYMTDKPRSUacdefilmpqrstuvwxzo/:?.<>-+_=") | {
+KEYS: Final = frozenset("0123456789LjkgGnNyYMTDKPRSUacdefilmpqrstuvwxzo/:?!.<>-+_=") | {
     "tab", "space", "backspace", "ctrl+p", "ctrl+w", "ctrl+d", "ctrl+u", "ctrl+r",
 }  # fmt: skip
 """Every key that means something on some screen and may be moved."""
