@@ -74,6 +74,7 @@ QUERIES: Sequence[tuple[str, Mapping[str, object]]] = (
     ("contact.timeline", {"contact": "#1", "account": "a2"}),
     ("task.list", {"state": "open"}),
     ("task.list", {"state": "open", "kind": "approval"}),
+    ("task.list", {"state": "open", "snoozed": True}),
     ("notification.list", {}),
     ("notification.list", {"unread": True}),
     ("notification.list", {"recipient": "zed"}),

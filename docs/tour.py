@@ -84,8 +84,9 @@ STOPS = (
     ),
     Stop(
         title="Inbox", keys="\x1b5", wanted="custom", sizes=(SMALL, LARGE),
-        said="Tasks and approvals that wait for a person; Tab shows notifications with their read "
-        "state, the same as in SQL.",
+        said="Tasks and approvals that wait for a person, what waits for each, and how late the oldest "
+        "is; n lets one rest until somebody can do it. Tab shows notifications with their read state, the "
+        "same as in SQL.",
     ),
     Stop(
         title="Deliveries", keys="6", wanted="RESULT 1m", sizes=(SMALL, LARGE),

@@ -820,6 +820,8 @@ CREATE TABLE dripd.task (
     closed_at timestamptz(3),
     recipient text,                    -- who is told at reminder_at; NULL once told
     awaited boolean NOT NULL DEFAULT false,
+    snoozed_until timestamptz(3),      -- nobody needs to look at it, and nobody is told of it, until then
+    snoozed_by text,
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, enrollment_id, seq),
     CONSTRAINT a_state_is_known CHECK (state IN ('open', 'done', 'cancelled'))
@@ -828,6 +830,8 @@ CREATE INDEX task_by_id ON dripd.task (id);
 CREATE INDEX task_open ON dripd.task (id) WHERE state = 'open';
 CREATE INDEX task_approval ON dripd.task (created_at) WHERE state = 'open' AND kind = 'approval';
 CREATE INDEX task_reminder ON dripd.task (reminder_at) WHERE state = 'open' AND recipient IS NOT NULL;
+CREATE INDEX task_snoozed ON dripd.task (snoozed_until) WHERE state = 'open' AND snoozed_until IS NOT NULL;
+CREATE INDEX task_due ON dripd.task (due_at) WHERE state = 'open' AND due_at > created_at;
 
 CREATE FUNCTION dripd.task_closed() RETURNS trigger
 LANGUAGE plpgsql

@@ -123,6 +123,8 @@ RUNS: Final = (
     changing("task.edit", p.TaskEdit),
     changing("task.cancel", p.TaskKey),
     changing("task.assign", p.TaskAssign),
+    changing("task.snooze", p.TaskSnooze),
+    changing("task.wake", p.TaskKey),
     reading("notification.list", p.NotificationList, view="id"),
     changing("notification.read", p.TaskKey, dry_run=False),
     reading("delivery.list", p.DeliveryList, view="id"),

@@ -428,13 +428,14 @@ class EnrollMove(Selection, frozen=True, kw_only=True):
 
 
 class TaskList(Listing, frozen=True, kw_only=True):
-    """`id`: that one alone, with its content."""
+    """`id`: that one alone, with its content. `snoozed`: those that are, or are not; None: both."""
 
     id: Id | None = None
     kind: TaskKind | None = None
     assignee: str | None = None
     campaign: Key | None = None
     state: TaskState | None = None
+    snoozed: bool | None = None
 
 
 class TaskKey(Params, frozen=True, kw_only=True):
@@ -453,6 +454,13 @@ class TaskEdit(TaskKey, frozen=True, kw_only=True):
 
 class TaskAssign(TaskKey, frozen=True, kw_only=True):
     to: Key
+
+
+class TaskSnooze(TaskKey, frozen=True, kw_only=True):
+    """`until` an instant, else it lasts for a duration."""
+
+    lasts: str = "1h"
+    until: str | None = None
 
 
 class NotificationList(Listing, frozen=True, kw_only=True):
@@ -488,6 +496,7 @@ class DeadPick(InAccount, frozen=True, kw_only=True):
     """A `group` of `dead.list`, several `groups`, or enrollments of them."""
 
     group: Key | None = None
+    groups: Upto = []
     enrollment: Ids = []
 
 
@@ -496,7 +505,6 @@ class DeadRetry(DeadPick, frozen=True, kw_only=True):
 
     safe: bool = False
 
-    groups: Upto = []
 
 class Suppress(InAccount, frozen=True, kw_only=True):
     """`channel=None`: email where the address has an @. `account=None`: everywhere."""

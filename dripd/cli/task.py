@@ -21,11 +21,23 @@ def task() -> None:
 @click.option("--assignee")
 @click.option("--campaign")
 @click.option("--state", type=click.Choice(words(TaskState)))
+@click.option("--snoozed/--awake", default=None, help="Only those that are; both by default.")
 @paged
 @reading
 def list_tasks(ask: Ask, **given: object) -> int:
-    """Tasks, by their id."""
-    shown = ("id", "kind", "title", "assignee", "due_at", "state", "campaign_key")
+    """Tasks, by their id; what waits for each, and until when."""
+    shown = (
+        "id",
+        "kind",
+        "title",
+        "assignee",
+        "due_at",
+        "state",
+        "campaign_key",
+        "blocks",
+        "expires_at",
+        "snoozed_until",
+    )
     return ask.show("task.list", *shown, **given)
 
 
@@ -72,3 +84,21 @@ def cancel(ask: Ask, task_id: int) -> int:
 def assign(ask: Ask, task_id: int, to: str) -> int:
     """Give a task to somebody else."""
     return ask.show("task.assign", id=task_id, to=to)
+
+
+@task.command("snooze")
+@click.argument("task_id", metavar="ID", type=int)
+@click.option("--for", "lasts", default="1h", show_default=True, metavar="DURATION")
+@click.option("--until", metavar="T", help="Instead: an instant.")
+@changing
+def snooze(ask: Ask, task_id: int, **given: object) -> int:
+    """Keep a task out of the inbox until then; who is to do it is told then, not before."""
+    return ask.show("task.snooze", id=task_id, **given)
+
+
+@task.command("wake")
+@click.argument("task_id", metavar="ID", type=int)
+@changing
+def wake(ask: Ask, task_id: int) -> int:
+    """Put a snoozed task back into the inbox."""
+    return ask.show("task.wake", id=task_id)

@@ -98,6 +98,8 @@ def _work(room: Room) -> dict[str, Handler]:
         "task.approve": room.changing(desk_task.approve_task),
         "task.edit": room.changing(desk_task.edit_task),
         "task.assign": room.changing(desk_task.assign_task),
+        "task.snooze": room.changing(desk_task.snooze_task),
+        "task.wake": room.changing(desk_task.wake_task),
         "notification.list": room.reading(desk_task.list_notifications),
         "notification.read": room.changing(desk_task.read_notification),
         "delivery.list": room.reading(desk_delivery.list_deliveries),

@@ -192,12 +192,12 @@ def made(account: Row, row: Row, old: Row | None, target: str, *, changed: bool)
 
 
 def shown(row: Row, *without: str) -> Result:
-    """A row as JSON values: instants (columns `at` and `*_at`) as RFC 3339 text."""
+    """A row as JSON values: instants (columns `at`, `*_at` and `*_until`) as RFC 3339 text."""
     return {name: _shown(name, value) for name, value in row.items() if name not in without}
 
 
 def _shown(name: str, value: object) -> object:
-    if isinstance(value, int) and (name == "at" or name.endswith("_at")):
+    if isinstance(value, int) and (name == "at" or name.endswith(("_at", "_until"))):
         return format_instant(Instant(value))
     if isinstance(value, date):
         return value.isoformat()

@@ -9,9 +9,20 @@ from dripd.admin.messages import Call
 from dripd.campaigns.parse import read
 from dripd.campaigns.sms import segments
 from dripd.campaigns.template import Kind, compile_template
+from dripd.clock import Instant, format_instant
 from dripd.errors import BadRequest, Conflict, NotFound, TemplateError
 from dripd.store.connect import Conn
-from dripd.store.desk_deed import Deed, Result, Row, page, read_cursor, shown
+from dripd.store.desk_deed import (
+    Deed,
+    Result,
+    Row,
+    page,
+    read_cursor,
+    read_duration,
+    read_instant,
+    read_now,
+    shown,
+)
 from dripd.store.desk_find import account_id, find_campaign
 from dripd.store.statements import sql
 
@@ -33,6 +44,7 @@ async def list_tasks(conn: Conn, args: p.TaskList) -> Result:
         args.state,
         after,
         most,
+        args.snoozed,
     )
     if args.id is not None:
         rows = [row for row in rows if row["id"] == args.id]
@@ -66,9 +78,7 @@ async def edit_task(conn: Conn, call: Call, args: p.TaskEdit) -> Deed:
 
     New text without html of its own goes alone: most readers would be shown the old words.
     """
-    old = await _lock_task(conn, args.id)
-    if old["state"] != "open":
-        raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is edited")
+    old = await _lock_open(conn, args.id, "edited")
     if old["kind"] not in DRAFTED:
         raise Conflict(f"task {args.id} has no draft to edit", hint="it is no message")
     given = {"subject": args.subject, "text": args.text, "html": args.html}
@@ -148,12 +158,51 @@ async def _close_task(conn: Conn, call: Call, task: int, state: str, text: str |
 
 
 async def assign_task(conn: Conn, call: Call, args: p.TaskAssign) -> Deed:
-    old = await _lock_task(conn, args.id)
-    if old["state"] != "open":
-        raise Conflict(f"task {args.id} is {old['state']}", hint="only an open one is assigned")
+    old = await _lock_open(conn, args.id, "assigned")
     changed = old["assignee"] != args.to
     row = await conn.fetchrow(sql("assign_task"), old["account_id"], args.id, args.to)
     return _task_deed(row, old, changed=changed)
+
+
+async def snooze_task(conn: Conn, call: Call, args: p.TaskSnooze) -> Deed:
+    """Nobody needs to look at an open task, nor is told of it, until then, or for so long.
+
+    Raises `BadRequest` for an instant that is over, or by which its run will have gone on without it.
+    """
+    old = await _lock_open(conn, args.id, "snoozed")
+    now = await read_now(conn)
+    until = Instant(now + read_duration(args.lasts, "lasts"))
+    if args.until is not None:
+        until = read_instant(args.until, "until")
+    if until <= now:
+        raise BadRequest(f"it is {format_instant(now)} already", path="until")
+    ends = await conn.fetchval(sql("wait_of_task"), old["account_id"], args.id)
+    if ends is not None and until >= ends:
+        raise BadRequest(
+            f"its run waits for it until {format_instant(ends)} alone", path="until",
+            hint="an earlier instant, or decide it now",
+        )  # fmt: skip
+    return await _rest(conn, old, until, call.actor)
+
+
+async def wake_task(conn: Conn, _call: Call, args: p.TaskKey) -> Deed:
+    """Let a snoozed task be seen again."""
+    old = await _lock_open(conn, args.id, "woken")
+    return await _rest(conn, old, None, None)
+
+
+async def _rest(conn: Conn, old: Row, until: Instant | None, by: str | None) -> Deed:
+    changed = old["snoozed_until"] != until
+    row = await conn.fetchrow(sql("snooze_task"), old["account_id"], old["id"], until, by)
+    return _task_deed(row, old, changed=changed)
+
+
+async def _lock_open(conn: Conn, task: int, done: str) -> Row:
+    """An open task, locked. Raises `Conflict`: only such a one is *done*."""
+    old = await _lock_task(conn, task)
+    if old["state"] != "open":
+        raise Conflict(f"task {task} is {old['state']}", hint=f"only an open one is {done}")
+    return old
 
 
 async def _lock_task(conn: Conn, task: int) -> Row:
@@ -164,9 +213,13 @@ async def _lock_task(conn: Conn, task: int) -> Row:
 
 
 def _task_deed(row: Row, old: Row, *, changed: bool) -> Deed:
-    """*old* is what `expect` is held to: the state, the assignee, the draft's digest."""
+    """*old* is what `expect` is held to: the state, the assignee, the draft's digest, the snooze."""
+    until = old["snoozed_until"]
     return Deed(
-        before={name: old[name] for name in ("state", "assignee", "draft")},
+        before={
+            **{name: old[name] for name in ("state", "assignee", "draft")},
+            "snoozed_until": None if until is None else format_instant(until),
+        },
         result={"changed": changed, **shown(row)},
         accounts=(row["account_id"],),
         target=f"task {row['id']}",

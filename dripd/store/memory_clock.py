@@ -10,6 +10,7 @@ from dripd.store.memory_directory import LAST_ID
 from dripd.store.memory_nodes import drained
 from dripd.store.memory_rows import Lane
 from dripd.store.memory_tables import STOPPED, Tables
+from dripd.store.memory_task import rings
 from dripd.store.protocol import WHOLE_ACCOUNT
 
 
@@ -39,9 +40,12 @@ def _instants(tables: Tables, now: Instant) -> Iterator[Instant]:
             yield run.release_at
     yield from (call.due_at for call in tables.calls if call.state == "open")
     for task in tables.tasks:
-        waits = task.state == "open" and task.recipient is not None
-        if waits and task.reminder_at is not None:
+        if task.state != "open":
+            continue
+        if task.recipient is not None and task.reminder_at is not None:
             yield task.reminder_at
+        if task.snoozed_until is not None:
+            yield task.snoozed_until
     yield from (watch.due_at for watch in tables.watches)
 
 
@@ -58,13 +62,7 @@ def unsettled(tables: Tables) -> list[str]:
         "calls": any(c.state == "open" and c.due_at <= now for c in tables.calls),
         "replies": any(watch.due_at <= now for watch in tables.watches),
         "parks": any(p.release_at is not None and p.release_at <= now for p in tables.parks),
-        "reminders": any(
-            task.state == "open"
-            and task.recipient is not None
-            and task.reminder_at is not None
-            and task.reminder_at <= now
-            for task in tables.tasks
-        ),
+        "reminders": any(rings(task, now) for task in tables.tasks),
         "due": any(_is_due(tables, lane, now) for lane in tables.lanes),
         "drained": bool(drained(tables)),
         "nodes": any(not node.dead and node.clock_at != shown for node in tables.nodes),

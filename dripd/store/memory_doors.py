@@ -400,6 +400,13 @@ class Doors:
         close_task(self._tables, account_id, task_id, state)
         self._commit()
 
+    def snooze_task(
+        self, account_id: int, task_id: int, until: Instant | None, by: str
+    ) -> None:
+        """What `dripd task snooze` does, and `wake` where *until* is None."""
+        self._tables.tasks.change((account_id, task_id), snoozed_until=until, snoozed_by=by)
+        self._commit()
+
     def sink_rule(
         self, recipient_like: str, answer: str, *, times: int | None = None, account_id: int = 0
     ) -> None:

@@ -30,7 +30,7 @@ from dripd.store.memory_rows import (
     ReplyWatch,
 )
 from dripd.store.memory_tables import Tables
-from dripd.store.memory_task import notify
+from dripd.store.memory_task import is_due, notify, rings
 from dripd.store.protocol import Outage, Standstill
 
 NO_DAY = date(1970, 1, 1)
@@ -276,10 +276,20 @@ def sweep(tables: Tables) -> None:
 def remind(tables: Tables) -> None:
     """Turn reminders whose instant has come into notifications."""
     now = tables.now()
-    for task in tables.tasks:
-        recipient, at = task.recipient, task.reminder_at
-        if task.state == "open" and recipient is not None and at is not None and at <= now:
-            tables.tasks.change((task.account_id, task.id), recipient=None)
+    for task in [one for one in tables.tasks if rings(one, now)]:
+        told = set[str]()
+        if is_due(task, now):
+            told.add(task.recipient or "")
+        sleeper = task.assignee or task.snoozed_by
+        if task.snoozed_until is not None and sleeper is not None:
+            told.add(sleeper)
+        tables.tasks.change(
+            (task.account_id, task.id),
+            recipient=None if is_due(task, now) else task.recipient,
+            snoozed_until=None,
+            snoozed_by=None,
+        )
+        for recipient in sorted(told):
             notify(
                 tables,
                 task.account_id,

@@ -406,6 +406,8 @@ class Task:
     recipient: str | None = None
     awaited: bool = False
     category: str | None = None
+    snoozed_until: Instant | None = None
+    snoozed_by: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

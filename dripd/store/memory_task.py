@@ -6,7 +6,7 @@ import copy
 
 from dripd.campaigns.action import MakeTask, Rota, Slot
 from dripd.campaigns.enrollment import Change
-from dripd.clock import format_instant
+from dripd.clock import Instant, format_instant
 from dripd.scheduler.diary import Span, first_free, next_in_turn
 from dripd.store.memory_rows import Busy, Notification, Task
 from dripd.store.memory_tables import Tables
@@ -60,6 +60,21 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
     if recipient is not None and reminder_at is None:
         notify(tables, task.account_id, "task_due", recipient, task.enrollment_id,
                {"title": task.title, **told}, task_id=task.id)  # fmt: skip
+
+
+def rings(task: Task, now: Instant) -> bool:
+    """Whether somebody is to be told of it by *now*: its snooze is over, or it has none and is due."""
+    if task.state != "open":
+        return False
+    if task.snoozed_until is not None:
+        return task.snoozed_until <= now
+    return is_due(task, now)
+
+
+def is_due(task: Task, now: Instant) -> bool:
+    """Whether its reminder has come, and nobody was told yet."""
+    at = task.reminder_at
+    return task.recipient is not None and at is not None and at <= now
 
 
 def _take_turn(tables: Tables, account_id: int, campaign: str, rota: Rota) -> str:

@@ -162,6 +162,8 @@ class Views:
                 "due_at": row.due_at,
                 "state": row.state,
                 "payload": copy.deepcopy(row.payload),
+                "snoozed_until": row.snoozed_until,
+                "snoozed_by": row.snoozed_by,
             }
             for row in self._tables.tasks
         ]

@@ -286,8 +286,12 @@ class ListPage(Page):
             params["after"] = after
         return Watch(self.method, params, hz=self.hz, changed=self._taken)
 
+    def kept(self, rows: list[Row]) -> list[Row]:
+        """Those of the loaded rows that are shown: all of them."""
+        return rows
+
     def _taken(self) -> None:
-        self._table.take([*self._before, *self._list.rows])
+        self._table.take(self.kept([*self._before, *self._list.rows]))
         self.moved()
         self.port.changed()
 

@@ -53,7 +53,9 @@ SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND (qu
     EXISTS (SELECT FROM dripd.reply_watch WHERE due_at <= (SELECT dripd.now())) AS replies,
     EXISTS (SELECT FROM dripd.park WHERE release_at <= (SELECT dripd.now())) AS parks,
     EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
-        AND reminder_at <= (SELECT dripd.now())) AS reminders,
+        AND reminder_at <= (SELECT dripd.now()) AND snoozed_until IS NULL)
+    OR EXISTS (SELECT FROM dripd.task WHERE state = 'open' AND snoozed_until IS NOT NULL
+        AND snoozed_until <= (SELECT dripd.now())) AS reminders,
     EXISTS (
         SELECT FROM dripd.lane AS l
         JOIN dripd.account AS a ON a.id = l.account_id AND a.status = 'active' AND a.subscription_active
@@ -101,24 +103,36 @@ SELECT least(
     (SELECT min(release_at) FROM dripd.park WHERE release_at > (SELECT dripd.now())),
     (SELECT min(release_at) FROM dripd.run WHERE hold_reason IS NOT NULL AND release_at > (SELECT dripd.now())),
     (SELECT min(reminder_at) FROM dripd.task WHERE state = 'open' AND recipient IS NOT NULL
-        AND reminder_at > (SELECT dripd.now()))
+        AND reminder_at > (SELECT dripd.now())),
+    (SELECT min(snoozed_until) FROM dripd.task WHERE state = 'open' AND snoozed_until IS NOT NULL
+        AND snoozed_until > (SELECT dripd.now()))
 ) AS at;
 
 -- name: remind :exec
--- Reminders whose instant has come: who is to be told is told once.
+-- Reminders whose instant has come: who is to be told is told once. Of a task that was snoozed nobody
+-- is told before that is over; then whoever is to do it is.
 WITH due AS (
-    SELECT account_id, id, recipient
+    SELECT account_id, id,
+        CASE WHEN reminder_at <= (SELECT dripd.now()) THEN recipient END AS recipient,
+        CASE WHEN snoozed_until IS NOT NULL THEN coalesce(assignee, snoozed_by) END AS sleeper
     FROM dripd.task
-    WHERE state = 'open' AND recipient IS NOT NULL AND reminder_at <= (SELECT dripd.now())
+    WHERE state = 'open' AND recipient IS NOT NULL AND reminder_at <= (SELECT dripd.now()) AND snoozed_until IS NULL
+        OR state = 'open' AND snoozed_until IS NOT NULL AND snoozed_until <= (SELECT dripd.now())
     FOR UPDATE SKIP LOCKED
 ), told AS (
-    UPDATE dripd.task AS t SET recipient = NULL
+    UPDATE dripd.task AS t
+    SET recipient = CASE WHEN due.recipient IS NULL THEN t.recipient END,
+        snoozed_until = NULL,
+        snoozed_by = NULL
     FROM due
     WHERE t.account_id = due.account_id AND t.id = due.id
-    RETURNING t.account_id, t.id, t.enrollment_id, due.recipient, t.title
+    RETURNING t.account_id, t.id, t.enrollment_id, due.recipient, due.sleeper, t.title
 )
 INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, task_id, payload)
-SELECT account_id, 'task_due', recipient, enrollment_id, id, jsonb_build_object('title', title) FROM told;
+SELECT account_id, 'task_due', who, enrollment_id, id, jsonb_build_object('title', title)
+FROM told
+CROSS JOIN LATERAL (SELECT DISTINCT who FROM unnest(ARRAY[told.recipient, told.sleeper]) AS w (who)) AS w
+WHERE who IS NOT NULL;
 
 -- name: finish_drained :exec
 -- A draining campaign whose last run has ended, in whatever way, is inactive.

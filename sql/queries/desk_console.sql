@@ -136,12 +136,30 @@ WHERE what = $1::text AND place = $2::text
     OR until_at <= (SELECT dripd.now());
 
 -- name: count_inbox :one
--- What waits for a person, up to 1,001 of each kind.
+-- What waits for a person, up to 1,001 of each kind, snoozed ones apart; overdue is what had longer
+-- than an instant to be done.
 SELECT
-    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind = 'approval' LIMIT 1001) AS t)::int4 AS approvals,
-    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind <> 'approval' LIMIT 1001) AS t)::int4 AS tasks,
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind = 'approval'
+        AND (snoozed_until IS NULL OR snoozed_until <= (SELECT dripd.now())) LIMIT 1001) AS t)::int4 AS approvals,
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND kind <> 'approval'
+        AND (snoozed_until IS NULL OR snoozed_until <= (SELECT dripd.now())) LIMIT 1001) AS t)::int4 AS tasks,
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND snoozed_until IS NOT NULL
+        AND snoozed_until > (SELECT dripd.now()) LIMIT 1001) AS t)::int4 AS snoozed,
+    (SELECT count(*) FROM (SELECT FROM dripd.task WHERE state = 'open' AND due_at > created_at
+        AND due_at <= (SELECT dripd.now())
+        AND (snoozed_until IS NULL OR snoozed_until <= (SELECT dripd.now())) LIMIT 1001) AS t)::int4 AS overdue,
     (SELECT count(*) FROM (SELECT FROM dripd.notification WHERE read_at IS NULL LIMIT 1001) AS n)::int4 AS unread,
-    (SELECT min(created_at) FROM dripd.task WHERE state = 'open' AND kind = 'approval') AS oldest_approval_at;
+    (SELECT min(created_at) FROM dripd.task WHERE state = 'open' AND kind = 'approval') AS oldest_approval_at,
+    oldest.created_at AS oldest_at,
+    oldest.due_at AS oldest_due_at
+FROM (SELECT 1) AS one
+LEFT JOIN LATERAL (
+    SELECT created_at, CASE WHEN due_at > created_at THEN due_at END AS due_at
+    FROM dripd.task
+    WHERE state = 'open' AND (snoozed_until IS NULL OR snoozed_until <= (SELECT dripd.now()))
+    ORDER BY id
+    LIMIT 1
+) AS oldest ON true;
 
 -- name: count_unknown :one
 -- Deliveries of which nobody knows the outcome, up to 1,001, and for how many of them nobody waits

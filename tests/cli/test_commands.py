@@ -294,6 +294,9 @@ LINES = [
     ),
     ("task cancel 7", "task.cancel", {"id": 7}),
     ("task assign 7 --to bob", "task.assign", {"id": 7, "to": "bob"}),
+    ("task snooze 7 --for 3d", "task.snooze", {"id": 7, "lasts": "3d"}),
+    ("task wake 7", "task.wake", {"id": 7}),
+    ("task list --snoozed", "task.list", {"snoozed": True, "limit": 100}),
     (
         "notification list --recipient ann --unread",
         "notification.list",
@@ -314,10 +317,10 @@ LINES = [
     ("dead list --campaign w", "dead.list", {"campaign": "w", "limit": 100}),
     ("dead retry g1", "dead.retry", {"group": "g1"}),
     ("dead retry g1 --safe", "dead.retry", {"group": "g1", "safe": True}),
+    ("dead retry g1 g2", "dead.retry", {"groups": ["g1", "g2"]}),
     ("dead discard --enrollment 7", "dead.discard", {"enrollment": [7]}),
     (
         "suppress add a@b.c d@e.f --channel email --expires-at 2027-01-01T00:00:00Z",
-    ("dead retry g1 g2", "dead.retry", {"groups": ["g1", "g2"]}),
         "suppress.add",
         {
             "addresses": ["a@b.c", "d@e.f"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
+from dripd.admin.messages import Promise
+from dripd.clock import format_instant
 from dripd.errors import BadRequest, Conflict, NotFound
 from tests.support.control import WELCOME, Control, open_control
 
@@ -399,6 +401,151 @@ async def test_of_dead_steps_only_those_are_retried_that_nobody_can_have_receive
             await control.do("dead.retry", enrollment=[runs[1]], safe=True)
         with pytest.raises(Conflict, match="until its cause is mended"):
             await control.do("dead.retry", enrollment=[fix], safe=True)
+
+
+async def test_several_groups_are_retried_by_one_plan_that_tells_them_apart(
+    pg_dsn: str,
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2", "c3", "c4")
+        runs = [await control.start(c, lane=-1, hold="step_failed") for c in ("c1", "c2")]
+        await control.start("c3", lane=-1, hold="missing_tag:City")
+        await control.start("c4", lane=-1, hold="missing_tag:Town")
+        await control.rows(
+            "UPDATE dripd.due_step SET flags = flags | 2 WHERE enrollment_id = $1", runs[1]
+        )
+        groups = {g["code"]: g["group"] for g in (await control.do("dead.list"))["items"]}
+        two = [groups["step_failed"], groups["missing_tag:City"]]
+        dry = await control.do("dead.retry", groups=two, dry_run=True)
+        kinds = [one["retry"] for one in dry["items"]]
+        with pytest.raises(BadRequest, match="groups, or --enrollment"):
+            await control.do("dead.retry", groups=two, enrollment=runs)
+        with pytest.raises(NotFound, match="nothing of 000000000000 is held"):
+            await control.do("dead.retry", groups=[*two, "0" * 12], yes=True)
+        done = await control.do(
+            "dead.retry", groups=two, promise=Promise(**dry["set"]), yes=True
+        )
+        (row,) = (await control.do("audit.list", method="dead.retry"))["items"]
+        left = (await control.do("dead.list"))["items"]
+
+    assert dry["parts"] == {"safe": 1, "unsafe": 1, "fix": 1}
+    assert sorted(kinds) == ["fix", "safe", "unsafe"]
+    assert done["changed"] == 3
+    assert (row["target"], row["detail"]["groups"]) == ("groups", sorted(two))
+    assert [one["code"] for one in left] == ["missing_tag:Town"]
+
+
+AWAITED = """
+WITH held AS (
+    UPDATE dripd.run SET hold_reason = 'task', exclusive = 'account', release_at = dripd.now() + interval '1 day'
+    WHERE id = $1 RETURNING account_id, id, contact_id
+)
+INSERT INTO dripd.task (account_id, enrollment_id, contact_id, seq, kind, title, assignee, awaited)
+SELECT account_id, id, contact_id, 1, 'call', 'Call', 'ann', true FROM held RETURNING id
+"""
+
+BEHIND = """
+INSERT INTO dripd.enroll_request (account_id, campaign_key, external_id, queued_for)
+SELECT account_id, 'welcome', 'x' || n, contact_id FROM dripd.run, generate_series(1, 2) AS n
+WHERE run.id = $1 RETURNING id
+"""
+
+
+async def test_a_task_tells_what_waits_for_it_and_until_when(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1")
+        run = await control.start("c1", lane=-1)
+        awaited = await control.one(AWAITED, run)
+        await control.rows("SET LOCAL session_replication_role = replica")
+        await control.rows(BEHIND, run)
+        await control.rows(
+            "INSERT INTO dripd.task (account_id, enrollment_id, seq, kind, title) "
+            "VALUES (1, $1, 2, 'custom', 'Note it') RETURNING id", run,
+        )  # fmt: skip
+        one, other = (await control.do("task.list"))["items"]
+        ends = await control.one("SELECT release_at FROM dripd.run WHERE id = $1", run)
+        await control.do("task.done", id=awaited)
+        done = (await control.do("task.list", state="done"))["items"]
+
+    assert (one["blocks"], one["expires_at"]) == (3, format_instant(ends))
+    assert (other["blocks"], other["expires_at"]) == (0, None)
+    assert [row["blocks"] for row in done] == [0]
+
+
+async def test_a_task_is_snoozed_woken_and_held_to_what_was_seen(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1")
+        run = await control.start("c1", lane=-1)
+        task = await control.one(AWAITED, run)
+
+        async def listed(**params: object) -> list[int]:
+            found = await control.do("task.list", state="open", **params)
+            return [row["id"] for row in found["items"]]
+
+        done = await control.do("task.snooze", id=task, lasts="2h", user="ann")
+        until = done["snoozed_until"]
+        assert (await listed(), await listed(snoozed=False), await listed(snoozed=True)) == (
+            [task], [], [task],
+        )  # fmt: skip
+        inbox = (await control.do("daemon.overview", brief=True))["inbox"]
+        assert (inbox["tasks"], inbox["snoozed"], inbox["oldest_at"]) == (0, 1, None)
+        with pytest.raises(Conflict, match="snoozed_until is"):
+            await control.do("task.wake", id=task, expect={"snoozed_until": None})
+        woken = await control.do("task.wake", id=task, expect={"snoozed_until": until})
+        assert (woken["changed"], woken["snoozed_until"]) == (True, None)
+        again = await control.do("task.wake", id=task)
+        assert again["changed"] is False
+        await control.do("task.snooze", id=task)
+        moved = await control.do("task.assign", id=task, to="bob")
+        assert moved["snoozed_until"] is None
+        rows = (await control.do("audit.list", method="task.snooze"))["items"]
+
+    assert (done["snoozed_by"], done["changed"]) == ("ann", True)
+    assert [row["target"] for row in rows] == [f"task {task}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "fault", "message"),
+    [
+        ({"until": "2001-01-01T00:00:00Z"}, BadRequest, "already"),
+        ({"lasts": "1d"}, BadRequest, "its run waits for it until .* alone"),
+        ({"lasts": "soon"}, BadRequest, "soon"),
+    ],
+)
+async def test_a_task_is_not_snoozed_beyond_its_use(
+    pg_dsn: str, given: dict[str, object], fault: type[Exception], message: str
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1")
+        task = await control.one(AWAITED, await control.start("c1", lane=-1))
+        with pytest.raises(fault, match=message):
+            await control.do("task.snooze", id=task, **given)
+        await control.do("task.done", id=task)
+        with pytest.raises(Conflict, match=f"task {task} is done"):
+            await control.do("task.snooze", id=task)
+        with pytest.raises(NotFound):
+            await control.do("task.snooze", id=999)
+
+
+async def test_what_is_overdue_had_time_of_its_own(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        for due in ("-1 minute", "1 hour"):
+            await control.rows(
+                "INSERT INTO dripd.task (account_id, kind, title, created_at, due_at) VALUES (1, 'call', 'x', "
+                "dripd.now() - interval '1 day', dripd.now() + $1::text::interval) RETURNING id", due,
+            )  # fmt: skip
+        await control.rows(
+            "INSERT INTO dripd.task (account_id, kind, title, due_at) VALUES (1, 'call', 'x', dripd.now()) RETURNING id"
+        )
+        inbox = (await control.do("daemon.overview", brief=True))["inbox"]
+        first = (await control.do("task.list"))["items"][0]
+
+    assert (inbox["tasks"], inbox["overdue"]) == (3, 1)
+    assert (inbox["oldest_at"], inbox["oldest_due_at"]) == (
+        first["created_at"],
+        first["due_at"],
+    )
 
 
 @pytest.mark.feature("M46")

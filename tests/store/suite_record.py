@@ -586,6 +586,52 @@ class EffectSuite:
         assert told == [("task_due", "bob", {"title": "Call"})]
         assert [n["task_id"] for n in await world.notifications()] == [rows[0]["id"]]
 
+    async def test_of_a_snoozed_task_is_told_when_that_is_over(self, world: World) -> None:
+        scene = await open_scene(world)
+        leased = await scene.take(3)
+        for seq, (one, whom) in enumerate(zip(leased, ("bob", "ann", None), strict=True), 1):
+            remind_at = Instant(T0 + HOUR) if whom == "bob" else Instant(T0 + DAY)
+            task = a_task(seq=seq, assignee=whom, recipient="boss", reminder_at=remind_at)
+            await scene.record(scene.goes_on(one, effects=[task]))
+        for row in await world.tasks():
+            await world.snooze_task(scene.account, row["id"], Instant(T0 + 2 * HOUR), "cem")
+        await world.set_now(Instant(T0 + HOUR))
+        await world.store.remind()
+        assert await world.notifications() == []
+
+        async def told() -> list[tuple[str, str]]:
+            titles = {row["id"]: row["assignee"] for row in await world.tasks()}
+            found = await world.notifications()
+            return sorted((str(titles[one["task_id"]]), one["recipient"]) for one in found)
+
+        await world.set_now(Instant(T0 + 2 * HOUR))
+        await world.store.remind()
+        await world.store.remind()
+        woken = [("None", "cem"), ("ann", "ann"), ("bob", "bob"), ("bob", "boss")]
+        assert await told() == woken
+        assert {row["snoozed_until"] for row in await world.tasks()} == {None}
+        await world.set_now(Instant(T0 + DAY))
+        await world.store.remind()
+
+        assert await told() == sorted([*woken, ("None", "boss"), ("ann", "boss")])
+
+    async def test_a_reminder_that_fell_into_a_snooze_rings_when_it_is_woken(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        (leased,) = await scene.take()
+        task = a_task(recipient="bob", reminder_at=Instant(T0 + HOUR))
+        await scene.record(scene.goes_on(leased, effects=[task]))
+        (row,) = await world.tasks()
+        await world.snooze_task(scene.account, row["id"], Instant(T0 + DAY), "bob")
+        await world.set_now(Instant(T0 + HOUR))
+        await world.store.remind()
+        assert await world.notifications() == []
+        await world.snooze_task(scene.account, row["id"], None, "bob")
+        await world.store.remind()
+
+        assert [n["recipient"] for n in await world.notifications()] == ["bob"]
+
     async def test_who_is_told_at_once_is_told_once(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]

@@ -44,7 +44,7 @@ SHOWN = {
     "idempotency_key state attempt provider provider_id segments subject leased_at sent_at "
     "accepted_at reason",
     "task": "id account_id enrollment_id step_key kind title assignee due_at state payload "
-    "closed_by closed_at campaign_key category reminder_at",
+    "closed_by closed_at campaign_key category reminder_at snoozed_until snoozed_by",
     "notification": "id kind recipient enrollment_id task_id payload created_at read_at",
     "ledger": "account_id kind amount enrollment_id step_key at delivery_id",
     "meter": "account_id kind period n",

@@ -141,6 +141,11 @@ class MemoryWorld(World):
     async def close_task(self, account: int, task: int, state: str) -> None:
         self.store.close_task(account, task, state)
 
+    async def snooze_task(
+        self, account: int, task: int, until: Instant | None, by: str
+    ) -> None:
+        self.store.snooze_task(account, task, until, by)
+
     async def enrollments(self) -> list[Row]:
         return self.store.enrollments()
 

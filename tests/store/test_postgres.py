@@ -328,6 +328,11 @@ class PostgresWorld(World):
         where = f"account_id = {account} AND id = {task}"
         await self.run(f"UPDATE dripd.task SET state = '{state}' WHERE {where}")
 
+    async def snooze_task(
+        self, account: int, task: int, until: Instant | None, by: str
+    ) -> None:
+        await self.run(sql("snooze_task"), account, task, until, by)
+
     async def enrollments(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.enrollment ORDER BY id")
 

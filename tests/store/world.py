@@ -146,6 +146,10 @@ class World(ABC):
 
     @abstractmethod
     async def close_task(self, account: int, task: int, state: str) -> None: ...
+    @abstractmethod
+    async def snooze_task(
+        self, account: int, task: int, until: Instant | None, by: str
+    ) -> None: ...
 
     # views
     @abstractmethod

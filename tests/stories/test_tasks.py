@@ -215,6 +215,22 @@ def test_a_person_is_told_at_the_due_instant_or_before_it(world: World) -> None:
     assert [at[11:19] for at in told] == ["10:30:00", "11:00:00"]
 
 
+def test_a_task_that_is_snoozed_is_told_of_when_that_is_over(world: World) -> None:
+    step = "{key: due, do: task, title: Due, due: 2h, assignee: ann}"
+    play(world, campaign("later", step), "c1")
+    (task,) = tasks(world)
+    done = world.call("task.snooze", id=task["id"], lasts="1d")
+    assert done["snoozed_until"] == "2026-01-06T09:00:00Z"
+    world.at("2026-01-06T08:59:59Z")
+    assert notices(world) == []
+    world.advance("1s")
+
+    assert notices(world) == ["ann"]
+    assert world.call("task.list", snoozed=True)["items"] == []
+    world.advance("7d")
+    assert notices(world) == ["ann"]
+
+
 @pytest.mark.feature("M17")
 def test_a_manual_email_keeps_what_was_finally_sent(world: World) -> None:
     play(world, campaign("own", "{key: own, do: manual_email, subject: S, text: Draft}"), "c1")

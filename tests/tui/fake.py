@@ -53,7 +53,8 @@ OVERVIEW: dict[str, Any] = {
         {"reason": "step_failed", "account_key": "acme", "campaign_key": "welcome", "count": 12,
          "more": False, "since_at": NOW, "release_at": None},
     ],
-    "inbox": {"approvals": 3, "tasks": 4, "unread": 1, "oldest_approval_at": "2026-03-02T08:48:00Z"},
+    "inbox": {"approvals": 3, "tasks": 4, "unread": 1, "snoozed": 2, "overdue": 1,
+              "oldest_approval_at": "2026-03-02T08:48:00Z", "oldest_at": "2026-03-02T08:48:00Z", "oldest_due_at": "2026-03-02T12:48:00Z"},
     "alerts": [
         {"level": "!", "what": "step_failed", "where": "acme/welcome", "detail": "12 held",
          "screen": "failures", "of": {"account": "acme", "campaign": "welcome"}},
@@ -107,8 +108,9 @@ ANSWERS: dict[str, Any] = {
     "contact.timeline": {"items": [{"at": NOW, "kind": "accepted", "campaign_key": "welcome", "detail": {"run_no": 1}},
                                    {"at": NOW, "kind": "step_done", "campaign_key": "welcome", "step_key": "hello", "detail": {"seq": 1}}]},
     "contact.unmask": {"id": 1001, "external_id": "c1", "email": "ann@acme.test", "phone": None, "attrs": {"tier": "gold"}},
-    "task.list": {"items": rows(4, kind="approval", title="Send this?", campaign_key="welcome", step_key="hello", account_key="acme",
-                                assignee="ann", state="open", draft="d1", created_at=NOW, due_at=NOW, payload={"subject": "Hi", "text": "Hello⏎there"})},
+    "task.list": {"items": rows(4, kind=lambda k: "call" if k == 4 else "approval", title="Send this?", campaign_key="welcome", step_key="hello", account_key="acme",
+                                assignee="ann", state="open", draft="d1", created_at="2026-03-02T08:48:00Z", due_at="2026-03-02T11:00:00Z",
+                                enrollment_id=9, blocks=3, expires_at="2026-03-03T12:00:00Z", snoozed_until=None, payload={"subject": "Hi", "text": "Hello⏎there"})},
     "notification.list": {"items": rows(2, kind="opened", recipient="ann", account_key="acme", created_at=NOW, read_at=None, payload={})},
     "dead.list": {"items": [
         {"group": "g1", "account_key": "acme", "campaign_key": "welcome", "step_key": "hello", "count": 9120, "code": "step_failed",

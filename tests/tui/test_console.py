@@ -18,6 +18,7 @@ from dripd.tui.draw import plain, width_of
 from dripd.tui.options import Options
 from dripd.tui.pages import PAGES
 from dripd.tui.pages import TABS as TABS_BY_NAME
+from dripd.tui.screens.failures import lasting
 from tests.tui.corpus import CORPUS
 from tests.tui.fake import ANSWERS, NOW, OVERVIEW, FakeDaemon, Rig
 
@@ -194,6 +195,8 @@ def test_every_change_is_one_that_the_daemon_takes(name: str, tabs: tuple[str, .
         rig.press(*tabs)
         rig.write_mode()
         rig.press(key)
+        if not (rig.changed or rig.console.dialogs):
+            rig.press("G", key)  # the last row is of another kind
         for _ in range(4):
             fill_in(rig)
 
@@ -430,11 +433,73 @@ def test_what_may_have_been_delivered_is_retried_only_by_typing_that() -> None:
     assert "Type unsafe 3 to confirm" in shown
 
 
+def test_marked_groups_are_retried_by_one_plan_that_tells_safe_from_unsafe() -> None:
+    plan = {
+        **ANSWERS["plan.make"],
+        "n": 9921,
+        "would": {"parts": {"safe": 9200, "unsafe": 721}},
+    }
+    rig = Rig(FakeDaemon(answers={"plan.make": plan}), size=(100, 30))
+    rig.press("7")
+    rig.write_mode()
+    rig.press("space", "space")
+    assert "2 marked" in rig.text()
+    shown = rig.press("R")
+    assert "RETRY 9 921 of 2 groups" in shown
+    assert "9 200 safe: the provider refused it" in shown
+    assert "721 UNSAFE: may have been delivered" in shown
+    assert "Type unsafe 721 to confirm" in shown
+    fill_in(rig)
+    assert rig.changed == [
+        ("dead.retry", {"groups": ["g1", "g2"], "plan_id": "p1", "reason": "word"})
+    ]
+    assert "2 marked" in rig.text()
+    rig.press("r")
+    fill_in(rig)
+    rig.press("D")
+    fill_in(rig)
+
+    assert [(name, params["groups"], params.get("safe")) for name, params in rig.changed[1:]] == [
+        ("dead.retry", ["g1", "g2"], True), ("dead.discard", ["g1", "g2"], None),
+    ]  # fmt: skip
+
+
+def test_groups_that_are_gone_are_marked_no_more() -> None:
+    rig = Rig()
+    rig.press("7", "space", "space")
+    rig.write_mode()
+    rig.daemon.tell("dead.list", "view.delta", {"order": ["g2"]})
+    assert "1 marked" in rig.text()
+    rig.press("D")
+    assert rig.daemon.calls[-1][1]["params"] == {"group": "g2"}
+    rig.press("escape")
+    rig.daemon.tell("dead.list", "view.delta", {"order": []})
+
+    assert "marked" not in rig.text()
+
+
+def test_failures_tell_how_many_there_are_and_how_long_a_retry_lasts() -> None:
+    shown = Rig(size=(100, 30)).press("7")
+
+    assert "DEAD 9 921 in 2 groups   safe 9 120  UNSAFE 801" in shown
+    assert "retry all = 9 120 sends at 20/s = 7m36s" in shown
+
+
+def test_groups_of_several_accounts_are_retried_side_by_side() -> None:
+    rows = [
+        {"account_key": "a", "count": 600, "per_s": 10.0}, {"account_key": "b", "count": 100, "per_s": 1.0},
+    ]  # fmt: skip
+
+    assert lasting(rows, 700) == "700 sends at 11/s = 1m40s"
+    assert lasting(rows[:1], 30) == "30 sends at 10/s = 3s"
+    assert lasting([*rows, {"account_key": "c", "count": 1, "per_s": None}], 701) == ""
+
+
 def test_a_group_tells_since_when_it_fails() -> None:
     group = {**ANSWERS["dead.list"]["items"][0], "first_at": "2026-03-02T09:00:00Z"}
     rig = Rig(FakeDaemon(answers={"dead.list": {"items": [group]}}), size=(100, 30))
     rig.press("7")
-    head, row = (next(one for one in rig.lines() if text in one) for text in ("FIRST", "9 120"))
+    head, row = (next(one for one in rig.lines() if text in one) for text in ("FIRST", ">  "))
 
     assert row[head.index("FIRST") :].startswith("3h00m")
 
@@ -825,6 +890,146 @@ def test_the_inbox_is_narrowed_to_what_is_ones_own() -> None:
     assert rig.daemon.refused == []
 
 
+def test_the_inbox_tells_what_each_blocks_and_how_late_the_oldest_is() -> None:
+    shown = Rig(size=(100, 30)).press("5")
+    assert "APPROVALS 3  TASKS 4  OVERDUE 1  SNOOZED 2  UNREAD 1" in shown
+    assert "oldest waiting 3h12m (SLA 4h00m !)" in shown
+    (head, row) = (
+        next(one for one in shown.splitlines() if word in one) for word in ("BLOCKS", "> ")
+    )
+    assert row[head.index("DUE") :].startswith("!1h00m")
+    assert row[: head.index("BLOCKS") + 6].endswith(" 3")
+    assert row[head.index("EXPIRES") :].startswith("1d00h")
+    assert "run 9 waits for it until 03-03 12:00Z, 2 requests behind it" in shown
+    early = {**OVERVIEW["inbox"], "oldest_due_at": "2026-03-03T12:00:00Z"}
+    none = {**OVERVIEW["inbox"], "oldest_due_at": None}
+
+    assert "(SLA 1d03h)" in Rig(overview(inbox=early)).press("5")
+    assert "SLA" not in Rig(overview(inbox=none)).press("5")
+
+
+def test_a_task_without_a_due_of_its_own_is_never_late() -> None:
+    row = {
+        **ANSWERS["task.list"]["items"][0],
+        "due_at": NOW,
+        "created_at": NOW,
+        "blocks": 0,
+        "expires_at": None,
+    }
+    shown = Rig(FakeDaemon(answers={"task.list": {"items": [row]}}), size=(100, 30)).press("5")
+    (head, told) = (
+        next(one for one in shown.splitlines() if word in one) for word in ("BLOCKS", "> ")
+    )
+
+    assert told[head.index("DUE") :].split()[:3] == ["-", "-", "-"]
+
+
+def test_a_task_is_snoozed_and_undone() -> None:
+    until = "2026-03-02T16:00:00Z"
+    rig = Rig(FakeDaemon(answers={"task.snooze": {"changed": True, "snoozed_until": until}}))
+    rig.press("5")
+    rig.write_mode()
+    shown = rig.press("n")
+    assert "snooze task 1: Send this?" in shown
+    assert "until 03-02 16:00Z; then ann is told" in rig.press("down")
+    rig.press("enter")
+    assert "snoozed task 1 - z undoes it" in rig.footer
+    rig.press("z")
+
+    assert rig.changed == [
+        ("task.snooze", {"id": 1, "until": until, "expect": {"state": "open", "snoozed_until": None}}),
+        ("task.wake", {"id": 1, "expect": {"snoozed_until": until}}),
+    ]  # fmt: skip
+
+
+def test_a_task_is_snoozed_for_any_time_but_not_beyond_its_expiry() -> None:
+    rig = Rig()
+    rig.press("5")
+    rig.write_mode()
+    rig.press("n")
+    assert "its run waits until 03-03 12:00Z alone" in rig.type("7 days")
+    rig.press("enter")
+    assert rig.changed == []
+    rig.press("escape", "n")
+    rig.type("other")
+    rig.press("enter")
+    rig.type("90m")
+    rig.press("enter", "n")
+    rig.type("other")
+    rig.press("enter")
+    rig.type("2026-03-03T09:00:00Z")
+    rig.press("enter")
+
+    given = [
+        {k: v for k, v in params.items() if k in {"lasts", "until"}}
+        for _, params in rig.changed
+    ]
+    assert given == [{"lasts": "90m"}, {"until": "2026-03-03T09:00:00Z"}]
+
+
+def test_what_is_snoozed_is_out_of_the_inbox_until_it_is_asked_for() -> None:
+    rows = ANSWERS["task.list"]["items"]
+    rests = {
+        **rows[0],
+        "title": "Later",
+        "snoozed_until": "2026-03-02T16:00:00Z",
+        "snoozed_by": "bob",
+    }
+    rig = Rig(FakeDaemon(answers={"task.list": {"items": [rests, rows[1]]}}))
+    assert "Later" not in rig.press("5")
+    assert rig.daemon.watched[-1].params == {"state": "open", "limit": 60}
+    rig.press("/")
+    rig.type("snoozed=yes")
+    shown = rig.press("enter")
+    assert rig.daemon.watched[-1].params["snoozed"] is True
+    assert "zz until 03-02 16:00Z by bob" in shown
+    rig.write_mode()
+    assert "wake: out of the inbox" in " ".join(rig.press("?").split())
+    rig.press("escape", "n", "z")
+
+    until = "2026-03-02T16:00:00Z"
+    assert rig.changed == [
+        ("task.wake", {"id": 1, "expect": {"state": "open", "snoozed_until": until}}),
+        ("task.snooze", {"id": 1, "until": until, "expect": {"snoozed_until": None}}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "why"),
+    [
+        ({"kind": "call"}, "a", "it is a task of kind call: d closes it"),
+        ({}, "d", "it is an approval: a lets the message go"),
+        ({"assignee": "alice"}, "c", "it is yours already"),
+        *(({"state": "done"}, key, "it is done: it stays closed") for key in "axdctn"),
+    ],
+)
+def test_a_key_of_a_task_says_why_it_does_nothing(
+    changes: dict[str, Any], key: str, why: str
+) -> None:
+    row = {**ANSWERS["task.list"]["items"][0], **changes}
+    rig = Rig(FakeDaemon(answers={"task.list": {"items": [row]}}))
+    rig.press("5")
+    rig.write_mode()
+    rig.press(key)
+
+    assert why in rig.footer
+    assert rig.changed == []
+
+
+def test_while_something_is_looked_for_n_goes_on_and_esc_ends_that() -> None:
+    rig = Rig()
+    rig.press("5")
+    rig.write_mode()
+    rig.press("/")
+    rig.type("send")
+    rig.press("enter", "n")
+    assert not rig.console.dialogs
+    rig.press("escape")
+    assert "'send' is looked for no more" in rig.footer
+
+    assert "snooze task" in rig.press("n")
+
+
 def test_a_task_is_claimed_and_given_back() -> None:
     rig = Rig()
     rig.press("5")
@@ -953,6 +1158,47 @@ def test_what_is_told_is_told_in_full() -> None:
     assert "? help" in rig.footer
 
 
+def test_what_was_done_is_told_for_a_moment_and_gone_with_the_next_key() -> None:
+    rig = Rig()
+    rig.press("2")
+    rig.write_mode()
+    rig.press("p")
+    assert "z undoes it" in rig.footer
+    rig.press("j", after=0.2)
+    assert "z undoes it" in rig.footer, "nobody has read it yet"
+    rig.press("j", after=1.0)
+    assert "? help" in rig.footer
+    rig.press("p")
+    rig.now += 3.1
+
+    assert "? help" in rig.footer
+
+
+def test_what_went_wrong_stands_until_it_was_seen_and_esc_does_nothing_else() -> None:
+    rig = Rig(size=(80, 24))
+    rig.press("4", "/")
+    rig.type("status=hold")
+    rig.press("enter")
+    rig.press("j", after=1.0)
+    assert "filter, at 1" in rig.footer
+    shown = rig.press("escape", after=0.1)
+    assert "? help" in rig.footer
+    assert "4 Enrollments" in shown
+    assert "filter, at 1: status is one of" in rig.press("!")
+
+    assert "1 Overview" in rig.press("escape", "escape")
+
+
+def test_a_long_message_hides_no_row_that_one_works_on() -> None:
+    rig = Rig()
+    rig.press("4", "G")
+    rig.console.tell("what went wrong takes more than one line to tell " * 4, "bad")
+    shown = rig.lines()
+
+    assert len(shown) == 24
+    assert any(one.startswith(">") for one in shown)
+
+
 def test_keys_that_come_too_fast_are_a_paste_gone_astray() -> None:
     rig = Rig()
     rig.write_mode()
@@ -975,6 +1221,36 @@ def test_a_tail_that_is_frozen_counts_what_comes() -> None:
     assert "7 not shown" in shown
 
     assert "99-1" in rig.press("space")
+
+
+def test_deliveries_tell_what_part_is_shown_and_how_the_last_minute_was() -> None:
+    rig = Rig(size=(100, 30))
+    shown = rig.press("6")
+    assert "showing all, 0 not shown" in shown
+    assert "812/s   LATENCY ms p50 91  p95 240  p99 1 210" in shown
+    assert "RESULT 1m ok 48 310  retry 201  fail 290  unknown 2" in shown
+    row = ANSWERS["deliveries"]["rows"][0]
+    rig.daemon.tell("deliveries", "tail.rows", {"rows": [row, row], "gap": 78, "n": 110})
+    assert "showing 1 in 40, 78 not shown" in rig.text()
+    older = {k: v for k, v in OVERVIEW["figures"].items() if not k.startswith("took")}
+
+    assert "LATENCY ms -" in Rig(overview(figures=older), size=(100, 30)).press("6")
+
+
+def test_events_tell_of_changes_by_hand_and_of_calls_that_were_refused() -> None:
+    nothing = dict.fromkeys(("id", "contact_id", "enrollment_id"))
+    rows = [
+        {**nothing, "at": NOW, "kind": "refused", "account": None, "source": "ses", "detail": "bad signature (3 in 1 min) from 10.0.0.8"},
+        {**nothing, "at": NOW, "kind": "admin", "account": "acme", "source": "socket", "detail": "campaign.pause welcome by carol: typo"},
+    ]  # fmt: skip
+    rig = Rig(FakeDaemon(answers={"events": {"rows": rows, "n": 2}}), size=(100, 30))
+    shown = rig.press("9")
+    assert "bad signature (3 in 1 min)" in shown
+    assert "campaign.pause welcome by carol: typo" in shown
+    rig.press("e")
+    assert "it concerns no contact" in rig.footer
+
+    assert "+- admin -" in rig.press("enter")
 
 
 def test_a_tail_says_whose_it_is_where_there_are_others() -> None:
@@ -1306,7 +1582,7 @@ def test_within_a_timeline_keys_move_through_it_and_the_run_stays() -> None:
 
 def test_rows_are_marked_only_where_a_key_works_on_them() -> None:
     rig = Rig()
-    rig.press("7", "space")
+    rig.press("0", "space")
     assert "no key of this screen works on marked rows" in rig.footer
     rig.press("4", "space")
 
@@ -1323,36 +1599,6 @@ def test_the_level_of_logs_is_a_filter_that_can_be_edited() -> None:
     assert rig.console.page.wanted == {"level": ["critical"]}
 
     assert "filter: level>=error" in rig.press("_")
-
-
-def test_deliveries_tell_what_part_is_shown_and_how_the_last_minute_was() -> None:
-    rig = Rig(size=(100, 30))
-    shown = rig.press("6")
-    assert "showing all, 0 not shown" in shown
-    assert "812/s   LATENCY ms p50 91  p95 240  p99 1 210" in shown
-    assert "RESULT 1m ok 48 310  retry 201  fail 290  unknown 2" in shown
-    row = ANSWERS["deliveries"]["rows"][0]
-    rig.daemon.tell("deliveries", "tail.rows", {"rows": [row, row], "gap": 78, "n": 110})
-    assert "showing 1 in 40, 78 not shown" in rig.text()
-    older = {k: v for k, v in OVERVIEW["figures"].items() if not k.startswith("took")}
-
-    assert "LATENCY ms -" in Rig(overview(figures=older), size=(100, 30)).press("6")
-
-
-def test_events_tell_of_changes_by_hand_and_of_calls_that_were_refused() -> None:
-    nothing = dict.fromkeys(("id", "contact_id", "enrollment_id"))
-    rows = [
-        {**nothing, "at": NOW, "kind": "refused", "account": None, "source": "ses", "detail": "bad signature (3 in 1 min) from 10.0.0.8"},
-        {**nothing, "at": NOW, "kind": "admin", "account": "acme", "source": "socket", "detail": "campaign.pause welcome by carol: typo"},
-    ]  # fmt: skip
-    rig = Rig(FakeDaemon(answers={"events": {"rows": rows, "n": 2}}), size=(100, 30))
-    shown = rig.press("9")
-    assert "bad signature (3 in 1 min)" in shown
-    assert "campaign.pause welcome by carol: typo" in shown
-    rig.press("e")
-    assert "it concerns no contact" in rig.footer
-
-    assert "+- admin -" in rig.press("enter")
 
 
 def test_a_menu_tells_all_of_the_choice_and_when_nothing_fits() -> None:
