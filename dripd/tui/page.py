@@ -351,13 +351,10 @@ class ListPage(Page):
 
     def summary(self, width: int) -> list[Line]:
         """The lines above the table."""
-        return [
-            line(
-                f" {self.extent}   ",
-                Cell(self.filter_shown, "dim"),
-                Cell(self.sort_shown, "dim"),
-            )
-        ]
+        said = line(
+            f" {self.extent}   ", Cell(self.filter_shown, "dim"), Cell(self.sort_shown, "dim")
+        )
+        return folded(said, width)
 
     @property
     def filter_shown(self) -> str:
@@ -449,8 +446,9 @@ class TailPage(ListPage):
         follow = self._list
         gap = follow.gap if isinstance(follow, Follow) else 0
         frozen = f"FROZEN, {len(self._table.waiting)} new" if self._table.working else "follows"
-        part = f"1 in {count(follow.one_in)}" if isinstance(follow, Follow) and gap else "all"
-        return f"{frozen}   {self._whose}showing {part}, {count(gap)} not shown"
+        part = follow.one_in if isinstance(follow, Follow) else 1
+        shows = f"showing 1 in {count(part)}, " if part > 1 else ""
+        return f"{frozen}   {self._whose}{shows}{count(gap)} not shown"
 
     @property
     def _whose(self) -> str:

@@ -1226,7 +1226,7 @@ def test_a_tail_that_is_frozen_counts_what_comes() -> None:
 def test_deliveries_tell_what_part_is_shown_and_how_the_last_minute_was() -> None:
     rig = Rig(size=(100, 30))
     shown = rig.press("6")
-    assert "showing all, 0 not shown" in shown
+    assert "2 nodes, 0 not shown" in shown
     assert "812/s   LATENCY ms p50 91  p95 240  p99 1 210" in shown
     assert "RESULT 1m ok 48 310  retry 201  fail 290  unknown 2" in shown
     row = ANSWERS["deliveries"]["rows"][0]
