@@ -421,7 +421,9 @@ CREATE TABLE dripd.event_in (  -- a door and a queue: unprocessed rows only
         CASE WHEN delivery_id ~ '^[0-9]{1,18}-[0-9]{1,9}$'
             THEN -(split_part(delivery_id, '-', 1)::int8) END,
         dripd.address_hash(address),
-        0)) STORED  -- 0 = only the inbox can tell whom it concerns
+        0)) STORED,  -- 0 = only the inbox can tell whom it concerns
+    internal boolean DEFAULT (pg_has_role('dripd_daemon', 'MEMBER') AND current_setting('application_name') = 'dripd')
+        -- dripd tells it: no writer has the column; by default as daemons before this column told
 );
 CREATE INDEX event_in_account ON dripd.event_in (account_id, id);
 CREATE INDEX event_in_stop ON dripd.event_in (account_id, id) WHERE kind_bit & 32825 <> 0;  -- reply bounce unsubscribe complaint erased reset
@@ -870,9 +872,9 @@ BEGIN
         'task_' || new.state,
         jsonb_build_object('task_id', new.id, 'task', new.kind, 'seq', new.seq, 'step_key', new.step_key));
     IF new.awaited THEN
-        INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)
+        INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload, internal)
         VALUES (new.account_id, new.contact_id, 'task_closed', new.enrollment_id || '-' || new.seq,
-            jsonb_build_object('task_id', new.id));
+            jsonb_build_object('task_id', new.id), true);
     END IF;
     RETURN NULL;
 END
@@ -1124,8 +1126,8 @@ CREATE FUNCTION dripd.tell_companies_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
 AS $$
 BEGIN
-    INSERT INTO dripd.event_in (account_id, kind, address, payload)  -- an address: leases of others pass it
-    SELECT n.account_id, 'company_changed', n.id::text, '{}'
+    INSERT INTO dripd.event_in (account_id, kind, address, payload, internal)  -- an address: leases of others pass it
+    SELECT n.account_id, 'company_changed', n.id::text, '{}', true
     FROM fresh AS n
     JOIN stale AS o ON o.account_id = n.account_id AND o.id = n.id
     WHERE n.attrs IS DISTINCT FROM o.attrs;
@@ -2100,8 +2102,8 @@ BEGIN
                 OR dripd.names(concat_ws(' ', q.external_id, q.conversation_ref, q.idempotency_key, q.vars::text), known)));
     DELETE FROM dripd.contact_tag AS t WHERE t.account_id = person.account_id AND t.contact_id = person.id;
     DELETE FROM dripd.list_member AS m WHERE m.account_id = person.account_id AND m.contact_id = person.id;
-    INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
-    VALUES (person.account_id, person.id, 'contact_erased', '{}');
+    INSERT INTO dripd.event_in (account_id, contact_id, kind, payload, internal)
+    VALUES (person.account_id, person.id, 'contact_erased', '{}', true);
 END
 $$;
 

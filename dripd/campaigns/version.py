@@ -71,6 +71,17 @@ COMPANY_CHANGED = "company_changed"
 INTERNAL_KINDS = frozenset({TASK_CLOSED, RESET, ENTER, COMPANY_CHANGED})
 """Kinds that concern a contact whatever anybody listens to."""
 
+OWN_KINDS = INTERNAL_KINDS | {"contact_erased"}
+"""Kinds that dripd alone tells of."""
+
+KNOWN_KINDS = KIND_BITS.keys() | OWN_KINDS
+
+
+def is_unknown(kind: str | None, *, internal: bool) -> bool:
+    """Is it no kind of event, or one of dripd's own that somebody else tells of?"""
+    return kind not in KNOWN_KINDS or (kind in OWN_KINDS and not internal)
+
+
 ALWAYS = KIND_BITS["reply"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
 ALWAYS |= KIND_BITS["bounce"] | KIND_BITS["contact_erased"]
 """Kinds that no lease passes, whatever the version says."""

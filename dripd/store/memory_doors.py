@@ -383,6 +383,7 @@ class Doors:
             address=address,
             dedup_key=dedup_key,
             occurred_at=occurred_at,
+            internal=False,
         )
         self._commit()
         return event_id

@@ -19,7 +19,13 @@ from dripd.campaigns.enrollment import (
     End,
     RunStatus,
 )
-from dripd.campaigns.version import COMPANY_CHANGED, ENTER, INTERNAL_KINDS, KIND_BITS
+from dripd.campaigns.version import (
+    COMPANY_CHANGED,
+    ENTER,
+    INTERNAL_KINDS,
+    KIND_BITS,
+    is_unknown,
+)
 from dripd.clock import MINUTE, Instant
 from dripd.policy.inbox_rows import (
     Act,
@@ -306,7 +312,7 @@ def _unresolved(
 ) -> str | None:
     if row.account_id is None or row.account_id not in tables.accounts:
         return "unknown_account"
-    if not row.kind_bit and row.kind not in INTERNAL_KINDS:
+    if is_unknown(row.kind, internal=row.internal):
         return "bad_request:kind"
     if row.kind_bit & interest and not contacts:
         return "unknown_contact"

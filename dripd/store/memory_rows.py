@@ -143,6 +143,7 @@ class EventIn:
     payload: object
     kind_bit: int
     subject: Subject
+    internal: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

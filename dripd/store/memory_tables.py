@@ -344,8 +344,9 @@ class Tables:
         address: str | None = None,
         dedup_key: str | None = None,
         occurred_at: Instant | None = None,
+        internal: bool = True,
     ) -> int:
-        """Append a row to `event_in`; returns its id."""
+        """Append a row to `event_in`; returns its id. *internal*: dripd tells it itself."""
         self.last_event_id = event_id = self.next_id("event")
         self.events.add(
             event_id,
@@ -362,6 +363,7 @@ class Tables:
                 payload={} if payload is None else copy.deepcopy(payload),
                 kind_bit=KIND_BITS.get(kind or "", 0),
                 subject=subject_of(contact_id, delivery_id, address),
+                internal=internal,
             ),
         )
         return event_id

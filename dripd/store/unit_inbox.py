@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from dripd.campaigns.enrollment import Change, DueKey
-from dripd.campaigns.version import INTERNAL_KINDS
+from dripd.campaigns.version import is_unknown
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
     Act,
@@ -178,7 +178,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
 def _unresolved(row: Any, interest: int) -> str | None:
     if not row["known"]:
         return "unknown_account"
-    if not row["kind_bit"] and row["kind"] not in INTERNAL_KINDS:
+    if is_unknown(row["kind"], internal=row["internal"]):
         return "bad_request:kind"
     if row["kind_bit"] & interest and not row["contact_ids"]:
         return "unknown_contact"

@@ -40,8 +40,8 @@ ORDER BY c.key;
 -- name: wake_unconnected :exec
 -- Runs that were held for want of a connector are judged again.
 --   $1 account int4
-INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)
-SELECT r.account_id, r.contact_id, 'task_closed', d.enrollment_id || '-' || d.seq, '{}'
+INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload, internal)
+SELECT r.account_id, r.contact_id, 'task_closed', d.enrollment_id || '-' || d.seq, '{}', true
 FROM dripd.run AS r
 JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id
 WHERE r.account_id = $1::int4 AND r.status = 1 AND r.hold_reason = 'connector_missing';

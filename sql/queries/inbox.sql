@@ -42,7 +42,7 @@ LIMIT $2::int4;
 -- Events with whom they concern; `known`: there is such an account.
 --   $1 account int  $2 events bigint[]  $3 interest int: only events of these kinds have their contacts looked up
 --   $4 bare boolean: as if they had no payload
-SELECT e.id, e.kind, e.kind_bit, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
+SELECT e.id, e.kind, e.kind_bit, e.internal, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id, whom.contact_ids,
     CASE WHEN e.kind_bit & $3::int4 <> 0 AND (  -- rarely is anything pending
             SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending'))
@@ -234,8 +234,8 @@ SELECT account_id, lane, due_at, enrollment_id, cv_id FROM moved;
 -- name: enter_later :exec
 -- Entries that wait for the steps their runs have begun with: they stand in the way of no lease.
 --   $1 account int  $2 contacts bigint[]  $3 payloads text[]
-INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
-SELECT $1::int4, contact, 'enter', payload::jsonb FROM unnest($2::int8[], $3::text[]) AS k (contact, payload);
+INSERT INTO dripd.event_in (account_id, contact_id, kind, payload, internal)
+SELECT $1::int4, contact, 'enter', payload::jsonb, true FROM unnest($2::int8[], $3::text[]) AS k (contact, payload);
 
 -- name: forget_runs :exec
 -- Ended runs of contacts no longer count as runs of a campaign.

@@ -96,8 +96,8 @@ WITH ended AS (
         AND (o.awaited OR k.state = 'open')
     RETURNING o.account_id, o.enrollment_id, o.seq, o.state
 )
-INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload)
-SELECT k.account_id, r.contact_id, 'task_closed', k.enrollment_id || '-' || k.seq, '{}'
+INSERT INTO dripd.event_in (account_id, contact_id, kind, delivery_id, payload, internal)
+SELECT k.account_id, r.contact_id, 'task_closed', k.enrollment_id || '-' || k.seq, '{}', true
 FROM kept AS k
 JOIN dripd.run AS r ON r.account_id = k.account_id AND r.id = k.enrollment_id AND r.status = 1
 WHERE k.state <> 'open';

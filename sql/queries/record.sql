@@ -346,8 +346,8 @@ WHERE r.account_id = k.a AND r.contact_id = k.contact AND r.campaign_id = own.ca
 -- name: tell_resets :exec
 -- Resets of other campaigns: the inbox ends what runs there.
 --   $1 accounts int[]  $2 contacts bigint[]  $3 campaign keys text[]
-INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
-SELECT a, contact, 'reset', jsonb_build_object('campaign', key)
+INSERT INTO dripd.event_in (account_id, contact_id, kind, payload, internal)
+SELECT a, contact, 'reset', jsonb_build_object('campaign', key), true
 FROM unnest($1::int4[], $2::int8[], $3::text[]) AS k (a, contact, key);
 
 -- name: journal :exec

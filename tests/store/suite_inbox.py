@@ -426,6 +426,35 @@ class InboxSuite:
         assert ("a@x.example", "+491") == own["unsubscribe"]
         assert () == own["bounce"] == own["reply"]
 
+    @pytest.mark.parametrize(
+        "kind", ["reset", "enter", "task_closed", "company_changed", "contact_erased"]
+    )
+    async def test_what_only_dripd_tells_is_no_kind_of_others(
+        self, world: World, kind: str
+    ) -> None:
+        scene = await open_scene(world)
+        await scene.enroll(1)
+        payload = {"campaign": "c", "enrollment": scene.runs[0]}
+        await world.event(scene.account, kind, contact_id=scene.contacts[0], payload=payload)
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [(kind, "bad_request:kind")] == [(e.kind, e.unresolved) for e in seen.events]
+
+    async def test_what_dripd_tells_itself_is_heard(self, world: World) -> None:
+        scene = await open_scene(world)
+        company = await world.add_company(scene.account, {"city": "Oslo"})
+        await scene.enroll(1)
+        await world.set_company(scene.account, company, city="Bonn")
+        await world.erase_contact(scene.account, scene.contacts[0])
+        seen = Seen()
+        while (await world.store.digest(scene.account, 100, seen, EVERY_KIND)).taken:  # type: ignore[union-attr]
+            pass
+
+        assert {"company_changed": None, "contact_erased": None} == {
+            e.kind: e.unresolved for e in seen.events
+        }
+
     async def test_events_that_cannot_be_placed_are_refused_with_a_word(
         self, world: World
     ) -> None:

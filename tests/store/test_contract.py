@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.postgres import execute
+
 DOORS = {
     "account": "key name plan timezone send_window rate subscription_active status postal_address writer",
     "plan": "key daily_email_cap features action_quota",
@@ -122,6 +124,26 @@ def test_writers_may_change_what_the_doors_let_change(pg_dsn: str) -> None:
 def test_readers_see_what_is_shown(role: str, pg_dsn: str) -> None:
     assert [] == refused(pg_dsn, role, SHOWN, "SELECT")
     assert [] == refused(pg_dsn, role, DOORS, "SELECT")
+
+
+AS_A_WRITER = """
+SET ROLE dripd_writer;
+SET application_name = 'dripd';
+INSERT INTO dripd.event_in (account_id, kind, contact_id) VALUES (1, 'reset', 1);
+RESET ROLE
+"""
+
+
+def test_an_event_of_a_writer_is_never_told_by_dripd_itself(pg_dsn: str) -> None:
+    execute(pg_dsn, AS_A_WRITER)
+
+    assert [False] == ask(
+        pg_dsn, [()], "SELECT internal FROM dripd.event_in WHERE kind = 'reset'"
+    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        execute(
+            pg_dsn, AS_A_WRITER.replace("kind,", "internal, kind,").replace("(1,", "(1, true,")
+        )
 
 
 def test_writers_may_delete_places_and_tags_and_nothing_else(pg_dsn: str) -> None:
