@@ -408,7 +408,8 @@ def reset_of(
 ) -> MoveDue | None:
     """Reset on interaction: the full delay again, for the step waited on, while it waits.
 
-    *due_at* is where the step stands: once that is past it is no longer waiting. The delay
+    *due_at* is where the step stands: once that is past, or the step was tried and waits for
+    another try, it is the delay no longer that is waited for. The delay
     counts from when the event occurred; a late-logged one never shortens the wait, and a
     delay of 0 or a day number has nothing to restart.
     """
@@ -419,6 +420,7 @@ def reset_of(
         run.leased
         or run.lane == HELD_LANE
         or run.flags & (FLAG_WAITING | FLAG_HELD | FLAG_TRIED)
+        or run.attempt
         or due_at <= now
         or event.payload.get("auto") is True
     ):

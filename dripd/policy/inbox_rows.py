@@ -68,6 +68,8 @@ class RunRow:
     flags: int = 0
     entered: int = 0
     """The sequences that it has been in, as bits; the present one may be left out."""
+    attempt: int = 0
+    """How often its step was tried."""
     soft_bounces: int = 0
     attrs: Mapping[str, object] = field(default_factory=dict)
     """Of the contact, read for the person whom an end is told to."""

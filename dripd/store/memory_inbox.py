@@ -450,6 +450,7 @@ def _run_row(tables: Tables, run: Run) -> RunRow:
         leased=step.claim_id is not None,
         hold_reason=run.hold_reason,
         flags=step.flags,
+        attempt=step.attempt,
         entered=run.entered or 0,
         conversation_ref=run.conversation_ref,
         timezone=contact.timezone if contact is not None else None,

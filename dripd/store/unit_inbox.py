@@ -201,6 +201,7 @@ def _run(row: Any, account_id: int) -> RunRow:
         leased=row["leased"],
         hold_reason=row["hold_reason"],
         flags=row["flags"],
+        attempt=row["attempt"],
         parked=row["parked"],
         entered=row["entered"] or 0,
         conversation_ref=row["conversation_ref"],

@@ -160,7 +160,8 @@ SELECT hashtextextended(key, 0) AS h FROM unnest($1::text[]) WITH ORDINALITY AS 
 --   $1 account int  $2 contacts bigint[]
 -- locks: due_step rows, in the order of their key
 SELECT r.id AS enrollment_id, r.contact_id, r.campaign_id, r.cv_id, r.run_no, r.started_at, r.hold_reason,
-    r.conversation_ref, r.entered, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.claim_id IS NOT NULL AS leased,
+    r.conversation_ref, r.entered, d.step_no, d.seq, d.lane, d.due_at, d.flags, d.attempt,
+    d.claim_id IS NOT NULL AS leased,
     p.timezone, p.attrs::text AS attrs,
     EXISTS (SELECT FROM dripd.park AS k WHERE k.account_id = d.account_id AND k.lane IN (d.lane, -1)) AS parked,
     (SELECT count(*) FROM dripd.event_log AS e

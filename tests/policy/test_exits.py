@@ -331,6 +331,7 @@ def test_the_rows_that_were_handed_in_are_not_changed() -> None:
         {"due_at": Instant(NOW + DAY)},
         {"flags": FLAG_HELD},
         {"flags": FLAG_KEPT},
+        {"attempt": 1},
         {"step": {**RESTART, "reset_on_interaction": False}},
         {"step": {**RESTART, "delay": 0, "send_at": "09:00"}},
     ],

@@ -800,6 +800,15 @@ class InboxSuite:
         assert len(await world.event_queue()) == 1
         assert len(await world.due_steps()) == 1
 
+    async def test_a_run_tells_how_often_its_step_was_tried(self, world: World) -> None:
+        scene = await open_scene(world)
+        await scene.record(scene.tries_again((await scene.take())[0]))
+        await world.event(scene.account, "interaction", contact_id=scene.contacts[0])
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [1] == [run.attempt for run in seen.runs]
+
     async def test_soft_bounces_of_the_run_are_counted(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)
