@@ -252,6 +252,16 @@ def contradictions(definition: Definition, _known: Known) -> Iterator[Fault]:
             message="`reentry: always` lets runs overlap, `exclusivity` forbids it",
             hint="exclusivity: none, or reentry: after_end",
         )
+    most = policy.limits.max_gap_days
+    n = sum(1 for _ in steps_of(definition, "email", "sms"))
+    if most is not None and n > 1 and policy.min_gap_ms > most * DAY:
+        yield Fault(
+            code="max_gap_days",
+            path="policy.min_gap",
+            message=f"two messages lie at least {-(-policy.min_gap_ms // DAY)} days apart: "
+            f"max_gap_days {most}",
+            hint="a shorter min_gap, or raise policy.limits.max_gap_days",
+        )
 
 
 def no_time_left(definition: Definition, _known: Known) -> Iterator[Fault]:

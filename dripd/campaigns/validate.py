@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dripd.campaigns import bounds, doubt, lack, wording
+from dripd.campaigns import bounds, doubt, idle, lack, wording
 from dripd.campaigns.definition import Definition
 from dripd.campaigns.known import Known
 from dripd.campaigns.lack import is_setting
@@ -125,6 +125,8 @@ _WARNINGS = (
     doubt.after_exit,
     doubt.loose_resets,
     doubt.idle_resets,
+    idle.idle_policies,
+    idle.idle_waits,
     doubt.round_trips,
     doubt.narrow_windows,
     doubt.unwatched,

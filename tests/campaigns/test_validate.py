@@ -11,6 +11,7 @@ from dripd.campaigns.definition import Content, Step
 from dripd.campaigns.known import Known
 from dripd.campaigns.lack import is_setting
 from dripd.campaigns.parse import parse
+from dripd.campaigns.presets import PRESETS
 from dripd.campaigns.validate import Report, check, validate
 from dripd.campaigns.window import WindowSpec
 from dripd.errors import DefinitionError
@@ -674,6 +675,112 @@ def test_an_interaction_cannot_restart_a_day_number_or_no_delay() -> None:
     assert told() == doubtful
     assert told(delay="3d") == []
     assert told(delay="3bd", send_at="09:00") == []
+
+
+SMS = {"key": "text", "do": "sms", "text": "Hi"}
+TASK = {"key": "task", "do": "task", "title": "Call"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        ({"reentry": {"mode": "once", "max_runs": 3}}, "reentry.max_runs"),
+        ({"reentry": {"max_runs": 3}}, "reentry.max_runs"),
+        ({"reentry": {"mode": "once", "max_runs_per_day": 2}}, "reentry.max_runs_per_day"),
+        ({"reentry": {"mode": "once", "min_gap": "1d"}}, "reentry.min_gap"),
+        (
+            {"reentry": {"mode": "after_end", "max_runs": 2, "max_runs_per_day": 2}},
+            "reentry.max_runs_per_day",
+        ),
+        ({"exclusivity": {"scope": "none", "on_busy": "queue"}}, "exclusivity.on_busy"),
+        ({"edit": {"active": "locked", "inflight": "terminate"}}, "edit.inflight"),
+        ({"pause": "remove_all", "on_resume": "shift"}, "on_resume"),
+        ({"refund_on": ["reply"]}, "refund_on"),
+        ({"billing": "per_send", "freeze": "at_enroll"}, "freeze"),
+        ({"billing": "upfront", "freeze": "at_enroll", "content": "live"}, "content"),
+        ({"sms_overflow": "truncate"}, "sms_overflow"),
+        ({"soft_bounces": 5}, "soft_bounces"),
+    ],
+)
+def test_a_policy_that_another_one_leaves_without_effect_is_doubtful(
+    policy: dict[str, object], path: str
+) -> None:
+    rules = [{"on": "bounce", "enabled": False}] if path == "soft_bounces" else []
+    report = judge(campaign(MAIL, SMS, policy=policy, exit_rules=rules))
+
+    assert [("no_effect", f"policy.{path}")] == [
+        (one.code, one.path) for one in report.warnings
+    ]
+    assert report.warnings[0].hint
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"reentry": {"mode": "once", "max_runs": 1, "max_runs_per_day": 10}},
+        {
+            "reentry": {
+                "mode": "after_end",
+                "max_runs": 9,
+                "max_runs_per_day": 2,
+                "min_gap": "1h",
+            }
+        },
+        {"exclusivity": {"scope": "group:a", "on_busy": "queue"}},
+        {"edit": {"active": "allow", "inflight": "terminate"}},
+        {"pause": "hold", "on_resume": "shift"},
+        {"billing": "upfront", "freeze": "at_enroll", "refund_on": ["reply"]},
+        {"billing": "per_send", "refund_on": ["reply"], "content": "live"},
+        {"sms_overflow": "truncate", "limits": {"max_sms_segments": 2}},
+        {"soft_bounces": 5},
+    ],
+)
+def test_a_policy_that_has_an_effect_is_not_doubtful(policy: dict[str, object]) -> None:
+    assert [] == warnings(campaign(MAIL, SMS, policy=policy))
+
+
+def test_a_preset_s_own_policies_are_not_doubtful() -> None:
+    locked = {"edit": {"active": "locked"}}
+
+    for preset in PRESETS:
+        assert "no_effect" not in {
+            code for code, _ in warnings(campaign(MAIL, SMS, preset=preset, policy=locked))
+        }
+
+
+def test_no_frequency_holds_what_is_transactional() -> None:
+    often = {"policy": {"frequency": {"per_contact": "1/1d"}}}
+
+    assert [] == warnings(campaign(MAIL, **often))
+    assert [("no_effect", "policy.frequency")] == warnings(
+        campaign(MAIL, **often, **{"class": "transactional"})
+    )
+
+
+def test_a_campaign_that_resets_itself_lets_contacts_run_again() -> None:
+    reset = {"key": "again", "do": "reset_campaign"}
+    top = {
+        "sequences": [{"key": "a", "steps": [reset, {**MAIL, "key": "mail"}]}],
+        "policy": {"reentry": {"mode": "once", "max_runs": 3}},
+    }
+    document = {key: value for key, value in campaign(MAIL, **top).items() if key != "steps"}
+
+    assert "no_effect" not in {code for code, _ in warnings(document)}
+
+
+def test_nobody_waits_for_what_does_not_block_nor_for_ever_in_vain() -> None:
+    assert [("no_effect", "steps[0].timeout")] == warnings(campaign({**TASK, "timeout": "2d"}))
+    exits = {**TASK, "blocking": True, "on_timeout": "exit"}
+    assert [("no_effect", "steps[0].on_timeout")] == warnings(campaign(exits))
+    assert [] == warnings(campaign({**exits, "timeout": "2d"}))
+
+
+def test_a_rest_between_messages_keeps_to_the_longest_gap() -> None:
+    policy = {"min_gap": "3d", "limits": {"max_gap_days": 2}}
+    again = {**MAIL, "key": "again"}
+
+    assert [("max_gap_days", "policy.min_gap")] == faults(campaign(MAIL, again, policy=policy))
+    assert [] == faults(campaign(MAIL, policy=policy))
 
 
 def test_moves_in_a_circle_are_doubtful_where_everybody_may_run_again() -> None:
