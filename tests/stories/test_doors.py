@@ -265,11 +265,10 @@ steps:
     house.enroll("text", "ann", account="spelt")
     house.tick()
 
-    [step] = house.sql(
-        "SELECT s.outcome, s.reason FROM dripd.step_run AS s "
-        "JOIN dripd.account AS a ON a.id = s.account_id WHERE a.key = 'spelt'"
+    [asked] = house.sql(
+        "SELECT status, reject_reason FROM dripd.enroll_request WHERE account_key = 'spelt'"
     )
-    assert ("skipped", "suppressed") == tuple(step)
+    assert ("rejected", "suppressed") == tuple(asked)
     with pytest.raises(DripdError, match="suppressed"):
         house.call("contact.send", contact="ann", account="spelt", channel="sms", text="Hello")
     found = house.call("suppress.check", address="+1 (555) 000-1111", account="spelt")
