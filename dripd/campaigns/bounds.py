@@ -107,9 +107,9 @@ def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
     for path, step in steps_of(definition, "update"):
         for index, op in enumerate(step.ops):
             name = op.field.removeprefix("attrs.").removeprefix("contact.")
-            of_type = types.get(name, "") if step.target == "contact" else ""
+            scope = "" if step.target == "contact" else "company."
             try:
-                typed(op, of_type)
+                typed(op, types.get(scope + name.removeprefix(scope), ""))
             except BadValue as bad:
                 yield Fault(
                     code=bad.code,

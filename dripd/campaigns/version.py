@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.definition import Definition, Frequency, Step
@@ -144,6 +145,7 @@ class Version:
     """An immutable version, with everything that can be known before a contact is.
 
     *like*: one whose definition differs in account and sender alone, which compiled the rest.
+    *types*: the fields that the account declares beside those of the file.
     """
 
     def __init__(
@@ -156,6 +158,7 @@ class Version:
         owner: str,
         definition: Definition,
         like: Version | None = None,
+        types: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.cv_id = cv_id
         self.account_id = account_id
@@ -163,6 +166,7 @@ class Version:
         self.campaign_key = campaign_key
         self.owner = owner
         self.definition = definition
+        self.types = {**types, **definition.fields}
         self.steps: tuple[Step, ...] = definition.steps
         policy = definition.policy
         self.metered = policy.meter == "actions"
@@ -264,6 +268,7 @@ class Version:
             campaign_key=self.campaign_key,
             owner=self.owner,
             definition=definition,
+            types=self.types,
         )
 
     @cached_property

@@ -69,6 +69,7 @@ class Compiler:
             owner=row.campaign_owner or definition.owner,
             definition=definition,
             like=like,
+            types=row.types,
         )
         if like is None and place:
             if len(self._known) >= KNOWN_MOST:

@@ -24,13 +24,13 @@ def update(here: Pass, step: Step, step_no: int) -> Outcome | Held:
     target = here.leased.attrs if step.target == "contact" else here.leased.company
     attrs: dict[str, object] = {}
     columns: dict[str, str | None] = {}
-    types = here.version.definition.fields if step.target == "contact" else {}
+    scope = "" if step.target == "contact" else "company."
     for op in step.ops:
         if not op.enabled:
             continue
         name = field_name(op, step.target)
         try:
-            op = typed(op, types.get(name, ""))  # noqa: PLW2901 - the same change, its value read
+            op = typed(op, here.version.types.get(scope + name, ""))  # noqa: PLW2901 - the same change, its value read
             if step.target == "contact" and name in COLUMNS:
                 columns[name] = _operate_column(op, name, columns, here)
             else:

@@ -80,7 +80,7 @@ def _doubt_date(here: Pass, step: Step) -> None:
     """A mere date in a field that is not declared as one lacks its time: the journal says so."""
     name = step.field.removeprefix("attrs.")
     value = lookup(here.leased)(normalise(step.field))
-    if here.version.definition.fields.get(name) != "date" and is_mere_date(value):
+    if here.version.types.get(name) != "date" and is_mere_date(value):
         here.effects.append(Note(kind="date_only", detail={"field": name}))
 
 

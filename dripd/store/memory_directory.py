@@ -146,6 +146,7 @@ def read_versions(tables: Tables, cv_ids: Sequence[int]) -> list[VersionRow]:
                 for key in version.shared
                 if (shared := tables.templates.get((version.account_id, key))) is not None
             },
+            types=dict(tables.field_types.get(version.account_id) or {}),
         )
         for version in found
     ]

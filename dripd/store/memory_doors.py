@@ -196,6 +196,10 @@ class Doors:
         self._tables.nudge(account_id)
         self._commit()
 
+    def declare_field(self, account_id: int, key: str, of_type: str) -> None:
+        """A field of its contacts, or of its companies as `company.KEY`."""
+        self._tables.field_types.setdefault(account_id, {})[key] = of_type
+
     def attach(self, account_id: int, data: bytes) -> str:
         """Keep a file; what it is known by."""
         name = sha256(data).hexdigest()

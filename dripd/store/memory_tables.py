@@ -262,6 +262,7 @@ class Tables:
         self.calls: Table[Ids, Call] = Table(undo)
         self.call_of_step: Table[tuple[int, int | None, int], int] = Table(undo)
         self.templates: Table[tuple[int, str], Template] = Table(undo)
+        self.field_types: dict[int, dict[str, str]] = {}
         self.connectors: Table[tuple[int, str], Connector] = Table(undo)
         self.watches: Table[tuple[int, int, int], ReplyWatch] = Table(undo)
         self.diary: Table[int, Busy] = Table(undo)

@@ -312,6 +312,8 @@ class VersionRow:
     """The account's templates that it uses, as at publishing."""
     current: Mapping[str, Any] = field(default_factory=dict)
     """The same as they stand now."""
+    types: Mapping[str, Any] = field(default_factory=dict)
+    """The fields that the account declares, those of companies as `company.KEY`."""
 
 
 @dataclass(slots=True)

@@ -121,6 +121,7 @@ async def read_versions(conn: Conn, cv_ids: Sequence[int]) -> list[VersionRow]:
             definition=parse_object(row["definition"]),
             shared=parse_object(row["shared"]),
             current=parse_object(row["current"]),
+            types=parse_object(row["types"]),
         )
         for row in rows
     ]

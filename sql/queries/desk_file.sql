@@ -2,9 +2,9 @@
 -- What an account has that a campaign file may name.
 --   $1 account  int4
 SELECT p.features,
-    (SELECT coalesce(jsonb_object_agg(f.key, f.type), '{}')
+    (SELECT coalesce(jsonb_object_agg(CASE f.target WHEN 'company' THEN 'company.' ELSE '' END || f.key, f.type), '{}')
         FROM dripd.field AS f
-        WHERE f.account_id = a.id AND f.target = 'contact') AS fields,
+        WHERE f.account_id = a.id) AS fields,
     (SELECT coalesce(jsonb_object_agg(l.key, l.is_static), '{}')
         FROM dripd.contact_list AS l WHERE l.account_id = a.id) AS lists,
     (SELECT coalesce(jsonb_object_agg(s.address, s.channel), '{}')

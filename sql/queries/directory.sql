@@ -46,13 +46,17 @@ WHERE $1::int4[] IS NULL OR t.account_id = ANY ($1::int4[])
 ORDER BY t.account_id, t.id;
 
 -- name: read_versions :many
--- Versions with the account's templates that they use: as at publishing, and as they stand now.
+-- Versions with the account's templates that they use: as at publishing, and as they stand now; and with its declared
+-- fields, those of companies as `company.KEY`.
 --   $1 cv_ids  int[]
 SELECT v.id AS cv_id, v.account_id, v.campaign_id, v.campaign_key, c.owner, v.version,
     v.definition::text AS definition, v.shared::text AS shared,
     (SELECT coalesce(jsonb_object_agg(t.key, jsonb_build_object('subject', t.subject, 'text', t.text, 'html', t.html)), '{}')
         FROM dripd.template AS t
-        WHERE t.account_id = v.account_id AND t.key IN (SELECT jsonb_object_keys(v.shared)))::text AS current
+        WHERE t.account_id = v.account_id AND t.key IN (SELECT jsonb_object_keys(v.shared)))::text AS current,
+    (SELECT coalesce(jsonb_object_agg(CASE f.target WHEN 'company' THEN 'company.' ELSE '' END || f.key, f.type), '{}')
+        FROM dripd.field AS f
+        WHERE f.account_id = v.account_id)::text AS types
 FROM dripd.campaign_version AS v
 JOIN dripd.campaign AS c ON c.account_id = v.account_id AND c.id = v.campaign_id
 WHERE v.id = ANY ($1::int4[]);

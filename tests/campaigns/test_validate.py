@@ -359,6 +359,16 @@ def test_the_changes_of_a_field_depend_on_its_type(of_type: str, fits: str) -> N
 
 
 @pytest.mark.feature("F16")
+@pytest.mark.parametrize("op", ["size set big", "company.size set big", "attrs.size add 1"])
+def test_the_fields_of_a_company_have_types_of_their_own(op: str) -> None:
+    change = {"do": "update", "target": "company", "ops": [op]}
+    types = {"company.size": "number", "size": "multi"}
+
+    assert faults(campaign(change), field_types=types) == [("bad_op", "steps[0].ops[0]")]
+    assert not faults(campaign({**change, "ops": ["size set 5"]}), field_types=types)
+
+
+@pytest.mark.feature("F16")
 @pytest.mark.parametrize("field", ["city", "first_name", "attrs.title", "email"])
 def test_the_usual_fields_are_text_unless_declared(field: str) -> None:
     counted = {"do": "update", "ops": [f"{field} increment"]}

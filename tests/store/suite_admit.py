@@ -727,6 +727,18 @@ class FeedSuite:
         assert before.templates != after.templates
         assert [one for _, one in (await world.store.look(seen)).nudges] == [account]
 
+    async def test_a_version_has_the_fields_that_its_account_declares(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        other = await world.add_account("other")
+        await world.declare_field(scene.account, "flag", "bool")
+        await world.declare_field(scene.account, "company.size", "number")
+        await world.declare_field(other, "flag", "text")
+
+        (version,) = await world.store.read_versions([scene.cv])
+        assert version.types == {"flag": "bool", "company.size": "number"}
+
     async def test_a_file_is_read_by_what_it_holds(self, world: World) -> None:
         scene = await open_scene(world)
         other = await world.add_account("other")

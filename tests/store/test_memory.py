@@ -60,6 +60,9 @@ class MemoryWorld(World):
     async def set_template(self, account: int, key: str, content: Content) -> None:
         self.store.set_template(account, key, content)
 
+    async def declare_field(self, account: int, key: str, of_type: str) -> None:
+        self.store.declare_field(account, key, of_type)
+
     async def attach(self, account: int, data: bytes) -> str:
         return self.store.attach(account, data)
 

@@ -137,6 +137,16 @@ class PostgresWorld(World):
             *content.as_raw().values(),
         )
 
+    async def declare_field(self, account: int, key: str, of_type: str) -> None:
+        scope, dot, name = key.partition(".")
+        await self.run(
+            "INSERT INTO dripd.field (account_id, key, type, target) VALUES ($1, $2, $3, $4)",
+            account,
+            name if dot else key,
+            of_type,
+            scope if dot else "contact",
+        )
+
     async def attach(self, account: int, data: bytes) -> str:
         name = sha256(data).hexdigest()
         for part in range(0, len(data), 4):

@@ -19,6 +19,37 @@ def attrs(world: World, contact: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.feature("F16")
+@pytest.mark.feature("F19")
+def test_a_step_holds_values_as_the_account_declares_its_fields(world: World) -> None:
+    """Declared in SQL, or by the file of another campaign."""
+    world.sql(
+        "INSERT INTO dripd.field (account_id, key, type, target)"
+        " SELECT id, f.* FROM dripd.account,"
+        " (VALUES ('flag', 'bool', 'contact'), ('size', 'number', 'company')) AS f (key, type, target)"
+    )
+    world.apply(campaign("other", "{key: a, do: end}", more="fields: {n: number}"))
+    company = world.one(
+        "INSERT INTO dripd.company (account_id) SELECT id FROM dripd.account RETURNING id"
+    )
+    world.contact("c1", company_id=company, attrs="{}")
+    world.contact("c2", attrs="{}")
+    ops = ["flag set true", "n set 5"]
+    play(
+        world,
+        campaign(
+            "update",
+            f"{{key: up, do: update, ops: {json.dumps(ops)}}}",
+            "{key: firm, do: update, target: company, ops: ['size set 3']}",
+        ),
+        "c1",
+    )
+    world.call("contact.update", contact="c2", ops=ops)
+
+    assert {"flag": True, "n": 5} == attrs(world, "c1") == attrs(world, "c2")
+    assert {"size": 3} == json.loads(world.one("SELECT attrs FROM dripd.company"))
+
+
 @pytest.mark.feature("F15")
 @pytest.mark.feature("F17")
 @pytest.mark.feature("F18")
