@@ -7,6 +7,7 @@ Figures of this daemon are fresh at every look; what SQL knows is the last glanc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -103,6 +104,7 @@ def alerts(
         late = f"p99 {own['lag_ms'] / 1000:.1f} s late"
         found.append(_alert("!", "steps are late", "", late, "nodes"))
     found += _failing(glance.get("nodes", []))
+    found += _refused(glance.get("nodes", []))
     found += _stopped(glance.get("stopped", []))
     found += _held(glance.get("holding", []))
     found = [{**one, **_snoozed(one, glance.get("snoozes", []))} for one in found]
@@ -149,6 +151,24 @@ def _failing(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:
         _alert("!!", "provider fails", f"{one['of']} on {node['node']}", _tried(one["probe_at"]), "senders")
         for node in nodes
         for one in node.get("figures", {}).get("failing", [])
+    ]  # fmt: skip
+
+
+def _refused(nodes: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """Senders of which much failed within the hour, as all daemons have counted it."""
+    tried: Counter[tuple[str, str]] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        for one in node.get("figures", {}).get("failing_senders", []):
+            place = one["account"], one["sender"]
+            tried[place] += one["tried"]
+            failed[place] += one["failed"]
+    return [
+        _alert(
+            "!!" if 2 * failed[place] >= n else "!", "sender fails", "/".join(place),
+            f"{failed[place] / n:.0%} of {n} within the hour", "senders", account=place[0],
+        )
+        for place, n in tried.items()
     ]  # fmt: skip
 
 

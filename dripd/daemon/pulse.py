@@ -12,6 +12,7 @@ import trio
 from dripd.clock import ManualClock, SystemClock, asleep_s, format_instant
 from dripd.daemon.figures import Figures
 from dripd.daemon.notify import notify
+from dripd.daemon.traffic import failing
 from dripd.daemon.vitals import TURN_S, Vitals
 from dripd.engine import standstill
 from dripd.engine.pipeline import Pipeline
@@ -94,6 +95,7 @@ async def beat(daemon: Living) -> bool:
         figures = {
             **daemon.figures.shown(),
             "failing": open_breakers(daemon.pipe),
+            "failing_senders": failing(daemon.pipe),
             "pool": pool(daemon.store),
             "host_ms": SystemClock().now(),
             "zones": daemon.zones,

@@ -6,6 +6,7 @@ before it counted, and those that are no more, adds up to the sender's hour.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -27,6 +28,9 @@ TOLD_MS: Final = 30_000
 AT_ONCE: Final = 200
 """Senders of one statement; between two of them sends go on."""
 
+FAILING_MOST: Final = 5
+"""Senders of which much fails that a heartbeat tells of."""
+
 SWEEP_EVERY: Final = 120
 """Rounds from one to the next in which what is a day old goes."""
 
@@ -47,9 +51,28 @@ async def tell(pipe: Pipeline, desk: Desk) -> None:
         await trio.sleep(TELL_S)  # noqa: TID251 - what is told of is real time
 
 
+def failing(pipe: Pipeline) -> list[Mapping[str, object]]:
+    """The senders of which most fails, by name, as every heartbeat tells them."""
+    accounts = pipe.directory.accounts
+    return [
+        {
+            "account": account.row.key,
+            "sender": row.address,
+            "tried": one.tried,
+            "failed": one.failed,
+        }
+        for one in pipe.lately.failing[:FAILING_MOST]
+        if (account := accounts.get(one.place[0])) is not None
+        for row in account.row.senders
+        if row.id == one.place[1]
+    ]
+
+
 async def tell_once(pipe: Pipeline, desk: Desk) -> None:
     """What this daemon knows of the senders that it tried lately."""
-    found = iter(pipe.lately.traffic.lately(TOLD_MS, SystemClock().now()))
+    traffic, now = pipe.lately.traffic, SystemClock().now()
+    found = iter(traffic.lately(TOLD_MS, now))
+    pipe.lately.failing = traffic.failing(now)
     while some := list(islice(found, AT_ONCE)):
         rows = {
             place: {**figures, "standing": standing(pipe, *place)} for place, figures in some

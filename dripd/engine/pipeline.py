@@ -28,7 +28,7 @@ from dripd.metrics import Registry
 from dripd.policy.inbox_rows import EventRow
 from dripd.ratelimit.bucket import Bucket
 from dripd.ratelimit.reputation import Guard
-from dripd.ratelimit.traffic import Traffic
+from dripd.ratelimit.traffic import Failing, Traffic
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
@@ -217,6 +217,8 @@ class Lately:
     recorded: Ring[Change] = field(default_factory=Ring)
     heard: Ring[EventRow | Aside] = field(default_factory=Ring)
     traffic: Traffic = field(default_factory=Traffic)
+    failing: list[Failing] = field(default_factory=list)
+    """The senders of which much fails, as they were last looked at."""
     leases: deque[LeaseEvent] = field(default_factory=lambda: deque(maxlen=LEASES_KEPT))
 
     def befell(self, what: str, said: str) -> None:

@@ -25,6 +25,10 @@ SLOTS: Final = HOUR // SLOT_MS
 FRESH_MS: Final = 15 * SECOND
 """What a daemon told longer ago says nothing of how fast a sender is now."""
 
+TRIED_LEAST: Final = 20
+FAILED_LEAST: Final = 0.05
+"""Attempts within the hour, and the share of them that failed, below which nobody need look."""
+
 BOUNDS_MS: Final = (
     1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000,
     3_000, 5_000, 7_000, 10_000, 15_000, 20_000, 30_000, 60_000,
@@ -41,6 +45,14 @@ class Refusal(NamedTuple):
     place: Place
     reason: str
     late: bool
+
+
+class Failing(NamedTuple):
+    """A sender of which much fails: its attempts within the hour, and those that failed."""
+
+    place: Place
+    tried: int
+    failed: int
 
 
 class Told(NamedTuple):
@@ -128,6 +140,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self._of: dict[Place, Sent] = {}
+        self._refused: set[Place] = set()
 
     def note(
         self,
@@ -145,16 +158,32 @@ class Traffic:
             sent = self._of.get(place)
             if sent is None:
                 sent = self._of[place] = Sent()
+            if place in by_place:
+                self._refused.add(place)
             sent.note(accepted.get(place, 0), by_place.get(place, ()), 1000 * seconds, now)
 
     def lately(self, within_ms: int, now: Instant) -> list[tuple[Place, dict[str, object]]]:
         """The figures of senders that were tried within so long; those quiet for an hour go."""
         self._of = {place: one for place, one in self._of.items() if now - one.at < HOUR}
+        self._refused &= self._of.keys()
         return [
             (place, one.figures(now))
             for place, one in self._of.items()
             if now - one.at < within_ms
         ]
+
+    def failing(self, now: Instant) -> list[Failing]:
+        """The senders of which much fails, the worst first."""
+        found = []
+        first = now // SLOT_MS - SLOTS
+        for place in list(self._refused):
+            slots = [slot for slot in self._of[place].hour if slot[0] > first]
+            tried, failed = (sum(slot[n] for slot in slots) for n in (1, 2))
+            if not failed:
+                self._refused.discard(place)
+            elif tried >= TRIED_LEAST and failed >= FAILED_LEAST * tried:
+                found.append(Failing(place, tried, failed))
+        return sorted(found, key=lambda one: one.failed / one.tried, reverse=True)
 
 
 def total(told: Iterable[Told], now: Instant) -> dict[str, object]:

@@ -122,6 +122,27 @@ async def test_a_daemon_that_leases_nothing_and_rules_that_differ_are_alerts() -
     assert {one["screen"] for one in found} == {"nodes"}
 
 
+async def test_a_sender_of_which_much_fails_is_an_alert_of_all_daemons_that_tried_it() -> None:
+    def node(name: str, *senders: tuple[str, int, int]) -> dict[str, Any]:
+        told = [
+            {"account": "acme", "sender": one, "tried": tried, "failed": failed}
+            for one, tried, failed in senders
+        ]
+        return {"node": name, "silent_s": 1.0, "figures": {"failing_senders": told}}
+
+    nodes = [
+        node("n1", ("a@x.test", 100, 5), ("b@x.test", 40, 20)),
+        node("n2", ("a@x.test", 20, 7)),
+    ]
+    found = alerts({}, {"nodes": nodes}, None)
+
+    assert [(one["level"], one["what"], one["where"], one["detail"]) for one in found] == [
+        ("!!", "sender fails", "acme/b@x.test", "50% of 40 within the hour"),
+        ("!", "sender fails", "acme/a@x.test", "10% of 120 within the hour"),
+    ]
+    assert found[0]["of"] == {"account": "acme"}
+
+
 async def test_an_alert_that_is_snoozed_rests_until_its_time_or_until_it_grows_worse() -> None:
     held = {
         "reason": "step_failed",

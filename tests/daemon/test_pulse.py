@@ -13,7 +13,9 @@ from trio.testing import MockClock
 
 from dripd.admin.mask import mask
 from dripd.daemon.pulse import beat, pool
+from dripd.engine.look import learn_all
 from dripd.engine.tuning import Tuning
+from dripd.ratelimit.traffic import Failing
 from dripd.store.postgres import Place
 from tests.engine.rig import Rig, SlowSink
 
@@ -109,6 +111,26 @@ async def test_a_heartbeat_tells_why_nothing_is_leased(autojump_clock: MockClock
     await beat(daemon)
 
     assert store.told["barred"] == {"journal": "no room"}
+
+
+@pytest.mark.trio
+async def test_a_heartbeat_names_the_senders_of_which_much_fails(
+    autojump_clock: MockClock,
+) -> None:
+    rig = Rig(Tuning(), SlowSink())
+    account = rig.account("a")
+    await rig.store.join(rig.pipe.incarnation, "rig", "0")
+    await learn_all(rig.pipe)
+    (sender,) = rig.pipe.directory.accounts[account].row.senders
+    rig.pipe.lately.failing = [
+        Failing((account, sender.id), 40, 30),
+        Failing((account, 99), 9, 9),
+    ]
+    await beat(_daemon(rig.pipe, store := Late(rig.store, 0.0, alive=True)))
+
+    assert store.told["failing_senders"] == [
+        {"account": "a", "sender": "s@a.test", "tried": 40, "failed": 30}
+    ]
 
 
 def _daemon(pipe: Any, store: Late) -> Any:

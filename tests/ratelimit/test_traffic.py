@@ -154,3 +154,34 @@ def test_nothing_tried_is_no_share_and_no_rate(n: int) -> None:
     assert total([], Instant(T0 + n * PART_MS)) == {
         "sent_per_s": 0, "tried_1h": 0, "failed_1h": 0, "p95_ms": None, "last_error": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_ok", "n_failed", "is_told"),
+    [(18, 1, False), (19, 1, True), (20, 1, False), (0, 19, False), (0, 20, True)],
+)
+def test_much_fails_from_a_twentieth_of_twenty_attempts_on(
+    n_ok: int, n_failed: int, *, is_told: bool
+) -> None:
+    traffic = Traffic()
+    traffic.note([ANN] * n_ok, refused(n_failed, "smtp_550"), 0.1, T0)
+    told = [(ANN, n_ok + n_failed, n_failed)] if is_told else []
+
+    assert [tuple(one) for one in traffic.failing(T0)] == told
+    assert traffic.failing(Instant(T0 + HOUR)) == []
+
+
+def test_the_worst_comes_first_and_who_is_told_to_come_later_fails_not() -> None:
+    traffic = Traffic()
+    eve = (2, 1)
+    traffic.note([ANN] * 20, refused(20, "http_503"), 0.1, T0)
+    traffic.note(
+        [],
+        [*refused(30, "http_503", place=BOB), *refused(99, "throttled", place=eve, late=True)],
+        0.1,
+        T0,
+    )
+
+    assert [one.place for one in traffic.failing(T0)] == [BOB, ANN]
+    traffic.lately(0, Instant(T0 + HOUR))
+    assert traffic.failing(Instant(T0 + HOUR)) == []
