@@ -89,7 +89,7 @@ def sender_most(pipe: Pipeline, row: Mapping[str, Any]) -> float | None:
     line = pipe.flow.providers.get(row["provider"])
     rates = (row["rate"], row["account_rate"], None if line is None else line.rate)
     most = min(*map(_per_s, rates), _by_gap(row["gap"]))
-    return None if most == inf else most
+    return None if most == inf else float(f"{most:.4g}")
 
 
 def _by_gap(text: str | None) -> float:

@@ -110,6 +110,7 @@ def test_of_what_is_served_elsewhere_no_limit_is_told() -> None:
         ({"rate": "10/s", "provider": "slow"}, 5.0),
         ({"rate": "10/s", "provider": "elsewhere"}, 10.0),
         ({"rate": "10/s", "gap": "60s-140s"}, 0.01),
+        ({"gap": "60s-120s"}, 0.01111),
     ],
 )
 def test_a_sender_is_bounded_by_whatever_is_slowest(

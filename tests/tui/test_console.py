@@ -1474,6 +1474,26 @@ def test_a_sender_of_which_much_fails_is_marked(failed: int, sign: str) -> None:
     assert row.split()[1] == sign
 
 
+def test_the_senders_are_told_by_how_they_are() -> None:
+    rows = [
+        {**SENDER, "id": 1},
+        {**SENDER, "id": 2, "status": "paused"},
+        {**SENDER, "id": 3, "tried_1h": 100, "failed_1h": 50},
+        {**SENDER, "id": 4, "used_today": 20},
+        {**SENDER, "id": 5},
+    ]
+    rig = Rig(FakeDaemon(answers={"sender.list": {"items": rows}}))
+
+    assert "5 rows  2 ok, 1 held, 1 failing, 1 paused" in rig.press("2", "tab")
+
+
+def test_help_explains_the_figures_of_the_tab_that_is_shown() -> None:
+    rig = Rig(size=(100, 60))
+    rig.press("2", "tab", "?")
+    assert "FAIL1h" in rig.text()
+    assert "BACKLOG" not in rig.text()
+
+
 def test_a_breaker_says_since_when_and_how_often() -> None:
     since = {"since": "2026-03-02T11:59:12Z"}
     shut = {"of": "provider ses", **since, "probe_at": "2026-03-02T12:00:30Z"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from dripd.admin.closed import AccountStatus, Channel, words
@@ -109,6 +110,23 @@ def sender_glyph(row: Row) -> Cell:
     return glyph(row.get("status"))
 
 
+def state_of(row: Row) -> str:
+    """A sender in one word: `paused failing held ok`."""
+    if row.get("status") != "active":
+        return "paused"
+    breakers = (row.get("standing") or {}).get("breakers")
+    if breakers or (fails(row) or 0) >= MANY_FAIL:
+        return "failing"
+    return "held" if shut(row) else "ok"
+
+
+def _tally(rows: Iterable[Row]) -> str:
+    found = Counter(map(state_of, rows))
+    return ", ".join(
+        f"{found[one]} {one}" for one in ("ok", "held", "failing", "paused") if found[one]
+    )
+
+
 SENDERS = (
     Column(title="ST", width=3, show=sender_glyph),
     Column(title="SENDER", show=lambda row: text(row.get("address"))),
@@ -123,6 +141,29 @@ SENDERS = (
 )  # fmt: skip
 
 
+OF_ACCOUNTS = (
+    ("TODAY/CAP", "messages that took of the daily cap since the account's local midnight / the plan's cap"),
+    ("BACKLOG", "steps that are due and not leased, held ones included; counting stops at 1 000"),
+    ("WINDOW", "of the account: open now, or in how long it opens; campaigns may have their own"),
+    ("HELD BY", "what holds back most of what is due of the account"),
+    ("held", "live enrollments that are held, by reason, and when the first is released"),
+)  # fmt: skip
+OF_SENDERS = (
+    ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
+    ("NOW/s", "messages of a sender that its provider accepted a second, mean of 10 s, all nodes; 5 s old at most; slower ones a minute or an hour"),
+    ("LIM/s", "what may leave a second by its rate, its account's, its provider's, and its gap at its mean; - nothing bounds it"),
+    ("FAIL1h", "of its attempts within the hour, all nodes: those that were neither accepted nor told to come later; red from 50%"),
+    ("p95 ms", "95 of 100 calls to its provider took at most so long, in the last 5 to 10 minutes"),
+    ("tokens", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
+    ("gap", "the rest between two messages of a sender; HELD BY says until when"),
+    ("weight", "a sender's, and its share among the active ones of account and channel; then of each campaign's pool"),
+    ("breaker", "open since, the next try, and how often it or its provider's opened in the account's day, since that daemon's start"),
+    ("waiting on it", "messages of the campaigns that may leave from it: due, and due within the hour; counting stops at 1 000"),
+    ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe, x has it tried at once; gap, cap, rate"),
+)  # fmt: skip
+"""What the figures of either tab mean."""
+
+
 class Accounts(ListPage):
     name: ClassVar[str] = "accounts"
     digit: ClassVar[str] = "2"
@@ -130,23 +171,6 @@ class Accounts(ListPage):
     tiny: ClassVar[str] = "Ac"
     title: ClassVar[str] = "Accounts"
     tabs: ClassVar[tuple[str, ...]] = ("accounts", "senders")
-    figures = (
-        ("TODAY/CAP", "messages that took of the daily cap since the account's local midnight / the plan's cap"),
-        ("BACKLOG", "steps that are due and not leased, held ones included; counting stops at 1 000"),
-        ("WINDOW", "of the account: open now, or in how long it opens; campaigns may have their own"),
-        ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
-        ("NOW/s", "messages of a sender that its provider accepted a second, mean of 10 s, all nodes; 5 s old at most; slower ones a minute or an hour"),
-        ("LIM/s", "what may leave a second by its rate, its account's, its provider's, and its gap at its mean; - nothing bounds it"),
-        ("FAIL1h", "of its attempts within the hour, all nodes: those that were neither accepted nor told to come later; red from 50%"),
-        ("p95 ms", "95 of 100 calls to its provider took at most so long, in the last 5 to 10 minutes"),
-        ("tokens", "a sender's token bucket: what is in it of what fits, in the daemon that serves the account"),
-        ("gap", "the rest between two messages of a sender; HELD BY says until when"),
-        ("weight", "a sender's, and its share among the active ones of account and channel; then of each campaign's pool"),
-        ("breaker", "open since, the next try, and how often it or its provider's opened in the account's day, since that daemon's start"),
-        ("waiting on it", "messages of the campaigns that may leave from it: due, and due within the hour; counting stops at 1 000"),
-        ("HELD BY", "paused (bounce_rate, complaint_rate: too much came back, until somebody resumes it); breaker: its provider or itself fails, until the next probe, x has it tried at once; gap, cap, rate"),
-        ("held", "live enrollments that are held, by reason, and when the first is released"),
-    )  # fmt: skip
 
     def __init__(self, port: Port, deeds: Deeds) -> None:
         self._shown: Watch | None = None
@@ -155,6 +179,10 @@ class Accounts(ListPage):
     @property
     def method(self) -> str:  # type: ignore[override]  # the tab decides
         return "sender.list" if self.second else "account.list"
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]  # the tab decides
+        return OF_SENDERS if self.second else OF_ACCOUNTS
 
     @property
     def keys(self) -> dict[str, Key]:  # type: ignore[override]  # the tab decides
@@ -233,6 +261,13 @@ class Accounts(ListPage):
             self.port.go("deliveries", f"account={row['account_key']}")
         else:
             self.port.go("enrollments", f"account={row['key']}")
+
+    @property
+    def extent(self) -> str:
+        """Beside how many senders are loaded: how they are."""
+        return super().extent + (
+            f"  {_tally(self._table.rows.values())}" if self.second else ""
+        )
 
     def _target(self, row: Row) -> dict[str, object]:
         if self.second:
