@@ -17,6 +17,7 @@ import trio
 
 from dripd.campaigns.enrollment import Change, Leased
 from dripd.clock import Instant
+from dripd.daemon.gauges import oldest
 from dripd.engine.limit import Limit
 from dripd.engine.pipeline import Pipeline
 from dripd.metrics import METRICS, quantile
@@ -91,6 +92,7 @@ class Figures:
             "steps_per_s": recorded,
             "lag_ms": self._lag(0.99),
             "lag_p50_ms": self._lag(0.50),
+            "oldest_ms": round(1000 * oldest(pipe)),
             "unsent": pipe.unsent,
             "in_flight": pipe.tuning.in_flight,
             "ready": len(pipe.ready),

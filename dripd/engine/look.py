@@ -152,8 +152,8 @@ def _mind_nodes(pipe: Pipeline, seen: Look) -> None:
         if before:
             pipe.lately.befell(
                 "accounts_moved",
-                f"{len(alive)} at work, {len(before)} before: serves {len(pipe.owned)} accounts, "
-                f"{n_owned} before",
+                f"{len(alive)} at work, was {len(before)}: serves {len(pipe.owned)} accounts, "
+                f"was {n_owned}",
             )
 
 

@@ -19,7 +19,7 @@ def pipe_of(metrics: Registry) -> Any:
     return SimpleNamespace(
         metrics=metrics, counters=Counters(), lately=lately, owned=set(), unsent=0, ready=[],
         wheel=[], lanes=SimpleNamespace(n_parked=0), directory=SimpleNamespace(accounts={}),
-        flow=SimpleNamespace(providers={}), tuning=SimpleNamespace(in_flight=4000),
+        flow=SimpleNamespace(providers={}), tuning=SimpleNamespace(in_flight=4000), leased={},
     )  # fmt: skip
 
 

@@ -94,6 +94,6 @@ async def test_accounts_that_move_between_daemons_are_told(
 
     assert [one.what for one in pipe.lately.leases] == 2 * ["accounts_moved"]
     assert [one.said for one in pipe.lately.leases] == [
-        f"2 at work, 1 before: serves {n} accounts, 8 before",
-        f"1 at work, 2 before: serves 8 accounts, {n} before",
+        f"2 at work, was 1: serves {n} accounts, was 8",
+        f"1 at work, was 2: serves 8 accounts, was {n}",
     ]

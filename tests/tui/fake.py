@@ -45,7 +45,7 @@ OVERVIEW: dict[str, Any] = {
     "due": {
         "overdue": 3204, "held": 12, "active": 1_204_118, "retrying": 1204, "later": 5, "percent": 2.5,
         "seconds": [n % 7 for n in range(60)], "minutes": list(range(60)),
-        "hours": [1000 * (n % 9) for n in range(48)],
+        "hours": [1770, *(1000 * (n % 9) for n in range(1, 48))],
     },
     "holding": [
         {"reason": "window", "account_key": "acme", "campaign_key": "welcome", "count": 2310,

@@ -144,7 +144,7 @@ class Nodes(ListPage):
             ),
             *(line(Cell(f"  leases nothing: {text(why)}", "bad")) for why in barred.values()),
         ]
-        room = min(60, width - 40)
+        room = min(60, width - 50)
         for label, name, unit in (
             ("60 s", "seconds", "s"),
             ("60 m", "minutes", "m"),

@@ -51,6 +51,7 @@ class Overview(Page):
         ("limit", "what may leave a second by all rates of accounts, senders and providers; no limit: some have none"),
         ("ok, fail", "of the attempts of the last minute, all nodes: accepted; refused for good or of unknown outcome. The rest is tried again"),
         ("DUE LAG p99", "lease minus due (or minus the opening of what held it), last 60 s, the worst node"),
+        ("oldest", "how long what is leased and has not left has been due, the worst node"),
         ("IN FLIGHT", "steps leased and not yet recorded / [engine] in_flight, all nodes"),
         ("retry, ready", "steps that were tried and wait for another try, from a sample; due and loaded, to be leased next"),
         ("trends", "the last ten minutes of the node that this console is connected to, each part at its highest"),
@@ -258,7 +259,7 @@ class Overview(Page):
 
         columns = (
             ("SENT/s (10 s mean)", f"{total('sent_per_s')}  {_limit(nodes)}", "sent_per_s", _shares(nodes)),
-            ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.2f} s"),
+            ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.1f} s oldest {worst('oldest_ms'):.1f} s"),
             ("IN FLIGHT", f"{total('unsent')} / {total('in_flight')}", "unsent", f"{self._again()} ready {total('ready')}"),
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
@@ -283,7 +284,8 @@ class Overview(Page):
         due = self._answer.get("due", {})
         about = _about(due)
         overdue, active = due.get("overdue", 0), due.get("active", 0)
-        hour, day = sum(due.get("minutes", [])), sum(due.get("hours", [])[:24])
+        hours = due.get("hours", [])
+        hour, day = sum(hours[:1]), sum(hours[:24])
         said = (
             f" DUE NOW {about}{count(overdue)} | NEXT 1h {about}{count(hour)} | NEXT 24h {about}{count(day)}"
             f" | ACTIVE {about}{count(active)}"
