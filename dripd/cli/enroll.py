@@ -104,6 +104,7 @@ def list_runs(ask: Ask, **given: object) -> int:
         "step_key",
         "due_at",
         "hold_reason",
+        "node",
     )
     return ask.show("enroll.list", *shown, **given)
 

@@ -42,7 +42,7 @@ from dripd.engine.directory import Directory
 from dripd.engine.doubt import policy_of
 from dripd.engine.individual import fill, send_individual, send_test
 from dripd.engine.limit import most_of, sender_most
-from dripd.engine.ownership import owner_of
+from dripd.engine.ownership import server_of
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.respond import respond
 from dripd.engine.settle import move_to
@@ -227,8 +227,8 @@ class Daemon:
 
     def server_of(self, account_id: int) -> int:
         """The incarnation of the daemon that serves an account, as the live ones stand."""
-        at_work = self.pipe.watch.alive - ({self.incarnation} if self.pipe.drained else set())
-        return owner_of(account_id, sorted(at_work or {self.incarnation}))
+        pipe = self.pipe
+        return server_of(account_id, pipe.watch.alive, self.incarnation, drained=pipe.drained)
 
     def margin(self) -> Millis:
         return self.pipe.tuning.window_margin_ms

@@ -6,7 +6,7 @@ local because of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from hashlib import blake2b
 
 
@@ -15,3 +15,10 @@ def owner_of(account_id: int, alive: Sequence[int]) -> int:
     return max(
         alive, key=lambda node: blake2b(f"{node}:{account_id}".encode(), digest_size=8).digest()
     )
+
+
+def server_of(account_id: int, at_work: Set[int], own: int, *, drained: bool) -> int:
+    """Who serves the account, as a daemon sees it that counts itself among those *at_work* even
+    where it is *drained*: then any other does."""
+    others = at_work - {own} if drained else at_work
+    return owner_of(account_id, sorted(others or {own}))
