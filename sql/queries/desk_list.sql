@@ -33,7 +33,7 @@ ORDER BY l.id
 LIMIT $4::int4;
 
 -- name: count_runs_of_list :one
--- How the runs of a list's first members stand, 100 of each at most, and how many members these are; one more
+-- How the runs of a list's first members stand, 20 of each at most, and how many members these are; one more
 -- where there are others.
 --   $1 account  int4
 --   $2 list     int8
@@ -56,7 +56,7 @@ CROSS JOIN LATERAL (
     FROM dripd.run AS o
     WHERE o.account_id = $1::int4 AND o.contact_id = one.contact_id
     ORDER BY o.campaign_id DESC, o.run_no DESC
-    LIMIT 100
+    LIMIT 20
 ) AS r;
 
 -- name: list_members :many
