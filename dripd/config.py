@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
-from dripd.admin.place import socket_path, state_dir
+from dripd.admin.place import UNIT_SECRETS, socket_path, state_dir
 from dripd.admin.roles import Roster
 from dripd.channels.base import ProviderSettings, Secret
 from dripd.channels.registry import kinds
@@ -37,7 +37,7 @@ SECRET_NAME: Final = re.compile(r"(^|_)(password|secret|token|key)$")
 MENDING: Final = {
     "file": "write it there, where the daemon's user may read it",
     "env": "set that variable where the daemon is started",
-    "cred": "LoadCredential= in the unit brings it",
+    "cred": "LoadCredential= in the unit brings it; by hand, be root while dripd.service runs",
 }
 """What to do about a secret that is not where its reference says."""
 
@@ -451,8 +451,16 @@ def fetch(how: str, what: str) -> str:
     """The value behind a reference; raises `OSError` or `KeyError` where there is none."""
     if how == "env":
         return os.environ[what]
-    folder = os.environ["CREDENTIALS_DIRECTORY"] if how == "cred" else ""
-    return (Path(folder) / what).read_bytes().decode().rstrip("\r\n")
+    path = credential(what) if how == "cred" else Path(what)
+    return path.read_bytes().decode().rstrip("\r\n")
+
+
+def credential(name: str) -> Path:
+    """Where systemd put it for this process; for one started by hand, the running unit's."""
+    of_unit = UNIT_SECRETS / name
+    if "CREDENTIALS_DIRECTORY" not in os.environ and os.access(of_unit, os.R_OK):
+        return of_unit
+    return Path(os.environ["CREDENTIALS_DIRECTORY"]) / name
 
 
 def has_password(dsn: str) -> bool:

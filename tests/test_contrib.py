@@ -17,6 +17,7 @@ import click
 import pytest
 import yaml
 
+from dripd.admin.place import RUN, UNIT_SECRETS, UNIT_STATE
 from dripd.cli.main import dripd
 from dripd.config import load
 from dripd.daemon.pulse import BEAT_S
@@ -76,7 +77,7 @@ def test_the_unit_runs_commands_that_exist() -> None:
         line for key, values in unit().items() if key.startswith("Exec") for line in values
     ]
 
-    assert len(lines) == 3
+    assert len(lines) == 2
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "/usr/bin/dripd"
@@ -90,17 +91,19 @@ def test_a_command_that_dripd_does_not_take_is_seen(words: str) -> None:
     assert not is_accepted(words.split())
 
 
-def test_the_unit_starts_what_it_checks_with_the_files_that_it_names() -> None:
+def test_the_unit_starts_it_with_the_places_that_it_names() -> None:
     found = unit()
-    (start,), (check,) = found["ExecStart"], found["ExecStartPre"]
-    config = shlex.split(start)[-1]
+    (start,) = found["ExecStart"]
 
-    assert shlex.split(check)[-1] == config
-    assert config.startswith("/etc/dripd/")
+    assert shlex.split(start)[-1].startswith("/etc/dripd/")
     assert found["ConfigurationDirectory"] == ["dripd"]
     places = dict(word.split("=") for word in found["Environment"][0].split())
     assert places["DRIPD_STATE"] == f"/var/lib/{found['StateDirectory'][0]}"
-    assert places["DRIPD_SOCKET"].startswith(f"/run/{found['RuntimeDirectory'][0]}/")
+    assert places["DRIPD_STATE"] == str(UNIT_STATE)
+    assert (
+        places["DRIPD_SOCKET"] == str(RUN) == f"/run/{found['RuntimeDirectory'][0]}/dripd.sock"
+    )
+    assert str(UNIT_SECRETS) == "/run/credentials/dripd.service"
     users = (CONTRIB / "systemd" / "dripd.sysusers").read_text()
     assert f"u {found['User'][0]} " in users
     name, source = found["LoadCredential"][0].split(":")
@@ -133,6 +136,9 @@ def test_the_unit_fits_the_daemons_times_and_exit_codes() -> None:
     assert int(found["WatchdogSec"][0]) > 4 * BEAT_S
     assert int(found["TimeoutStopSec"][0]) * 1000 > int(str(drain_s)) + 10_000
     assert found["RestartPreventExitStatus"] == [str(ConfigError.exit_code)]
+    assert (
+        "ExecStartPre" not in found
+    )  # what fails there is started again whatever it ends with
     assert found["RuntimeDirectoryMode"] == ["0750"]
     assert "PrivateUsers" not in found  # peers of the socket would all be nobody
     assert {"NoNewPrivileges", "ProtectSystem", "SystemCallFilter"} <= set(found)

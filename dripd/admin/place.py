@@ -9,6 +9,10 @@ from typing import Final
 RUN: Final = Path("/run/dripd/dripd.sock")
 """Where systemd's `RuntimeDirectory=dripd` puts it."""
 
+UNIT_STATE: Final = Path("/var/lib/dripd")
+UNIT_SECRETS: Final = Path("/run/credentials/dripd.service")
+"""The places of the unit that is shipped: `StateDirectory=`, `LoadCredential=`."""
+
 
 def state_dir() -> Path:
     """`DRIPD_STATE`, else the user's state directory of the XDG rules."""
@@ -33,4 +37,15 @@ def socket_path(given: str | None = None, *, serving: bool = False) -> Path:
         return own
     if serving:
         return RUN if os.environ.get("RUNTIME_DIRECTORY") == str(RUN.parent) else own
-    return RUN if RUN.exists() and not own.exists() else own
+    return RUN if stands(RUN) and not own.exists() else own
+
+
+def stands(path: Path) -> bool:
+    """Is it there, for all that can be seen? Who may not look is told so by the attempt."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -9,7 +9,7 @@ import click
 from dripd.admin.safe import safe
 from dripd.cli.output import print_json
 from dripd.config import load
-from dripd.daemon.doctor import Check, diagnose
+from dripd.daemon.doctor import Check, diagnose, in_place
 from dripd.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ from dripd.errors import ConfigError
 def doctor(file: Path | None, dsn: str | None, socket: str | None, *, as_json: bool) -> int:
     """Find what is wrong with an installation; exit 1 if anything is, 78 for its configuration."""
     try:
-        checks, code = diagnose(load(file, dsn=dsn, socket=socket)), 1
+        checks, code = diagnose(in_place(load(file, dsn=dsn, socket=socket), socket)), 1
     except ConfigError as error:
         faults = [(fault.path, fault.message, fault.hint) for fault in error.faults]
         told = faults or [("", error.message, error.hint)]

@@ -11,13 +11,14 @@ import resource
 import shutil
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import trio
 
 from dripd.admin.client import Client
+from dripd.admin.place import RUN, UNIT_STATE, socket_path, stands
 from dripd.admin.server import MOST_PATH_BYTES
 from dripd.clock import SystemClock
 from dripd.config import Config, fetch
@@ -89,6 +90,14 @@ def diagnose(config: Config) -> list[Check]:
     return found
 
 
+def in_place(config: Config, socket: str | None) -> Config:
+    """*config* with the places of the daemon that commands find here, by *socket* where it is
+    given: the unit's, where that runs and the user has no daemon of his own."""
+    path = socket_path(socket)
+    state = UNIT_STATE if path == RUN else config.state
+    return replace(config, socket=path, state=state)
+
+
 def look_at(config: Config) -> Patient:
     server = deployment = schema = error = None
     try:
@@ -148,8 +157,13 @@ def state_directory(patient: Patient) -> Check:
     if not path.is_dir():
         hint = "name a directory: DRIPD_STATE"
         return Check("state_directory", False, f"{path} is no directory", hint)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if not os.access(path, os.W_OK | os.X_OK):
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if path == UNIT_STATE and found.st_uid != os.geteuid():
+        may = mode & stat.S_IRWXU == stat.S_IRWXU
+    else:
+        may = os.access(path, os.W_OK | os.X_OK)
+    if not may:
         return Check(
             "state_directory", False, f"{path} cannot be written",
             f"chown it to user {os.geteuid()}, on a disk that takes writes",
@@ -177,16 +191,19 @@ def socket(patient: Patient) -> Check:
         return Check(
             "socket", False, f"{path} is too long", "set DRIPD_SOCKET to a shorter path"
         )
-    if not path.exists():
+    if not stands(path):
         return Check("socket", True, f"{path}: no daemon listens", "")
-    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except PermissionError:
+        return Check("socket", False, f"no access to {path}", "ask for the group dripd")
     closed = not stat.S_IMODE(path.parent.stat().st_mode) & 0o001 or not mode & 0o006
     return judge("socket", closed, f"{path} ({mode:04o})", f"chmod o-rwx {path.parent}")
 
 
 def daemon(patient: Patient) -> Check:
     path = patient.config.socket
-    if not path.exists():
+    if not stands(path):
         return Check("daemon", True, "none runs here; dripd run starts one", "")
     try:
         with Client(path, timeout=5, name="doctor") as client:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +16,14 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import pytest
 
+from dripd.admin import place
+from dripd.admin.client import Client
 from dripd.cli.main import main
 from dripd.config import load
 from dripd.daemon import doctor
-from dripd.daemon.doctor import Check, diagnose
+from dripd.daemon.doctor import Check, diagnose, in_place
 from dripd.daemon.zones import digest
+from dripd.errors import ConfigError, NotPermitted
 from tests.support.pooler import Pooler
 
 BREAK = """
@@ -168,9 +173,9 @@ def test_a_postgres_of_other_rules_is_named(
     (tmp_path / "Europe" / "Berlin").write_bytes((rules / "Asia" / "Tokyo").read_bytes())
     command = [sys.executable, "-m", "dripd.cli.main", "doctor", "--dsn", pg_dsn, "--json"]
 
-    for place, ok in ((None, True), (str(tmp_path), False)):
-        if place is not None:
-            monkeypatch.setenv("PYTHONTZPATH", place)
+    for where, ok in ((None, True), (str(tmp_path), False)):
+        if where is not None:
+            monkeypatch.setenv("PYTHONTZPATH", where)
         said = subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
         check = next(one for one in json.loads(said)["checks"] if one["name"] == "zone_rules")
         assert ok == check["ok"], check
@@ -209,6 +214,95 @@ def test_a_state_directory_that_is_a_file_is_told_as_one(
 
     assert (found.ok, found.detail) == (False, f"{state / 'file'} is no directory")
     assert "DRIPD_STATE" in found.hint
+
+
+@pytest.fixture
+def unit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine on which the unit runs, and a user who has no daemon of his own."""
+    for name in ("DRIPD_STATE", "DRIPD_SOCKET", "DRIPD_DSN", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    with TemporaryDirectory(prefix="dripd-") as folder:
+        root = Path(folder)
+        root.chmod(0o711)
+        monkeypatch.setenv("XDG_STATE_HOME", str(root / "home"))
+        for name, mode in ("run", 0o750), ("state", 0o700), ("secrets", 0o500):
+            (root / name).mkdir(mode=mode)
+        (root / "run" / "dripd.sock").touch(mode=0o660)
+        monkeypatch.setattr(place, "RUN", root / "run" / "dripd.sock")
+        monkeypatch.setattr(doctor, "RUN", root / "run" / "dripd.sock")
+        monkeypatch.setattr(doctor, "UNIT_STATE", root / "state")
+        monkeypatch.setattr("dripd.config.UNIT_SECRETS", root / "secrets")
+        yield root
+
+
+AWAY = "postgresql://127.0.0.1:1/none"  # the embedded Postgres is looked at as another user
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's rights: nothing is closed to root."""
+    root, group = os.geteuid() == 0, os.getegid()
+    if root:
+        os.setegid(65534)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+            os.setegid(group)
+
+
+def test_the_unit_s_places_are_looked_at_where_it_runs(unit: Path) -> None:
+    config = in_place(load(), None)
+    found = {check.name: check for check in diagnose(config)}
+
+    assert (config.socket, config.state) == (unit / "run" / "dripd.sock", unit / "state")
+    assert found["state_directory"] == (
+        "state_directory", True, f"{unit / 'state'} (0700)", ""
+    )  # fmt: skip
+    assert found["socket"].ok
+    assert not found["daemon"].ok  # nobody listens behind this file
+    assert in_place(load(), "/tmp/x.sock").socket == Path("/tmp/x.sock")
+
+
+def test_the_unit_s_state_is_judged_by_what_its_owner_may(unit: Path) -> None:
+    (unit / "run").chmod(0o711)
+    with as_nobody():
+        found = {check.name: check for check in diagnose(in_place(load(dsn=AWAY), None))}
+    assert found["state_directory"].ok
+
+    (unit / "state").chmod(0o500)
+    with as_nobody():
+        found = {check.name: check for check in diagnose(in_place(load(dsn=AWAY), None))}
+    assert not found["state_directory"].ok
+
+
+def test_who_may_not_look_is_told_so_and_not_that_nobody_is_there(unit: Path) -> None:
+    with as_nobody():
+        assert place.socket_path() == unit / "run" / "dripd.sock"
+        with pytest.raises(NotPermitted, match="no access") as caught:
+            Client(place.socket_path(), timeout=1, name="test")
+        found = {check.name: check for check in diagnose(in_place(load(dsn=AWAY), None))}
+
+    assert caught.value.hint == "ask for the group dripd"
+    assert found["socket"].hint == "ask for the group dripd"
+
+
+def test_a_command_by_hand_reads_the_secrets_of_the_unit(
+    unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (unit / "secrets" / "dsn").write_text("postgresql://db/dripd\n")
+    file = tmp_path / "dripd.toml"
+    file.write_text('[postgres]\ndsn = "cred:dsn"\n')
+
+    config = load(file)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))  # its own come first
+    with pytest.raises(ConfigError, match="No such file"):
+        load(file)
+
+    assert config.dsn is not None
+    assert config.dsn.reveal() == "postgresql://db/dripd"
 
 
 def test_the_command_answers_without_a_daemon(
