@@ -18,7 +18,14 @@ from typing import Any, Final, Protocol
 from dripd.admin import wire
 from dripd.admin.client import unreachable
 from dripd.admin.safe import clean
-from dripd.errors import DripdError, NotPermitted, PeerWireError, TimedOut, Unreachable
+from dripd.errors import (
+    Conflict,
+    DripdError,
+    NotPermitted,
+    PeerWireError,
+    TimedOut,
+    Unreachable,
+)
 from dripd.tui.watch import Watch
 
 HELLO_S: Final = 5.0
@@ -107,14 +114,15 @@ class Link:
         """The result of *method*. *once*: it changes something and gets a request_id.
 
         Raises the daemon's `DripdError`; `TimedOut` after 30 s; `Unreachable` at once if there is
-        no connection, or if it broke twice.
+        no connection, if it broke twice, or if it broke and the daemon that comes back does not know
+        the plan any more: the one before may have carried it out.
         """
         given = dict(params or {})
         if not self.up:
             raise Unreachable("there is no daemon; nothing was done", hint="it is looked for")
         if once:
             given["request_id"] = str(uuid.uuid4())
-        for _ in range(2):
+        for is_again in (False, True):
             try:
                 async with asyncio.timeout(CALL_S):
                     await self._is_up.wait()
@@ -127,10 +135,13 @@ class Link:
             except Unreachable:
                 if not once:
                     raise
-        raise Unreachable(
-            "the connection broke twice; the change may have been made",
-            hint="look before you repeat it",
-        )
+            except Conflict as error:
+                if is_again and error.code == "plan_expired":
+                    raise _in_doubt(
+                        "the daemon ended meanwhile, and its plans with it"
+                    ) from error
+                raise
+        raise _in_doubt("the connection broke twice")
 
     def watch(self, watch: Watch) -> None:
         """Keep *watch* up to date from now on."""
@@ -361,3 +372,9 @@ def farewell(bye: wire.Notice) -> DripdError:
     if reason == "proto":
         return PeerWireError(message, hint="upgrade the older of the two packages")
     return Unreachable(message or "the daemon hung up")
+
+
+def _in_doubt(why: str) -> Unreachable:
+    return Unreachable(
+        f"{why}; the change may have been made", hint="look before you repeat it: 9, a"
+    )

@@ -130,6 +130,22 @@ def test_a_change_whose_connection_breaks_twice_is_told_as_that(tmp_path: Path) 
     assert len(server.requests) == 2
 
 
+def plan_gone(server: Server, request: wire.Request) -> list[wire.Message]:
+    expired = Conflict("the plan has expired, or was never made", code="plan_expired")
+    return [wire.pack_error(request.id, expired)]
+
+
+def test_a_plan_that_went_with_its_daemon_may_have_been_carried_out(tmp_path: Path) -> None:
+    """The daemon was killed while it carried a plan out: the next one was asked, and said that
+    the plan was never made."""
+    server = Server(hanging_up, plan_gone)
+    with pytest.raises(Unreachable, match="its plans with it; the change may have been made"):
+        told(tmp_path / "s", server, lambda link: link.call("t.write", once=True))
+
+    with pytest.raises(Conflict, match="expired"):
+        told(tmp_path / "s", Server(plan_gone), lambda link: link.call("t.write", once=True))
+
+
 def test_a_reading_call_is_not_repeated(tmp_path: Path) -> None:
     server = Server(hanging_up)
     with pytest.raises(Unreachable):
