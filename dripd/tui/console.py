@@ -496,6 +496,8 @@ class Console:
     def _toggle_writing(self) -> None:
         if self.options.read_only:
             self.tell("this console was started with --read-only", "warn")
+        elif self.daemon.is_past:
+            self.tell("this is a recording: nothing can be changed in it", "warn")
         elif self.daemon.hello.get("role") == "viewer":
             self.tell("you are a viewer: nothing can be changed; see dripd whoami", "warn")
         elif self.is_writing:

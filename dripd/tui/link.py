@@ -76,6 +76,7 @@ class Link:
         self.up = False
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
+        self.is_past = False
         self._writer: asyncio.StreamWriter | None = None
         self._last_id = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}

@@ -16,6 +16,8 @@ class Daemon(Protocol):
     up: bool
     trouble: DripdError | None
     lost_at: float | None
+    is_past: bool
+    """Whether it is a recording, in which nothing can be changed."""
 
     @property
     def word(self) -> str:

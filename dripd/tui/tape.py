@@ -133,6 +133,7 @@ class Replay:
         self.up = True
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
+        self.is_past = True
 
     @property
     def word(self) -> str:

@@ -162,6 +162,7 @@ class FakeDaemon:
         self.up = True
         self.trouble: DripdError | None = None
         self.lost_at: float | None = None
+        self.is_past = False
         self.word = "LIVE"
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failing: dict[str, DripdError] = {}

@@ -406,6 +406,17 @@ def test_a_method_that_an_older_daemon_lacks_is_named_and_never_called() -> None
 
 
 def test_tasks_and_steps_are_acted_on_as_they_are_shown() -> None:
+def test_a_recording_is_not_written_to() -> None:
+    rig = Rig()
+    rig.daemon.is_past = True
+    rig.press("5", "ctrl+w")
+    assert "this is a recording: nothing can be changed in it" in rig.footer
+    rig.press("n")
+
+    assert not rig.console.dialogs
+    assert "[WRITE" not in rig.lines()[0]
+
+
     rig = Rig()
     rig.press("5")
     rig.write_mode()
