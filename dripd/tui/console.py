@@ -511,7 +511,10 @@ class Console:
         """Why *action* can do nothing now, "" where it can."""
         if action.method and not self.has(action.method):
             role = self.daemon.hello.get("role", "?")
-            return f"{action.method} is not for the role {role} on this daemon"
+            older = f"this daemon ({self.daemon.hello.get('server', '?')}) does not know {action.method}"
+            if role == "admin":  # from whom nothing is kept
+                return f"{older}: the older package wants an upgrade"
+            return f"{action.method} is not for the role {role}, or {older}"
         if action.changes and self.options.read_only:
             return "this console was started with --read-only"
         if action.changes and not self.is_writing:
