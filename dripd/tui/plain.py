@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from dripd.tui.chrome import Chrome
@@ -15,9 +16,15 @@ from dripd.tui.ending import watch
 from dripd.tui.options import Options
 from dripd.tui.page import ListPage
 from dripd.tui.source import Daemon
-from dripd.tui.table import Row
+from dripd.tui.table import Column, Row
 from dripd.tui.watch import Follow
 from dripd.tui.words import awake, clock, text
+
+AGES: Final = frozenset({"", "ST", "AGE", "DUE", "EXPIRES", "FIRST", "LAST", "HEARTBEAT"})
+"""Columns that change by themselves, or only mark: they are not told,"""
+
+SOON: Final = re.compile(r"in \d")
+"""nor is in how long something comes, whatever column has it."""
 
 OUT: Final = 1
 """Where it is said: what a pipe ends at may go."""
@@ -134,20 +141,24 @@ class Plain:
             self._shown |= rows
 
     def _words(self, row: Row) -> str:
-        """A row in words: the titles and what stands under them, ages left out."""
         table = self._console.page.table
-        found = []
-        for column in table.columns if table is not None else ():
-            if column.title in {"", "ST", "AGE", "DUE", "LAST", "HEARTBEAT"}:
-                continue
-            cell = column.show(row)
-            shown = (cell.text if isinstance(cell, Cell) else cell).strip()
-            if shown not in {"", "-"}:
-                found.append(f"{column.title.lower()} {shown}")
-        return ", ".join(found)
+        return "" if table is None else words_of(row, table.columns)
 
     def _now(self) -> str:
         return clock((self._console.overview.answer or {}).get("now"))
+
+
+def words_of(row: Row, columns: Sequence[Column]) -> str:
+    """A row in words: the titles and what stands under them, ages left out."""
+    found = []
+    for column in columns:
+        if column.title in AGES:
+            continue
+        cell = column.show(row)
+        shown = (cell.text if isinstance(cell, Cell) else cell).strip()
+        if shown not in {"", "-"} and not SOON.match(shown):
+            found.append(f"{column.title.lower()} {shown}")
+    return ", ".join(found)
 
 
 def _is_tail(page: object) -> bool:

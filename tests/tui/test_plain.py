@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dripd.tui.options import Options
-from dripd.tui.plain import Plain
-from tests.tui.fake import OVERVIEW, FakeDaemon
+from dripd.tui.pages import PAGES, TABS
+from dripd.tui.plain import Plain, words_of
+from tests.tui.fake import OVERVIEW, FakeDaemon, Rig
 
 
 def test_alerts_are_told_as_they_come_and_go_on_every_screen() -> None:
@@ -22,3 +25,22 @@ def test_alerts_are_told_as_they_come_and_go_on_every_screen() -> None:
         "12:00:00Z alert ! step_failed acme/welcome: 12 held",
         "12:00:00Z alert over: step_failed acme/welcome",
     ]
+
+
+@pytest.mark.parametrize("name", [*PAGES, *TABS])
+def test_nothing_is_told_anew_because_time_passes(name: str) -> None:
+    rig = Rig()
+    rig.console.go(name)
+    rig.text()
+    table = rig.console.page.table
+    assert table is not None
+
+    def told() -> list[str]:
+        return [words_of(row, table.columns) for row in table.rows.values()]
+
+    before = told()
+    later = {**OVERVIEW, "now": "2026-03-02T12:31:00Z"}
+    rig.console.overview.opened({"result": later})
+
+    assert before
+    assert told() == before
