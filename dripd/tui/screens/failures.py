@@ -211,7 +211,10 @@ class Failures(ListPage):
             )  # fmt: skip
 
     def summary(self, width: int) -> list[Line]:
-        rows = [] if self.second else list(self._table.rows.values())
+        table = self._table
+        rows = (
+            [] if self.second else [table.rows[k] for k in table.order if k not in table.gone]
+        )
         if not rows:
             return super().summary(width)
         more = any(row.get("more") for row in rows)
@@ -257,7 +260,7 @@ def lasting(rows: Sequence[Row], n: int) -> str:
         return ""
     longest = max(k * n / total / per_s for per_s, k in of.values())
     rate = sum(per_s for per_s, _ in of.values())
-    return f"{many(n, 'send')} at {count(rate)}/s = {span(1000 * longest)}"
+    return f"{many(n, 'send')} at {count(rate)}/s = {span(max(1000, 1000 * longest))}"
 
 
 def sampled(one: Row) -> str:

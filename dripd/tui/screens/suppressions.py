@@ -67,7 +67,7 @@ class Suppressions(ListPage):
                 body = [line(Cell(f"{typed['address']} {word}", "head"))]
                 body += [
                     line(
-                        f"  {text(one.get('scope'))}  {text(one.get('channel'))}  {text(one.get('reason'))}  by {text(one.get('created_by'))}  until {text(one.get('expires_at'))}"
+                        f"  {text(one.get('scope'))}  {text(one.get('channel'))}  {text(one.get('reason'))}  by {text(one.get('created_by'))}  until {clock(one['expires_at'], day=True) if one.get('expires_at') else 'never'}"
                     )
                     for one in entries
                 ]
