@@ -37,6 +37,8 @@ STANDS_S: Final[Mapping[str, float]] = {"ok": 3.0, "": 4.0, "warn": 6.0, "bad": 
 SEEN_S: Final[Mapping[str, float]] = {"bad": 2.0}
 """How long it stands whatever key comes, other than Esc: else a second."""
 
+PAST: Final = "this is a recording: nothing can be changed in it"
+
 MOST_SAID: Final = 100
 """Messages that `!` shows."""
 
@@ -497,7 +499,7 @@ class Console:
         if self.options.read_only:
             self.tell("this console was started with --read-only", "warn")
         elif self.daemon.is_past:
-            self.tell("this is a recording: nothing can be changed in it", "warn")
+            self.tell(PAST, "warn")
         elif self.daemon.hello.get("role") == "viewer":
             self.tell("you are a viewer: nothing can be changed; see dripd whoami", "warn")
         elif self.is_writing:
@@ -517,6 +519,8 @@ class Console:
             return f"{action.method} is not for the role {role}, or {older}"
         if action.changes and self.options.read_only:
             return "this console was started with --read-only"
+        if action.changes and self.daemon.is_past:
+            return PAST
         if action.changes and not self.is_writing:
             return "ctrl+w turns write mode on first"
         return action.why_not()

@@ -411,8 +411,10 @@ def test_a_recording_is_not_written_to() -> None:
     rig.daemon.is_past = True
     rig.press("5", "ctrl+w")
     assert "this is a recording: nothing can be changed in it" in rig.footer
+    rig.now += 10
     rig.press("n")
 
+    assert "snooze: this is a recording" in rig.footer
     assert not rig.console.dialogs
     assert "[WRITE" not in rig.lines()[0]
 
