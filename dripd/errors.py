@@ -61,12 +61,16 @@ class ConfigError(DripdError):
 
 
 class DefinitionError(DripdError):
-    """A campaign file has faults; `faults` lists every one, and the first gives the code."""
+    """A campaign file has faults; `faults` lists every one.
+
+    Code, path and hint are those of the first.
+    """
 
     code = "invalid"
 
     def __init__(self, message: str, *, faults: tuple[Fault, ...]) -> None:
-        super().__init__(message, code=faults[0].code if faults else "")
+        first = faults[0] if faults else Fault(code="")
+        super().__init__(message, code=first.code, path=first.path, hint=first.hint)
         self.faults = faults
 
 

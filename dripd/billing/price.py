@@ -34,7 +34,7 @@ def read_price(text: str) -> Decimal:
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is no amount; write it as 0.01") from error
     if not amount.is_finite() or not FREE <= amount <= DEAREST:
-        raise ValueError(f"{text!r} is no price: from 0 to {DEAREST}")
+        raise ValueError(f"{text!r} is no amount from 0 to {DEAREST}")
     if amount != amount.quantize(Decimal("1e-6")):
         raise ValueError(f"{text!r} has more than six places behind the point")
     return Decimal(f"{amount:f}")  # 1e3 is told as 1000

@@ -40,7 +40,7 @@ class Attached:
 
 def read_attached(section: Section) -> tuple[Attached, ...]:
     """The step's `attachments`; more than 25 MiB together are a fault."""
-    found = section.take("attachments", _list, ())
+    found = tuple(_each(section))
     total = sum(one.size for one in found)
     if total > MOST_BYTES:
         section.fault(
@@ -52,8 +52,18 @@ def read_attached(section: Section) -> tuple[Attached, ...]:
     return found
 
 
-def _list(value: object) -> tuple[Attached, ...]:
-    return tuple(_one(item) for item in (value if isinstance(value, list) else [value]))
+def _each(section: Section) -> Iterator[Attached]:
+    """What can be read of them; each of the others is a fault of its own."""
+    if not section.given("attachments"):
+        return
+    value, path = section.values["attachments"], section.path_of("attachments")
+    several = isinstance(value, list)
+    for index, item in enumerate(value if isinstance(value, list) else [value]):
+        try:
+            yield _one(item)
+        except BadValue as bad:
+            where = f"{path}[{index}]" if several else path
+            section.fault(bad.code, where, bad.message, bad.hint)
 
 
 def _one(value: object) -> Attached:

@@ -139,7 +139,7 @@ def unknown_zones(definition: Definition, known: Known) -> Iterator[Fault]:
             code="bad_value",
             path="timezone",
             message=f"unknown zone {zone!r}",
-            hint=suggest(zone, known.zones),
+            hint=suggest(zone, known.zones) or "such as Europe/Berlin",
         )
     for path, spec in windows_of(definition):
         for name in spec.holidays:

@@ -50,7 +50,8 @@ def load_documents(text: str, *, filename: str = "") -> list[dict[str, Value]]:
     """
     where = filename or "the text"
     if len(text) > MAX_CHARS:
-        raise _refusal(where, [Fault(code="bad_value", message=f"more than {MAX_CHARS} chars")])
+        long = Fault(code="bad_value", message=f"more than {MAX_CHARS} chars", hint=_SPLIT)
+        raise _refusal(where, [long])
     faults: list[Fault] = []
     documents = _from_json(text, faults)
     if documents is None:
@@ -67,6 +68,10 @@ def load_documents(text: str, *, filename: str = "") -> list[dict[str, Value]]:
     return found
 
 
+_SPLIT = "make it two: a `move` goes on to another campaign"
+_YAML = "indent by spaces, and put text that holds `: ` or ` #` in quotes"
+_FLAT = "flatten it"
+_OUT = "take it out"
 _WANTED = "a campaign file is a mapping that begins with `campaign: KEY`"
 
 
@@ -87,17 +92,24 @@ def examine(document: object) -> Iterator[Fault]:
     while waiting:
         path, value, depth = waiting.pop()
         if depth > MAX_DEPTH:
-            yield Fault(code="bad_value", path=path, message=f"deeper than {MAX_DEPTH} levels")
+            yield Fault(
+                code="bad_value",
+                path=path,
+                message=f"deeper than {MAX_DEPTH} levels",
+                hint=_FLAT,
+            )
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if not isinstance(key, str) or UNFIT.search(key):
-                    yield Fault(code="bad_value", path=path, message=f"unfit key {key!r}")
+                    yield Fault(
+                        code="bad_value", path=path, message=f"unfit key {key!r}", hint=_OUT
+                    )
                 else:
                     waiting.append((member(path, key), inner, depth + 1))
         elif isinstance(value, list):
             waiting.extend((f"{path}[{i}]", item, depth + 1) for i, item in enumerate(value))
         elif problem := _unfit(value):
-            yield Fault(code="bad_value", path=path, message=problem)
+            yield Fault(code="bad_value", path=path, message=problem, hint=_OUT)
 
 
 def _unfit(value: object) -> str:
@@ -133,7 +145,9 @@ def _from_json(text: str, faults: list[Fault]) -> list[Value] | None:
         faults.clear()
         return None
     except (RecursionError, ValueError):
-        faults.append(Fault(code="bad_value", message="nested too deep or a number too long"))
+        faults.append(
+            Fault(code="bad_value", message="nested too deep or a number too long", hint=_FLAT)
+        )
         return []
 
 
@@ -178,10 +192,12 @@ def _from_yaml(text: str, where: str, faults: list[Fault]) -> list[Value]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "it is no YAML"
-        faults.append(Fault(code="bad_value", message=f"{where}{_at(mark)}: {problem}"))
+        faults.append(
+            Fault(code="bad_value", message=f"{where}{_at(mark)}: {problem}", hint=_YAML)
+        )
     except (yaml.YAMLError, UnicodeError) as error:
         line = str(error).partition("\n")[0]
-        faults.append(Fault(code="bad_value", message=f"{where}: {line}"))
+        faults.append(Fault(code="bad_value", message=f"{where}: {line}", hint=_YAML))
     except _Stop:
         return []
     return [document for document in builder.documents if document is not None]
@@ -232,7 +248,7 @@ class _Builder:
         self, collection: dict[str, Value] | list[Value], event: yaml.CollectionStartEvent
     ) -> None:
         if len(self.open) >= MAX_DEPTH:
-            self.fault(event, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+            self.fault(event, f"nested deeper than {MAX_DEPTH} levels", _FLAT)
             raise _Stop
         if self.open and self.open[-1].wants_key():
             self.fault(event, "a key must be a word", "quote it if it is meant as text")
@@ -252,7 +268,7 @@ class _Builder:
 
     def refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag not in {None, "!"}:
-            self.fault(event, f"the tag {event.tag!r} is not read", "take it out")
+            self.fault(event, f"the tag {event.tag!r} is not read", _OUT)
 
     def put(self, value: Value, event: yaml.Event) -> None:
         if not self.open:

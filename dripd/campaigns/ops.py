@@ -92,7 +92,7 @@ def _amount(value: object) -> float:
     if not isinstance(number, int | float) or isinstance(value, bool):
         raise BadValue(f"{shown(value)} is no number", hint="such as 5", code="bad_op")
     if not math.isfinite(number):
-        raise BadValue("endless numbers cannot be stored", code="bad_op")
+        raise BadValue("endless numbers cannot be stored", hint="such as 5", code="bad_op")
     return int(number) if number == int(number) else number
 
 

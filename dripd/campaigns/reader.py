@@ -106,7 +106,7 @@ class Section:
                     "hand over to a mailing service by a `sync` step for what recurs",
                 )
             elif key not in self.taken:
-                hint = suggest(key, self.taken)
+                hint = suggest(key, self.taken) or "take it out"
                 self.fault("unknown_option", self.path_of(key), f"unknown key {key!r}", hint)
 
 
@@ -123,7 +123,7 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise BadValue(f"{shown(value)} is no text", hint="put it in quotes")
     if len(value) > MAX_TEXT:
-        raise BadValue(f"longer than {MAX_TEXT} characters")
+        raise BadValue(f"longer than {MAX_TEXT} characters", hint="make it shorter")
     return value
 
 
@@ -131,7 +131,7 @@ def filled(value: object) -> str:
     """Text that is not blank."""
     found = text(value)
     if not found.strip():
-        raise BadValue("it is empty")
+        raise BadValue("it is empty", hint="fill it in, or leave the key out")
     return found
 
 
@@ -143,13 +143,16 @@ def named(value: object) -> str:
     return found
 
 
+_POOL = "such as [a@acme.test, b@acme.test]"
+
+
 def senders(value: object) -> str:
     """An address, or a pool of them: with commas between."""
     if not isinstance(value, list):
         return filled(value)
     found = [filled(one).strip() for one in value]
     if len(set(found)) < max(len(found), 2) or any("," in one for one in found):
-        raise BadValue("a pool is two addresses or more, each once")
+        raise BadValue("a pool is two addresses or more, each once", hint=_POOL)
     return ",".join(found)
 
 
@@ -187,7 +190,7 @@ def _shaped(value: object, shape: re.Pattern[str], hint: str) -> str:
 def flag(value: object) -> bool:
     """`true` or `false`, nothing else."""
     if not isinstance(value, bool):
-        raise BadValue(f"{shown(value)} is neither true nor false")
+        raise BadValue(f"{shown(value)} is neither true nor false", hint="without quotes")
     return value
 
 
@@ -196,7 +199,8 @@ def whole(low: int, high: int = 2**31 - 1) -> Reader[int]:
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise BadValue(f"{shown(value)} is no whole number from {low} to {high}")
+            message = f"{shown(value)} is no whole number from {low} to {high}"
+            raise BadValue(message, hint=f"such as {low}")
         return value
 
     return read
@@ -207,7 +211,7 @@ def word(*choices: str) -> Reader[str]:
 
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in choices:
-            hint = suggest(str(value), choices)
+            hint = suggest(str(value), choices) or "write one of these"
             raise BadValue(f"{shown(value)} is not one of {' '.join(choices)}", hint=hint)
         return value
 
@@ -230,7 +234,13 @@ def delay(value: object) -> Delay:
     try:
         return parse_delay(value)
     except ValueError as error:
-        raise BadValue(str(error)) from error
+        raise _advised(error) from error
+
+
+def _advised(error: ValueError) -> BadValue:
+    """What is wrong, and after a semicolon what to write instead."""
+    message, _, hint = str(error).partition("; ")
+    return BadValue(message, hint=hint)
 
 
 def duration(value: object) -> Millis:
@@ -256,7 +266,7 @@ def closing_minute(value: object) -> int:
     try:
         return parse_minute(value)
     except ValueError as error:
-        raise BadValue(str(error)) from error
+        raise _advised(error) from error
 
 
 def scalar(value: object) -> object:

@@ -132,7 +132,9 @@ def read_match(section: Section) -> Match | None:
     params: dict[str, object] = {}
     for name in MATCH_KEYS[kind]:
         if name not in section.values and name in REQUIRED_KEYS:
-            section.fault("bad_value", section.path, f"`{kind}` needs `{name}`")
+            section.fault(
+                "bad_value", section.path, f"`{kind}` needs `{name}`", f"{name}: NAME"
+            )
         read = word("hard", "soft") if name == "type" else _MATCHED.get(name, filled)
         if name in {"to", "from"} and name in section.values:
             section.taken.add(name)

@@ -48,6 +48,27 @@ EXITS: Final = {
 }
 """What a command exits with by the code of what was refused; by any other code with 1."""
 
+HINTS: Final = {
+    "unknown_account": "dripd account list",
+    "unknown_campaign": "dripd campaign list",
+    "unknown_contact": "dripd contact list",
+    "not_active": "dripd campaign activate KEY",
+    "already_in": "dripd enroll stop --contact CONTACT --campaign KEY",
+    "already_ran": "dripd enroll reset --contact CONTACT --campaign KEY",
+    "min_gap": "policy.reentry.min_gap of the campaign says how long",
+    "max_runs": "policy.reentry of the campaign says how often",
+    "no_subscription": "dripd account set KEY --subscription on",
+    "no_sender": "dripd sender set ADDRESS --account KEY",
+    "insufficient_balance": "dripd account deposit KEY AMOUNT",
+    "quote_stale": "dripd campaign quote KEY --contact CONTACT",
+    "not_on_board": "dripd list add BOARD CONTACT",
+    "not_visible": "dripd sender set ADDRESS --shared NAME,...",
+    "suppressed": "dripd suppress check ADDRESS",
+    "missing": "dripd contact add CONTACT --email ADDRESS --phone NUMBER",
+    "account_paused": "dripd account resume KEY",
+}
+"""What to do about what was refused, by its code."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -144,7 +165,7 @@ def refusal(result: Row) -> DripdError:
     refused = [item for item in items if not item.get("ok", True)]
     codes = list(dict.fromkeys(str(item.get("code") or "failed") for item in refused))
     message = f"{len(refused)} of {len(items)} refused: {', '.join(codes)}"
-    return DripdError(message, code=codes[0])
+    return DripdError(message, code=codes[0], hint=HINTS.get(codes[0].partition(":")[0], ""))
 
 
 def trim(params: Mapping[str, object]) -> dict[str, object]:

@@ -123,7 +123,11 @@ def drop_output() -> None:
 
 def refuse_usage(error: click.ClickException, *, as_json: bool) -> int:
     if as_json:
-        print_error(BadRequest(error.format_message(), code="usage"), as_json=True)
+        context, param = getattr(error, "ctx", None), getattr(error, "param", None)
+        path = param.opts[0] if param is not None else ""
+        hint = f"{context.command_path if context is not None else 'dripd'} --help"
+        told = BadRequest(error.format_message(), code="usage", path=path, hint=hint)
+        print_error(told, as_json=True)
     else:
         error.show()
     return USAGE

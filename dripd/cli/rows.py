@@ -23,7 +23,7 @@ def pairs(given: Iterable[str], *, path: str) -> dict[str, str]:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise BadRequest(f"{text!r} is not KEY=VALUE", path=path)
+            raise BadRequest(f"{text!r} is not KEY=VALUE", path=path, hint=f"{path} KEY=VALUE")
         found[key] = value
     return found
 

@@ -124,7 +124,8 @@ def read_rate(text: str) -> str | None:
     try:
         parse_rate(text)
     except ValueError as error:
-        raise BadRequest(str(error), path="rate") from error
+        message, _, hint = str(error).partition("; ")
+        raise BadRequest(message, path="rate", hint=hint) from error
     return text.strip()
 
 

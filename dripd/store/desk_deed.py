@@ -267,7 +267,8 @@ def read_duration(text: str, path: str) -> Millis:
     try:
         delay = parse_delay(text)
     except ValueError as error:
-        raise BadRequest(str(error), path=path) from error
+        message, _, hint = str(error).partition("; ")
+        raise BadRequest(message, path=path, hint=hint) from error
     if delay.business_days:
         raise BadRequest("business days have no length of their own", path=path, hint="as 3d")
     return Millis(delay.days * 86_400_000 + delay.ms)

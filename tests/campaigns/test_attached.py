@@ -59,6 +59,15 @@ def test_what_is_no_file_beside_the_campaign_is_refused(item: object) -> None:
     document = mail(item)
 
     assert [(fault.code, fault.path) for fault in read(document)[1]] == [
-        ("bad_value", "steps[0].attachments")
+        ("bad_value", "steps[0].attachments[0]")
     ]
     assert list(names(document)) == []
+
+
+def test_each_file_that_cannot_be_attached_is_named() -> None:
+    document = mail("terms.pdf", "../a", "/etc/passwd")
+
+    assert [(fault.code, fault.path) for fault in read(document)[1]] == [
+        ("bad_value", "steps[0].attachments[1]"),
+        ("bad_value", "steps[0].attachments[2]"),
+    ]

@@ -90,6 +90,7 @@ def test_a_trap_is_a_fault(text: str, path: str, said: str) -> None:
 
     assert any(fault.path == path and said in fault.message for fault in faults), faults
     assert {"bad_value"} == {fault.code for fault in faults}
+    assert all(fault.hint for fault in faults)
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", '{"a":'])

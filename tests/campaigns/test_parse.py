@@ -379,13 +379,14 @@ def test_refund_on_takes_the_reasons_of_ends_and_what_people_say_for_them() -> N
         (step(do="update", target="list"), "bad_value", "steps[0].target"),
     ],
 )  # fmt: skip
-def test_a_fault_has_its_code_and_its_path(
+def test_a_fault_has_its_code_its_path_and_a_hint(
     document: dict[str, object], code: str, path: str
 ) -> None:
     fault = one_fault(document)
 
     assert (code, path) == (fault.code, fault.path)
     assert fault.message
+    assert fault.hint
     assert exists(document, fault.path)
 
 

@@ -33,7 +33,9 @@ def campaign(*steps: dict[str, object], **keys: object) -> dict[str, object]:
 
 def judge(document: dict[str, object], **known: Any) -> Report:
     shared = known.get("templates") or {}
-    return validate(parse(document, shared=shared), Known(**known))
+    report = validate(parse(document, shared=shared), Known(**known))
+    assert all(one.hint for one in (*report.faults, *report.warnings))
+    return report
 
 
 def faults(document: dict[str, object], **known: Any) -> list[tuple[str, str]]:

@@ -593,10 +593,46 @@ def test_faults_of_apply_are_told_on_both_streams(
     assert main(["campaign", "apply", str(file), "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["faults"] == json.loads(err)["error"]["faults"]
+    error = json.loads(err)["error"]
+    assert ("cycle", "steps[1].next", "use end") == tuple(
+        error[part] for part in ("code", "path", "hint")
+    )
     assert json.loads(out)["ok"] is False
     assert json.loads(out)["campaign"] == "w"
     assert main(["campaign", "apply", str(file)]) == 1
-    assert "[cycle] steps[1].next: goes back (use end)" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "[cycle] 1 fault\n[cycle] steps[1].next: goes back (use end)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("quote_stale", "dripd campaign quote KEY --contact CONTACT"),
+        ("already_in:welcome", "dripd enroll stop --contact CONTACT --campaign KEY"),
+        ("missing:phone", "dripd contact add CONTACT --email ADDRESS --phone NUMBER"),
+    ],
+)
+def test_who_is_not_enrolled_is_told_what_to_do(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str], code: str, hint: str
+) -> None:
+    daemon.answers = [{"items": [{"contact": "c1", "ok": False, "code": code}]}]
+
+    assert main(["enroll", "add", "w", "c1", "--json"]) != 0
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (code, hint) == (error["code"], error["hint"])
+
+
+def test_a_mistyped_command_says_where_and_what_helps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["task", "list", "--state", "lost", "--json"]) == 2
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert ("usage", "--state", "dripd task list --help") == tuple(
+        error[part] for part in ("code", "path", "hint")
+    )
+    assert main(["nope", "--json"]) == 2
+    assert json.loads(capsys.readouterr().err)["error"]["hint"] == "dripd --help"
 
 
 def test_faults_of_publish_come_with_the_fields_of_its_answer(
