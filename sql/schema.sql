@@ -364,12 +364,12 @@ CREATE TABLE dripd.enroll_request (  -- a door: nothing here that a row could fa
     enrollment_id int8,
     decided_at timestamptz,
     entry text,                      -- the sequence in which an event lets it begin
-    queued_for int8                  -- the contact who is busy elsewhere
+    queued_for int8                  -- the contact who is busy elsewhere, until a run of that one ends
 ) PARTITION BY RANGE (inserted_at);
 CREATE TABLE dripd.enroll_request_default PARTITION OF dripd.enroll_request DEFAULT;
 CREATE INDEX enroll_request_pending
     ON dripd.enroll_request (left(coalesce(account_id::text, '@' || account_key, '?'), 200) COLLATE "C", id)
-    WHERE status = 'pending';
+    WHERE status = 'pending' AND queued_for IS NULL;
 CREATE INDEX enroll_request_by_id ON dripd.enroll_request (id);
 CREATE INDEX enroll_request_contact ON dripd.enroll_request (left(coalesce(contact_id::text, external_id), 200))
     WHERE status = 'pending';
@@ -1759,6 +1759,30 @@ $$;
 CREATE TRIGGER refund_unsent AFTER UPDATE ON dripd.run FOR EACH ROW
     WHEN (old.status = 1 AND new.status > 1 AND new.paid IS NOT NULL)
     EXECUTE FUNCTION dripd.run_ended();
+
+-- who waited for a run to end has its turn; one that is locked is being withdrawn, or `wake_queued` comes by
+CREATE FUNCTION dripd.wake_queued() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM dripd.enroll_request AS q
+    WHERE q.account_id = new.account_id AND q.queued_for = new.contact_id AND q.status = 'pending'
+    LIMIT 1;
+    IF NOT FOUND THEN  -- as a rule: a third of the cost
+        RETURN NULL;
+    END IF;
+    UPDATE dripd.enroll_request AS q SET queued_for = NULL
+    WHERE q.account_id = new.account_id AND q.queued_for = new.contact_id AND q.status = 'pending'
+        AND q.id IN (
+            SELECT w.id FROM dripd.enroll_request AS w
+            WHERE w.account_id = new.account_id AND w.queued_for = new.contact_id AND w.status = 'pending'
+            FOR UPDATE SKIP LOCKED);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER wake_queued AFTER UPDATE ON dripd.run FOR EACH ROW
+    WHEN (old.exclusive IS NOT NULL AND new.exclusive IS NULL)
+    EXECUTE FUNCTION dripd.wake_queued();
 
 CREATE FUNCTION dripd.refund_disproved() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp

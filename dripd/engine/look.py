@@ -12,7 +12,7 @@ from dripd.engine.directory import DAYS_AHEAD
 from dripd.engine.feed import ask_behind, learn, reopen
 from dripd.engine.inbox import inbox
 from dripd.engine.ownership import owner_of
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import NOBODY, Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
 from dripd.scheduler.calendar import Today
@@ -25,6 +25,9 @@ SOUGHT = 2_000
 """Accounts in which one statement looks for what is due: an index probe a lane."""
 
 NUDGES_KEPT = 20_000
+
+QUEUED, QUEUED_S = 500, 1.0
+"""Contacts who are asked, so often, whether they are busy still: some 3 ms of Postgres."""
 
 DAYS_A_CALL = 1_000 * (DAYS_AHEAD + 1)
 """Day rows of one call, those of an account together."""
@@ -76,6 +79,8 @@ async def look_once(pipe: Pipeline) -> None:
         await _fold(pipe)
     if seen.requests:
         pipe.wake("admit")
+    if trio.current_time() > pipe.watch.queued[1]:
+        await _wake_queued(pipe)
     if seen.events:
         await inbox(pipe, seen.events)
     if seen.manual and isinstance(clock, ManualClock) and seen.now != pipe.watch.told_at:
@@ -218,6 +223,13 @@ async def make_days(pipe: Pipeline, accounts: Sequence[int]) -> None:
             pipe.watch.days[day.account_id] = (
                 day  # the first of an account stands for the others
             )
+
+
+async def _wake_queued(pipe: Pipeline) -> None:
+    """What waits for contacts who are busy no more, and was passed over when they became free."""
+    last, _ = pipe.watch.queued
+    last = await pipe.store.wake_queued(last, QUEUED) or NOBODY
+    pipe.watch.queued = (last, trio.current_time() + QUEUED_S)
 
 
 async def _fold(pipe: Pipeline) -> None:

@@ -64,6 +64,10 @@ class Counters:
     """When the feed last ended a turn, in the loop's own time; 0: not yet."""
 
 
+NOBODY = (0, 0)
+"""Before every contact (account, contact)."""
+
+
 class Watch:
     """What the last looks have seen."""
 
@@ -80,6 +84,9 @@ class Watch:
         self.learnt = trio.Event()
         """The first round is over: every account has been read."""
         self.next_slice_at = -1e9
+        self.queued: tuple[tuple[int, int], float] = (NOBODY, -1e9)
+        """Up to which contact (account, contact) it was asked in this round who in the queue is
+        busy still, and when more are asked for."""
         self.asked: set[int] = set()
         """Accounts to be read anew with the next look."""
         self.behind: set[tuple[int, int]] = set()

@@ -70,7 +70,7 @@ def decide_one(row: RequestRow, now: Instant, rooms: AdmissionRooms) -> Decision
         or _busy(row, version, now)
     )
     if reason == "":
-        return Leave(row, queued=True)
+        return Leave(row, queued_in=version.definition.policy.exclusivity.scope)
     if reason is not None:
         return Reject(row, reason)
     return _charged(_accept(row, version, now, rooms), version, rooms)

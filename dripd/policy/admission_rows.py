@@ -135,11 +135,11 @@ class Reject:
 
 @dataclass(slots=True)
 class Leave:
-    """Stay pending: its turn comes after what stands before it in the batch, or, where
-    `queued`, once its contact is free."""
+    """Stay pending: its turn comes after what stands before it in the batch, or, where it is
+    `queued_in` an exclusive scope, once the contact's run there has ended."""
 
     request: RequestRow
-    queued: bool = False
+    queued_in: str = ""
 
 
 Decision: TypeAlias = Accept | Reject | Leave

@@ -234,6 +234,11 @@ class MemoryStore(Doors, Views):
 
     # the units of work
 
+    async def wake_queued(self, after: tuple[int, int], most: int) -> tuple[int, int] | None:
+        return await self._unit(
+            "wake_queued", lambda: memory_admit.wake_queued(self._tables, after, most)
+        )
+
     async def look(self, seen_nudges: Sequence[int]) -> Look:
         seen, manual = set(seen_nudges), self._manual
         return await self._unit(

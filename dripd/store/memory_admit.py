@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence, Set
+from itertools import groupby, islice
 
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
 from dripd.clock import DAY, Instant
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
 from dripd.store.memory_changes import cancel_awaited, end_run, forget_runs
+from dripd.store.memory_directory import LAST_ID
 from dripd.store.memory_money import charge, refund_unsent
 from dripd.store.memory_rows import (
     Account,
@@ -139,15 +141,29 @@ def decide_requests(
     ]
     _note(tables, runs, rejected, decisions)
     for one in decisions:
-        if isinstance(one, Leave) and one.queued:
-            tables.requests.change(
-                one.request.id,
-                account_id=one.request.account_id,
-                queued_for=one.request.contact_id,
-            )
+        if isinstance(one, Leave) and one.queued_in:
+            _queue(tables, one.request, one.queued_in)
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done
+
+
+def _queue(tables: Tables, request: RequestRow, scope: str) -> None:
+    """It waits until its contact's run in *scope* has ended; not where none has begun."""
+    account, contact = request.account_id or 0, request.contact_id or 0
+    runs = (tables.runs[key] for key in tables.runs_of.at((account, contact)))
+    if any(run.exclusive == scope for run in runs):
+        tables.requests.change(request.id, account_id=account, queued_for=contact)
+
+
+def wake_queued(tables: Tables, after: tuple[int, int], most: int) -> tuple[int, int] | None:
+    """Wake who waits for contacts that are busy no more; the last contact, None = no more."""
+    waiting = (key[:2] for key in tables.queued.at("queued").after((*after, LAST_ID)))
+    behind = [(account, contact) for (account, contact), _ in islice(groupby(waiting), most)]
+    for who in behind:
+        if all(tables.runs[key].exclusive is None for key in tables.runs_of.at(who)):
+            tables.free_contact(*who)
+    return behind[-1] if len(behind) == most else None
 
 
 def _facts(tables: Tables, request: EnrollRequest, now: Instant) -> RequestRow:

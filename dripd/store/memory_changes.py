@@ -176,6 +176,7 @@ def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bo
     run = tables.runs.get(key)
     if run is None or run.status is not RunStatus.LIVE:
         return False
+    was_exclusive = run.exclusive is not None
     tables.runs.change(
         key,
         status=end.status,
@@ -186,6 +187,8 @@ def end_run(tables: Tables, account_id: int, enrollment_id: int, end: End) -> bo
         release_at=None,
         reentry=None if run.reentry == 2 else run.reentry,
     )
+    if was_exclusive:
+        tables.free_contact(account_id, run.contact_id)
     return True
 
 

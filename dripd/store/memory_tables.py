@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date
-from itertools import count
+from itertools import count, takewhile
 from typing import TypeVar
 
 from dripd.campaigns.enrollment import LaneKey
@@ -152,10 +152,11 @@ class Tables:
     def _make_queues(self) -> None:
         undo = self.undo
         self.pending: Shelves[int, EnrollRequest] = Shelves(_pending)
+        self.queued: Shelves[int, EnrollRequest] = Shelves(_queued)
         self.asked_of: Groups[int, EnrollRequest] = Groups(_asked_of)
         self.asked_in: Groups[int, EnrollRequest] = Groups(_asked_in)
         self.requests: Table[int, EnrollRequest] = Table(
-            undo, self.pending, self.asked_of, self.asked_in
+            undo, self.pending, self.queued, self.asked_of, self.asked_in
         )
         self.seen_requests: Table[tuple[int, str], SeenRequest] = Table(undo)
         self.events_by_account: Shelves[int, EventIn] = Shelves(
@@ -305,15 +306,15 @@ class Tables:
         return self.accounts[found[0]] if found else None
 
     def ready_requests(self) -> Iterator[int]:
-        """Pending requests in their order; those in the queue once their contact is free."""
-        for (request_id,) in self.pending.at("pending"):
-            request = self.requests[request_id]
-            if request.queued_for is None:
-                yield request_id
-                continue
-            runs = self.runs_of.at((request.account_id or 0, request.queued_for))
-            if all(self.runs[key].exclusive is None for key in runs):
-                yield request_id
+        """Pending requests in their order; not those in the queue for a busy contact."""
+        return (request_id for (request_id,) in self.pending.at("pending"))
+
+    def free_contact(self, account_id: int, contact_id: int) -> None:
+        """Requests in the queue for the contact have their turn."""
+        waiting = self.queued.at("queued").after((account_id, contact_id, 0))
+        mine = takewhile(lambda entry: entry[:2] == (account_id, contact_id), waiting)
+        for *_, request_id in list(mine):
+            self.requests.change(request_id, queued_for=None)
 
     def campaign_of(self, account_id: int, key: str | None) -> Campaign | None:
         found = self.campaign_keys.at((account_id, key))
@@ -475,7 +476,14 @@ def _marked(mark: Mark) -> Ids:
 
 
 def _pending(request: EnrollRequest) -> tuple[str, tuple[int]] | None:
-    return ("pending", (request.id,)) if request.status == "pending" else None
+    is_asked = request.status == "pending" and request.queued_for is None
+    return ("pending", (request.id,)) if is_asked else None
+
+
+def _queued(request: EnrollRequest) -> tuple[str, tuple[int, int, int]] | None:
+    if request.status != "pending" or request.queued_for is None:
+        return None
+    return ("queued", (request.account_id or 0, request.queued_for, request.id))
 
 
 def _asked_of(request: EnrollRequest) -> int | str | None:

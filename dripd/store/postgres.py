@@ -256,6 +256,10 @@ class PostgresStore:
 
         return await self._cross(name_of(unit, args), cross)
 
+    async def wake_queued(self, after: tuple[int, int], most: int) -> tuple[int, int] | None:
+        rows = await self._write(_fetch, "wake_queued", *after, most)
+        return None if not rows else (rows[0]["account_id"], rows[0]["contact_id"])
+
     async def look(self, seen_nudges: Sequence[int]) -> Look:
         return await self._read(unit_directory.look, seen_nudges)
 

@@ -480,6 +480,12 @@ class Store(Protocol):
 
     async def look(self, seen_nudges: Sequence[int]) -> Look: ...
 
+    async def wake_queued(self, after: tuple[int, int], most: int) -> tuple[int, int] | None:
+        """Wake the requests that wait for contacts who are busy no more, of *most* contacts
+        behind *after* (account, contact); the last one, None once all have been asked for.
+        The end of a run wakes them; what it had to pass over is found here."""
+        ...
+
     # directory
     async def account_ids(self, after: int, n: int) -> list[int]:
         """The next *n* accounts by id."""

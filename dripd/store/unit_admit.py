@@ -150,10 +150,13 @@ async def decide_requests(
         if one.request.id not in begun and losers.lost(one.request.id)
     ]
     await _note(conn, runs, rejected, decisions)
-    queued = [one.request for one in decisions if isinstance(one, Leave) and one.queued]
+    queued = [
+        (one.request.id, one.request.account_id, one.request.contact_id, one.queued_in)
+        for one in decisions
+        if isinstance(one, Leave) and one.queued_in
+    ]
     if queued:
-        rows_of = [(one.id, one.account_id, one.contact_id) for one in queued]
-        await conn.execute(sql("queue_requests"), *map(list, zip(*rows_of, strict=True)))
+        await conn.execute(sql("queue_requests"), *map(list, zip(*queued, strict=True)))
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done, lanes

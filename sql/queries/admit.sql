@@ -1,19 +1,19 @@
 -- name: take_requests :many
 -- Pending requests that nobody else is deciding, the oldest of each account that asks: as many of one as of another.
--- An account is known by the word that its requests name it by. One in the queue for a busy contact comes once that
--- is free. An account of which nothing can be taken now has a row without a request.
+-- An account is known by the word that its requests name it by. One in the queue for a busy contact comes once it
+-- is woken. An account of which nothing can be taken now has a row without a request.
 --   $1 most int  $2 accounts int  $3 those behind this one text  $4 live versions that cannot be read int[]
 -- locks: the rows, skip locked
 WITH RECURSIVE asking AS (
     (SELECT left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" AS who
         FROM dripd.enroll_request AS q
-        WHERE q.status = 'pending'
+        WHERE q.status = 'pending' AND q.queued_for IS NULL
             AND left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" > $3::text
         ORDER BY 1 LIMIT 1)
     UNION ALL
     SELECT (SELECT left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C"
         FROM dripd.enroll_request AS q
-        WHERE q.status = 'pending'
+        WHERE q.status = 'pending' AND q.queued_for IS NULL
             AND left(coalesce(q.account_id::text, '@' || q.account_key, '?'), 200) COLLATE "C" > asking.who
         ORDER BY 1 LIMIT 1)
     FROM asking
@@ -29,11 +29,8 @@ FROM turn AS t
 LEFT JOIN LATERAL (
     SELECT p.id, p.account_id, p.account_key, p.campaign_key, p.idempotency_key
     FROM dripd.enroll_request AS p
-    WHERE p.status = 'pending'
+    WHERE p.status = 'pending' AND p.queued_for IS NULL
         AND left(coalesce(p.account_id::text, '@' || p.account_key, '?'), 200) COLLATE "C" = t.who
-        AND (p.queued_for IS NULL OR NOT EXISTS (
-            SELECT FROM dripd.run AS r
-            WHERE r.account_id = p.account_id AND r.contact_id = p.queued_for AND r.exclusive IS NOT NULL))
         AND (cardinality($4::int4[]) = 0 OR NOT EXISTS (
             SELECT FROM dripd.campaign AS c
             WHERE c.account_id = coalesce(p.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = p.account_key))
@@ -51,7 +48,7 @@ ORDER BY q.id;
 SELECT q.id, coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key)) AS account_id,
     q.campaign_key, q.idempotency_key
 FROM dripd.enroll_request AS q
-WHERE q.id = ANY ($1::int8[]) AND q.status = 'pending'
+WHERE q.id = ANY ($1::int8[]) AND q.status = 'pending' AND q.queued_for IS NULL
     AND (cardinality($2::int4[]) = 0 OR NOT EXISTS (
         SELECT FROM dripd.campaign AS c
         WHERE c.account_id = coalesce(q.account_id, (SELECT a.id FROM dripd.account AS a WHERE a.key = q.account_key))
@@ -185,11 +182,18 @@ FROM unnest($1::int8[], $2::text[], $3::text[], $4::int8[]) AS k (id, s, why, e)
 WHERE q.id = k.id AND q.status = 'pending';
 
 -- name: queue_requests :exec
--- Requests wait until their contact is free.
---   $1 requests bigint[]  $2 accounts int[]  $3 contacts bigint[]
+-- Requests wait until their contact is free. A run that is about to end is waited for by nobody: they are decided anew.
+--   $1 requests bigint[]  $2 accounts int[]  $3 contacts bigint[]  $4 exclusive scopes text[]
+-- locks: the runs that they wait for, for share, skip locked; so that whoever ends one finds who waits
+WITH busy AS MATERIALIZED (
+    SELECT k.id, k.a, k.contact
+    FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::text[]) AS k (id, a, contact, scope)
+    JOIN dripd.run AS r ON r.account_id = k.a AND r.contact_id = k.contact AND r.exclusive = k.scope
+    FOR SHARE OF r SKIP LOCKED
+)
 UPDATE dripd.enroll_request AS q
 SET account_id = k.a, queued_for = k.contact
-FROM unnest($1::int8[], $2::int4[], $3::int8[]) AS k (id, a, contact)
+FROM busy AS k
 WHERE q.id = k.id AND q.status = 'pending';
 
 -- name: busy_runs :many

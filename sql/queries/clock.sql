@@ -42,9 +42,10 @@ SELECT pg_advisory_unlock(7236) AS mine;
 
 -- name: unsettled :one
 -- What keeps the present instant from being settled; all false = settled.
-SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND (queued_for IS NULL OR NOT EXISTS (
+SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL)
+        OR EXISTS (SELECT FROM dripd.enroll_request AS q WHERE q.status = 'pending' AND q.queued_for IS NOT NULL AND NOT EXISTS (
             SELECT FROM dripd.run AS r
-            WHERE r.account_id = enroll_request.account_id AND r.contact_id = queued_for AND r.exclusive IS NOT NULL))) AS requests,
+            WHERE r.account_id = q.account_id AND r.contact_id = q.queued_for AND r.exclusive IS NOT NULL)) AS requests,
     EXISTS (SELECT FROM dripd.event_in) AS events,
     EXISTS (SELECT FROM dripd.usage_in) AS usage,
     EXISTS (SELECT FROM dripd.claim WHERE n > 0) AS claims,

@@ -61,7 +61,7 @@ FROM dripd.deployment AS d;
 WITH waits AS (
     (SELECT account_id, account_key, true AS is_request
     FROM dripd.enroll_request
-    WHERE status = 'pending'
+    WHERE status = 'pending' AND queued_for IS NULL  -- not those whose contact is busy
     ORDER BY id
     LIMIT 10000)
     UNION ALL

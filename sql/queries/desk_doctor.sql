@@ -43,7 +43,7 @@ SELECT has_table_privilege('dripd.due_step', 'SELECT, UPDATE')
     (SELECT count(*) FROM dripd.node AS n
         WHERE NOT n.dead AND n.beat_at >= clock_timestamp() - interval '15 seconds')::int4 AS alive,
     (SELECT count(DISTINCT n.version) FROM dripd.node AS n WHERE NOT n.dead)::int4 AS versions,
-    (SELECT count(*) FROM (SELECT FROM dripd.enroll_request WHERE status = 'pending' LIMIT 1000) AS part)::int4 AS pending,
+    (SELECT count(*) FROM (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL LIMIT 1000) AS part)::int4 AS pending,
     (SELECT count(*) FROM (SELECT FROM dripd.event_in LIMIT 1000) AS part)::int4 AS events,
     (SELECT count(*) FROM (
         SELECT FROM dripd.step_log

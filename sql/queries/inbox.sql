@@ -45,7 +45,7 @@ LIMIT $2::int4;
 SELECT e.id, e.kind, e.kind_bit, e.internal, e.delivery_id, e.conversation_ref, e.address, e.dedup_key, e.occurred_at,
     CASE WHEN NOT $4::boolean THEN e.payload::text END AS payload, e.contact_id, whom.contact_ids,
     CASE WHEN e.kind_bit & $3::int4 <> 0 AND (  -- rarely is anything pending
-            SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending'))
+            SELECT EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL))
         THEN ARRAY(
             SELECT c.live_cv_id FROM (
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for

@@ -12,9 +12,7 @@ WITH RECURSIVE told AS (
 )
 SELECT (SELECT dripd.now()) AS now,
     EXISTS (SELECT FROM dripd.clock) AS manual,
-    EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND (queued_for IS NULL OR NOT EXISTS (
-            SELECT FROM dripd.run AS r
-            WHERE r.account_id = enroll_request.account_id AND r.contact_id = queued_for AND r.exclusive IS NOT NULL))) AS requests,
+    EXISTS (SELECT FROM dripd.enroll_request WHERE status = 'pending' AND queued_for IS NULL) AS requests,
     ARRAY(SELECT account_id FROM told WHERE account_id IS NOT NULL LIMIT 500) AS events,
     EXISTS (SELECT FROM dripd.event_in WHERE account_id IS NULL)
         OR EXISTS (SELECT FROM dripd.event_in WHERE account_id = 0) AS stray,
@@ -22,6 +20,38 @@ SELECT (SELECT dripd.now()) AS now,
     ARRAY(SELECT n.id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000) AS nudges,
     ARRAY(SELECT n.account_id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000)
         AS nudged;
+
+-- name: wake_queued :one
+-- Requests that wait for contacts who are busy no more: the end of a run wakes them, unless they were locked just then.
+-- Asked for some contacts at a time, behind the last one that was asked for.
+--   $1 account int  $2 contact bigint  $3 most int
+-- returns the last contact, NULL where the round is over
+-- locks: the requests, skip locked
+WITH asked AS MATERIALIZED (
+    SELECT DISTINCT q.account_id, q.queued_for
+    FROM dripd.enroll_request AS q
+    WHERE q.status = 'pending' AND q.queued_for IS NOT NULL AND (q.account_id, q.queued_for) > ($1::int4, $2::int8)
+    ORDER BY q.account_id, q.queued_for
+    LIMIT $3::int4
+), free AS (
+    SELECT q.id
+    FROM asked AS s
+    JOIN dripd.enroll_request AS q
+        ON q.account_id = s.account_id AND q.queued_for = s.queued_for AND q.status = 'pending'
+    WHERE NOT EXISTS (
+        SELECT FROM dripd.run AS r
+        WHERE r.account_id = s.account_id AND r.contact_id = s.queued_for AND r.exclusive IS NOT NULL)
+    FOR UPDATE OF q SKIP LOCKED
+), woken AS (
+    UPDATE dripd.enroll_request AS q SET queued_for = NULL
+    FROM free AS f
+    WHERE q.id = f.id AND q.status = 'pending'
+)
+SELECT s.account_id, s.queued_for AS contact_id
+FROM asked AS s
+WHERE (SELECT count(*) FROM asked) = $3::int4
+ORDER BY s.account_id DESC, s.queued_for DESC
+LIMIT 1;
 
 -- name: read_nodes :many
 -- Who is there: the incarnations not declared dead.

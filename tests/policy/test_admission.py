@@ -168,7 +168,7 @@ def test_a_contact_that_is_busy_elsewhere(on_busy: str) -> None:
             assert decision.reason == "already_in:other"
         case "queue":
             assert isinstance(decision, Leave)
-            assert decision.queued
+            assert decision.queued_in == "group:sales"
         case "move":
             assert isinstance(decision, Accept)
             assert decision.displaces

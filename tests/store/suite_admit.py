@@ -13,7 +13,7 @@ from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.admission_rows import Decision, Leave, Quote, RequestRow
-from dripd.store.protocol import Head, Outage, ParkRow, Standstill
+from dripd.store.protocol import Decide, Head, Outage, ParkRow, Standstill
 from tests.store.suite_record import a_task
 from tests.store.world import (
     NODE,
@@ -23,6 +23,7 @@ from tests.store.world import (
     World,
     campaign,
     day_row,
+    ends,
     open_scene,
     reject_all,
     start_all,
@@ -38,6 +39,16 @@ class Facts:
     def __call__(self, rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
         self.rows += rows
         return [Leave(row) for row in rows]
+
+
+def queue_all(scope: str) -> Decide:
+    """Every request waits until its contact's run in *scope* has ended."""
+    return lambda rows, _now: [Leave(row, queued_in=scope) for row in rows]
+
+
+async def run_of(world: World, contact: int) -> int:
+    """The first run of *contact*."""
+    return min(r["id"] for r in await world.enrollments() if r["contact_id"] == contact)
 
 
 @pytest.mark.trio
@@ -337,6 +348,43 @@ class AdmitSuite:
         rows = await world.requests()
         assert sorted(row["contact_id"] for row in await world.enrollments()) == contacts
         assert sorted(row["status"] for row in rows) == ["accepted"] * 6 + ["rejected"] * 6
+
+    async def test_who_waits_for_a_busy_contact_is_woken_by_the_end_of_its_run(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        one, other = [await scene.contact(f"p{n}") for n in range(2)]
+        for contact in (one, other):
+            await world.enroll("acme", "c", contact)
+        keys = (await scene.admit(start_all(scene.lane, exclusive="account"))).started
+        await scene.clear_events()
+        for contact in (one, other, one):
+            await world.enroll("acme", "c", contact)
+        await scene.admit(queue_all("account"))
+        idle = await world.store.look([])
+        left = [await scene.admit(), await world.store.wake_queued((0, 0), 1)]
+        run = await run_of(world, one)
+        mine = next(key for key in keys if key.enrollment_id == run)
+        await scene.record(ends((await scene.lease([mine])).granted[0]))
+        awake = await world.store.look([])
+        done = await scene.admit(start_all(scene.lane))
+
+        assert (False, True) == (idle.requests, awake.requests)
+        assert 0 == left[0].taken
+        assert left[1] == (scene.account, one)
+        assert None is await world.store.wake_queued(left[1], 2)
+        assert 2 == done.taken
+
+    async def test_nobody_waits_for_a_run_that_is_not_there(self, world: World) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact)
+        await scene.admit(start_all(scene.lane, exclusive="group:a"))
+        await world.enroll("acme", "c", contact)
+        await scene.admit(queue_all("group:b"))
+
+        assert (await world.store.look([])).requests
+        assert 1 == (await scene.admit(start_all(scene.lane, exclusive="group:b"))).decided
 
     async def test_a_run_without_a_step_ends_as_it_begins(self, world: World) -> None:
         scene = await open_scene(world)

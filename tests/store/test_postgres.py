@@ -17,6 +17,7 @@ import trio
 from pytest_trio import trio_fixture
 
 from dripd.campaigns.definition import Content, Definition
+from dripd.campaigns.enrollment import DueKey
 from dripd.clock import Instant
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
@@ -28,7 +29,19 @@ from dripd.store.protocol import LeaseGroup, LeaseKey
 from dripd.store.statements import sql
 from dripd.store.unit_record import LOG_COLUMNS
 from tests.store.conformance import Conformance
-from tests.store.world import MAIL, NODE, T0, TODAY, Row, World, open_scene
+from tests.store.suite_admit import queue_all
+from tests.store.world import (
+    MAIL,
+    NODE,
+    T0,
+    TODAY,
+    Row,
+    Scene,
+    World,
+    ends,
+    open_scene,
+    start_all,
+)
 
 T = TypeVar("T")
 
@@ -482,6 +495,52 @@ async def test_a_move_of_a_locked_row_gives_up_in_time(world: PostgresWorld) -> 
             await scene.record(scene.goes_on(leased))
 
     assert (await scene.run())["status"] == "executing"
+
+
+async def waiting(world: PostgresWorld) -> tuple[Scene, DueKey]:
+    """Who runs exclusively, and a request of the same contact."""
+    scene = await open_scene(world)
+    await world.enroll("acme", "c", await scene.contact())
+    [key] = (await scene.admit(start_all(scene.lane, exclusive="account"))).started
+    await scene.clear_events()
+    await world.enroll("acme", "c", scene.contacts[0])
+    return scene, key
+
+
+@pytest.mark.trio
+async def test_nobody_waits_for_a_run_that_is_about_to_end(world: PostgresWorld) -> None:
+    scene, key = await waiting(world)
+    await world.run("BEGIN")
+    await world.run(sql("end_runs"), [key.account_id], [key.enrollment_id], [2], ["completed"])
+    await scene.admit(queue_all("account"))
+    await world.run("COMMIT")
+
+    assert (await world.store.look([])).requests
+
+
+@pytest.mark.trio
+async def test_the_end_of_a_run_finds_who_comes_to_wait_for_it(world: PostgresWorld) -> None:
+    scene, key = await waiting(world)
+    leased = (await scene.lease([key])).granted[0]
+    asked = (await world.requests())[-1]["id"]
+    ended = trio.Event()
+
+    async def end() -> None:
+        await scene.record(ends(leased))
+        ended.set()
+
+    await world.run("BEGIN")
+    await world.run(
+        sql("queue_requests"), [asked], [scene.account], [scene.contacts[0]], ["account"]
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        await trio.sleep(0.3)
+        waits = not ended.is_set()
+        await world.run("COMMIT")
+
+    assert waits
+    assert (await world.store.look([])).requests
 
 
 @pytest.mark.trio
