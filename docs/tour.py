@@ -63,9 +63,10 @@ STOPS = (
     ),
     Stop(
         title="Senders", keys="\t", wanted="leaves for welcome", sizes=(SMALL, LARGE),
-        said="The other tab of accounts: what each has left of its day, its tokens, its share, what "
-        "comes back, and what holds it and until when: a gap, a breaker, too many bounces. x has a "
-        "provider whose breaker is open tried at once.",
+        said="The other tab of accounts: how fast each goes of how fast it may, what it has left of its day, "
+        "how much of it failed within the hour, and what holds it and until when: a gap, a breaker, too many "
+        "bounces. Beneath, what waits for it and what went wrong last. x has a provider whose breaker is open "
+        "tried at once.",
     ),
     Stop(
         title="Campaigns", keys="3", wanted="FUNNEL welcome", sizes=(SMALL, LARGE),
@@ -102,8 +103,9 @@ STOPS = (
     ),
     Stop(
         title="Nodes", keys="8", wanted="next 48 h", sizes=(SMALL, LARGE),
-        said="The daemons on this database, their clocks and connections, and what comes up in the next "
-        "minute, hour and two days.",
+        said="The daemons on this database, their clocks and connections, what comes up in the next "
+        "minute, hour and two days, and what befell their leases: late heartbeats, accounts that moved, steps "
+        "of dead daemons that were taken over.",
     ),
     Stop(
         title="Events", keys="9", wanted="KIND",

@@ -77,18 +77,23 @@ LIMIT 20;
 
 -- name: count_waiting :one
 -- What waits for a sender: steps of the live campaigns that leave from it, by its address or because they name none,
--- that are due, and that come up within an hour; of either the first 1,001.
+-- that are due, and that come up within an hour; of the latest 200 campaigns, and of either the first 1,001 steps.
 --   $1 account  int4
 --   $2 address  text
 --   $3 channel  text
 WITH lanes AS (
     SELECT l.account_id, l.lane
-    FROM dripd.campaign AS c
+    FROM (
+        SELECT account_id, id, live_cv_id
+        FROM dripd.campaign
+        WHERE account_id = $1::int4
+            AND status IN ('active', 'paused', 'draining')
+        ORDER BY id DESC
+        LIMIT 200
+    ) AS c
     JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
     JOIN dripd.lane AS l ON l.account_id = c.account_id AND l.campaign_id = c.id AND l.channel = $3::text
-    WHERE c.account_id = $1::int4
-        AND c.status IN ('active', 'paused', 'draining')
-        AND CASE jsonb_typeof(v.definition -> 'sender')
+    WHERE CASE jsonb_typeof(v.definition -> 'sender')
             WHEN 'array' THEN v.definition -> 'sender' ? $2::text
             WHEN 'string' THEN v.definition ->> 'sender' = $2::text
             ELSE true END

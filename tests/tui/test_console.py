@@ -1551,7 +1551,7 @@ def test_nodes_say_where_zones_differ_and_why_a_daemon_leases_nothing() -> None:
     answers["node.list"]["leases"] = []
     shown = Rig(FakeDaemon(answers=answers)).press("8")
 
-    assert "leases nothing: this is a copy" in shown
+    assert "leases nothing: this is a copy; dripd ready says what to do" in shown
     assert "zones differ  mail-1 abc, mail-2 abd" in shown
     assert "no lease events" in shown
     assert "doors" not in shown

@@ -142,7 +142,10 @@ class Nodes(ListPage):
                 pool(row),
                 f"  incarnation {text(row.get('incarnation'))}{drain}",
             ),
-            *(line(Cell(f"  leases nothing: {text(why)}", "bad")) for why in barred.values()),
+            *(
+                line(Cell(f"  leases nothing: {text(why)}; dripd ready says what to do", "bad"))
+                for why in barred.values()
+            ),
         ]
         room = min(60, width - 50)
         for label, name, unit in (
