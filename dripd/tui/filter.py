@@ -7,7 +7,7 @@ it does not know is refused with the place where it stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dripd.errors import near
@@ -26,7 +26,7 @@ class Key:
     number: bool = False
     flag: bool = False
     negated: bool = False
-    """Whether `key!=value` is understood as well."""
+    """Whether `key!=value` is understood as well, and several values: `key=one,other`."""
     named: bool = False
     """Whether a value may name something behind a colon: `missing_tag:First Name`."""
     ordered: bool = False
@@ -103,12 +103,22 @@ def value_of(name: str, key: Key, token: Token) -> object:
         if not (digits.isascii() and digits.isdigit() and len(digits) < 17):
             raise BadFilter(f"{name} is a number", token.at)
         return int(digits)
+    if key.negated and "," in token.value and not token.least:
+        return _several(name, key, token)
     word = token.value.partition(":")[0] if key.named else token.value
     if key.values and word not in key.values:
         raise BadFilter(f"{name} is one of {', '.join(key.values)}", token.at)
     if token.least:
         return list(key.values[key.values.index(token.value) :])
     return f"!{token.value}" if token.negated else token.value
+
+
+def _several(name: str, key: Key, token: Token) -> list[object]:
+    """The values of `key=one,other`."""
+    if token.negated:
+        raise BadFilter(f"{name}!= takes one value", token.at)
+    parts = [one for one in token.value.split(",") if one]
+    return [value_of(name, key, replace(token, value=one)) for one in parts]
 
 
 def tokens(text: str) -> list[Token]:
@@ -163,5 +173,10 @@ def complete(
     if key is None:
         return []
     words = ("yes", "no") if key.flag else key.values or seen(key.param)
-    found = [one for one in words if one.startswith(part.lstrip('"'))][:MOST]
-    return [f'{begin}{name}="{one}"' if " " in one else f"{begin}{name}={one}" for one in found]
+    head, comma, part = part.rpartition(",") if key.negated else ("", "", part)
+    chosen = head.split(",")
+    found = [one for one in words if one.startswith(part.lstrip('"')) and one not in chosen][
+        :MOST
+    ]
+    begin = f"{begin}{name}={head}{comma}"
+    return [f'{begin}"{one}"' if " " in one else f"{begin}{one}" for one in found]

@@ -34,6 +34,16 @@ def test_a_filter_becomes_parameters() -> None:
     }
 
 
+def test_a_tail_takes_several_values() -> None:
+    assert parse("kind=bounce,admin", KEYS) == {"kind": ["bounce", "admin"]}
+    assert parse("kind=bounce,", KEYS) == {"kind": ["bounce"]}
+    assert parse("campaign=a,b", KEYS) == {"campaign": "a,b"}
+    seen = ("bounce", "admin", "reply")
+    assert complete("kind=bounce,", KEYS, lambda _: seen) == [
+        "kind=bounce,admin", "kind=bounce,reply",
+    ]  # fmt: skip
+
+
 def test_a_bare_word_is_the_screens_own_key() -> None:
     assert {"contact": "c7"} == parse("c7", KEYS, "contact")
 
@@ -47,6 +57,7 @@ def test_a_bare_word_is_the_screens_own_key() -> None:
         ("run=x", 0, "a number"),
         ("unread=maybe", 0, "yes or no"),
         ("status!=held", 0, "cannot be negated"),
+        ("kind!=a,b", 0, "takes one value"),
         ("campaign=", 0, "needs a value"),
         ("campaign=a campaign=b", 11, "twice"),
         ('contact="c', 0, "quote is not closed"),

@@ -30,7 +30,10 @@ class Deliveries(TailPage):
         "campaign": Key(param="campaign", help="of this campaign", negated=True),
         "channel": Key(param="channel", help="email or sms", values=words(Channel)),
         "state": Key(
-            param="state", help="what became of it; != works", values=RESULTS, negated=True
+            param="state",
+            help="what became of it, or several: retry,failed; != works",
+            values=RESULTS,
+            negated=True,
         ),
         "step": Key(param="step", help="of this step", negated=True),
         "reason": Key(

@@ -50,7 +50,11 @@ class Events(TailPage):
             }
         return {
             "account": Key(param="account", help="of this account", negated=True),
-            "kind": Key(param="kind", help="of this kind; != works", negated=True),
+            "kind": Key(
+                param="kind",
+                help="of this kind, or several: bounce,admin; != works",
+                negated=True,
+            ),
             "source": Key(param="source", help="told by this provider", negated=True),
         }
 
