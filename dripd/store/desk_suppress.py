@@ -173,10 +173,15 @@ async def check_suppression(conn: Conn, args: p.SuppressCheck) -> Result:
 
 
 async def export_suppressions(conn: Conn, args: p.Listing) -> Result:
+    """Entries in the order of their key; the first page of all of them estimates how many."""
     after = read_cursor(args.after, -(2**63), -1, "")
     account = await account_id(conn, args.account)
     rows = await conn.fetch(sql("export_suppressions"), account, *after, args.limit + 1)
-    return page(rows, args.limit, "address_h", "account_id", "channel", without=("address_h",))
+    found = page(rows, args.limit, "address_h", "account_id", "channel", without=("address_h",))
+    if args.after is None and account is None and found["next"] is not None:
+        about: int = await conn.fetchval(sql("estimate_suppressions"))
+        found["about"] = about if about > args.limit else None
+    return found
 
 
 def check_kind(kind: str, others: Collection[str] = ()) -> None:

@@ -45,6 +45,12 @@ WHERE ($1::int4 IS NULL OR s.account_id IN ($1::int4, 0))
 ORDER BY s.address_h, s.account_id, s.channel
 LIMIT $5::int4;
 
+-- name: estimate_suppressions :one
+-- About how many there are; below 0: nobody knows.
+SELECT reltuples::int8 AS n
+FROM pg_class
+WHERE oid = 'dripd.suppression'::regclass;
+
 -- name: add_event :one
 -- An event for the inbox; one of the future reads as now.
 --   $1 account  $2 contact  $3 kind  $4 delivery  $5 conversation  $6 address  $7 dedup key

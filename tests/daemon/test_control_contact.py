@@ -237,6 +237,22 @@ async def test_suppressions_are_exported_and_removed(pg_dsn: str) -> None:
         assert [item["ok"] for item in gone["items"]] == [True, False]
 
 
+async def test_a_page_of_suppressions_tells_about_how_many_there_are(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        addresses = [f"a{n}@x.test" for n in range(30)]
+        await control.do("suppress.add", addresses=addresses)
+        unknown = await control.do("suppress.export", limit=10)
+        await control.one("ANALYZE dripd.suppression")
+        known = await control.do("suppress.export", limit=10)
+        whole = await control.do("suppress.export", limit=100)
+        own = await control.do("suppress.export", limit=10, account="acme")
+
+    assert (unknown["about"], known["about"]) == (None, 30)
+    assert "about" not in whole
+    assert "about" not in own
+
+
 async def test_what_is_no_address_is_not_suppressed(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         rows = [

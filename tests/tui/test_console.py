@@ -1105,6 +1105,17 @@ def test_a_file_of_suppressions_is_counted_before_it_is_imported() -> None:
     assert "imported (1 changed); 1 not: an address is missing" in rig.footer
 
 
+def test_a_long_list_of_suppressions_tells_about_how_many_there_are() -> None:
+    entry = ANSWERS["suppress.export"]["items"][0]
+    page = {"items": [{**entry, "id": str(n)} for n in range(60)], "next": "n", "about": 402_118}
+    rig = Rig(FakeDaemon(answers={"suppress.export": page}))
+
+    assert "~402 118 entries   60 rows, more follow" in rig.press("0")
+    rig.press("G")
+    assert "~402 118 entries" in rig.text()
+    assert "~" not in Rig().press("0")
+
+
 def test_a_file_that_is_not_there_is_told() -> None:
     rig = Rig(size=(120, 30))
     rig.press("0")

@@ -13,6 +13,7 @@ from dripd.tui.draw import Cell, Line, line
 from dripd.tui.filter import Key
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
+from dripd.tui.watch import Watch
 from dripd.tui.words import clock, count, text
 
 
@@ -27,6 +28,10 @@ class Suppressions(ListPage):
         "account": Key(param="account", help="of this account")
     }
     figures = (
+        (
+            "~N entries",
+            "about how many there are, as the database's statistics have it; not said of what is loaded whole",
+        ),
         ("SCOPE", "everywhere, or one account"),
         ("VALUE", "the address, masked; = looks one up exactly, as it is typed"),
         (
@@ -57,6 +62,18 @@ class Suppressions(ListPage):
             Action(key="D", label="REMOVE", help="an address may be reached again: by typing it (admins)",
                    run=self._remove, method="suppress.remove", changes=True),
         ]  # fmt: skip
+
+    @property
+    def extent(self) -> str:
+        if about := (self._first.answer or {}).get("about"):
+            return f"~{count(about)} entries   {super().extent}"
+        return super().extent
+
+    def _watching(self, after: object) -> Watch:
+        watch = super()._watching(after)
+        if after is None:
+            self._first = watch
+        return watch
 
     def _look_up(self) -> None:
         def done(typed: dict[str, str]) -> None:
