@@ -179,7 +179,7 @@ async def snooze_task(conn: Conn, call: Call, args: p.TaskSnooze) -> Deed:
     ends = await conn.fetchval(sql("wait_of_task"), old["account_id"], args.id)
     if ends is not None and until >= ends:
         raise BadRequest(
-            f"its run waits for it until {format_instant(ends)} alone", path="until",
+            f"its run waits for it only until {format_instant(ends)}", path="until",
             hint="an earlier instant, or decide it now",
         )  # fmt: skip
     return await _rest(conn, old, until, call.actor)

@@ -508,7 +508,7 @@ async def test_a_task_is_snoozed_woken_and_held_to_what_was_seen(pg_dsn: str) ->
     ("given", "fault", "message"),
     [
         ({"until": "2001-01-01T00:00:00Z"}, BadRequest, "already"),
-        ({"lasts": "1d"}, BadRequest, "its run waits for it until .* alone"),
+        ({"lasts": "1d"}, BadRequest, "its run waits for it only until"),
         ({"lasts": "soon"}, BadRequest, "soon"),
     ],
 )

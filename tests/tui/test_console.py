@@ -963,7 +963,7 @@ def test_a_task_is_snoozed_for_any_time_but_not_beyond_its_expiry() -> None:
     rig.press("5")
     rig.write_mode()
     rig.press("n")
-    assert "its run waits until 03-03 12:00Z alone" in rig.type("7 days")
+    assert "its run waits only until 03-03 12:00Z" in rig.type("7 days")
     rig.press("enter")
     assert rig.changed == []
     rig.press("escape", "n")
@@ -1107,7 +1107,11 @@ def test_a_file_of_suppressions_is_counted_before_it_is_imported() -> None:
 
 def test_a_long_list_of_suppressions_tells_about_how_many_there_are() -> None:
     entry = ANSWERS["suppress.export"]["items"][0]
-    page = {"items": [{**entry, "id": str(n)} for n in range(60)], "next": "n", "about": 402_118}
+    page = {
+        "items": [{**entry, "id": str(n)} for n in range(60)],
+        "next": "n",
+        "about": 402_118,
+    }
     rig = Rig(FakeDaemon(answers={"suppress.export": page}))
 
     assert "~402 118 entries   60 rows, more follow" in rig.press("0")

@@ -333,7 +333,7 @@ class Inbox(ListPage):
     def _too_long(self, row: Row, until_ms: int) -> str:
         ends = instant(row.get("expires_at"))
         over = ends is not None and until_ms >= ends
-        return f"its run waits until {clock(row['expires_at'], day=True)} alone" if over else ""
+        return f"its run waits only until {clock(row['expires_at'], day=True)}" if over else ""
 
     def _snooze_for(self, row: Row, ms: int) -> None:
         self._rest(row, {"until": format_instant(Instant(self.port.now_ms + ms))})
