@@ -363,8 +363,12 @@ class Version:
         asks = asks or step.field.startswith("company.")
         if asks or step.target == "company":
             bits |= Needs.COMPANY
-        if any(_counts_from_start(self.steps[to]) for to in self._follows[step_no]):
+        followers = [self.steps[to] for to in self._follows[step_no]]
+        if any(_counts_from_start(one) for one in followers):
             bits |= Needs.START
+        has_gap = self.definition.policy.min_gap_ms and any(one.is_message for one in followers)
+        if has_gap and _may_send_nothing(step):
+            bits |= Needs.SENT
         return bits
 
     def _contents(self) -> tuple[Content, ...]:
@@ -394,6 +398,19 @@ def conditions_of(step: Step) -> Iterator[Condition]:
     if step.when is not None:
         yield step.when
     yield from (case.when for case in step.cases)
+
+
+def _may_send_nothing(step: Step) -> bool:
+    """May the run go on behind the step without a message of it having left?"""
+    passes = step.kind == "sms" and step.on_no_phone == "skip"
+    return (
+        not step.is_message
+        or step.when is not None
+        or step.may_expire
+        or step.require_approval
+        or passes
+        or step.on_unable == "skip"
+    )
 
 
 def _counts_from_start(step: Step) -> bool:

@@ -138,8 +138,8 @@ def follow(
 ) -> Next | None:
     """Where the run stands after the step *step_no*; None: there is no more.
 
-    *to* is the step that it decided to go on to. *sent*: that step was a message, and one right
-    behind it keeps the policy's `min_gap`.
+    *to* is the step that it decided to go on to. *sent*: that step was a message. The next one
+    keeps the policy's `min_gap` to it, or to the run's latest before.
     """
     following = version.definition.next_index(step_no, to)
     if following is None:
@@ -149,9 +149,16 @@ def follow(
     )
     start = leased.started_at if leased.started_at is not None else now
     due = due_of(version.steps[following].timing, now, start, zone, window)
-    if sent and version.steps[following].is_message:
-        due = max(due, _later(now, version.definition.policy.min_gap_ms))
+    left = now if sent else _latest_of(leased)
+    if left is not None and version.steps[following].is_message:
+        due = max(due, _later(left, version.definition.policy.min_gap_ms))
     return Next(due_at=due, lane=lane, step_no=following, seq=seq)
+
+
+def _latest_of(leased: Leased) -> Instant | None:
+    """When the latest message of this run left; None: of none is known."""
+    own = (at for enrollment_id, _, at in leased.sent if enrollment_id == leased.enrollment_id)
+    return max(own, default=None)
 
 
 def _go_on(

@@ -23,6 +23,7 @@ from dripd.campaigns.enrollment import (
     LaneClass,
     Leased,
     LogState,
+    Needs,
     Next,
     RunStatus,
 )
@@ -352,6 +353,29 @@ def test_overdue_messages_keep_the_gap_that_the_policy_wants() -> None:
 
     assert after(sent).due_at == NOW + DAY
     assert after(skipped).due_at == NOW
+
+
+@pytest.mark.parametrize("between", [tag(day=3), email(day=3, when="false")])
+def test_the_gap_lasts_through_what_is_no_message(between: dict[str, Any]) -> None:
+    policy = {"anchor": "after_start", "min_gap": "24h"}
+    version = make_version(email(), between, sms(day=3), policy=policy)
+    left, elsewhere = Instant(NOW - HOUR), Instant(NOW - 1)
+    facts = leased(
+        step_no=1,
+        started_at=Instant(NOW - 10 * DAY),
+        sent=((leased().enrollment_id, 1, left), (99, 1, elsewhere)),
+    )
+
+    for event in (Done(), Skipped(reason="condition_false")):
+        assert after(advance(facts, version, event, NOW, World())).due_at == left + DAY
+    assert all(version.mask(channel) & Needs.SENT for channel in _channels(version))
+    plain = make_version(email(), between, sms(day=3))
+    assert not any(plain.mask(channel) & Needs.SENT for channel in _channels(plain))
+
+
+def _channels(version: Version) -> set[str]:
+    """The lanes of the steps that have a message behind them."""
+    return {one.kind if one.is_message else "" for one in version.steps[1:-1]}
 
 
 def test_a_calendar_without_business_days_never_raises() -> None:
