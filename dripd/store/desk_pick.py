@@ -47,20 +47,18 @@ class Picked:
     """Runs too that are over and stand in the statistics."""
 
     async def chunks(self, conn: Conn) -> AsyncIterator[list[Row]]:
-        """The runs, at most `CHUNK` at a time, in the order of their ids."""
-        after = 0
-        while True:
-            rows = await conn.fetch(
-                sql("pick_runs"), after, self.account, self.enrollments, self.contacts,
-                self.campaigns, self.lists, self.tags, self.ended, self.not_started, CHUNK,
-                self.counted,
-            )  # fmt: skip
-            wanted = rows if self.where is None else await _filter(conn, rows, self.where)
+        """The runs, at most `CHUNK` at a time, in the order of their ids, as they stood when the
+        first was read. One statement reads them all: each begins with the members of a list."""
+        cursor = await conn.cursor(
+            sql("pick_runs"), self.account, self.enrollments, self.contacts, self.campaigns,
+            self.lists, self.tags, self.ended, self.counted,
+        )  # fmt: skip
+        while rows := await cursor.fetch(CHUNK):
+            wanted = await _unstarted(conn, rows) if self.not_started else rows
+            if self.where is not None:
+                wanted = await _filter(conn, wanted, self.where)
             if wanted:
                 yield wanted
-            if len(rows) < CHUNK:
-                return
-            after = rows[-1]["id"]
 
     async def queued(self, conn: Conn) -> list[Row]:
         """The requests whose contact is busy elsewhere, locked; none where runs are named."""
@@ -74,6 +72,14 @@ class Picked:
 
     async def count(self, conn: Conn) -> int:
         return sum([len(rows) async for rows in self.chunks(conn)])
+
+
+async def _unstarted(conn: Conn, rows: Sequence[Row]) -> list[Row]:
+    """Those that have sent nothing by now: the cursor's rows are as old as it is."""
+    accounts, ids = [row["account_id"] for row in rows], [row["id"] for row in rows]
+    found = await conn.fetch(sql("unstarted_runs"), accounts, ids)
+    still = {row["id"] for row in found}
+    return [row for row in rows if row["id"] in still]
 
 
 async def _filter(conn: Conn, rows: Sequence[Row], where: Condition) -> list[Row]:

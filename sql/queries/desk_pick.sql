@@ -1,36 +1,37 @@
 -- name: pick_runs :many
--- A chunk of the selected runs, in the order of their ids.
---   $1 after  $2 account  $3 enrollments  $4 contacts  $5 campaigns  $6 lists  $7 tags
---   $8 ended runs too that were not reset  $9 only those that have sent nothing  $10 most
---   $11 ended runs too that the statistics count; NULL = any
+-- The selected runs, in the order of their ids; read through a cursor.
+--   $1 account  $2 enrollments  $3 contacts  $4 campaigns  $5 lists  $6 tags
+--   $7 ended runs too that were not reset  $8 ended runs too that the statistics count; NULL = any
 SELECT r.account_id, r.id, r.contact_id, r.campaign_id, r.cv_id, r.status,
     c.key AS campaign_key
 FROM dripd.run AS r
 JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
-WHERE r.id > $1::int8
-    AND ($2::int4 IS NULL OR r.account_id = $2::int4)
-    AND ($3::int8[] IS NULL OR r.id = ANY ($3::int8[]))
-    AND ($4::int8[] IS NULL OR r.contact_id = ANY ($4::int8[]))
-    AND ($5::int4[] IS NULL OR r.campaign_id = ANY ($5::int4[]))
-    AND ($6::int8[] IS NULL OR EXISTS (
+WHERE ($1::int4 IS NULL OR r.account_id = $1::int4)
+    AND ($2::int8[] IS NULL OR r.id = ANY ($2::int8[]))
+    AND ($3::int8[] IS NULL OR r.contact_id = ANY ($3::int8[]))
+    AND ($4::int4[] IS NULL OR r.campaign_id = ANY ($4::int4[]))
+    AND ($5::int8[] IS NULL OR EXISTS (
         SELECT FROM dripd.list_member AS m
         WHERE m.account_id = r.account_id AND m.contact_id = r.contact_id
-            AND m.list_id = ANY ($6::int8[])))
-    AND ($7::text[] IS NULL OR EXISTS (
+            AND m.list_id = ANY ($5::int8[])))
+    AND ($6::text[] IS NULL OR EXISTS (
         SELECT FROM dripd.contact_tag AS t
         WHERE t.account_id = r.account_id AND t.contact_id = r.contact_id
-            AND t.tag = ANY ($7::text[])))
-    AND (r.status = 1 OR $8::boolean AND r.reset_at IS NULL OR $11::boolean AND NOT r.stats_void)
-    AND (NOT $9::boolean OR NOT EXISTS (
+            AND t.tag = ANY ($6::text[])))
+    AND (r.status = 1 OR $7::boolean AND r.reset_at IS NULL OR $8::boolean AND NOT r.stats_void)
+ORDER BY r.id;
+
+-- name: unstarted_runs :many
+-- Of these runs those that have sent nothing, and are sending nothing.
+--   $1 accounts  $2 enrollments, beside them
+SELECT k.e AS id
+FROM unnest($1::int4[], $2::int8[]) AS k (a, e)
+WHERE NOT EXISTS (
         SELECT FROM dripd.step_log AS l
-        WHERE l.account_id = r.account_id AND l.enrollment_id = r.id
-            AND l.channel > 0 AND l.state IN (1, 3)))
-    AND (NOT $9::boolean OR NOT EXISTS (
+        WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.channel > 0 AND l.state IN (1, 3))
+    AND NOT EXISTS (
         SELECT FROM dripd.due_step AS d
-        WHERE d.account_id = r.account_id AND d.enrollment_id = r.id
-            AND d.claim_id IS NOT NULL))
-ORDER BY r.id
-LIMIT $10::int4;
+        WHERE d.account_id = k.a AND d.enrollment_id = k.e AND d.claim_id IS NOT NULL);
 
 -- name: lock_queued :many
 -- Requests of the selection whose contact is busy elsewhere.

@@ -40,6 +40,25 @@ async def test_stop_takes_the_chosen_runs_only(pg_dsn: str) -> None:
             await control.do("enroll.stop")
 
 
+async def test_stop_of_many_goes_through_each_of_them_once(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read once, changed some at a time: none is skipped for those that have ended before it."""
+    monkeypatch.setattr("dripd.store.desk_pick.CHUNK", 2)
+    async with open_control(pg_dsn) as control:
+        contacts = [f"c{n}" for n in range(7)]
+        await control.furnish(*contacts)
+        runs = [await control.start(one, claim=7 if one == "c3" else None) for one in contacts]
+        for contact in contacts[1:]:
+            await control.do("contact.tag", contact=contact, tags=["x"])
+        done = await control.do("enroll.stop", tag=["x"], not_started=True, yes=True)
+
+        assert done["changed"] == 5
+        assert [status for status, _ in await statuses(control, runs)] == [
+            "waiting", *["terminated"] * 2, "executing", *["terminated"] * 3,
+        ]  # fmt: skip
+
+
 async def test_stop_marks_what_is_leased_and_deletes_the_rest(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("c1", "c2")
