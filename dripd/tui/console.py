@@ -516,7 +516,8 @@ class Console:
             older = f"this daemon ({self.daemon.hello.get('server', '?')}) does not know {action.method}"
             if role == "admin":  # from whom nothing is kept
                 return f"{older}: the older package wants an upgrade"
-            return f"{action.method} is not for the role {role}, or {older}"
+            refused = f"{action.method} is not for the role {role}"
+            return refused if role == "viewer" and action.changes else f"{refused}, or {older}"
         if action.changes and self.options.read_only:
             return "this console was started with --read-only"
         if action.changes and self.daemon.is_past:

@@ -491,13 +491,13 @@ def test_groups_that_are_gone_are_marked_no_more() -> None:
     shown = rig.text()
 
     assert "marked" not in shown
-    assert "DEAD" not in shown
+    assert " DEAD 0   RETRYING" in shown
 
 
 def test_failures_tell_how_many_there_are_and_how_long_a_retry_lasts() -> None:
     shown = Rig(size=(100, 30)).press("7")
 
-    assert "DEAD 9 921 in 2 groups   safe 9 120  UNSAFE 801" in shown
+    assert "DEAD 9 921 in 2 groups   safe 9 120  UNSAFE 801   RETRYING ~1 204" in shown
     assert "retry all = 9 120 sends at 20/s = 7m36s" in shown
 
 

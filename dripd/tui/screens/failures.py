@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dripd.tui.dialog import Blank
-from dripd.tui.draw import Cell, Line, line
+from dripd.tui.draw import Cell, Line, folded, line
 from dripd.tui.filter import Key, written
 from dripd.tui.page import Action, ListPage
 from dripd.tui.table import Column, Row
@@ -36,6 +36,7 @@ class Failures(ListPage):
         ("FIRST, LAST", "how long ago the first and the last of them came to be held"),
         ("grouped by", "account, campaign, step, code and error: one cause, one group"),
         ("DEAD", "runs in all groups that are loaded; n+ where only the latest 500 were looked at"),
+        ("RETRYING", "steps that were tried and come up again by themselves; ~ from a sample"),
         ("retry all", "how long it lasts by the rates of account, senders and providers, accounts side by side; not said where one has none"),
         ("RETRY?", "safe: refused before it was accepted. UNSAFE: bytes left and nobody knows. fix: a value is missing"),
         ("unknown", "the other tab: deliveries whose outcome nobody knows; decide each by evidence"),
@@ -211,21 +212,31 @@ class Failures(ListPage):
             )  # fmt: skip
 
     def summary(self, width: int) -> list[Line]:
-        table = self._table
-        rows = (
-            [] if self.second else [table.rows[k] for k in table.order if k not in table.gone]
-        )
-        if not rows:
+        if self.second:
             return super().summary(width)
-        more = any(row.get("more") for row in rows)
+        table = self._table
+        rows = [table.rows[k] for k in table.order if k not in table.gone]
         parts = {
             word: sum(row.get("count") or 0 for row in rows if row.get("retry") == name)
             for name, (word, _, _) in RETRY.items()
         }
-        total = sum(row.get("count") or 0 for row in rows)
-        told = "  ".join(f"{word} {count(n)}" for word, n in parts.items() if n)
-        said = f" DEAD {count(total, more=more)} in {many(len(rows), 'group')}   {told}"
-        return [line(Cell(said, "head")), *super().summary(width)]
+        more = any(row.get("more") for row in rows)
+        total = count(sum(row.get("count") or 0 for row in rows), more=more)
+        told = [
+            f" DEAD {total}" + (f" in {many(len(rows), 'group')}" if rows else ""),
+            "  ".join(f"{word} {count(n)}" for word, n in parts.items() if n),
+            self._retrying(),
+        ]
+        said = line(Cell("   ".join(filter(None, told)), "head"))
+        return [*folded(said, width), *super().summary(width)]
+
+    def _retrying(self) -> str:
+        """Steps that were tried and wait for another try; an older daemon does not tell."""
+        due = (self.port.overview.answer or {}).get("due", {})
+        if "retrying" not in due:
+            return ""
+        about = "" if due.get("percent", 100) >= 100 else "~"
+        return f"RETRYING {about}{count(due['retrying'])}"
 
     def detail(self, row: Row, width: int) -> list[Line]:
         if self.second:
