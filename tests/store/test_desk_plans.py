@@ -16,6 +16,7 @@ from bench.estate import estate
 from dripd.store import desk as desk_module
 from dripd.store.connect import Conn, transact
 from dripd.store.desk_enrollment import LOOKED
+from dripd.store.desk_list import LOOKED as LOOKED_OF_LIST
 from tests.support.control import Control, open_control
 from tests.support.postgres import Databases
 
@@ -147,3 +148,33 @@ async def test_who_waits_in_the_queue_is_found_by_contact(
         await control.do("enroll.stop", contact=["ann"], dry_run=True)
 
     assert sum(read.values()) < 50, read
+
+
+LISTED = """
+SET session_replication_role = replica;
+INSERT INTO dripd.contact_list (account_id, id, key) SELECT id, 99, 'big' FROM dripd.account WHERE key = 'acme';
+INSERT INTO dripd.list_member (account_id, list_id, contact_id)
+    SELECT id, 99, n FROM dripd.account, generate_series(1, 20000) AS n WHERE key = 'acme';
+INSERT INTO dripd.run (account_id, campaign_id, contact_id, started_at, cv_id, run_no, status)
+    SELECT a.id, c.id, n % 20000, dripd.now(), c.live_cv_id, 1 + n / 20000, 1
+    FROM dripd.account AS a JOIN dripd.campaign AS c ON c.account_id = a.id, generate_series(1, 60000) AS n;
+VACUUM ANALYZE dripd.list_member;
+VACUUM ANALYZE dripd.run
+"""
+
+
+@pytest.mark.trio
+async def test_of_a_large_list_the_runs_of_the_first_members_are_counted(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.furnish()
+    await trio.to_thread.run_sync(asyncio.run, laid(pg_dsn, LISTED.split(";")))
+
+    async with counting(pg_dsn, monkeypatch, "^(run|list_member|contact)$") as (control, read):
+        found = await control.do("list.show", key="big", limit=60)
+
+    assert found["runs"]["members"] == LOOKED_OF_LIST
+    assert found["runs"]["more"] is True
+    assert found["runs"]["live"] == 3 * LOOKED_OF_LIST
+    assert sum(read.values()) < 6 * LOOKED_OF_LIST, read
