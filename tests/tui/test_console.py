@@ -1505,6 +1505,14 @@ def test_a_sender_of_which_much_fails_is_marked(failed: int, sign: str) -> None:
     assert row.split()[1] == sign
 
 
+def test_a_narrow_screen_of_senders_keeps_the_address_what_fails_and_what_holds() -> None:
+    shown = Rig(size=(60, 15)).press("2", "tab")
+
+    assert "s1@acme.test" in shown
+    assert all(title in shown for title in ("NOW/s", "FAIL1h", "HELD BY"))
+    assert not any(title in shown for title in ("LIM/s", "TODAY"))
+
+
 def test_the_senders_are_told_by_how_they_are() -> None:
     rows = [
         {**SENDER, "id": 1},
@@ -1577,6 +1585,9 @@ def test_the_overview_shows_what_is_in_flight_of_how_much_and_what_is_tried_agai
 
     assert "212 / 8 000" in shown
     assert "retry ~1 204 ready 40" in shown
+    narrow = Rig(size=(60, 15)).text()
+    assert "retry ~1 204 " in narrow
+    assert "…" not in narrow.splitlines()[6]
 
 
 @pytest.mark.parametrize("name", TABS_BY_NAME)

@@ -11,7 +11,7 @@ from dripd.tui.dialog import Choice, Menu
 from dripd.tui.draw import Cell, Line, line, pad, peaks, spark, stack
 from dripd.tui.filter import written
 from dripd.tui.page import Action, Deeds, Page, Port
-from dripd.tui.table import WIDE, Column, Row, Table
+from dripd.tui.table import MIDDLE, WIDE, Column, Row, Table
 from dripd.tui.words import bounded, clock, count, hint, since, text, undecided
 
 COLUMNS = (
@@ -257,10 +257,13 @@ class Overview(Page):
         def worst(name: str) -> float:
             return float(max(node.get(name, 0) for node in nodes)) / 1000
 
+        has_room = width >= MIDDLE
+        oldest = f" oldest {worst('oldest_ms'):.1f} s" if has_room else ""
+        ready = f" ready {total('ready')}" if has_room else ""
         columns = (
             ("SENT/s (10 s mean)", f"{total('sent_per_s')}  {_limit(nodes)}", "sent_per_s", _shares(nodes)),
-            ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.1f} s oldest {worst('oldest_ms'):.1f} s"),
-            ("IN FLIGHT", f"{total('unsent')} / {total('in_flight')}", "unsent", f"{self._again()} ready {total('ready')}"),
+            ("DUE LAG p99", f"{worst('lag_ms'):.1f} s  target <5 s", "lag_ms", f"p50 {worst('lag_p50_ms'):.1f} s{oldest}"),
+            ("IN FLIGHT", f"{total('unsent')} / {total('in_flight')}", "unsent", f"{self._again()}{ready}"),
         )  # fmt: skip
         rows: list[list[Cell]] = [[Cell(" ")] for _ in range(4)]
         for title, value, name, more in columns:
