@@ -399,10 +399,24 @@ def _held(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> StepEve
     shut = gates.of(leased, now)
     if isinstance(shut, Deferred):
         return shut
+    if _has_moved(pipe, leased):
+        return Deferred(reason="moved", until=None)
     if leased.flags & FLAG_AMBIGUOUS:  # its lane has no window, and its key may be over by now
         version = pipe.directory.versions[leased.cv_id]
         return _doubted(pipe, leased, version, now)
     return None
+
+
+def _has_moved(pipe: Pipeline, leased: Leased) -> bool:
+    """Is the contact in another zone than the lane whose window is open? The step goes to the
+    lane of that zone when it is given back, and is judged there."""
+    version = pipe.directory.versions[leased.cv_id]
+    if version.definition.timezone != "contact":
+        return False
+    lane = pipe.lanes.get(leased.account_id, leased.lane)
+    zones, step_no = pipe.directory.zones, leased.step_no
+    own = version.lane_key(step_no, leased.timezone, zones, leased.flags)
+    return lane is not None and lane.key.zone != own.zone
 
 
 def _doubted(

@@ -57,6 +57,25 @@ async def test_friday_evening_enrollment_waits_for_monday_nine_local(
         assert [("ann@x.test", "one")] == world.received()
 
 
+async def test_a_contact_that_moves_is_written_to_in_the_hours_of_its_new_zone(
+    autojump_clock: MockClock,
+) -> None:
+    hours = {"from": "09:00", "to": "10:00"}
+    async with virtual() as world:
+        world.campaign(
+            ONE, {"key": "two", "delay": "1d", **EMAIL}, timezone="contact", window=hours
+        )
+        moved = world.contact("c1", timezone="UTC")
+        world.store.enroll(world.acme, "welcome", "c1")
+        await world.advance_to("2026-01-05T09:30:00Z")
+        world.store.set_contact(world.acme, moved, timezone="America/New_York")
+
+        await world.advance_to("2026-01-06T13:59:59Z")
+        assert 1 == len(world.received())
+        await world.advance_to("2026-01-06T14:00:00Z")
+        assert 2 == len(world.received())
+
+
 async def test_two_daemons_never_send_one_step_twice(autojump_clock: MockClock) -> None:
     async with virtual(daemons=2) as world:
         world.campaign(ONE, TWO, THREE)

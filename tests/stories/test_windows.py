@@ -137,3 +137,31 @@ def test_a_window_is_half_open_and_only_for_messages(world: World) -> None:
         "c4": "2026-01-06T22:00:00Z",
         "c5": "2026-01-06T23:30:00Z",
     }
+
+
+TWO_MAILS = (
+    ONE_MAIL
+    + """
+  - {{key: more, do: email, subject: Hi, text: Again, delay: 1d}}
+"""
+)
+
+
+def test_a_message_follows_its_contact_to_another_zone(world: World) -> None:
+    """It waits where the old window opens, and leaves in the new one."""
+    world.contact("c1", timezone="UTC")
+    world.contact("c2", timezone="UTC")
+    window = '{from: "09:00", to: "10:00"}'
+    world.apply(TWO_MAILS.format(key="near", zone="contact", window=window))
+    world.enroll("near", "c1", "c2")
+    world.tick()
+    assert {"c1", "c2"} == {*received(world)}
+
+    world.sql("UPDATE dripd.contact SET timezone = 'Asia/Kathmandu' WHERE external_id = 'c1'")
+    world.at("2026-01-06T10:00:00Z")
+    run = world.run("c1", "near")
+    assert (run["status"], run["hold_reason"]) == ("held", "window")
+    assert run["release_at"] == instant("2026-01-07T03:15:00Z")
+
+    world.at("2026-01-08T00:00:00Z")
+    assert received(world) == {"c1": "2026-01-07T03:15:00Z", "c2": "2026-01-06T09:00:00Z"}
