@@ -85,10 +85,16 @@ def _gates(
     due = max(now, row["due_at"])
     left, ends = row["cap_left"], row["day_ends_at"]
     counted = row["channel"] == "email" and row["cap_policy"] != "none"
-    if counted and left is not None and left <= 0 and due < ends:
+    is_spent = counted and left is not None and left <= 0 and due < ends
+    if is_spent:
         yield "cap", ends, HOLDS["cap"].waits
         due = ends
-    yield from _window(row, due, holidays, margin)
+    for gate, until, told in _window(row, due, holidays, margin):
+        yield gate, until, told
+        due = due if until is None else until
+    release_at = row["park_release_at"]
+    if row["park_reason"] == "cap" and not is_spent and release_at and release_at > due:
+        yield "cap", release_at, "its sender has sent what it may in a day: dripd sender limit"
     if row["park_reason"] == "window" and row["park_release_at"] is None:
         yield "window", NEVER, "the account's zone, window or rate cannot be read: dripd doctor"
     if row["park_reason"] not in {None, "window", "cap"}:

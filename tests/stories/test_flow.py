@@ -88,6 +88,12 @@ def test_a_sender_s_daily_limit_holds_until_its_next_local_day(world: World) -> 
     start(world, 5)
     world.tick()
     assert holds(world) == {"cap": 2}
+    run = world.one("SELECT min(id) FROM dripd.enrollment WHERE status = 'held'")
+    (told,) = world.call("enroll.explain", enrollment=run)["enrollments"]
+    assert told["ready_at"] == told["release_at"] == "2026-01-06T00:00:00Z"
+    (gate,) = told["chain"]
+    assert (gate["gate"], gate["until"]) == ("cap", told["ready_at"])
+    assert "sender" in gate["detail"]
     world.restart()
     world.at("2026-01-05T23:00:00Z")
     assert sent_at(world) == {"05 09:00": 3}
