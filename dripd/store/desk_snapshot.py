@@ -23,6 +23,7 @@ from dripd.store.memory_rows import (
     Mark,
     Park,
     Run,
+    SenderTurn,
     Suppression,
     Template,
 )
@@ -31,7 +32,7 @@ from dripd.store.snapshot import Snapshot
 from dripd.store.statements import sql
 
 LANE_MOST = 400
-"""Waiting runs of one lane that are played along, where the account has a cap to share."""
+"""Waiting runs of one lane that are played along, where they share a cap or a rate."""
 
 COMPETE_MS = 14 * DAY
 """What comes up later does not compete for the days that are asked about."""
@@ -43,12 +44,6 @@ async def read_snapshot(
     """The account with one run (or a contact that has none yet) and what waits beside it."""
     now = await read_now(conn)
     account = await conn.fetchrow(sql("snapshot_account"), account_id)
-    most = 0 if account["cap"] is None else LANE_MOST
-    until = Instant(now + COMPETE_MS)
-    due = await conn.fetch(sql("snapshot_due"), account_id, most, until, enrollment)
-    subject = await conn.fetchrow(sql("snapshot_contact"), account_id, contact_id)
-    lanes = await conn.fetch(sql("snapshot_lanes"), account_id)
-    counts = {lane["lane"]: sum(row["lane"] == lane["lane"] for row in due) for lane in lanes}
     found = Snapshot(
         now=now,
         account=_account(account),
@@ -56,18 +51,25 @@ async def read_snapshot(
         quota=account["quota"],
         balance=account["balance"],
         subject=contact_id,
-        whole=most == 0 or all(n < most for n in counts.values()),
-        contacts=_contacts(account_id, due, subject),
-        runs=[_run(account_id, row) for row in due],
-        due=[_due(account_id, row) for row in due],
-        lanes=[_lane(account_id, row) for row in lanes],
-        parks=[
-            Park(account_id=account_id, lane=row["lane"], reason=row["reason"],
-                 release_at=row["release_at"])
-            for row in lanes
-            if row["reason"] is not None
-        ],
-    )  # fmt: skip
+    )
+    await _add_senders(conn, found)
+    most = LANE_MOST if found.is_bounded else 0
+    until = Instant(now + COMPETE_MS)
+    due = await conn.fetch(sql("snapshot_due"), account_id, most, until, enrollment)
+    subject = await conn.fetchrow(sql("snapshot_contact"), account_id, contact_id)
+    lanes = await conn.fetch(sql("snapshot_lanes"), account_id)
+    counts = {lane["lane"]: sum(row["lane"] == lane["lane"] for row in due) for lane in lanes}
+    found.whole = most == 0 or all(n < most for n in counts.values())
+    found.contacts = _contacts(account_id, due, subject)
+    found.runs = [_run(account_id, row) for row in due]
+    found.due = [_due(account_id, row) for row in due]
+    found.lanes = [_lane(account_id, row) for row in lanes]
+    found.parks = [
+        Park(account_id=account_id, lane=row["lane"], reason=row["reason"],
+             release_at=row["release_at"])
+        for row in lanes
+        if row["reason"] is not None
+    ]  # fmt: skip
     await _add_account(conn, found, sorted({*cv_ids, *(row["cv_id"] for row in due)}))
     await _add_contact(conn, found)
     return found
@@ -125,11 +127,18 @@ def _lane(account_id: int, row: Row) -> Lane:
     return Lane(account_id=account_id, lane=row["lane"], key=key)
 
 
-async def _add_account(conn: Conn, found: Snapshot, cv_ids: list[int]) -> None:
-    """Senders, versions with their campaigns, days."""
+async def _add_senders(conn: Conn, found: Snapshot) -> None:
+    """Senders, and how much of their day is used."""
     account_id = found.account.id
     senders = await conn.fetch(sql("read_senders"), [account_id])
     found.senders = [SenderRow(**dict(row)) for row in senders]
+    turns = await conn.fetch(sql("snapshot_turns"), account_id)
+    found.turns = [SenderTurn(account_id=account_id, **dict(row)) for row in turns]
+
+
+async def _add_account(conn: Conn, found: Snapshot, cv_ids: list[int]) -> None:
+    """Connectors, versions with their campaigns, days."""
+    account_id = found.account.id
     keys = await conn.fetchval(sql("connector_keys"), account_id)
     found.connectors = [
         Connector(account_id=account_id, key=key, url="", secret=None) for key in keys

@@ -14,8 +14,7 @@ def load(tables: Tables, found: Snapshot) -> None:
     tables.plans[account.plan] = found.cap
     tables.quotas[account.plan] = found.quota
     tables.accounts.add(account.id, account)
-    for sender in found.senders:
-        tables.senders.add((account.id, sender.id), sender)
+    _load_senders(tables, found)
     for connector in found.connectors:
         tables.connectors.add((account.id, connector.key), connector)
     for contact in found.contacts:
@@ -39,6 +38,13 @@ def load(tables: Tables, found: Snapshot) -> None:
         write(tables, account.id, "deposit", found.balance)
     tables.refresh_gates([account.id])
     tables.nudge(account.id)
+
+
+def _load_senders(tables: Tables, found: Snapshot) -> None:
+    for sender in found.senders:
+        tables.senders.add((sender.account_id, sender.id), sender)
+    for turn in found.turns:
+        tables.turns.add((turn.account_id, turn.sender_id), turn)
 
 
 def _load_campaigns(tables: Tables, found: Snapshot) -> None:

@@ -21,6 +21,7 @@ from dripd.store.memory_rows import (
     Mark,
     Park,
     Run,
+    SenderTurn,
     Suppression,
     Template,
 )
@@ -31,7 +32,7 @@ from dripd.store.protocol import SenderRow
 class Snapshot:
     """Rows as memory keeps them. `subject` is the contact that is asked about.
 
-    `whole`: everything that competes with it for the cap of the days ahead is in it.
+    `whole`: everything that competes with it for caps and rates is in it.
     """
 
     now: Instant
@@ -39,9 +40,10 @@ class Snapshot:
     cap: int | None
     quota: int | None
     subject: int
-    whole: bool
+    whole: bool = False
     balance: Decimal = FREE
     senders: Sequence[SenderRow] = ()
+    turns: Sequence[SenderTurn] = ()
     connectors: Sequence[Connector] = ()
     templates: Sequence[Template] = ()
     contacts: Sequence[Contact] = ()
@@ -60,4 +62,16 @@ class Snapshot:
     @property
     def competes(self) -> bool:
         """Does anything beside windows and delays decide when a message goes?"""
-        return self.whole and (self.cap is not None or self.account.rate is not None)
+        return self.whole and self.is_bounded
+
+    @property
+    def is_bounded(self) -> bool:
+        """May but so many messages leave in a day, or at a time?"""
+        return (
+            self.cap is not None
+            or self.account.rate is not None
+            or any(
+                one.rate or one.gap or one.warmup or one.daily_limit is not None
+                for one in self.senders
+            )
+        )

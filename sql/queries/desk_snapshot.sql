@@ -34,6 +34,13 @@ JOIN dripd.run AS r ON r.account_id = d.account_id AND r.id = d.enrollment_id AN
 JOIN dripd.contact AS k ON k.account_id = d.account_id AND k.id = d.contact_id
 ORDER BY d.enrollment_id;
 
+-- name: snapshot_turns :many
+-- What the account's senders have sent of their day, and when they may again.
+--   $1 account
+SELECT t.sender_id, t.starts_at, t.used, t.next_at
+FROM dripd.sender_turn AS t
+WHERE t.account_id = $1::int4;
+
 -- name: snapshot_contact :one
 --   $1 account  $2 contact
 SELECT k.id, k.external_id, k.email, k.phone, k.timezone, k.owner, k.service_owner, k.attrs

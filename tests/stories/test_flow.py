@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dripd.clock import parse_instant
+from dripd.clock import Instant, format_instant, parse_instant
 from dripd.errors import DripdError
 from tests.stories.crowd import contacts, enroll_all
 from tests.stories.world import World, until
@@ -100,6 +100,57 @@ def test_a_sender_s_daily_limit_holds_until_its_next_local_day(world: World) -> 
     world.at("2026-01-06T01:00:00Z")
 
     assert sent_at(world) == {"05 09:00": 3, "06 00:00": 2}
+
+
+WAITING = """
+campaign: welcome
+account: {key}
+name: Welcome
+sender: hello@{key}.test
+{more}
+steps:
+  - {{key: hello, do: email, subject: Hi, text: Hello}}
+  - {{key: again, do: email, delay: 2h, subject: Again, text: Hello}}
+"""
+
+
+@pytest.mark.feature("M57")
+def test_explain_tells_when_each_of_those_goes_that_share_a_rate_or_a_sender_s_day(
+    world: World,
+) -> None:
+    closed = 'window: {from: "08:00", to: "11:00"}'
+    limits: dict[str, tuple[str, dict[str, Any]]] = {
+        "slow": ("", {"rate": "1/h"}),
+        "small": ("", {"daily_limit": 2}),
+        "both": (closed, {"daily_limit": 2, "rate": "1/h"}),
+        "mailbox": ("", {"gap": "60s-120s"}),
+        "account": (closed, {}),
+    }
+    for key, (more, limit) in limits.items():
+        world.account(key)
+        if limit:
+            world.call("sender.set", address=f"hello@{key}.test", account=key, **limit)
+        contacts(world, 5, key)
+        world.apply(WAITING.format(key=key, more=more), account=key)
+    world.call("account.set", key="account", rate="2/h")
+    for key in limits:
+        enroll_all(world, "welcome", key)
+    world.tick()
+    runs = world.sql("SELECT id, account_id, step_key FROM dripd.enrollment ORDER BY id")
+    told = {}
+    for run in runs:
+        (one,) = world.call("enroll.explain", enrollment=run["id"])["enrollments"]
+        told[run["id"], run["step_key"]] = one["ready_at"]
+    assert len(set(told.values())) > 10
+    world.advance("8d")
+    went = {
+        (row["enrollment_id"], row["step_key"]): format_instant(
+            Instant(round(row["accepted_at"].timestamp() * 1000))
+        )
+        for row in world.sql("SELECT enrollment_id, step_key, accepted_at FROM dripd.delivery")
+    }
+
+    assert {key: went[key] for key in told} == told
 
 
 def test_a_new_sender_warms_up_day_by_day(world: World) -> None:
