@@ -306,6 +306,8 @@ async def test_event_finds_its_account_by_what_it_names(pg_dsn: str) -> None:
         run = await control.start("c1")
         by_address = await control.do("event.add", kind="reply", address="C1@x.test")
         by_delivery = await control.do("event.add", kind="open", delivery=f"{run}-1")
+        await control.do("contact.update", contact="c1", phone="+1 (555) 000-1111")
+        by_number = await control.do("event.add", kind="reply", address=" +1-555-0001111")
         with pytest.raises(NotFound):
             await control.do("event.add", kind="reply", address="who@x.test")
         with pytest.raises(BadRequest, match="repply"):
@@ -313,6 +315,6 @@ async def test_event_finds_its_account_by_what_it_names(pg_dsn: str) -> None:
 
         rows = await control.rows(
             "SELECT account_id, kind FROM dripd.event_in WHERE id = ANY ($1)",
-            [by_address["id"], by_delivery["id"]],
+            [by_address["id"], by_delivery["id"], by_number["id"]],
         )
-        assert {row["account_id"] for row in rows} == {1}
+        assert [row["account_id"] for row in rows] == [1, 1, 1]
