@@ -500,11 +500,17 @@ class Definition:
         The innermost wins. Only messages inherit one: a task appears when it is due,
         unless the step itself names a window.
         """
-        if step.window is not None:
-            return None if step.window == "off" else step.window
-        if not step.is_message or self.window == "off":
+        if step.window is None and not step.is_message:
             return None
-        return "account" if self.window is None else self.window
+        return self.hours_of(step)
+
+    def hours_of(self, step: Step) -> WindowSpec | Literal["account"] | None:
+        """The window by which the days of *step* count: its holidays are no business days, and
+        `day_at: window_open` is where it opens. A task has the campaign's as well."""
+        found = step.window if step.window is not None else self.window
+        if found == "off":
+            return None
+        return "account" if found is None else found
 
     def attached_lists(self) -> frozenset[str]:
         """The lists that this file attaches as triggers."""

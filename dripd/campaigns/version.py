@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Literal
 
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.definition import Definition, Frequency, Step
@@ -179,6 +180,9 @@ class Version:
         self._calendars: tuple[str, ...] = (
             like._calendars if like else tuple(map(self._calendar, self.steps))
         )
+        self._hours: tuple[str, ...] = (
+            like._hours if like else tuple(map(self._hours_of, self.steps))
+        )
         self._masks: Mapping[str, int] = (
             like._masks if like else {name: self._mask(name) for name in ("", "email", "sms")}
         )
@@ -328,6 +332,10 @@ class Version:
         """The window that the step is held to, as a lane has it."""
         return self._calendars[step_no]
 
+    def hours(self, step_no: int) -> str:
+        """The window by which the days of the step count, as a lane would have it."""
+        return self._hours[step_no]
+
     def zone_name(self, contact_zone: str | None, zones: Container[str]) -> str:
         """The zone in which this version reads times of day, "account" for the account's."""
         if self.definition.timezone == "contact":
@@ -387,10 +395,14 @@ class Version:
         return COLUMNS | USUAL_FIELDS | OURS | declared
 
     def _calendar(self, step: Step) -> str:
-        window = self.definition.window_of(step)
-        if isinstance(window, WindowSpec):
-            return window.to_text()
-        return window or ""
+        return _text_of(self.definition.window_of(step))
+
+    def _hours_of(self, step: Step) -> str:
+        return _text_of(self.definition.hours_of(step))
+
+
+def _text_of(window: WindowSpec | Literal["account"] | None) -> str:
+    return window.to_text() if isinstance(window, WindowSpec) else window or ""
 
 
 def conditions_of(step: Step) -> Iterator[Condition]:

@@ -24,7 +24,7 @@ from dripd.clock import DAY, FAR_FUTURE, Instant, Millis
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
 from dripd.policy.advance import COMPLETED
 from dripd.policy.foresee import Foreseen, foresee, priced
-from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.rooms import Rooms, lane_and_due
 from dripd.policy.suppression import all_suppressed
 from dripd.policy.visibility import Address, addresses_of, sees
 
@@ -199,8 +199,7 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
     due, lane = start, LaneKey(version.campaign_id, LaneClass.INTERNAL, "", "", "account")
     first = version.definition.starts()[_entry(row, version)]
     if version.steps:
-        lane, zone, window = step_times(rooms, version, first, account, row.timezone)
-        due = due_of(version.steps[first].timing, start, start, zone, window)
+        lane, due = lane_and_due(rooms, version, first, account, row.timezone, start, start)
     return Accept(
         request=row,
         cv_id=version.cv_id,

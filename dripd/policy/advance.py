@@ -45,7 +45,7 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, MINUTE, SECOND, Instant, Millis
-from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.rooms import Rooms, lane_and_due
 from dripd.scheduler.backoff import delay_ms, exhausted
 
 DOUBT_MS = Millis(15 * SECOND)
@@ -144,11 +144,10 @@ def follow(
     following = version.definition.next_index(step_no, to)
     if following is None:
         return None
-    lane, zone, window = step_times(
-        rooms, version, following, leased.account_id, leased.timezone
-    )
     start = leased.started_at if leased.started_at is not None else now
-    due = due_of(version.steps[following].timing, now, start, zone, window)
+    lane, due = lane_and_due(
+        rooms, version, following, leased.account_id, leased.timezone, now, start
+    )
     left = now if sent else _latest_of(leased)
     if left is not None and version.steps[following].is_message:
         due = max(due, _later(left, version.definition.policy.min_gap_ms))

@@ -17,7 +17,7 @@ from dripd.campaigns.enrollment import FLAG_WAITING, HELD_LANE
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import EnterLater, EnterSequence, EventRow, Request, RunRow
-from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.rooms import Rooms, lane_and_due, step_times
 from dripd.scheduler.calendar import is_open
 
 Leavings: TypeAlias = Mapping[tuple[int, object], int]
@@ -84,8 +84,9 @@ def enter(
     """The run stands before the first step of the sequence, whose delay counts from *now*;
     *goal*: that of the sequence before was reached."""
     first = version.definition.sequences[number].start
-    lane, zone, window = step_times(rooms, version, first, run.account_id, run.timezone)
-    due = due_of(version.steps[first].timing, now, run.started_at, zone, window)
+    lane, due = lane_and_due(
+        rooms, version, first, run.account_id, run.timezone, now, run.started_at
+    )
     entered = been_in(run, version) | 1 << number
     return EnterSequence(run.enrollment_id, first, due, lane, entered, goal)
 

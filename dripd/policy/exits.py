@@ -62,7 +62,7 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.policy.reactions import KINDS as REACTED
 from dripd.policy.reactions import reactions
-from dripd.policy.rooms import Rooms, due_of, step_times
+from dripd.policy.rooms import Rooms, due_of, zone_of
 from dripd.policy.suppression import FORBIDDING, channel_of, suppressions_of
 from dripd.policy.waits import wakes
 
@@ -428,7 +428,8 @@ def reset_of(
     timing = replace(step.timing, anchor="after_previous")
     if not timing.restarts:
         return None
-    _, zone, window = step_times(rooms, version, run.step_no, run.account_id, run.timezone)
+    zone = zone_of(rooms, version, run.account_id, run.timezone)
+    window = rooms.window(run.account_id, version.hours(run.step_no))
     again = due_of(timing, event.occurred_at, run.started_at, zone, window)
     return None if again <= due_at else MoveDue(run.enrollment_id, again, event.id)
 

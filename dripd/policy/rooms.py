@@ -93,6 +93,22 @@ def step_times(
     return lane, zone, rooms.window(account_id, version.calendar(step_no))
 
 
+def lane_and_due(
+    rooms: Rooms,
+    version: Version,
+    step_no: int,
+    account_id: int,
+    contact_zone: str | None,
+    previous: Instant,
+    start: Instant,
+) -> tuple[LaneKey, Instant]:
+    """The lane of a step that comes after *previous*, and when it comes up; see `due_of`."""
+    lane = version.lane_key(step_no, contact_zone, rooms.zones)
+    zone = zone_of(rooms, version, account_id, contact_zone)
+    window = rooms.window(account_id, version.hours(step_no))
+    return lane, due_of(version.steps[step_no].timing, previous, start, zone, window)
+
+
 def zone_of(
     rooms: Rooms, version: Version, account_id: int, contact_zone: str | None
 ) -> tzinfo:

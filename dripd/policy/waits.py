@@ -98,7 +98,7 @@ def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
     at = instant_of(lookup(leased)(normalise(step.field)), zone)
     if at is None:
         return None
-    window = rooms.window(leased.account_id, here.version.calendar(step_no))
+    window = rooms.window(leased.account_id, here.version.hours(step_no))
     unit = step.timing.unit
     try:
         moved = add_delay(step.offset, at, unit=unit, zone=zone, window=window)

@@ -45,7 +45,16 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.lifecycle import TRANSITIONS, Status, status_of
 from dripd.campaigns.version import Version
-from dripd.clock import DAY, FAR_FUTURE, HOUR, MINUTE, Instant, Millis
+from dripd.clock import (
+    DAY,
+    FAR_FUTURE,
+    HOUR,
+    MINUTE,
+    Instant,
+    Millis,
+    format_instant,
+    parse_instant,
+)
 from dripd.policy.advance import Sent, advance
 from tests.support.rooms import NOW, World, email, leased, make_version, sms, tag
 
@@ -398,6 +407,24 @@ def test_the_due_of_a_window_open_day_asks_the_window_of_that_step() -> None:
     change = step(Accepted(), version, started_at=NOW)
 
     assert after(change).due_at == NOW + 2 * DAY - 2 * HOUR  # Wednesday 09:00 in Berlin
+
+
+@pytest.mark.parametrize("keys", [{"day": 1, "day_at": "window_open"}, {"delay": "1bd"}])
+def test_the_days_of_a_task_count_by_the_hours_of_its_campaign(keys: dict[str, Any]) -> None:
+    """It is held to no window, but no holiday is a business day to it, and mornings begin there."""
+    window = {"from": "09:00", "to": "17:00", "holidays": ["2026-03-03"]}
+    version = make_version(
+        email(), {"do": "task", "title": "Call", **keys}, timezone="UTC", window=window
+    )
+    free = make_version(email(), {"do": "task", **keys, "window": "off"}, window=window)
+    start = parse_instant("2026-03-02T10:00:00Z")
+
+    due = after(step(Accepted(), version, now=start, started_at=start)).due_at
+    at_once = after(step(Accepted(), free, now=start, started_at=start)).due_at
+
+    hour = "09" if "day" in keys else "10"
+    assert format_instant(due) == f"2026-03-04T{hour}:00:00Z"
+    assert at_once < parse_instant("2026-03-04T00:00:00Z")
 
 
 events = st.one_of(
