@@ -142,6 +142,7 @@ class Views:
                 "contact_id": row.contact_id,
                 "kind": row.kind,
                 "delivery_id": row.delivery_id,
+                "address": row.address,
                 "payload": copy.deepcopy(row.payload),
             }
             for row in sorted(self._tables.events, key=lambda row: row.id)

@@ -70,6 +70,27 @@ class ErasureSuite:
 
         assert row["provider_id"] is None
 
+    async def test_a_number_goes_however_it_was_written_and_stays_suppressed(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        gone = await world.add_contact(scene.account, phone="+1 (555) 000-1111")
+        kept = await world.add_contact(scene.account, phone="+1 (555) 000-1112")
+        for contact in (gone, kept):
+            await world.enroll(scene.account, "c", contact)
+        await world.suppress(scene.account, "sms", "+1.555.000.1111")
+        for address in ("+15550001111", "+15550001112"):
+            await world.event(scene.account, "reply", address=address)
+        await world.erase_contact(scene.account, gone)
+        waiting = [
+            (row["contact_id"], row["address"])
+            for row in await world.event_queue()
+            if row["kind"] == "reply"
+        ]
+
+        assert [(gone, None), (None, "+15550001112")] == waiting
+        assert [True] == await world.store.suppressed([(scene.account, "sms", "+1-5550001111")])
+
     async def test_nothing_is_leased_for_who_was_erased(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(2)
