@@ -75,6 +75,7 @@ EVENTS: Final[dict[str, str]] = {
     "record.unfollowed": "results are on record, and what follows from them was broken off",
     "lease.refused": "the database refuses to lease a step; it was set aside",
     "step.failed": "a step broke on its own data and was quarantined",
+    "forecast.failed": "what a run would do could not be played; its windows and delays alone are told",
     "standstill.noted": "nobody was at work for long; what came due meanwhile goes out paced",
     "store.lost": "the database is away",
     "store.regained": "the database answers again, and takes writes",

@@ -28,9 +28,12 @@ from dripd.engine.settle import settle
 from dripd.engine.tally import missed
 from dripd.engine.tuning import Tuning
 from dripd.errors import DripdError
+from dripd.log import get
 from dripd.store.memory import MemoryStore
 from dripd.store.protocol import Decide, Recorded
 from dripd.store.snapshot import Snapshot
+
+log = get("forecast")
 
 VISITS_MOST = 500
 """Instants that are visited: a run of nine messages needs about twenty."""
@@ -125,6 +128,9 @@ def _in_thread(
     try:
         return trio.run(story, clock=MockClock(autojump_threshold=0))
     except (DripdError, BaseExceptionGroup):
+        log.exception(
+            "forecast.failed", account_id=snapshot.account.id, enrollment_id=enrollment
+        )
         return Played()
 
 

@@ -63,14 +63,16 @@ async def read_snapshot(
     found.contacts = _contacts(account_id, due, subject)
     found.runs = [_run(account_id, row) for row in due]
     found.due = [_due(account_id, row) for row in due]
-    found.lanes = [_lane(account_id, row) for row in lanes]
+    await _add_account(conn, found, sorted({*cv_ids, *(row["cv_id"] for row in due)}))
+    campaigns = {campaign.id for campaign in found.campaigns}
+    played = [lane for lane in lanes if lane["campaign_id"] in campaigns]
+    found.lanes = [_lane(account_id, row) for row in played]
     found.parks = [
         Park(account_id=account_id, lane=row["lane"], reason=row["reason"],
              release_at=row["release_at"])
-        for row in lanes
+        for row in played
         if row["reason"] is not None
     ]  # fmt: skip
-    await _add_account(conn, found, sorted({*cv_ids, *(row["cv_id"] for row in due)}))
     await _add_contact(conn, found)
     return found
 

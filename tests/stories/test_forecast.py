@@ -52,6 +52,22 @@ def test_every_waiting_run_goes_when_it_was_told_to(world: World) -> None:
     assert len(set(told.values())) > 2
 
 
+def test_campaigns_in_which_nobody_waits_keep_nothing_from_being_played(world: World) -> None:
+    world.contact("ann")
+    for key in ("over", "two"):
+        text = TWO.replace("campaign: two", f"campaign: {key}").replace("pro", "acme")
+        world.apply(text, "acme")
+    world.enroll("over", "ann")
+    world.at("2026-01-20T00:00:00Z")
+    assert world.run("ann", "over")["status"] == "completed"
+    world.enroll("two", "ann")
+    world.tick()
+    told = world.call("enroll.simulate", enrollment=world.run("ann", "two")["id"])
+
+    assert told["status"] == "completed"
+    assert [step["step_key"] for step in told["steps"]] == ["a", "b"]
+
+
 def test_a_run_does_what_was_simulated(world: World) -> None:
     capped(world, 13)
     (last,) = world.sql("SELECT max(id) FROM dripd.enrollment WHERE ended_at IS NULL")[0]
