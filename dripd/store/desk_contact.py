@@ -75,7 +75,8 @@ async def _import(
         async with conn.transaction():
             done = await _put(conn, account, types, args)
     except DripdError as error:
-        return {"external_id": name, "ok": False, "code": error.code, "message": error.message}
+        said = {"code": error.code, "path": error.path, "message": error.message}
+        return {"external_id": name, "ok": False, **said, "hint": error.hint}
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
         return {"external_id": name, "ok": False, "code": "bad_value", "message": str(error)}
     return {

@@ -82,7 +82,9 @@ async def import_requests(conn: Conn, call: Call, args: p.EnrollImport) -> Deed:
                 "contact": str(row.get("contact", "")),
                 "ok": False,
                 "code": error.code,
+                "path": error.path,
                 "message": error.message,
+                "hint": error.hint,
             }
     done = await _insert(conn, call, campaign, list(wishes.values()), "cli")
     for index, item in zip(wishes, done, strict=True):

@@ -98,7 +98,9 @@ async def _import(
             "ok": False,
             "changed": False,
             "code": error.code,
+            "path": error.path,
             "message": error.message,
+            "hint": error.hint,
         }
 
 

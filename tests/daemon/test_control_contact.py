@@ -56,6 +56,9 @@ async def test_import_refuses_bad_rows_alone(pg_dsn: str) -> None:
             "bad_value",
             "bad_request",
         }
+        assert ("email", "NAME@DOMAIN") == tuple(
+            done["items"][1][part] for part in ("path", "hint")
+        )
 
 
 async def test_update_is_all_or_nothing(pg_dsn: str) -> None:
