@@ -20,12 +20,14 @@ from dripd.log import get
 from dripd.store.desk import Desk
 from dripd.store.desk_traffic import put_traffic, sweep_traffic
 
-TELL_S: Final = 5.0
+TELL_S, TELL_MOST_S, SHARE = 5.0, 10.0, 20
+"""Between two times, as many times as long as the last one took, and at most: what is fifteen
+seconds old says nothing of how fast a sender goes."""
 
 TOLD_MS: Final = 30_000
 """Senders that were tried within so long are told of: after ten seconds their rate is nothing."""
 
-AT_ONCE: Final = 200
+AT_ONCE: Final = 50
 """Senders of one statement; between two of them sends go on."""
 
 FAILING_MOST: Final = 5
@@ -38,9 +40,10 @@ log = get("traffic")
 
 
 async def tell(pipe: Pipeline, desk: Desk) -> None:
-    """Every five seconds, for ever."""
+    """Every five seconds, for ever; every ten at most where there is much to tell."""
     n = 0
     while True:
+        began = trio.current_time()
         try:
             await tell_once(pipe, desk)
             if n % SWEEP_EVERY == 0:
@@ -48,7 +51,8 @@ async def tell(pipe: Pipeline, desk: Desk) -> None:
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
         n += 1
-        await trio.sleep(TELL_S)  # noqa: TID251 - what is told of is real time
+        took = trio.current_time() - began
+        await trio.sleep(min(TELL_MOST_S, max(TELL_S, SHARE * took)))  # noqa: TID251 - what is told of is real time
 
 
 def failing(pipe: Pipeline) -> list[Mapping[str, object]]:

@@ -2,7 +2,8 @@
 
 Attempts are counted in slots of five minutes that all daemons share, so that what several of
 them tell of a sender adds up to its hour. Instants are real time, also under a manual clock.
-O(1) a call and sender; one that has been quiet for an hour is forgotten.
+A call is noted at the cost of a list; what was noted is counted a few thousand messages at a
+time, so that it costs by senders. One that has been quiet for an hour is forgotten.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ SLOTS: Final = HOUR // SLOT_MS
 
 FRESH_MS: Final = 15 * SECOND
 """What a daemon told longer ago says nothing of how fast a sender is now."""
+
+NOTED_MOST: Final = 5_000
+"""Messages that are noted before they are counted."""
+
+TIMED: Final = 4
+"""Messages of a call of which each stands for what its sender's calls take."""
 
 TRIED_LEAST: Final = 20
 FAILED_LEAST: Final = 0.05
@@ -78,17 +85,21 @@ class Sent:
         self._took: list[int] = []
         self._took_before: list[int] = []
 
-    def note(self, n_ok: int, refusals: Sequence[Refusal], ms: float, now: Instant) -> None:
-        """One call, which took *ms*: how many messages were accepted, and why the others not."""
+    def add(self, n_ok: int, refusals: Sequence[Refusal], now: Instant) -> None:
+        """How many messages were accepted, and why others were not."""
         self._turn(now)
         slot = self.hour[-1]
         slot[1] += n_ok + len(refusals)
-        slot[2] += sum(not one.late for one in refusals)
         self._n += n_ok
-        self._took[bisect_left(BOUNDS_MS, ms)] += 1
         self.at = now
         if refusals:
+            slot[2] += sum(not one.late for one in refusals)
             self.error, self.error_at = refusals[-1].reason, now
+
+    def took(self, ms: float, now: Instant) -> None:
+        """So long took one call."""
+        self._turn(now)
+        self._took[bisect_left(BOUNDS_MS, ms)] += 1
 
     def _turn(self, now: Instant) -> None:
         """Begin the part and the slot of *now*, where they are new."""
@@ -141,6 +152,10 @@ class Traffic:
     def __init__(self) -> None:
         self._of: dict[Place, Sent] = {}
         self._refused: set[Place] = set()
+        self._passed: list[Place] = []
+        self._refusals: list[Refusal] = []
+        self._calls: list[tuple[float, Place]] = []
+        self._at = Instant(0)
 
     def note(
         self,
@@ -149,21 +164,43 @@ class Traffic:
         seconds: float,
         now: Instant,
     ) -> None:
-        """One call of a provider: the sender of each message that was accepted, and the others."""
-        accepted = Counter(passed) if len(passed) > 1 else dict.fromkeys(passed, 1)
+        """One call of a provider: the sender of each message that was accepted, and the others.
+
+        What is noted here is counted later, of many calls at once.
+        """
+        is_much = len(self._passed) + len(self._refusals) > NOTED_MOST
+        if is_much or now // PART_MS != self._at // PART_MS:
+            self._count()
+        self._at = now
+        self._passed += passed
+        self._calls += [(seconds, place) for place in set(passed[:TIMED])]
+        if refusals:
+            self._refusals += refusals
+            places = {one.place for one in refusals[:TIMED]}
+            self._calls += [(seconds, place) for place in places]
+
+    def _count(self) -> None:
+        """Count what was noted, all of it in one part."""
+        accepted, now = Counter(self._passed), self._at
         by_place: dict[Place, list[Refusal]] = {}
-        for one in refusals:
+        for one in self._refusals:
             by_place.setdefault(one.place, []).append(one)
-        for place in accepted.keys() | by_place.keys() if by_place else accepted:
-            sent = self._of.get(place)
-            if sent is None:
-                sent = self._of[place] = Sent()
-            if place in by_place:
-                self._refused.add(place)
-            sent.note(accepted.get(place, 0), by_place.get(place, ()), 1000 * seconds, now)
+        self._refused |= by_place.keys()
+        for place in accepted.keys() | by_place.keys():
+            self._sent(place).add(accepted[place], by_place.get(place, ()), now)
+        for seconds, place in self._calls:
+            self._sent(place).took(1000 * seconds, now)
+        self._passed, self._refusals, self._calls = [], [], []
+
+    def _sent(self, place: Place) -> Sent:
+        found = self._of.get(place)
+        if found is None:
+            found = self._of[place] = Sent()
+        return found
 
     def lately(self, within_ms: int, now: Instant) -> list[tuple[Place, dict[str, object]]]:
         """The figures of senders that were tried within so long; those quiet for an hour go."""
+        self._count()
         self._of = {place: one for place, one in self._of.items() if now - one.at < HOUR}
         self._refused &= self._of.keys()
         return [
@@ -174,6 +211,7 @@ class Traffic:
 
     def failing(self, now: Instant) -> list[Failing]:
         """The senders of which much fails, the worst first."""
+        self._count()
         found = []
         first = now // SLOT_MS - SLOTS
         for place in list(self._refused):

@@ -185,3 +185,17 @@ def test_the_worst_comes_first_and_who_is_told_to_come_later_fails_not() -> None
     assert [one.place for one in traffic.failing(T0)] == [BOB, ANN]
     traffic.lately(0, Instant(T0 + HOUR))
     assert traffic.failing(Instant(T0 + HOUR)) == []
+
+
+def test_what_is_noted_in_many_calls_is_counted_once_each() -> None:
+    traffic = Traffic()
+    places = [(1, n) for n in range(300)]
+    for _ in range(40):
+        traffic.note(places, refused(1, "smtp_550", place=places[0]), 0.1, T0)
+    found = dict(traffic.lately(HOUR, T0))
+
+    assert len(found) == 300
+    assert found[places[0]]["hour"] == [[T0 // SLOT_MS, 80, 40]]
+    assert found[places[299]]["hour"] == [[T0 // SLOT_MS, 40, 0]]
+    assert dict(traffic.lately(HOUR, T0)) == found
+    assert 70 < int(str(found[places[0]]["p95_ms"])) <= 100
