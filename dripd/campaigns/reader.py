@@ -190,7 +190,10 @@ def _shaped(value: object, shape: re.Pattern[str], hint: str) -> str:
 def flag(value: object) -> bool:
     """`true` or `false`, nothing else."""
     if not isinstance(value, bool):
-        raise BadValue(f"{shown(value)} is neither true nor false", hint="without quotes")
+        raise BadValue(
+            f"{shown(value)} is neither true nor false",
+            hint="write true or false, without quotes",
+        )
     return value
 
 
