@@ -150,7 +150,7 @@ OF_ACCOUNTS = (
 )  # fmt: skip
 OF_SENDERS = (
     ("TODAY", "of a sender: what left in its account's local day, of its limit or warm-up of today; - has none"),
-    ("NOW/s", "messages of a sender that its provider accepted a second, mean of 10 s, all nodes; 5 s old at most; slower ones a minute or an hour"),
+    ("NOW/s", "messages of a sender that its provider accepted a second, mean of 10 s, all nodes; 5 to 10 s old; slower ones a minute or an hour"),
     ("LIM/s", "what may leave a second by its rate, its account's, its provider's, and its gap at its mean; - nothing bounds it"),
     ("FAIL1h", "of its attempts within the hour, all nodes: those that were neither accepted nor told to come later; red from 50%"),
     ("p95 ms", "95 of 100 calls to its provider took at most so long, in the last 5 to 10 minutes"),
