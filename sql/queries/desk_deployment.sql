@@ -77,13 +77,41 @@ ORDER BY count(*) DESC, 1
 LIMIT 5;
 
 -- name: count_held :many
--- What is held: due steps of parked lanes, up to 1,000 a lane, and those held by themselves, up to 10,001.
+-- What is held: due steps of lanes that are parked, or whose campaign or account is paused, up to
+-- 1,000 a lane, and those held by themselves, up to 10,001.
+WITH held AS (
+    SELECT DISTINCT ON (l.account_id, l.lane) l.account_id, l.lane, l.campaign_id, k.reason
+    FROM dripd.park AS k
+    JOIN dripd.lane AS l ON l.account_id = k.account_id AND k.lane IN (l.lane, -1)
+    ORDER BY l.account_id, l.lane, k.lane
+), stopped AS (
+    SELECT c.account_id, c.id AS campaign_id,
+        CASE
+            WHEN a.status <> 'active' THEN 'account_paused'
+            WHEN NOT a.subscription_active THEN 'no_subscription'
+            WHEN c.status = 'paused' THEN 'paused'
+            ELSE 'inactive'
+        END AS reason
+    FROM dripd.campaign AS c
+    JOIN dripd.account AS a ON a.id = c.account_id
+    WHERE a.status <> 'active'
+        OR NOT a.subscription_active
+        OR c.status IN ('paused', 'inactive', 'archived')
+), lanes AS (
+    SELECT h.account_id, h.lane, h.reason
+    FROM held AS h
+    LEFT JOIN stopped AS s ON s.account_id = h.account_id AND s.campaign_id = h.campaign_id
+    WHERE s.reason IS NULL
+    UNION ALL
+    SELECT l.account_id, l.lane, s.reason
+    FROM stopped AS s
+    JOIN dripd.lane AS l ON l.account_id = s.account_id AND l.campaign_id = s.campaign_id
+)
 SELECT k.reason, count(*)::int4 AS n
-FROM dripd.park AS k
-JOIN dripd.lane AS l ON l.account_id = k.account_id AND k.lane IN (l.lane, -1)
+FROM lanes AS k
 CROSS JOIN LATERAL (
     SELECT FROM dripd.due_step AS s
-    WHERE s.account_id = l.account_id AND s.lane = l.lane AND s.due_at <= (SELECT dripd.now())
+    WHERE s.account_id = k.account_id AND s.lane = k.lane AND s.due_at <= (SELECT dripd.now())
     LIMIT 1000
 ) AS due
 GROUP BY k.reason

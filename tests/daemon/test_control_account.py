@@ -189,6 +189,40 @@ async def test_whoami_tells_the_operator(pg_dsn: str) -> None:
         assert (await control.do("daemon.whoami"))["operator"] is None
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE dripd.campaign SET status = 'paused'", "paused"),
+        ("UPDATE dripd.campaign SET status = 'inactive'", "inactive"),
+        ("UPDATE dripd.account SET status = 'paused'", "account_paused"),
+        ("UPDATE dripd.account SET subscription_active = false", "no_subscription"),
+        ("SELECT", "cap"),
+    ],
+)
+async def test_status_says_by_what_due_steps_are_held_once(
+    pg_dsn: str, change: str, reason: str
+) -> None:
+    """Whatever parks their lane besides."""
+    async with open_control(pg_dsn) as control:
+        await control.furnish("c1", "c2", "c3")
+        await control.rows(
+            "INSERT INTO dripd.lane (account_id, lane, campaign_id, class, channel, calendar, zone)"
+            " SELECT account_id, n, id, 1, n::text, '', 'UTC'"
+            " FROM dripd.campaign, generate_series(1, 2) AS n WHERE key = 'welcome'"
+        )
+        await control.rows(
+            "INSERT INTO dripd.park (account_id, lane, reason)"
+            " SELECT id, n, r FROM dripd.account,"
+            " (VALUES (1, 'window'), (-1, 'cap')) AS k (n, r) WHERE key = 'acme'"
+        )
+        await control.start("c1", lane=1, due_in="-1 hour")
+        await control.start("c2", lane=2, due_in="-1 hour")
+        await control.start("c3", lane=2)
+        await control.rows(change)
+
+        assert (await control.do("daemon.status"))["held"] == {reason: 2}
+
+
 async def test_status_merges_what_daemon_and_database_know(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.furnish("c1", "c2", "c3")
