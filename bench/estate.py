@@ -105,7 +105,7 @@ INSERT INTO dripd.notification (account_id, kind, recipient, enrollment_id, read
     SELECT {account}, 'opened', 'ann', n, CASE WHEN n % 200 > 0 THEN dripd.now() END
     FROM generate_series(1, {n} / 10) AS n;
 INSERT INTO dripd.suppression (account_id, channel, address, address_h, reason)
-    SELECT {account}, 'email', 'gone' || n || '@x.test', hashtextextended('gone' || n || '@x.test', 0), 'bounce'
+    SELECT {account}, 'email', 'gone' || n || '@x.test', dripd.address_hash('gone' || n || '@x.test'), 'bounce'
     FROM generate_series(1, {n} / 20) AS n;
 INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind)
     SELECT {account}, n, n, 'event' FROM generate_series(1, {n} / 10) AS n;
