@@ -16,7 +16,11 @@ ROWS: Final = 10
 
 
 async def in_slices(answer: object, work: Callable[[object], object]) -> object:
-    """`work(answer)`, for a *work* that treats every value of a mapping and of a list by itself."""
+    """`work(answer)`, for a *work* that treats every value of a mapping and of a list by itself.
+
+    What it took to find the answer is a slice of its own.
+    """
+    await trio.lowlevel.cancel_shielded_checkpoint()
     return await of_rows(answer, work) if isinstance(answer, Mapping) else work(answer)
 
 

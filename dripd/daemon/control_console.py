@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import trio
+
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
 from dripd.clock import format_instant
@@ -60,6 +62,7 @@ class ConsoleControl:
     async def overview(self, _call: Call, args: p.Overview) -> Result:
         """The deployment at a glance; without its history if `brief`."""
         own = dict(self._room.hooks.figures())
+        await trio.lowlevel.cancel_shielded_checkpoint()
         found_in_sql, error = await self._room.hooks.glance()
         glance: Any = found_in_sql
         history = own.pop("history", [])
