@@ -88,6 +88,8 @@ async def _account_values(
     for name in ("name", "postal_address", "writer"):
         if (value := getattr(args, name)) is not None:
             found[name] = value.strip() or None
+    if found.get("writer"):
+        await _see_role(conn, str(found["writer"]))
     return found
 
 
@@ -105,6 +107,13 @@ async def _plan(conn: Conn, key: str) -> str:
         hint = near(key, plans, f"one of: {' '.join(plans)}")
         raise NotFound(f"there is no plan {key!r}", hint=hint)
     return key
+
+
+async def _see_role(conn: Conn, name: str) -> None:
+    """Raises `NotFound`: with a role that is none nobody could write the account's rows."""
+    if not await conn.fetchval(sql("has_role"), name):
+        hint = "CREATE ROLE it as a member of dripd_writer; the name is that of pg_roles"
+        raise NotFound(f"there is no role {name!r}", path="writer", hint=hint)
 
 
 def read_zone(name: str) -> str:

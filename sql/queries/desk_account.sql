@@ -10,6 +10,11 @@ SELECT key
 FROM dripd.plan
 ORDER BY key;
 
+-- name: has_role :one
+-- Is there a role of that name?
+--   $1 name
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text);
+
 -- name: put_account :one
 -- Make an account, or give it these values.
 --   $1 key  $2 name  $3 plan  $4 timezone  $5 window  $6 rate  $7 subscription

@@ -189,6 +189,17 @@ async def test_whoami_tells_the_operator(pg_dsn: str) -> None:
         assert (await control.do("daemon.whoami"))["operator"] is None
 
 
+async def test_a_writer_is_a_role_that_exists(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        with pytest.raises(NotFound, match="'dripd_writter'") as caught:
+            await control.do("account.set", key="acme", writer="dripd_writter")
+        made = await control.do("account.set", key="acme", writer="dripd_writer")
+        freed = await control.do("account.set", key="acme", writer="")
+
+    assert (caught.value.path, bool(caught.value.hint)) == ("writer", True)
+    assert (made["created"], made["writer"], freed["writer"]) == (True, "dripd_writer", None)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
