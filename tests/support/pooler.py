@@ -29,12 +29,16 @@ class Session:
 
     def __init__(self, path: str, start: bytes) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(path)
-        self.sock.sendall(start)
         self.said = b""
-        while (message := read(self.sock)) is not None and message[:1] != b"Z":
-            if message[:1] == b"S":
-                self.said += message
+        try:
+            self.sock.connect(path)
+            self.sock.sendall(start)
+            while (message := read(self.sock)) is not None and message[:1] != b"Z":
+                if message[:1] == b"S":
+                    self.said += message
+        except OSError:
+            self.sock.close()
+            raise
 
 
 class Pooler:
@@ -47,6 +51,8 @@ class Pooler:
         self._path = folder / ".s.PGSQL.5432"
         self.dsn = f"postgresql://{parts.username}@{parts.path}?host={folder}&port=5432"
         self.mode = mode
+        self._lock = threading.Lock()
+        self._is_over = False
         self._idle: list[Session] = []
         self._clients: list[socket.socket] = []
 
@@ -66,6 +72,8 @@ class Pooler:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        with self._lock:
+            self._is_over = True
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -74,8 +82,19 @@ class Pooler:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         self._clients.clear()
-        while self._idle:
-            self._idle.pop().sock.close()
+        while (one := self._borrow()) is not None:
+            one.sock.close()
+
+    def _borrow(self) -> Session | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _give_back(self, session: Session) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._idle.append(session)
+                return
+        session.sock.close()
 
     def _accept(self) -> None:
         while True:
@@ -92,8 +111,10 @@ class Pooler:
                 return
             session = Session(self._target, start)
             key = b"K" + struct.pack("!III", 12, secrets.randbits(31), secrets.randbits(31))
-            client.sendall(b"R" + struct.pack("!II", 8, 0) + session.said + key + IDLE)
-            self._idle.append(session)
+            try:
+                client.sendall(b"R" + struct.pack("!II", 8, 0) + session.said + key + IDLE)
+            finally:
+                self._give_back(session)
             self._lend(client, start)
 
     def _lend(self, client: socket.socket, start: bytes) -> None:
@@ -103,12 +124,12 @@ class Pooler:
                 message, is_asked = heard
                 if is_asked:
                     if held is None:
-                        held = self._idle.pop() if self._idle else Session(self._target, start)
+                        held = self._borrow() or Session(self._target, start)
                     held.sock.sendall(message)
                     continue
                 client.sendall(message)
                 if message == IDLE and self.mode == "transaction":
-                    self._idle.append(held)
+                    self._give_back(held)
                     held = None
         finally:
             if held is not None:
