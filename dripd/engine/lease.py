@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Set
 from functools import partial
 from itertools import groupby
+from typing import Final
 
 import trio
 
@@ -40,6 +41,9 @@ from dripd.store.protocol import (
     Refusal,
     SetAside,
 )
+
+SERVED: Final = ("active", True)
+"""Status and subscription of an account that is not paused."""
 
 log = get("lease")
 
@@ -242,6 +246,7 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
     while True:
         try:
             await pipe.directory.load_versions({leased.cv_id for leased in granted})
+            await _believe(pipe, {leased.account_id for leased in granted})
             await _suppress_others(pipe, granted)
             if pipe.directory.pooled:
                 await choose_senders(pipe, granted)
@@ -280,6 +285,15 @@ def _mask(pipe: Pipeline, leased: Leased, cv: int) -> int:
     version = pipe.directory.versions.get(cv)
     channel = pipe.lanes.at(leased.account_id, leased.lane).key.channel
     return ALWAYS if version is None else version.mask(channel)
+
+
+async def _believe(pipe: Pipeline, accounts: Set[int]) -> None:
+    """The lease grants nothing of an account that is paused: one that is remembered so has been
+    resumed. It is read anew, or what was granted would be given back and asked for at once."""
+    directory = pipe.directory
+    resumed = {one for one in accounts if directory.account_status(one) != SERVED}
+    if resumed:
+        await directory.refresh(sorted(resumed))
 
 
 async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:

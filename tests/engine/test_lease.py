@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import trio
@@ -72,6 +73,26 @@ async def test_a_step_that_passed_to_another_version_is_leased_as_that_one_wants
 
     assert 1 == len(rig.sink.came)
     assert {"completed"} == {row["end_reason"] for row in store.enrollments()}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("stale", [{"status": "paused"}, {"subscription_active": False}])
+async def test_what_sql_leases_is_sent_though_the_account_is_remembered_as_paused(
+    autojump_clock: trio.testing.MockClock, stale: dict[str, object]
+) -> None:
+    """It was read while the account was paused, its lanes once it went on: each step was given
+    back and leased again, at the same instant and until somebody told of the account."""
+    rig = Rig(Tuning(), SlowSink())
+    account = rig.account("acme", step={**HELLO, "delay": "10s"})
+    rig.enroll(account, 3)
+    async with rig.running():
+        await trio.sleep(5)
+        known = rig.pipe.directory.accounts[account]
+        known.row = replace(known.row, **stale)  # type: ignore[arg-type]  # of its own fields
+        await trio.sleep(10)
+
+    assert 3 == len(rig.sink.came)
+    assert 3 == rig.pipe.counters.leased
 
 
 @pytest.mark.trio
