@@ -24,7 +24,7 @@ from bench.meter import Meter, lateness, own_peak_mb, postmaster_of, value
 from dripd.channels.base import Message, Settle
 from dripd.channels.sink import SinkChannel
 from dripd.config import Config
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 
 PAIRS = 5
 EVERY_S = 0.25
@@ -48,7 +48,7 @@ class Watch(SinkChannel):
         now = time.time() * 1000
         for message in messages:
             self.n_first += message.account_id == FIRST
-            if message.account_id == SECOND and isinstance(message.ref, Ready):
+            if message.account_id == SECOND and isinstance(message.ref, Rendered):
                 self.late_ms.append(now - message.ref.leased.due_at)
         await super().send(messages, settle)
 

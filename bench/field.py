@@ -21,7 +21,7 @@ from dripd.channels.sink import SinkChannel
 from dripd.config import Config
 from dripd.daemon.daemon import Daemon
 from dripd.daemon.run import serve
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 
 ACCOUNTS = 1_000
 
@@ -118,7 +118,7 @@ class Stopwatch(SinkChannel):
     async def send(self, messages: Sequence[Message], settle: Settle) -> None:
         now = time.time() * 1000
         for message in messages:
-            if isinstance(message.ref, Ready):
+            if isinstance(message.ref, Rendered):
                 self.late_ms.append(now - message.ref.leased.due_at)
         await super().send(messages, settle)
 

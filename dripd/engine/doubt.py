@@ -41,7 +41,7 @@ from dripd.channels.options import refusal
 from dripd.clock import Instant, Millis
 from dripd.policy import gate
 from dripd.policy.advance import again_at
-from dripd.policy.perform import Ready, Verdict, again, suppressed
+from dripd.policy.perform import Rendered, Verdict, again, suppressed
 from dripd.policy.rooms import Rooms, step_times
 
 KEY_LIFE_SHARE: Final = 0.8
@@ -93,17 +93,17 @@ def policy_of(channel: Channel, settings: ProviderSettings | None = None) -> Pol
 # what every attempt sends
 
 
-def words_of(message: Message, ready: Ready) -> dict[str, object]:
+def words_of(message: Message, rendered: Rendered) -> dict[str, object]:
     """*message* as it is kept; files go with the version and are not."""
     return {
-        "sender": [ready.sender.id, ready.sender.address],
+        "sender": [rendered.sender.id, rendered.sender.address],
         "key": message.idempotency_key,
-        "to": ready.to,
-        "subject": ready.subject,
-        "text": ready.text,
-        "html": ready.html,
-        "segments": ready.segments,
-        "unsubscribe": ready.unsubscribe,
+        "to": rendered.to,
+        "subject": rendered.subject,
+        "text": rendered.text,
+        "html": rendered.html,
+        "segments": rendered.segments,
+        "unsubscribe": rendered.unsubscribe,
     }
 
 
@@ -247,4 +247,4 @@ def said(leased: Leased, version: Version) -> Verdict:
 
 def marks(messages: Sequence[Message]) -> list[str]:
     """What the journal is to say of *messages*, which may be sent again."""
-    return [mark(one, one.ref.at) if isinstance(one.ref, Ready) else "" for one in messages]
+    return [mark(one, one.ref.at) if isinstance(one.ref, Rendered) else "" for one in messages]

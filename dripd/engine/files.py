@@ -17,7 +17,7 @@ from dripd.campaigns.event import Deferred, Held
 from dripd.channels.base import Attachment
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 from dripd.store.protocol import Store
 
 KEPT_BYTES = 64 * 1024 * 1024
@@ -57,14 +57,14 @@ class Files:
             self._held -= len(self._kept.popitem(last=False)[1])
 
 
-async def enclose(files: Files, batch: Sequence[Ready]) -> dict[int, Deferred | Held]:
+async def enclose(files: Files, batch: Sequence[Rendered]) -> dict[int, Deferred | Held]:
     """Put into each of *batch* what goes with it; enrollment to why that could not be."""
     lacking: dict[int, Deferred | Held] = {}
-    for ready in batch:
-        leased = ready.leased
-        wanted = ready.version.steps[leased.step_no].attachments
+    for rendered in batch:
+        leased = rendered.leased
+        wanted = rendered.version.steps[leased.step_no].attachments
         try:
-            ready.files = await read_files(files, leased.account_id, wanted)
+            rendered.files = await read_files(files, leased.account_id, wanted)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             lacking[leased.enrollment_id] = Deferred(reason="away", until=None)

@@ -46,7 +46,7 @@ from dripd.policy.frequency import release_at
 from dripd.policy.gate import CLEARED, Gate
 from dripd.policy.perform import (
     CHAIN_MOST,
-    Ready,
+    Rendered,
     chain,
     perform,
     quiet,
@@ -237,7 +237,7 @@ async def send(pipe: Pipeline, channel: Channel, deployment: str) -> None:
         batch = await _prepare(pipe, batch)
         if not batch:
             continue
-        messages = [message_of(ready, deployment) for ready in batch]
+        messages = [message_of(rendered, deployment) for rendered in batch]
         if may_leave(pipe, batch, doubt.marks(messages)):
             await _call(pipe, channel, messages)
 
@@ -255,10 +255,10 @@ def _give_back(pipe: Pipeline, queue: deque[Leased], provider: str) -> None:
         _settle(pipe, leased, event, now)
 
 
-async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Ready]:
+async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[Rendered]:
     """The next messages that may leave now; the rest of what was pulled is settled."""
     most = _most_at_once(channel)
-    batch: list[Ready] = []
+    batch: list[Rendered] = []
     gates = Gates(pipe)
     load = 0
     while queue and len(batch) < most and load < LOAD_ENOUGH:
@@ -272,11 +272,11 @@ async def _pull(pipe: Pipeline, queue: deque[Leased], channel: Channel) -> list[
                 await pipe.arrived[channel.name].wait()
             gates = Gates(pipe)
             continue  # meanwhile another sender may have taken it: look again
-        ready = judge(pipe, queue.popleft(), now, gates)
-        if ready is not None:
-            batch.append(ready)
-            if ready.version.attaches:
-                load += sum(one.size for one in _step(ready).attachments)
+        rendered = judge(pipe, queue.popleft(), now, gates)
+        if rendered is not None:
+            batch.append(rendered)
+            if rendered.version.attaches:
+                load += sum(one.size for one in _step(rendered).attachments)
     return batch
 
 
@@ -295,70 +295,70 @@ def _most_at_once(channel: Channel) -> int:
     return max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
 
 
-async def _prepare(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+async def _prepare(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* that were granted what they need, and may leave still: however long the
     database took to say so, no window has closed meanwhile and nobody has stopped."""
-    attaches = any(ready.version.attaches for ready in batch)
-    asks = any(ready.ask is not None for ready in batch)
+    attaches = any(rendered.version.attaches for rendered in batch)
+    asks = any(rendered.ask is not None for rendered in batch)
     if not (attaches or asks or pipe.directory.turning):
         return batch
     if attaches:
         batch = await _enclose(pipe, batch)
     if pipe.directory.turning:
         batch = await _turn(pipe, batch)
-    if any(ready.ask is not None for ready in batch):
+    if any(rendered.ask is not None for rendered in batch):
         batch = await _pay(pipe, batch)
     gates = Gates(pipe)
-    return [ready for ready in batch if _may_still(pipe, ready, gates)]
+    return [rendered for rendered in batch if _may_still(pipe, rendered, gates)]
 
 
-def _may_still(pipe: Pipeline, ready: Ready, gates: Gates) -> bool:
+def _may_still(pipe: Pipeline, rendered: Rendered, gates: Gates) -> bool:
     """Is nothing in the way by now of what was judged a while ago? Else it has been given back."""
     now = pipe.clock.now()
-    held = _held(pipe, ready.leased, now, gates)
-    if held is None and not ready.leased.flags & FLAG_AMBIGUOUS:
-        held = quiet(ready.leased, ready.version, now, pipe.directory)
+    held = _held(pipe, rendered.leased, now, gates)
+    if held is None and not rendered.leased.flags & FLAG_AMBIGUOUS:
+        held = quiet(rendered.leased, rendered.version, now, pipe.directory)
     if held is not None:
-        _settle(pipe, ready.leased, held, now)
+        _settle(pipe, rendered.leased, held, now)
     return held is None
 
 
-async def _turn(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+async def _turn(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* whose sender may send them now; the others are given back. What is in
     doubt has had its turn."""
-    fresh = [ready for ready in batch if not ready.leased.flags & FLAG_AMBIGUOUS]
+    fresh = [rendered for rendered in batch if not rendered.leased.flags & FLAG_AMBIGUOUS]
     held = await take_turns(pipe, fresh) if fresh else {}
-    for ready in batch if held else ():
-        event = held.get(ready.leased.enrollment_id)
+    for rendered in batch if held else ():
+        event = held.get(rendered.leased.enrollment_id)
         if event is not None:
-            _settle(pipe, ready.leased, event, pipe.clock.now())
-    return [ready for ready in batch if ready.leased.enrollment_id not in held]
+            _settle(pipe, rendered.leased, event, pipe.clock.now())
+    return [rendered for rendered in batch if rendered.leased.enrollment_id not in held]
 
 
-async def _pay(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+async def _pay(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* that were granted what they need; the others are given back."""
-    asked = [(ready.leased, ready.ask) for ready in batch if ready.ask is not None]
+    asked = [(rendered.leased, rendered.ask) for rendered in batch if rendered.ask is not None]
     refused = await toll(pipe, asked)
     now = pipe.clock.now()
-    for ready in batch:
-        reason = refused.get(ready.leased.enrollment_id)
+    for rendered in batch:
+        reason = refused.get(rendered.leased.enrollment_id)
         if reason is not None:
-            _settle(pipe, ready.leased, Deferred(reason=reason, until=None), now)
-    return [ready for ready in batch if ready.leased.enrollment_id not in refused]
+            _settle(pipe, rendered.leased, Deferred(reason=reason, until=None), now)
+    return [rendered for rendered in batch if rendered.leased.enrollment_id not in refused]
 
 
-async def _enclose(pipe: Pipeline, batch: list[Ready]) -> list[Ready]:
+async def _enclose(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* that have what goes with them; the others are given back, or held."""
     lacking = await enclose(pipe.directory.files, batch)
     now = pipe.clock.now()
-    for ready in batch:
-        event = lacking.get(ready.leased.enrollment_id)
+    for rendered in batch:
+        event = lacking.get(rendered.leased.enrollment_id)
         if event is not None:
-            _settle(pipe, ready.leased, event, now)
-    return [ready for ready in batch if ready.leased.enrollment_id not in lacking]
+            _settle(pipe, rendered.leased, event, now)
+    return [rendered for rendered in batch if rendered.leased.enrollment_id not in lacking]
 
 
-def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready | None:
+def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Rendered | None:
     """A message that may leave now, rendered; None: it has been settled otherwise."""
     version = pipe.directory.versions[leased.cv_id]
     held = _held(pipe, leased, now, gates)
@@ -378,7 +378,7 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Ready |
         verdict = Held(reason=REASON, failed=said(error))
     if leased.flags & FLAG_SUSPECT:
         pipe.journal.survive(leased)
-    if not isinstance(verdict, Ready):
+    if not isinstance(verdict, Rendered):
         _settle(pipe, leased, verdict, now)
         return None
     if leased.flags & FLAG_AMBIGUOUS:
@@ -426,9 +426,9 @@ def _doubted(
     return doubt.look(leased, version, now, pipe.directory, pipe.leased, margin)
 
 
-def _may_write(pipe: Pipeline, ready: Ready, now: Instant) -> bool:
+def _may_write(pipe: Pipeline, rendered: Rendered, now: Instant) -> bool:
     """Is the contact not written to too often? Else the step has been held, alone."""
-    leased, limit = ready.leased, ready.version.frequency
+    leased, limit = rendered.leased, rendered.version.frequency
     sent = pipe.written.to(leased)
     until = None if limit is None else release_at(limit, sent, now)
     if until is None and limit is not None and leased.in_hand:
@@ -471,7 +471,7 @@ class Gates:
         return gate.judge(now, window=window, zone=zone, account=account, margin=margin)
 
 
-def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
+def may_leave(pipe: Pipeline, batch: list[Rendered], marks: list[str]) -> bool:
     """Write down that *batch* leaves. False: it may not, and has been given back.
 
     Who was silent for long may have been declared dead, by somebody who cannot seal its journal;
@@ -479,7 +479,7 @@ def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
     """
     leave = Leave.UNHEARD
     if pipe.is_heard and "adopt" not in pipe.barred:
-        leave = pipe.journal.intend([ready.leased for ready in batch], marks)
+        leave = pipe.journal.intend([rendered.leased for rendered in batch], marks)
     if leave is Leave.YES:
         return True
     if leave is Leave.FENCED:
@@ -488,39 +488,41 @@ def may_leave(pipe: Pipeline, batch: list[Ready], marks: list[str]) -> bool:
         pipe.barred["journal"] = pipe.journal.fault()
         log.error("journal.refused", error=pipe.barred["journal"])
     now = pipe.clock.now()
-    for ready in batch:
-        _settle(pipe, ready.leased, Deferred(reason=leave, until=None), now)
+    for rendered in batch:
+        _settle(pipe, rendered.leased, Deferred(reason=leave, until=None), now)
     return False
 
 
-def message_of(ready: Ready, deployment: str) -> Message:
-    """*ready* as its channel takes it."""
-    leased, version = ready.leased, ready.version
+def message_of(rendered: Rendered, deployment: str) -> Message:
+    """*rendered* as its channel takes it."""
+    leased, version = rendered.leased, rendered.version
     step = version.steps[leased.step_no]
-    key = ready.key or (f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}")
+    key = rendered.key or (
+        f"dripd:{deployment}:{leased.enrollment_id}:{leased.run_no}:{step.key}"
+    )
     return Message(
-        ref=ready,
-        channel=ready.channel,
+        ref=rendered,
+        channel=rendered.channel,
         account_id=leased.account_id,
         enrollment_id=leased.enrollment_id,
         step_key=step.key,
-        sender=ready.sender.address,
-        to=ready.to,
-        subject=ready.subject,
-        text=ready.text,
-        html=ready.html,
-        headers=_headers(ready),
+        sender=rendered.sender.address,
+        to=rendered.to,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        headers=_headers(rendered),
         idempotency_key=key,
-        attachments=ready.files,
+        attachments=rendered.files,
     )
 
 
-def _headers(ready: Ready) -> dict[str, str]:
+def _headers(rendered: Rendered) -> dict[str, str]:
     """One-click unsubscribing as RFC 8058 has it: one https address, and that a POST suffices."""
-    if not ready.unsubscribe:
+    if not rendered.unsubscribe:
         return {}
     return {
-        "List-Unsubscribe": f"<{ready.unsubscribe}>",
+        "List-Unsubscribe": f"<{rendered.unsubscribe}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
     }
 
@@ -568,7 +570,7 @@ def _count(
     by_sender = [
         ((message.account_id, message.ref.sender.id), outcome)
         for message, (_, outcome) in zip(messages, outcomes, strict=True)
-        if isinstance(message.ref, Ready)
+        if isinstance(message.ref, Rendered)
     ]
     passed = [place for place, outcome in by_sender if isinstance(outcome, Accepted)]
     pipe.flow.budgets[provider].earn(len(messages))
@@ -577,32 +579,34 @@ def _count(
     pipe.lately.traffic.note(passed, refusals, seconds, SystemClock().now())
 
 
-def _step(ready: Ready) -> Step:
-    return ready.version.steps[ready.leased.step_no]
+def _step(rendered: Rendered) -> Step:
+    return rendered.version.steps[rendered.leased.step_no]
 
 
 def _answer(
     pipe: Pipeline, provider: str, message: Message, outcome: Outcome, sent_at: Instant
 ) -> None:
-    ready = message.ref
-    assert isinstance(ready, Ready)
-    channel = "" if _step(ready).is_notice else ready.channel
-    sent = Sent(channel, ready.to, ready.subject, ready.segments, ready.sender.id, sent_at)
+    rendered = message.ref
+    assert isinstance(rendered, Rendered)
+    channel = "" if _step(rendered).is_notice else rendered.channel
+    sent = Sent(
+        channel, rendered.to, rendered.subject, rendered.segments, rendered.sender.id, sent_at
+    )
     now = pipe.clock.now()
-    pipe.journal.answer(ready.leased, outcome)
-    pipe.counters.regret += ready.leased.enrollment_id in pipe.stopped
+    pipe.journal.answer(rendered.leased, outcome)
+    pipe.counters.regret += rendered.leased.enrollment_id in pipe.stopped
     if isinstance(outcome, Accepted):
         pipe.counters.accepted += 1
-        _settle(pipe, ready.leased, outcome, now, sent)
+        _settle(pipe, rendered.leased, outcome, now, sent)
         return
     pipe.counters.unknown += isinstance(outcome, Unknown)
-    event = pipe.flow.failed(provider, message.account_id, ready.sender.id, outcome, now)
+    event = pipe.flow.failed(provider, message.account_id, rendered.sender.id, outcome, now)
     policy = pipe.doubts[provider] if channel else doubt.NOTICE
-    words = doubt.words_of(message, ready)
-    judged, kept = doubt.judged(policy, provider, ready.leased, outcome, now, words)
-    if not isinstance(event, Deferred) or ready.leased.flags & FLAG_AMBIGUOUS:
+    words = doubt.words_of(message, rendered)
+    judged, kept = doubt.judged(policy, provider, rendered.leased, outcome, now, words)
+    if not isinstance(event, Deferred) or rendered.leased.flags & FLAG_AMBIGUOUS:
         event = judged  # else an open breaker explains it
-    _settle(pipe, ready.leased, event, now, sent, kept)
+    _settle(pipe, rendered.leased, event, now, sent, kept)
 
 
 def queues(pipe: Pipeline, channels: Mapping[str, Channel]) -> None:

@@ -27,7 +27,7 @@ from dripd.errors import StoreError
 from dripd.log import get
 from dripd.policy.advance import Sent, advance
 from dripd.policy.facts import address_of
-from dripd.policy.perform import Ready, perform
+from dripd.policy.perform import Rendered, perform
 from dripd.store.protocol import IndividualEnd, LostSend
 
 SWEEP_S = 2.0
@@ -233,15 +233,15 @@ def _words(pipe: Pipeline, leased: Leased, mark: str, deployment: str) -> Words 
         return None
     at = doubt.rendered_at(mark)
     try:
-        ready = perform(leased, version, at, pipe.directory)
+        rendered = perform(leased, version, at, pipe.directory)
     except Exception:
         log.exception("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
         return None
-    if not isinstance(ready, Ready):
+    if not isinstance(rendered, Rendered):
         return None
-    message = message_of(ready, deployment)
+    message = message_of(rendered, deployment)
     is_same = doubt.mark(message, at) == mark
-    return (ready.sender.provider, doubt.words_of(message, ready)) if is_same else None
+    return (rendered.sender.provider, doubt.words_of(message, rendered)) if is_same else None
 
 
 def _settle(

@@ -23,7 +23,7 @@ from dripd.engine.feed import park
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 from dripd.scheduler.calendar import day_bounds
 from dripd.store.protocol import ParkRow
 
@@ -38,15 +38,15 @@ def quota_of(pipe: Pipeline, leased: Leased, version: Version) -> int | None:
     return None if account is None else account.row.action_quota
 
 
-def ask_of(pipe: Pipeline, ready: Ready) -> Ask | None:
+def ask_of(pipe: Pipeline, rendered: Rendered) -> Ask | None:
     """What the message must be granted; None: nothing."""
-    leased, version = ready.leased, ready.version
+    leased, version = rendered.leased, rendered.version
     amount = FREE
     step = version.steps[leased.step_no]
     if version.billed and not step.is_notice:
         prices = pipe.directory.account(leased.account_id).prices
-        unit = price_of(prices, ready.channel, 1)
-        amount = owed(leased.paid.get(step.key), unit, ready.segments)
+        unit = price_of(prices, rendered.channel, 1)
+        amount = owed(leased.paid.get(step.key), unit, rendered.segments)
     quota = quota_of(pipe, leased, version)
     if amount <= FREE and quota is None:
         return None

@@ -19,7 +19,7 @@ from dripd.engine.flow import key_of, open_days
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 from dripd.ratelimit.limits import Closed, Line
 from dripd.store.protocol import Turn, TurnBack
 
@@ -31,7 +31,7 @@ class _Asked:
     """The messages of one sender that want to leave."""
 
     line: Line
-    batch: list[Ready] = field(default_factory=list)
+    batch: list[Rendered] = field(default_factory=list)
 
     def turn(self) -> Turn:
         leased, day, gap = self.batch[0].leased, self.line.day, self.line.gap
@@ -46,7 +46,7 @@ class _Asked:
         )
 
 
-async def take_turns(pipe: Pipeline, batch: Sequence[Ready]) -> Mapping[int, Deferred]:
+async def take_turns(pipe: Pipeline, batch: Sequence[Rendered]) -> Mapping[int, Deferred]:
     """Those of *batch* whose turn it is not, by enrollment, and what holds them."""
     try:
         asked = await _asked(pipe, batch)
@@ -58,43 +58,49 @@ async def take_turns(pipe: Pipeline, batch: Sequence[Ready]) -> Mapping[int, Def
     except StoreError as error:  # nothing leaves that is not counted
         log.warning("store.lost", reason=error.code)
         return {
-            ready.leased.enrollment_id: Deferred(reason="away", until=None) for ready in batch
+            rendered.leased.enrollment_id: Deferred(reason="away", until=None)
+            for rendered in batch
         }
     held: dict[int, Deferred] = {}
     for one, turn, (granted, next_at) in zip(asked, turns, answers, strict=True):
-        for ready in one.batch[:granted]:
+        for rendered in one.batch[:granted]:
             back = TurnBack(
                 account_id=turn.account_id, sender_id=turn.sender_id,
                 starts_at=turn.starts_at, n=1, reopens=False,
             )  # fmt: skip
-            pipe.flow.turned(ready.leased.enrollment_id, back)
+            pipe.flow.turned(rendered.leased.enrollment_id, back)
         if granted and next_at is not None:
             one.line.opens_at = next_at
-        for ready in one.batch[granted:]:
-            held[ready.leased.enrollment_id] = _refuse(pipe, ready, one.line, next_at)
+        for rendered in one.batch[granted:]:
+            held[rendered.leased.enrollment_id] = _refuse(pipe, rendered, one.line, next_at)
     await _rest(pipe)
     return held
 
 
-async def _asked(pipe: Pipeline, batch: Sequence[Ready]) -> list[_Asked]:
+async def _asked(pipe: Pipeline, batch: Sequence[Rendered]) -> list[_Asked]:
     """The senders of *batch* that are counted, each with its messages; notices are not."""
     found: dict[tuple[int, int], _Asked] = {}
-    accounts = {ready.leased.account_id for ready in batch} & pipe.directory.turning
+    accounts = {rendered.leased.account_id for rendered in batch} & pipe.directory.turning
     await open_days(pipe.store, pipe.directory, accounts, pipe.clock.now())
-    for ready in batch:
-        account_id, sender_id = ready.leased.account_id, ready.sender.id
-        if account_id not in accounts or ready.version.steps[ready.leased.step_no].is_notice:
+    for rendered in batch:
+        account_id, sender_id = rendered.leased.account_id, rendered.sender.id
+        if (
+            account_id not in accounts
+            or rendered.version.steps[rendered.leased.step_no].is_notice
+        ):
             continue
         line = pipe.directory.account(account_id).line(sender_id)
         if line.takes_turns:
-            found.setdefault((account_id, sender_id), _Asked(line)).batch.append(ready)
+            found.setdefault((account_id, sender_id), _Asked(line)).batch.append(rendered)
     return list(found.values())
 
 
-def _refuse(pipe: Pipeline, ready: Ready, line: Line, next_at: Instant | None) -> Deferred:
+def _refuse(
+    pipe: Pipeline, rendered: Rendered, line: Line, next_at: Instant | None
+) -> Deferred:
     """Others, or this daemon before it began anew, were first: go by what SQL says."""
     now = pipe.clock.now()
-    pipe.flow.corrected(ready.leased.enrollment_id, line)
+    pipe.flow.corrected(rendered.leased.enrollment_id, line)
     if line.gap is not None and next_at is not None and next_at > now:
         line.opens_at = next_at
         shut = Closed("rate", next_at)
@@ -102,9 +108,9 @@ def _refuse(pipe: Pipeline, ready: Ready, line: Line, next_at: Instant | None) -
         assert line.day is not None
         line.day.used = line.day.limit
         shut = Closed("cap", line.day.ends_at)
-    step = ready.version.steps[ready.leased.step_no]
-    alone = ready.version.sole_sender(step.kind) != ready.sender.address
-    return pipe.flow.refuse(ready.leased, line, shut, alone=alone)
+    step = rendered.version.steps[rendered.leased.step_no]
+    alone = rendered.version.sole_sender(step.kind) != rendered.sender.address
+    return pipe.flow.refuse(rendered.leased, line, shut, alone=alone)
 
 
 async def _rest(pipe: Pipeline) -> None:

@@ -18,7 +18,7 @@ from dripd.campaigns.version import Version
 from dripd.clock import FAR_FUTURE, Instant, Millis
 from dripd.policy.advance import advance
 from dripd.policy.gate import goes_at, missed_by
-from dripd.policy.perform import Ready, chain, perform
+from dripd.policy.perform import Rendered, chain, perform
 from dripd.policy.rooms import Rooms, step_times
 
 STEPS_MOST = 20_000
@@ -110,7 +110,7 @@ def _play(
     if not step.is_message:
         return chain(here, version, at, rooms)
     verdict = perform(here, version, at, rooms)
-    if isinstance(verdict, Ready):
+    if isinstance(verdict, Rendered):
         one = Foreseen(
             step.key, step.kind, verdict.segments, at, verdict.subject, verdict.text,
             verdict.html,

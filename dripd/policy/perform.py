@@ -1,6 +1,6 @@
 """What is a leased step, on its facts: a message to send, or something done here and now?
 
-`perform` answers with a `Ready` message or with a step event. `chain` performs internal steps,
+`perform` answers with a `Rendered` message or with a step event. `chain` performs internal steps,
 and those without delay behind them, in one pass: it breaks off before a message, and after a
 step that makes an event its own version listens to.
 """
@@ -45,7 +45,7 @@ CHAIN_MOST = 5_000
 
 
 @dataclass(slots=True)
-class Ready:
+class Rendered:
     """A message, rendered and addressed: all it lacks is a moment to leave."""
 
     leased: Leased
@@ -80,7 +80,7 @@ class Origin:
     status: str = "active"
 
 
-Verdict: TypeAlias = Ready | Skipped | Held | Stopped | Rejected | Deferred
+Verdict: TypeAlias = Rendered | Skipped | Held | Stopped | Rejected | Deferred
 
 
 def perform(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Verdict:
@@ -120,7 +120,7 @@ def quiet(leased: Leased, version: Version, now: Instant, rooms: Rooms) -> Defer
 
 def _notice(
     leased: Leased, version: Version, step: Step, now: Instant, rooms: Rooms
-) -> Ready | Held | Skipped | Rejected:
+) -> Rendered | Held | Skipped | Rejected:
     """A message to somebody of the house: nothing that protects contacts stands in its way."""
     to = notice_to(leased, version, step, rooms)
     if not isinstance(to, str):
@@ -135,7 +135,7 @@ def _notice(
     if isinstance(words, Held):
         return words
     n = segments(words[1]).n if step.channel == "sms" else None
-    return Ready(leased, version, step.channel, sender, to, *words, n)
+    return Rendered(leased, version, step.channel, sender, to, *words, n)
 
 
 def notice_to(
@@ -180,7 +180,7 @@ def _render(
     to: str,
     now: Instant,
     rooms: Rooms,
-) -> Ready | Held:
+) -> Rendered | Held:
     kept = again(leased, version)
     if kept is not None:
         return kept
@@ -194,13 +194,13 @@ def _render(
     if isinstance(words, Held):
         return words
     subject, text, html = words
-    ready = Ready(leased, version, step.kind, sender, to, subject, text, html, None)
+    rendered = Rendered(leased, version, step.kind, sender, to, subject, text, html, None)
     if step.kind != "email":
-        return _fit(ready, version)
-    return _unsubscribable(ready, version.definition.klass, links)
+        return _fit(rendered, version)
+    return _unsubscribable(rendered, version.definition.klass, links)
 
 
-def again(leased: Leased, version: Version) -> Ready | None:
+def again(leased: Leased, version: Version) -> Rendered | None:
     """The message of *leased* as its first attempt sent it; None where that is not kept."""
     match leased.kept.words if leased.kept is not None else None:
         case {"sender": [int(number), str(address)], "to": str(to), **words}:
@@ -212,10 +212,10 @@ def again(leased: Leased, version: Version) -> Ready | None:
                 for part in ("subject", "text", "html", "unsubscribe", "key")
             )
             sender = Origin(number, address, channel, provider)
-            ready = Ready(leased, version, channel, sender, to, subject, text, html, None)
-            ready.segments = n if isinstance(n, int) else None
-            ready.unsubscribe, ready.key = unsubscribe, key
-            return ready
+            rendered = Rendered(leased, version, channel, sender, to, subject, text, html, None)
+            rendered.segments = n if isinstance(n, int) else None
+            rendered.unsubscribe, rendered.key = unsubscribe, key
+            return rendered
     return None
 
 
@@ -232,41 +232,41 @@ def _approved_words(draft: Mapping[str, object]) -> Words:
     return " ".join(subject.split()), text, html
 
 
-def _unsubscribable(ready: Ready, klass: str, links: Links | None) -> Ready | Held:
+def _unsubscribable(rendered: Rendered, klass: str, links: Links | None) -> Rendered | Held:
     """Mail that somebody may want no more says how to end it; marketing leaves not without."""
     if klass == "transactional":
-        return ready
+        return rendered
     if links is not None:
-        leased = ready.leased
-        ready.unsubscribe = links.unsubscribe_url(
+        leased = rendered.leased
+        rendered.unsubscribe = links.unsubscribe_url(
             leased.account_id, leased.enrollment_id, leased.seq
         )
     elif klass == "marketing":
         return Held(reason="missing_tag:Unsubscribe link")
-    return ready
+    return rendered
 
 
-def _frozen(leased: Leased, version: Version, step: Step, sender: Sender, to: str) -> Ready:
+def _frozen(leased: Leased, version: Version, step: Step, sender: Sender, to: str) -> Rendered:
     """The message as it stood when it was charged."""
     kept = leased.frozen[step.key]
     words = kept if isinstance(kept, dict) else {}
     subject, text, html = (str(words.get(part, "")) for part in ("subject", "text", "html"))
     n = segments(text).n if step.kind == "sms" else None
-    return Ready(leased, version, step.kind, sender, to, subject, text, html, n)
+    return Rendered(leased, version, step.kind, sender, to, subject, text, html, n)
 
 
-def _fit(ready: Ready, version: Version) -> Ready | Held:
+def _fit(rendered: Rendered, version: Version) -> Rendered | Held:
     """A text message within `max_sms_segments`, or as `sms_overflow` says."""
     policy = version.definition.policy
     most = policy.limits.max_sms_segments
-    ready.segments = segments(ready.text).n
-    if most is None or ready.segments <= most or policy.sms_overflow == "send":
-        return ready
+    rendered.segments = segments(rendered.text).n
+    if most is None or rendered.segments <= most or policy.sms_overflow == "send":
+        return rendered
     if policy.sms_overflow == "hold":
         return Held(reason="too_long")
-    ready.text = truncate(ready.text, most)
-    ready.segments = segments(ready.text).n
-    return ready
+    rendered.text = truncate(rendered.text, most)
+    rendered.segments = segments(rendered.text).n
+    return rendered
 
 
 def chain(

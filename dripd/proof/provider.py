@@ -17,7 +17,7 @@ from dripd.campaigns.enrollment import FLAG_AMBIGUOUS
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import EMAIL, NO_REPEATS, SMS, Message, Repeats, Settle
 from dripd.clock import DAY, Instant, Millis
-from dripd.policy.perform import Ready
+from dripd.policy.perform import Rendered
 from dripd.proof.machine import Machine
 
 FATES: Final = (
@@ -150,10 +150,10 @@ class SimulatedChannel:
 
         The manual clock is the last instant that a daemon has read; who wakes has not read yet.
         """
-        ready = message.ref
-        if not self._machine.n_frozen or not isinstance(ready, Ready):
+        rendered = message.ref
+        if not self._machine.n_frozen or not isinstance(rendered, Rendered):
             return False
-        return not ready.leased.flags & FLAG_AMBIGUOUS and ready.at < self._provider.now()
+        return not rendered.leased.flags & FLAG_AMBIGUOUS and rendered.at < self._provider.now()
 
     async def _send(self, message: Message, settle: Settle, *, by_zombie: bool) -> None:
         provider = self._provider

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dripd.campaigns.event import Held, Rejected, Skipped, Stopped
 from dripd.clock import DAY, HOUR, Instant
-from dripd.policy.perform import Ready, Verdict, perform
+from dripd.policy.perform import Rendered, Verdict, perform
 from tests.support.rooms import BERLIN, NOW, World, email, leased, make_version, sms
 
 OPEN = {"window": "off"}
@@ -25,7 +25,7 @@ def test_a_message_is_rendered_for_its_contact() -> None:
     ready = judged(email(subject="Hi {First Name}", html="<b>{FIRST  name}</b>"),
                    attrs={"First Name": "A & B"})  # fmt: skip
 
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert (ready.subject, ready.text, ready.html) == ("Hi A & B", "Hello", "<b>A &amp; B</b>")
     assert (ready.to, ready.sender.address, ready.channel) == (
         "ann@example.test",
@@ -39,7 +39,9 @@ def test_a_missing_value_holds_the_step_and_names_the_tag() -> None:
     step = email(text="{First  Name}")
 
     assert judged(step, attrs={}) == Held(reason="missing_tag:First Name")
-    assert isinstance(judged(step, attrs={}, top={"policy": {"missing_tag": "empty"}}), Ready)
+    assert isinstance(
+        judged(step, attrs={}, top={"policy": {"missing_tag": "empty"}}), Rendered
+    )
 
 
 def test_values_that_no_message_can_carry_hold_the_step() -> None:
@@ -57,7 +59,7 @@ def test_dates_are_shown_in_the_zone_of_the_campaign() -> None:
         top={"timezone": BERLIN},
     )
 
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert ready.text == "11:00"
 
 
@@ -65,7 +67,7 @@ def test_a_step_whose_condition_is_false_is_skipped() -> None:
     step = email(when="attrs.tier == 'gold'")
 
     assert judged(step, attrs={"tier": "tin"}) == Skipped(reason="condition_false")
-    assert isinstance(judged(step, attrs={"tier": "gold"}), Ready)
+    assert isinstance(judged(step, attrs={"tier": "gold"}), Rendered)
 
 
 def test_conditions_read_tags_lists_events_and_vars() -> None:
@@ -77,7 +79,7 @@ def test_conditions_read_tags_lists_events_and_vars() -> None:
         "vars": {"n": 1},
     }
 
-    assert isinstance(judged(step, **facts), Ready)
+    assert isinstance(judged(step, **facts), Rendered)
     for name, value in facts.items():
         assert judged(step, **{**facts, name: type(value)()}) == Skipped(
             reason="condition_false"
@@ -88,10 +90,10 @@ def test_a_step_that_comes_too_late_is_skipped() -> None:
     late: dict[str, Any] = {"due_at": Instant(NOW - HOUR)}
 
     assert judged(email(expires_after="59m"), **late) == Skipped(reason="expired")
-    assert isinstance(judged(email(expires_after="1h"), **late), Ready)
+    assert isinstance(judged(email(expires_after="1h"), **late), Rendered)
     skip, send = ({"after": "30m", "then": then} for then in ("skip", "send"))
     assert judged(email(max_lateness=skip), **late) == Skipped(reason="expired")
-    assert isinstance(judged(email(max_lateness=send), **late), Ready)
+    assert isinstance(judged(email(max_lateness=send), **late), Rendered)
 
 
 def test_a_suppressed_address_ends_the_run_unless_the_step_may_be_skipped() -> None:
@@ -142,11 +144,11 @@ def test_the_file_may_say_where_the_address_stands() -> None:
 
     ready = judged(email(), attrs={"work": "w@acme.test"}, top=top)
 
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert ready.to == "w@acme.test"
     assert judged(email(), attrs={}, top=top) == Held(reason="no_address")
     number = judged(sms(), attrs={"mobile": 4915112345}, top=top)
-    assert isinstance(number, Ready)
+    assert isinstance(number, Rendered)
     assert number.to == "4915112345"
     assert judged(email(), attrs={"work": ["x"]}, top=top) == Held(reason="no_address")
 
@@ -164,7 +166,7 @@ def test_a_text_that_is_too_long_does_as_the_policy_says(overflow: str, n: int |
     if n is None:
         assert verdict == Held(reason="too_long")
     else:
-        assert isinstance(verdict, Ready)
+        assert isinstance(verdict, Rendered)
         assert verdict.segments == n
 
 
@@ -189,8 +191,8 @@ def test_perform_is_total_and_a_suppression_never_clears(
 
     verdict = perform(row, version, Instant(NOW + late), World())
 
-    assert isinstance(verdict, Ready | Skipped | Held | Stopped | Rejected)
+    assert isinstance(verdict, Rendered | Skipped | Held | Stopped | Rejected)
     if suppressed or not address:
-        assert not isinstance(verdict, Ready)
-    if isinstance(verdict, Ready):
+        assert not isinstance(verdict, Rendered)
+    if isinstance(verdict, Rendered):
         assert "{" not in verdict.text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dripd.campaigns.event import Deferred
 from dripd.clock import DAY, Instant, format_instant, parse_instant
 from dripd.engine.calendars import open_window
-from dripd.policy.perform import Ready, perform
+from dripd.policy.perform import Rendered, perform
 from dripd.policy.quiet import STATES, quiet_until
 from dripd.scheduler.calendar import Window
 from tests.support.rooms import NOW, World, email, leased, make_version, sms
@@ -89,5 +89,5 @@ def test_only_texts_of_campaigns_that_ask_for_it_wait() -> None:
     assert verdict == Deferred(
         reason="window", until=parse_instant("2026-01-05T18:00:00Z"), alone=True
     )
-    assert isinstance(perform(row, make_version(sms()), night, ROOMS), Ready)
-    assert isinstance(perform(row, make_version(email(), **top), night, ROOMS), Ready)
+    assert isinstance(perform(row, make_version(sms()), night, ROOMS), Rendered)
+    assert isinstance(perform(row, make_version(email(), **top), night, ROOMS), Rendered)

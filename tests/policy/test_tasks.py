@@ -17,7 +17,7 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.clock import DAY, HOUR, Instant
-from dripd.policy.perform import Ready, chain, perform
+from dripd.policy.perform import Rendered, chain, perform
 from tests.support.rooms import NOW, World, email, leased, make_version, sms, tag
 
 DRAFT: dict[str, object] = {"subject": "Dear Ann", "text": "Edited", "html": ""}
@@ -130,7 +130,7 @@ def test_an_approved_message_goes_to_its_lane_and_leaves_as_it_was_edited() -> N
     assert change.next.lane.channel == "email"
     row = leased(flags=FLAG_APPROVED, asked=Asked("done", DRAFT, NOW))
     ready = perform(row, make_version(email(require_approval=True)), NOW, World())
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert (ready.subject, ready.text) == ("Dear Ann", "Edited")
 
 
@@ -139,7 +139,7 @@ def test_an_approved_subject_is_one_line() -> None:
     row = leased(flags=FLAG_APPROVED, asked=Asked("done", draft, NOW))
     ready = perform(row, make_version(email(require_approval=True)), NOW, World())
 
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert ready.subject == "Dear Bcc: all@acme.test"
 
 
@@ -147,7 +147,7 @@ def test_an_approved_text_is_counted_as_it_was_edited() -> None:
     row = leased(flags=FLAG_APPROVED, asked=Asked("done", {"text": "x" * 161}, NOW))
     ready = perform(row, make_version(sms(require_approval=True)), NOW, World())
 
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, Rendered)
     assert ready.segments == 2
 
 

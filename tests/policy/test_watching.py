@@ -8,7 +8,7 @@ from typing import Any
 from dripd.campaigns.event import Held
 from dripd.campaigns.links import Links, Told, read_token
 from dripd.clock import Instant
-from dripd.policy.perform import Ready, Verdict, perform
+from dripd.policy.perform import Rendered, Verdict, perform
 from tests.support.rooms import ACCOUNT, NOW, RUN, World, email, leased, make_version, sms
 
 KEY = b"k" * 32
@@ -24,9 +24,9 @@ def judged(step: dict[str, Any], world: World, *, top: Any = None, **keys: Any) 
     return perform(leased(**keys), make_version(step, **(top or {})), NOW, world)
 
 
-def ready(step: dict[str, Any], world: World, *, top: Any = None, **keys: Any) -> Ready:
+def ready(step: dict[str, Any], world: World, *, top: Any = None, **keys: Any) -> Rendered:
     verdict = judged(step, world, top=top, **keys)
-    assert isinstance(verdict, Ready)
+    assert isinstance(verdict, Rendered)
     return verdict
 
 
