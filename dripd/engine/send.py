@@ -327,35 +327,37 @@ async def _turn(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* whose sender may send them now; the others are given back. What is in
     doubt has had its turn."""
     fresh = [rendered for rendered in batch if not rendered.leased.flags & FLAG_AMBIGUOUS]
-    held = await take_turns(pipe, fresh) if fresh else {}
-    for rendered in batch if held else ():
-        event = held.get(rendered.leased.enrollment_id)
-        if event is not None:
-            _settle(pipe, rendered.leased, event, pipe.clock.now())
-    return [rendered for rendered in batch if rendered.leased.enrollment_id not in held]
+    return _unheld(pipe, batch, await take_turns(pipe, fresh) if fresh else {})
 
 
 async def _pay(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* that were granted what they need; the others are given back."""
     asked = [(rendered.leased, rendered.ask) for rendered in batch if rendered.ask is not None]
     refused = await toll(pipe, asked)
-    now = pipe.clock.now()
-    for rendered in batch:
-        reason = refused.get(rendered.leased.enrollment_id)
-        if reason is not None:
-            _settle(pipe, rendered.leased, Deferred(reason=reason, until=None), now)
-    return [rendered for rendered in batch if rendered.leased.enrollment_id not in refused]
+    held = {number: Deferred(reason=why, until=None) for number, why in refused.items()}
+    return _unheld(pipe, batch, held)
 
 
 async def _enclose(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
     """Those of *batch* that have what goes with them; the others are given back, or held."""
-    lacking = await enclose(pipe.directory.files, batch)
+    return _unheld(pipe, batch, await enclose(pipe.directory.files, batch))
+
+
+def _unheld(
+    pipe: Pipeline, batch: list[Rendered], held: Mapping[int, Deferred | Held]
+) -> list[Rendered]:
+    """Those of *batch* that are not *held*, by enrollment; what is, is settled so."""
+    if not held:
+        return batch
     now = pipe.clock.now()
+    free: list[Rendered] = []
     for rendered in batch:
-        event = lacking.get(rendered.leased.enrollment_id)
-        if event is not None:
+        event = held.get(rendered.leased.enrollment_id)
+        if event is None:
+            free.append(rendered)
+        else:
             _settle(pipe, rendered.leased, event, now)
-    return [rendered for rendered in batch if rendered.leased.enrollment_id not in lacking]
+    return free
 
 
 def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Rendered | None:
