@@ -10,15 +10,15 @@ from __future__ import annotations
 from dripd.campaigns.action import CallOut
 from dripd.campaigns.definition import Step
 from dripd.campaigns.event import Held, Skipped
-from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
+from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting
 
 
-def script(here: Pass, step: Step, step_no: int) -> Outcome:
+def script(here: Pass, step: Step, step_no: int) -> Performed:
     here.effects.append(_call(here, step, awaited=False))
     return NOTHING
 
 
-def respond(here: Pass, step: Step, step_no: int) -> Outcome:
+def respond(here: Pass, step: Step, step_no: int) -> Performed:
     """The mail that a form or a click asks for: written when it leaves, soon after."""
     target = step.sender.partition(",")[0] or step.channel
     here.effects.append(CallOut(seq=here.seq, step_key=step.key, kind=step.kind, target=target))

@@ -22,20 +22,20 @@ from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import KIND_BITS
 from dripd.policy.calls import connect, script
 from dripd.policy.fields import update
-from dripd.policy.performance import NOOP, NOTHING, Outcome, Pass, Performer
+from dripd.policy.performance import NOOP, NOTHING, Pass, Performed, Performer
 from dripd.policy.tasks import TASK_KINDS, task
 from dripd.policy.waits import branch, date_timer, wait_for
 
 
-def _delay(here: Pass, step: Step, step_no: int) -> Outcome:
+def _delay(here: Pass, step: Step, step_no: int) -> Performed:
     return NOTHING
 
 
-def _end(here: Pass, step: Step, step_no: int) -> Outcome:
-    return Outcome(end=End(RunStatus.COMPLETED, "end"))
+def _end(here: Pass, step: Step, step_no: int) -> Performed:
+    return Performed(end=End(RunStatus.COMPLETED, "end"))
 
 
-def _tag_add(here: Pass, step: Step, step_no: int) -> Outcome:
+def _tag_add(here: Pass, step: Step, step_no: int) -> Performed:
     if step.tag in here.leased.tags:
         return NOOP
     here.leased.tags |= {step.tag}
@@ -44,7 +44,7 @@ def _tag_add(here: Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING
 
 
-def _tag_remove(here: Pass, step: Step, step_no: int) -> Outcome:
+def _tag_remove(here: Pass, step: Step, step_no: int) -> Performed:
     if step.tag not in here.leased.tags:
         return NOOP
     here.leased.tags -= {step.tag}
@@ -53,7 +53,7 @@ def _tag_remove(here: Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING
 
 
-def _list_add(here: Pass, step: Step, step_no: int) -> Outcome:
+def _list_add(here: Pass, step: Step, step_no: int) -> Performed:
     fresh = [key for key in step.lists if key not in here.leased.lists]
     here.leased.lists |= set(fresh)
     here.effects += [AddToList(list_key=key, create=step.create_if_missing) for key in fresh]
@@ -61,7 +61,7 @@ def _list_add(here: Pass, step: Step, step_no: int) -> Outcome:
     return NOTHING if fresh else NOOP
 
 
-def _list_remove(here: Pass, step: Step, step_no: int) -> Outcome:
+def _list_remove(here: Pass, step: Step, step_no: int) -> Performed:
     """Leaving an attached list ends the run; as the last step it completes it (C31)."""
     going = [key for key in step.lists if key in here.leased.lists]
     here.leased.lists -= set(going)
@@ -70,18 +70,18 @@ def _list_remove(here: Pass, step: Step, step_no: int) -> Outcome:
     attached = [key for key in going if key in definition.attached_lists()]
     if attached and definition.policy.on_list_leave == "remove":
         if definition.next_index(step_no) is None:
-            return Outcome(end=End(RunStatus.COMPLETED, "completed:left_list"))
-        return Outcome(end=End(RunStatus.REMOVED, f"left_list:{attached[0]}"))
+            return Performed(end=End(RunStatus.COMPLETED, "completed:left_list"))
+        return Performed(end=End(RunStatus.REMOVED, f"left_list:{attached[0]}"))
     here.told |= KIND_BITS["list_removed"] if going else 0
     return NOTHING if going else NOOP
 
 
-def _move(here: Pass, step: Step, step_no: int) -> Outcome:
+def _move(here: Pass, step: Step, step_no: int) -> Performed:
     here.effects.append(MoveTo(campaign_key=step.campaign))
-    return Outcome(end=End(RunStatus.REMOVED, f"moved:{step.campaign}"))
+    return Performed(end=End(RunStatus.REMOVED, f"moved:{step.campaign}"))
 
 
-def _reset(here: Pass, step: Step, step_no: int) -> Outcome:
+def _reset(here: Pass, step: Step, step_no: int) -> Performed:
     own = here.version.campaign_key
     key = step.campaign or own
     here.effects.append(ResetRuns(campaign_key=key, own=key == own))

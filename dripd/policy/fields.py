@@ -13,13 +13,13 @@ from dripd.campaigns.reader import shown
 from dripd.campaigns.version import CHANGED
 from dripd.clock import Instant, format_instant
 from dripd.policy.facts import COLUMNS
-from dripd.policy.performance import NOOP, NOTHING, Outcome, Pass
+from dripd.policy.performance import NOOP, NOTHING, Pass, Performed
 
 SETTABLE = frozenset(COLUMNS) - {"external_id"}
 """The columns of `contact` that a step may write."""
 
 
-def update(here: Pass, step: Step, step_no: int) -> Outcome | Held:
+def update(here: Pass, step: Step, step_no: int) -> Performed | Held:
     """Typed operations, all or nothing; what changes nothing is no effect."""
     target = here.leased.attrs if step.target == "contact" else here.leased.company
     attrs: dict[str, object] = {}

@@ -34,7 +34,7 @@ from dripd.clock import Instant
 from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS
 from dripd.policy.facts import address_of, condition_facts, is_address, lookup
-from dripd.policy.performance import Outcome, Pass, Waiting, unrendered
+from dripd.policy.performance import Pass, Performed, Waiting, unrendered
 from dripd.policy.quiet import quiet_until
 from dripd.policy.rooms import Rooms, Sender, zone_of
 from dripd.policy.tasks import approval
@@ -278,7 +278,7 @@ def chain(
     while True:
         verdict = _perform_one(here, step_no)
         if isinstance(verdict, Held) and verdict.failed:
-            failed = Outcome(verdict.failed, state=LogState.FAILED)
+            failed = Performed(verdict.failed, state=LogState.FAILED)
             here.log.append(_log(here, step_no, failed))
             here.seq += 1
         if isinstance(verdict, Held | Waiting):
@@ -347,27 +347,27 @@ def _lane_of(here: Pass, step_no: int, flags: int = 0) -> LaneKey:
     return here.version.lane_key(step_no, here.leased.timezone, here.rooms.zones, flags)
 
 
-def _perform_one(here: Pass, step_no: int) -> Outcome | Waiting | Held:
+def _perform_one(here: Pass, step_no: int) -> Performed | Waiting | Held:
     """Perform one internal step; what has begun is not asked again whether it should."""
     step = here.version.steps[step_no]
     if not here.resumes(step_no):
         late = here.now - here.leased.came_due if step_no == here.leased.step_no else 0
         skipped = _passed_over(step, here.leased, late)
         if skipped is not None:
-            return Outcome(skipped.reason, state=LogState.SKIPPED)
+            return Performed(skipped.reason, state=LogState.SKIPPED)
     perform_it = approval if step.is_message else PERFORMERS[step.kind]
     verdict = perform_it(here, step, step_no)
     if isinstance(verdict, Skipped):
-        return Outcome(verdict.reason, state=LogState.SKIPPED)
+        return Performed(verdict.reason, state=LogState.SKIPPED)
     return verdict
 
 
-def _log(here: Pass, step_no: int, outcome: Outcome) -> LogRow:
+def _log(here: Pass, step_no: int, performed: Performed) -> LogRow:
     return LogRow(
         seq=here.seq,
         step_no=step_no,
-        state=outcome.state,
+        state=performed.state,
         at=here.now,
-        channel=outcome.channel,
-        reason=outcome.reason or None,
+        channel=performed.channel,
+        reason=performed.reason or None,
     )

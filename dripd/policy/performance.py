@@ -36,7 +36,7 @@ class Pass:
         return here and bool(self.leased.flags & FLAG_WAITING)
 
 
-class Outcome(NamedTuple):
+class Performed(NamedTuple):
     """How a step came out, and whether the run ends with it.
 
     `to` is the step to go on to, where the step itself decides. `passes` is the index of one
@@ -62,12 +62,12 @@ class Waiting(NamedTuple):
     flags: int = FLAG_WAITING
 
 
-Verdict: TypeAlias = Outcome | Waiting | Skipped | Held
+Verdict: TypeAlias = Performed | Waiting | Skipped | Held
 
 Performer: TypeAlias = Callable[[Pass, Step, int], Verdict]
 
-NOTHING = Outcome()
-NOOP = Outcome("noop")
+NOTHING = Performed()
+NOOP = Performed("noop")
 
 
 def words(here: Pass, template: Template) -> str | Held:

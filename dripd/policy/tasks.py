@@ -22,7 +22,7 @@ from dripd.campaigns.enrollment import (
 from dripd.campaigns.event import Held, Skipped
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import address_of
-from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting, words
+from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting, words
 from dripd.policy.watching import render_words
 from dripd.scheduler.diary import working_hours
 
@@ -61,13 +61,13 @@ def _answered(here: Pass, step: Step) -> Verdict:
     if asked is None or asked.state == "done":
         return NOTHING
     if asked.state == "cancelled":
-        return Outcome("cancelled", state=LogState.CANCELLED)
+        return Performed("cancelled", state=LogState.CANCELLED)
     until = _after(asked.created_at, step.timeout_ms)
     if until is None or until > here.now:
         return Waiting(until, "task")
     here.effects.append(CancelTask(seq=here.seq))
     if step.on_timeout == "exit":
-        return Outcome("expired", End(RunStatus.REMOVED, "timeout"), LogState.SKIPPED)
+        return Performed("expired", End(RunStatus.REMOVED, "timeout"), LogState.SKIPPED)
     return Skipped(reason="expired")
 
 
@@ -201,4 +201,4 @@ def approval(here: Pass, step: Step, step_no: int) -> Verdict:
         return Waiting(here.now, flags=FLAG_APPROVED)
     exits = here.version.definition.policy.approval_cancel == "exit"
     end = End(RunStatus.REMOVED, "approval_cancelled") if exits else None
-    return Outcome("cancelled", end, LogState.CANCELLED, CHANNEL_NO[step.kind])
+    return Performed("cancelled", end, LogState.CANCELLED, CHANNEL_NO[step.kind])

@@ -17,7 +17,7 @@ from dripd.campaigns.version import COMPANY_CHANGED
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import EventRow
-from dripd.policy.performance import NOTHING, Outcome, Pass, Verdict, Waiting
+from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting
 from dripd.policy.rooms import zone_of
 from dripd.scheduler.due import add_delay
 
@@ -27,16 +27,16 @@ def branch(here: Pass, step: Step, step_no: int) -> Verdict:
     facts = condition_facts(here.leased)
     for case in step.cases:
         if case.when(facts):
-            return Outcome(to=case.then)
-    return Outcome(to=step.otherwise)
+            return Performed(to=case.then)
+    return Performed(to=step.otherwise)
 
 
 def wait_for(here: Pass, step: Step, step_no: int) -> Verdict:
     """Until the event comes, or the timeout: what came since the step before counts too."""
     if _came(here, step):
-        return Outcome(to=step.then)
+        return Performed(to=step.then)
     if here.resumes(step_no):
-        return Outcome("expired", to=step.otherwise)
+        return Performed("expired", to=step.otherwise)
     if step.timeout_ms is None:
         return Waiting(FAR_FUTURE)
     return Waiting(Instant(min(here.now + step.timeout_ms, FAR_FUTURE)))
@@ -70,10 +70,10 @@ def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
         case "send_now":
             return NOTHING
         case "exit":
-            return Outcome("date_past", End(RunStatus.REMOVED, "date_past"), LogState.SKIPPED)
+            return Performed("date_past", End(RunStatus.REMOVED, "date_past"), LogState.SKIPPED)
         case "skip":
             timed = here.version.definition.next_index(step_no)
-            return Outcome("date_past", state=LogState.SKIPPED, passes=timed)
+            return Performed("date_past", state=LogState.SKIPPED, passes=timed)
 
 
 def _doubt_date(here: Pass, step: Step) -> None:
