@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dripd.campaigns import bounds, doubt, idle, lack, wording
+from dripd.campaigns import bounds, caution, idle, lack, wording
 from dripd.campaigns.definition import Definition
 from dripd.campaigns.known import Known
 from dripd.campaigns.lack import is_setting
@@ -122,20 +122,20 @@ _FAULTS = (
 )
 
 _WARNINGS = (
-    doubt.after_exit,
-    doubt.loose_resets,
-    doubt.idle_resets,
+    caution.after_exit,
+    caution.loose_resets,
+    caution.idle_resets,
     idle.idle_policies,
     idle.idle_waits,
-    doubt.round_trips,
-    doubt.narrow_windows,
-    doubt.unwatched,
-    doubt.quiet_sales,
-    doubt.same_name,
+    caution.round_trips,
+    caution.narrow_windows,
+    caution.unwatched,
+    caution.quiet_sales,
+    caution.same_name,
     wording.doubtful_fields,
     wording.bare_tags,
-    doubt.unknown_targets,
-    doubt.no_network,
-    doubt.twice_done,
+    caution.unknown_targets,
+    caution.no_network,
+    caution.twice_done,
     lack.private_links,
 )
