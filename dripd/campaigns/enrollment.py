@@ -234,7 +234,16 @@ class LogState(IntEnum):
     SKIPPED = 6
 
 
+DELIVERY_STATES: Mapping[str, LogState] = {
+    "accepted": LogState.ACCEPTED,
+    "failed": LogState.FAILED,
+    "unknown": LogState.UNKNOWN,
+    "cancelled": LogState.CANCELLED,
+}
+"""What `dripd.delivery` says of a message that is not leased."""
+
 CHANNEL_NO: Mapping[str, int] = {"": 0, "email": 1, "sms": 2}
+CHANNEL_OF: Mapping[int, str] = {number: channel for channel, number in CHANNEL_NO.items()}
 
 
 @dataclass(slots=True)

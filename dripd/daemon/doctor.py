@@ -29,7 +29,6 @@ from dripd.store import embedded, migrate
 from dripd.store.desk_doctor import Facts, examine
 from dripd.store.postgres import HOT_CONNECTIONS, SINK_CONNECTIONS
 
-OLDEST_SERVER: Final = 150_000
 NEEDED: Final = HOT_CONNECTIONS + SINK_CONNECTIONS + 5
 """Connections of one daemon: the hot ones, the sink's, two of the desk, one of the views, two
 of the gateway."""
@@ -246,7 +245,7 @@ HOST: Final[Sequence[Callable[[Patient], Check]]] = (
 
 def database(_patient: Patient, server: Facts) -> Check:
     told = f"Postgres {server['version']} as {server['role']}"
-    if server["version_num"] < OLDEST_SERVER:
+    if server["version_num"] < migrate.OLDEST_SERVER:
         return Check("database", False, told, "dripd needs Postgres 15 or newer")
     if server["standby"]:
         return Check("database", False, f"{told}, a standby", "connect to the primary")

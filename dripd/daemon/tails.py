@@ -10,7 +10,7 @@ from typing import Any
 
 from dripd import log
 from dripd.admin.tail import Shown, Source
-from dripd.campaigns.enrollment import Change, LogRow, LogState
+from dripd.campaigns.enrollment import CHANNEL_OF, Change, LogRow, LogState
 from dripd.clock import format_instant
 from dripd.engine.directory import Directory
 from dripd.engine.pipeline import Aside, Pipeline
@@ -71,7 +71,7 @@ class Shows:
         return {
             "at": format_instant(row.at),
             "state": STATES[row.state],
-            "channel": "email" if row.channel == 1 else "sms",
+            "channel": CHANNEL_OF[row.channel],
             **self._step(leased.cv_id, row.step_no),
             "account": self._account(leased.account_id),
             "enrollment_id": leased.enrollment_id,

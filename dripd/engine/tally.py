@@ -11,7 +11,7 @@ from typing import Final
 
 from dripd.campaigns.enrollment import (
     BROKEN,
-    CHANNEL_NO,
+    CHANNEL_OF,
     Change,
     Leased,
     LogRow,
@@ -28,8 +28,6 @@ from dripd.policy.inbox_rows import EventRow
 from dripd.policy.rooms import MissingAccount, step_times
 from dripd.ratelimit.traffic import Place, Refusal
 from dripd.store.protocol import Admitted
-
-CHANNELS: Final = {number: name for name, number in CHANNEL_NO.items()}
 
 RESULTS: Final[dict[type, str]] = {
     Accepted: "accepted",
@@ -129,9 +127,9 @@ def recorded(
     for status, n in ends.items():
         metrics["dripd_enrollments_total"].add(status.name.lower(), n=n)
     for channel, values in lags.items():
-        metrics.timing("dripd_due_lag_seconds").observe_all(values, CHANNELS[channel])
+        metrics.timing("dripd_due_lag_seconds").observe_all(values, CHANNEL_OF[channel])
     for channel, n in n_suppressed.items():
-        metrics["dripd_suppressed_total"].add(CHANNELS[channel], n=n)
+        metrics["dripd_suppressed_total"].add(CHANNEL_OF[channel], n=n)
 
 
 def _missed(
@@ -142,7 +140,7 @@ def _missed(
         for row in change.log:
             by = missed(change.leased, row, directory, margin)
             if by is not None:
-                channel = CHANNELS[row.channel]
+                channel = CHANNEL_OF[row.channel]
                 metrics.timing("dripd_window_missed_seconds").observe(by / 1000, channel)
 
 
@@ -168,7 +166,7 @@ def _broken(metrics: Registry, batch: Sequence[Change]) -> None:
         word = change.next.hold_reason.partition(":")[0]  # type: ignore[union-attr]  # it is held
         if word in BROKEN:
             channel = change.log[-1].channel if change.log else 0
-            metrics["dripd_dead_letters_total"].add(CHANNELS.get(channel, "none"), word)
+            metrics["dripd_dead_letters_total"].add(CHANNEL_OF.get(channel, "none"), word)
 
 
 def _of_campaign(

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from dripd.admin import params as p
+from dripd.campaigns.enrollment import CHANNEL_NO, DELIVERY_STATES
 from dripd.clock import Instant
 from dripd.errors import BadRequest, NotFound
 from dripd.store.connect import Conn
@@ -34,8 +35,6 @@ PAGES: Final = 32
 LONGEST_S: Final = 10.0
 """How long it is looked on for a full page."""
 
-STATES: Final = {"accepted": 1, "failed": 2, "unknown": 3, "cancelled": 4}
-CHANNELS: Final = {"email": 1, "sms": 2}
 
 CURSOR: Final = ("part", "block", "offset", "number", "leased")
 """Where to go on: before a place in a part of the log (-1: its end), before a message sent by
@@ -121,7 +120,12 @@ async def _written(
     the limit where there are more."""
     if args.state == "leased" or place == OVER:
         return [], OVER
-    wanted = (account, STATES.get(args.state or ""), CHANNELS.get(args.channel or ""), campaign)
+    wanted = (
+        account,
+        DELIVERY_STATES.get(args.state or ""),
+        args.channel and CHANNEL_NO[args.channel],
+        campaign,
+    )
     until, found = time.monotonic() + LONGEST_S, list[tuple[Place, Row]]()
     async for part, low, before in _chunks(conn, place):
         rows = await conn.fetch(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
+from dripd.campaigns.enrollment import DELIVERY_STATES
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Row
 from dripd.store.desk_delivery import show_delivery
 from dripd.store.statements import sql
-
-STATES = {"accepted": 1, "failed": 2}
 
 
 async def resolve_delivery(conn: Conn, call: Call, args: p.DeliveryResolve) -> Deed:
@@ -64,7 +63,7 @@ async def settle_unknown(
     enrollment, _, seq = delivery_id.partition("-")
     where = (int(enrollment), int(seq))
     row: Row | None = await conn.fetchrow(
-        sql("resolve_delivery"), *where, STATES[state], reason
+        sql("resolve_delivery"), *where, DELIVERY_STATES[state], reason
     )
     if row is not None and state == "failed":
         account = row["account_id"]

@@ -1,4 +1,4 @@
-"""The inbox in memory: the twin of `unit_inbox`, and the folding of reported usage."""
+"""The inbox in memory: the twin of `unit_inbox`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from dripd.campaigns.enrollment import (
+    CHANNEL_NO,
+    CHANNEL_OF,
     FLAG_AMBIGUOUS,
     FLAG_POKED,
     FLAG_VARS,
@@ -20,6 +22,7 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.campaigns.version import (
+    ALWAYS,
     COMPANY_CHANGED,
     ENTER,
     INTERNAL_KINDS,
@@ -63,7 +66,6 @@ from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_reputation import judge_senders
 from dripd.store.memory_rows import (
-    STOPS,
     Contact,
     EventIn,
     EventLog,
@@ -74,10 +76,7 @@ from dripd.store.memory_tables import COMPANY_ID, DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
 
-CHANNELS = {1: "email", 2: "sms"}
-
-FORBIDS = 8 | 16 | 32
-"""The bits of bounce, unsubscribe and complaint."""
+FORBIDS = KIND_BITS["bounce"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
 
 
 def runs_to_lock(
@@ -195,7 +194,7 @@ def take(
     others = (
         one
         for (one,) in tables.events_by_account.at(account_id or None)
-        if one > other and not (account_id and tables.events[one].kind_bit & STOPS)
+        if one > other and not (account_id and tables.events[one].kind_bit & ALWAYS)
     )
     ids = list(islice(others, n))
     return ids, (stop, ids[-1] if ids else other)
@@ -204,7 +203,7 @@ def take(
 def pending(tables: Tables, account_id: int, n: int) -> list[int]:
     """What stands in an account's queue, stops first."""
     ids = [entry[0] for entry in tables.events_by_account.at(account_id or None)]
-    return sorted(ids, key=lambda one: (not tables.events[one].kind_bit & STOPS, one))[:n]
+    return sorted(ids, key=lambda one: (not tables.events[one].kind_bit & ALWAYS, one))[:n]
 
 
 def _seen(tables: Tables, account_id: int, rows: Sequence[EventIn]) -> set[int]:
@@ -245,7 +244,7 @@ def _event(
         dedup_key=row.dedup_key,
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,
-        channel=CHANNELS.get(sent.channel),
+        channel=CHANNEL_OF[sent.channel] or None,
         occurred_at=_occurred(row, now),
         payload=payload,
         newcomer=_newcomer(tables, row, interest, now),
@@ -405,8 +404,7 @@ class _Sent(NamedTuple):
 def _sent(tables: Tables, row: EventIn, account_id: int) -> _Sent:
     individual = _individual_of(tables, row, account_id)
     if individual is not None:
-        channel = 1 if individual.channel == "email" else 2
-        return _Sent(channel=channel, to_address=individual.to_address)
+        return _Sent(channel=CHANNEL_NO[individual.channel], to_address=individual.to_address)
     enrollment_id = _enrollment_of(row)
     if enrollment_id is None or row.delivery_id is None:
         return _Sent()
@@ -662,7 +660,7 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
 def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
     """Events are logged, and have no effect; never those that stop runs."""
     there = [tables.events[one] for one in ids if one in tables.events]
-    rows = [row for row in there if not row.kind_bit & STOPS]
+    rows = [row for row in there if not row.kind_bit & ALWAYS]
     for row in rows:
         tables.events.drop(row.id)
         told = EventLog(

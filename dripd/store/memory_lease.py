@@ -30,6 +30,7 @@ from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog, StepLog
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (
+    READS,
     WHOLE_ACCOUNT,
     LeaseGroup,
     LeaseKey,
@@ -37,17 +38,6 @@ from dripd.store.protocol import (
     MayReset,
     Refusal,
     SetAside,
-)
-
-READS = (
-    Needs.COMPANY
-    | Needs.TAGS
-    | Needs.LISTS
-    | Needs.EVENTS
-    | Needs.START
-    | Needs.SENT
-    | Needs.RECENT
-    | Needs.PAID
 )
 
 SENT_MOST = 100

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from itertools import islice
 
 from dripd.campaigns.enrollment import (
@@ -31,10 +30,7 @@ from dripd.store.memory_rows import (
 )
 from dripd.store.memory_tables import Tables
 from dripd.store.memory_task import is_due, notify, rings
-from dripd.store.protocol import Outage, Standstill
-
-NO_DAY = date(1970, 1, 1)
-"""The local day of a claim whose account had none: nothing can be refunded there."""
+from dripd.store.protocol import NO_DAY, Outage, Standstill
 
 CLAIMS_MOST = 100
 """How many claims one reaping takes over."""

@@ -10,12 +10,6 @@ from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import LaneKey, LogRow, RunStatus
 from dripd.clock import Instant
 
-NO_CAP = 2_147_483_647
-"""`account_day.cap` of an account whose plan has none."""
-
-STOPS = 1 | 8 | 16 | 32 | 32768
-"""Kinds that stop runs: the inbox takes them first."""
-
 Subject = tuple[str, int | str] | None
 """Whom an event concerns, as far as its row tells; None = only the inbox can tell."""
 

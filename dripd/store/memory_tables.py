@@ -11,13 +11,12 @@ from itertools import count, takewhile
 from typing import TypeVar
 
 from dripd.campaigns.enrollment import LaneKey
-from dripd.campaigns.version import KIND_BITS
+from dripd.campaigns.version import ALWAYS, KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, MINUTE, Clock, Instant
 from dripd.policy.admission_rows import Quote
 from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import (
-    STOPS,
     Account,
     AccountDay,
     Beginning,
@@ -498,7 +497,7 @@ def _asked_in(request: EnrollRequest) -> str | None:
 
 
 def _stopping(event: EventIn) -> tuple[int | None, tuple[int]] | None:
-    return (event.account_id, (event.id,)) if event.kind_bit & STOPS else None
+    return (event.account_id, (event.id,)) if event.kind_bit & ALWAYS else None
 
 
 def _reentry(run: Run) -> tuple[int, int, int] | None:

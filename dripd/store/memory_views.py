@@ -6,7 +6,13 @@ import copy
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from dripd.campaigns.enrollment import CHANNEL_NO, FLAG_AMBIGUOUS, LogState, RunStatus
+from dripd.campaigns.enrollment import (
+    CHANNEL_OF,
+    DELIVERY_STATES,
+    FLAG_AMBIGUOUS,
+    LogState,
+    RunStatus,
+)
 from dripd.clock import Instant
 from dripd.store.memory_rows import Claim, DueStep, Run, StepLog
 from dripd.store.memory_tables import Tables
@@ -14,9 +20,7 @@ from dripd.store.protocol import WHOLE_ACCOUNT
 
 ViewRow: TypeAlias = dict[str, Any]
 
-CHANNELS = {number: word for word, number in CHANNEL_NO.items()}
-
-STATES = {1: "accepted", 2: "failed", 3: "unknown", 4: "cancelled"}
+STATES = {state: word for word, state in DELIVERY_STATES.items()}
 
 OUTCOMES = {1: "done", 2: "failed", 3: "done", 4: "cancelled", 5: "done", 6: "skipped"}
 
@@ -311,7 +315,7 @@ def _attempt(tables: Tables, log: StepLog) -> ViewRow:
         "enrollment_id": log.enrollment_id,
         "step_key": step_key,
         "run_no": log.run_no,
-        "channel": CHANNELS[row.channel],
+        "channel": CHANNEL_OF[row.channel],
         "sender_id": row.sender_id,
         "to_address": row.to_address,
         "idempotency_key": _key(tables, log.enrollment_id, log.run_no, step_key),

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 
@@ -22,7 +23,8 @@ from dripd.store.statements import sql_root
 LOCK = 7_234_019_884
 """The advisory lock under which migrations run."""
 
-OLDEST_SERVER = 150_000
+OLDEST_SERVER: Final = 150_000
+"""Of a server, as `server_version_num` has it."""
 
 TRIES = 10
 """How often a migration is begun before a deadlock with those who work meanwhile fails it."""

@@ -19,6 +19,7 @@ from dripd.campaigns.enrollment import (
     DueKey,
     LaneKey,
     Leased,
+    Needs,
 )
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
@@ -33,6 +34,21 @@ from dripd.ratelimit.reputation import Stop
 
 WHOLE_ACCOUNT = -1
 """In `park`: every lane of the account."""
+
+NO_DAY: Final = date(1970, 1, 1)
+"""The local day of a claim whose account had none: nothing can be refunded there."""
+
+READS: Final = (
+    Needs.COMPANY
+    | Needs.TAGS
+    | Needs.LISTS
+    | Needs.EVENTS
+    | Needs.START
+    | Needs.RECENT
+    | Needs.SENT
+    | Needs.PAID
+)
+"""What a lease brings of some steps only, by a question of its own."""
 
 
 class Refusal(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dripd.campaigns.enrollment import Change, DueKey
+from dripd.campaigns.enrollment import CHANNEL_OF, Change, DueKey
 from dripd.campaigns.version import is_unknown
 from dripd.clock import Instant
 from dripd.policy.inbox_rows import (
@@ -41,8 +41,6 @@ from dripd.store.protocol import Digest, Digested
 from dripd.store.statements import sql
 from dripd.store.unit_record import WRITERS
 from dripd.store.unit_reputation import judge_senders
-
-CHANNELS = {1: "email", 2: "sms"}
 
 
 class Wish(NamedTuple):
@@ -164,7 +162,7 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         dedup_key=row["dedup_key"],
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
-        channel=CHANNELS.get(row["channel"]) if row["channel"] else None,
+        channel=CHANNEL_OF[row["channel"] or 0] or None,
         occurred_at=Instant(now if occurred is None else max(0, min(occurred, now))),
         payload=payload,
         newcomer=row["newcomer"],

@@ -19,20 +19,9 @@ from dripd.campaigns.enrollment import (
     Recent,
 )
 from dripd.store.connect import Conn, read_object
-from dripd.store.protocol import LeaseGroup, LeaseKey, LeaseResult, Refusal
+from dripd.store.protocol import READS, LeaseGroup, LeaseKey, LeaseResult, Refusal
 from dripd.store.statements import sql
 from dripd.store.unit_kept import add_kept
-
-READS = (
-    Needs.COMPANY
-    | Needs.TAGS
-    | Needs.LISTS
-    | Needs.EVENTS
-    | Needs.START
-    | Needs.RECENT
-    | Needs.SENT
-    | Needs.PAID
-)
 
 
 async def lease(

@@ -9,10 +9,8 @@ from typing import Any
 from dripd.campaigns.enrollment import FLAG_COUNTED, Leased
 from dripd.clock import Instant
 from dripd.store.connect import Conn, parse_object
+from dripd.store.protocol import NO_DAY
 from dripd.store.statements import sql
-
-NO_DAY = date(1970, 1, 1)
-"""The local day of a claim whose account had none: nothing can be refunded there."""
 
 
 async def reap(
