@@ -257,6 +257,9 @@ $$;
 CREATE FUNCTION dripd.address_hash(address text) RETURNS int8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT hashtextextended(dripd.address_form(address), 0) $$;
+CREATE FUNCTION dripd.address_key(account_id int4, address text) RETURNS int8  -- of an account's contacts; NULL: it is no address
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT hashtextextended(nullif(dripd.address_form(address), ''), account_id) $$;
 
 CREATE TABLE dripd.contact (
     account_id int4 NOT NULL REFERENCES dripd.account (id),
@@ -274,10 +277,22 @@ CREATE TABLE dripd.contact (
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, external_id)
 );
-CREATE INDEX contact_email ON dripd.contact (account_id, lower(email)) WHERE email IS NOT NULL;
-CREATE INDEX contact_phone ON dripd.contact (account_id, dripd.address_form(phone)) WHERE phone IS NOT NULL;
+CREATE INDEX contact_email ON dripd.contact (dripd.address_key(account_id, email)) WHERE email IS NOT NULL;
+CREATE INDEX contact_phone ON dripd.contact (dripd.address_key(account_id, phone)) WHERE phone IS NOT NULL;
 CREATE INDEX contact_by_id ON dripd.contact (id);
 CREATE INDEX contact_company ON dripd.contact (account_id, company_id) WHERE company_id IS NOT NULL;
+
+CREATE FUNCTION dripd.contacts_at(account_id int4, address text) RETURNS SETOF int8  -- whom an address belongs to
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $$  -- account_id + 0: no plan made on empty tables may go through the account instead
+    SELECT c.id FROM dripd.contact AS c
+    WHERE c.email IS NOT NULL AND c.account_id + 0 = contacts_at.account_id
+        AND dripd.address_key(c.account_id, c.email) = dripd.address_key(contacts_at.account_id, contacts_at.address)
+    UNION
+    SELECT c.id FROM dripd.contact AS c
+    WHERE c.phone IS NOT NULL AND c.account_id + 0 = contacts_at.account_id
+        AND dripd.address_key(c.account_id, c.phone) = dripd.address_key(contacts_at.account_id, contacts_at.address)
+$$;
 
 CREATE TABLE dripd.contact_list (
     account_id int4 NOT NULL REFERENCES dripd.account (id),
@@ -2052,11 +2067,7 @@ BEGIN
         ) AS a (address)
         CROSS JOIN LATERAL (VALUES (lower(btrim(a.address))), (dripd.address_form(a.address))) AS w (word)
         WHERE length(w.word) > 4
-            AND NOT EXISTS (SELECT FROM dripd.contact AS c
-                WHERE c.account_id = person.account_id AND lower(c.email) = lower(btrim(a.address)) AND c.id <> person.id)
-            AND NOT EXISTS (SELECT FROM dripd.contact AS c
-                WHERE c.account_id = person.account_id AND c.phone IS NOT NULL
-                    AND dripd.address_form(c.phone) = dripd.address_form(a.address) AND c.id <> person.id));
+            AND NOT EXISTS (SELECT FROM dripd.contacts_at(person.account_id, a.address) AS other WHERE other <> person.id));
     UPDATE dripd.contact AS c
     SET email = NULL, phone = NULL, attrs = '{}', owner = NULL, service_owner = NULL, external_id = NULL,
         erased_at = dripd.now()
@@ -2090,7 +2101,7 @@ BEGIN
         OR (e.account_id = person.account_id OR e.account_id IS NULL) AND e.contact_id IS NULL
             AND dripd.names(concat_ws(' ', e.address, e.delivery_id, e.conversation_ref, e.dedup_key, e.payload::text), known);
     UPDATE dripd.event_parked AS e SET told = e.told || '{"address": ""}'
-    WHERE lower(e.told ->> 'address') = ANY (known);
+    WHERE dripd.address_form(e.told ->> 'address') = ANY (known);
     DELETE FROM dripd.event_parked AS e WHERE dripd.names(e.event_key || ' ' || e.told::text, known);
     UPDATE dripd.run AS r SET vars = NULL, frozen = NULL, conversation_ref = NULL
     WHERE r.account_id = person.account_id AND r.contact_id = person.id;
@@ -2109,7 +2120,7 @@ BEGIN
     UPDATE dripd.sink_message AS m
     SET recipient = NULL, subject = NULL, body = NULL, headers = '{}'
     WHERE m.account_id = person.account_id
-        AND (m.enrollment_id = ANY (runs) OR m.enrollment_id IS NULL AND lower(m.recipient) = ANY (known)
+        AND (m.enrollment_id = ANY (runs) OR m.enrollment_id IS NULL AND dripd.address_form(m.recipient) = ANY (known)
             OR m.idempotency_key IN (SELECT 'dripd:' || (SELECT d.id FROM dripd.deployment AS d) || ':i-' || i.id
                 FROM dripd.individual_send AS i
                 WHERE i.account_id = person.account_id AND i.contact_id = person.id));

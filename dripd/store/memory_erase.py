@@ -15,7 +15,12 @@ OURS = frozenset({"list_added", "list_removed", "task_closed"})
 def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     """Empty what stands of a contact beside its own row, its tags and its lists."""
     contact = tables.contacts[account_id, contact_id]
-    known = {address_form(word) for word in (contact.email, contact.phone) if word} - {""}
+    known = {
+        form
+        for word in (contact.email, contact.phone)
+        if (form := address_form(word or ""))
+        and tables.contacts_at(account_id, form) == [contact_id]
+    }
     runs = {run for _, run in tables.runs_of.at((account_id, contact_id))}
     talks = {tables.runs[account_id, run].conversation_ref for run in runs} - {None}
     _erase_events(tables, account_id, contact_id, known, runs, talks)

@@ -51,7 +51,6 @@ from dripd.policy.inbox_rows import (
     TellOpened,
 )
 from dripd.policy.rooms import MissingAccount
-from dripd.policy.suppression import address_form
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import (
     add_suppression,
@@ -356,12 +355,7 @@ def _contacts_of(tables: Tables, account_id: int, row: EventIn, interest: int) -
         return sorted({tables.runs[key].contact_id for key in keys})
     if row.kind == COMPANY_CHANGED:
         return _staff_of(tables, account_id, row.address or "")
-    form = address_form(row.address or "")
-    if not form:
-        return []
-    mail = tables.contact_emails.at((account_id, form))
-    phone = tables.contact_phones.at((account_id, form))
-    return sorted({contact_id for _, contact_id in (*mail, *phone)})
+    return tables.contacts_at(account_id, row.address or "")
 
 
 def _staff_of(tables: Tables, account_id: int, number: str) -> list[int]:

@@ -276,6 +276,15 @@ class Tables:
         self.locked_days: Counter[int] = Counter()
         self.locked_inboxes: Counter[int] = Counter()
 
+    def contacts_at(self, account_id: int, address: str) -> list[int]:
+        """Whom an address belongs to."""
+        form = address_form(address)
+        if not form:
+            return []
+        places = (account_id, form)
+        found = (*self.contact_emails.at(places), *self.contact_phones.at(places))
+        return sorted({contact_id for _, contact_id in found})
+
     def is_suppressed(self, account_id: int, channel: str, address: str | None) -> bool:
         """Does a standing order, of this account or of all, forbid *address*?"""
         if address is None:

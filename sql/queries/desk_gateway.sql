@@ -43,17 +43,10 @@ WITH told AS (
 ), senders AS (
     SELECT DISTINCT f.account_id FROM dripd.sender AS f WHERE f.provider = $1::text
 ), theirs AS (
-    SELECT k.n, p.account_id, p.id AS contact_id, k.provider_id, k.alone
+    SELECT k.n, f.account_id, p.contact_id, k.provider_id, k.alone
     FROM told AS k
     CROSS JOIN senders AS f
-    CROSS JOIN LATERAL (
-        SELECT c.account_id, c.id FROM dripd.contact AS c
-        WHERE c.account_id = f.account_id AND lower(c.email) = lower(btrim(k.address, E' \t\n\r\f\v\u00a0'))
-        UNION
-        SELECT c.account_id, c.id FROM dripd.contact AS c
-        WHERE c.account_id = f.account_id AND c.phone IS NOT NULL
-            AND dripd.address_form(c.phone) = nullif(dripd.address_form(k.address), '')
-    ) AS p
+    CROSS JOIN LATERAL dripd.contacts_at(f.account_id, k.address) AS p (contact_id)
     WHERE k.address <> '' AND NOT EXISTS (SELECT FROM ours AS o WHERE o.n = k.n)
 ), proven AS (
     SELECT DISTINCT ON (t.n) t.n, l.account_id, l.enrollment_id || '-' || l.seq AS delivery_id

@@ -80,12 +80,7 @@ FROM dripd.account AS a
 JOIN dripd.run AS r ON r.account_id = a.id AND left(r.conversation_ref, 200) = left($3::text, 200)
     AND r.conversation_ref = $3::text AND r.status = 1
 UNION
-SELECT c.account_id
+SELECT a.id
 FROM dripd.account AS a
-JOIN dripd.contact AS c ON c.account_id = a.id AND lower(c.email) = lower(btrim($4::text, E' \t\n\r\f\v\u00a0'))
-UNION
-SELECT c.account_id
-FROM dripd.account AS a
-JOIN dripd.contact AS c ON c.account_id = a.id AND c.phone IS NOT NULL
-    AND dripd.address_form(c.phone) = nullif(dripd.address_form($4::text), '')
+CROSS JOIN LATERAL dripd.contacts_at(a.id, $4::text)
 LIMIT 10;

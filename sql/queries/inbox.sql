@@ -123,12 +123,7 @@ CROSS JOIN LATERAL (
                 WHERE c.account_id = $1::int4
                     AND c.company_id = CASE WHEN e.address ~ '^[0-9]{1,18}$' THEN e.address::int8 END
                     AND (r.hold_reason IS NOT NULL OR d.flags & 4 <> 0 OR d.claim_id IS NOT NULL))
-            WHEN e.address IS NOT NULL THEN ARRAY(
-                SELECT c.id FROM dripd.contact AS c
-                WHERE c.account_id = $1::int4 AND lower(c.email) = lower(btrim(e.address, E' \t\n\r\f\v\u00a0'))
-                UNION SELECT c.id FROM dripd.contact AS c
-                WHERE c.account_id = $1::int4 AND c.phone IS NOT NULL
-                    AND dripd.address_form(c.phone) = nullif(dripd.address_form(e.address), ''))
+            WHEN e.address IS NOT NULL THEN ARRAY(SELECT c FROM dripd.contacts_at($1::int4, e.address) AS c)
             ELSE '{}' END AS contact_ids
 ) AS whom
 ORDER BY w.o;

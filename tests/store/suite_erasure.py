@@ -91,6 +91,21 @@ class ErasureSuite:
         assert [(gone, None), (None, "+15550001112")] == waiting
         assert [True] == await world.store.suppressed([(scene.account, "sms", "+1-5550001111")])
 
+    async def test_an_address_that_another_contact_has_too_stays_told(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        gone = await world.add_contact(scene.account, email="Änn@x.example", phone="+4930")
+        await world.add_contact(scene.account, email="ÄNN@x.example", phone="+49/30")
+        await scene.clear_events()
+        for address in ("änn@X.example", "+49-30"):
+            await world.event(scene.account, "reply", address=address)
+        await world.erase_contact(scene.account, gone)
+
+        assert ["änn@X.example", "+49-30"] == [
+            row["address"] for row in await world.event_queue() if row["kind"] == "reply"
+        ]
+
     async def test_nothing_is_leased_for_who_was_erased(self, world: World) -> None:
         scene = await open_scene(world)
         keys = await scene.enroll(2)

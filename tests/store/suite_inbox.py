@@ -397,6 +397,19 @@ class InboxSuite:
             (tuple(one.contact_ids), one.unresolved) for one in seen.events
         ]
 
+    async def test_an_address_in_other_letters_is_found_by_its_form(self, world: World) -> None:
+        """Postgres' own lower() leaves what its locale does not know, and folds more than that."""
+        scene = await open_scene(world)
+        contact = await world.add_contact(scene.account, email="ÄNN@x.example")
+        other = await world.add_contact(scene.account, email="\u1e9eo@x.example")
+        await scene.clear_events()
+        for address in (" änn@X.example", "\u1e9eO@x.example", "\u00dfo@x.example"):
+            await world.event(scene.account, "reply", address=address)
+        seen = Seen()
+        await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+
+        assert [(contact,), (other,), ()] == [tuple(one.contact_ids) for one in seen.events]
+
     async def test_contacts_are_looked_up_only_for_kinds_of_interest(
         self, world: World
     ) -> None:

@@ -13,9 +13,11 @@ import trio
 
 from bench.console import QUERIES
 from bench.estate import estate
+from dripd.channels.happening import Happened
 from dripd.store import desk as desk_module
 from dripd.store.connect import Conn, transact
 from dripd.store.desk_enrollment import LOOKED
+from dripd.store.desk_gateway import keep_happenings
 from dripd.store.desk_list import LOOKED as LOOKED_OF_LIST
 from tests.support.control import Control, open_control
 from tests.support.postgres import Databases
@@ -124,6 +126,19 @@ async def test_what_is_under_way_is_found_through_the_claims(
 
     assert [one["id"] for one in found["items"]] == ["4-2", "2-2"]
     assert [one["id"] for one in runs["items"]] == [2, 4]
+    assert sum(read.values()) < 50, read
+
+
+@pytest.mark.trio
+async def test_whom_an_address_concerns_is_found_by_its_form(
+    grown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with counting(grown, monkeypatch) as (control, read):
+        await control.do("event.add", kind="reply", address=" C4@X.test")
+        told = [Happened(kind="reply", id="1", address="C4@X.test", sender="S@a1.test")]
+        kept = await control.desk.run(keep_happenings, "counting", "here", told)
+
+    assert kept == 0  # it is an event of an account, none waits for its delivery
     assert sum(read.values()) < 50, read
 
 

@@ -176,6 +176,17 @@ def test_the_queue_is_read_by_account(plans: dict[str, Any], name: str) -> None:
     assert all("account_id" in node.get("Index Cond", "") for node in probes)
 
 
+def test_whom_an_address_concerns_is_found_by_its_form(plans: dict[str, Any]) -> None:
+    probes = {
+        node["Index Name"]: node["Index Cond"]
+        for node in nodes(plans["read_events"])
+        if node.get("Index Name") in {"contact_email", "contact_phone"}
+    }
+
+    assert {"contact_email", "contact_phone"} == probes.keys()
+    assert all("NULLIF" in one for one in probes.values())
+
+
 def test_a_message_under_way_is_found_by_an_index_of_its_own(plans: dict[str, Any]) -> None:
     """Messages outside of runs are kept for ever; every sweep asks which are under way."""
     reads = {
