@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 
 from dripd.campaigns.definition import ExitRule, Match, Step
@@ -34,6 +36,7 @@ from dripd.campaigns.version import (
 from dripd.clock import Instant
 from dripd.policy.entries import (
     InboxRooms,
+    Leavings,
     Trigger,
     been_in,
     begins,
@@ -46,6 +49,7 @@ from dripd.policy.entries import (
 )
 from dripd.policy.fields import field_name
 from dripd.policy.inbox_rows import (
+    FIELD_KINDS,
     ContactRow,
     EndRun,
     EventRow,
@@ -111,32 +115,50 @@ def digest(
     homes = {run.enrollment_id: run.campaign_id for run in runs}
     batch = _Batch(rooms, now, by_contact, homes, delayed=set(delayed))
     left = leavings(events)
-    for event in events:
-        if _comes_first(event, batch):
-            _delay(event, batch)
-            continue
-        if event.unresolved is not None:
-            batch.effects += _refuse(event, event.unresolved)
-            continue
-        if event.kind == ENTER:
-            _enter_again(event, batch)
-            continue
-        if _must_wait(event, batch):
-            _delay(event, batch)
-            continue
-        batch.effects += suppressions_of(event)
-        batch.effects += _opened(event, rooms)
-        if event.kind in REACTED:
-            versions = rooms.reacting(event.account_id)
-            batch.effects += reactions(event, batch.runs, now, rooms, versions, facts)
-        for run in concerned(event, batch.runs):
-            if run.enrollment_id not in batch.over:
-                _apply(event, run, batch)
-        if event.kind == RESET:
-            key = str(event.payload.get("campaign"))
-            batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
-        _ask(event, requests(event, batch.runs, batch.over, rooms, left), batch)
+    for _, told in groupby(events, key=attrgetter("id")):
+        _hear([*told], batch, left, facts)
     return batch.effects
+
+
+def _hear(
+    told: Sequence[EventRow],
+    batch: _Batch,
+    left: Leavings,
+    facts: Mapping[int, ContactRow | None],
+) -> None:
+    """What one row of the queue does, of which *told* are the events: all of them, or it stays."""
+    event = told[0]
+    if _comes_first(event, batch):
+        _delay(event, batch)
+    elif event.unresolved is not None:
+        batch.effects += _refuse(event, event.unresolved)
+    elif event.kind == ENTER:
+        _enter_again(event, batch)
+    elif any(_must_wait(one, batch) for one in told):
+        _delay(event, batch)
+    else:
+        for one in told:
+            _happen(one, batch, left, facts)
+
+
+def _happen(
+    event: EventRow,
+    batch: _Batch,
+    left: Leavings,
+    facts: Mapping[int, ContactRow | None],
+) -> None:
+    batch.effects += suppressions_of(event)
+    batch.effects += _opened(event, batch.rooms)
+    if event.kind in REACTED:
+        versions = batch.rooms.reacting(event.account_id)
+        batch.effects += reactions(event, batch.runs, batch.now, batch.rooms, versions, facts)
+    for run in concerned(event, batch.runs):
+        if run.enrollment_id not in batch.over:
+            _apply(event, run, batch)
+    if event.kind == RESET:
+        key = str(event.payload.get("campaign"))
+        batch.effects += [ForgetRuns(contact, key) for contact in event.contact_ids]
+    _ask(event, requests(event, batch.runs, batch.over, batch.rooms, left), batch)
 
 
 def _refuse(event: EventRow, reason: str) -> list[InboxEffect]:
@@ -436,7 +458,7 @@ def reset_of(
 
 def mends(event: EventRow, run: RunRow, step: Step) -> bool:
     """May the event have put right what holds the run, or is about to? It is then judged anew."""
-    if event.kind not in {"field_changed", "status_changed", COMPANY_CHANGED}:
+    if event.kind not in FIELD_KINDS and event.kind != COMPANY_CHANGED:
         return False
     if run.leased:
         return True

@@ -46,6 +46,25 @@ class EventRow:
     """The contact's address and number, where it forbids and names neither those nor a delivery."""
 
 
+FIELD_KINDS = frozenset({"field_changed", "status_changed"})
+"""Kinds that tell of a field of a contact; both are one."""
+
+
+def changes_in(kind: str | None, payload: object) -> list[dict[str, object]]:
+    """The payloads of a change of several fields at once; none where it is no such change."""
+    changes = payload.get("changes") if isinstance(payload, dict) else None
+    if kind not in FIELD_KINDS or not isinstance(changes, list):
+        return []
+    return [one for one in changes if isinstance(one, dict)]
+
+
+def one_by_one(event: EventRow) -> list[EventRow]:
+    """The events that a row of the queue tells of: one, but for several fields of a contact that
+    were changed at once, which are as many with the row's id."""
+    changes = changes_in(event.kind, event.payload)
+    return [replace(event, payload=change) for change in changes] or [event]
+
+
 @dataclass(slots=True)
 class RunRow:
     """A live run as the inbox sees it, its due step locked; `leased`: that is in flight."""

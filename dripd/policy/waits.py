@@ -16,7 +16,7 @@ from dripd.campaigns.template import instant_of, is_mere_date, normalise
 from dripd.campaigns.version import COMPANY_CHANGED
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
-from dripd.policy.inbox_rows import EventRow
+from dripd.policy.inbox_rows import FIELD_KINDS, EventRow
 from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting
 from dripd.policy.rooms import zone_of
 from dripd.scheduler.due import add_delay
@@ -113,7 +113,7 @@ def wakes(event: EventRow, step: Step, *, machine_opens: bool) -> bool:
     if step.kind == "date_timer":
         if step.field.startswith("company."):
             return event.kind == COMPANY_CHANGED or event.payload.get("field") == "company_id"
-        changed = event.kind in {"field_changed", "status_changed"}
+        changed = event.kind in FIELD_KINDS
         return changed and normalise(str(event.payload.get("field"))) == normalise(
             step.field.removeprefix("attrs.")
         )

@@ -95,7 +95,7 @@ def change_contact(
     attrs: Mapping[str, object],
     columns: Mapping[str, str | int | None],
 ) -> None:
-    """Merge *attrs* (None clears) and set *columns*; tells `field_changed` key by key."""
+    """Merge *attrs* (None clears) and set *columns*; tells `field_changed` once."""
     contact = tables.contacts.get((account_id, contact_id))
     if contact is None:
         return
@@ -218,13 +218,14 @@ def _told_of(contact: Contact) -> dict[str, object]:
 
 def _tell_changes(tables: Tables, contact: Contact, before: dict[str, object]) -> None:
     after = _told_of(contact)
-    for field in sorted(before.keys() | after.keys()):
-        stands = field in before and field in after
-        if stands and same_json(before[field], after[field]):
-            continue
-        payload = {"field": field, "from": before.get(field), "to": after.get(field)}
-        who = contact.account_id
-        tables.tell(who, "field_changed", contact_id=contact.id, payload=payload)
+    changes = [
+        {"field": field, "from": before.get(field), "to": after.get(field)}
+        for field in sorted(before.keys() | after.keys())
+        if not (field in before and field in after and same_json(before[field], after[field]))
+    ]
+    if changes:
+        payload = changes[0] if len(changes) == 1 else {"changes": changes}
+        tables.tell(contact.account_id, "field_changed", contact_id=contact.id, payload=payload)
 
 
 def merged(before: Mapping[str, object], attrs: Mapping[str, object]) -> dict[str, object]:

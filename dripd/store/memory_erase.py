@@ -59,9 +59,9 @@ def _erase_events(
             tables.events.change(
                 number, contact_id=whose, address=None, conversation_ref=None, payload=payload
             )
-    for number, line in list(tables.event_log.items()):
+    for place, line in list(tables.event_log.items()):
         if (line.account_id, line.contact_id) == (account_id, contact_id):
-            tables.event_log.change(number, payload={}, address=None, conversation_ref=None)
+            tables.event_log.change(place, payload={}, address=None, conversation_ref=None)
 
 
 def _concerns(

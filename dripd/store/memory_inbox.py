@@ -49,6 +49,8 @@ from dripd.policy.inbox_rows import (
     RunRow,
     Suppress,
     TellOpened,
+    changes_in,
+    one_by_one,
 )
 from dripd.policy.rooms import MissingAccount
 from dripd.store.memory_admit import new_request
@@ -111,7 +113,11 @@ def digest(
         rows = [replace(row, payload=None) for row in rows]
     seen = _seen(tables, account_id, rows)
     events = [
-        _event(tables, row, account_id, interest, duplicate=row.id in seen) for row in rows
+        one
+        for row in rows
+        for one in one_by_one(
+            _event(tables, row, account_id, interest, duplicate=row.id in seen)
+        )
     ]
     contacts = {contact for event in events for contact in event.contact_ids}
     runs = [_run_row(tables, run) for run in _live_runs(tables, account_id, contacts)]
@@ -630,25 +636,31 @@ def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffe
             refused[event.id] = "duplicate"
         elif event.unresolved:
             refused.setdefault(event.id, event.unresolved)
+    for event in {event.id: event for event in events}.values():
         row = tables.events.drop(event.id)
-        tables.event_log.add(
-            event.id,
-            EventLog(
-                id=event.id,
-                account_id=row.account_id,
-                contact_id=_named(tables, event, row),
-                enrollment_id=event.enrollment_id,
-                kind=row.kind,
-                delivery_id=row.delivery_id,
-                conversation_ref=row.conversation_ref,
-                address=row.address,
-                dedup_key=row.dedup_key,
-                occurred_at=_occurred(row, tables.now()),
-                payload=row.payload,
-                processed_at=tables.now(),
-                refused_reason=refused.get(event.id),
-            ),
-        )
+        line = _line(tables, row, refused.get(event.id))
+        line.contact_id, line.enrollment_id = _named(tables, event, row), event.enrollment_id
+        for n, payload in enumerate(changes_in(row.kind, row.payload) or [row.payload]):
+            tables.event_log.add((row.id, n), replace(line, payload=payload))
+
+
+def _line(tables: Tables, row: EventIn, refused_reason: str | None) -> EventLog:
+    """An event as it is logged, of whom it names itself."""
+    return EventLog(
+        id=row.id,
+        account_id=row.account_id,
+        contact_id=row.contact_id,
+        enrollment_id=None,
+        kind=row.kind,
+        delivery_id=row.delivery_id,
+        conversation_ref=row.conversation_ref,
+        address=row.address,
+        dedup_key=row.dedup_key,
+        occurred_at=_occurred(row, tables.now()),
+        payload=row.payload,
+        processed_at=tables.now(),
+        refused_reason=refused_reason,
+    )
 
 
 def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
@@ -657,13 +669,7 @@ def refuse(tables: Tables, ids: Sequence[int], reason: str) -> list[int]:
     rows = [row for row in there if not row.kind_bit & ALWAYS]
     for row in rows:
         tables.events.drop(row.id)
-        told = EventLog(
-            id=row.id, account_id=row.account_id, contact_id=row.contact_id, enrollment_id=None,
-            kind=row.kind, delivery_id=row.delivery_id, conversation_ref=row.conversation_ref,
-            address=row.address, dedup_key=row.dedup_key, occurred_at=_occurred(row, tables.now()),
-            payload=row.payload, processed_at=tables.now(), refused_reason=reason,
-        )  # fmt: skip
-        tables.event_log.add(row.id, told)
+        tables.event_log.add((row.id, 0), _line(tables, row, reason))
     return [row.id for row in rows]
 
 

@@ -168,8 +168,10 @@ class Tables:
         self.events: Table[int, EventIn] = Table(
             undo, self.events_by_account, self.stops_by_account, self.events_by_subject
         )
-        self.logged_of: Groups[int, EventLog] = Groups(lambda e: (e.account_id, e.contact_id))
-        self.event_log: Table[int, EventLog] = Table(undo, self.logged_of)
+        self.logged_of: Groups[tuple[int, int], EventLog] = Groups(
+            lambda e: (e.account_id, e.contact_id)
+        )
+        self.event_log: Table[tuple[int, int], EventLog] = Table(undo, self.logged_of)
         self.seen_events: Table[tuple[int, str], bool] = Table(undo)
         self.usage: Table[int, Usage] = Table(undo)
         self.nudges: Table[int, Nudge] = Table(undo)

@@ -33,6 +33,7 @@ from dripd.policy.inbox_rows import (
     RunRow,
     Suppress,
     TellOpened,
+    one_by_one,
 )
 from dripd.policy.rooms import MissingAccount
 from dripd.store.connect import Conn, parse_object
@@ -69,7 +70,11 @@ async def digest(
         raise MissingAccount(account_id)
     now = await conn.fetchval("SELECT dripd.now()")
     seen = await _seen(conn, account_id, rows)
-    events = [_event(row, account_id, now, interest, row["id"] in seen) for row in rows]
+    events = [
+        one
+        for row in rows
+        for one in one_by_one(_event(row, account_id, now, interest, row["id"] in seen))
+    ]
     contacts = sorted({contact for event in events for contact in event.contact_ids})
     runs = []
     if contacts:

@@ -99,7 +99,7 @@ SELECT 'event ' || min(e.id)
 FROM dripd.event_log AS e
 WHERE e.account_id = $1::int4 AND e.dedup_key <> '' AND e.refused_reason IS NULL
 GROUP BY e.dedup_key
-HAVING count(*) > 1
+HAVING count(DISTINCT e.id) > 1
 LIMIT 20;
 
 -- name: find_money_faults :many

@@ -272,8 +272,9 @@ WHERE NOT EXISTS (
 
 -- name: log_events :exec
 -- Processed events leave the queue in the transaction that applies them. Whom an event names stays with it, also
--- where nothing listened and nobody was looked up. What is said to come later
--- came now, in the log too, and what came before the epoch in it.
+-- where nothing listened and nobody was looked up; a change of several fields is told field by field, as
+-- `policy.inbox_rows.one_by_one` has it. What is said to come later came now, in the log too, and what came before
+-- the epoch in it.
 --   $1 events bigint[]  $2 contacts bigint[]  $3 enrollments bigint[]  $4 refused text[]  $5 account int
 WITH named AS (
     DELETE FROM dripd.event_in AS e
@@ -292,8 +293,11 @@ SELECT g.id, g.account_id,
         g.contact_id,
         (SELECT r.contact_id FROM dripd.run AS r WHERE r.account_id = $5::int4 AND r.id = ($3::int8[])[g.n])),
     ($3::int8[])[g.n], g.kind, g.delivery_id, g.conversation_ref, g.address, g.dedup_key,
-    greatest(least(g.occurred_at, (SELECT dripd.now())), 'epoch'), g.payload, ($4::text[])[g.n]
-FROM (SELECT * FROM named UNION ALL SELECT * FROM nameless) AS g;
+    greatest(least(g.occurred_at, (SELECT dripd.now())), 'epoch'), coalesce(c.change, g.payload), ($4::text[])[g.n]
+FROM (SELECT * FROM named UNION ALL SELECT * FROM nameless) AS g
+LEFT JOIN LATERAL jsonb_array_elements(
+    CASE WHEN g.kind IN ('field_changed', 'status_changed') AND jsonb_typeof(g.payload -> 'changes') = 'array'
+        THEN g.payload -> 'changes' ELSE '[]' END) AS c (change) ON jsonb_typeof(c.change) = 'object';
 
 -- name: refuse_events :many
 -- Events that nobody can read are logged, and have no effect; never those that stop runs.

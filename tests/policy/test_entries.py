@@ -23,6 +23,7 @@ from dripd.policy.inbox_rows import (
     ForgetRuns,
     Later,
     Request,
+    one_by_one,
 )
 from dripd.policy.perform import chain
 from tests.support.rooms import (
@@ -71,10 +72,9 @@ def tag(key: str, **keys: Any) -> dict[str, Any]:
     return {"key": key, "do": "tag_add", "tag": key, **keys}
 
 
-@pytest.fixture
-def world() -> World:
+def laid(**keys: Any) -> World:
     found = World()
-    definition = parse(document())
+    definition = parse(document(**keys))
     found.versions[1] = Version(
         cv_id=1,
         account_id=ACCOUNT,
@@ -85,6 +85,11 @@ def world() -> World:
     )
     found.attached = [Trigger("c1", match, 0, 1) for match in definition.entries()]
     return found
+
+
+@pytest.fixture
+def world() -> World:
+    return laid()
 
 
 def tagged(name: str, **keys: Any) -> Any:
@@ -142,6 +147,24 @@ def test_an_event_waits_for_the_step_that_is_in_flight_and_so_do_later_ones(
 
     assert effects == [Later(7), Later(8)]
     assert digest([tagged("other")], [flying], NOW, world) == []
+
+
+def test_a_change_of_several_fields_stays_in_the_queue_as_one() -> None:
+    """Where only its second must wait, its first would ask for a run each time it is looked at."""
+    won = {"on": "field_changed", "field": "stage", "to": "won"}
+    world = laid(
+        sequences=[
+            {"key": "invite", "steps": [tag("a1", delay="1d")]},
+            {"key": "won", "on": [won], "steps": [tag("b1", delay="1d")]},
+        ]
+    )
+    hot = Match(kind="field_changed", params={"field": "status", "to": "hot"})
+    world.attached.append(Trigger("c2", hot))
+    told = [{"field": "status", "to": "hot"}, {"field": "stage", "to": "won"}]
+    both = one_by_one(event("field_changed", payload={"changes": told}))
+
+    assert digest(both, [run(leased=True)], NOW, world) == [Later(100)]
+    assert {Request, EnterSequence} == {type(one) for one in digest(both, [run()], NOW, world)}
 
 
 def test_a_later_event_of_the_batch_sees_where_the_run_stands_now(world: World) -> None:

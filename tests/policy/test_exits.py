@@ -24,6 +24,7 @@ from dripd.policy.inbox_rows import (
     Request,
     RunRow,
     Suppress,
+    one_by_one,
 )
 from tests.support.rooms import CONTACT, NOW, RUN, Trigger, World, email, event, run, sms
 
@@ -548,3 +549,29 @@ def test_one_more_stop_never_lets_a_run_go_on(
     assert {row.enrollment_id for row in runs if row.contact_id == CONTACT} <= over(
         [*batch, event("unsubscribe")]
     )
+
+
+# --- several fields at once
+
+
+def changed(**fields: object) -> list[EventRow]:
+    told = [{"field": name, "from": None, "to": value} for name, value in fields.items()]
+    return one_by_one(event("field_changed", payload={"changes": told}))
+
+
+def test_every_field_of_one_change_is_heard() -> None:
+    rooms = world(exit_rules=[{"on": "field_changed", "field": "stage", "to": "won"}])
+    hot = Match(kind="status_changed", params={"field": "status", "to": "hot"})
+    rooms.attached.append(Trigger("c2", hot))
+    found = effects(rooms, *changed(status="hot", stage="won", n=1))
+
+    assert [one.reason for one in found if isinstance(one, EndRun)] == ["field_changed"]
+    assert [one.campaign_key for one in found if isinstance(one, Request)] == ["c2"]
+
+
+@pytest.mark.parametrize("odd", [[], [1, "x"], {"field": "a"}, None, "all"])
+def test_changes_of_another_shape_are_one_event(odd: object) -> None:
+    told = event("field_changed", payload={"changes": odd, "field": "a", "to": 1})
+
+    assert one_by_one(told) == [told]
+    assert one_by_one(event("reply", payload={"changes": [{"field": "a"}]}))[0].payload != {}

@@ -645,6 +645,56 @@ class InboxSuite:
             {"field": "email", "from": "ann@x.example", "to": "eve@x.example"},
         ]
 
+    async def test_one_change_of_many_fields_is_one_row_and_an_event_each(
+        self, world: World
+    ) -> None:
+        """A writer pays for one row, whoever listens to whichever field."""
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await scene.clear_events()
+        await world.set_attrs(scene.account, contact, stage="won", n=1, first="eve", Z=True)
+        queued = await world.event_queue()
+        seen = Seen()
+        done = await world.store.digest(scene.account, 100, seen, EVERY_KIND)
+        told: list[dict[str, object]] = [
+            {"field": "Z", "from": None, "to": True},
+            {"field": "first", "from": "ann", "to": "eve"},
+            {"field": "n", "from": None, "to": 1},
+            {"field": "stage", "from": None, "to": "won"},
+        ]
+
+        assert done is not None
+        assert [("field_changed", {"changes": told})] == [
+            (row["kind"], row["payload"]) for row in queued
+        ]
+        assert [(one.id, one.payload) for one in seen.events] == [
+            (queued[0]["id"], payload) for payload in told
+        ]
+        logged = [row for row in await world.event_log() if row["kind"] == "field_changed"]
+        assert [(queued[0]["id"], contact, payload) for payload in told] == [
+            (row["id"], row["contact_id"], row["payload"]) for row in logged
+        ]
+        assert [] == await world.event_queue()
+
+    async def test_a_change_told_by_others_is_logged_field_by_field(self, world: World) -> None:
+        scene = await open_scene(world)
+        (contact, *_) = scene.contacts or [await scene.contact()]
+        await scene.clear_events()
+        for changes in ([{"field": "a"}, 7, {"field": "b"}], [7], {}):
+            await world.event(
+                scene.account, "status_changed", contact_id=contact,
+                payload={"changes": changes}, dedup_key=f"k{changes}",
+            )  # fmt: skip
+        await world.store.digest(scene.account, 100, Seen(), EVERY_KIND)
+        logged = [row for row in await world.event_log() if row["kind"] == "status_changed"]
+
+        assert [row["payload"] for row in logged] == [
+            {"field": "a"},
+            {"field": "b"},
+            {"changes": [7]},
+            {"changes": {}},
+        ]
+
     async def test_an_erasure_empties_events_that_wait_and_tells_of_nothing_else(
         self, world: World
     ) -> None:
@@ -779,7 +829,8 @@ class InboxSuite:
             Request("c", scene.contacts[1], "trigger:reply"),
             Refuse(first, "noise"),
         )
-        fields = {e["payload"]["field"]: e["payload"]["to"] for e in await world.event_queue()}
+        (told,) = await world.event_queue()
+        fields = {one["field"]: one["to"] for one in told["payload"]["changes"]}
 
         assert done.requested == 1
         assert fields == {"state": "replied", "first": None}

@@ -41,7 +41,7 @@ from dripd.campaigns.enrollment import (
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
-from dripd.policy.inbox_rows import EndRun, Poke, Release
+from dripd.policy.inbox_rows import EndRun, Poke, Release, changes_in
 from dripd.store.protocol import FirstSteps, ParkRow, Refusal, Turn, TurnBack, Wish
 from tests.store.world import (
     NODE,
@@ -524,7 +524,8 @@ class EffectSuite:
             "tag_added",
             "list_added",
         ]
-        changed = {p["field"]: (p["from"], p["to"]) for _, p in queue if "field" in p}
+        told = [one for kind, p in queue for one in changes_in(kind, p) or [p]]
+        changed = {one["field"]: (one["from"], one["to"]) for one in told if "field" in one}
         assert changed == {"first": ("p0", None), "n": (None, 2), "owner": (None, "eve")}
 
     async def test_effects_of_a_contact_keep_their_order(self, world: World) -> None:
