@@ -1105,7 +1105,7 @@ CREATE TRIGGER tell_contacts_created AFTER INSERT ON dripd.contact
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION dripd.tell_contacts_created();
 
 CREATE FUNCTION dripd.tell_fields_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp SET enable_nestloop = off  -- whatever it was planned for
 AS $$
 BEGIN
     INSERT INTO dripd.event_in (account_id, contact_id, kind, payload)
@@ -1142,7 +1142,7 @@ CREATE TRIGGER tell_fields_changed AFTER UPDATE ON dripd.contact
     FOR EACH STATEMENT EXECUTE FUNCTION dripd.tell_fields_changed();
 
 CREATE FUNCTION dripd.tell_companies_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = dripd, pg_temp SET enable_nestloop = off  -- whatever it was planned for
 AS $$
 BEGIN
     INSERT INTO dripd.event_in (account_id, kind, address, payload, internal)  -- an address: leases of others pass it
