@@ -13,7 +13,7 @@ from dripd.engine.pipeline import Left, Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
 from dripd.engine.reputation import judge, tell_paused
 from dripd.log import get
-from dripd.policy import exits
+from dripd.policy.inbox import digest as decide
 from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
 from dripd.policy.reactions import MissingContacts
 from dripd.policy.rooms import MissingAccount, MissingVersion
@@ -106,7 +106,7 @@ async def _digest(
         heard[:] = events
         leased.clear()
         leased.update(run.enrollment_id for run in runs if run.leased)
-        effects = exits.digest(events, runs, now, pipe.directory, facts, left.contacts)
+        effects = decide(events, runs, now, pipe.directory, facts, left.contacts)
         return effects + judge(events, pipe.guard)
 
     done, is_done = None, False

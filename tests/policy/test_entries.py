@@ -15,7 +15,7 @@ from dripd.campaigns.validate import check
 from dripd.campaigns.version import Version
 from dripd.policy.admission import decide_one
 from dripd.policy.admission_rows import Accept, Reject
-from dripd.policy.exits import digest
+from dripd.policy.inbox import digest
 from dripd.policy.inbox_rows import (
     EndRun,
     EnterLater,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import FLAG_HELD, FLAG_KEPT, RunStatus
 from dripd.clock import DAY, HOUR, Instant
-from dripd.policy.exits import digest, interest
+from dripd.policy.inbox import digest, interest
 from dripd.policy.inbox_rows import (
     EndRun,
     EventRow,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dripd.campaigns.action import AddTag, Note, UpdateContact
-from dripd.policy.exits import digest
+from dripd.policy.inbox import digest
 from dripd.policy.inbox_rows import Act, ContactRow, EventRow, RunRow
 from dripd.policy.reactions import MissingContacts
 from tests.support.rooms import CONTACT, NOW, World, event, run, tag

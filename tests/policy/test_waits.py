@@ -9,7 +9,7 @@ import pytest
 from dripd.campaigns.enrollment import FLAG_WAITING, Change, Recent
 from dripd.campaigns.flow import order_of, successors
 from dripd.clock import DAY, FAR_FUTURE, HOUR, Instant, format_instant, parse_instant
-from dripd.policy.exits import digest
+from dripd.policy.inbox import digest
 from dripd.policy.inbox_rows import Poke, Release
 from dripd.policy.perform import chain
 from tests.support.rooms import NOW, World, email, event, leased, make_version, run, tag
