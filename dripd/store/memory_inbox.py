@@ -27,9 +27,9 @@ from dripd.campaigns.version import (
     ENTER,
     INTERNAL_KINDS,
     KIND_BITS,
-    is_unknown,
 )
 from dripd.clock import MINUTE, Instant
+from dripd.policy.heard import occurred, refusals, staying, unresolved
 from dripd.policy.inbox_rows import (
     Act,
     ContactRow,
@@ -40,10 +40,8 @@ from dripd.policy.inbox_rows import (
     ForgetRuns,
     InboxEffect,
     Judge,
-    Later,
     MoveDue,
     Poke,
-    Refuse,
     Release,
     Request,
     RunRow,
@@ -124,7 +122,7 @@ def digest(
     runs.sort(key=lambda run: (run.lane, run.due_at, run.enrollment_id))
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = _leave(tables, account_id, events, effects)
-    left = [one.event_id for one in effects if isinstance(one, Later)]
+    left = staying(effects)
     done = Digested(taken=len(events), left=left, accounts={account_id})
     _react(tables, [effect for effect in effects if isinstance(effect, Act)])
     _apply(tables, account_id, effects, runs, done)
@@ -250,13 +248,19 @@ def _event(
         conversation_ref=row.conversation_ref,
         address=row.address or sent.to_address,
         channel=CHANNEL_OF[sent.channel] or None,
-        occurred_at=_occurred(row, now),
+        occurred_at=occurred(row.occurred_at, now),
         payload=payload,
         newcomer=_newcomer(tables, row, interest, now),
         own=_own(tables, row),
         asked=_asked(tables, row, account_id, interest, contacts),
         duplicate=duplicate,
-        unresolved=_unresolved(tables, row, interest, contacts),
+        unresolved=unresolved(
+            row.kind,
+            contacts,
+            is_internal=row.internal,
+            is_wanted=bool(row.kind_bit & interest),
+            has_account=row.account_id is not None and row.account_id in tables.accounts,
+        ),
     )
 
 
@@ -290,11 +294,6 @@ def _asked(
     return found
 
 
-def _occurred(row: EventIn, now: Instant) -> Instant:
-    """When it happened: not later than now, and not before the epoch, which nobody could show."""
-    return now if row.occurred_at is None else Instant(max(0, min(row.occurred_at, now)))
-
-
 def _newcomer(tables: Tables, row: EventIn, interest: int, now: Instant) -> bool:
     if row.kind != "list_added" or not interest & KIND_BITS["contact_created"]:
         return False
@@ -309,18 +308,6 @@ def _own(tables: Tables, row: EventIn) -> Sequence[str | None]:
         return ()
     contact = tables.contacts.get((row.account_id or 0, row.contact_id or 0))
     return () if contact is None else (contact.email, contact.phone)
-
-
-def _unresolved(
-    tables: Tables, row: EventIn, interest: int, contacts: Sequence[int]
-) -> str | None:
-    if row.account_id is None or row.account_id not in tables.accounts:
-        return "unknown_account"
-    if is_unknown(row.kind, internal=row.internal):
-        return "bad_request:kind"
-    if row.kind_bit & interest and not contacts:
-        return "unknown_contact"
-    return None
 
 
 BIG: Final = 1e18
@@ -577,7 +564,7 @@ def _leave(
     tables: Tables, account_id: int, events: list[EventRow], effects: Sequence[InboxEffect]
 ) -> list[EventRow]:
     """Those of *events* that are processed now; the others stay, as if not seen yet."""
-    later = {one.event_id for one in effects if isinstance(one, Later)}
+    later = set(staying(effects))
     for event_id in later:
         key = (account_id, tables.events[event_id].dedup_key or "")
         if key in tables.seen_events:
@@ -630,12 +617,7 @@ def _poke(tables: Tables, account_id: int, poke: Poke) -> None:
 
 def _log(tables: Tables, events: Sequence[EventRow], effects: Sequence[InboxEffect]) -> None:
     """Processed events leave the queue in the unit that applies them."""
-    refused = {one.event_id: one.reason for one in effects if isinstance(one, Refuse)}
-    for event in events:
-        if event.duplicate:
-            refused[event.id] = "duplicate"
-        elif event.unresolved:
-            refused.setdefault(event.id, event.unresolved)
+    refused = refusals(events, effects)
     for event in {event.id: event for event in events}.values():
         row = tables.events.drop(event.id)
         line = _line(tables, row, refused.get(event.id))
@@ -656,7 +638,7 @@ def _line(tables: Tables, row: EventIn, refused_reason: str | None) -> EventLog:
         conversation_ref=row.conversation_ref,
         address=row.address,
         dedup_key=row.dedup_key,
-        occurred_at=_occurred(row, tables.now()),
+        occurred_at=occurred(row.occurred_at, tables.now()),
         payload=row.payload,
         processed_at=tables.now(),
         refused_reason=refused_reason,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from dripd.campaigns.enrollment import CHANNEL_OF, Change, DueKey
-from dripd.campaigns.version import is_unknown
 from dripd.clock import Instant
+from dripd.policy.heard import occurred, refusals, staying, unresolved
 from dripd.policy.inbox_rows import (
     Act,
     ContactRow,
@@ -24,10 +24,8 @@ from dripd.policy.inbox_rows import (
     ForgetRuns,
     InboxEffect,
     Judge,
-    Later,
     MoveDue,
     Poke,
-    Refuse,
     Release,
     Request,
     RunRow,
@@ -84,7 +82,7 @@ async def digest(
         ]
     effects = decide([event for event in events if not event.duplicate], runs, now)
     events = await _leave(conn, account_id, rows, events, effects)
-    left = [one.event_id for one in effects if isinstance(one, Later)]
+    left = staying(effects)
     done = Digested(taken=len(events), left=left, after=after, accounts={account_id})
     await _apply(conn, account_id, effects, runs, done)
     for effect in effects:
@@ -123,7 +121,7 @@ async def _leave(
     effects: Sequence[InboxEffect],
 ) -> list[EventRow]:
     """Those of *events* that are processed now; the others stay, as if not seen yet."""
-    later = {one.event_id for one in effects if isinstance(one, Later)}
+    later = set(staying(effects))
     if not later:
         return events
     keys = [row["dedup_key"] for row in rows if row["id"] in later and row["dedup_key"]]
@@ -148,11 +146,10 @@ async def _seen(conn: Conn, account_id: int, rows: Sequence[Any]) -> set[int]:
     return seen
 
 
-def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) -> EventRow:
+def _event(row: Any, account_id: int, now: Instant, interest: int, duplicate: bool) -> EventRow:
     payload = parse_object(row["payload"])
     if row["list_key"] is not None:
         payload = {**payload, "list": row["list_key"]}
-    occurred = row["occurred_at"]
     return EventRow(
         id=row["id"],
         account_id=account_id,
@@ -168,24 +165,20 @@ def _event(row: Any, account_id: int, now: int, interest: int, duplicate: bool) 
         conversation_ref=row["conversation_ref"],
         address=row["address"] or row["to_address"],
         channel=CHANNEL_OF[row["channel"] or 0] or None,
-        occurred_at=Instant(now if occurred is None else max(0, min(occurred, now))),
+        occurred_at=occurred(row["occurred_at"], now),
         payload=payload,
         newcomer=row["newcomer"],
         own=row["own"] or (),
         asked=row["asked"],
         duplicate=duplicate,
-        unresolved=_unresolved(row, interest),
+        unresolved=unresolved(
+            row["kind"],
+            row["contact_ids"],
+            is_internal=row["internal"],
+            is_wanted=bool(row["kind_bit"] & interest),
+            has_account=row["known"],
+        ),
     )
-
-
-def _unresolved(row: Any, interest: int) -> str | None:
-    if not row["known"]:
-        return "unknown_account"
-    if is_unknown(row["kind"], internal=row["internal"]):
-        return "bad_request:kind"
-    if row["kind_bit"] & interest and not row["contact_ids"]:
-        return "unknown_contact"
-    return None
 
 
 def _run(row: Any, account_id: int) -> RunRow:
@@ -411,12 +404,7 @@ async def _enter(
 async def _log(
     conn: Conn, account_id: int, events: list[EventRow], effects: Sequence[InboxEffect]
 ) -> None:
-    refused = {one.event_id: one.reason for one in effects if isinstance(one, Refuse)}
-    for event in events:
-        if event.duplicate:
-            refused[event.id] = "duplicate"
-        elif event.unresolved:
-            refused.setdefault(event.id, event.unresolved)
+    refused = refusals(events, effects)
     await conn.execute(
         sql("log_events"),
         [event.id for event in events],
