@@ -8,6 +8,7 @@ answer is what the task says, not what some event said about it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dripd.campaigns.action import CancelTask, MakeTask, Note, Rota, Slot
 from dripd.campaigns.activities import AUTO, NOBODY
@@ -20,11 +21,11 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.campaigns.event import Held, Skipped
-from dripd.clock import FAR_FUTURE, Instant
+from dripd.clock import FAR_FUTURE, Instant, format_instant
 from dripd.policy.facts import address_of
 from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting, words
 from dripd.policy.watching import render_words
-from dripd.scheduler.diary import working_hours
+from dripd.scheduler.diary import Span, working_hours
 
 TASK_KINDS: Mapping[str, str] = {
     "custom_task": "custom",
@@ -81,6 +82,33 @@ def _make(here: Pass, step: Step, step_no: int) -> MakeTask | Held:
     due = Instant(here.now + (step.due_ms or 0))
     made = _task_of(here, step, TASK_KINDS[step.kind], title, due, payload)
     return _as_activity(here, step, made)
+
+
+def fitted(made: MakeTask, assignee: str | None, span: Span | None) -> MakeTask:
+    """*made* for whoever's turn it is, at the time that was reserved for them.
+
+    *span* None, though it wants a slot and has an assignee: no time is free. Then the task says
+    so, and its assignee is told at once, also where no notice is wanted.
+    """
+    payload: dict[str, object] = {**made.payload}
+    recipient = assignee if made.recipient == "" else made.recipient
+    due_at, reminder_at = made.due_at, made.reminder_at
+    if made.slot is not None and assignee is not None:
+        if span is None:
+            payload["no_free_time"] = True
+            recipient, reminder_at = recipient or assignee, None
+        else:
+            due_at = span[0]
+            begins, ends = map(format_instant, span)
+            payload["slot"] = {"from": begins, "to": ends, "person": assignee}
+    return replace(
+        made,
+        assignee=assignee,
+        due_at=due_at,
+        reminder_at=reminder_at,
+        recipient=recipient,
+        payload=payload,
+    )
 
 
 def _as_activity(here: Pass, step: Step, made: MakeTask) -> MakeTask:

@@ -6,7 +6,8 @@ import copy
 
 from dripd.campaigns.action import MakeTask, Rota, Slot
 from dripd.campaigns.enrollment import Change
-from dripd.clock import Instant, format_instant
+from dripd.clock import Instant
+from dripd.policy.tasks import fitted
 from dripd.scheduler.diary import Span, first_free, next_in_turn
 from dripd.store.memory_rows import Busy, Notification, Task
 from dripd.store.memory_tables import Tables
@@ -18,24 +19,18 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
     step = (leased.account_id, leased.enrollment_id, effect.seq)
     if step in tables.task_of_step:
         return
-    payload = copy.deepcopy(dict(effect.payload))
-    campaign = str(payload.pop("campaign", "")) or None
-    assignee, due_at = effect.assignee, effect.due_at
+    campaign = str(effect.payload.get("campaign", "")) or None
+    assignee, span = effect.assignee, None
     if effect.rota is not None:
         assignee = _take_turn(tables, leased.account_id, campaign or "", effect.rota)
-    recipient = assignee if effect.recipient == "" else effect.recipient
-    reminder_at, told = effect.reminder_at, {}
     if effect.slot is not None and assignee is not None:
         span = _reserve(tables, leased.account_id, assignee, effect.slot)
-        if span is None:
-            payload["no_free_time"] = told["no_free_time"] = True
-            recipient, reminder_at = recipient or assignee, None
-            who = (leased.account_id, leased.enrollment_id, leased.contact_id)
-            tables.write_journal(*who, "no_free_time", {"seq": effect.seq})
-        else:
-            due_at = span[0]
-            begins, ends = map(format_instant, span)
-            payload["slot"] = {"from": begins, "to": ends, "person": assignee}
+    made = fitted(effect, assignee, span)
+    payload = copy.deepcopy({k: v for k, v in made.payload.items() if k != "campaign"})
+    busy = {"no_free_time": True} if "no_free_time" in payload else {}
+    if busy:
+        who = (leased.account_id, leased.enrollment_id, leased.contact_id)
+        tables.write_journal(*who, "no_free_time", {"seq": effect.seq})
     task = Task(
         account_id=leased.account_id,
         id=tables.next_id(),
@@ -46,20 +41,20 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
         step_key=effect.step_key,
         kind=effect.kind,
         title=effect.title,
-        assignee=assignee,
-        due_at=due_at,
-        reminder_at=reminder_at,
+        assignee=made.assignee,
+        due_at=made.due_at,
+        reminder_at=made.reminder_at,
         payload=payload,
         created_at=tables.now(),
-        recipient=recipient if reminder_at is not None else None,
+        recipient=made.recipient if made.reminder_at is not None else None,
         awaited=effect.awaited,
         category=effect.category,
     )
     tables.task_of_step.add(step, task.id)
     tables.tasks.add((leased.account_id, task.id), task)
-    if recipient is not None and reminder_at is None:
-        notify(tables, task.account_id, "task_due", recipient, task.enrollment_id,
-               {"title": task.title, **told}, task_id=task.id)  # fmt: skip
+    if made.recipient is not None and made.reminder_at is None:
+        notify(tables, task.account_id, "task_due", made.recipient, task.enrollment_id,
+               {"title": task.title, **busy}, task_id=task.id)  # fmt: skip
 
 
 def rings(task: Task, now: Instant) -> bool:

@@ -10,7 +10,7 @@ import orjson
 
 from dripd.campaigns.action import MakeTask, Slot
 from dripd.campaigns.enrollment import Change
-from dripd.clock import format_instant
+from dripd.policy.tasks import fitted
 from dripd.scheduler.diary import Span, first_free, next_in_turn
 from dripd.store.connect import Conn
 from dripd.store.statements import sql
@@ -27,24 +27,17 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
     turns = await _take_turns(conn, pairs)
     for change, task in pairs:
         leased = change.leased
-        assignee = turns.get((leased.enrollment_id, task.seq), task.assignee)
-        payload = {key: value for key, value in task.payload.items() if key != "campaign"}
-        recipient = assignee if task.recipient == "" else task.recipient
-        due_at, reminder_at = task.due_at, task.reminder_at
+        assignee, span = turns.get((leased.enrollment_id, task.seq), task.assignee), None
         if task.slot is not None and assignee is not None:
             span = await _reserve(conn, leased.account_id, assignee, task.slot)
-            if span is None:  # said at once, also where no notice is wanted
-                payload["no_free_time"] = True
-                recipient, reminder_at = recipient or assignee, None
-                detail = orjson.dumps({"seq": task.seq}).decode()
-                told = (leased.account_id, leased.enrollment_id, leased.contact_id)
-                await conn.execute(
-                    sql("journal"), *([one] for one in (*told, "no_free_time", detail))
-                )
-            else:
-                due_at = span[0]
-                begins, ends = map(format_instant, span)
-                payload["slot"] = {"from": begins, "to": ends, "person": assignee}
+        made = fitted(task, assignee, span)
+        payload = {key: value for key, value in made.payload.items() if key != "campaign"}
+        if "no_free_time" in payload:
+            detail = orjson.dumps({"seq": task.seq}).decode()
+            told = (leased.account_id, leased.enrollment_id, leased.contact_id)
+            await conn.execute(
+                sql("journal"), *([one] for one in (*told, "no_free_time", detail))
+            )
         await conn.fetchrow(
             sql("make_task"),
             leased.account_id,
@@ -55,11 +48,11 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
             task.step_key,
             task.kind,
             task.title,
-            assignee,
-            due_at,
-            reminder_at,
+            made.assignee,
+            made.due_at,
+            made.reminder_at,
             orjson.dumps(payload).decode(),
-            recipient,
+            made.recipient,
             task.awaited,
             task.category,
         )
