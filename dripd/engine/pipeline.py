@@ -38,7 +38,7 @@ Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
 """(lane, (due, enrollment, cv)), as `Ready` hands them out."""
 
 Picked: TypeAlias = list[tuple[int, Entries]]
-"""Per account (lane, (due, enrollment, cv)), as `Ready` hands them out."""
+"""The entries of each account."""
 
 SLEPT_LEAST_S = 1.0
 """Less than that is the difference of two clocks that are not read at once."""
@@ -233,82 +233,80 @@ class Lately:
         self.leases.append(LeaseEvent(SystemClock().now(), what, said))
 
 
+@dataclass(eq=False)
 class Pipeline:
     """The state that the stages of one daemon share."""
 
-    def __init__(
-        self,
-        store: Store,
-        directory: Directory,
-        clock: Clock,
-        incarnation: int,
-        tuning: Tuning,
-        metrics: Registry | None = None,
-        journal: Journal | None = None,
-    ) -> None:
-        self.store = store
-        self.journal = journal if journal is not None else NoJournal()
-        self.directory = directory
-        self.clock = clock
-        self.incarnation = incarnation
-        self.tuning = tuning
-        self.metrics = metrics or Registry()
-        self.flow = Flow(directory)
-        self.written = Written()
-        self.wheel = Wheel(clock.now(), width=4)
-        self.ready: Ready[tuple[Instant, int, int]] = Ready()
-        self.lanes = Lanes()
-        self.owned: set[int] = set()
-        self.busy: set[int] = set()
-        self.again: deque[tuple[float, DueKey]] = deque()
-        """Keys that had something in their way, with the real instant to try again."""
-        self.leased: dict[str, deque[Leased]] = {}
-        self.arrived: dict[str, trio.Event] = {}
-        self.done: list[Change] = []
-        # runs that ended while their step was leased: what has not left yet does not leave
-        self.stopped: set[int] = set()
-        self.first = First()
-        self.unsent = 0
-        self.asked = 0
-        """Keys of leases that are not answered yet."""
-        self.headways = Headways()
-        self.watch = Watch()
-        self.signals = Signals()
-        self.counters = Counters()
-        self.lately = Lately()
-        self._open_gates()
+    store: Store
+    directory: Directory
+    clock: Clock
+    incarnation: int
+    tuning: Tuning
+    metrics: Registry = field(default_factory=Registry)
+    journal: Journal = field(default_factory=NoJournal)
 
-    def _open_gates(self) -> None:
-        self.guard = Guard()
-        """How much of what senders sent may come back before they are stopped."""
-        self.unfit: dict[int, set[int]] = {}
-        """By account, events that this daemon cannot read and nobody may throw away."""
-        self.standstills: list[Standstill] = []
-        """When nobody was at work: what came due then is paced."""
-        self.pace: dict[int, Bucket] = {}
-        """Of each account that catches up, how fast."""
-        self.alone = Alone()
-        self.claims: dict[int, int] = {}
-        """Claims that are open, and how many of their steps are not recorded."""
-        self.lost: deque[tuple[float, Change]] = deque()
-        """What could not be written in any form, with the real instant to try again."""
-        self.untold: deque[IndividualEnd] = deque()
-        """What came of individual messages while the database was away."""
-        self.work = Work()
-        self.gathering = trio.Lock()
-        """Held by who waits until a batch of `done` is worth writing."""
-        self.doubts: dict[str, Policy] = {}
-        """By provider, what is done about messages of which nobody knows whether they left."""
-        self.draining = False
-        """It is being stopped: nothing more is admitted or leased."""
-        self.leaving = False
-        """The time to end is over: what cannot be recorded is left to whoever sweeps."""
-        self.drained = False
-        """An operator asked that it lease nothing more; it serves everything else."""
-        self.barred: dict[str, str] = {}
-        """Why nothing may be leased at all: a word, and what is wrong."""
-        self.buried = trio.Event()
-        """Others have declared this daemon dead: it must end and start anew."""
+    owned: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
+    """Accounts of which a lease is in flight."""
+    lanes: Lanes = field(default_factory=Lanes)
+    ready: Ready[tuple[Instant, int, int]] = field(default_factory=Ready)
+    again: deque[tuple[float, DueKey]] = field(default_factory=deque)
+    """Keys that had something in their way, with the real instant to try again."""
+    leased: dict[str, deque[Leased]] = field(default_factory=dict)
+    """By provider, messages that wait for an idle sender."""
+    arrived: dict[str, trio.Event] = field(default_factory=dict)
+    """By provider, set when there are more of them."""
+    headways: Headways = field(default_factory=Headways)
+    stopped: set[int] = field(default_factory=set)
+    """Runs that ended while their step was leased: what has not left yet does not leave."""
+    done: list[Change] = field(default_factory=list)
+    lost: deque[tuple[float, Change]] = field(default_factory=deque)
+    """What could not be written in any form, with the real instant to try again."""
+    untold: deque[IndividualEnd] = field(default_factory=deque)
+    """What came of individual messages while the database was away."""
+    claims: dict[int, int] = field(default_factory=dict)
+    """Claims that are open, and how many of their steps are not recorded."""
+    unsent: int = 0
+    """Steps that are leased and not recorded."""
+    asked: int = 0
+    """Keys of leases that are not answered yet."""
+
+    written: Written = field(default_factory=Written)
+    guard: Guard = field(default_factory=Guard)
+    """How much of what senders sent may come back before they are stopped."""
+    doubts: dict[str, Policy] = field(default_factory=dict)
+    """By provider, what is done about messages of which nobody knows whether they left."""
+    unfit: dict[int, set[int]] = field(default_factory=dict)
+    """By account, events that this daemon cannot read and nobody may throw away."""
+    standstills: list[Standstill] = field(default_factory=list)
+    """When nobody was at work: what came due then is paced."""
+    pace: dict[int, Bucket] = field(default_factory=dict)
+    """Of each account that catches up, how fast."""
+    alone: Alone = field(default_factory=Alone)
+    first: First = field(default_factory=First)
+
+    signals: Signals = field(default_factory=Signals)
+    work: Work = field(default_factory=Work)
+    gathering: trio.Lock = field(default_factory=trio.Lock)
+    """Held by who waits until a batch of `done` is worth writing."""
+    watch: Watch = field(default_factory=Watch)
+    counters: Counters = field(default_factory=Counters)
+    lately: Lately = field(default_factory=Lately)
+
+    draining: bool = False
+    """It is being stopped: nothing more is admitted or leased."""
+    leaving: bool = False
+    """The time to end is over: what cannot be recorded is left to whoever sweeps."""
+    drained: bool = False
+    """An operator asked that it lease nothing more; it serves everything else."""
+    barred: dict[str, str] = field(default_factory=dict)
+    """Why nothing may be leased at all: a word, and what is wrong."""
+    buried: trio.Event = field(default_factory=trio.Event)
+    """Others have declared this daemon dead: it must end and start anew."""
+
+    def __post_init__(self) -> None:
+        self.flow = Flow(self.directory)
+        self.wheel = Wheel(self.clock.now(), width=4)
 
     @property
     def is_heard(self) -> bool:
