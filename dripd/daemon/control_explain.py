@@ -20,7 +20,6 @@ from dripd.policy.gate import goes_at
 from dripd.scheduler.calendar import Window
 
 Holidays = Callable[[str], Container[date]]
-Gate = dict[str, object]
 NEVER = None
 """A gate whose end nobody can tell: somebody must act."""
 
@@ -50,7 +49,7 @@ def _text(at: Instant | None) -> str | None:
     return None if at is None else format_instant(at)
 
 
-def _step(row: Mapping[str, Any]) -> Gate | None:
+def _step(row: Mapping[str, Any]) -> dict[str, object] | None:
     if row["step_no"] is None:
         return None
     return {"key": row["step_key"], "index": row["step_no"] + 1, "of": row["steps"]}

@@ -418,23 +418,6 @@ class _Room:
             if n > 0:
                 standstill.give_back(self._pipe, account_id, n)
 
-    def _takes(
-        self, account: Account, lane: int, version: Version | None, now: Instant
-    ) -> bool:
-        """Is there room for one more message of *lane*?"""
-        key = self._pipe.lanes.at(account.row.id, lane).key
-        address = None if version is None else version.sole_sender(key.channel)
-        if address is None:
-            return True
-        place = (account.row.id, key.channel, address)
-        if place not in self._left:
-            self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
-        n, self._why = self._left[place]
-        self._left[place] = (n - 1, self._why)
-        if n <= 0 and self._why is not None and self._why.reason in {"cap", "rate"}:
-            self._shut[account.row.id, lane] = (account, key.channel, address)
-        return n > 0
-
     def again(self, now: Instant, row: ParkRow) -> ParkRow | None:
         """The park entry, now that the lease is known: what was refused used up nothing, and
         the gap behind a message is known with it. None: the lane is not to rest."""
@@ -456,6 +439,23 @@ class _Room:
         if self._why is None:
             return ParkRow(account_id, lane, "no_sender", None)
         return ParkRow(account_id, lane, self._why.reason, self._why.until)
+
+    def _takes(
+        self, account: Account, lane: int, version: Version | None, now: Instant
+    ) -> bool:
+        """Is there room for one more message of *lane*?"""
+        key = self._pipe.lanes.at(account.row.id, lane).key
+        address = None if version is None else version.sole_sender(key.channel)
+        if address is None:
+            return True
+        place = (account.row.id, key.channel, address)
+        if place not in self._left:
+            self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
+        n, self._why = self._left[place]
+        self._left[place] = (n - 1, self._why)
+        if n <= 0 and self._why is not None and self._why.reason in {"cap", "rate"}:
+            self._shut[account.row.id, lane] = (account, key.channel, address)
+        return n > 0
 
 
 async def rest(pipe: Pipeline) -> None:
