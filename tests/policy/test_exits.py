@@ -517,7 +517,7 @@ ROOMS = world(
 )
 
 
-@given(st.lists(events, max_size=6), runs_of)
+@given(st.lists(events, max_size=6, unique_by=lambda one: one.id), runs_of)
 def test_a_batch_ends_a_run_once_and_touches_it_no_more(
     batch: list[EventRow], runs: list[RunRow]
 ) -> None:
