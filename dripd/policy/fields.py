@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import tzinfo
 
 from dripd.campaigns.action import UpdateCompany, UpdateContact
 from dripd.campaigns.definition import Op, Step
@@ -14,6 +15,8 @@ from dripd.campaigns.version import CHANGED
 from dripd.clock import Instant, format_instant
 from dripd.policy.facts import COLUMNS
 from dripd.policy.performance import NOOP, NOTHING, Pass, Performed
+from dripd.policy.rooms import home_zone
+from dripd.scheduler.calendar import local_date
 
 SETTABLE = frozenset(COLUMNS) - {"external_id"}
 """The columns of `contact` that a step may write."""
@@ -30,11 +33,13 @@ def update(here: Pass, step: Step, step_no: int) -> Performed | Held:
             continue
         name = field_name(op, step.target)
         try:
-            op = typed(op, here.version.types.get(scope + name, ""))  # noqa: PLW2901 - the same change, its value read
+            of_type = here.version.types.get(scope + name, "")
+            op = typed(op, of_type)  # noqa: PLW2901 - the same change, its value read
             if step.target == "contact" and name in COLUMNS:
                 columns[name] = _operate_column(op, name, columns, here)
             else:
-                attrs[name] = operate(op, attrs.get(name, target.get(name)), here.now)
+                at = written(here.now, of_type, _home(here))
+                attrs[name] = operate(op, attrs.get(name, target.get(name)), at)
         except ValueError:  # the value there takes no such change: nothing is changed at all
             return Held(reason="step_failed", failed=f"unable:{name}")
     changed = {key: value for key, value in attrs.items() if target.get(key) != value}
@@ -65,12 +70,22 @@ def _operate_column(
     if name not in SETTABLE:
         raise ValueError(f"{name} names the contact and is not changed")
     before = columns[name] if name in columns else getattr(here.leased, name)
-    value = operate(op, before, here.now)
+    value = operate(op, before, written(here.now, "", _home(here)))
     return None if value is None else str(value)
 
 
-def operate(op: Op, value: object, now: Instant) -> object:
-    """The value that *op* makes of *value*; None where it is cleared.
+def _home(here: Pass) -> tzinfo:
+    leased = here.leased
+    return home_zone(here.rooms, here.version, leased.account_id, leased.timezone)
+
+
+def written(now: Instant, of_type: str, zone: tzinfo) -> str:
+    """What `now` writes into a field of this type: an instant, into a `date` its day in *zone*."""
+    return local_date(zone, now).isoformat() if of_type == "date" else format_instant(now)
+
+
+def operate(op: Op, value: object, now: str) -> object:
+    """The value that *op* makes of *value*; None where it is cleared. *now*: as it is `written`.
 
     Raises `ValueError` where *value* is no number and is to be incremented.
     """
@@ -80,7 +95,7 @@ def operate(op: Op, value: object, now: Instant) -> object:
         case "clear":
             return None
         case "now":
-            return format_instant(now)
+            return now
         case "increment":
             by = op.value if isinstance(op.value, int | float) else 1
             return _finite(_number(value) + by)

@@ -116,6 +116,15 @@ def zone_of(
     return rooms.zone(account_id, version.zone_name(contact_zone, rooms.zones))
 
 
+def home_zone(
+    rooms: Rooms, version: Version, account_id: int, contact_zone: str | None
+) -> tzinfo:
+    """The zone in which the contact's own dates are meant: its own, else the run's."""
+    if contact_zone is not None and contact_zone in rooms.zones:
+        return rooms.zone(account_id, contact_zone)
+    return zone_of(rooms, version, account_id, contact_zone)
+
+
 def due_of(
     timing: Timing,
     previous: Instant,

@@ -18,7 +18,7 @@ from dripd.clock import FAR_FUTURE, Instant
 from dripd.policy.facts import condition_facts, lookup
 from dripd.policy.inbox_rows import FIELD_KINDS, EventRow
 from dripd.policy.performance import NOTHING, Pass, Performed, Verdict, Waiting
-from dripd.policy.rooms import zone_of
+from dripd.policy.rooms import home_zone
 from dripd.scheduler.due import add_delay
 
 
@@ -92,9 +92,7 @@ def date_of(here: Pass, step: Step, step_no: int) -> Instant | None:
     instant there is, or the first.
     """
     leased, rooms = here.leased, here.rooms
-    zone = zone_of(rooms, here.version, leased.account_id, leased.timezone)
-    if leased.timezone is not None and leased.timezone in rooms.zones:
-        zone = rooms.zone(leased.account_id, leased.timezone)
+    zone = home_zone(rooms, here.version, leased.account_id, leased.timezone)
     at = instant_of(lookup(leased)(normalise(step.field)), zone)
     if at is None:
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -219,7 +221,8 @@ async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
     types = await _types(conn, old["account_id"])
     ops, now = read_ops(args.ops), await read_now(conn)
     before = _object(old["attrs"])
-    attrs, columns = apply_ops(before, columns, ops, now, types)
+    zone = await _home(conn, old)
+    attrs, columns = apply_ops(before, columns, ops, now, types, zone)
     _check_columns(columns)
     changed = attrs != before or any(columns[name] != old[name] for name in WRITABLE)
     row: Row = old
@@ -233,6 +236,15 @@ async def update_contact(conn: Conn, call: Call, args: p.ContactUpdate) -> Deed:
         accounts=(old["account_id"],),
         target=f"contact {old['id']}",
     )
+
+
+async def _home(conn: Conn, contact: Row) -> ZoneInfo:
+    """The zone of a contact's dates: its own, else the account's; UTC where neither can be read."""
+    zones = await conn.fetchrow(sql("zones_of_contact"), contact["account_id"], contact["id"])
+    for name in (zones["own"], zones["of_account"]):
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            return ZoneInfo(name or "")
+    return ZoneInfo("UTC")
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 
 from dripd.campaigns.definition import Op
@@ -12,7 +13,7 @@ from dripd.campaigns.template import is_mere_date
 from dripd.campaigns.wording import TEXTS
 from dripd.clock import Instant
 from dripd.errors import BadRequest
-from dripd.policy.fields import operate
+from dripd.policy.fields import operate, written
 
 WRITABLE = ("email", "phone", "timezone", "owner", "service_owner")
 """Columns of `contact` that an operator may change; every other field is an attrs key."""
@@ -68,10 +69,11 @@ def apply_ops(
     ops: Sequence[Op],
     now: Instant,
     types: Mapping[str, str] = MappingProxyType({}),
+    zone: tzinfo = UTC,
 ) -> tuple[dict[str, object], dict[str, str | None]]:
     """*attrs* and *columns* after *ops*, in their order, as an `update` step would do it.
 
-    *types*: the declared fields. Raises `BadRequest` `bad_op` where a change does not fit.
+    *types*: the declared fields; *zone*: the contact's. Raises `BadRequest` `bad_op` where a change does not fit.
     """
     fields, own = dict(attrs), dict(columns)
     for index, op in enumerate(ops):
@@ -80,7 +82,7 @@ def apply_ops(
         before = own.get(name) if is_column else fields.get(name)
         try:
             of_type = "text" if is_column else types.get(name, TEXTS.get(name, ""))
-            after = operate(typed(op, of_type), before, now)
+            after = operate(typed(op, of_type), before, written(now, of_type, zone))
         except ValueError as error:
             hint = error.hint if isinstance(error, BadValue) else "set it"
             raise BadRequest(

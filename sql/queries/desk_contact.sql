@@ -38,6 +38,16 @@ WHERE account_id = $1::int4
     AND id = $2::int8
 FOR UPDATE;
 
+-- name: zones_of_contact :one
+-- Where a contact's days begin: its own zone, and the account's.
+--   $1 account  int4
+--   $2 id       int8
+SELECT c.timezone AS own, a.timezone AS of_account
+FROM dripd.contact AS c
+JOIN dripd.account AS a ON a.id = c.account_id
+WHERE c.account_id = $1::int4
+    AND c.id = $2::int8;
+
 -- name: field_types :many
 -- What the fields of an account's contacts hold.
 --   $1 account  int4

@@ -76,6 +76,24 @@ async def test_update_is_all_or_nothing(pg_dsn: str) -> None:
         assert (await control.do("contact.show", contact="c1"))["attrs"] == done["attrs"]
 
 
+@pytest.mark.feature("F16")
+async def test_now_in_a_date_is_the_day_where_the_contact_is(pg_dsn: str) -> None:
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme", timezone="Pacific/Kiritimati")
+        await control.rows(
+            "INSERT INTO dripd.field SELECT id, 'since', 'date' FROM dripd.account"
+        )
+        await control.do("contact.add", external_id="east")
+        await control.do("contact.add", external_id="west", timezone="Pacific/Niue")
+        await control.rows("INSERT INTO dripd.clock (at) VALUES ('2026-01-06T10:30:00Z')")
+        days = {
+            name: (await control.do("contact.update", contact=name, ops=["since now"]))["attrs"]
+            for name in ("east", "west")
+        }
+
+        assert days == {"east": {"since": "2026-01-07"}, "west": {"since": "2026-01-05"}}
+
+
 async def test_contact_list_filters_by_tag_list_and_condition(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")

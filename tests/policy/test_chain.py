@@ -24,10 +24,10 @@ from dripd.campaigns.action import (
 from dripd.campaigns.definition import Op
 from dripd.campaigns.enrollment import Change, End, Leased, LogState, RunStatus
 from dripd.campaigns.ops import parse_op
-from dripd.clock import DAY, HOUR, Instant
+from dripd.clock import DAY, HOUR, Instant, format_instant, parse_instant
 from dripd.policy.fields import operate
 from dripd.policy.perform import CHAIN_MOST, chain
-from tests.support.rooms import NOW, World, email, leased, make_version, tag
+from tests.support.rooms import BERLIN, NOW, World, email, leased, make_version, tag
 
 COMPLETED = End(RunStatus.COMPLETED, "completed")
 
@@ -301,13 +301,35 @@ def test_operations_in_one_step_build_on_each_other() -> None:
     ],
 )
 def test_operations_on_a_field(op: str, before: object, after: object) -> None:
-    assert operate(parse_op(op), before, NOW) == after
+    assert operate(parse_op(op), before, format_instant(NOW)) == after
+
+
+@pytest.mark.feature("F16")
+@pytest.mark.parametrize(
+    ("zone", "of_account", "day"),
+    [
+        ("America/New_York", "UTC", "2026-01-05"),
+        (None, "America/New_York", "2026-01-05"),
+        ("Nowhere/Else", "America/New_York", "2026-01-05"),
+        (BERLIN, "America/New_York", "2026-01-06"),
+    ],
+)
+def test_now_in_a_date_is_the_day_where_the_contact_is(
+    zone: str | None, of_account: str, day: str
+) -> None:
+    late = parse_instant("2026-01-06T03:00:00Z")
+    fields = {"fields": {"since": "date", "at": "datetime"}}
+    version = make_version(update("since now", "at now", "other now"), **fields)
+    change = chain(leased(timezone=zone), version, late, World(home=of_account))
+
+    told = {"since": day, "at": "2026-01-06T03:00:00Z", "other": "2026-01-06T03:00:00Z"}
+    assert change.effects == [UpdateContact(attrs=told)]
 
 
 @pytest.mark.parametrize("before", [True, "x", [1], "nan", float("inf")])
 def test_what_is_no_number_is_not_incremented(before: object) -> None:
     with pytest.raises(ValueError, match=r"number|float"):
-        operate(Op(op="increment", field="f", value=1), before, NOW)
+        operate(Op(op="increment", field="f", value=1), before, format_instant(NOW))
 
 
 def test_a_disabled_operation_is_not_performed() -> None:
