@@ -123,7 +123,7 @@ class Ask:
         if self.as_json:
             print_json(found)
         else:
-            print_waits(rows_of(found.get("enrollments")))
+            print_waits(rows_of(found.get("enrollments")), rows_of(found.get("queued")))
         return 0
 
     def answer(self, result: Row, columns: Sequence[str] = ()) -> int:

@@ -60,9 +60,10 @@ def table_of(value: object) -> list[Row]:
     return rows_of(value) if is_rows(value) else []
 
 
-def print_waits(runs: Sequence[Row]) -> None:
-    """What each run waits for: its step, the gates before it, and when it goes on."""
-    if not runs:
+def print_waits(runs: Sequence[Row], queued: Sequence[Row] = ()) -> None:
+    """What each run waits for: its step, the gates before it, and when it goes on; then what
+    waits until the contact is free."""
+    if not (runs or queued):
         click.echo("nothing found", err=True)
     for run in runs:
         head = (
@@ -80,6 +81,16 @@ def print_waits(runs: Sequence[Row]) -> None:
             click.echo(f"  {cell(gate['gate'])} until {until}: {cell(gate['detail'])}")
         goes = f"at {run['ready_at']}" if run["ready_at"] else "once somebody has acted"
         click.echo(f"  goes on {goes}")
+    for one in queued:
+        ends = " and ".join(f"enrollment {run}" for run in _listed(one["behind"]))
+        click.echo(
+            f"{cell(one['campaign_key'])} (request {one['request_id']}): queued since {one['asked_at']}"
+        )
+        click.echo(f"  begins once {ends or 'the run that keeps its contact busy'} ends")
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def is_rows(value: object) -> bool:

@@ -19,7 +19,7 @@ from dripd.forecast.play import Played, play
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Deed, Result, Row, shown
 from dripd.store.desk_enrollment import Holders, list_held, show_run
-from dripd.store.desk_explain import read_busy, read_timeline, read_waits
+from dripd.store.desk_explain import read_busy, read_queued, read_timeline, read_waits
 from dripd.store.desk_find import find_person, find_run
 from dripd.store.desk_request import add_requests, import_requests, read_decisions
 from dripd.store.desk_run import (
@@ -119,7 +119,8 @@ class RunControl:
         for row, one in list(zip(rows, found, strict=True))[:PLAYED]:
             if one["chain"] and one["ready_at"] is not None:
                 one["ready_at"] = await self._ready(row) or one["ready_at"]
-        return {"enrollments": found}
+        queued = await self._room.desk.run(read_queued, args)
+        return {"enrollments": found, "queued": queued}
 
     async def _name_senders(self, row: Row, one: dict[str, Any]) -> None:
         """Say at the gates of senders which of them, and until when."""

@@ -6,7 +6,10 @@ open zones and holiday calendars.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dripd.admin import params as p
+from dripd.campaigns.parse import read
 from dripd.errors import NotFound
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Result, Row, cursor_of, read_cursor, shown
@@ -27,6 +30,31 @@ async def read_waits(conn: Conn, args: p.EnrollKey | p.ContactKey) -> list[Row]:
         found = await find_contact(conn, args.contact, args.account)
         rows = await conn.fetch(sql("read_waits"), found["account_id"], found["id"], None)
     return [dict(row) | {"doubt": await _doubt(conn, row)} for row in rows]
+
+
+async def read_queued(conn: Conn, args: p.EnrollKey | p.ContactKey) -> list[Result]:
+    """The requests that wait until a contact is free, oldest first; of a run those that wait for
+    it."""
+    if isinstance(args, p.EnrollKey):
+        run = await find_run(conn, args.enrollment)
+        who = (run["account_id"], run["contact_id"])
+    else:
+        found = await find_contact(conn, args.contact, args.account)
+        who = (found["account_id"], found["id"])
+    rows = [dict(row) for row in await conn.fetch(sql("read_queued"), *who)]
+    busy = await conn.fetch(sql("read_exclusive"), *who) if rows else []
+    for row in rows:
+        scope = _scope(row.pop("definition"))
+        row["behind"] = [one["enrollment_id"] for one in busy if one["exclusive"] == scope]
+    if isinstance(args, p.EnrollKey):
+        rows = [row for row in rows if args.enrollment in row["behind"]]
+    return [shown(row) for row in reversed(rows)]
+
+
+def _scope(definition: Mapping[str, object] | None) -> str | None:
+    """With which runs those of the campaign exclude each other; None: it cannot be read."""
+    found, _ = read(definition or {})
+    return found.policy.exclusivity.scope if found.campaign else None
 
 
 async def _doubt(conn: Conn, row: Row) -> str | None:

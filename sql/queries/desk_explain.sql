@@ -38,6 +38,32 @@ WHERE ($1::int4 IS NULL OR e.account_id = $1::int4)
 ORDER BY e.id
 LIMIT 1000;
 
+-- name: read_queued :many
+-- The latest requests that wait until their contact is free, and what it may be waiting for.
+--   $1 account  int4
+--   $2 contact  int8
+SELECT q.id AS request_id, q.campaign_key, q.source, q.requested_by, q.inserted_at AS asked_at,
+    v.definition
+FROM dripd.enroll_request AS q
+LEFT JOIN dripd.campaign AS c ON c.account_id = q.account_id AND c.key = q.campaign_key
+LEFT JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
+WHERE q.account_id = $1::int4
+    AND q.queued_for = $2::int8
+    AND q.status = 'pending'
+ORDER BY q.id DESC
+LIMIT 100;
+
+-- name: read_exclusive :many
+-- The live runs that keep a contact busy.
+--   $1 account  int4
+--   $2 contact  int8
+SELECT r.id AS enrollment_id, r.exclusive
+FROM dripd.run AS r
+WHERE r.account_id = $1::int4
+    AND r.contact_id = $2::int8
+    AND r.exclusive IS NOT NULL
+ORDER BY r.id;
+
 -- name: read_timeline :many
 -- The journal of a contact's runs, what was refused it, and the events that came in about it, oldest first.
 --   $1 account     int4

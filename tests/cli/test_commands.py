@@ -496,7 +496,10 @@ def test_a_run_is_explained_in_sentences(
         "ready_at": None,
     }
     ended = {**run, "enrollment_id": 8, "status": "completed", "step": None, "chain": []}
-    daemon.answers = [{"enrollments": [run, {**ended, "end_reason": "goal:tag:booked"}]}]
+    asked = {"request_id": 9, "campaign_key": "next", "asked_at": "2026-01-03T09:00:00Z"}
+    queued = [{**asked, "behind": [7]}, {**asked, "behind": []}]
+    runs = [run, {**ended, "end_reason": "goal:tag:booked"}]
+    daemon.answers = [{"enrollments": runs, "queued": queued}]
 
     assert main(["contact", "explain", "c1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -505,6 +508,10 @@ def test_a_run_is_explained_in_sentences(
         "  paused until somebody acts: the campaign is ␛[2Jpaused",
         "  goes on once somebody has acted",
         "welcome (enrollment 8): completed, goal:tag:booked",
+        "next (request 9): queued since 2026-01-03T09:00:00Z",
+        "  begins once enrollment 7 ends",
+        "next (request 9): queued since 2026-01-03T09:00:00Z",
+        "  begins once the run that keeps its contact busy ends",
     ]
 
 

@@ -36,6 +36,29 @@ def test_a_busy_contacts_request_waits_its_turn(world: World) -> None:
     assert world.one("SELECT count(*) FROM dripd.enrollment") == 3
 
 
+@pytest.mark.feature("M57")
+def test_what_waits_for_its_turn_is_explained(world: World) -> None:
+    play(world, exclusive("first", "reject"), "c1", "c2")
+    beside = exclusive("beside", "queue").replace("scope: account", 'scope: "group:other"')
+    play(world, beside, "c1")
+    for key in ("second", "third"):
+        world.apply(exclusive(key, "queue"))
+        world.enroll(key, "c1")
+    world.tick()
+    runs = {key: world.run("c1", key)["id"] for key in ("first", "beside")}
+    told = world.call("contact.explain", contact="c1")
+    behind = world.call("enroll.explain", enrollment=runs["first"])
+
+    assert {"first", "beside"} == {one["campaign_key"] for one in told["enrollments"]}
+    assert [("second", [runs["first"]]), ("third", [runs["first"]])] == [
+        (one["campaign_key"], one["behind"]) for one in told["queued"]
+    ]
+    assert told["queued"][0]["asked_at"] == "2026-01-05T09:00:00Z"
+    assert behind["queued"] == told["queued"]
+    assert world.call("enroll.explain", enrollment=runs["beside"])["queued"] == []
+    assert world.call("contact.explain", contact="c2")["queued"] == []
+
+
 @pytest.mark.feature("C54")
 def test_a_stop_withdraws_what_waits_for_its_turn(world: World) -> None:
     play(world, exclusive("first", "reject"), "c1", "c2")
