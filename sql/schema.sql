@@ -437,8 +437,7 @@ CREATE TABLE dripd.event_in (  -- a door and a queue: unprocessed rows only
             THEN -(split_part(delivery_id, '-', 1)::int8) END,
         dripd.address_hash(address),
         0)) STORED,  -- 0 = only the inbox can tell whom it concerns
-    internal boolean DEFAULT (pg_has_role('dripd_daemon', 'MEMBER') AND current_setting('application_name') = 'dripd')
-        -- dripd tells it: no writer has the column; by default as daemons before this column told
+    internal boolean DEFAULT false  -- dripd tells it, and says so: no writer has the column
 );
 CREATE INDEX event_in_account ON dripd.event_in (account_id, id);
 CREATE INDEX event_in_stop ON dripd.event_in (account_id, id) WHERE kind_bit & 32825 <> 0;  -- reply bounce unsubscribe complaint erased reset

@@ -146,6 +146,17 @@ def test_an_event_of_a_writer_is_never_told_by_dripd_itself(pg_dsn: str) -> None
         )
 
 
+def test_an_event_of_a_superuser_is_dripds_own_only_where_it_says_so(pg_dsn: str) -> None:
+    """Whoever is a superuser, or owns the schema, is a member of the daemon's role too."""
+    as_one = AS_A_WRITER.replace("SET ROLE dripd_writer;", "").replace("RESET ROLE", "")
+    execute(
+        pg_dsn, as_one, as_one.replace("kind,", "internal, kind,").replace("(1,", "(1, true,")
+    )
+
+    kept = "SELECT array_agg(internal ORDER BY id) FROM dripd.event_in WHERE kind = 'reset'"
+    assert [[False, True]] == ask(pg_dsn, [()], kept)
+
+
 def test_writers_may_delete_places_and_tags_and_nothing_else(pg_dsn: str) -> None:
     tables = ask(
         pg_dsn,
