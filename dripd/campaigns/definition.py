@@ -50,7 +50,7 @@ class Match:
 
         *step_key* is the step whose delivery the event concerns, *lists* are the contact's
         lists (for `contact_created`), *machine_opens* the policy `machine_opens: count`.
-        An automatic reply is no reply; a bounce without `type` is a hard one, and a rule
+        An automatic reply is no reply, a field that keeps its value has not changed; a bounce without `type` is a hard one, and a rule
         on `bounce` without `type` asks for a hard one (the engine counts soft ones and
         presents the last as hard).
         """
@@ -78,6 +78,8 @@ def _is_noise(kind: str, payload: Mapping[str, object], *, machine_opens: bool) 
         return payload.get("auto") is True
     if kind in {"open", "click"} and not machine_opens:
         return payload.get("machine") is True
+    if _event_word(kind) == "field_changed" and "from" in payload and "to" in payload:
+        return payload["from"] == payload["to"]
     return False
 
 

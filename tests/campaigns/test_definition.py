@@ -128,6 +128,12 @@ def test_a_window_is_closed_on_its_dates_and_its_calendars() -> None:
             True,
         ),
         (
+            Match(kind="status_changed", params={"field": "s", "to": "won"}),
+            "status_changed",
+            {"field": "s", "from": "won", "to": "won"},
+            False,
+        ),
+        (
             Match(kind="status_changed", params={"field": "s", "to": 5}),
             "field_changed",
             {"field": "s", "from": None, "to": 5.0},
