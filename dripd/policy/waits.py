@@ -66,6 +66,8 @@ def date_timer(here: Pass, step: Step, step_no: int) -> Verdict:
     _doubt_date(here, step)
     if due > here.now:
         return Waiting(due)
+    if due == here.now:
+        return NOTHING
     match step.past:
         case "send_now":
             return NOTHING

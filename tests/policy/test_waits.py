@@ -144,6 +144,12 @@ def test_a_date_that_moves_moves_the_timer() -> None:
     ]
 
 
+@pytest.mark.feature("Q13")
+def test_a_timer_that_is_reached_at_its_very_instant_is_not_past() -> None:
+    assert told(ran(timer(), tag(), attrs=at(NOW + HOUR)))[0] == (0, "DONE", None)
+    assert told(ran(timer(), tag(), attrs=at(NOW + HOUR - 1)))[0] == (0, "SKIPPED", "date_past")
+
+
 def test_a_past_timer_at_the_end_completes_the_run() -> None:
     change = ran(timer(), attrs=at(NOW))
 
