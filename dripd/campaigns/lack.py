@@ -18,8 +18,10 @@ SETTING_CODES = frozenset(
 
 
 def is_setting(code: str) -> bool:
-    """Is this a setting that a draft may lack and a version may not?"""
-    return code in SETTING_CODES or code.startswith(("missing_template:", "missing_settings:"))
+    """Is this what a draft may lack and a version may not? A setting, or a kind of the plan's."""
+    return code in SETTING_CODES or code.startswith(
+        ("missing_template:", "missing_settings:", "plan_feature:")
+    )
 
 
 def lacking(definition: Definition, known: Known) -> Iterator[Fault]:

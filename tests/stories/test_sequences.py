@@ -276,9 +276,18 @@ def test_a_plan_may_be_without_resets(world: World) -> None:
     with pytest.raises(DefinitionError) as caught:
         world.apply(text, account="small")
     assert caught.value.faults[0].code == "plan_feature:reset_campaign"
+    draft = world.sql("SELECT has_draft, live_version FROM dripd.campaign WHERE key = 'other'")
+    assert list(map(tuple, draft)) == [(True, None)]
     world.sql("UPDATE dripd.account SET plan = 'basic' WHERE key = 'small'")
     world.tick()
-    world.apply(text, account="small")
+    world.call("campaign.activate", key="other", account="small")
+    world.sql("UPDATE dripd.account SET plan = 'free' WHERE key = 'small'")
+    world.tick()
+    world.apply(
+        text.replace("name:", "goal_text: Again\nname:"), account="small", activate=False
+    )
+    with pytest.raises(DefinitionError):
+        world.call("campaign.publish", key="other", account="small", yes=True)
 
 
 @pytest.mark.feature("Q23")
