@@ -235,10 +235,11 @@ def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
         key = str(trigger.params.get("list", ""))
         if key and known.lists is not None and key not in known.lists:
             yield _absent("list", f"triggers[{index}].list", key, known.lists)
-    for path, step in steps_of(definition, "move"):
+    others = None if known.campaigns is None else {definition.campaign: "", **known.campaigns}
+    for path, step in steps_of(definition, "move", "reset_campaign"):
         key = step.campaign
-        if key and known.campaigns is not None and key not in known.campaigns:
-            yield _absent("campaign", f"{path}.campaign", key, known.campaigns)
+        if key and others is not None and key not in others:
+            yield _absent("campaign", f"{path}.campaign", key, others)
 
 
 def twice_done(definition: Definition, _known: Known) -> Iterator[Fault]:

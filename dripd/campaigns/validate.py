@@ -133,6 +133,7 @@ _WARNINGS = (
     caution.quiet_sales,
     caution.same_name,
     wording.doubtful_fields,
+    wording.unknown_dates,
     wording.bare_tags,
     caution.unknown_targets,
     caution.no_network,

@@ -89,8 +89,25 @@ def _templates(sources: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[str, 
 
 def unknown_fields(definition: Definition, known: Known) -> Iterator[Fault]:
     """Tags whose field nobody declared and no contact has."""
-    declared = {*definition.fields, *known.field_types, *(known.fields or ())}
-    return _unknown(_templates(_sources(definition)), declared)
+    return _unknown(_templates(_sources(definition)), _declared(definition, known))
+
+
+def unknown_dates(definition: Definition, known: Known) -> Iterator[Fault]:
+    """Timers whose field nobody declared and no contact has: every run would be held."""
+    fields = COLUMNS | USUAL_FIELDS | {normalise(key) for key in _declared(definition, known)}
+    bared = frozenset(map(bare, fields))
+    for path, step in steps_of(definition, "date_timer"):
+        if step.field and not _is_field(bare(normalise(step.field)), bared):
+            yield Fault(
+                code=f"unknown_field:{step.field}",
+                path=f"{path}.field",
+                message=f"no contact has a field {step.field!r} yet",
+                hint=_field_hint(normalise(step.field), fields),
+            )
+
+
+def _declared(definition: Definition, known: Known) -> set[str]:
+    return {*definition.fields, *known.field_types, *(known.fields or ())}
 
 
 def unknown_in(content: Content, declared: Iterable[str]) -> Iterator[Fault]:

@@ -517,16 +517,33 @@ def test_lists_and_campaigns_may_come_later() -> None:
     document = campaign(
         {"do": "list_add", "list": ["a", "b"]},
         {"do": "list_add", "list": "new", "create_if_missing": True},
+        {"do": "reset_campaign", "campaign": "later", "when": "attrs.again == true"},
+        {"do": "reset_campaign", "campaign": "c", "when": "attrs.again == true"},
         {"do": "move", "campaign": "later"},
         triggers=[{"on": "list_added", "list": "z"}, {"on": "reply"}],
     )
 
     assert warnings(document, lists={"a": True}, campaigns={}) == [
+        ("reset_not_event_driven", "steps[3]"),
         ("missing:list", "steps[0].list"),
         ("missing:list", "triggers[0].list"),
         ("missing:campaign", "steps[2].campaign"),
+        ("missing:campaign", "steps[4].campaign"),
     ]
-    assert not warnings(document)
+    assert warnings(document) == [("reset_not_event_driven", "steps[3]")]
+
+
+def test_a_timer_on_a_field_that_nobody_has_is_a_doubt() -> None:
+    timer = {"do": "date_timer", "offset": "-1h"}
+    document = campaign(
+        {**timer, "field": "appt"},
+        {**timer, "field": "vars.at"},
+        {**timer, "field": "apt"},
+        MAIL,
+    )
+
+    assert warnings(document, fields={"appt"}) == [("unknown_field:apt", "steps[2].field")]
+    assert not warnings({**document, "fields": {"apt": "datetime", "appt": "date"}})
 
 
 def test_billing_and_metering_are_performed_and_need_no_warning() -> None:
@@ -543,6 +560,8 @@ def test_a_plan_that_lacks_a_kind_says_so() -> None:
 
     report = validate(beyond, Known(features=frozenset()))
     assert [(f.code, f.path) for f in report.faults] == [("plan_feature:script", "steps[0].do")]
+    assert report.as_draft().ok
+    assert report.as_draft().warnings[:1] == report.faults
     assert validate(beyond, Known(features=frozenset({"script"}))).ok
     assert validate(beyond, Known(features=None)).ok
 
