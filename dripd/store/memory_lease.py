@@ -343,18 +343,12 @@ def _recent_of(tables: Tables, leased: Leased, start: Instant) -> tuple[Recent, 
 
 def _sent_to(tables: Tables, leased: Leased) -> tuple[tuple[int, int, Instant], ...]:
     """The contact's last hundred messages, of whatever campaign, the latest first."""
-    runs = {
-        run.id
-        for run in tables.runs
-        if (run.account_id, run.contact_id) == (leased.account_id, leased.contact_id)
-    }
+    runs = tables.runs_of.at((leased.account_id, leased.contact_id))
+    logs = (tables.step_log[key] for run in runs for key in tables.log_of.at(run))
     found = [
         (log.enrollment_id, log.row.seq, log.row.at)
-        for log in tables.step_log
-        if log.account_id == leased.account_id
-        and log.enrollment_id in runs
-        and log.row.channel
-        and log.row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+        for log in logs
+        if log.row.channel and log.row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
     ]
     return tuple(sorted(found, key=lambda one: -one[2])[:SENT_MOST])
 
@@ -362,13 +356,11 @@ def _sent_to(tables: Tables, leased: Leased) -> tuple[tuple[int, int, Instant], 
 def _in_hand(tables: Tables, leased: Leased, own: int) -> int:
     """Messages to the contact that daemons other than *own* have leased."""
     theirs = {one.claim_id for one in tables.claims if one.incarnation != own}
+    runs = tables.runs_of.at((leased.account_id, leased.contact_id)) if theirs else ()
     rows = [
-        row
-        for row in tables.due
-        if row.claim_id in theirs
-        and (row.account_id, row.contact_id) == (leased.account_id, leased.contact_id)
-        and row.enrollment_id != leased.enrollment_id
+        tables.due[run] for run in runs if run in tables.due and run[1] != leased.enrollment_id
     ]
+    rows = [row for row in rows if row.claim_id in theirs]
     return sum(bool(tables.lanes[row.account_id, row.lane].key.channel) for row in rows)
 
 
