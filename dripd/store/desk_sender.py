@@ -9,6 +9,7 @@ from dripd.admin import params as p
 from dripd.admin.messages import Call
 from dripd.clock import Instant, format_instant
 from dripd.errors import BadRequest, Conflict
+from dripd.policy.suppression import address_form
 from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.reputation import Guard
 from dripd.ratelimit.traffic import Place
@@ -35,9 +36,13 @@ FACTS = ("timezone", "starts_at", "used", "next_at", "all_weights")
 
 
 async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
-    """Make or change a sender; the channel follows from the address where it is not said."""
+    """Make or change a sender; the channel follows from the address where it is not said.
+
+    One that is there is kept in its own writing: it is what campaigns name.
+    """
     account = await sole_account(conn, args.account)
-    await conn.execute(sql("lock_key"), f"sender {account['id']} {args.address}")
+    form = address_form(args.address)
+    await conn.execute(sql("lock_key"), f"sender {account['id']} {form}")
     channel = args.channel
     known = await conn.fetch(sql("find_senders"), args.address, account["id"], channel)
     if channel is None:
@@ -46,11 +51,12 @@ async def set_sender(conn: Conn, call: Call, args: p.SenderSet) -> Deed:
     if old is None:
         _check_address(args.address, channel)
     warmup = await _read_warmup(conn, args.warmup, account)
-    values = [args.address, channel, *_sender_values(args, old, warmup)]
+    address = args.address if old is None else old["address"]
+    values = [address, channel, *_sender_values(args, old, warmup)]
     row = await conn.fetchrow(sql("put_sender"), account["id"], *values)
     await conn.execute(sql("open_sender_lanes"), account["id"])
     changed = old is None or any(row[name] != old[name] for name in _SENDER)
-    return made(account, row, old, args.address, changed=changed)
+    return made(account, row, old, address, changed=changed)
 
 
 _SENDER = ("provider", "owner", "shared", "rate", "daily_limit", "warmup", "gap", "weight")

@@ -69,7 +69,7 @@ WHERE $1::int4 IS NULL OR account_id = $1::int4
 LIMIT 1000;
 
 -- name: find_senders :many
--- The senders of an address; $2 and $3 NULL = any account, any channel.
+-- The senders of an address, in other writings where none has this one; $2 and $3 NULL = any account, any channel.
 --   $1 address  text
 --   $2 account  int4
 --   $3 channel  text
@@ -77,7 +77,10 @@ SELECT s.account_id, s.id, s.address, s.channel, s.provider, s.owner, s.shared, 
     s.daily_limit, s.warmup, s.gap, s.weight, s.status, s.pause_reason, s.created_at, a.key AS account_key
 FROM dripd.sender AS s
 JOIN dripd.account AS a ON a.id = s.account_id
-WHERE s.address = $1::text
+WHERE dripd.address_form(s.address) = dripd.address_form($1::text)
+    AND (s.address = $1::text OR NOT EXISTS (
+        SELECT FROM dripd.sender AS o
+        WHERE o.account_id = s.account_id AND o.channel = s.channel AND o.address = $1::text))
     AND ($2::int4 IS NULL OR s.account_id = $2::int4)
     AND ($3::text IS NULL OR s.channel = $3::text)
 ORDER BY s.account_id, s.id

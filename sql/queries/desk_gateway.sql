@@ -60,7 +60,7 @@ WITH told AS (
     SELECT DISTINCT k.n, f.account_id
     FROM told AS k
     JOIN dripd.sender AS f ON f.provider = $1::text
-        AND (dripd.address_form(f.address) = dripd.address_form(k.sender) OR lower(f.address) LIKE '%<' || lower(k.sender) || '>')
+        AND dripd.address_form(coalesce(substring(f.address FROM '<([^<>]*)>\s*$'), f.address)) = dripd.address_form(k.sender)
     WHERE k.sender <> '' AND NOT EXISTS (SELECT FROM ours AS o WHERE o.n = k.n)
 )
 SELECT n, account_id, delivery_id FROM ours

@@ -129,6 +129,24 @@ async def test_pause_of_everything_asks_first(pg_dsn: str) -> None:
         )
 
 
+async def test_a_sender_is_one_however_it_is_written(pg_dsn: str) -> None:
+    """A second one in other letters had a day's limit of its own."""
+    async with open_control(pg_dsn) as control:
+        await control.do("account.set", key="acme")
+        for written, other in (("Sales@acme.test", "sales@ACME.test"), ("+4930 12", "+493012")):
+            await control.do("sender.set", address=written, daily_limit=5)
+            again = await control.do("sender.set", address=other, daily_limit=7)
+            assert (again["address"], again["daily_limit"]) == (written, 7)
+            paused = await control.do("sender.pause", address=other)
+            assert paused["address"] == written
+        assert 2 == await control.one("SELECT count(*) FROM dripd.sender")
+        await control.rows(
+            "INSERT INTO dripd.sender (account_id, address) VALUES (1, 'sales@acme.test')"
+        )
+        exact = await control.do("sender.set", address="sales@acme.test", daily_limit=9)
+        assert (exact["address"], exact["daily_limit"]) == ("sales@acme.test", 9)
+
+
 async def test_sender_channel_follows_from_its_address(pg_dsn: str) -> None:
     async with open_control(pg_dsn) as control:
         await control.do("account.set", key="acme")

@@ -91,6 +91,18 @@ async def test_a_reply_to_our_address_concerns_who_wrote_it(control: Control) ->
     assert [("reply", None, "ann@x.test", None, "sink:1")] == await events(control)
 
 
+async def test_who_was_written_to_is_the_whole_address(control: Control) -> None:
+    """What is inside <> is compared by its form; nothing in it stands for anything else."""
+    await control.rows("UPDATE dripd.sender SET address = 'Sales <Sales@acme.test>'")
+    told = [
+        Happened(kind="reply", id=sender, address="ann@x.test", sender=sender)
+        for sender in ("sales@ACME.test", "%@acme.test", "s_les@acme.test", "x<sales@acme.test")
+    ]
+    await keep(control, *told)
+
+    assert ["sink:sales@ACME.test"] == [event[-1] for event in await events(control)]
+
+
 async def test_a_system_of_ones_own_names_account_and_conversation(control: Control) -> None:
     told = [
         Happened(kind="reply", id="1", account="acme", conversation_ref="chat"),
