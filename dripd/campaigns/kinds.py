@@ -30,6 +30,7 @@ from dripd.campaigns.reader import (
     words,
 )
 from dripd.campaigns.settings import read_match
+from dripd.clock import Millis
 from dripd.scheduler.due import parse_offset
 
 KINDS = frozenset(
@@ -160,13 +161,18 @@ def _manual(reading: Reading) -> dict[str, object]:
         "title": section.take("title", content, str(label)),
         "text": section.take("text", content, ""),
         "assignee": section.take("assignee", filled, ""),
-        "due_ms": section.take("due", duration, None),
+        "due_ms": section.take("due", _due, None),
         "reminder_ms": section.take("reminder", duration, None),
         "blocking": section.take("blocking", flag, blocking),
         "timeout_ms": section.take("timeout", duration, None),
         "on_timeout": section.take("on_timeout", word("continue", "exit"), "continue"),
         "notify": section.take("notify", flag, None),
     }
+
+
+def _due(value: object) -> Millis:
+    """How long after the step a task is due: `2d`, which may be written `+2d`."""
+    return duration(value[1:] if isinstance(value, str) and value[:1] == "+" else value)
 
 
 def _manual_email(reading: Reading) -> dict[str, object]:

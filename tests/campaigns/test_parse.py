@@ -474,6 +474,15 @@ def test_a_task_is_titled_by_its_name_or_its_key() -> None:
     assert only_step(do="custom_task", title="Call", name="Ring").title == "Call"
 
 
+@pytest.mark.feature("F26")
+def test_when_a_task_is_due_may_be_written_with_a_plus() -> None:
+    due = [only_step(do="follow_up", title="T", due=text).due_ms for text in ("2d", "+2d")]
+
+    assert due == [2 * DAY, 2 * DAY]
+    twice = small(steps=[{"key": "one", "do": "follow_up", "title": "T", "due": "++2d"}])
+    assert one_fault(twice).path == "steps[0].due"
+
+
 def test_no_reply_after_true_means_three_days() -> None:
     assert (
         only_step(do="email", track={"no_reply_after": True}).track.no_reply_after_ms == 3 * DAY
