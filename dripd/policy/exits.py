@@ -23,6 +23,7 @@ def end_of(
 ) -> EndRun | None:
     """How the run ends by the event, if it does: erased, by a rule, by consent, by the goal.
 
+    A rule that the file does not give, but its preset, yields to a goal of the same event.
     *softs*: soft bounces since the run began, this one among them. *campaign_id*: that of the
     delivery which the event names, None where it names none.
     """
@@ -32,15 +33,15 @@ def end_of(
         ours = event.payload.get("campaign") == version.campaign_key
         return _end(run, RunStatus.TERMINATED, "reset") if ours else None
     seen = _Seen(event, version, softs, campaign_id in {None, run.campaign_id})
+    goals = [goal for goal in _goals(run, version) if seen.ours and seen.fits(goal)]
     for rule in version.definition.exit_rules:
-        if rule.enabled and (seen.ours or rule.scope == "any") and seen.fits(rule.match):
+        if not rule.enabled or (goals and not rule.path):
+            continue
+        if (seen.ours or rule.scope == "any") and seen.fits(rule.match):
             return _by_rule(rule, run, version)
     if event.kind in FORBIDDING and channel_of(event) in {None, *version.message_channels}:
         return _end(run, RunStatus.REMOVED, event.kind)
-    for goal in _goals(run, version):
-        if seen.ours and seen.fits(goal):
-            return _end(run, RunStatus.COMPLETED, f"goal:{goal.goal_word()}")
-    return None
+    return _end(run, RunStatus.COMPLETED, f"goal:{goals[0].goal_word()}") if goals else None
 
 
 def _goals(run: RunRow, version: Version) -> Iterator[Match]:

@@ -247,6 +247,18 @@ def test_the_goal_completes_the_run_with_its_word() -> None:
     assert ended(rooms, event("tag_added", payload={"tag": "Lost"})) == []
 
 
+def test_a_rule_of_the_preset_yields_to_a_goal_of_the_same_event() -> None:
+    by_default = world(goal={"on": "reply"})
+    by_rule = world(goal={"on": "reply"}, **REPLY)
+    of_one_step = world(goal={"on": "reply", "step": "b"})
+
+    assert ended(by_default, event("reply")) == ["goal:reply"]
+    assert ended(by_default, event("bounce")) == ["bounce"]
+    assert ended(by_rule, event("reply")) == ["reply"]
+    assert ended(of_one_step, event("reply", step_key="b")) == ["goal:reply"]
+    assert ended(of_one_step, event("reply", step_key="a")) == ["reply"]
+
+
 def test_leaving_an_attached_list_ends_the_run_however_it_was_attached() -> None:
     left = event("list_removed", payload={"list": "B"})
     by_file = world(triggers=[{"on": "list_added", "list": "B"}])
