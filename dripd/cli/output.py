@@ -64,7 +64,7 @@ def print_waits(runs: Sequence[Row], queued: Sequence[Row] = ()) -> None:
     """What each run waits for: its step, the gates before it, and when it goes on; then what
     waits until the contact is free."""
     if not (runs or queued):
-        click.echo("nothing found", err=True)
+        click.echo("no run is live; dripd contact timeline CONTACT has those before", err=True)
     for run in runs:
         head = (
             f"{cell(run['campaign_key'])} (enrollment {run['enrollment_id']}): {run['status']}"

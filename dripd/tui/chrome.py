@@ -59,6 +59,8 @@ class Seen(Protocol):
     @property
     def is_writing(self) -> bool: ...
     @property
+    def is_deep(self) -> bool: ...
+    @property
     def write_left_s(self) -> float: ...
     @property
     def offers(self) -> list[str]: ...
@@ -251,7 +253,8 @@ class Chrome:
         self, hints: Sequence[tuple[str, str, str]], gap: str, width: int
     ) -> tuple[list[Cell], int]:
         """As many of *hints* as there is room for, *gap* between them, and how many that are."""
-        ends = [*self._hint("?", "help", "", gap), *self._hint("q", "quit", "", "")]
+        away = "back" if self._console.is_deep else "quit"
+        ends = [*self._hint("?", "help", "", gap), *self._hint("q", away, "", "")]
         cells: list[Cell] = []
         for n, one in enumerate(hints):
             hint = self._hint(*one, gap)

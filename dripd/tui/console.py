@@ -480,6 +480,11 @@ class Console:
             table.end(first=True)
         self.tell("frozen: sending goes on" if table.frozen else "follows again")
 
+    @property
+    def is_deep(self) -> bool:
+        """Is there somewhere to go back to before the console is left?"""
+        return bool(self.trail or self.page.crumbs)
+
     def _back(self, *, leave: bool) -> None:
         if self.page.back():
             return

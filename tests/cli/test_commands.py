@@ -515,6 +515,15 @@ def test_a_run_is_explained_in_sentences(
     ]
 
 
+def test_whoever_has_no_live_run_is_told_where_those_before_are(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers = [{"enrollments": []}]
+
+    assert main(["contact", "explain", "c1"]) == 0
+    assert "no run is live; dripd contact timeline CONTACT" in capsys.readouterr().err
+
+
 def test_what_a_run_would_do_is_a_table_and_how_it_stands_then(
     daemon: Daemon, capsys: pytest.CaptureFixture[str]
 ) -> None:

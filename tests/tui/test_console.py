@@ -870,7 +870,20 @@ def test_a_narrow_footer_still_has_every_key_of_the_screen(
     rig = Rig()
     rig.console.go(name)
 
-    assert [key for key in (*keys, "? help", "q quit") if key not in rig.footer] == []
+    assert [key for key in (*keys, "? help", "q back") if key not in rig.footer] == []
+
+
+def test_the_footer_says_where_q_leads() -> None:
+    rig = Rig()
+
+    assert "q quit" in rig.footer
+    rig.console.go("accounts")
+    assert "q back" in rig.footer
+    rig.press("tab")
+    rig.press("q")
+    assert "q back" in rig.footer  # the other list of the same screen was left
+    rig.press("q")
+    assert "q quit" in rig.footer
 
 
 def test_the_smallest_footer_still_has_the_key_that_pauses_everything() -> None:
