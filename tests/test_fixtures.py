@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import postgres
-from tests.support.postgres import execute, fetch_value
+from tests.support.postgres import Databases, execute, fetch_value
 
 
 def test_fresh_database_has_the_schema_and_no_accounts(pg_dsn: str) -> None:
@@ -20,14 +20,14 @@ def test_fresh_database_has_the_schema_and_no_accounts(pg_dsn: str) -> None:
     assert 0 == n_accounts
 
 
-def test_what_one_test_writes_no_other_sees(pg_dsn: str) -> None:
-    execute(pg_dsn, "CREATE TABLE left_behind ()")
+def test_what_one_test_writes_no_other_sees(pg_databases: Databases) -> None:
+    found = "SELECT to_regclass('left_behind') IS NOT NULL"
+    with pg_databases.fresh() as one, pg_databases.fresh() as beside:
+        execute(one, "CREATE TABLE left_behind ()")
 
-
-def test_what_one_test_wrote_is_gone(pg_dsn: str) -> None:
-    there = fetch_value(pg_dsn, "SELECT to_regclass('left_behind') IS NOT NULL")
-
-    assert there is False
+        assert [True, False] == [fetch_value(dsn, found) for dsn in (one, beside)]
+    with pg_databases.fresh() as later:
+        assert fetch_value(later, found) is False
 
 
 def test_empty_database_has_no_schema(pg_empty_dsn: str) -> None:
