@@ -1,7 +1,8 @@
 """Where can a run stand, and what leads from there to where? The life-cycle as data.
 
 A step event finds its run `executing`, for only a leased step can be performed. What else
-moves a run (a lease, a stop, a release) comes from outside and stands in `OUTSIDE`.
+moves a run (a lease, a stop, a release) comes from outside and stands in `OUTSIDE`. Nothing
+at work looks it up: the tests hold `advance` to it, and the README's diagram is made of it.
 """
 
 from __future__ import annotations

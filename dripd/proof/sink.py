@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -100,9 +99,3 @@ def _guarded(
             stream.socket.close()
 
     return handle
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every entry that was finished, in order."""
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]

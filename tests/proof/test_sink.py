@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from dripd.channels import registry
 from dripd.channels.base import Message, ProviderSettings, Resources, Secret
 from dripd.clock import SystemClock
 from dripd.proof.faults import COMMON, HTTP, SMTP, Faults, Rule
-from dripd.proof.sink import read_log, serve
+from dripd.proof.sink import serve
 
 
 @asynccontextmanager
@@ -45,6 +46,12 @@ async def post(
         except (httpx.TransportError, trio.TooSlowError) as error:
             return type(error).__name__
     return str(answer.status_code)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Every entry that was finished, in order."""
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
 
 
 def told(log: Path) -> list[tuple[str, bool]]:
