@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
@@ -108,6 +108,13 @@ class Accept:
     doubt: str = ""
     """What the journal notes of it besides."""
 
+    def claims(self) -> tuple[int | None, str | None]:
+        """The re-entry and the scope that its run takes. One that ends as it begins keeps nobody
+        out, except where a contact has one run alone."""
+        if self.end is None:
+            return self.reentry, self.exclusive
+        return (1 if self.reentry == 1 else None), None
+
     def lock_order(self) -> tuple[int, str, int, int]:
         """Batches insert their keys in one order, else they deadlock."""
         one = self.request
@@ -143,3 +150,36 @@ class Leave:
 
 
 Decision: TypeAlias = Accept | Reject | Leave
+
+
+def first_of_each_key(asked: Iterable[tuple[int, int | None, str | None]]) -> list[int]:
+    """Of requests, as (id, account, idempotency key), those to decide now: of one key only the
+    first; the others' turn comes after it."""
+    seen: set[tuple[int | None, str]] = set()
+    first = []
+    for request_id, account_id, key in asked:
+        if key:
+            if (account_id, key) in seen:
+                continue
+            seen.add((account_id, key))
+        first.append(request_id)
+    return first
+
+
+def rejections(
+    decisions: Sequence[Decision],
+    begun: Container[int],
+    broke: Container[int],
+    has_lost: Callable[[int], bool],
+) -> list[Reject]:
+    """The requests that are rejected: by *decisions*, for want of balance (*broke*), or because
+    they have lost their place to others too often, which *has_lost* is asked of each that has
+    neither *begun* nor been too dear."""
+    found = [one for one in decisions if isinstance(one, Reject)]
+    for one in decisions:
+        if isinstance(one, Accept) and one.request.id not in begun:
+            if one.request.id in broke:
+                found.append(Reject(one.request, "insufficient_balance"))
+            elif has_lost(one.request.id):
+                found.append(Reject(one.request, "already_ran"))
+    return found

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from itertools import groupby, islice
 
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, End, RunStatus
 from dripd.clock import DAY, Instant
-from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
+from dripd.policy.admission_rows import (
+    Accept,
+    Decision,
+    Leave,
+    Reject,
+    RequestRow,
+    first_of_each_key,
+    rejections,
+)
 from dripd.store.memory_changes import cancel_awaited, end_run, forget_runs
 from dripd.store.memory_directory import LAST_ID
 from dripd.store.memory_money import charge, refund_unsent
@@ -38,7 +46,8 @@ def admit(
     taken = take(tables, n, only, unreadable)
     if not taken:
         return Admitted(taken=0, decided=0, started=[])
-    done = decide_requests(tables, losers, _first_of_each_key(tables, taken), decide)
+    ids = first_of_each_key(_mark(tables, one) for one in taken)
+    done = decide_requests(tables, losers, ids, decide)
     done.taken = len(taken)
     return done
 
@@ -97,21 +106,12 @@ def new_request(
     return tables.requests.add(request.id, request)
 
 
-def _first_of_each_key(tables: Tables, taken: Iterable[int]) -> list[int]:
-    """Of requests with one idempotency key only the first; the others' turn comes after it."""
-    seen: set[tuple[int | None, str]] = set()
-    first = []
-    for request_id in taken:
-        request = tables.requests[request_id]
-        if request.idempotency_key:
-            account = tables.account_of(request.account_id, request.account_key)
-            named = account.id if account is not None else request.account_id
-            mark = (named, request.idempotency_key)
-            if mark in seen:
-                continue
-            seen.add(mark)
-        first.append(request_id)
-    return first
+def _mark(tables: Tables, request_id: int) -> tuple[int, int | None, str | None]:
+    """By what a request is known that was made twice."""
+    request = tables.requests[request_id]
+    account = tables.account_of(request.account_id, request.account_key)
+    named = account.id if account is not None else request.account_id
+    return request_id, named, request.idempotency_key
 
 
 def decide_requests(
@@ -131,14 +131,8 @@ def decide_requests(
         if run not in short and (key := _start(tables, one, run)) is not None
     ]
     runs = {one.request.id: run for one, run in begun if run not in short}
-    rejected = [one for one in decisions if isinstance(one, Reject)]
-    rejected += [Reject(o.request, "insufficient_balance") for o, run in begun if run in short]
-    won = {one.request.id for one, _ in begun}
-    rejected += [
-        Reject(one.request, "already_ran")
-        for one in accepted
-        if one.request.id not in won and losers.lost(one.request.id)
-    ]
+    broke = {one.request.id for one, run in begun if run in short}
+    rejected = rejections(decisions, runs, broke, losers.lost)
     _note(tables, runs, rejected, decisions)
     for one in decisions:
         if isinstance(one, Leave) and one.queued_in:
@@ -357,6 +351,7 @@ def _start(tables: Tables, one: Accept, run_id: int) -> DueKey | None:
 
 def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
     request, end = one.request, one.end
+    reentry, exclusive = one.claims()
     run = Run(
         account_id=request.account_id or 0,
         campaign_id=request.campaign_id or 0,
@@ -365,8 +360,8 @@ def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
         cv_id=one.cv_id,
         run_no=request.last_run_no + 1,
         started_at=one.started_at,
-        reentry=one.reentry,
-        exclusive=one.exclusive,
+        reentry=reentry,
+        exclusive=exclusive,
         owner=one.owner,
         source=request.source,
         conversation_ref=request.conversation_ref,
@@ -378,8 +373,6 @@ def _run_of(tables: Tables, one: Accept, now: Instant) -> Run:
         run.status = end.status
         run.end_reason = end.reason
         run.ended_at = max(now, one.started_at)
-        run.reentry = 1 if one.reentry == 1 else None
-        run.exclusive = None
     return run
 
 

@@ -14,7 +14,16 @@ import orjson
 
 from dripd.billing.ledger import unaffordable
 from dripd.campaigns.enrollment import FLAG_VARS, DueKey, RunStatus
-from dripd.policy.admission_rows import Accept, Decision, Leave, Quote, Reject, RequestRow
+from dripd.policy.admission_rows import (
+    Accept,
+    Decision,
+    Leave,
+    Quote,
+    Reject,
+    RequestRow,
+    first_of_each_key,
+    rejections,
+)
 from dripd.store.connect import Conn, copy_rows, parse_object, read_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import Admitted, Decide
@@ -78,7 +87,11 @@ async def admit(
         taken, after = await take(conn, turns, n, unreadable)
     if not taken:
         return Admitted(taken=0, decided=0, started=[]), {}
-    first = _first_of_each_key(taken)
+    ids = first_of_each_key(
+        (row["id"], row["account_id"], row["idempotency_key"]) for row in taken
+    )
+    chosen = set(ids)
+    first = [row for row in taken if row["id"] in chosen]
     known = sorted(
         {
             (row["account_id"], row["campaign_key"])
@@ -89,9 +102,7 @@ async def admit(
     await conn.fetch(
         sql("share_campaigns"), [account for account, _ in known], [key for _, key in known]
     )
-    done, lanes = await decide_requests(
-        conn, book, losers, [row["id"] for row in first], decide
-    )
+    done, lanes = await decide_requests(conn, book, losers, ids, decide)
     done.taken = len(taken)
     turns.after = after  # what raised is met again
     return done, lanes
@@ -113,20 +124,6 @@ async def take(
         seen_all = seen_all or not after
 
 
-def _first_of_each_key(taken: Sequence[Any]) -> list[Any]:
-    """Of requests with one idempotency key only the first; the others' turn comes after it."""
-    seen: set[tuple[int, str]] = set()
-    first = []
-    for row in taken:
-        mark = (row["account_id"], row["idempotency_key"])
-        if row["idempotency_key"]:
-            if mark in seen:
-                continue
-            seen.add(mark)
-        first.append(row)
-    return first
-
-
 async def decide_requests(
     conn: Conn, book: LaneBook, losers: Losers, ids: Sequence[int], decide: Decide
 ) -> tuple[Admitted, dict[Wanted, int]]:
@@ -141,14 +138,7 @@ async def decide_requests(
         conn, {(one.request.account_id, one.lane) for one in accepted if one.request.account_id}
     )
     started, runs, broke = await _start(conn, accepted, lanes, now)
-    rejected = [one for one in decisions if isinstance(one, Reject)]
-    rejected += [Reject(one.request, "insufficient_balance") for one in broke]
-    begun = runs.keys() | {one.request.id for one in broke}
-    rejected += [
-        Reject(one.request, "already_ran")
-        for one in accepted
-        if one.request.id not in begun and losers.lost(one.request.id)
-    ]
+    rejected = rejections(decisions, runs, {one.request.id for one in broke}, losers.lost)
     await _note(conn, runs, rejected, decisions)
     queued = [
         (one.request.id, one.request.account_id, one.request.contact_id, one.queued_in)
@@ -325,6 +315,7 @@ async def _displace(conn: Conn, accepted: list[Accept]) -> None:
 
 def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
     request, end = one.request, one.end
+    reentry, exclusive = one.claims()
     return (
         request.account_id,
         run,
@@ -333,8 +324,8 @@ def _run_row(one: Accept, run: int, now: int) -> tuple[Any, ...]:
         one.cv_id,
         request.last_run_no + 1,
         one.started_at,
-        one.reentry if end is None or one.reentry == 1 else None,
-        one.exclusive if end is None else None,
+        reentry,
+        exclusive,
         one.owner,
         request.source,
         request.conversation_ref,

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, FAR_FUTURE, HOUR, Instant
 from dripd.policy.admission import decide
-from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
+from dripd.policy.admission_rows import (
+    Accept,
+    Decision,
+    Leave,
+    Reject,
+    RequestRow,
+    first_of_each_key,
+    rejections,
+)
 from dripd.policy.rooms import MissingVersion
 from tests.support.rooms import BERLIN, NOW, World, email, make_version, request, sms
 
@@ -266,3 +274,32 @@ def test_decide_answers_every_request_in_its_order(requests: list[RequestRow]) -
     for one in started:
         assert NOW <= one.started_at <= one.due_at <= FAR_FUTURE
         assert not one.request.live
+
+
+def test_of_one_key_the_first_is_decided_and_others_have_their_turn_after_it() -> None:
+    asked = [(1, 1, "k"), (2, 1, "k"), (3, 2, "k"), (4, 1, None), (5, 1, None), (6, 1, "")]
+
+    assert [1, 3, 4, 5, 6] == first_of_each_key(asked)
+
+
+def test_an_accepted_request_that_did_not_begin_says_why_or_waits() -> None:
+    begun, short, loser, waits = (accepted(id=number) for number in (1, 2, 3, 4))
+    refused = Reject(request(id=5), "no_consent")
+
+    found = rejections([begun, short, loser, waits, refused], {1}, {2}, {3}.__contains__)
+
+    assert [(5, "no_consent"), (2, "insufficient_balance"), (3, "already_ran")] == [
+        (one.request.id, one.reason) for one in found
+    ]
+
+
+@pytest.mark.parametrize(("reentry", "kept"), [(1, 1), (2, None), (None, None)])
+def test_a_run_that_ends_as_it_begins_keeps_nobody_out_but_of_a_single_run(
+    reentry: int | None, kept: int | None
+) -> None:
+    one = accepted()
+    one.reentry, one.exclusive = reentry, "account"
+
+    assert (reentry, "account") == one.claims()
+    one.end = End(RunStatus.COMPLETED, "completed")
+    assert (kept, None) == one.claims()
