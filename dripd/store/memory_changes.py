@@ -71,21 +71,30 @@ def add_suppression(
     reason: str | None,
     expires_at: Instant | None = None,
 ) -> None:
-    """Nothing happens where the order stands already. Raises `StoreError` without an address."""
+    """One that ends sooner gives way; nothing happens otherwise where an order stands already.
+
+    Raises `StoreError` without an address.
+    """
     address = address.strip(BLANKS)
     form = address_form(address)
     if not form:
         raise StoreError("a suppression needs an address")
     key = (form, account_id, channel)
-    if key not in tables.suppressions:
-        row = Suppression(
-            account_id=account_id,
-            channel=channel,
-            address=address,
-            reason=reason,
-            expires_at=expires_at,
-        )
-        tables.suppressions.add(key, row)
+    former = tables.suppressions.get(key)
+    if former is not None:
+        ends = former.expires_at
+        if ends is None or (expires_at is not None and expires_at <= ends):
+            return
+        tables.suppressions.drop(key)
+        reason = former.reason if reason is None else reason
+    row = Suppression(
+        account_id=account_id,
+        channel=channel,
+        address=address,
+        reason=reason,
+        expires_at=expires_at,
+    )
+    tables.suppressions.add(key, row)
 
 
 def change_contact(

@@ -1,15 +1,9 @@
 -- name: add_suppression :one
 -- An entry, or a longer life for one that would run out earlier; nothing comes back otherwise.
 --   $1 account  $2 channel  $3 address  $4 reason  $5 until  $6 by
-INSERT INTO dripd.suppression AS s (account_id, channel, address, reason, expires_at, created_by)
+INSERT INTO dripd.suppression (account_id, channel, address, reason, expires_at, created_by)
 VALUES ($1::int4, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
-ON CONFLICT (address_h, account_id, channel) DO UPDATE
-SET address = excluded.address,
-    reason = coalesce(excluded.reason, s.reason),
-    expires_at = excluded.expires_at,
-    created_by = excluded.created_by
-WHERE s.expires_at IS NOT NULL
-    AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at)
+ON CONFLICT DO NOTHING
 RETURNING address_h;
 
 -- name: remove_suppression :many

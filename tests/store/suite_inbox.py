@@ -842,6 +842,19 @@ class InboxSuite:
         key = (await world.store.load([(scene.account, 0, Instant(0), 0, 9)], T0))[0]
         assert (await scene.lease([key])).granted[0].suppressed
 
+    @pytest.mark.feature("C53")
+    async def test_who_unsubscribes_stays_so_where_an_order_that_ends_stood(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        await world.suppress(scene.account, "email", "p1@x.example", expires_at=T0)
+        await world.event(scene.account, "unsubscribe", address="p1@x.example")
+        await scene.digest(Suppress("email", "p1@x.example", "unsubscribe"))
+
+        assert [True] == await world.store.suppressed(
+            [(scene.account, "email", "p1@x.example")]
+        )
+
     async def test_a_run_that_has_ended_is_not_ended_again(self, world: World) -> None:
         scene = await open_scene(world)
         leased = (await scene.take())[0]

@@ -250,6 +250,26 @@ class LeaseSuite:
             ]
         )
 
+    @pytest.mark.feature("C53")
+    async def test_an_order_that_lasts_longer_takes_the_place_of_one_that_ends(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        soon, later = Instant(T0 + HOUR), Instant(T0 + 2 * HOUR)
+        lives: list[list[Instant | None]] = [
+            [T0, None], [soon, None], [None, T0], [T0, soon], [later, soon],
+        ]  # fmt: skip
+        for n, pair in enumerate(lives):
+            for end in pair:
+                await world.suppress(scene.account, "email", f"p{n}@x.example", expires_at=end)
+        asked = [(scene.account, "email", f"p{n}@x.example") for n in range(len(lives))]
+
+        assert [True] * 5 == await world.store.suppressed(asked)
+        await world.set_now(soon)
+        assert [True, True, True, False, True] == await world.store.suppressed(asked)
+        await world.set_now(later)
+        assert [True, True, True, False, False] == await world.store.suppressed(asked)
+
     @pytest.mark.parametrize(
         ("written", "own"),
         [

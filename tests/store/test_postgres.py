@@ -259,7 +259,7 @@ class PostgresWorld(World):
     ) -> None:
         await self.run(
             "INSERT INTO dripd.suppression (account_id, channel, address, expires_at)"
-            " VALUES ($1, $2, $3, $4)",
+            " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             account,
             channel,
             address,
