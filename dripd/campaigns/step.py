@@ -19,12 +19,12 @@ from dripd.campaigns.reader import (
     minute,
     shown,
     step_key,
-    suggest,
     text,
     whole,
     word,
 )
 from dripd.campaigns.settings import read_goal, read_triggers, read_window
+from dripd.errors import near
 from dripd.scheduler.due import Delay, Timing
 
 MAX_DAY = 3660
@@ -121,7 +121,10 @@ def _kind(section: Section, name: str) -> str:
         return kind
     path, named = section.path_of("do"), f"step {name!r}: " if name else ""
     message = f"{named}unknown kind {shown(kind)}"
-    section.fault("unknown_kind", path, message, suggest(str(kind), KINDS))
+    known = sorted(KINDS)
+    section.fault(
+        "unknown_kind", path, message, near(str(kind), known, f"one of: {' '.join(known)}")
+    )
     return ""
 
 

@@ -258,6 +258,8 @@ def test_an_unknown_kind_names_step_and_kind() -> None:
     assert (fault.code, fault.path) == ("unknown_kind", "steps[0].do")
     assert "'one'" in fault.message
     assert "'teleport'" in fault.message
+    assert " email " in fault.hint
+    assert "'email'" in one_fault(step(do="emial")).hint
 
 
 def test_refund_on_takes_the_reasons_of_ends_and_what_people_say_for_them() -> None:
