@@ -158,7 +158,8 @@ def _busy(row: RequestRow, version: Version, now: Instant) -> str | None:
     if reentry.mode == "once" and row.unreset and not _resets(row, version):
         return "already_ran"
     if scope != "none" and scope in row.busy and not _displaces(row, version):
-        return "" if policy.exclusivity.on_busy == "queue" else f"already_in:{row.busy[scope]}"
+        waits = policy.exclusivity.on_busy == "queue" and not row.live
+        return "" if waits else f"already_in:{row.busy[scope]}"
     if row.live and reentry.mode != "always":
         return f"already_in:{row.campaign_key}"
     if reentry.max_runs is not None and row.runs >= reentry.max_runs:

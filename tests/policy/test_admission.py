@@ -177,6 +177,8 @@ def test_a_contact_that_is_busy_elsewhere(on_busy: str) -> None:
         case "queue":
             assert isinstance(decision, Leave)
             assert decision.queued_in == "group:sales"
+            own = decided(rooms, live=1, runs=1, unreset=1, busy={"group:sales": "c1"})
+            assert isinstance(own, Reject)
         case "move":
             assert isinstance(decision, Accept)
             assert decision.displaces

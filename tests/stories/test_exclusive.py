@@ -59,6 +59,22 @@ def test_what_waits_for_its_turn_is_explained(world: World) -> None:
     assert world.call("contact.explain", contact="c2")["queued"] == []
 
 
+@pytest.mark.feature("C56")
+def test_who_waits_for_one_campaign_by_several_routes_runs_through_it_once(
+    world: World,
+) -> None:
+    play(world, exclusive("first", "reject"), "c1")
+    world.apply(exclusive("second", "queue"))
+    world.enroll("second", "c1", "c1")
+    world.tick()
+    asked = "SELECT reject_reason FROM dripd.enroll_request WHERE campaign_key = 'second'"
+    assert world.column(asked) == [None, None]
+    world.advance("5d")
+    world.enroll("second", "c1")
+    world.tick()
+    assert world.column(asked + " ORDER BY id") == [None, *["already_in:second"] * 2]
+
+
 @pytest.mark.feature("C54")
 def test_a_stop_withdraws_what_waits_for_its_turn(world: World) -> None:
     play(world, exclusive("first", "reject"), "c1", "c2")
