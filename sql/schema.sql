@@ -1418,9 +1418,9 @@ SELECT r.id,
     r.owner,
     r.conversation_ref
 FROM dripd.run AS r
-JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
-JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
-JOIN dripd.account AS a ON a.id = r.account_id
+LEFT JOIN dripd.campaign AS c ON c.account_id = r.account_id AND c.id = r.campaign_id
+LEFT JOIN dripd.campaign_version AS v ON v.account_id = r.account_id AND v.id = r.cv_id
+LEFT JOIN dripd.account AS a ON a.id = r.account_id
 LEFT JOIN dripd.due_step AS d ON d.account_id = r.account_id AND d.enrollment_id = r.id AND r.status = 1
 LEFT JOIN dripd.version_step AS s ON s.account_id = d.account_id AND s.cv_id = d.cv_id AND s.step_no = d.step_no
 LEFT JOIN dripd.park AS w  -- the whole account
@@ -1473,7 +1473,7 @@ SELECT l.enrollment_id || '-' || l.seq AS id,
     CASE WHEN l.state = 1 THEN l.at END AS accepted_at,
     l.reason
 FROM dripd.step_log AS l
-JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
+LEFT JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
 LEFT JOIN dripd.sender AS f ON f.account_id = l.account_id AND f.id = l.sender_id
 WHERE l.channel > 0 AND l.state BETWEEN 1 AND 4 AND (SELECT dripd.sees_all(current_user))
 UNION ALL
@@ -1541,7 +1541,7 @@ SELECT l.at, 'dripd', l.account_id, l.enrollment_id,
     jsonb_strip_nulls(jsonb_build_object('seq', l.seq, 'step_key', s.key, 'reason', l.reason,
         'unknown', CASE WHEN l.state = 3 THEN true END))
 FROM dripd.step_log AS l
-JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
+LEFT JOIN dripd.version_step AS s ON s.account_id = l.account_id AND s.cv_id = l.cv_id AND s.step_no = l.step_no
 WHERE l.state > 0 AND (SELECT dripd.sees_all(current_user))
 UNION ALL
 SELECT r.ended_at, 'dripd', r.account_id, r.id,
