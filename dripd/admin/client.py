@@ -25,7 +25,7 @@ from dripd.errors import (
     Unreachable,
 )
 
-CONNECT_SECONDS: Final = 5.0
+CONNECT_S: Final = 5.0
 CHUNK: Final = 65536
 HOW_TO_START: Final = (
     "start it with `dripd run`, or name its socket with --socket, DRIPD_SOCKET or DRIPD_STATE"
@@ -88,8 +88,8 @@ class Client:
             raise
 
     def _shake_hands(self, name: str) -> Mapping[str, object]:
-        most = CONNECT_SECONDS if self._timeout is None else self._timeout
-        deadline = self._deadline(min(CONNECT_SECONDS, most))
+        most = CONNECT_S if self._timeout is None else self._timeout
+        deadline = self._deadline(min(CONNECT_S, most))
         hello = self._next("hello", deadline)
         if not isinstance(hello, wire.Notice) or hello.method != "hello":
             raise PeerWireError(f"{self._path} does not greet as dripd does")
@@ -182,7 +182,7 @@ def connect(path: Path) -> socket.socket:
     """A socket connected to *path*; raises `Unreachable`, or `NotPermitted`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(CONNECT_SECONDS)
+        sock.settimeout(CONNECT_S)
         sock.connect(os.fspath(path))
     except OSError as error:
         sock.close()

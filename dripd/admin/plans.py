@@ -18,7 +18,7 @@ import trio
 from dripd.admin.messages import Promise
 from dripd.errors import Conflict
 
-LIFE_SECONDS: Final = 120
+LIFE_S: Final = 120
 MOST_PLANS: Final = 256
 """More push out the oldest."""
 
@@ -54,7 +54,7 @@ class Plans:
             method=method,
             asked=asked,
             promise=Promise(n=n, digest=found),
-            until=trio.current_time() + LIFE_SECONDS,
+            until=trio.current_time() + LIFE_S,
         )
         while len(self._plans) > MOST_PLANS:
             self._plans.popitem(last=False)
@@ -65,7 +65,7 @@ class Plans:
             "n": n,
             "digest": found,
             "sample": items[:SAMPLE] if isinstance(items, list) else [],
-            "expires_in_s": LIFE_SECONDS,
+            "expires_in_s": LIFE_S,
             "would": {k: v for k, v in result.items() if k not in {"items", "set"}},
         }
 
@@ -76,7 +76,7 @@ class Plans:
             raise Conflict(
                 "the plan has expired, or was never made",
                 code="plan_expired",
-                hint=f"a plan holds for {LIFE_SECONDS} s and for who made it: make a new one",
+                hint=f"a plan holds for {LIFE_S} s and for who made it: make a new one",
             )
         if (plan.method, plan.asked) != (method, asked):
             raise Conflict(

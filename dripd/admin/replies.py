@@ -16,7 +16,7 @@ import trio
 
 from dripd.errors import Conflict, DripdError
 
-KEEP_SECONDS: Final = 24 * 3600
+KEEP_S: Final = 24 * 3600
 MOST_REPLIES: Final = 10_000
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Answers beyond either bound push out the oldest."""
@@ -89,7 +89,7 @@ class Replies:
             )
 
     def _trim(self) -> None:
-        horizon = trio.current_time() - KEEP_SECONDS
+        horizon = trio.current_time() - KEEP_S
         while self._kept:
             oldest = next(iter(self._kept.values()))
             over = len(self._kept) > MOST_REPLIES or self._bytes > MOST_BYTES

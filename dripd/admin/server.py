@@ -37,7 +37,7 @@ MOST_PATH_BYTES: Final = 107
 """What the kernel's sockaddr_un holds, less the closing NUL."""
 
 BACKLOG: Final = 64
-FAREWELL_SECONDS: Final = 1
+FAREWELL_S: Final = 1
 
 Identity: TypeAlias = Callable[[Options], Peer]
 """Says who is at the other end of an accepted socket: `Roster.identify`."""
@@ -123,7 +123,7 @@ def refuse(peer: Peer, present: Counter[int]) -> tuple[str, str] | None:
 
 
 async def say(stream: trio.SocketStream, reason: str, message: str) -> None:
-    with trio.move_on_after(FAREWELL_SECONDS):
+    with trio.move_on_after(FAREWELL_S):
         try:
             await stream.send_all(wire.encode(farewell(reason, message)))
         except trio.BrokenResourceError:

@@ -40,9 +40,9 @@ from dripd.errors import (
 from dripd.log import Logger
 from dripd.metrics import Registry
 
-HELLO_SECONDS: Final = 2
-SEND_SECONDS: Final = 5
-PING_SECONDS: Final = 15
+HELLO_S: Final = 2
+SEND_S: Final = 5
+PING_S: Final = 15
 MOST_CALLS: Final = 4
 CALLS_A_SECOND: Final = 50
 """Of one user, over all of its connections; twice as many in a burst."""
@@ -148,13 +148,13 @@ class Session:
         )
 
     async def _expect_greeting(self) -> None:
-        await trio.sleep(HELLO_SECONDS)  # noqa: TID251 - the time the peer has, in real time
+        await trio.sleep(HELLO_S)  # noqa: TID251 - the time the peer has, in real time
         if not self._greeted:
-            await self._bye("no_hello", f"no client.hello within {HELLO_SECONDS} s")
+            await self._bye("no_hello", f"no client.hello within {HELLO_S} s")
 
     async def _ping(self) -> None:
         while True:
-            await trio.sleep(PING_SECONDS)  # noqa: TID251 - the protocol's own period
+            await trio.sleep(PING_S)  # noqa: TID251 - the protocol's own period
             role = self._peer.role if self._identify is None else self._identify().role
             if role is not self._peer.role:
                 await self._bye("role_changed", f"your role is {role} now; connect again")
@@ -405,7 +405,7 @@ class Session:
         line = to_line(message)
         async with self._writing:
             try:
-                with trio.fail_after(SEND_SECONDS):
+                with trio.fail_after(SEND_S):
                     await self._stream.send_all(line)
             except trio.TooSlowError:
                 self._house.metrics["dripd_admin_dropped_total"].add("slow_consumer")

@@ -31,7 +31,7 @@ from dripd.errors import BadRequest, Conflict, DripdError, NotFound, NotPermitte
 Command: TypeAlias = Callable[..., int | None]
 """A command returns its exit code; its parameters are named after its options."""
 
-CALL_SECONDS: Final = 30.0
+CALL_S: Final = 30.0
 PARTLY_DONE: Final = 8
 FAILED: Final = 1
 
@@ -89,7 +89,7 @@ class Ask:
 
     def patient(self) -> Ask:
         """The same, waiting for ever unless the user said how long."""
-        return replace(self, timeout=None) if self.timeout == CALL_SECONDS else self
+        return replace(self, timeout=None) if self.timeout == CALL_S else self
 
     def call(self, method: str, **params: object) -> dict[str, object]:
         """The result of *method*; parameters that are None or empty are not sent."""
@@ -207,7 +207,7 @@ def with_ask(body: Command, *, changes: bool) -> Command:
     def command(**options: Any) -> int | None:
         ask = Ask(
             socket=options.pop("socket") or inherited("socket"),
-            timeout=options.pop("timeout") or inherited("timeout") or CALL_SECONDS,
+            timeout=options.pop("timeout") or inherited("timeout") or CALL_S,
             as_json=options.pop("as_json"),
             as_name=options.pop("as_name"),
             yes=options.pop("yes", False),

@@ -510,7 +510,7 @@ async def pause() -> None:
 async def test_who_has_another_role_by_now_must_connect_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(session, "PING_S", 0.05)
     roles = [Role.ADMIN]
 
     def identity(_: Options) -> Peer:
