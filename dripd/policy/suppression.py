@@ -11,7 +11,10 @@ from collections.abc import Collection
 from dripd.policy.inbox_rows import EventRow, Suppress
 
 FORBIDDING = frozenset({"unsubscribe", "complaint"})
-"""Kinds that forbid the address whatever they say; a bounce does so if it is a hard one."""
+"""Kinds that forbid the address whatever they say."""
+
+MAY_FORBID = FORBIDDING | {"bounce"}
+"""Those, and a bounce, which does so if it is a hard one: kinds that can only end sending."""
 
 BLANKS = " \t\n\r\f\v\u00a0"
 """What may stand around an address."""

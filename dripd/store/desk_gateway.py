@@ -9,6 +9,7 @@ from datetime import timedelta
 import orjson
 
 from dripd.channels.happening import Happened, read_key
+from dripd.policy.suppression import MAY_FORBID
 from dripd.store.connect import Conn
 from dripd.store.desk_resolve import is_tried_again, settle_unknown
 from dripd.store.statements import sql
@@ -40,9 +41,6 @@ YOUNG, OLD = timedelta(hours=1), timedelta(days=3)
 """How long a parked event may still be matched, and is kept to be looked at."""
 
 AGAIN_MOST = 500
-
-FORBIDDING = frozenset({"bounce", "complaint", "unsubscribe"})
-"""Kinds that count by the address alone: they can only end sending."""
 
 PROVES = {"delivered": "accepted", "failed": "failed"}
 """Kinds that say what became of a message, and the state of its delivery that this is."""
@@ -133,7 +131,7 @@ async def _prove(
 def _asked(n: int, one: Happened, deployment: str) -> tuple[object, ...]:
     key = read_key(one.key, deployment)
     enrollment, run_no, step, individual = key or (None, None, None, None)
-    alone = one.kind in FORBIDDING and key is None
+    alone = one.kind in MAY_FORBID and key is None  # counts by the address alone
     named = (one.provider_id, one.address, one.sender, one.account, one.delivery_id)
     return (n, enrollment, run_no, step, individual, *named, alone)
 

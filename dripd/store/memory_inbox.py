@@ -51,6 +51,7 @@ from dripd.policy.inbox_rows import (
     one_by_one,
 )
 from dripd.policy.rooms import MissingAccount
+from dripd.policy.suppression import MAY_FORBID
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import (
     add_suppression,
@@ -74,8 +75,6 @@ from dripd.store.memory_rows import (
 from dripd.store.memory_tables import COMPANY_ID, DELIVERY_ID, Tables
 from dripd.store.memory_task import notify
 from dripd.store.protocol import Digest, Digested
-
-FORBIDS = KIND_BITS["bounce"] | KIND_BITS["unsubscribe"] | KIND_BITS["complaint"]
 
 
 def runs_to_lock(
@@ -304,7 +303,7 @@ def _newcomer(tables: Tables, row: EventIn, interest: int, now: Instant) -> bool
 def _own(tables: Tables, row: EventIn) -> Sequence[str | None]:
     """The contact's address and number, where an event that forbids names neither those nor a
     delivery."""
-    if not row.kind_bit & FORBIDS or row.address is not None or row.delivery_id is not None:
+    if row.kind not in MAY_FORBID or row.address is not None or row.delivery_id is not None:
         return ()
     contact = tables.contacts.get((row.account_id or 0, row.contact_id or 0))
     return () if contact is None else (contact.email, contact.phone)
