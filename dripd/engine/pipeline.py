@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import trio
 
@@ -128,6 +128,10 @@ class Watch:
         if self.beaten_at is None:
             return True
         return now - self.beaten_at <= limit_s / 2 and now - self.in_touch_since >= limit_s
+
+
+Stage: TypeAlias = Literal["look", "admit", "feed", "load", "lease", "done", "outbox"]
+"""What can be woken: the fields of `Signals`."""
 
 
 @dataclass(slots=True)
@@ -317,11 +321,11 @@ class Pipeline:
     def may_lease(self) -> bool:
         return self.is_heard and not (self.draining or self.drained or self.barred)
 
-    def wake(self, name: str) -> None:
+    def wake(self, name: Stage) -> None:
         """Wake the stage *name*; one that is awake is not told twice."""
         getattr(self.signals, name).set()
 
-    async def wait(self, name: str, most_s: float) -> None:
+    async def wait(self, name: Stage, most_s: float) -> None:
         """Sleep until woken or *most_s* of real time have passed."""
         event: trio.Event = getattr(self.signals, name)
         with trio.move_on_after(most_s):

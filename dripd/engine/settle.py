@@ -5,13 +5,13 @@ Settled is a state of SQL, so that any number of daemons can share it; one mover
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import trio
 
 from dripd.clock import Instant
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Pipeline, Stage
 from dripd.errors import Conflict, TimedOut
 
 PATIENCE_S = 120.0
@@ -25,7 +25,7 @@ the wake-ups with it, need not come a hundred times a second."""
 REST_S = 1.0
 """How long this daemon may have something in hand until it is asked all the same."""
 
-WAKES: Final = {
+WAKES: Final[Mapping[str, tuple[Stage, ...]]] = {
     "requests": ("admit",),
     "events": ("look",),
     "usage": ("look",),

@@ -17,7 +17,7 @@ import trio
 from dripd.channels.base import Channel
 from dripd.clock import Instant, ManualClock, Millis
 from dripd.engine.directory import Directory
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Pipeline, Stage
 from dripd.engine.tuning import Tuning
 from dripd.errors import StoreError
 from dripd.proof.machine import Disk, DiskJournal, Killed, Link, Machine
@@ -42,7 +42,7 @@ TUNING = Tuning(
 class PatientPipeline(Pipeline):
     """Stages that are woken when there is something to do look less often whether there is."""
 
-    async def wait(self, name: str, most_s: float) -> None:
+    async def wait(self, name: Stage, most_s: float) -> None:
         await super().wait(name, IDLE_S if name in {"lease", "done"} else most_s)
 
 
