@@ -6,6 +6,7 @@ A batch that raises is halved until the row that does is alone: it is rejected, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
@@ -13,7 +14,7 @@ from dripd.clock import Instant
 from dripd.engine import standstill, tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Pipeline
-from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
+from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, halve, said
 from dripd.log import get
 from dripd.policy import admission
 from dripd.policy.admission_rows import Decision, RequestRow
@@ -55,7 +56,8 @@ async def admit_once(pipe: Pipeline) -> Admitted | None:
             raise
         except POISON:
             log.exception("admit.refused", n=n)
-            done = await _halve(pipe, await pipe.store.pending_requests(n))
+            ids = await pipe.store.pending_requests(n)
+            done = await halve(ids, partial(_decide, pipe), partial(_reject, pipe))
     except NO_ROW as error:
         log.warning("admit.delayed", reason=error.code)
         await trio.sleep(0.2)  # noqa: TID251 - the database is away or busy
@@ -91,21 +93,8 @@ async def _decide(pipe: Pipeline, only: Sequence[int] = ()) -> Admitted:
             await directory.refresh([missing.account_id])
 
 
-async def _halve(pipe: Pipeline, ids: Sequence[int]) -> list[Admitted]:
-    """The batch of *ids* raised: what is sound is decided, and the request that is left alone
-    with the error is rejected."""
-    done: list[Admitted] = []
-    half = (len(ids) + 1) // 2
-    for some in filter(None, (ids[:half], ids[half:])):
-        try:
-            done.append(await _decide(pipe, some))
-        except NO_ROW:
-            raise
-        except POISON as error:
-            if len(some) > 1:
-                done += await _halve(pipe, some)
-                continue
-            log.error("request.refused", request_id=some[0], reason=said(error))
-            await pipe.store.reject_requests(some, UNREADABLE)
-            done.append(Admitted(taken=1, decided=1, started=[]))
-    return done
+async def _reject(pipe: Pipeline, alone: Sequence[int], error: BaseException) -> Admitted:
+    """A request that nobody can decide."""
+    log.error("request.refused", request_id=alone[0], reason=said(error))
+    await pipe.store.reject_requests(alone, UNREADABLE)
+    return Admitted(taken=1, decided=1, started=[])

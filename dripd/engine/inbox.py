@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
@@ -10,7 +11,7 @@ from dripd.clock import Instant
 from dripd.engine import tally
 from dripd.engine.feed import insert
 from dripd.engine.pipeline import Left, Pipeline
-from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, said
+from dripd.engine.quarantine import NO_ROW, POISON, UNREADABLE, halve, said
 from dripd.engine.reputation import judge, tell_paused
 from dripd.log import get
 from dripd.policy.inbox import digest as decide
@@ -64,7 +65,9 @@ async def digest_once(pipe: Pipeline, account: int, left: Left) -> Digested | No
             raise
         except POISON:
             log.exception("inbox.refused", account_id=account)
-            await _halve(pipe, account, await pipe.store.pending_events(account, INBOX_BATCH))
+            await _one_by_one(
+                pipe, account, await pipe.store.pending_events(account, INBOX_BATCH)
+            )
     except NO_ROW as error:
         log.warning("inbox.delayed", reason=error.code)
         await trio.sleep(0.1)  # noqa: TID251 - the database is away or busy
@@ -79,7 +82,7 @@ async def _go_round(pipe: Pipeline, account: int) -> None:
         pipe.unfit[account] = unfit
     rest = [one for one in pending if one not in unfit]
     if rest:
-        await _halve(pipe, account, rest)
+        await _one_by_one(pipe, account, rest)
 
 
 async def _digest(
@@ -134,27 +137,21 @@ async def _digest(
     return done
 
 
-async def _halve(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
-    """The batch of *ids* raised: what is sound is digested. What is left alone with the error
-    takes effect without its payload: that somebody replied must stop his runs, whatever else
-    he wrote."""
-    half = (len(ids) + 1) // 2
-    for some in filter(None, (ids[:half], ids[half:])):
-        try:
-            await _digest(pipe, account, Left(), some)
-        except NO_ROW:
-            raise
-        except POISON as error:
-            if len(some) > 1:
-                await _halve(pipe, account, some)
-            else:
-                await _salvage(pipe, account, some, error)
+async def _one_by_one(pipe: Pipeline, account: int, ids: Sequence[int]) -> None:
+    """The batch of *ids* raised: what is sound is digested, each of the others salvaged."""
+
+    async def digest_some(some: Sequence[int]) -> None:
+        await _digest(pipe, account, Left(), some)
+
+    await halve(ids, digest_some, partial(_salvage, pipe, account))
 
 
 async def _salvage(
     pipe: Pipeline, account: int, alone: Sequence[int], error: BaseException
 ) -> None:
-    """What stops runs is never thrown away: it stays, and its contact is sent nothing."""
+    """An event that nobody can read takes effect without its payload: that somebody replied must
+    stop his runs, whatever else he wrote. What stops runs is never thrown away: where that is
+    not to be had it stays, and its contact is sent nothing."""
     log.error("event.refused", account_id=account, event_id=alone[0], reason=said(error))
     refused: Sequence[int] = ()
     try:

@@ -8,12 +8,15 @@ that `dripd dead list` can tell it. What has left is kept on record whatever els
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from dripd.campaigns.enrollment import Change, Leased, LogRow, LogState, Next
 from dripd.clock import Instant
 from dripd.errors import DripdError, SchemaMismatch, StoreError, StoreUnavailable
+
+T = TypeVar("T")
 
 REASON: Final = "quarantined"
 
@@ -49,6 +52,28 @@ def said(error: BaseException) -> str:
     for unfit, instead in ((_QUOTED, "'...'"), (_ADDRESSES, "..."), (_UNFIT, " ")):
         text = unfit.sub(instead, text)
     return f"{type(error).__name__}: {' '.join(text.split())}"[:SAID_MOST]
+
+
+async def halve(
+    ids: Sequence[int],
+    whole: Callable[[Sequence[int]], Awaitable[T]],
+    alone: Callable[[Sequence[int], BaseException], Awaitable[T]],
+) -> list[T]:
+    """The batch of *ids* has raised: *whole* is asked of what is sound of it, and *alone* of each
+    that is left alone with its error. Their answers, in the order of *ids*. Raises `NO_ROW`."""
+    done: list[T] = []
+    half = (len(ids) + 1) // 2
+    for some in filter(None, (ids[:half], ids[half:])):
+        try:
+            done.append(await whole(some))
+        except NO_ROW:
+            raise
+        except POISON as error:
+            if len(some) > 1:
+                done += await halve(some, whole, alone)
+            else:
+                done.append(await alone(some, error))
+    return done
 
 
 def set_aside(leased: Leased, why: str, now: Instant) -> Change:
