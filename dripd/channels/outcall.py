@@ -12,7 +12,7 @@ import httpx
 import orjson
 
 from dripd.campaigns.event import Done, Rejected, Retryable
-from dripd.channels.guard import NotPublic
+from dripd.channels.reach import NotPublic
 from dripd.channels.signing import sign_standard
 from dripd.channels.status import retry_after
 from dripd.clock import Instant

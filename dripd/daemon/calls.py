@@ -1,6 +1,6 @@
 """Who makes the calls of the outbox? Scripts of the configuration, connectors of tenants.
 
-The configuration is trusted, tenants' addresses are not: those pass the guard at every call,
+The configuration is trusted, tenants' addresses are not: those are judged at every call,
 follow no redirect and use no proxy. What is sent are the contact's fields as they are now.
 """
 
@@ -12,8 +12,8 @@ import httpx
 import orjson
 
 from dripd.campaigns.event import Done, Rejected, Retryable, Skipped
-from dripd.channels.guard import Guard
 from dripd.channels.outcall import post
+from dripd.channels.reach import Reach
 from dripd.channels.transport import TrioTransport
 from dripd.clock import Clock, Millis
 from dripd.config import REFERENCE, Config, ScriptSettings, fetch
@@ -32,10 +32,10 @@ class Calls:
         self._scripts = config.scripts
         self._deployment = deployment
         self._clock = clock
-        self._guard = Guard(config.net_allow)
+        self._reach = Reach(config.net_allow)
         self._trusted = _client(TrioTransport(max_connections=UNDER_WAY_MOST))
-        self._guarded = _client(
-            TrioTransport(max_connections=UNDER_WAY_MOST, connect=self._guard.connect)
+        self._judged = _client(
+            TrioTransport(max_connections=UNDER_WAY_MOST, connect=self._reach.connect)
         )
 
     async def __call__(self, call: CallRow) -> CallAnswer:
@@ -49,7 +49,7 @@ class Calls:
         if call.url is None:
             return Rejected(reason="connector_missing")
         try:
-            self._guard.check(call.url)
+            self._reach.check(call.url)
             secret = _dereference(call.secret)
         except ValueError:
             return Rejected(reason="not_public")
@@ -62,7 +62,7 @@ class Calls:
 
     async def aclose(self) -> None:
         await self._trusted.aclose()
-        await self._guarded.aclose()
+        await self._judged.aclose()
 
     async def _script(self, call: CallRow, script: ScriptSettings) -> CallAnswer:
         answer, _ = await post(
@@ -96,7 +96,7 @@ class Calls:
         self, call: CallRow, url: str, secret: str, more: Mapping[str, object], suffix: str
     ) -> tuple[Done | Retryable | Rejected, bytes]:
         return await post(
-            self._guarded,
+            self._judged,
             url,
             {**body_of(call), **more},
             key=self._key(call) + suffix,

@@ -12,7 +12,7 @@ import trio
 from dripd.admin.roles import Options, Peer
 from dripd.channels import registry
 from dripd.channels.base import Channel, ProviderSettings, Resources
-from dripd.channels.guard import Guard
+from dripd.channels.reach import Reach
 from dripd.clock import (
     Clock,
     Instant,
@@ -263,7 +263,7 @@ class Daemon:
             sender_most=partial(sender_most, self.pipe),
             server_of=self.server_of,
             acted=partial(tell_deed, self.pipe),
-            check_url=Guard(self.config.net_allow).check,
+            check_url=Reach(self.config.net_allow).check,
         )
 
 

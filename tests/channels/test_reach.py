@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 import trio
 
-from dripd.channels.guard import Guard, NotPublic, is_public
+from dripd.channels.reach import NotPublic, Reach, is_public
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
@@ -41,18 +41,18 @@ def test_public_addresses_are_public(text: str) -> None:
 )  # fmt: skip
 def test_addresses_that_tenants_may_not_name(url: str) -> None:
     with pytest.raises(ValueError, match=r"is |must "):
-        Guard().check(url)
+        Reach().check(url)
 
 
 def test_what_the_configuration_lists_may_be_named() -> None:
-    guard = Guard(["10.0.0.0/8", "CRM.internal", "::1"])
+    reach = Reach(["10.0.0.0/8", "CRM.internal", "::1"])
 
     for url in ("http://10.1.2.3:8080/x", "http://crm.internal/", "https://[::1]:9/"):
-        guard.check(url)
-    guard.check("https://crm.example.com/hook?x=1")
-    guard.check("https://crm.example.com:8443/")
+        reach.check(url)
+    reach.check("https://crm.example.com/hook?x=1")
+    reach.check("https://crm.example.com:8443/")
     with pytest.raises(ValueError, match="must be https"):
-        guard.check("http://other.internal/")
+        reach.check("http://other.internal/")
 
 
 class Names(trio.abc.HostnameResolver):
@@ -78,7 +78,7 @@ async def test_a_name_that_leads_inside_is_refused_without_a_connection() -> Non
     for answers in (["127.0.0.1"], ["93.184.215.14", "169.254.169.254"]):
         trio.socket.set_custom_hostname_resolver(Names(answers))
         with pytest.raises(NotPublic):
-            await Guard().connect("rebinding.test", 443)
+            await Reach().connect("rebinding.test", 443)
 
 
 @pytest.mark.trio
@@ -87,7 +87,7 @@ async def test_a_name_is_resolved_once_and_the_checked_address_is_used() -> None
     port = listener.socket.getsockname()[1]
     names = Names(["127.0.0.1"], ["169.254.169.254"])
     trio.socket.set_custom_hostname_resolver(names)
-    stream = await Guard(["127.0.0.0/8"]).connect("crm.test", port)
+    stream = await Reach(["127.0.0.0/8"]).connect("crm.test", port)
 
     assert ("127.0.0.1", port) == stream.socket.getpeername()
     assert 1 == names.asked
@@ -99,4 +99,4 @@ async def test_a_name_is_resolved_once_and_the_checked_address_is_used() -> None
 async def test_a_name_that_cannot_be_resolved_is_refused() -> None:
     trio.socket.set_custom_hostname_resolver(Names())
     with pytest.raises(OSError, match="unknown"):
-        await Guard().connect("nowhere.test", 443)
+        await Reach().connect("nowhere.test", 443)

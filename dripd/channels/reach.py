@@ -28,7 +28,7 @@ class NotPublic(OSError):
     """The address is not one that tenants may reach."""
 
 
-class Guard:
+class Reach:
     """What connectors may reach; *allow* are names (`crm.internal`) and networks."""
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
