@@ -25,6 +25,7 @@ from dripd.daemon.doctor import Check, diagnose, in_place
 from dripd.daemon.zones import digest
 from dripd.errors import ConfigError, NotPermitted
 from tests.support.pooler import Pooler
+from tests.support.postgres import execute
 
 BREAK = """
 INSERT INTO dripd.account (key, timezone) VALUES ('acme', 'Europe/Berlin'), ('beta', 'UTC');
@@ -48,17 +49,6 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv("DRIPD_SOCKET", raising=False)
         monkeypatch.delenv("DRIPD_DSN", raising=False)
         yield Path(folder)
-
-
-def execute(dsn: str, sql: str) -> None:
-    async def run() -> None:
-        conn = await asyncpg.connect(dsn)
-        try:
-            await conn.execute(sql)
-        finally:
-            await conn.close()
-
-    asyncio.run(run())
 
 
 def sick(checks: list[Check]) -> dict[str, str]:

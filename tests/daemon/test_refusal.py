@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
@@ -15,12 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from dripd.daemon.refusal import explain
 from dripd.errors import Conflict
 from tests.support.disk import mounted
+from tests.support.postgres import execute
 
 ROLE = "dripd_refusal_test"
 
@@ -50,17 +49,6 @@ def refused(found: tuple[int, list[str]], code: str, exit_code: int) -> str:
     assert found[1][0].startswith(f"[{code}] ")
     assert found[1][1].startswith("  ")
     return found[1][0]
-
-
-def execute(dsn: str, sql: str) -> None:
-    async def run() -> None:
-        conn = await asyncpg.connect(dsn)
-        try:
-            await conn.execute(sql)
-        finally:
-            await conn.close()
-
-    asyncio.run(run())
 
 
 def test_a_database_that_is_down_is_worth_another_try(state: Path) -> None:

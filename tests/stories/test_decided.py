@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,17 +9,6 @@ import pytest
 from dripd.errors import BadRequest, Conflict
 from tests.stories.test_everyday import campaign, mail
 from tests.stories.world import World
-from tests.support.postgres import Databases
-
-
-@pytest.fixture(scope="module")
-def house(pg_databases: Databases) -> Iterator[World]:
-    with (
-        pg_databases.fresh() as dsn,
-        TemporaryDirectory(prefix="dripd-") as state,
-        World(dsn, Path(state)) as world,
-    ):
-        yield world
 
 
 def stats(house: World, key: str) -> Any:

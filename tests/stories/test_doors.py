@@ -5,9 +5,6 @@ One daemon serves every test here; each has accounts of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -15,7 +12,6 @@ import pytest
 
 from dripd.errors import DripdError
 from tests.stories.world import World
-from tests.support.postgres import Databases
 
 ONE_MAIL = """
 campaign: hello
@@ -25,16 +21,6 @@ sender: hello@{account}.test
 steps:
   - {{key: hello, do: email, subject: "Hi {{First Name}}", text: Hello}}
 """
-
-
-@pytest.fixture(scope="module")
-def house(pg_databases: Databases) -> Iterator[World]:
-    with (
-        TemporaryDirectory(prefix="dripd-") as state,
-        pg_databases.fresh() as dsn,
-        World(dsn, Path(state)) as world,
-    ):
-        yield world
 
 
 def begin(house: World, account: str, *, zone: str = "UTC", plan: str = "unlimited") -> None:

@@ -7,10 +7,7 @@ campaigns of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -18,17 +15,6 @@ import pytest
 
 from dripd.errors import Conflict, DefinitionError
 from tests.stories.world import World
-from tests.support.postgres import Databases
-
-
-@pytest.fixture(scope="module")
-def house(pg_databases: Databases) -> Iterator[World]:
-    with (
-        pg_databases.fresh() as dsn,
-        TemporaryDirectory(prefix="dripd-") as state,
-        World(dsn, Path(state)) as world,
-    ):
-        yield world
 
 
 def campaign(key: str, *steps: str, account: str = "acme", **top: str) -> str:
