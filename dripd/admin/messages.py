@@ -123,6 +123,9 @@ def split(params: Mapping[str, object]) -> tuple[Envelope, dict[str, object]]:
     return decode(Envelope, outer), inner
 
 
+_MISSING = "Object missing required field"
+
+
 def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
     """*params* as the struct *kind*; raises `BadRequest` that says which key is wrong."""
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
@@ -135,6 +138,12 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
         where = path.split("`")[-2].removeprefix("$").removeprefix(".") if path else ""
+        if text.startswith(_MISSING):
+            lacking = text.split("`")[1]
+            where = f"{where}.{lacking}" if where else lacking
+            raise BadRequest(
+                f"{lacking} is missing", path=where, hint=f"give {where}"
+            ) from error
         words = choices(kind, where) if text.startswith("Invalid enum value") else ()
         hint = f"known: {', '.join(words)}" if words else ""
         raise BadRequest(text, path=where, hint=hint) from error
