@@ -282,6 +282,13 @@ CREATE INDEX contact_phone ON dripd.contact (dripd.address_key(account_id, phone
 CREATE INDEX contact_by_id ON dripd.contact (id);
 CREATE INDEX contact_company ON dripd.contact (account_id, company_id) WHERE company_id IS NOT NULL;
 
+CREATE TABLE dripd.contact_address (  -- addresses that campaigns map instead of a contact's own: whose they are
+    account_id int4 NOT NULL,
+    address_key int8 NOT NULL,
+    contact_id int8 NOT NULL,
+    PRIMARY KEY (account_id, address_key, contact_id)  -- no other index: a plan made on empty tables might prefer it
+);
+
 CREATE FUNCTION dripd.contacts_at(account_id int4, address text) RETURNS SETOF int8  -- whom an address belongs to
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 AS $$  -- account_id + 0: no plan made on empty tables may go through the account instead
@@ -292,6 +299,10 @@ AS $$  -- account_id + 0: no plan made on empty tables may go through the accoun
     SELECT c.id FROM dripd.contact AS c
     WHERE c.phone IS NOT NULL AND c.account_id + 0 = contacts_at.account_id
         AND dripd.address_key(c.account_id, c.phone) = dripd.address_key(contacts_at.account_id, contacts_at.address)
+    UNION
+    SELECT m.contact_id FROM dripd.contact_address AS m
+    WHERE m.account_id = contacts_at.account_id
+        AND m.address_key = dripd.address_key(contacts_at.account_id, contacts_at.address)
 $$;
 
 CREATE TABLE dripd.contact_list (
@@ -2146,6 +2157,7 @@ BEGIN
         AND (q.contact_id = person.id OR q.enrollment_id = ANY (runs)
             OR q.contact_id IS NULL AND (q.external_id = person.external_id
                 OR dripd.names(concat_ws(' ', q.external_id, q.conversation_ref, q.idempotency_key, q.vars::text), known)));
+    DELETE FROM dripd.contact_address AS m WHERE m.account_id = person.account_id AND m.contact_id = person.id;
     DELETE FROM dripd.contact_tag AS t WHERE t.account_id = person.account_id AND t.contact_id = person.id;
     DELETE FROM dripd.list_member AS m WHERE m.account_id = person.account_id AND m.contact_id = person.id;
     INSERT INTO dripd.event_in (account_id, contact_id, kind, payload, internal)

@@ -173,8 +173,8 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
         for leased, why in result.unreadable:
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
-        await _prepare(pipe, result.granted)
-        counted = dispatch(pipe, _unchanged(pipe, picked, result.granted))
+        granted = _unpassed(pipe, result.granted, await _prepare(pipe, result.granted))
+        counted = dispatch(pipe, _unchanged(pipe, picked, granted))
         if counted:
             await perform_counted(pipe, counted)
         await rest(pipe)
@@ -238,8 +238,9 @@ def _grouped(keys: list[tuple[LeaseGroup, LeaseKey]]) -> list[LeaseGroup]:
     ]
 
 
-async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
-    """What dispatch must know beside the lease; asked until the database answers.
+async def _prepare(pipe: Pipeline, granted: list[Leased]) -> set[int]:
+    """What dispatch must know beside the lease; asked until the database answers. Returns the
+    runs of which an event waits that the lease could not see.
 
     Nobody else holds these steps: given up here, they would wait for this daemon's end.
     """
@@ -247,14 +248,22 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> None:
         try:
             await pipe.directory.load_versions({leased.cv_id for leased in granted})
             await _believe(pipe, {leased.account_id for leased in granted})
-            await _suppress_others(pipe, granted)
+            told = await _aim(pipe, granted)
             if pipe.directory.pooled:
                 await choose_senders(pipe, granted)
         except StoreError as error:
             log.warning("store.lost", reason=error.code)
             await trio.sleep(AGAIN_S)  # noqa: TID251 - the database is away: do not spin
         else:
-            return
+            return told
+
+
+def _unpassed(pipe: Pipeline, granted: list[Leased], told: Set[int]) -> list[Leased]:
+    """Those of *granted* that pass no event; the others are given back until it is heard."""
+    for leased in granted:
+        if leased.enrollment_id in told:
+            give_back(pipe, leased, Deferred(reason="event", until=None))
+    return [leased for leased in granted if leased.enrollment_id not in told]
 
 
 def _unchanged(pipe: Pipeline, picked: Picked, granted: list[Leased]) -> list[Leased]:
@@ -296,10 +305,12 @@ async def _believe(pipe: Pipeline, accounts: Set[int]) -> None:
         await directory.refresh(sorted(resumed))
 
 
-async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
+async def _aim(pipe: Pipeline, granted: list[Leased]) -> set[int]:
     """The lease reads the contact's own address. One that `field_map` names instead, and one
-    that the attempts before went to and every further one goes to, is asked for here."""
+    that the attempts before went to and every further one goes to, is asked for here; the first
+    is known as the contact's from now on. Returns the runs of which an event names one."""
     asked: list[tuple[Leased, bool, tuple[int, str, str]]] = []
+    places: dict[int, tuple[int, int, str, int]] = {}
     for leased in granted:
         version = pipe.directory.versions.get(leased.cv_id)
         if version is None or leased.step_no >= len(version.steps):
@@ -312,6 +323,8 @@ async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
         own = address_of(leased, channel, version.definition.field_map)
         if own is not None and version.maps(channel):
             asked.append((leased, True, (leased.account_id, channel, own)))
+            place = (leased.account_id, leased.contact_id, own, version.mask(channel))
+            places[leased.enrollment_id] = place
         before = None if leased.kept is None else leased.kept.to
         if before is not None and before != own:
             asked.append((leased, False, (leased.account_id, channel, before)))
@@ -319,6 +332,8 @@ async def _suppress_others(pipe: Pipeline, granted: list[Leased]) -> None:
         answers = await pipe.store.suppressed([place for _, _, place in asked])
         for (leased, is_instead, _), answer in zip(asked, answers, strict=True):
             leased.suppressed = answer or (leased.suppressed and not is_instead)
+    told = await pipe.store.know_addresses([*places.values()]) if places else []
+    return {run for run, is_told in zip(places, told, strict=True) if is_told}
 
 
 def _group(

@@ -395,6 +395,12 @@ class MemoryStore(Doors, Views):
             "suppressed", lambda: [self._tables.is_suppressed(*one) for one in addresses]
         )
 
+    async def know_addresses(self, places: Sequence[tuple[int, int, str, int]]) -> list[bool]:
+        return await self._unit(
+            "know_addresses",
+            lambda: [memory_lease.know_address(self._tables, *one) for one in places],
+        )
+
     async def await_resets(
         self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
     ) -> set[int]:

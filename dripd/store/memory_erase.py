@@ -24,6 +24,7 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     runs = {run for _, run in tables.runs_of.at((account_id, contact_id))}
     talks = {tables.runs[account_id, run].conversation_ref for run in runs} - {None}
     _erase_events(tables, account_id, contact_id, known, runs, talks)
+    _forget_addresses(tables, account_id, contact_id)
     for key in tables.runs_of.at((account_id, contact_id)):
         if key in tables.due:
             tables.due.change(key, flags=tables.due[key].flags | FLAG_ERASED)
@@ -41,6 +42,12 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     for number, request in list(tables.requests.items()):
         if request.account_id == account_id and request.contact_id == contact_id:
             tables.requests.change(number, vars=None, external_id=None, conversation_ref=None)
+
+
+def _forget_addresses(tables: Tables, account_id: int, contact_id: int) -> None:
+    for key, mark in list(tables.mapped_addresses.items()):
+        if (mark.account_id, mark.contact_id) == (account_id, contact_id):
+            tables.mapped_addresses.drop(key)
 
 
 def _erase_events(

@@ -260,6 +260,18 @@ def _has_event(tables: Tables, row: DueStep, contact: Contact, mask: int) -> boo
     )
 
 
+def know_address(
+    tables: Tables, account_id: int, contact_id: int, address: str, mask: int
+) -> bool:
+    """The address is the contact's; does an event of it wait that its step must not pass?"""
+    tables.know_address(account_id, contact_id, address)
+    subject = ("address", address_form(address))
+    return any(
+        tables.events[event_id].kind_bit & mask & KIND_MASK
+        for event_id in tables.events_by_subject.keys((account_id, subject))
+    )
+
+
 def _subjects(row: DueStep, contact: Contact) -> Iterator[tuple[str, int | str]]:
     yield ("contact", row.contact_id)
     yield ("run", row.enrollment_id)

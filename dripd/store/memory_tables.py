@@ -179,6 +179,10 @@ class Tables:
     def _make_contacts(self) -> None:
         self.contact_emails: Groups[Ids, Contact] = Groups(_email_of)
         self.contact_phones: Groups[Ids, Contact] = Groups(_phone_of)
+        self.mapped: Groups[tuple[int, str, int], Mark] = Groups(
+            lambda one: (one.account_id, one.what)
+        )
+        self.mapped_addresses: Table[tuple[int, str, int], Mark] = Table(self.undo, self.mapped)
         self.contact_names: Groups[Ids, Contact] = Groups(_external_of)
         self.company_staff: Groups[Ids, Contact] = Groups(_company_of)
         self.contacts: Table[Ids, Contact] = Table(
@@ -285,7 +289,16 @@ class Tables:
             return []
         places = (account_id, form)
         found = (*self.contact_emails.at(places), *self.contact_phones.at(places))
-        return sorted({contact_id for _, contact_id in found})
+        mapped = {contact_id for *_, contact_id in self.mapped.at(places)}
+        return sorted(mapped.union(contact_id for _, contact_id in found))
+
+    def know_address(self, account_id: int, contact_id: int, address: str) -> None:
+        """A campaign maps it instead of the contact's own."""
+        form = address_form(address)
+        key = (account_id, form, contact_id)
+        if form and key not in self.mapped_addresses:
+            row = Mark(account_id=account_id, contact_id=contact_id, what=form)
+            self.mapped_addresses.add(key, row)
 
     def is_suppressed(self, account_id: int, channel: str, address: str | None) -> bool:
         """Does a standing order, of this account or of all, forbid *address*?"""

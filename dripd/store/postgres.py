@@ -408,6 +408,10 @@ class PostgresStore:
         columns = [list(column) for column in zip(*addresses, strict=True)]
         return [row[0] for row in await self._read(_fetch, "suppressed", *columns)]
 
+    async def know_addresses(self, places: Sequence[tuple[int, int, str, int]]) -> list[bool]:
+        columns = [list(column) for column in zip(*places, strict=True)]
+        return [row["told"] for row in await self._write(_fetch, "know_addresses", *columns)]
+
     async def await_resets(
         self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
     ) -> set[int]:

@@ -594,6 +594,12 @@ class Store(Protocol):
         """Is each (account, channel, address) never to be reached? In the order given."""
         ...
 
+    async def know_addresses(self, places: Sequence[tuple[int, int, str, int]]) -> list[bool]:
+        """Each (account, contact, address, mask) is the contact's though no column says so: an
+        event that names the address concerns it from now on. Does one of a kind in the mask wait,
+        which the contact's step must not pass? In the order given."""
+        ...
+
     async def await_resets(
         self, keys: Sequence[DueKey], resetters: Sequence[MayReset]
     ) -> set[int]:

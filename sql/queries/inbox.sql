@@ -53,7 +53,7 @@ SELECT e.id, e.kind, e.kind_bit, e.internal, e.delivery_id, e.conversation_ref, 
                 JOIN dripd.enroll_request AS q ON q.status = 'pending'
                     AND left(coalesce(q.contact_id::text, q.external_id), 200) = ANY (ARRAY[k.id::text, left(k.external_id, 200)])
                     AND (q.contact_id = k.id OR (q.contact_id IS NULL AND q.external_id = k.external_id))
-                WHERE k.account_id = $1::int4 AND k.id = ANY (whom.contact_ids)
+                WHERE k.account_id + 0 = $1::int4 AND k.id = ANY (whom.contact_ids)
                 UNION ALL
                 SELECT q.account_id, q.account_key, q.campaign_key, q.source, q.inserted_at, q.queued_for
                 FROM dripd.enroll_request AS q
@@ -112,7 +112,7 @@ CROSS JOIN LATERAL (
                 WHERE c.account_id = $1::int4 AND c.id = e.contact_id)
             WHEN i.id IS NOT NULL THEN ARRAY[i.contact_id]
             WHEN e.delivery_id IS NOT NULL THEN ARRAY(SELECT r.contact_id FROM dripd.run AS r
-                WHERE r.account_id = $1::int4 AND r.id = n.enrollment_id)
+                WHERE r.account_id + 0 = $1::int4 AND r.id = n.enrollment_id)  -- by its id, whatever was planned for
             WHEN e.conversation_ref IS NOT NULL THEN ARRAY(SELECT DISTINCT r.contact_id FROM dripd.run AS r
                 WHERE r.account_id = $1::int4 AND left(r.conversation_ref, 200) = left(e.conversation_ref, 200)
                     AND r.conversation_ref = e.conversation_ref AND r.status = 1)

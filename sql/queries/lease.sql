@@ -100,6 +100,29 @@ SELECT EXISTS (
 FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS k (a, channel, address, o)
 ORDER BY k.o;
 
+-- name: know_addresses :many
+-- Whose addresses are that campaigns map instead of the contacts' own, for events that name them; and does an event of
+-- one wait that its step must not pass?
+--   $1 accounts int[]  $2 contacts bigint[]  $3 addresses text[]  $4 masks int[] (of event kinds)
+-- locks: nothing; keys of contact_address, in their order
+WITH asked AS MATERIALIZED (
+    SELECT k.a, k.c, k.address, k.mask, k.o
+    FROM unnest($1::int4[], $2::int8[], $3::text[], $4::int4[]) WITH ORDINALITY AS k (a, c, address, mask, o)
+), known AS (
+    INSERT INTO dripd.contact_address (account_id, address_key, contact_id)
+    SELECT DISTINCT k.a, dripd.address_key(k.a, k.address), k.c
+    FROM asked AS k
+    WHERE dripd.address_form(k.address) <> ''
+    ORDER BY 1, 2, 3
+    ON CONFLICT DO NOTHING
+)
+SELECT EXISTS (
+    SELECT FROM dripd.event_in AS ev
+    WHERE ev.account_id + 0 = k.a AND ev.subject = dripd.address_hash(k.address) AND ev.kind_bit & k.mask <> 0
+) AS told
+FROM asked AS k
+ORDER BY k.o;
+
 -- name: await_resets :many
 -- Steps that must wait: one that may reset their campaign is due for the same contact, no later, in a lane that is open.
 --   $1 accounts int[]  $2 lanes int2[]  $3 due timestamptz[]  $4 enrollments bigint[]

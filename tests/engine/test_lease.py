@@ -122,3 +122,37 @@ async def test_a_delay_counts_from_the_lease_though_the_daemons_clock_was_behind
 
     first, second = store.deliveries()
     assert second["leased_at"] - first["leased_at"] >= 10_000 - rig.pipe.tuning.lease_ahead_ms
+
+
+@pytest.mark.trio
+async def test_a_step_passes_no_event_of_the_address_that_its_campaign_maps(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The lease itself looks at the contact's columns alone."""
+    rig = Rig(Tuning(), SlowSink())
+    store = rig.store
+    account = store.add_account("acme")
+    store.add_sender(account, "s@acme.test")
+    document = {
+        "campaign": "c",
+        "account": "acme",
+        "name": "c",
+        "sender": "s@acme.test",
+        "field_map": {"email": "attrs.work"},
+        "exit_rules": [{"on": "reply"}],
+        "steps": [HELLO, {**HELLO, "key": "again", "delay": "10s"}],
+    }
+    store.add_campaign(account, parse(document))
+    contact = store.add_contact(account, attrs={"work": "ann@work.test"})
+    store.enroll(account, "c", contact)
+    async with rig.running():
+        await trio.sleep(5)
+        store._tables.locked_inboxes[account] += 1  # another daemon's inbox is at it
+        store.event(account, "reply", address="Ann@work.test")
+        await trio.sleep(30)
+        waited = len(rig.sink.came)
+        store._tables.locked_inboxes[account] -= 1
+        await trio.sleep(5)
+
+    assert [1, 1] == [waited, len(rig.sink.came)]
+    assert {"reply"} == {row["end_reason"] for row in store.enrollments()}

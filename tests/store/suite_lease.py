@@ -22,10 +22,11 @@ from dripd.campaigns.version import ALWAYS
 from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
-from dripd.policy.inbox_rows import EndRun
+from dripd.policy.inbox_rows import EndRun, EventRow
 from dripd.store.protocol import LeaseResult, MayReset, ParkRow, Refusal, SetAside
 from tests.store.world import (
     BOUNCE,
+    EVERY_KIND,
     MAIL,
     NODE,
     REPLY,
@@ -303,6 +304,41 @@ class LeaseSuite:
         assert [True, False] == await world.store.suppressed(
             [(scene.account, "sms", own), (scene.account, "email", own)]
         )
+
+    async def test_an_event_of_a_mapped_address_is_its_contacts_once_that_is_known(
+        self, world: World
+    ) -> None:
+        """No column says whose it is: what is sent there does."""
+        scene = await open_scene(world)
+        keys = await scene.enroll(2)
+        account, (contact, other) = scene.account, scene.contacts
+        await scene.clear_events()
+        place = (account, contact, "Ann@Work.example", MAIL)
+        wide = (account, other, " - ", MAIL)
+        assert [False, False] == await world.store.know_addresses([place, wide])
+        assert [False] == await world.store.know_addresses([place])
+        await world.event(account, "open", address="ann@work.example")
+        assert [False] == await world.store.know_addresses([place])
+        await world.event(account, "reply", address=" ANN@work.example")
+        await world.event(account, "reply", address="-")
+        asked = [place, (account, other, "+4930", MAIL)]
+        assert [True, False] == await world.store.know_addresses(asked)
+        seen: list[EventRow] = []
+
+        def decide(events: Sequence[EventRow], *_: object) -> list[Any]:
+            seen.extend(events)
+            return []
+
+        while (await world.store.digest(account, 100, decide, EVERY_KIND)).taken:  # type: ignore[union-attr]
+            pass
+        await world.erase_contact(account, contact)
+        await world.event(account, "reply", address="ann@work.example")
+        while (await world.store.digest(account, 100, decide, EVERY_KIND)).taken:  # type: ignore[union-attr]
+            pass
+
+        assert len(keys) == 2
+        found = [one.contact_ids for one in seen if one.kind in {"reply", "open"}]
+        assert sorted(found) == [(), (), (contact,), (contact,)]
 
     async def test_a_locked_step_costs_itself_only(self, world: World) -> None:
         scene = await open_scene(world, cap=2)

@@ -225,7 +225,27 @@ async def test_suppression_holds_for_the_address_that_field_map_names(
         assert [1] == [row["n"] for row in world.store.cap_usage() if row["n"]]
 
 
-@pytest.mark.parametrize("unit", ["read_versions", "suppressed"])
+@pytest.mark.feature("M24")
+async def test_a_reply_from_the_address_that_field_map_names_ends_the_run(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        world.campaign(
+            ONE, TWO, field_map={"email": "attrs.work"}, exit_rules=[{"on": "reply"}]
+        )
+        for name in ("ann", "bob"):
+            world.contact(name, attrs={"work": f"{name}@Work.test"})
+            world.store.enroll(world.acme, "welcome", name)
+        await world.advance_to("2026-01-06T09:00:00Z")
+        world.store.event(world.acme, "reply", address="ann@work.test")
+
+        await world.advance_to("2026-02-01T09:00:00Z")
+
+        assert {"reply": 1, "completed": 1} == world.ends()
+        assert 3 == len(world.received())
+
+
+@pytest.mark.parametrize("unit", ["read_versions", "suppressed", "know_addresses"])
 async def test_leased_steps_wait_for_what_dispatch_must_know(
     unit: str, autojump_clock: MockClock
 ) -> None:
