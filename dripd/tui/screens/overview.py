@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -307,49 +307,51 @@ class Overview(Page):
         return [*above, line(said, Cell(shown_age, "dim"))]
 
     def _alerts(self, width: int, height: int) -> list[Line]:
+        """The worst that there is room for, then what waits for people."""
         alerts: Sequence[Row] = self._answer.get("alerts", [])
         place = 22 if width >= WIDE else 14
+        found = [_alert(one, place) for one in alerts[: max(1, height // 4)]]
+        found += [*self._approvals(), *self._unknown()]
+        if not found:
+            return [line(Cell(" no alerts", "dim"))]
+        return [line(Cell(" ALERTS", "head")), *found]
+
+    def _approvals(self) -> Iterator[Line]:
         inbox = self._answer.get("inbox", {})
         oldest = inbox.get("oldest_approval_at")
-        found: list[Line] = []
-        for one in alerts[: max(1, height // 4)]:
-            style = "bad" if one.get("level") == "!!" else "warn"
-            level, told = text(one.get("level")), f"-> {text(one.get('screen'))}"
-            if until := one.get("snoozed_until"):
-                style, level = "dim", "zz"
-                told = f"until {clock(until, day=True)} by {text(one.get('snoozed_by'))}"
-            found.append(
-                line(
-                    Cell(f" {pad(level, 2)} {pad(text(one.get('what')), 16)} ", style),
-                    Cell(
-                        f"{pad(text(one.get('where')), place)} {text(one.get('detail'))}  {told}",
-                        "dim" if until else "",
-                    ),
-                )
-            )
         if oldest is not None:
-            age = since(oldest, self.port.now_ms)
-            found.append(
-                line(
-                    Cell("  ? approvals        ", "warn"),
-                    f"{bounded(inbox['approvals'])} wait, the oldest {age}  -> inbox",
-                )
+            yield line(
+                Cell("  ? approvals        ", "warn"),
+                f"{bounded(inbox['approvals'])} wait,"
+                f" the oldest {since(oldest, self.port.now_ms)}  -> inbox",
             )
+
+    def _unknown(self) -> Iterator[Line]:
         unknown = self._answer.get("unknown", {})
         if n := unknown.get("n"):
             presumed = unknown.get("presumed")
             went_on = f", {count(presumed)} presumed sent" if presumed else ""
-            found.append(
-                line(
-                    Cell(" !? unknown          ", "bad" if undecided(self._answer) else "dim"),
-                    f"{bounded(n)} deliveries{went_on}  -> unknown",
-                )
+            yield line(
+                Cell(" !? unknown          ", "bad" if undecided(self._answer) else "dim"),
+                f"{bounded(n)} deliveries{went_on}  -> unknown",
             )
-        return (
-            [line(Cell(" ALERTS", "head")), *found]
-            if found
-            else [line(Cell(" no alerts", "dim"))]
-        )
+
+
+def _alert(one: Row, place: int) -> Line:
+    """One alert, *place* columns of it for where; who snoozed it, where somebody has."""
+    style = "bad" if one.get("level") == "!!" else "warn"
+    level, told = text(one.get("level")), f"-> {text(one.get('screen'))}"
+    until = one.get("snoozed_until")
+    if until:
+        style, level = "dim", "zz"
+        told = f"until {clock(until, day=True)} by {text(one.get('snoozed_by'))}"
+    return line(
+        Cell(f" {pad(level, 2)} {pad(text(one.get('what')), 16)} ", style),
+        Cell(
+            f"{pad(text(one.get('where')), place)} {text(one.get('detail'))}  {told}",
+            "dim" if until else "",
+        ),
+    )
 
 
 def _about(due: Row) -> str:
