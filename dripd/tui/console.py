@@ -7,7 +7,8 @@ others from it. Time comes in as `monotonic`; the deployment's instant is what t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from dripd.clock import Instant, format_instant
@@ -539,40 +540,33 @@ class Console:
             action.run()
 
     def _palette(self) -> Menu:
-        def going(name: str) -> Callable[[], None]:
-            return lambda: self.go(name)
-
-        def running(action: Action) -> Callable[[], None]:
-            return lambda: self._run(action)
-
-        choices = [
-            Choice(label=f"{page.name}", note=f"screen {page.digit}", run=going(page.name))
-            for page in PAGES.values()
+        places = [(name, f"screen {page.digit}") for name, page in PAGES.items()]
+        places += [(tab, f"screen {PAGES[place].digit}, tab") for tab, place in TABS.items()]
+        going = [
+            Choice(label=one, note=note, run=partial(self.go, one)) for one, note in places
         ]
-        choices += [
-            Choice(label=tab, note=f"screen {PAGES[place].digit}, tab", run=going(tab))
-            for tab, place in TABS.items()
-        ]
-        choices += [
-            Choice(
+        return Menu("command", [*going, *self._acts(), *self._everywhere()])
+
+    def _acts(self) -> Iterator[Choice]:
+        """What this screen can do, then what the others can."""
+        for action in self.page.actions():
+            yield Choice(
                 label=action.label.lower(),
                 note=f"{self.shown(action.key)}: {action.help}",
-                run=running(action),
+                run=partial(self._run, action),
                 why_not=self.why_not(action),
             )
-            for action in self.page.actions()
-        ]
-        choices += [
-            Choice(
-                label=f"{page.name}: {action.label.lower()}",
-                note=f"{page.digit}, {self.shown(action.key)}: {action.help}",
-                run=going(name),
-            )
-            for name, page in ((name, self._page(name)) for name in PAGES)
-            if page is not self.page
-            for action in page.actions()
-        ]
-        choices += [
+        for name in PAGES:
+            page = self._page(name)
+            for action in page.actions() if page is not self.page else ():
+                yield Choice(
+                    label=f"{page.name}: {action.label.lower()}",
+                    note=f"{page.digit}, {self.shown(action.key)}: {action.help}",
+                    run=partial(self.go, name),
+                )
+
+    def _everywhere(self) -> list[Choice]:
+        return [
             Choice(label="undo", note="z: the last reversible action", run=self.deeds.undo),
             Choice(label="help", note="?: keys and figures of this screen", run=self._help),
             Choice(label="messages", note="!: what was told lately", run=self._messages),
@@ -584,7 +578,6 @@ class Console:
             Choice(label="freeze view", note=".: sending goes on", run=self._freeze),
             Choice(label="quit", note="ctrl+q", run=self.leave),
         ]
-        return Menu("command", choices)
 
     def _page(self, name: str) -> Page:
         if name not in self.pages:
