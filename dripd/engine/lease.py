@@ -494,7 +494,7 @@ async def _on_refused(pipe: Pipeline, refused: list[tuple[int, LeaseKey, Refusal
                 pipe.lanes.reset(account_id, key.lane, Instant(0))
             case Refusal.NO_DAY:
                 dayless.add(account_id)
-                pipe.lanes.reset(account_id, key.lane, Instant(0))
+                in_the_way.add(key.enrollment_id)
             case Refusal.EVENT | Refusal.LOCKED | Refusal.SUPPRESSED:
                 pipe.wake("look")
                 in_the_way.add(key.enrollment_id)

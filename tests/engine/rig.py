@@ -44,6 +44,9 @@ class VirtualClock:
     def now(self) -> Instant:
         return Instant(T0 + round((trio.current_time() - self._began) * 1000))
 
+    def leap(self, by_ms: int) -> None:
+        self._began -= by_ms / 1000
+
 
 class NotingStore(MemoryStore):
     """Notes what it is asked for."""

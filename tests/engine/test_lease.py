@@ -10,13 +10,24 @@ import trio
 import trio.testing
 
 from dripd.campaigns.parse import parse
-from dripd.clock import DatabaseClock
+from dripd.clock import DAY, Clock, DatabaseClock, Instant
 from dripd.engine.lease import Passed, lacking
 from dripd.engine.look import learn_all
 from dripd.engine.send import queues
 from dripd.engine.tuning import Tuning
 from dripd.store.protocol import Look
 from tests.engine.rig import HELLO, Rig, SlowSink
+
+
+class Behind:
+    """The clock of a daemon that has not heard yet how late it is."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.by_ms = 0
+
+    def now(self) -> Instant:
+        return Instant(self._clock.now() - self.by_ms)
 
 
 @pytest.mark.trio
@@ -156,3 +167,25 @@ async def test_a_step_passes_no_event_of_the_address_that_its_campaign_maps(
 
     assert [1, 1] == [waited, len(rig.sink.came)]
     assert {"reply"} == {row["end_reason"] for row in store.enrollments()}
+
+
+@pytest.mark.trio
+async def test_a_database_whose_clock_leapt_ahead_is_not_asked_all_the_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No row of the day that the daemon believes in is today's: it was made anew and asked for
+    again at the same instant, until the daemon had heard of the leap."""
+    rig = Rig(Tuning(), SlowSink())
+    believed = rig.pipe.clock = Behind(rig.clock)
+    account = rig.account("acme", step={**HELLO, "delay": "10s"})
+    rig.enroll(account, 1)
+    async with rig.running():
+        await trio.sleep(5)
+        rig.clock.leap(2 * DAY)
+        believed.by_ms = 2 * DAY
+        await trio.sleep(10)
+        assert not rig.sink.came
+        assert 1 < len([at for at, *_ in rig.store.leases if at > 5]) < 110
+        believed.by_ms = 0
+        await trio.sleep(1)
+        assert 1 == len(rig.sink.came)
