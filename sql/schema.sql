@@ -1564,6 +1564,8 @@ UNION ALL
 SELECT at, actor, account_id, enrollment_id, kind, detail
 FROM dripd.journal_log
 WHERE (SELECT dripd.sees_all(current_user));
+CREATE TRIGGER journal_is_insert_only INSTEAD OF UPDATE OR DELETE ON dripd.journal
+    FOR EACH ROW EXECUTE FUNCTION dripd.refuse_change();
 
 CREATE VIEW dripd.cap_usage AS
 SELECT ad.account_id, ad.local_date, u.source, u.n
@@ -2250,7 +2252,7 @@ $$;
 
 GRANT USAGE ON SCHEMA dripd TO dripd_daemon, dripd_writer, dripd_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dripd TO dripd_daemon;
-REVOKE UPDATE, DELETE ON dripd.journal_log, dripd.admin_audit, dripd.ledger FROM dripd_daemon;
+REVOKE UPDATE, DELETE ON dripd.journal, dripd.journal_log, dripd.admin_audit, dripd.ledger FROM dripd_daemon;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA dripd TO dripd_daemon;
 GRANT CREATE ON SCHEMA dripd TO dripd_daemon;  -- time partitions
 

@@ -405,6 +405,24 @@ def test_history_takes_no_change(table: str, pg_dsn: str) -> None:
     assert [False, False] == may
 
 
+@pytest.mark.feature("M2")
+@pytest.mark.parametrize("role", ["dripd_daemon", "dripd_writer", "dripd_owner", "none"])
+def test_the_journal_is_denied_to_whoever_would_change_it(role: str, pg_dsn: str) -> None:
+    tried = asyncio.run(
+        _tried(
+            pg_dsn,
+            "INSERT INTO dripd.account (id, key) VALUES (1, 'a') ON CONFLICT DO NOTHING",
+            "INSERT INTO dripd.journal_log (account_id, kind) VALUES (1, 'noop')",
+            f"SET ROLE {role}",
+            "UPDATE dripd.journal SET kind = 'x'",
+            "DELETE FROM dripd.journal",
+            "RESET ROLE",
+        )
+    )
+
+    assert tried[3:5] == ["InsufficientPrivilegeError"] * 2
+
+
 TENANTS = """
 CREATE ROLE tenant_a IN ROLE dripd_writer;
 CREATE ROLE tenant_b IN ROLE dripd_writer;
