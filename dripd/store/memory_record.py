@@ -473,6 +473,10 @@ def _move_to(unit: _Unit, moves: list[tuple[Change, MoveTo]]) -> None:
         request = new_request(
             unit.tables, account_id, effect.campaign_key, contact_id, change.end.reason
         )
+        run = unit.tables.runs[account_id, change.leased.enrollment_id]
+        unit.tables.requests.change(
+            request.id, conversation_ref=run.conversation_ref, vars=run.vars
+        )
         ids[request.id] = change
     admitted = decide_requests(unit.tables, unit.losers, list(ids), unit.decide)
     unit.done.started += admitted.started

@@ -625,7 +625,7 @@ async def _move_to(
             sql("request_move"),
             leased.account_id,
             effect.campaign_key,
-            leased.contact_id,
+            leased.enrollment_id,
             source,
         )
         moves.append((leased.account_id, leased.enrollment_id, change.log[-1].seq, request))

@@ -358,9 +358,11 @@ FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::text[], $5::text[]) AS k (a,
 
 -- name: request_move :one
 -- The request that a `move` step makes; it is decided in the same transaction.
---   $1 account int  $2 campaign key  $3 contact bigint  $4 source text
-INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source)
-VALUES ($1::int4, $2::text, $3::int8, $4::text)
+--   $1 account int  $2 campaign key  $3 enrollment bigint  $4 source text
+INSERT INTO dripd.enroll_request (account_id, campaign_key, contact_id, source, conversation_ref, vars)
+SELECT r.account_id, $2::text, r.contact_id, $4::text, r.conversation_ref, r.vars
+FROM dripd.run AS r
+WHERE r.account_id = $1::int4 AND r.id = $3::int8
 RETURNING id;
 
 -- name: refuse_moves :many

@@ -886,7 +886,8 @@ class EffectSuite:
         """The exclusive key is free when the target asks for it."""
         scene = await open_scene(world)
         await world.add_campaign(scene.account, campaign("d"))
-        await world.enroll("acme", "c", await scene.contact())
+        given = {"conversation_ref": "talk", "vars": {"offer": "ten"}}
+        await world.enroll("acme", "c", await scene.contact(), **given)
         greedy = start_all(scene.lane, exclusive="account")
         keys = (await scene.admit(greedy)).started
         await scene.clear_events()
@@ -903,6 +904,9 @@ class EffectSuite:
             ("accepted", None),
             ("accepted", "moved:d"),
         ]
+        again = (await scene.lease(done.started)).granted[0]
+        assert again.vars == given["vars"]
+        assert [r["conversation_ref"] for r in rows] == ["talk", "talk"]
 
     async def test_a_move_that_is_refused_ends_all_the_same(self, world: World) -> None:
         scene = await open_scene(world)
