@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed
 TYPED := dripd $(wildcard tests/typing)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench snapshots docs lock clean
+.PHONY: help install compiled demo test check lint format bench snapshots docs lock clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,13 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+compiled: install  ## Compile what a step passes through to C, in build/compiled; needs a C compiler
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@cp -Rp bench contrib docs dripd sql tests CHANGELOG.md LICENSE Makefile README.md pyproject.toml requirements.lock build/compiled
+	cd build/compiled && HATCH_BUILD_HOOKS_ENABLE=true $(abspath $(BIN))/python -m pip wheel --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --wheel-dir dist .
+	@echo "build/compiled/dist/*.whl to install; PYTHONPATH=build/compiled dripd bench run http to try"
 
 demo: install  ## Tell the story of dripd, on a Postgres of its own
 	@$(BIN)/dripd demo

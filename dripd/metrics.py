@@ -68,7 +68,7 @@ def histogram(doc: str, buckets: tuple[float, ...], *labels: str) -> Family:
 
 
 METRICS: Final[Mapping[str, Family]] = {
-    "dripd_build_info": gauge("1; what runs", "version", "python"),
+    "dripd_build_info": gauge("1; what runs", "version", "python", "compiled"),
     "dripd_tzdata_info": gauge("1; the time zone rules in force", "version"),
     "dripd_up_state": gauge("1 for the state the daemon is in, else 0", "state"),
     "dripd_send_attempts_total": counter(

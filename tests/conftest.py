@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dripd.built import IS_COMPILED
 from tests.support.postgres import Databases, Server, run_server
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -25,8 +26,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for the server bears the mark, so that `-m 'not postgres'` works."""
+    """Whatever asks for the server bears the mark, so that `-m 'not postgres'` works; what puts
+    something in the place of compiled code is for a dripd that is not compiled."""
     for item in items:
+        if IS_COMPILED and item.get_closest_marker("interpreted"):
+            item.add_marker(pytest.mark.skip(reason="dripd is compiled"))
         if "postgres_server" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
 

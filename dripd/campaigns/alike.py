@@ -31,7 +31,7 @@ def copier(kind: type[T]) -> Callable[..., T]:
     values, puts = attrgetter(*names), [getattr(kind, name).__set__ for name in names]
 
     def copy(of: T, **changes: Any) -> T:
-        made = object.__new__(kind)
+        made = kind.__new__(kind)
         for put, value in zip(puts, values(of), strict=True):
             put(made, value)
         for name, value in changes.items():

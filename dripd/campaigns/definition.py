@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dripd.campaigns.attached import Attached
 from dripd.campaigns.condition import Condition
@@ -237,7 +237,7 @@ class Op:
 
     op: Literal["set", "clear", "add", "remove", "increment", "now"]
     field: str
-    value: object = None
+    value: Any = None
     enabled: bool = True
 
 

@@ -38,7 +38,7 @@ _CONSTANTS: dict[str, bool | None] = {
 }  # fmt: skip
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
-UNFIT = re.compile("[\x00\ud800-\udfff]")
+UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[\w-]+")
 
 

@@ -57,9 +57,9 @@ _TAG = re.compile(
 )
 _LIKE_A_TAG = re.compile(r"\{[ \t\xa0]*\w")
 _DIRECTIVE = re.compile(r"%(-?)(.?)", re.DOTALL)
-_NO_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+_NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _BREAKS = re.compile("[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
-_NO_BODY = re.compile("[\x00\ud800-\udfff]")
+_NO_BODY = re.compile(r"[\x00\ud800-\udfff]")
 _MARKUP = re.compile("[&<>\"']")
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 import httpx
 import orjson
 import trio
+from mypy_extensions import mypyc_attr
 
 from dripd.campaigns.event import Accepted, Outcome, Rejected, Retryable, Throttled, Unknown
 from dripd.channels.base import NO_REPEATS, Message, ProviderSettings, Repeats, Settle
@@ -59,6 +60,7 @@ class Request:
         self.headers = headers
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Api(ABC, Generic[P]):
     """One provider's API. `per_request` is the most messages that a request of it carries."""
 

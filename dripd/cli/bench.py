@@ -21,6 +21,7 @@ import click
 
 from dripd.admin.place import state_dir
 from dripd.admin.rows import read_text
+from dripd.built import IS_COMPILED
 from dripd.cli.output import print_items, print_json
 from dripd.config import load
 from dripd.errors import BadRequest, NotFound
@@ -122,6 +123,7 @@ def summary(name: str, results: Sequence[Mapping[str, object]]) -> dict[str, obj
         "runs": list(results),
         "machine": f"{platform.machine()} x{os.cpu_count()}",
         "commit": _commit(),
+        "compiled": IS_COMPILED,
     }
 
 
@@ -166,6 +168,7 @@ def compare(
     with _database() as dsn:
         found = comparison.run(dsn, place, chosen, peers, rounds, partial(click.echo, err=True))
     found |= {"machine": f"{platform.machine()} x{os.cpu_count()}", "commit": _commit()}
+    found["compiled"] = IS_COMPILED
     if plot is not None:
         plot.write_text(drawing.svg(found["table"]))
     if as_json:

@@ -14,6 +14,7 @@ from typing import Final
 import click
 import trio
 
+from dripd.built import IS_COMPILED
 from dripd.cli.output import print_json
 from dripd.log import configure
 from dripd.proof import chaos as proof
@@ -258,6 +259,7 @@ def simulate(seeds: int, seed: int, jobs: int, as_json: bool) -> int:
 
     About five seeds a second and processor. A seed that breaks a promise is told, and plays again the same way. Exit 1 if any did.
     """
+    _interpreted()
     configure(level="critical")
     told = partial(click.echo, err=True)
     result = simulation.run(range(seed, seed + seeds), told, jobs=jobs)
@@ -285,6 +287,7 @@ def defects(seeds: int, as_json: bool) -> int:
 
     Exit 1 if one escapes.
     """
+    _interpreted()
     configure(level="critical")
     result = catalogue.table(range(1, seeds + 1), partial(click.echo, err=True))
     if as_json:
@@ -292,6 +295,14 @@ def defects(seeds: int, as_json: bool) -> int:
     else:
         click.echo(f"{result['caught']} of {result['of']} caught")
     return 0 if result["ok"] else 1
+
+
+def _interpreted() -> None:
+    """Raises `UsageError` where dripd is compiled: its stages are not what a proof puts there."""
+    if IS_COMPILED:
+        raise click.UsageError(
+            "this dripd is compiled: run one that is not, of the same commit"
+        )
 
 
 def commit() -> str:

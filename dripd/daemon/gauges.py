@@ -18,6 +18,7 @@ from typing import Final
 
 import trio
 
+from dripd.built import IS_COMPILED
 from dripd.clock import SystemClock
 from dripd.daemon.vitals import Vitals
 from dripd.engine.pipeline import Pipeline
@@ -38,7 +39,8 @@ log = get("gauges")
 
 def describe(metrics: Registry, own_version: str, rates: dict[str, str]) -> None:
     """What does not change while the daemon runs."""
-    metrics["dripd_build_info"].set(1, own_version, platform.python_version())
+    compiled = "yes" if IS_COMPILED else "no"
+    metrics["dripd_build_info"].set(1, own_version, platform.python_version(), compiled)
     metrics["dripd_tzdata_info"].set(1, installed("tzdata"))
     metrics["dripd_config_generation"].set(1)
     metrics["dripd_config_reload_success"].set(1)

@@ -176,6 +176,7 @@ async def test_what_comes_before_a_request_is_no_answer_to_it(said: bytes) -> No
         assert ([201, 201, 201] if not said else [201, 202, 203]) == statuses(jobs + more)
 
 
+@pytest.mark.interpreted
 async def test_a_queue_shorter_than_the_dials_under_way_is_waited_for() -> None:
     """The dials that a queue asked for are not yet made when others have emptied it."""
     gate = trio.Event()

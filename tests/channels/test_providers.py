@@ -287,6 +287,7 @@ class TestProxyContract(MailKind):
         await super().test_cancelled_anywhere_it_claims_nothing_false()
 
 
+@pytest.mark.interpreted
 class TestContractWithoutEpoll(MailKind):
     """httpx over our own transport, as where the system has no epoll."""
 

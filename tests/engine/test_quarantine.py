@@ -127,6 +127,7 @@ async def test_an_effect_that_cannot_be_written_holds_its_own_step(
         ] == (failures(world))
 
 
+@pytest.mark.interpreted
 async def test_what_raises_in_judgement_waits_alone_with_its_error(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ async def test_what_is_on_record_is_not_written_again_for_what_follows_from_it(
 
 
 @pytest.mark.trio
+@pytest.mark.interpreted
 async def test_a_claim_whose_steps_are_all_on_record_is_closed_at_the_end(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

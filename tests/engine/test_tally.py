@@ -6,6 +6,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from dripd.campaigns.enrollment import CHANNEL_NO, Change, LogRow, LogState, Next
 from dripd.clock import HOUR, Instant, Millis, parse_instant
 from dripd.engine import tally
@@ -37,6 +39,7 @@ def counted(metrics: Registry, name: str) -> Any:
     return dict(metrics[name].values)
 
 
+@pytest.mark.interpreted
 def test_a_step_that_somebody_must_mend_is_counted_by_the_word_of_its_hold() -> None:
     metrics = Registry()
     holds = ("step_failed", "missing_tag:first_name", "window", None)
@@ -47,6 +50,7 @@ def test_a_step_that_somebody_must_mend_is_counted_by_the_word_of_its_hold() -> 
     )
 
 
+@pytest.mark.interpreted
 def test_a_message_that_came_due_behind_its_window_is_counted_by_how_much() -> None:
     metrics, closed = Registry(), parse_instant("2026-03-02T17:00:00Z")
     version = make_version(email(window={"from": "09:00", "to": "17:00"}))
@@ -66,6 +70,7 @@ def test_a_message_that_came_due_behind_its_window_is_counted_by_how_much() -> N
     assert (sum(counts), counts[0], total) == (3, 1, [10.0])
 
 
+@pytest.mark.interpreted
 def test_campaigns_have_series_only_if_wanted_and_only_so_many() -> None:
     batch = [change(n) for n in (1, 2, 2, 3, 1)]
     unwanted, wanted = Registry(), Registry(campaigns=2)

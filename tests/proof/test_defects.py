@@ -7,6 +7,8 @@ import pytest
 from dripd.proof.defects import DEFECTS, Defect, hunt
 from dripd.proof.simulate import simulate
 
+pytestmark = pytest.mark.interpreted
+
 SEEDS = {"rescue_by_id": range(80, 400)}
 """Where the hunt begins for what is rare; from the first seed otherwise."""
 

@@ -18,6 +18,8 @@ from dripd.proof.story import History, Story, Tenant
 from dripd.proof.troubled import Troubled
 from dripd.proof.virtual import MONDAY
 
+pytestmark = pytest.mark.interpreted  # a compiled object cannot be copied deeply
+
 
 @cache
 def honest() -> tuple[Record, History]:
