@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final
 
@@ -39,6 +39,12 @@ STARTS: Final = (
     MONDAY, parse_instant("2026-03-06T12:00:00Z"), parse_instant("2026-10-30T12:00:00Z"),
 )  # fmt: skip
 """Two of them shortly before the hours change, in New York this way and that."""
+
+
+TELL_EVERY: Final = 1_000
+
+STILL_S: Final = 120.0
+"""A seed takes some tenth of a second; one that has not ended by then never will."""
 
 
 def simulate(seed: int, focus: Collection[str] = ()) -> tuple[History, Broken]:
@@ -82,12 +88,15 @@ def run(seeds: range, say: Callable[[str], None], *, jobs: int = 1) -> dict[str,
     total: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     failed: list[int] = []
-    for seed, befell, found in _in_processes(seeds, jobs) if jobs > 1 else _played(seeds):
+    played = _in_processes(seeds, jobs, say) if jobs > 1 else _played(seeds)
+    for n, (seed, befell, found) in enumerate(played, 1):
         faults += befell
         total.update({name: len(told) for name, told in found.items()})
         if found:
             failed.append(seed)
             say(f"seed {seed}: {found}")
+        if n % TELL_EVERY == 0:
+            say(f"{n} of {len(seeds)} seeds, {len(failed)} broke a promise")
     return {
         "seeds": len(seeds),
         "first_seed": seeds.start,
@@ -107,11 +116,12 @@ def _played(seeds: range) -> Iterator[Played]:
         yield seed, history.faults, {name: told for name, told in broken.items() if told}
 
 
-def _in_processes(seeds: range, jobs: int) -> Iterator[Played]:
+def _in_processes(seeds: range, jobs: int, say: Callable[[str], None]) -> Iterator[Played]:
     """The seeds in *jobs* processes, each with every so manieth: an answer a line."""
     command = [sys.executable, "-m", "dripd.proof.simulate"]
     env = {**os.environ, "PYTHONHASHSEED": "0"}
     answers: SimpleQueue[bytes] = SimpleQueue()
+    left = set(seeds)
     with ExitStack() as stack:
         running = []
         for n in range(min(jobs, len(seeds))):
@@ -121,10 +131,19 @@ def _in_processes(seeds: range, jobs: int) -> Iterator[Played]:
             stack.callback(one.kill)
             running.append(one)
             Thread(target=_listen, args=(one, answers), daemon=True).start()
-        for _ in running:
-            while line := answers.get():
-                seed, faults, found = orjson.loads(line)
-                yield seed, Counter(faults), found
+        n_over = 0
+        while n_over < len(running):
+            try:
+                line = answers.get(timeout=STILL_S)
+            except Empty:
+                say(f"for {STILL_S} s no seed has ended: {sorted(left)[:jobs]} stand still")
+                continue
+            if not line:
+                n_over += 1
+                continue
+            seed, faults, found = orjson.loads(line)
+            left.discard(seed)
+            yield seed, Counter(faults), found
         for process in running:
             if process.wait() != 0:
                 raise RuntimeError(f"a simulation ended with {process.returncode}")

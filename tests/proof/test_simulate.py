@@ -9,7 +9,10 @@ import sys
 import orjson
 import pytest
 
+from dripd.proof import simulate
 from dripd.proof.simulate import run
+
+pytestmark = pytest.mark.interpreted
 
 SEEDS = range(1, 501)
 
@@ -46,3 +49,22 @@ def test_a_seed_plays_again_the_same_way_in_another_process() -> None:
 
     assert 4 == len(first)
     assert first == again
+
+
+def test_it_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "TELL_EVERY", 2)
+    told: list[str] = []
+
+    simulate.run(range(1, 6), told.append)
+
+    assert told == [f"{n} of 5 seeds, 0 broke a promise" for n in (2, 4)]
+
+
+def test_a_seed_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "STILL_S", 0.001)
+    told: list[str] = []
+
+    result = simulate.run(range(1, 3), told.append, jobs=2)
+
+    assert result["ok"]
+    assert told[0] == "for 0.001 s no seed has ended: [1, 2] stand still"
