@@ -97,6 +97,8 @@ def run(
     module = _module(name)
     if processes is not None and (profile or name not in DIVIDED):
         raise click.UsageError(f"--processes is for {', '.join(DIVIDED)}, without --profile")
+    if profile and IS_COMPILED:
+        raise click.UsageError("this dripd is compiled: nobody sees where its time goes")
     if profile:
         import_module("bench.profile").switch_on()
     answer = summary(name, [_once(module, name, n, processes) for _ in range(max(1, runs))])

@@ -37,6 +37,7 @@ def test_engine_sends_every_step_once_and_tells_its_floor(config: Config, pg_dsn
     assert {"machine", "commit"} <= set(answer)
 
 
+@pytest.mark.interpreted  # nobody sees into compiled functions
 def test_http_makes_one_request_a_step_and_tells_where_its_time_goes(
     config: Config, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

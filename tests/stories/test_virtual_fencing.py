@@ -20,7 +20,7 @@ from dripd.proof.story import History, Story, Tenant
 from dripd.proof.troubled import Daemon, Troubled
 from dripd.proof.virtual import MONDAY
 
-pytestmark = pytest.mark.trio
+pytestmark = [pytest.mark.trio, pytest.mark.interpreted]
 
 
 @asynccontextmanager
