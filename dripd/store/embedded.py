@@ -49,7 +49,6 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "fsync": "on",
-    "wal_compression": "on",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "30min",
     "autovacuum_naptime": "10s",
