@@ -150,7 +150,8 @@ def print_error(error: DripdError, *, as_json: bool) -> None:
         click.echo(json.dumps({"schema": SCHEMA, "error": body}), err=True)
         return
     where = f"{error.path}: " if error.path and not faults else ""
-    click.echo(safe(f"[{error.code}] {where}{error.message}"), err=True)
+    if not (faults and isinstance(error, ConfigError)):  # its message is the first of them
+        click.echo(safe(f"[{error.code}] {where}{error.message}"), err=True)
     print_faults(map(fault_row, faults), err=True)
     if error.hint and not faults:
         click.echo(safe(f"  {error.hint}"), err=True)

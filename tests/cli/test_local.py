@@ -103,6 +103,7 @@ def test_config_check_tells_all_faults_and_exits_78(
     err = capsys.readouterr().err
     assert "[bad_value] engine.batch" in err
     assert "[unknown_option] engine.horizn" in err
+    assert len(err.splitlines()) == 2
     assert main(["config", "check", str(file), "--json"]) == 78
     assert len(json.loads(capsys.readouterr().err)["error"]["faults"]) == 2
 
