@@ -11,7 +11,7 @@ import os
 import re
 import socket as sockets
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from dripd.admin.place import UNIT_SECRETS, socket_path, state_dir
 from dripd.admin.roles import Roster
-from dripd.channels.base import ProviderSettings, Secret
-from dripd.channels.registry import kinds
-from dripd.clock import Millis
+from dripd.channels.base import ProviderSettings, Resources, Secret, SinkRow
+from dripd.channels.registry import build
+from dripd.clock import Millis, SystemClock
+from dripd.engine.doubt import policy_of
 from dripd.engine.tuning import Tuning
 from dripd.errors import ConfigError, Fault, near
 from dripd.log import Format
@@ -42,6 +43,17 @@ MENDING: Final = {
 """What to do about a secret that is not where its reference says."""
 
 REFERENCE: Final = re.compile(r"(file|env|cred):(.+)", re.DOTALL)
+
+
+class Unwritten:
+    """The sink's writer of a channel through which nothing is sent."""
+
+    async def write(self, rows: Sequence[SinkRow]) -> list[str]:
+        return ["accepted" for _ in rows]
+
+
+LENT: Final = Resources(clock=SystemClock(), sink_writer=Unwritten())
+"""For channels that are built to see whether they can be."""
 
 Tree: TypeAlias = dict[str, object]
 
@@ -299,13 +311,16 @@ class Reader:
             self.shown = [s for s in self.shown if s.key != "postgres.dsn"]
             self.shown.insert(0, Shown(key="postgres.dsn", value="***", origin=origin))
             return Secret(given)
-        if not isinstance(configured, Secret):
+        if not isinstance(configured, Secret) or not configured:
             return None
+        if urlsplit(configured.reveal()).scheme not in {"postgres", "postgresql"}:
+            hint = "write postgresql://USER@HOST:PORT/DATABASE"
+            self._fault("postgres.dsn", "is no address of a Postgres", hint)
         written = self._origin.get("postgres.dsn:inline") is not None
         if written and origin.startswith("file:") and has_password(configured.reveal()):
             hint = 'write the whole DSN to a file and dsn = "file:PATH", or set DRIPD_DSN'
             self._fault("postgres.dsn", "holds a password inline", hint)
-        return configured or None
+        return configured
 
     def finish(self) -> None:
         """Raise `ConfigError` if anything was wrong."""
@@ -325,6 +340,7 @@ class Reader:
             if isinstance(value, dict):
                 if not isinstance(beneath, dict):
                     beneath = into[key] = {}
+                    self._origin[path] = origin
                 self._merge(beneath, value, f"{path}.", origin)
             else:
                 into[key] = value
@@ -374,22 +390,25 @@ class Reader:
             else:
                 options[key] = self._option(f"{section}.{key}", value)
                 self._show(f"{section}.{key}", value)
-        self._check_kind(section, str(read["kind"]), name)
+        if name == "sink" and read["kind"] != "sink":
+            self._fault(f"{section}.kind", "the provider sink is of kind sink", "rename yours")
         for key in ("webhook_secret", "inbound_secret"):
             read[key] = read[key] or Secret("")
-        return filled(
+        settings = filled(
             ProviderSettings, {**read, "name": name, "options": options, "secrets": secrets}
         )
+        self._try(settings)
+        return settings
 
-    def _check_kind(self, section: str, kind: str, name: str) -> None:
-        known = sorted(kinds())
-        if kind not in known:
-            message = f"{kind!r} is no adapter" if kind else "is missing"
-            self._fault(
-                f"{section}.kind", message, near(kind, known, f"one of {', '.join(known)}")
-            )
-        elif name == "sink" and kind != "sink":
-            self._fault(f"{section}.kind", "the provider sink is of kind sink", "rename yours")
+    def _try(self, settings: ProviderSettings) -> None:
+        """What its adapter refuses is a fault, unless it only follows from one of the same key."""
+        told = {fault.path for fault in self.faults}
+        try:
+            policy_of(build(settings, LENT), settings)
+        except ConfigError as error:
+            for one in error.faults:
+                if one.path not in told:
+                    self._fault(one.path, one.message, one.hint, code=one.code)
 
     def _option(self, path: str, value: object) -> object:
         """An adapter's own option; from the environment, read as TOML where it is any."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from dripd.admin.roles import Roster
 from dripd.channels.base import ProviderSettings
+from dripd.channels.reach import Reach
 from dripd.clock import Millis
 from dripd.engine.tuning import Tuning
 from dripd.errors import near
@@ -159,6 +160,18 @@ def words(default: tuple[str, ...], doc: str) -> Option:
     return Option(parse=parse, default=default, doc=doc, schema=schema)
 
 
+def reachable(doc: str) -> Option:
+    """A list of networks and of hosts, each by its full name."""
+    option = words((), doc)
+
+    def parse(value: object) -> tuple[str, ...]:
+        found = cast("tuple[str, ...]", option.parse(value))
+        Reach(found)
+        return found
+
+    return replace(option, parse=parse)
+
+
 def rate(doc: str, default: str = "") -> Option:
     """A rate; where there is one by *default*, "" means none."""
 
@@ -238,7 +251,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
         ),
     },
     "net": {
-        "allow": words((), "networks and hosts, not public, that connectors may reach"),
+        "allow": reachable("networks and hosts, not public, that connectors may reach"),
     },
     "engine": {
         name: live(option)

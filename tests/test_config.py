@@ -57,11 +57,11 @@ def test_a_full_file_is_read_into_typed_values(tmp_path: Path) -> None:
         horizon = "5m"
         batch = 500
         [provider.fast]
-        kind = "sink"
+        kind = "twilio"
         timeout = "2s"
         rate = "20/s"
-        record = false
-        api_key = "file:{tmp_path / "key"}"
+        account_sid = "AC1"
+        auth_token = "file:{tmp_path / "key"}"
         """,
     )
 
@@ -69,11 +69,11 @@ def test_a_full_file_is_read_into_typed_values(tmp_path: Path) -> None:
     assert (config.engine.horizon_ms, config.engine.batch) == (300_000, 500)
     assert config.providers["fast"] == ProviderSettings(
         name="fast",
-        kind="sink",
+        kind="twilio",
         timeout_ms=Millis(2_000),
         rate="20/s",
-        options={"record": False},
-        secrets={"api_key": Secret("k3y")},
+        options={"account_sid": "AC1"},
+        secrets={"auth_token": Secret("k3y")},
     )
 
 
@@ -139,6 +139,7 @@ def test_every_fault_is_told_at_once_with_its_path(tmp_path: Path) -> None:
     }
     assert "did you mean 'batch'?" in found["engine.btach"]
     assert "did you mean 'engine'?" in found["engin"]
+    assert "dripd.toml" in found["engin"]
     assert "did you mean 'info'?" in found["log.level"]
     assert "did you mean 'sink'?" in found["provider.mail.kind"]
     assert "inline" in found["provider.mail.api_key"]
@@ -155,10 +156,53 @@ def test_every_fault_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         ('[postgres]\ndsn = "file:/nowhere/at/all"', "postgres.dsn"),
         ('[postgres]\ndsn = "env:DRIPD_NO_SUCH_NAME"', "postgres.dsn"),
         ('[admin]\nsocket = "x"', "admin"),
+        ('[postgres]\ndsn = "localhost/dripd"', "postgres.dsn"),
+        ('[net]\nallow = ["300.0.0.0/8"]', "net.allow"),
+        ('[net]\nallow = ["*.internal"]', "net.allow"),
+        ('[net]\nallow = ["crm.internal:8080"]', "net.allow"),
+        ('[provider.x]\nkind = "sendgrid"', "provider.x.api_key"),
+        ('[provider.x]\nkind = "smtp"\nhost = "mx.test"', "provider.x.host"),
+        ('[provider.x]\nkind = "smtp"\nbase_url = "mx.test"', "provider.x.base_url"),
+        ('[provider.x]\nkind = "sink"\nunknown = "retry"', "provider.x.unknown"),
     ],
 )
 def test_a_single_fault_names_its_key(tmp_path: Path, text: str, path: str) -> None:
     assert path in faults(tmp_path, text)
+
+
+def test_an_adapter_tells_what_it_lacks_beside_every_other_fault(tmp_path: Path) -> None:
+    """It is asked before the daemon starts, not by it; what is bad already is not missing too."""
+    found = faults(
+        tmp_path,
+        """
+        [provider.a]
+        kind = "sendgrid"
+        [provider.b]
+        kind = "sendgrid"
+        api_key = "inline"
+        [provider.c]
+        kind = "smtp"
+        timeout = "soon"
+        base_ulr = "smtp://mx.test"
+        [provider.d]
+        kind = "smtp"
+        base_url = "smtp://mx.test"
+        host = "mx.test"
+        """,
+    )
+
+    assert set(found) == {
+        "provider.a.api_key",
+        "provider.b.api_key",
+        "provider.c.timeout",
+        "provider.c.base_ulr",
+        "provider.d.host",
+    }
+    assert "inline" in found["provider.b.api_key"]
+    assert "did you mean 'base_url'?" in found["provider.c.base_ulr"]
+    assert str(tmp_path) in found["provider.d.host"]
+    assert "dkim_key" in found["provider.d.host"]
+    assert "base_url" in found["provider.d.host"]
 
 
 def test_a_file_that_is_missing_or_no_toml_is_a_fault(tmp_path: Path) -> None:
@@ -187,8 +231,8 @@ def test_no_secret_shows_anywhere(tmp_path: Path) -> None:
         [postgres]
         dsn = "file:{tmp_path / "dsn"}"
         [provider.m]
-        kind = "sink"
-        password = "file:{tmp_path / "key"}"
+        kind = "resend"
+        api_key = "file:{tmp_path / "key"}"
         """,
     )
 

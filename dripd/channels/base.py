@@ -236,4 +236,5 @@ class Factory(Protocol):
     """Makes a channel of its settings; the entry points of `dripd.channels` name such."""
 
     def __call__(self, settings: ProviderSettings, resources: Resources) -> Channel:
-        """Raises `ConfigError` where the settings are unusable. Opens no connection yet."""
+        """Raises `ConfigError` where the settings are unusable. Opens no connection yet, and
+        needs no event loop: whoever checks a configuration calls it too."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import fields
+from typing import Final
 
 from dripd.channels.base import ProviderSettings
 from dripd.errors import ConfigError, Fault, near
+
+COMMON: Final = tuple(
+    one.name.removesuffix("_ms")
+    for one in fields(ProviderSettings)
+    if one.name not in {"name", "options", "secrets"}
+)
+"""The keys that a provider of every kind has."""
 
 
 def expect_only(
     settings: ProviderSettings, *, options: Collection[str] = (), secrets: Collection[str] = ()
 ) -> None:
     """Raise `ConfigError` with a fault for every key that the kind does not know."""
-    known = (*options, *secrets)
+    known, own = (*options, *secrets, *COMMON), ", ".join(sorted({*options, *secrets}))
     unknown = [
         *(key for key in settings.options if key not in options),
         *(key for key in settings.secrets if key not in secrets),
@@ -22,7 +31,7 @@ def expect_only(
             code="unknown_option",
             path=f"provider.{settings.name}.{key}",
             message=f"kind {settings.kind} has no option {key!r}",
-            hint=near(key, known, f"it knows {', '.join(sorted(known)) or 'none'}"),
+            hint=near(key, known, f"it knows {own or 'none'}, every kind {', '.join(COMMON)}"),
         )
         for key in unknown
     )

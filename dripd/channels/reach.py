@@ -8,6 +8,7 @@ the same, then also by plain http.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -19,6 +20,8 @@ import trio
 PORTS: Final = frozenset({443, 8443})
 """Ports of https: no tenant speaks to a database or a mail server through us."""
 
+HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE | re.ASCII)
+
 NAT64: Final = ip_network("64:ff9b::/96")
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -29,7 +32,10 @@ class NotPublic(OSError):
 
 
 class Reach:
-    """What connectors may reach; *allow* are names (`crm.internal`) and networks."""
+    """What connectors may reach; *allow* are names (`crm.internal`) and networks.
+
+    Raises `ValueError` for an entry that is neither.
+    """
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._hosts: set[str] = set()
@@ -37,7 +43,12 @@ class Reach:
         for entry in allow:
             try:
                 self._networks.append(ip_network(entry, strict=False))
-            except ValueError:
+            except ValueError as error:
+                if not HOST.fullmatch(entry):
+                    message = (
+                        f"{entry!r} is no network such as 10.0.0.0/8, nor a host's full name"
+                    )
+                    raise ValueError(message) from error
                 self._hosts.add(entry.lower())
 
     def check(self, url: str) -> None:

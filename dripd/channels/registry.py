@@ -48,9 +48,10 @@ def build(settings: ProviderSettings, resources: Resources) -> Channel:
 def _load(settings: ProviderSettings) -> Factory:
     point = _find(settings.kind)
     if point is None:
-        known = kinds()
-        hint = near(settings.kind, known, f"use one of {', '.join(sorted(known))}")
-        raise refusal(settings, "kind", f"is {settings.kind!r}, which no adapter serves", hint)
+        known = sorted(kinds())
+        message = f"{settings.kind!r} is no adapter" if settings.kind else "is missing"
+        hint = near(settings.kind, known, f"one of {', '.join(known)}")
+        raise refusal(settings, "kind", message, hint)
     try:
         return cast("Factory", point.load())
     except (ImportError, AttributeError) as error:

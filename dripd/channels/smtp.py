@@ -390,7 +390,8 @@ def _server(settings: ProviderSettings) -> Server:
     url = urlsplit(settings.base_url)
     port = _port(settings, url)
     if url.scheme not in {"smtp", "smtps"} or not url.hostname or url.username is not None:
-        raise refusal(settings, "base_url", "must be smtp://host:port or smtps://host:port")
+        message = "must be smtp://HOST:PORT or smtps://HOST:PORT"
+        raise refusal(settings, "base_url", message, "such as smtp://mx.example.com:587")
     login = _login(settings)
     is_tls = url.scheme == "smtps"
     return Server(

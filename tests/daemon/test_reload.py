@@ -20,7 +20,8 @@ level = "info"
 batch = 100
 [provider.mail]
 kind = "smtp"
-host = "mx.test"
+base_url = "smtp://mx.test"
+username = "ann"
 password = "file:{secret}"
 """
 
@@ -43,7 +44,7 @@ def test_what_a_daemon_can_take_in_is_told_from_what_needs_a_restart(file: Path)
     changes = compare(old, old.reread())
 
     assert changes.now == ("engine.batch", "log.level")
-    assert changes.restart == ("daemon.node", "provider.mail.host")
+    assert changes.restart == ("daemon.node", "provider.mail.base_url")
 
 
 def test_a_new_secret_is_a_change_although_nobody_shows_it(file: Path, tmp_path: Path) -> None:
@@ -65,6 +66,10 @@ def test_a_reload_applies_all_or_nothing(file: Path) -> None:
     reloader.on_signal()
 
     assert (applied, log.level(), reloader.generation) == ([], "info", 1)
+    file.write_text(good.replace("100", "200").replace("smtp://", "http://"))
+    with pytest.raises(ConfigError, match=r"provider\.mail\.base_url"):
+        reloader.reload()
+    assert not applied
     assert metrics["dripd_config_reload_success"].values == {(): 0}
 
     file.write_text(good.replace("100", "200").replace("info", "debug"))
