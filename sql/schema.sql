@@ -551,6 +551,7 @@ CREATE TABLE dripd.campaign_version (
     published_at timestamptz NOT NULL DEFAULT dripd.now(),
     published_by text,
     shared jsonb NOT NULL DEFAULT '{}',  -- the account's templates that it uses, as at publishing
+    maps boolean NOT NULL GENERATED ALWAYS AS (definition ? 'field_map') STORED,
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, campaign_id, version),
     FOREIGN KEY (account_id, campaign_id) REFERENCES dripd.campaign (account_id, id)

@@ -23,6 +23,7 @@ from dripd.campaigns.version import Version
 from dripd.clock import DAY, FAR_FUTURE, Instant, Millis
 from dripd.policy.admission_rows import Accept, Decision, Leave, Reject, RequestRow
 from dripd.policy.advance import COMPLETED
+from dripd.policy.facts import address_of
 from dripd.policy.foresee import Foreseen, foresee, priced
 from dripd.policy.rooms import Rooms, lane_and_due
 from dripd.policy.suppression import all_suppressed
@@ -132,7 +133,8 @@ def _unseen(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | N
 def _lacking(row: RequestRow, version: Version, rooms: AdmissionRooms) -> str | None:
     """What the version requires of contact and account."""
     for need in version.definition.policy.require:
-        if not (row.phone if need == "phone" else row.email):
+        channel = "sms" if need == "phone" else "email"
+        if address_of(row, channel, version.definition.field_map) is None:
             return f"missing:{need}"
     channels = version.message_channels
     if all_suppressed(

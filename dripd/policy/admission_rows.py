@@ -68,7 +68,8 @@ class RequestRow:
     duplicate_of: int | None = None
     """Enrollment of the first request with this idempotency key, 0 where that was refused."""
     prices: Mapping[str, object] = field(default_factory=dict)
-    """The account's price list. Where it is empty nothing is charged, and what follows unread."""
+    """The account's price list. Where it is empty nothing is charged, and `attrs` and what
+    follows are read only for a version that maps addresses."""
     quote: Quote | None = None
     requester_role: str | None = None
     """What `requested_by` is in the account, "" = no operator; None: nobody has to be asked."""

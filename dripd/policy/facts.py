@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.template import bare, normalise
+from dripd.policy.admission_rows import RequestRow
 from dripd.policy.inbox_rows import ContactRow
 
 COLUMNS = ("email", "phone", "timezone", "owner", "service_owner", "external_id")
@@ -83,7 +84,9 @@ def condition_facts(leased: Leased) -> Mapping[str, object]:
     }
 
 
-def address_of(leased: Leased, channel: str, field_map: Mapping[str, str]) -> str | None:
+def address_of(
+    leased: Leased | RequestRow, channel: str, field_map: Mapping[str, str]
+) -> str | None:
     """Where the channel reaches the contact: its column, or what `field_map` names.
 
     Only text and whole numbers are addresses; None where there is nothing.

@@ -208,8 +208,10 @@ def _add_account_facts(
         row.requester_role = _role(tables, account.id, request.requested_by)
     if contact is not None:
         _add_contact_facts(tables, contact, row)
-        if account.prices:
-            _add_paying_facts(tables, account, contact, row)
+        if account.prices or (
+            row.cv_id and "field_map" in tables.versions[row.cv_id].definition
+        ):
+            _add_facts(tables, account, contact, row)
     row.quote = tables.quotes.get((account.id, request.quote_id or ""))
     row.on_board = _is_on_board(tables, account.id, campaign, contact)
     if campaign is not None and contact is not None:
@@ -252,10 +254,9 @@ def _add_contact_facts(tables: Tables, contact: Contact, row: RequestRow) -> Non
     }
 
 
-def _add_paying_facts(
-    tables: Tables, account: Account, contact: Contact, row: RequestRow
-) -> None:
-    """What decides which messages will be sent, for accounts that pay for them."""
+def _add_facts(tables: Tables, account: Account, contact: Contact, row: RequestRow) -> None:
+    """What decides which messages will be sent, for accounts that pay for them, and where to,
+    for versions that map addresses."""
     who = (account.id, contact.id)
     company = tables.companies.get((account.id, contact.company_id or 0))
     row.prices = dict(account.prices)

@@ -160,7 +160,7 @@ async def read_requests(conn: Conn, ids: Sequence[int]) -> list[RequestRow]:
 def _request(row: Any) -> RequestRow:
     request = _asked(row)
     if row["facts"] is not None:
-        _add_paying_facts(request, row)
+        _add_facts(request, row)
     request.requester_role = row["requester_role"]
     request.campaign_owner = row["campaign_owner"]
     if row["quoted_total"] is not None:
@@ -170,8 +170,9 @@ def _request(row: Any) -> RequestRow:
     return request
 
 
-def _add_paying_facts(request: RequestRow, row: Any) -> None:
-    """What decides which messages will be sent, for accounts that pay for them."""
+def _add_facts(request: RequestRow, row: Any) -> None:
+    """What decides which messages will be sent, for accounts that pay for them, and where to,
+    for versions that map addresses."""
     facts: dict[str, Any] = parse_object(row["facts"])
     if not facts:  # they cannot be read: nobody knows what it would cost
         request.vars_ok = False

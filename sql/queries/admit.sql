@@ -90,7 +90,8 @@ SELECT q.id, a.id AS account_id, a.status AS account_status, a.subscription_acti
         JOIN dripd.campaign AS b ON b.account_id = r.account_id AND b.id = r.campaign_id
         WHERE r.account_id = a.id AND r.contact_id = k.id AND r.exclusive IS NOT NULL) AS busy,
     h.runs, h.live, h.unreset, h.runs_today, h.last_ended_at, h.last_run_no,
-    CASE WHEN a.prices <> '{}' AND k.id IS NOT NULL THEN jsonb_build_object(
+    CASE WHEN k.id IS NOT NULL AND (a.prices <> '{}' OR (SELECT v.maps FROM dripd.campaign_version AS v
+            WHERE v.account_id = a.id AND v.id = c.live_cv_id)) THEN jsonb_build_object(
         'prices', a.prices, 'attrs', k.attrs, 'external_id', k.external_id, 'service_owner', k.service_owner,
         'company', (SELECT co.attrs FROM dripd.company AS co
             WHERE co.account_id = a.id AND co.id = k.company_id),

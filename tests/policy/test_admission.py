@@ -119,6 +119,14 @@ def test_what_the_version_requires_must_be_there() -> None:
     assert refusal(rooms, email="") == "missing:email"
 
 
+def test_what_is_required_is_the_address_that_field_map_names() -> None:
+    rooms = world(policy={"require": ["phone"]}, field_map={"phone": "attrs.mobile"})
+
+    assert refusal(rooms, phone="+15551234", attrs={}) == "missing:phone"
+    assert refusal(rooms, phone="+15551234", attrs={"mobile": " "}) == "missing:phone"
+    assert isinstance(decided(rooms, phone=None, attrs={"mobile": "+15559876"}), Accept)
+
+
 def test_a_contact_is_refused_only_where_no_channel_reaches_it() -> None:
     both = world(email(), sms())
 

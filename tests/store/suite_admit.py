@@ -98,6 +98,23 @@ class AdmitSuite:
         assert (row.vars, row.vars_ok, row.start_at) == ({"n": 1}, True, T0 + HOUR)
         assert (row.runs, row.live, row.last_run_no, row.duplicate_of) == (0, 0, 0, None)
 
+    async def test_a_version_that_maps_addresses_is_told_where_they_lead(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        mapped = campaign("mapped")
+        raw = {**mapped.raw, "field_map": {"phone": "attrs.mobile"}}
+        await world.add_campaign(scene.account, replace(mapped, raw=raw))
+        contact = await world.add_contact(
+            scene.account, external_id="ann", attrs={"mobile": "+1555"}
+        )
+        for key in ("mapped", "c"):
+            await world.enroll("acme", key, contact)
+        facts = Facts()
+        await scene.admit(facts)
+
+        assert [row.attrs for row in facts.rows] == [{"mobile": "+1555"}, {}]
+
     async def test_a_request_brings_the_quote_that_it_names(self, world: World) -> None:
         scene = await open_scene(world)
         ann, bob = await scene.contact("ann"), await scene.contact("bob")
