@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dripd.campaigns.address import meant
 from dripd.campaigns.definition import Definition, Step
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.known import Known, files_of, steps_of
@@ -109,7 +110,7 @@ def no_sender(definition: Definition, known: Known) -> Iterator[Fault]:
 
 def _strangers(path: str, step: Step, known: Known) -> Iterator[Fault]:
     for address in step.sender.split(",") if step.sender else ():
-        if known.senders is not None and address not in known.senders:
+        if known.senders is not None and not meant(address, known.senders):
             yield Fault(
                 code="missing:sender",
                 path=path,
@@ -178,7 +179,7 @@ def private_links(definition: Definition, known: Known) -> Iterator[Fault]:
 
 def _unlinked(definition: Definition, known: Known, what: str) -> Iterator[Fault]:
     for path, step in steps_of(definition, "email"):
-        if not known.unlinked.isdisjoint(step.sender.split(",")):
+        if meant(step.sender, known.unlinked):
             yield Fault(
                 code="missing:public_url",
                 path=path,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from dripd.campaigns.address import address_form
 from dripd.campaigns.document import member
 from dripd.campaigns.window import parse_minute
 from dripd.clock import DAY, Millis
@@ -151,7 +152,9 @@ def senders(value: object) -> str:
     if not isinstance(value, list):
         return filled(value)
     found = [filled(one).strip() for one in value]
-    if len(set(found)) < max(len(found), 2) or any("," in one for one in found):
+    if len(set(map(address_form, found))) < max(len(found), 2) or any(
+        "," in one for one in found
+    ):
         raise BadValue("a pool is two addresses or more, each once", hint=_POOL)
     return ",".join(found)
 

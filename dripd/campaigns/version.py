@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
+from dripd.campaigns.address import address_form
 from dripd.campaigns.condition import Condition
 from dripd.campaigns.definition import Definition, Frequency, Step
 from dripd.campaigns.enrollment import (
@@ -290,6 +291,13 @@ class Version:
         """The address that every message of *channel* leaves from, "" for one of the account's
         pool; None where there are several, or no message."""
         return self._senders.get(channel)
+
+    def is_sole(self, channel: str, address: str) -> bool:
+        """Does every message of *channel* leave from *address*, however that is written?"""
+        sole = self.sole_sender(channel)
+        if not sole or sole == address or "," in sole:
+            return sole == address
+        return address_form(sole) == address_form(address)
 
     @cached_property
     def _senders(self) -> Mapping[str, str | None]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call, Handler
+from dripd.campaigns.address import meant
 from dripd.daemon.control_room import Room
 from dripd.errors import BadRequest, near
 from dripd.store import desk_sender
@@ -76,9 +77,10 @@ async def why_shut(room: Room, row: Mapping[str, Any], gate: str) -> str:
     """What keeps the senders of a waiting run back: each one, and until when."""
     rows = await room.desk.run(senders_of, row["account_id"], row["channel"])
     named = row["senders"] if isinstance(row["senders"], list) else [row["senders"]]
-    meant = [one for one in rows if one["address"] in named] or rows
-    told = [word for one in meant if (word := _why(room, row["account_id"], one, gate))]
-    if meant:
+    known = meant(",".join(filter(None, named)), (one["address"] for one in rows))
+    asked = [one for one in rows if one["address"] in known] or rows
+    told = [word for one in asked if (word := _why(room, row["account_id"], one, gate))]
+    if asked:
         return "; ".join(told) or "its lane rests; it is asked anew"
     return f"the account has no sender for {row['channel']}: dripd sender set"
 

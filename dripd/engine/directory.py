@@ -14,6 +14,7 @@ from hashlib import blake2b
 import trio
 
 from dripd.billing.price import read_prices
+from dripd.campaigns.address import meant
 from dripd.campaigns.definition import Match
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.links import Links
@@ -77,7 +78,7 @@ class Account:
         )
         """Does the account or one of its senders have a limit of its own, or a sender rest?"""
         self._lines: dict[int, Line] = {}
-        self.senders = {(sender.channel, sender.address): sender for sender in row.senders}
+        self._named: dict[tuple[str, str], tuple[SenderRow, ...]] = {}
         self.campaigns = {campaign.id: campaign for campaign in row.campaigns}
         live = {campaign.id: campaign.live_cv_id for campaign in row.campaigns}
         self.triggers = [
@@ -136,14 +137,16 @@ class Account:
         """The active senders of *address*, several with commas between; for "" all."""
         return [one for one in self.named(channel, address) if one.status == "active"]
 
-    def named(self, channel: str, address: str) -> list[SenderRow]:
-        """As `usable`, also those that are paused."""
-        named = address.split(",")
-        return [
-            one
-            for one in self.row.senders
-            if one.channel == channel and (not address or one.address in named)
-        ]
+    def named(self, channel: str, address: str) -> tuple[SenderRow, ...]:
+        """As `usable`, also those that are paused; found when first asked for."""
+        found = self._named.get((channel, address))
+        if found is None:
+            own = [one for one in self.row.senders if one.channel == channel]
+            known = meant(address, (one.address for one in own))
+            found = tuple(one for one in own if not address or one.address in known)
+            if found:
+                self._named[channel, address] = found
+        return found
 
     @staticmethod
     def _window(row: AccountRow) -> Window | None:
@@ -324,11 +327,7 @@ class Directory:
         self, account_id: int, channel: str, address: str, contact_id: int
     ) -> SenderRow | None:
         """The sender of *address*; of a pool ("" or several) the one that the contact has."""
-        account = self.account(account_id)
-        if address and "," not in address:
-            found = account.senders.get((channel, address))
-            return found if found is not None and found.status == "active" else None
-        usable = account.usable(channel, address)
+        usable = self.account(account_id).usable(channel, address)
         if len(usable) < 2:
             return usable[0] if usable else None
         chosen = self.chosen.get((account_id, contact_id, channel, address))

@@ -152,7 +152,7 @@ def _shut(
     if leased.attempt <= 0 and not pipe.flow.concerns(account):
         return None
     to = address_of(leased, step.kind, version.definition.field_map)
-    alone = version.sole_sender(step.kind) != sender.address
+    alone = not version.is_sole(step.kind, sender.address)
     return pipe.flow.take(leased, sender, to, alone=alone, now=now)
 
 

@@ -109,7 +109,7 @@ def _refuse(
         line.day.used = line.day.limit
         shut = Closed("cap", line.day.ends_at)
     step = rendered.version.steps[rendered.leased.step_no]
-    alone = rendered.version.sole_sender(step.kind) != rendered.sender.address
+    alone = not rendered.version.is_sole(step.kind, rendered.sender.address)
     return pipe.flow.refuse(rendered.leased, line, shut, alone=alone)
 
 

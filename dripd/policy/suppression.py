@@ -1,13 +1,10 @@
-"""Which addresses are never to be reached again? What events forbid, and on which channel.
-
-An address has one form, however it is written: what is suppressed, looked for or told of is
-compared in that. `sql/schema.sql` has the same functions.
-"""
+"""Which addresses are never to be reached again? What events forbid, and on which channel."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from dripd.campaigns.address import address_form
 from dripd.policy.inbox_rows import EventRow, Suppress
 
 FORBIDDING = frozenset({"unsubscribe", "complaint"})
@@ -15,34 +12,6 @@ FORBIDDING = frozenset({"unsubscribe", "complaint"})
 
 MAY_FORBID = FORBIDDING | {"bounce"}
 """Those, and a bounce, which does so if it is a hard one: kinds that can only end sending."""
-
-BLANKS = " \t\n\r\f\v\u00a0"
-"""What may stand around an address."""
-
-_BESIDE_DIGITS = (
-    f"{BLANKS}()./-\u2007\u2009\u200b\u200c\u200d\u200e\u200f\u2010\u2011\u2012\u2013\u2014\u2015"
-    "\u202a\u202b\u202c\u202d\u202e\u202f\u2060\u2066\u2067\u2068\u2069\u2212\ufeff"
-)
-"""What people write into numbers, and what comes with one that is copied from a page."""
-
-_CAPITALS = (
-    *range(0x41, 0x5B),  # ASCII
-    *range(0xC0, 0xDF),  # Latin
-    *range(0x100, 0x180),
-    *range(0x386, 0x3AC),  # Greek
-    *range(0x400, 0x430),  # Cyrillic
-)
-
-_SMALL = {code: small for code in _CAPITALS if len(small := chr(code).lower()) == 1}
-
-_PLAIN = {ord(char): None for char in _BESIDE_DIGITS}
-
-
-def address_form(address: str) -> str:
-    """The one form of *address*: `+1 (555) 000-1111` is `+15550001111`, `Ann@X.example` in
-    small letters; "" where there is no address at all."""
-    plain = address.strip(BLANKS) if "@" in address else address.translate(_PLAIN)
-    return plain.translate(_SMALL)
 
 
 def channel_of(event: EventRow) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from dripd.campaigns.address import meant
 from dripd.campaigns.definition import Definition
 
 
@@ -29,10 +30,12 @@ class Address(Protocol):
 def addresses_of(definition: Definition, senders: Iterable[Address]) -> list[Address]:
     """The senders that the campaign is connected to: those that it names, else those of the
     pool that its texts are sent from."""
-    pools = [definition.sender, *(step.sender for step in definition.steps)]
-    named = {address for pool in pools if pool for address in pool.split(",")}
+    kept = list(senders)
+    addresses = [one.address for one in kept]
+    pools = {definition.sender, *(step.sender for step in definition.steps)}
+    named = {address for pool in pools for address in meant(pool, addresses)}
     pool = any(step.kind == "sms" and not step.sender for step in definition.steps)
-    return [one for one in senders if one.address in named or (pool and one.channel == "sms")]
+    return [one for one in kept if one.address in named or (pool and one.channel == "sms")]
 
 
 def sees(

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 from dripd.admin import params as p
 from dripd.admin.messages import Call
+from dripd.campaigns.address import address_form
 from dripd.clock import Instant, format_instant
 from dripd.errors import BadRequest, Conflict
-from dripd.policy.suppression import address_form
 from dripd.ratelimit.gap import parse_gap
 from dripd.ratelimit.reputation import Guard
 from dripd.ratelimit.traffic import Place

@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from dripd.campaigns.address import BLANKS, address_form
 from dripd.campaigns.enrollment import End, RunStatus
 from dripd.campaigns.version import COMPANY_CHANGED, TASK_CLOSED
 from dripd.clock import Instant, parse_instant
 from dripd.errors import StoreError
-from dripd.policy.suppression import BLANKS, address_form
 from dripd.store.memory_rows import Busy, Contact, ContactList, Mark, Suppression, Task
 from dripd.store.memory_tables import Tables
 

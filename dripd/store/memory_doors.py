@@ -12,11 +12,11 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from dripd.campaigns.address import BLANKS
 from dripd.campaigns.definition import Content, Definition
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.policy.admission_rows import Quote
-from dripd.policy.suppression import BLANKS
 from dripd.store.memory_changes import (
     add_place,
     add_suppression,

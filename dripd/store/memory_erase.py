@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dripd.campaigns.address import address_form
 from dripd.campaigns.enrollment import FLAG_ERASED
-from dripd.policy.suppression import address_form
 from dripd.store.memory_changes import free_time
 from dripd.store.memory_rows import EventIn
 from dripd.store.memory_tables import Tables

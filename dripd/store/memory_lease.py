@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
+from dripd.campaigns.address import address_form
 from dripd.campaigns.enrollment import (
     FLAG_ASKED,
     FLAG_COUNTED,
@@ -26,7 +27,6 @@ from dripd.campaigns.enrollment import (
     RunStatus,
 )
 from dripd.clock import Instant
-from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import AccountDay, Claim, Contact, DueStep, EventLog, StepLog
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (

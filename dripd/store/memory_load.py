@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dripd.policy.suppression import address_form
+from dripd.campaigns.address import address_form
 from dripd.store.memory_money import write
 from dripd.store.memory_tables import Tables
 from dripd.store.snapshot import Snapshot

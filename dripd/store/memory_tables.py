@@ -10,12 +10,12 @@ from datetime import date
 from itertools import count, takewhile
 from typing import TypeVar
 
+from dripd.campaigns.address import address_form
 from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.version import ALWAYS, KIND_BITS
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, MINUTE, Clock, Instant
 from dripd.policy.admission_rows import Quote
-from dripd.policy.suppression import address_form
 from dripd.store.memory_rows import (
     Account,
     AccountDay,

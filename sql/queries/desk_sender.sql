@@ -54,24 +54,24 @@ ORDER BY id
 LIMIT 100;
 
 -- name: list_pools :many
--- The live campaigns that leave from a sender by its address, and the weight of each one's pool.
+-- The live campaigns that leave from a sender by its address, however they write it, and the weight of each one's pool.
 --   $1 account  int4
 --   $2 address  text
 SELECT c.key AS campaign_key, (
         SELECT coalesce(sum(p.weight), 0)::int4
         FROM dripd.sender AS p
-        WHERE p.account_id = c.account_id AND p.status = 'active' AND pool.senders ? p.address
+        WHERE p.account_id = c.account_id AND p.status = 'active' AND dripd.address_form(p.address) = ANY (pool.forms)
     ) AS weights
 FROM dripd.campaign AS c
 JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
 CROSS JOIN LATERAL (
-    SELECT CASE jsonb_typeof(v.definition -> 'sender')
-        WHEN 'array' THEN v.definition -> 'sender'
-        ELSE jsonb_build_array(v.definition -> 'sender') END AS senders
+    SELECT array_agg(dripd.address_form(w.address)) AS forms
+    FROM jsonb_path_query(v.definition, 'lax $.sender[*]') AS s (sender)
+    CROSS JOIN LATERAL string_to_table(s.sender #>> '{}', ',') AS w (address)
 ) AS pool
 WHERE c.account_id = $1::int4
     AND c.status IN ('active', 'paused', 'draining')
-    AND pool.senders ? $2::text
+    AND dripd.address_form($2::text) = ANY (pool.forms)
 ORDER BY c.key
 LIMIT 20;
 
@@ -93,10 +93,11 @@ WITH lanes AS (
     ) AS c
     JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id
     JOIN dripd.lane AS l ON l.account_id = c.account_id AND l.campaign_id = c.id AND l.channel = $3::text
-    WHERE CASE jsonb_typeof(v.definition -> 'sender')
-            WHEN 'array' THEN v.definition -> 'sender' ? $2::text
-            WHEN 'string' THEN v.definition ->> 'sender' = $2::text
-            ELSE true END
+    WHERE v.definition -> 'sender' IS NULL OR EXISTS (
+        SELECT
+        FROM jsonb_path_query(v.definition, 'lax $.sender[*]') AS s (sender)
+        CROSS JOIN LATERAL string_to_table(s.sender #>> '{}', ',') AS w (address)
+        WHERE dripd.address_form(w.address) = dripd.address_form($2::text))
 )
 SELECT
     (SELECT count(*)

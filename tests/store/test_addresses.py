@@ -9,7 +9,7 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dripd.policy.suppression import address_form
+from dripd.campaigns.address import address_form
 from dripd.store.migrate import migrations
 from tests.support.postgres import execute
 

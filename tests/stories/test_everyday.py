@@ -90,6 +90,21 @@ def test_a_campaign_without_a_trigger_takes_only_who_is_asked_for(house: World) 
     assert got(house, "plain1") == ["a"]
 
 
+def test_a_sender_is_known_however_a_campaign_writes_it(house: World) -> None:
+    house.call("sender.set", address="+1 (555) 777-0000", account="acme", channel="sms")
+    text = '{key: b, do: sms, text: Hi, sender: "+15557770000"}'
+    last = mail("c", sender="HELLO@acme.test")
+    house.apply(campaign("written", mail("a"), text, last, sender="Hello@Acme.test"))
+    house.contact("written1", phone="+4930777")
+    house.enroll("written", "written1")
+    house.tick()
+
+    kept = ["hello@acme.test", "+1 (555) 777-0000", "hello@acme.test"]
+    assert got(house, "written1", "m.sender") == kept
+    found = house.call("sender.show", address="hello@ACME.test", account="acme")
+    assert {"campaign_key": "written", "share": 1.0} in found["pools"]
+
+
 @pytest.mark.feature("C20")
 def test_a_step_may_have_a_sender_of_its_own(house: World) -> None:
     house.call("sender.set", address="b@acme.test", account="acme")
