@@ -18,10 +18,11 @@ NO_CAP: Final = 2_147_483_647
 def carried(old_used: int, existing: int, cap: int | None) -> int:
     """What counts as used on the new local day when an account changes its zone mid-day.
 
-    What the day that ends now has used, and what the day that begins already had; at most
-    *cap*, so that the change alone never costs more than the rest of that day.
+    What the day that ends now has used, and of what the day that begins already had as much as
+    *cap* has room for: the change alone never costs more than the rest of that day. What was
+    used over *cap*, by a plan of before, stays used: a better plan gives none of it again.
     """
-    return min(old_used + existing, NO_CAP if cap is None else cap)
+    return max(old_used, min(old_used + existing, NO_CAP if cap is None else cap))
 
 
 def is_rezoned(standing: Collection[Day], wanted: Collection[Day]) -> bool:

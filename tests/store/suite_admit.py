@@ -674,6 +674,25 @@ class FeedSuite:
         assert (await scene.lease(keys[2:], day=TODAY)).granted == []
         assert await scene.used(TOMORROW) == 3
 
+    async def test_a_new_zone_carries_what_was_used_over_its_cap(self, world: World) -> None:
+        """A smaller plan, another zone, the better plan again: the day's quota is still gone."""
+        scene = await open_scene(world, cap=3)
+        keys = await scene.enroll(4)
+        await scene.lease(keys[:3])
+        moved = day_row(
+            scene.account,
+            local_date=TOMORROW,
+            cap=2,
+            starts_at=Instant(T0 - HOUR),
+            ends_at=Instant(T0 + 23 * HOUR),
+        )
+        await world.store.make_days([moved])
+        await world.store.make_days([replace(moved, cap=3)])
+        result = await scene.lease(keys[3:], day=TOMORROW)
+
+        assert result.granted == []
+        assert await scene.used(TOMORROW) == 3
+
     async def test_a_new_zone_of_another_date_carries_what_the_day_has_used(
         self, world: World
     ) -> None:
