@@ -53,9 +53,6 @@ from dripd.policy.perform import (
 )
 from dripd.store.protocol import SenderRow
 
-CHUNK_LEAST, CHUNK_MOST = 1, 32
-"""Messages an idle sender pulls, unless its channel takes batches."""
-
 IN_HAND_MS = 1_000
 """When a message is asked for again that has to wait for what another daemon has in hand."""
 
@@ -290,9 +287,7 @@ def _measure(pipe: Pipeline, provider: str, n: int) -> None:
 
 
 def _most_at_once(channel: Channel) -> int:
-    if channel.batch > CHUNK_MOST:
-        return channel.batch
-    return max(CHUNK_LEAST, min(channel.batch, CHUNK_MOST))
+    return max(channel.batch, 1)
 
 
 async def _prepare(pipe: Pipeline, batch: list[Rendered]) -> list[Rendered]:
