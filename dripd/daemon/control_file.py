@@ -26,7 +26,7 @@ from dripd.campaigns.version import Version
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_room import Room, away
 from dripd.engine.calendars import known_zones
-from dripd.errors import BadRequest, Conflict, DefinitionError, Fault
+from dripd.errors import BadRequest, Conflict, DefinitionError, Fault, NotFound
 from dripd.store.desk_attach import attach
 from dripd.store.desk_campaign import Turn, turn_campaign
 from dripd.store.desk_deed import Result, Row
@@ -313,8 +313,21 @@ class FileControl:
             "draft": sides.draft is not None,
             "changed": changed,
             "faults": shown_faults(one.report.faults),
-            "warnings": shown_faults(one.report.warnings),
+            "warnings": shown_faults(
+                (*one.report.warnings, *await self._no_account(one.account))
+            ),
         }
+
+    async def _no_account(self, key: str | None) -> tuple[Fault, ...]:
+        """An account may be set up later than its file is written; to store it, it must be there."""
+        try:
+            if key is not None:
+                await self._room.desk.run(find_account, key)
+        except NotFound as error:
+            return (
+                Fault(code=error.code, path="account", message=error.message, hint=error.hint),
+            )
+        return ()
 
 
 def _changes(sides: Sides, new: Raw | None, definition: Definition | None) -> list[Result]:

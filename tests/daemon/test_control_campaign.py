@@ -136,6 +136,9 @@ async def test_validate_never_raises_and_knows_the_account(pg_dsn: str) -> None:
         codes = [{one["code"] for one in item["faults"]} for item in done["items"]]
         assert codes == [{"missing:sender"}, {"bad_value"}, set()]
         assert done["items"][0]["changed"] is True
+        (warning,) = done["items"][2]["warnings"]
+        assert ("not_found", "account") == (warning["code"], warning["path"])
+        assert "dripd account set nobody" == warning["hint"]
 
 
 async def test_fields_that_contacts_carry_may_be_named(pg_dsn: str) -> None:
