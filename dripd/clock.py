@@ -109,7 +109,10 @@ def parse_instant(text: str) -> Instant:
 
     Raises `ValueError` if it is none, or names no zone.
     """
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no instant; write 2026-01-01T09:00:00Z") from error
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} names no zone; write 2026-01-01T09:00:00Z")
     return from_datetime(moment)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dripd.clock import DatabaseClock, Instant, Millis, asleep_s
+from dripd.clock import DatabaseClock, Instant, Millis, asleep_s, parse_instant
 
 
 def test_the_databases_clock_is_followed_and_the_hosts_is_not() -> None:
@@ -49,3 +49,11 @@ def test_the_time_for_which_the_machine_was_suspended_has_passed(
 
     assert 3_600_000 <= clock.now() - before < 3_700_000
     assert asleep_s() > 3_590
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2026-01-01", "2026-13-01T00:00:00Z", ""])
+def test_what_is_no_instant_is_told_with_what_to_write(text: str) -> None:
+    with pytest.raises(ValueError, match="write 2026-01-01T09:00:00Z") as refused:
+        parse_instant(text)
+
+    assert "isoformat" not in str(refused.value)

@@ -144,6 +144,8 @@ def decode(kind: type[Any], params: Mapping[str, object]) -> Any:
             raise BadRequest(
                 f"{lacking} is missing", path=where, hint=f"give {where}"
             ) from error
+        if text.endswith("of length >= 1"):
+            raise BadRequest("must not be empty", path=where, hint=f"give {where}") from error
         words = choices(kind, where) if text.startswith("Invalid enum value") else ()
         hint = f"known: {', '.join(words)}" if words else ""
         raise BadRequest(text, path=where, hint=hint) from error

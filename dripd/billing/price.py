@@ -32,7 +32,7 @@ def read_price(text: str) -> Decimal:
     try:
         amount = Decimal(text.strip())
     except InvalidOperation as error:
-        raise ValueError(f"{text!r} is no amount; write it as 0.01") from error
+        raise ValueError(f"{text!r} is no amount") from error
     if not amount.is_finite() or not FREE <= amount <= DEAREST:
         raise ValueError(f"{text!r} is no amount from 0 to {DEAREST}")
     if amount != amount.quantize(Decimal("1e-6")):

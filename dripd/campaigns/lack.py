@@ -61,7 +61,7 @@ def _no_template(path: str, step: Step, definition: Definition, known: Known) ->
     return Fault(
         code=f"missing_template:{step.template}",
         path=f"{path}.template",
-        message=f"{path}: there is no template {step.template!r}",
+        message=f"there is no template {step.template!r}",
         hint=suggest(step.template, {*definition.templates, *(known.templates or ())})
         or "write it under `templates`",
     )

@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from dripd.cli.output import print_error
-from dripd.errors import BadRequest, DripdError
+from dripd.errors import BadRequest, DripdError, near
 
 COMMANDS: Final = {
     "account": ("account:account", "Tenants: their plan, zone, window and rate."),
@@ -77,6 +77,15 @@ class Nouns(click.Group):
         if "_DRIPD_COMPLETE" in os.environ:
             import_module("dripd.cli.names").teach(name, found)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = near(name, COMMANDS).capitalize()
+            ctx.fail(f"No such command {name!r}. {hint}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -313,8 +313,9 @@ async def translated(*, committing: bool = False) -> AsyncIterator[None]:
         if isinstance(error, ValueError):  # the driver cannot write a value: nothing was asked
             raise StoreError(f"a value does not fit: {error}", code="bad_value") from error
         lost = InDoubt if committing else StoreUnavailable
+        said = getattr(error, "strerror", None) or error or type(error).__name__
         raise lost(
-            f"the database does not answer: {error or type(error).__name__}",
+            f"the database does not answer: {said}",
             hint="is the server running, and is the DSN its own? `dripd db url` shows it",
         ) from error
 

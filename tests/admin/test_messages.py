@@ -17,6 +17,7 @@ from dripd.errors import BadRequest
         (p.TaskList, {"nonsense": 1}, "nonsense", "known: "),
         (p.AccountList, {"status": 3}, "status", ""),
         (p.ContactAdd, {"email": "a@x.test"}, "external_id", "give external_id"),
+        (p.ContactAdd, {"external_id": ""}, "external_id", "give external_id"),
     ],
 )
 def test_a_refused_argument_says_which_and_what_is_known(

@@ -82,6 +82,7 @@ def test_a_missing_template_is_named_and_known_ones_are_not() -> None:
 
     assert faults(document) == [("missing_template:helo", "steps[0].template")]
     assert "'hello'" in judge(document).faults[0].hint
+    assert "steps[0]" not in judge(document).faults[0].message  # the path has said so
     alone = judge(campaign({"do": "email", "template": "helo"})).faults[0]
     assert "`templates`" in alone.hint
     assert not faults(document, templates={"helo": Content(subject="Hi", text="x")})

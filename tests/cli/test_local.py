@@ -186,6 +186,17 @@ def test_an_option_that_wants_an_object_is_named_once(
     assert err.count("--vars") == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"), [("campain", "Did you mean 'campaign'?"), ("zzz", "")]
+)
+def test_a_noun_that_is_none_is_told_with_the_nearest(
+    typed: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([typed, "list"]) == 2
+    said = capsys.readouterr().err.rpartition("Error: ")[2].rstrip()
+    assert f"No such command {typed!r}. {hint}".rstrip() == said
+
+
 def test_an_answer_that_cannot_be_written_is_told_and_no_traceback() -> None:
     command = [sys.executable, "-m", "dripd.cli.main", "config", "schema"]
     with Path("/dev/full").open("w") as full:
