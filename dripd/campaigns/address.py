@@ -45,3 +45,17 @@ def meant(sender: str, addresses: Iterable[str]) -> frozenset[str]:
     exact = kept & written
     forms = {form for one in written - exact if (form := address_form(one))}
     return exact | {one for one in kept if address_form(one) in forms} if forms else exact
+
+
+def is_address(text: str, channel: str) -> bool:
+    """Could *text* be an address of the channel at all? Providers judge the rest.
+
+    No spaces and no control characters, in a mail's address an `@` between two parts, in a
+    number a digit.
+    """
+    if not text.isprintable():
+        return False
+    if channel != "email":
+        return any(char.isdigit() for char in text)
+    name, at, host = text.rpartition("@")
+    return bool(name and at and host) and " " not in text  # the one space that is printable

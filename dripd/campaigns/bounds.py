@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dripd.campaigns.definition import Definition, Step
+from dripd.campaigns.address import is_address
+from dripd.campaigns.definition import NOTICE_CHANNELS, Definition, Step
 from dripd.campaigns.flow import faults_of, order_of, successors
+from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.kinds import KINDS
-from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.known import Known, own_matches, steps_of
 from dripd.campaigns.ops import typed
 from dripd.campaigns.reader import BadValue, suggest
 from dripd.campaigns.window import WindowSpec, format_minute
@@ -117,6 +119,25 @@ def unfit_ops(definition: Definition, known: Known) -> Iterator[Fault]:
                     message=f"step {step.key!r}: {bad.message}",
                     hint=bad.hint,
                 )
+
+
+def unfit_recipients(definition: Definition, _known: Known) -> Iterator[Fault]:
+    """Whom a notice tells, where the file itself says it and not the contact."""
+    for path, step in (*steps_of(definition), *actions_of(definition)):
+        channel = NOTICE_CHANNELS.get(step.kind, "")
+        if (
+            channel
+            and step.to
+            and "{" not in step.to
+            and not is_address(step.to.strip(), channel)
+        ):
+            what = "mail address" if channel == "email" else "number"
+            yield Fault(
+                code="bad_value",
+                path=f"{path}.to",
+                message=f"{step.to!r} is no {what}: nobody would be told",
+                hint="one address, or a merge tag of a field that holds it",
+            )
 
 
 def unfit_slots(definition: Definition, _known: Known) -> Iterator[Fault]:
@@ -230,16 +251,8 @@ def unknown_steps(definition: Definition, _known: Known) -> Iterator[Fault]:
 
 def _asked_steps(definition: Definition) -> Iterator[tuple[str, str]]:
     """Where a match of this campaign's own events asks for a step, and for which."""
-    matches = [("goal", definition.goal)]
-    matches += [
-        (f"sequences[{n}].goal", one.goal) for n, one in enumerate(definition.sequences)
-    ]
-    matches += [(path, step.on) for path, step in steps_of(definition, "wait_for")]
-    matches += [
-        (rule.path, rule.match) for rule in definition.exit_rules if rule.scope == "campaign"
-    ]
-    for path, match in matches:
-        if match is not None and "step" in match.params:
+    for path, match in own_matches(definition):
+        if "step" in match.params:
             yield f"{path}.step", str(match.params["step"])
 
 

@@ -8,7 +8,7 @@ from dripd.campaigns.bounds import windows_of
 from dripd.campaigns.definition import MESSAGE_KINDS, Content, Definition, Match, Step
 from dripd.campaigns.flow import order_of, successors
 from dripd.campaigns.handlers import actions_of
-from dripd.campaigns.known import Known, steps_of
+from dripd.campaigns.known import Known, matches_of, own_matches, steps_of
 from dripd.campaigns.parse import read
 from dripd.campaigns.reader import suggest
 from dripd.campaigns.window import MINUTES_OF_DAY, WindowSpec
@@ -180,19 +180,8 @@ def _tells(step: Step, kind: str) -> bool:
 
 def _listeners(definition: Definition) -> Iterator[tuple[str, Match]]:
     """What listens to the campaign's own messages; triggers may mean those of others."""
-    given = definition.raw.get("exit_rules")
-    of_preset = len(definition.exit_rules) - (len(given) if isinstance(given, list) else 0)
-    for index, rule in enumerate(definition.exit_rules):
-        if rule.enabled and rule.scope == "campaign":
-            yield f"exit_rules[{index - of_preset}]", rule.match
-    if definition.goal is not None:
-        yield "goal", definition.goal
-    for index, sequence in enumerate(definition.sequences):
-        if sequence.goal is not None:
-            yield f"sequences[{index}].goal", sequence.goal
-    for path, step in steps_of(definition, "wait_for"):
-        if step.on is not None:
-            yield path, step.on
+    idle = {rule.path for rule in definition.exit_rules if not rule.enabled}
+    yield from (one for one in own_matches(definition) if one[0] not in idle)
     for handler in definition.handlers:
         if handler.on == "click":
             yield handler.path, Match(kind="click")
@@ -231,15 +220,23 @@ def unknown_targets(definition: Definition, known: Known) -> Iterator[Fault]:
                 and not step.create_if_missing
             ):
                 yield _absent("list", f"{path}.list", key, known.lists)
-    for index, trigger in enumerate(definition.triggers):
-        key = str(trigger.params.get("list", ""))
-        if key and known.lists is not None and key not in known.lists:
-            yield _absent("list", f"triggers[{index}].list", key, known.lists)
+    for path, match in matches_of(definition):
+        for name in match.params.keys() & {"list", "board"}:
+            key = str(match.params[name])
+            if known.lists is not None and key not in known.lists:
+                yield _absent("list", f"{path}.{name}", key, known.lists)
     others = None if known.campaigns is None else {definition.campaign: "", **known.campaigns}
     for path, step in steps_of(definition, "move", "reset_campaign"):
         key = step.campaign
         if key and others is not None and key not in others:
             yield _absent("campaign", f"{path}.campaign", key, others)
+        elif step.kind == "move" and key in known.closed:
+            yield Fault(
+                code="missing:campaign",
+                path=f"{path}.campaign",
+                message=f"campaign {key!r} is {known.closed[key]}: a run would end here, removed",
+                hint=f"dripd campaign activate {key}",
+            )
 
 
 def twice_done(definition: Definition, _known: Known) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dripd.campaigns.attached import Attached
-from dripd.campaigns.definition import Content, Definition, Step
+from dripd.campaigns.definition import Content, Definition, Match, Step
 from dripd.campaigns.handlers import actions_of
 from dripd.campaigns.window import WindowSpec
 
@@ -19,7 +19,8 @@ class Known:
     whether it is static. `templates`: those of the account, which campaigns share.
     `senders`: address to channel. `features`: the step kinds that the
     plan allows beyond the free ones, None = all. `campaigns`: the other ones, key to name;
-    `movers`: the live definitions of those that move contacts on.
+    `closed`: those of them that take nobody, key to status; `movers`: the live definitions of
+    those that move contacts on.
     `window`: the account's own. `scripts` are those of the configuration.
     `providers`: address to provider. `unlinked`: senders whose mail nobody could unsubscribe
     from, for want of an address that recipients reach.
@@ -32,6 +33,7 @@ class Known:
     senders: Mapping[str, str] | None = None
     features: frozenset[str] | None = None
     campaigns: Mapping[str, str] | None = None
+    closed: Mapping[str, str] = field(default_factory=dict)
     movers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     postal_address: bool | None = None
     providers: Mapping[str, str] | None = None
@@ -55,3 +57,32 @@ def files_of(definition: Definition) -> Iterator[tuple[str, Attached]]:
     for path, step in (*steps_of(definition), *actions_of(definition)):
         for index, one in enumerate(step.attachments):
             yield f"{path}.attachments[{index}]", one
+
+
+def own_matches(definition: Definition) -> Iterator[tuple[str, Match]]:
+    """Path and match of what listens to the campaign's own events: exit rules, also those that
+    are not enabled, goals, steps that wait."""
+    for rule in definition.exit_rules:
+        if rule.scope == "campaign":
+            yield rule.path, rule.match
+    if definition.goal is not None:
+        yield "goal", definition.goal
+    for index, sequence in enumerate(definition.sequences):
+        if sequence.goal is not None:
+            yield f"sequences[{index}].goal", sequence.goal
+    for path, step in steps_of(definition, "wait_for"):
+        if step.on is not None:
+            yield path, step.on
+
+
+def matches_of(definition: Definition) -> Iterator[tuple[str, Match]]:
+    """As `own_matches`, after what any event of a contact may fit."""
+    for index, trigger in enumerate(definition.triggers):
+        yield f"triggers[{index}]", trigger
+    for index, sequence in enumerate(definition.sequences):
+        for no, entry in enumerate(sequence.on):
+            yield f"sequences[{index}].on[{no}]", entry
+    for rule in definition.exit_rules:
+        if rule.scope == "any":
+            yield rule.path, rule.match
+    yield from own_matches(definition)

@@ -111,6 +111,7 @@ _FAULTS = (
     bounds.unplanned,
     bounds.dynamic_lists,
     bounds.unfit_ops,
+    bounds.unfit_recipients,
     bounds.unfit_slots,
     bounds.unknown_zones,
     bounds.outside_window,

@@ -99,17 +99,3 @@ def address_of(
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value).strip() or None
-
-
-def is_address(text: str, channel: str) -> bool:
-    """Could *text* be an address of the channel at all? Providers judge the rest.
-
-    No spaces and no control characters, in a mail's address an `@` between two parts, in a
-    number a digit.
-    """
-    if not text.isprintable():
-        return False
-    if channel != "email":
-        return any(char.isdigit() for char in text)
-    name, at, host = text.rpartition("@")
-    return bool(name and at and host) and " " not in text  # the one space that is printable

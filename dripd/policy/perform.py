@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dripd.billing.ledger import Ask
+from dripd.campaigns.address import is_address
 from dripd.campaigns.definition import Step
 from dripd.campaigns.enrollment import (
     FLAG_APPROVED,
@@ -33,7 +34,7 @@ from dripd.channels.base import Attachment
 from dripd.clock import Instant
 from dripd.policy.advance import COMPLETED, follow
 from dripd.policy.deeds import PERFORMERS
-from dripd.policy.facts import address_of, condition_facts, is_address, lookup
+from dripd.policy.facts import address_of, condition_facts, lookup
 from dripd.policy.performance import Pass, Performed, Waiting, unrendered
 from dripd.policy.quiet import quiet_until
 from dripd.policy.rooms import Rooms, Sender, zone_of

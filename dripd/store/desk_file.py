@@ -95,6 +95,7 @@ async def _known(conn: Conn, account: Row) -> Known:
         providers=facts["providers"],
         features=None if features is None else frozenset(features),
         campaigns=facts["campaigns"],
+        closed=facts["closed"],
         movers=facts["movers"],
         postal_address=bool(account["postal_address"]),
         connectors=frozenset(facts["connectors"]),

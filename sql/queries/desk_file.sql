@@ -17,6 +17,9 @@ SELECT p.features,
     (SELECT coalesce(jsonb_object_agg(c.key, c.name), '{}')
         FROM dripd.campaign AS c
         WHERE c.account_id = a.id AND c.status <> 'archived') AS campaigns,
+    (SELECT coalesce(jsonb_object_agg(c.key, c.status), '{}')
+        FROM dripd.campaign AS c
+        WHERE c.account_id = a.id AND c.status NOT IN ('active', 'archived')) AS closed,
     (SELECT coalesce(jsonb_object_agg(c.key, v.definition), '{}')
         FROM dripd.campaign AS c
         JOIN dripd.campaign_version AS v ON v.account_id = c.account_id AND v.id = c.live_cv_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dripd.campaigns.address import address_form, meant
+from dripd.campaigns.address import address_form, is_address, meant
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,12 @@ def test_a_sender_is_known_in_any_writing_but_as_written_first(
     kept = ["sales@acme.test", "ann@acme.test", "Ann@acme.test", "+15550001111", ""]
 
     assert found == meant(sender, kept[:4])
+
+
+def test_what_could_be_an_address() -> None:
+    assert is_address("ann@example.test", "email")
+    assert is_address("jörg@müller.test", "email")
+    assert is_address("+1 (555) 123", "sms")
+    assert not is_address("ann", "email")
+    assert not is_address("a\x00@b.test", "email")
+    assert not is_address("call me", "sms")

@@ -524,16 +524,55 @@ def test_lists_and_campaigns_may_come_later() -> None:
         {"do": "reset_campaign", "campaign": "c", "when": "attrs.again == true"},
         {"do": "move", "campaign": "later"},
         triggers=[{"on": "list_added", "list": "z"}, {"on": "reply"}],
+        goal={"on": "list_added", "list": "won"},
     )
 
     assert warnings(document, lists={"a": True}, campaigns={}) == [
         ("reset_not_event_driven", "steps[3]"),
         ("missing:list", "steps[0].list"),
         ("missing:list", "triggers[0].list"),
+        ("missing:list", "goal.list"),
         ("missing:campaign", "steps[2].campaign"),
         ("missing:campaign", "steps[4].campaign"),
     ]
     assert warnings(document) == [("reset_not_event_driven", "steps[3]")]
+
+
+def test_a_trigger_on_a_board_that_does_not_exist_is_a_doubt() -> None:
+    document = campaign(MAIL, triggers=[{"on": "contact_created", "board": "lead"}])
+
+    assert warnings(document, lists={"leads": True}) == [("missing:list", "triggers[0].board")]
+    assert not warnings(document, lists={"lead": True})
+
+
+@pytest.mark.feature("C36")
+def test_a_move_to_a_campaign_that_takes_nobody_is_a_doubt() -> None:
+    document = campaign({"do": "move", "campaign": "b"})
+
+    found = warnings(document, campaigns={"b": "B"}, closed={"b": "paused"})
+    assert found == [("missing:campaign", "steps[0].campaign")]
+    assert not warnings(document, campaigns={"b": "B"})
+    again = campaign({"do": "reset_campaign", "campaign": "b", "when": "attrs.x == 1"})
+    assert not warnings(again, campaigns={"b": "B"}, closed={"b": "paused"})[1:]
+
+
+@pytest.mark.feature("F36")
+@pytest.mark.parametrize(
+    ("kind", "to", "is_fit"),
+    [
+        ("notify_email", "ann", False),
+        ("notify_email", "ann@acme.test, bob@acme.test", False),
+        ("notify_email", " ann@acme.test ", True),
+        ("notify_email", "{rep}", True),
+        ("notify_sms", "ann", False),
+        ("notify_sms", "+1 (555) 000", True),
+    ],
+)
+def test_a_notice_needs_an_address_that_can_be_one(kind: str, to: str, is_fit: bool) -> None:
+    subject = {"subject": "S"} if kind == "notify_email" else {}
+    document = campaign({"do": kind, "to": to, "text": "T", **subject})
+
+    assert faults(document) == ([] if is_fit else [("bad_value", "steps[0].to")])
 
 
 def test_a_timer_on_a_field_that_nobody_has_is_a_doubt() -> None:

@@ -13,7 +13,6 @@ from dripd.policy.facts import (
     address_of,
     condition_facts,
     contact_columns,
-    is_address,
     lookup,
 )
 from tests.support.rooms import leased
@@ -111,12 +110,3 @@ def test_only_text_and_whole_numbers_are_addresses(value: object, found: str | N
 
     assert address_of(row, "email", {"email": "attrs.x"}) == found
     assert address_of(row, "sms", {"email": "attrs.x"}) == "+15551234"
-
-
-def test_what_could_be_an_address() -> None:
-    assert is_address("ann@example.test", "email")
-    assert is_address("jörg@müller.test", "email")
-    assert is_address("+1 (555) 123", "sms")
-    assert not is_address("ann", "email")
-    assert not is_address("a\x00@b.test", "email")
-    assert not is_address("call me", "sms")
