@@ -51,6 +51,23 @@ def test_addresses_have_the_same_form_in_sql(pg_dsn: str, written: list[str]) ->
     assert [address_form(one) for one in written] == forms
 
 
+def test_an_erasure_knows_an_address_in_any_letters_and_locale(pg_dsn: str) -> None:
+    asked = "SELECT dripd.names(w, ARRAY[$2::text]) FROM unnest($1::text[]) AS w"
+    written = [
+        "no mailbox JÖRG@MÜLLER.test here",
+        "ΆΝΝΑ@x.test",
+        "Ann@X.test",
+        "jorg@muller.test",
+    ]
+
+    def held(address: str) -> list[bool]:
+        return [row[0] for row in answers(pg_dsn, asked, written, address_form(address))]
+
+    assert held("jörg@müller.test") == [True, False, False, False]
+    assert held("Άννα@x.test") == [False, True, False, False]
+    assert held("ann@x.test") == [False, False, True, False]
+
+
 THE_FORM = "0081_give_addresses_one_form"
 
 BEFORE = """
