@@ -24,8 +24,6 @@ SLICE = 200
 SOUGHT = 2_000
 """Accounts in which one statement looks for what is due: an index probe a lane."""
 
-NUDGES_KEPT = 20_000
-
 QUEUED, QUEUED_S = 500, 1.0
 """Contacts who are asked, so often, whether they are busy still: some 3 ms of Postgres."""
 
@@ -65,7 +63,7 @@ async def look_once(pipe: Pipeline) -> None:
     """One look, and what follows from it."""
     clock = pipe.clock
     asked = clock.ticked() if isinstance(clock, DatabaseClock) else Millis(0)
-    seen = await pipe.store.look(list(pipe.watch.seen))
+    seen = await pipe.store.look(pipe.watch.seen)
     if isinstance(clock, DatabaseClock):
         if seen.now - clock.now() > pipe.tuning.catchup_after_ms:
             await standstill.note(pipe)  # its clock has leapt: before anything is due by it
@@ -165,10 +163,8 @@ def _mind_nodes(pipe: Pipeline, seen: Look) -> None:
 def _mind_nudges(pipe: Pipeline, seen: Look) -> None:
     known = pipe.watch.seen
     for nudge, account in seen.nudges:
-        known[nudge] = None
+        known.add(nudge)
         pipe.watch.asked.add(account)
-    while len(known) > NUDGES_KEPT:
-        del known[next(iter(known))]
 
 
 async def _learn_asked(pipe: Pipeline) -> None:

@@ -32,6 +32,7 @@ from dripd.ratelimit.traffic import Failing, Traffic
 from dripd.ring import Ring
 from dripd.scheduler.fairness import Ready
 from dripd.scheduler.wheel import Wheel
+from dripd.spans import Spans
 from dripd.store.protocol import DayRow, IndividualEnd, Standstill, Store
 
 Entries: TypeAlias = list[tuple[int, tuple[Instant, int, int]]]
@@ -72,7 +73,7 @@ class Watch:
     """What the last looks have seen."""
 
     def __init__(self, asleep: Callable[[], float] = asleep_s) -> None:
-        self.seen: dict[int, None] = {}
+        self.seen = Spans()
         """Nudges that were taken in."""
         self.alive: frozenset[int] = frozenset()
         self.learnt_to = 0

@@ -32,6 +32,7 @@ from dripd.clock import Clock, Instant, Millis
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
+from dripd.spans import Spans
 from dripd.store import (
     memory_admit,
     memory_clock,
@@ -239,10 +240,10 @@ class MemoryStore(Doors, Views):
             "wake_queued", lambda: memory_admit.wake_queued(self._tables, after, most)
         )
 
-    async def look(self, seen_nudges: Sequence[int]) -> Look:
-        seen, manual = set(seen_nudges), self._manual
+    async def look(self, seen_nudges: Spans) -> Look:
+        manual = self._manual
         return await self._unit(
-            "look", lambda: memory_directory.look(self._tables, seen, manual=manual)
+            "look", lambda: memory_directory.look(self._tables, seen_nudges, manual=manual)
         )
 
     async def account_ids(self, after: int, n: int) -> list[int]:

@@ -12,6 +12,7 @@ from dripd.campaigns.enrollment import DueKey, LaneKey, LogState
 from dripd.channels.base import SinkRow
 from dripd.clock import FAR_FUTURE, Instant
 from dripd.ratelimit.caps import carried, is_rezoned
+from dripd.spans import Spans
 from dripd.store.memory_rows import Account, AccountDay, Park, SinkRule
 from dripd.store.memory_tables import Tables
 from dripd.store.protocol import (
@@ -34,7 +35,7 @@ NUDGES_MOST = 5000
 LAST_ID = (1 << 63) - 1
 
 
-def look(tables: Tables, seen: Collection[int], *, manual: bool) -> Look:
+def look(tables: Tables, seen: Spans, *, manual: bool) -> Look:
     """What is new since a moment ago."""
     told = sorted(account for account in tables.events_by_account.names() if account)
     stray = [0] if tables.events_by_account.at(None) else []

@@ -30,6 +30,7 @@ from dripd.errors import (
 )
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import ContactRow
+from dripd.spans import Spans
 from dripd.store import (
     unit_admit,
     unit_directory,
@@ -260,7 +261,7 @@ class PostgresStore:
         rows = await self._write(_fetch, "wake_queued", *after, most)
         return None if not rows else (rows[0]["account_id"], rows[0]["contact_id"])
 
-    async def look(self, seen_nudges: Sequence[int]) -> Look:
+    async def look(self, seen_nudges: Spans) -> Look:
         return await self._read(unit_directory.look, seen_nudges)
 
     # directory

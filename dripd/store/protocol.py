@@ -31,6 +31,7 @@ from dripd.policy.inbox_rows import (
     RunRow,
 )
 from dripd.ratelimit.reputation import Stop
+from dripd.spans import Spans
 
 WHOLE_ACCOUNT = -1
 """In `park`: every lane of the account."""
@@ -494,7 +495,7 @@ class Store(Protocol):
     """Units of work. Each raises `StoreUnavailable` when the database is away (asking again is
     safe), `InDoubt` when it was lost around the commit. Instants are the deployment's."""
 
-    async def look(self, seen_nudges: Sequence[int]) -> Look: ...
+    async def look(self, seen_nudges: Spans) -> Look: ...
 
     async def wake_queued(self, after: tuple[int, int], most: int) -> tuple[int, int] | None:
         """Wake the requests that wait for contacts who are busy no more, of *most* contacts

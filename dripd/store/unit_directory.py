@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import orjson
 
 from dripd.campaigns.enrollment import DueKey, LaneKey
 from dripd.channels.base import SinkRow
 from dripd.clock import Instant
 from dripd.ratelimit.caps import carried
+from dripd.spans import Spans
 from dripd.store.connect import Conn, parse_object
 from dripd.store.lanes import LaneBook, Wanted
 from dripd.store.protocol import (
@@ -33,8 +35,9 @@ NODE_TIMEOUT_MS = 10_000
 """Real time without a heartbeat after which a daemon counts as dead."""
 
 
-async def look(conn: Conn, seen: Sequence[int]) -> Look:
-    row = await conn.fetchrow(sql("look"), list(seen))
+async def look(conn: Conn, seen: Spans) -> Look:
+    known = [asyncpg.Range(low, high) for low, high in seen.as_pairs()]
+    row = await conn.fetchrow(sql("look"), known)
     nodes = await conn.fetch(sql("read_nodes"), NODE_TIMEOUT_MS)
     return Look(
         now=row["now"],

@@ -1,6 +1,6 @@
 -- name: look :one
 -- What is new since a moment ago: asked many times a second, so every part is an index probe.
---   $1 seen  bigint[]  nudges that this daemon has taken in
+--   $1 seen  int8multirange  nudges that this daemon has taken in: to look one up costs the same however many they are
 -- locks: nothing
 WITH RECURSIVE told AS (
     (SELECT e.account_id FROM dripd.event_in AS e ORDER BY e.account_id NULLS LAST LIMIT 1)
@@ -17,8 +17,8 @@ SELECT (SELECT dripd.now()) AS now,
     EXISTS (SELECT FROM dripd.event_in WHERE account_id IS NULL)
         OR EXISTS (SELECT FROM dripd.event_in WHERE account_id = 0) AS stray,
     EXISTS (SELECT FROM dripd.usage_in) AS usage,
-    ARRAY(SELECT n.id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000) AS nudges,
-    ARRAY(SELECT n.account_id FROM dripd.nudge AS n WHERE n.id <> ALL ($1::bigint[]) ORDER BY n.id LIMIT 5000)
+    ARRAY(SELECT n.id FROM dripd.nudge AS n WHERE NOT n.id <@ $1::int8multirange ORDER BY n.id LIMIT 5000) AS nudges,
+    ARRAY(SELECT n.account_id FROM dripd.nudge AS n WHERE NOT n.id <@ $1::int8multirange ORDER BY n.id LIMIT 5000)
         AS nudged;
 
 -- name: wake_queued :one

@@ -19,6 +19,7 @@ from dripd.engine.look import learn_all
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
 from dripd.policy.admission_rows import Decision, RequestRow
+from dripd.spans import Spans
 from dripd.store.memory import MemoryStore
 from dripd.store.protocol import (
     Admitted,
@@ -69,7 +70,7 @@ class NotingStore(MemoryStore):
         self.told_at_once.append(len(accounts or ()))
         return await super().read_lanes(accounts)
 
-    async def look(self, seen_nudges: Sequence[int]) -> Look:
+    async def look(self, seen_nudges: Spans) -> Look:
         self.looks.append(trio.current_time())
         return await super().look(seen_nudges)
 

@@ -13,6 +13,7 @@ from dripd.engine.directory import Directory
 from dripd.engine.look import begin, learn_all, look_once
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
+from dripd.spans import Spans
 from tests.engine.rig import HELLO, Rig, SlowSink
 
 pytestmark = pytest.mark.trio
@@ -34,8 +35,8 @@ async def admit_elsewhere(rig: Rig) -> None:
     before.owned.update(range(100))
     while (done := await admit_once(before)) is not None and done.decided:
         pass
-    told = (await rig.store.look([])).nudges
-    rig.pipe.watch.seen.update((nudge, None) for nudge, _ in told)
+    told = (await rig.store.look(Spans())).nudges
+    rig.pipe.watch.seen = Spans(nudge for nudge, _ in told)
 
 
 async def test_what_is_due_leaves_before_every_account_is_read(

@@ -13,6 +13,7 @@ from dripd.campaigns.definition import Content
 from dripd.campaigns.enrollment import End, LaneClass, LaneKey, RunStatus
 from dripd.clock import DAY, HOUR, MINUTE, Instant
 from dripd.policy.admission_rows import Decision, Leave, Quote, RequestRow
+from dripd.spans import Spans
 from dripd.store.protocol import Decide, Head, Outage, ParkRow, Standstill
 from tests.store.suite_record import a_task
 from tests.store.world import (
@@ -225,7 +226,7 @@ class AdmitSuite:
 
         assert (done.taken, done.decided) == (1, 0)
         assert [row["status"] for row in await world.requests()] == ["pending"]
-        assert (await world.store.look([])).requests
+        assert (await world.store.look(Spans())).requests
 
     async def test_a_decision_that_fails_changes_nothing(self, world: World) -> None:
         def fail(_rows: Sequence[RequestRow], _now: Instant) -> list[Decision]:
@@ -378,12 +379,12 @@ class AdmitSuite:
         for contact in (one, other, one):
             await world.enroll("acme", "c", contact)
         await scene.admit(queue_all("account"))
-        idle = await world.store.look([])
+        idle = await world.store.look(Spans())
         left = [await scene.admit(), await world.store.wake_queued((0, 0), 1)]
         run = await run_of(world, one)
         mine = next(key for key in keys if key.enrollment_id == run)
         await scene.record(ends((await scene.lease([mine])).granted[0]))
-        awake = await world.store.look([])
+        awake = await world.store.look(Spans())
         done = await scene.admit(start_all(scene.lane))
 
         assert (False, True) == (idle.requests, awake.requests)
@@ -400,7 +401,7 @@ class AdmitSuite:
         await world.enroll("acme", "c", contact)
         await scene.admit(queue_all("group:b"))
 
-        assert (await world.store.look([])).requests
+        assert (await world.store.look(Spans())).requests
         assert 1 == (await scene.admit(start_all(scene.lane, exclusive="group:b"))).decided
 
     async def test_a_run_without_a_step_ends_as_it_begins(self, world: World) -> None:
@@ -748,20 +749,30 @@ class FeedSuite:
 
     async def test_a_nudge_reaches_every_daemon_once(self, world: World) -> None:
         scene = await open_scene(world)
-        seen = [number for number, _ in (await world.store.look([])).nudges]
+        seen = [number for number, _ in (await world.store.look(Spans())).nudges]
         await world.store.nudge([scene.account, 77])
-        told = (await world.store.look(seen)).nudges
+        told = (await world.store.look(Spans(seen))).nudges
 
         assert [account for _, account in told] == [scene.account, 77]
         seen += [number for number, _ in told]
-        assert (await world.store.look(seen)).nudges == []
+        assert (await world.store.look(Spans(seen))).nudges == []
+
+    async def test_a_nudge_that_comes_behind_later_ones_is_told(self, world: World) -> None:
+        """Whoever took his number first may commit last."""
+        await world.store.nudge([5, 6, 7])
+        numbers = [number for number, _ in (await world.store.look(Spans())).nudges]
+        told = (
+            await world.store.look(Spans(numbers[:-3] + numbers[-3:-2] + numbers[-1:]))
+        ).nudges
+
+        assert told == [(numbers[-2], 6)]
 
     async def test_events_of_no_account_hide_nobody_elses(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.contact()
         await world.event(None, "reply")
 
-        assert sorted((await world.store.look([])).events) == [0, scene.account]
+        assert sorted((await world.store.look(Spans())).events) == [0, scene.account]
 
     async def test_the_directory_says_what_the_doors_were_told(self, world: World) -> None:
         scene = await open_scene(world)
@@ -801,7 +812,7 @@ class FeedSuite:
         shared = replace(campaign("c"), shared={"hello": old})
         _, cv = await world.add_campaign(account, shared)
         (before,) = await world.store.read_accounts([account])
-        seen = [number for number, _ in (await world.store.look([])).nudges]
+        seen = [number for number, _ in (await world.store.look(Spans())).nudges]
         await world.set_template(account, "hello", new)
 
         (version,) = await world.store.read_versions([cv])
@@ -809,7 +820,7 @@ class FeedSuite:
         assert version.current == {"hello": new.as_raw()}
         (after,) = await world.store.read_accounts([account])
         assert before.templates != after.templates
-        assert [one for _, one in (await world.store.look(seen)).nudges] == [account]
+        assert [one for _, one in (await world.store.look(Spans(seen))).nudges] == [account]
 
     async def test_a_version_has_the_fields_that_its_account_declares(
         self, world: World
@@ -835,7 +846,7 @@ class FeedSuite:
 
     async def test_look_says_what_is_new(self, world: World) -> None:
         scene = await open_scene(world)
-        first = await world.store.look([])
+        first = await world.store.look(Spans())
 
         assert (first.now, first.requests, first.events, first.usage) == (T0, False, [], False)
         assert first.nodes == [(NODE, True)]
@@ -845,6 +856,6 @@ class FeedSuite:
         await world.set_account(scene.account, rate="5/s")
         await scene.contact()
         await world.record_usage("acme", "bulk", 1)
-        second = await world.store.look(seen)
+        second = await world.store.look(Spans(seen))
         assert [account for _, account in second.nudges] == [scene.account]
         assert (second.events, second.usage) == ([scene.account], True)

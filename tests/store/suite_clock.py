@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dripd.clock import DAY, HOUR, Instant
+from dripd.spans import Spans
 from dripd.store.protocol import IndividualEnd, IndividualSend, IndividualStart, ParkRow
 from tests.store.suite_inbox import Seen
 from tests.store.world import EVERY_KIND, NODE, T0, Scene, World, ends, open_scene
@@ -17,7 +18,7 @@ class ClockSuite:
     async def test_clock_moves_forward_only(self, world: World) -> None:
         assert await world.store.move_clock(Instant(T0 + HOUR))
         assert not await world.store.move_clock(T0)
-        assert Instant(T0 + HOUR) == (await world.store.look([])).now
+        assert Instant(T0 + HOUR) == (await world.store.look(Spans())).now
 
     async def test_clock_has_one_mover_at_a_time(self, world: World) -> None:
         let_go = await world.store.own_clock()

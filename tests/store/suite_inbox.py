@@ -30,6 +30,7 @@ from dripd.policy.inbox_rows import (
 )
 from dripd.policy.rooms import MissingAccount
 from dripd.ratelimit.reputation import Guard, Mark
+from dripd.spans import Spans
 from dripd.store.protocol import ParkRow, Refusal
 from tests.store.world import (
     EVERY_KIND,
@@ -502,7 +503,7 @@ class InboxSuite:
         await world.event(nobody, "open", contact_id=5)
         await world.event(scene.account, "reply", contact_id=5)
 
-        seen = (await world.store.look([])).events
+        seen = (await world.store.look(Spans())).events
         for account in seen:
             await world.store.digest(account, 100, Seen(), EVERY_KIND)
             await world.store.digest(account, 100, Seen(), EVERY_KIND)

@@ -23,6 +23,7 @@ from dripd.clock import DAY, HOUR, Instant
 from dripd.errors import InDoubt
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import EndRun, EventRow
+from dripd.spans import Spans
 from dripd.store.protocol import LeaseResult, MayReset, ParkRow, Refusal, SetAside
 from tests.store.world import (
     BOUNCE,
@@ -206,7 +207,7 @@ class LeaseSuite:
         told = [line["detail"] for line in await world.journal() if line["kind"] == "over_cap"]
 
         assert told == [{"used": 0, "bulk": 5, "cap": 3}]
-        assert not (await world.store.look([])).usage
+        assert not (await world.store.look(Spans())).usage
         assert scene.account
 
     async def test_usage_reported_before_the_day_is_there_waits_for_it(
@@ -217,7 +218,7 @@ class LeaseSuite:
         await world.record_usage("late", "bulk", 5)
 
         assert [] == await world.store.fold_usage()
-        assert (await world.store.look([])).usage
+        assert (await world.store.look(Spans())).usage
         await world.store.make_days([day_row(late)])
         assert [late] == await world.store.fold_usage()
         assert 5 == sum(r["n"] for r in await world.cap_usage() if r["account_id"] == late)
@@ -594,7 +595,7 @@ class NodeSuite:
         await world.store.join(OTHER, "other", "0")
         await world.drain(OTHER)
 
-        seen = await world.store.look([])
+        seen = await world.store.look(Spans())
         assert seen.drained == {OTHER}
         assert (OTHER, True) in seen.nodes
         assert await world.store.beat(OTHER, 1, "draining", {})
@@ -739,7 +740,7 @@ class NodeSuite:
 
         adopted = await world.store.reap(NODE, 10_000)
         assert len(await world.store.orphans(NODE, [], adopted)) == 2
-        assert [number for number, _ in (await world.store.look([])).nodes] == [NODE]
+        assert [number for number, _ in (await world.store.look(Spans())).nodes] == [NODE]
 
     async def test_a_contact_that_cannot_be_read_is_leased_apart(self, world: World) -> None:
         scene = await open_scene(world)
@@ -830,7 +831,7 @@ class NodeSuite:
         leased = (await scene.take())[0]
         await world.store.acknowledge_clock(NODE, T0)
         await world.store.sweep(0)
-        look = await world.store.look([])
+        look = await world.store.look(Spans())
 
         assert look.nudges
         assert look.nodes == [(NODE, True)]

@@ -17,6 +17,7 @@ from dripd.campaigns.enrollment import Needs
 from dripd.clock import HOUR, Instant, ManualClock
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
+from dripd.spans import Spans
 from dripd.store.memory import LOCK_TIMEOUT_S, MemoryStore
 from dripd.store.memory_table import Table
 from tests.store.conformance import Conformance
@@ -248,7 +249,7 @@ async def test_a_database_that_is_away_has_no_effect(world: MemoryWorld) -> None
     with pytest.raises(StoreUnavailable):
         await scene.admit()
     with pytest.raises(StoreUnavailable):
-        await world.store.look([])
+        await world.store.look(Spans())
     world.store.away = False
 
     assert len((await scene.admit()).started) == 1

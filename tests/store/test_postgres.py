@@ -21,6 +21,7 @@ from dripd.campaigns.enrollment import DueKey
 from dripd.clock import Instant
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
+from dripd.spans import Spans
 from dripd.store import unit_lease
 from dripd.store.bridge import Bridge
 from dripd.store.connect import copy_rows, prepare_desk
@@ -515,7 +516,7 @@ async def test_nobody_waits_for_a_run_that_is_about_to_end(world: PostgresWorld)
     await scene.admit(queue_all("account"))
     await world.run("COMMIT")
 
-    assert (await world.store.look([])).requests
+    assert (await world.store.look(Spans())).requests
 
 
 @pytest.mark.trio
@@ -540,7 +541,7 @@ async def test_the_end_of_a_run_finds_who_comes_to_wait_for_it(world: PostgresWo
         await world.run("COMMIT")
 
     assert waits
-    assert (await world.store.look([])).requests
+    assert (await world.store.look(Spans())).requests
 
 
 @pytest.mark.trio
