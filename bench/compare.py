@@ -85,7 +85,7 @@ def run(
         for _ in range(rounds):
             for scenario in scenarios:
                 for peer in peers:
-                    if peer.only not in {"", scenario.name}:
+                    if peer.only and scenario.name not in peer.only:
                         continue
                     found = turn(dsn, folder, scenario, peer, server)
                     tell(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.field import ACCOUNTS, CHECK, ground, lay, runs
+from bench.field import ACCOUNTS, CHECK, COUNTING, ground, lay, runs
 from bench.meter import Meter, children_of, execute, peak_mb, postmaster_of, value
 from bench.process import has_ended, running
 from dripd.channels.base import ProviderSettings
@@ -57,7 +57,10 @@ def herd(dsn: str, settings: ProviderSettings, processes: int) -> Iterator[int]:
     """*processes* daemons that share the connections of *settings*; the process that has
     started them."""
     os.environ[KEY] = "bench"
-    table = provider(settings, max(1, settings.max_connections // processes))
+    is_known = settings == COUNTING  # every daemon of `running` has that one
+    table = (
+        "" if is_known else provider(settings, max(1, settings.max_connections // processes))
+    )
     with running(dsn, "--processes", str(processes), more=table) as parent:
         yield parent
 

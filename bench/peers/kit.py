@@ -42,8 +42,8 @@ class Peer:
     less: str
     share: float = 1.0
     """How much of the work it is given: the slow ones are not waited for."""
-    only: str = ""
-    """The one scenario in which it differs from another; empty: it does them all."""
+    only: tuple[str, ...] = ()
+    """The scenarios in which it differs from another; empty: it does them all."""
 
 
 PEERS = (
@@ -51,7 +51,7 @@ PEERS = (
     Peer(
         "dripd, 2 processes", "this checkout", "dripd_herd_worker.py",
         "two daemons with half of the accounts and of the connections each",
-        only="post",
+        only=("noop", "post"),
     ),
     Peer(
         "graphile-worker", "0.18.0", "graphile_worker.mjs",
@@ -68,7 +68,7 @@ PEERS = (
     Peer(
         "pgqueuer + httpx", "1.6.0", "pgqueuer_httpx_worker.py",
         "as pgqueuer, its requests by httpx instead of aiohttp",
-        0.05, "post",
+        0.05, ("post",),
     ),
     Peer(
         "procrastinate", "3.10.0", "procrastinate_worker.py",
