@@ -15,8 +15,6 @@ FREE = Decimal(0)
 DEAREST = Decimal(1_000_000)
 """No message costs more: whoever writes so has mistaken the unit."""
 
-CHANNELS = ("email", "sms")
-
 
 class Priced(NamedTuple):
     """A message that a run owes, with what it costs; `segments` None where none are counted."""

@@ -56,9 +56,6 @@ from dripd.store.unit_admit import Losers, decide_requests
 from dripd.store.unit_kept import keep
 from dripd.store.unit_task import make_tasks
 
-Names = Callable[[int], tuple[str, Sequence[str]]]
-"""cv_id to (campaign key, step keys): what a task carries."""
-
 LOG_COLUMNS: Final = (
     "account_id",
     "enrollment_id",

@@ -39,7 +39,7 @@ from tests.support.rooms import (
     run,
 )
 
-MADE, MISSED = Match(kind="tag_added", params={"tag": "made"}), {"tag": "missed"}
+MISSED = {"tag": "missed"}
 
 
 def document(**keys: Any) -> dict[str, Any]:
