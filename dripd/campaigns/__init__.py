@@ -1,1 +1,1 @@
-"""What is meant to happen: definitions, templates, the life-cycle, the reducer."""
+"""What is meant to happen: definitions, templates, versions, the life-cycle."""

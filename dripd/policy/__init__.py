@@ -1,1 +1,1 @@
-"""Whether it may happen now: facts, admission, the inbox, exits, suppression, the gate."""
+"""Whether it may happen now: facts, admission, the inbox, exits, the gate, the reducer."""

@@ -1,1 +1,1 @@
-"""How fast: token buckets, daily caps."""
+"""How fast: token buckets, caps, gaps, warm-up, breakers, retry budgets."""
