@@ -4,7 +4,7 @@
 SELECT pg_try_advisory_xact_lock(7235, $1::int4) AS mine;
 
 -- name: take_stops :many
--- Unprocessed events that stop runs come first.
+-- Unprocessed events that stop runs come first: 32825 is the bits of their kinds, here and below, as in event_in_stop.
 --   $1 account int  $2 most int  $3 after this one bigint
 SELECT id FROM dripd.event_in
 WHERE account_id = $1::int4 AND kind_bit & 32825 <> 0 AND id > $3::int8

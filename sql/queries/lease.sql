@@ -2,7 +2,7 @@
 -- The permission to send, for a batch of keys that the wheel holds: waits for nobody.
 --   $1 accounts int[]  $2 their local dates date[]  $3 lo int[]  $4 hi int[]  (1-based ranges into $5 to $8)
 --   $5 lanes int2[]  $6 due timestamptz[]  $7 enrollments bigint[]
---   $8 masks int[]   (bits 0-15 event kinds, 21 counted, 22 email, 23 sms)
+--   $8 masks int[]   (bits of event kinds, and of Needs above: 1 << 21 counted, 1 << 22 email, 1 << 23 sms)
 --   $9 claim bigint  $10 incarnation bigint  $11 lease ahead interval  $12 its number, for dripd.witness
 -- locks: node (key share), account_day and due_step rows (no key update, skip locked)
 -- hot: its plan is asserted; CTEs are never joined to one another
@@ -21,12 +21,12 @@ WITH alive AS MATERIALIZED (
 ), open AS MATERIALIZED (
     SELECT d.t, q.a, q.remains, q.local_date, o, d.due_at, d.contact_id, d.cv_id, d.seq, d.step_no, d.run_no,
         d.attempt, d.flags, c.email, c.phone, c.timezone, c.attrs, c.owner, c.service_owner, c.external_id,
-        CASE WHEN ($8::int4[])[o] & 12582912 <> 0 THEN EXISTS (
+        CASE WHEN ($8::int4[])[o] & (3 << 22) <> 0 THEN EXISTS (
             SELECT FROM dripd.suppression AS s
             WHERE s.address_h = dripd.address_hash(
-                    CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN c.email ELSE c.phone END)
+                    CASE WHEN ($8::int4[])[o] & (1 << 22) <> 0 THEN c.email ELSE c.phone END)
                 AND s.account_id IN (d.account_id, 0)
-                AND s.channel = CASE WHEN ($8::int4[])[o] & 4194304 <> 0 THEN 'email' ELSE 'sms' END
+                AND s.channel = CASE WHEN ($8::int4[])[o] & (1 << 22) <> 0 THEN 'email' ELSE 'sms' END
                 AND (s.expires_at IS NULL OR s.expires_at > (SELECT dripd.now()))
             OFFSET 0
         ) ELSE false END AS suppressed
@@ -57,7 +57,7 @@ WITH alive AS MATERIALIZED (
             OFFSET 0
         )
 ), ranked AS (
-    SELECT *, ($8::int4[])[o] & 2097152 <> 0 AND NOT suppressed AS counted FROM open
+    SELECT *, ($8::int4[])[o] & (1 << 21) <> 0 AND NOT suppressed AS counted FROM open
 ), numbered AS (
     SELECT *, row_number() OVER (PARTITION BY a, counted ORDER BY o) AS n FROM ranked
 ), chosen AS (
@@ -157,7 +157,7 @@ SELECT k.o,
                 AND (ev.subject = 0 OR ev.kind_bit & k.mask <> 0 AND ev.subject = ANY (ARRAY[d.contact_id,
                     -d.enrollment_id, dripd.address_hash(c.email), dripd.address_hash(c.phone)]))
         ) THEN 'event'
-        WHEN k.mask & 2097152 <> 0 AND ad.cap - ad.used - ad.bulk <= 0 THEN 'cap'
+        WHEN k.mask & (1 << 21) <> 0 AND ad.cap - ad.used - ad.bulk <= 0 THEN 'cap'
         ELSE 'locked'
     END AS why
 FROM unnest($1::int4[], $2::date[], $3::int2[], $4::timestamptz[], $5::int8[], $6::int4[]) WITH ORDINALITY
@@ -195,11 +195,11 @@ RETURNING enrollment_id;
 
 -- name: more_facts :many
 -- What only some versions read; asked only for their steps, in the lease's crossing.
---   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of store.protocol.Needs)
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 contacts bigint[]  $4 needs int[] (bits of Needs)
 --   $5 seq int[]  $6 incarnation bigint
 SELECT k.o, r.started_at, r.due_was, r.vars::text AS vars, r.owner AS run_owner, asked.state AS asked_state,
     asked.payload::text AS asked_payload, asked.created_at AS asked_at,
-    CASE WHEN k.needs & 67108864 <> 0 THEN (
+    CASE WHEN k.needs & (1 << 26) <> 0 THEN (
         SELECT jsonb_agg(jsonb_build_array(e.kind, e.payload, (
             SELECT s.key FROM dripd.step_log AS l
             JOIN dripd.version_step AS s
@@ -212,7 +212,7 @@ SELECT k.o, r.started_at, r.due_was, r.vars::text AS vars, r.owner AS run_owner,
             AND e.occurred_at >= coalesce((
                 SELECT max(l.leased_at) FROM dripd.step_log AS l
                 WHERE l.account_id = k.a AND l.enrollment_id = k.e AND l.state > 0), r.started_at)) END AS recent,
-    CASE WHEN k.needs & 134217728 <> 0 THEN (
+    CASE WHEN k.needs & (1 << 27) <> 0 THEN (
         SELECT jsonb_agg(jsonb_build_array(x.enrollment_id, x.seq, (extract(epoch FROM x.at) * 1000)::int8))::text
         FROM (
             SELECT l.enrollment_id, l.seq, l.at
@@ -222,7 +222,7 @@ SELECT k.o, r.started_at, r.due_was, r.vars::text AS vars, r.owner AS run_owner,
             ORDER BY l.at DESC
             LIMIT 100
         ) AS x) END AS sent,
-    CASE WHEN k.needs & 134217728 <> 0 THEN (
+    CASE WHEN k.needs & (1 << 27) <> 0 THEN (
         SELECT count(*)::int4
         FROM dripd.claim AS x
         JOIN dripd.lane AS l ON l.account_id = k.a AND l.channel <> ''
@@ -230,19 +230,19 @@ SELECT k.o, r.started_at, r.due_was, r.vars::text AS vars, r.owner AS run_owner,
             AND d.due_at BETWEEN x.due_lo AND x.due_hi
         WHERE x.incarnation <> $6::int8 AND k.a = ANY (x.account_ids) AND d.contact_id = k.c
             AND d.enrollment_id <> k.e) END AS in_hand,
-    CASE WHEN k.needs & 16777216 <> 0 THEN (r.paid -> 'messages')::text END AS paid,
-    CASE WHEN k.needs & 16777216 <> 0 THEN r.frozen::text END AS frozen,
-    CASE WHEN k.needs & 65536 <> 0 THEN (
+    CASE WHEN k.needs & (1 << 24) <> 0 THEN (r.paid -> 'messages')::text END AS paid,
+    CASE WHEN k.needs & (1 << 24) <> 0 THEN r.frozen::text END AS frozen,
+    CASE WHEN k.needs & (1 << 16) <> 0 THEN (
         SELECT co.attrs::text FROM dripd.contact AS c
         JOIN dripd.company AS co ON co.account_id = c.account_id AND co.id = c.company_id
         WHERE c.account_id = k.a AND c.id = k.c) END AS company,
-    CASE WHEN k.needs & 131072 <> 0 THEN ARRAY(
+    CASE WHEN k.needs & (1 << 17) <> 0 THEN ARRAY(
         SELECT t.tag FROM dripd.contact_tag AS t WHERE t.account_id = k.a AND t.contact_id = k.c) END AS tags,
-    CASE WHEN k.needs & 262144 <> 0 THEN ARRAY(
+    CASE WHEN k.needs & (1 << 18) <> 0 THEN ARRAY(
         SELECT l.key FROM dripd.list_member AS m
         JOIN dripd.contact_list AS l ON l.account_id = m.account_id AND l.id = m.list_id
         WHERE m.account_id = k.a AND m.contact_id = k.c) END AS lists,
-    CASE WHEN k.needs & 524288 <> 0 THEN ARRAY(
+    CASE WHEN k.needs & (1 << 19) <> 0 THEN ARRAY(
         SELECT DISTINCT e.kind FROM dripd.event_log AS e
         WHERE e.account_id = k.a AND e.contact_id = k.c AND e.occurred_at >= r.started_at
             AND e.refused_reason IS NULL AND (e.enrollment_id IS NULL OR e.enrollment_id = k.e)) END AS events
@@ -251,11 +251,11 @@ JOIN dripd.run AS r ON r.account_id = k.a AND r.id = k.e
 LEFT JOIN LATERAL (
     SELECT t.seq, t.state, t.payload, t.created_at
     FROM dripd.task AS t
-    WHERE k.needs & 33554432 <> 0 AND t.account_id = k.a AND t.enrollment_id = k.e AND t.seq <= k.q
+    WHERE k.needs & (1 << 25) <> 0 AND t.account_id = k.a AND t.enrollment_id = k.e AND t.seq <= k.q
     UNION ALL
     SELECT o.seq, o.state, jsonb_build_object('reason', o.reason), o.created_at
     FROM dripd.outbox AS o
-    WHERE k.needs & 33554432 <> 0 AND o.account_id = k.a AND o.enrollment_id = k.e AND o.seq = k.q AND o.awaited
+    WHERE k.needs & (1 << 25) <> 0 AND o.account_id = k.a AND o.enrollment_id = k.e AND o.seq = k.q AND o.awaited
     ORDER BY seq DESC
     LIMIT 1
 ) AS asked ON true;

@@ -7,6 +7,8 @@ import re
 
 import asyncpg
 
+from dripd.campaigns.enrollment import Needs
+from dripd.campaigns.version import ALWAYS
 from dripd.store.statements import load
 
 
@@ -57,3 +59,21 @@ def test_a_daemon_may_do_every_statement(pg_dsn: str) -> None:
         return found
 
     assert asyncio.run(refused()) == {}
+
+
+def test_bits_in_statements_are_those_of_python() -> None:
+    texts = [statement.text for statement in load().values()]
+    stops = {
+        int(n)
+        for name in ("take_stops", "take_events", "pending_events", "refuse_events")
+        for n in re.findall(r"kind_bit & (\d+)", load()[name].text)
+    }
+    needs = {
+        int(n) << int(at)
+        for text in texts
+        for n, at in re.findall(r"(?:needs|mask|\[o\]) & \((\d+) << (\d+)\)", text)
+    }
+
+    assert {ALWAYS} == stops
+    assert {Needs.EMAIL | Needs.SMS} == needs - set(Needs)
+    assert set(Needs) - {Needs.START, Needs.SMS} <= needs
