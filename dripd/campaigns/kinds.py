@@ -272,7 +272,7 @@ def _offset(value: object) -> Any:
 def _wait_for(reading: Reading) -> dict[str, object]:
     section = reading.section
     return {
-        "on": read_match(section),
+        "on": read_match(section, must=False),
         "timeout_ms": section.take("timeout", duration, None),
         "then": section.take("then", filled, None),
         "otherwise": section.take("else", filled, None),

@@ -53,13 +53,19 @@ class Section:
         self.faults = faults
         self.taken: set[str] = set()
         self.values: Mapping[str, object] = {}
+        self.is_mapping = isinstance(value, Mapping)
         if isinstance(value, Mapping):
             self.values = {str(key): inner for key, inner in value.items()}
         else:
-            self.fault("bad_value", path, f"{shown(value)} is no mapping", "write KEY: VALUE")
+            message = f"{shown(value)} is no mapping"
+            faults.append(
+                Fault(code="bad_value", path=path, message=message, hint="write KEY: VALUE")
+            )
 
     def fault(self, code: str, path: str, message: str, hint: str = "") -> None:
-        self.faults.append(Fault(code=code, path=path, message=message, hint=hint))
+        """Something is wrong here; of what is no mapping that has been said."""
+        if self.is_mapping:
+            self.faults.append(Fault(code=code, path=path, message=message, hint=hint))
 
     def given(self, key: str) -> bool:
         """Is there a value? Null counts as none."""
@@ -217,7 +223,7 @@ def word(*choices: str) -> Reader[str]:
 
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in choices:
-            hint = suggest(str(value), choices) or "write one of these"
+            hint = near(str(value), choices, "write one of these")
             raise BadValue(f"{shown(value)} is not one of {' '.join(choices)}", hint=hint)
         return value
 

@@ -119,10 +119,12 @@ def zone(value: object) -> str:
     return name
 
 
-def read_match(section: Section) -> Match | None:
-    """The `on:` of a section with its match keys; the caller finishes the section."""
+def read_match(section: Section, *, must: bool = True) -> Match | None:
+    """The `on:` of a section with its match keys; the caller finishes the section. Where there
+    is none, that is a fault only if there *must* be one."""
     if not section.given("on"):
-        section.fault("bad_value", section.path, "`on` is missing", "such as on: reply")
+        if must:
+            section.fault("bad_value", section.path, "`on` is missing", "such as on: reply")
         section.taken.update(section.values)
         return None
     kind = section.take("on", word(*MATCH_KEYS), "")

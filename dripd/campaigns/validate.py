@@ -67,8 +67,11 @@ def _follows(fault: Fault, paths: Sequence[str]) -> bool:
     if fault.code == "unreachable":
         return True
     causes = _CAUSES.get(fault.code.partition(":")[0], ())
-    return any(f"{fault.path}.{key}".lstrip(".") in paths for key in causes) or any(
-        fault.code == f"missing:{path}" for path in paths
+    keys = tuple(f"{fault.path}.{key}".lstrip(".") for key in causes)
+    beneath = tuple(f"{key}[" for key in keys)
+    return any(
+        path in keys or path.startswith(beneath) or fault.code == f"missing:{path}"
+        for path in paths
     )
 
 
@@ -84,6 +87,10 @@ _CAUSES: Mapping[str, tuple[str, ...]] = {
         "script",
         "connector",
         "network",
+        "to",
+        "field",
+        "on",
+        "cases",
     ),
     "missing": ("sender",),
 }

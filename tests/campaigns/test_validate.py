@@ -66,6 +66,8 @@ def test_a_sound_campaign_has_nothing_to_report() -> None:
         {"do": "list_remove"},
         {"do": "update"},
         {"do": "move"},
+        {"do": "wait_for"},
+        {"do": "branch"},
         {"do": "email", "template": "t"},
     ],
 )
@@ -75,6 +77,40 @@ def test_a_step_without_its_settings_is_named(step: dict[str, object]) -> None:
     assert faults(document) == [("missing_settings:s1", "steps[0]")]
     assert judge(document).as_draft().ok
     assert judge(document).as_draft().warnings[0].code == "missing_settings:s1"
+
+
+@pytest.mark.parametrize(
+    ("step", "path"),
+    [
+        ({"do": "wait_for", "on": "replay"}, "steps[0].on"),
+        ({"do": "wait_for", "on": "reply", "timeout": "soon"}, "steps[0].timeout"),
+        ({"do": "branch", "cases": [{"when": "x ==", "then": "s1"}]}, "steps[0].cases[0].when"),
+        ({"do": "date_timer", "field": 3.5}, "steps[0].field"),
+        ({**MAIL, "track": "yes"}, "steps[0].track"),
+        ({**MAIL, "max_lateness": "2d"}, "steps[0].max_lateness"),
+    ],
+)
+def test_what_only_follows_from_a_fault_is_not_said_beside_it(
+    step: dict[str, object], path: str
+) -> None:
+    _, report = check(campaign(step))
+
+    assert [(fault.code, fault.path) for fault in report.faults] == [("bad_value", path)]
+
+
+@pytest.mark.parametrize("key", ["goal", "notify", "window"])
+def test_a_mapping_that_is_none_is_one_fault(key: str) -> None:
+    _, report = check(campaign(MAIL, **{key: "x"}))
+
+    assert [(fault.code, fault.path) for fault in report.faults] == [("bad_value", key)]
+
+
+def test_the_words_that_are_known_are_told_once() -> None:
+    _, report = check(campaign(MAIL, **{"class": "spam"}))
+
+    (fault,) = report.faults
+    assert "write one of these" == fault.hint
+    assert "personal marketing transactional" in fault.message
 
 
 def test_a_missing_template_is_named_and_known_ones_are_not() -> None:
