@@ -98,7 +98,9 @@ METRICS: Final[Mapping[str, Family]] = {
         "outcome",
     ),
     "dripd_late_results_total": counter("results that came after their claim was lost"),
-    "dripd_regret_total": counter("messages that left although a stop had come by then"),
+    "dripd_regret_total": counter(
+        "messages that left although what stops their run had happened by then"
+    ),
     "dripd_provider_rate_limit": gauge("messages a second, as configured", "provider"),
     "dripd_provider_breaker_state": gauge("1 while a provider is not asked", "provider"),
     "dripd_sender_stops_total": counter(

@@ -134,6 +134,7 @@ async def _digest(
         left.contacts.update(*(one.contact_ids for one in heard if one.id in stays))
         _take_in(pipe, done, heard)
         pipe.stopped |= leased.intersection(done.stopped)
+        pipe.counters.regret += done.regret
     return done
 
 

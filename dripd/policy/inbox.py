@@ -274,7 +274,7 @@ def _apply(event: EventRow, run: RunRow, batch: _Batch) -> None:
         return
     if end is not None:
         batch.over.add(run.enrollment_id)
-        batch.effects.append(end)
+        batch.effects.append(replace(end, event_id=event.id, since=event.occurred_at))
         return
     due_at = batch.dues.get(run.enrollment_id, run.due_at)
     reset = reset_of(event, run, version, batch.now, rooms, due_at=due_at)

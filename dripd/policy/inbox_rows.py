@@ -105,6 +105,9 @@ class EndRun:
     set: Mapping[str, object] = field(default_factory=dict)
     notify: tuple[str, str] | None = None
     """(recipient, campaign key) of a notification `ended`."""
+    event_id: int = 0
+    since: Instant | None = None
+    """When what ends it happened, by its event: what left of the run since should not have."""
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from dripd.campaigns.enrollment import (
     Change,
     DueKey,
     End,
+    LogState,
     RunStatus,
 )
 from dripd.campaigns.version import (
@@ -471,7 +472,7 @@ def _apply(
     """Changes in one order: ends, resets, suppressions, then new requests."""
     ends = [effect for effect in effects if isinstance(effect, EndRun)]
     for end in ends:
-        _end(tables, account_id, end)
+        _end(tables, account_id, end, done)
     done.stopped = [end.enrollment_id for end in ends]
     moves = {effect.enrollment_id: effect for effect in effects if isinstance(effect, MoveDue)}
     before = {run.enrollment_id: run for run in runs}
@@ -499,7 +500,7 @@ def _apply(
             done.requested += 1
 
 
-def _end(tables: Tables, account_id: int, end: EndRun) -> None:
+def _end(tables: Tables, account_id: int, end: EndRun, done: Digested) -> None:
     """A leased step is marked: its message may have left, and record will log it."""
     key = (account_id, end.enrollment_id)
     ended = end_run(tables, account_id, end.enrollment_id, End(end.status, end.reason))
@@ -518,6 +519,31 @@ def _end(tables: Tables, account_id: int, end: EndRun) -> None:
         recipient, campaign = end.notify
         payload: dict[str, object] = {"campaign": campaign, "reason": end.reason}
         notify(tables, account_id, "ended", recipient, end.enrollment_id, payload)
+    if end.since is not None:
+        done.regret += _regret(tables, account_id, end, end.since)
+
+
+def _regret(tables: Tables, account_id: int, end: EndRun, since: Instant) -> int:
+    """How many messages of the run left since what ends it happened; the journal is told."""
+    keys = tables.log_of.at((account_id, end.enrollment_id))
+    rows = [tables.step_log[key].row for key in keys]
+    sent = {
+        row.seq
+        for row in rows
+        if row.sent_at is not None
+        and row.sent_at > since
+        and row.channel
+        and row.state in {LogState.ACCEPTED, LogState.UNKNOWN}
+    }
+    if sent:
+        detail: dict[str, object] = {
+            "event_id": end.event_id,
+            "reason": end.reason,
+            "sent": len(sent),
+            "late_ms": tables.now() - since,
+        }
+        tables.write_journal(account_id, end.enrollment_id, end.contact_id, "regret", detail)
+    return len(sent)
 
 
 def _move(tables: Tables, before: RunRow | None, move: MoveDue, done: Digested) -> None:

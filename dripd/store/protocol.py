@@ -164,12 +164,14 @@ class Admitted:
 @dataclass(slots=True)
 class Digested:
     """What one inbox pass did. `stopped`: enrollments that ended: fresh stops for the send loop.
-    `left`: events that stay in the queue. `after`: up to where it has looked, as `digest` takes it."""
+    `left`: events that stay in the queue. `after`: up to where it has looked, as `digest` takes it.
+    `regret`: messages of theirs that left between what stopped them and this pass."""
 
     taken: int
     left: list[int] = field(default_factory=list)
     after: tuple[int, int] = (0, 0)
     stopped: list[int] = field(default_factory=list)
+    regret: int = 0
     paused: list[Stop] = field(default_factory=list)
     moved: list[DueKey] = field(default_factory=list)
     requested: int = 0

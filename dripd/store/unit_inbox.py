@@ -287,6 +287,9 @@ async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) 
     await conn.execute(sql("delete_stopped"), account_id, ids)
     await conn.execute(sql("cancel_awaited"), account_id, ids)
     done.stopped = ids
+    done.regret = await _regret(
+        conn, account_id, [end for end in ends if end.enrollment_id in ended]
+    )
     for end in ends:
         if end.set and end.enrollment_id in ended:
             kept = {key: value for key, value in end.set.items() if value is not None}
@@ -311,6 +314,19 @@ async def _end(conn: Conn, account_id: int, ends: list[EndRun], done: Digested) 
     ]
     if told:
         await conn.execute(sql("notify_ended"), *map(list, zip(*told, strict=True)))
+
+
+async def _regret(conn: Conn, account_id: int, ends: Sequence[EndRun]) -> int:
+    """How many messages of runs left since what ends them happened; the journal is told."""
+    late = [
+        (end.enrollment_id, end.contact_id, end.event_id, end.reason, end.since)
+        for end in ends
+        if end.since is not None
+    ]
+    if not late:
+        return 0
+    told = await conn.fetch(sql("regret"), account_id, *map(list, zip(*late, strict=True)))
+    return sum(row["sent"] for row in told)
 
 
 async def _move(

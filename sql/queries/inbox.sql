@@ -176,6 +176,20 @@ FOR UPDATE OF d;
 UPDATE dripd.due_step SET attempt = -1
 WHERE account_id = $1::int4 AND enrollment_id = ANY ($2::int8[]) AND claim_id IS NOT NULL;
 
+-- name: regret :many
+-- What left of runs after what now ends them had happened, told in the journal: the event was heard too late.
+--   $1 account int  $2 enrollments bigint[]  $3 contacts bigint[]  $4 events bigint[]  $5 reasons text[]
+--   $6 when each event happened timestamptz[]
+INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
+SELECT $1::int4, k.e, k.c, 'regret', jsonb_build_object(
+    'event_id', k.event, 'reason', k.reason, 'sent', count(DISTINCT l.seq),
+    'late_ms', round(extract(epoch FROM dripd.now() - k.since) * 1000)::int8)
+FROM unnest($2::int8[], $3::int8[], $4::int8[], $5::text[], $6::timestamptz[]) AS k (e, c, event, reason, since)
+JOIN dripd.step_log AS l ON l.account_id = $1::int4 AND l.enrollment_id = k.e
+    AND l.sent_at > k.since AND l.at >= k.since AND l.channel > 0 AND l.state IN (1, 3)
+GROUP BY k.e, k.c, k.event, k.reason, k.since
+RETURNING (detail ->> 'sent')::int4 AS sent;
+
 -- name: cancel_awaited :exec
 -- Nobody waits any more for the tasks that ended runs waited for.
 --   $1 account int  $2 enrollments bigint[]

@@ -129,7 +129,9 @@ def test_a_sequences_goal_ends_only_runs_that_stand_in_it(world: World) -> None:
     end, asked = digest([tagged("made")], [again], NOW, world)
 
     assert isinstance(asked, Request)
-    assert end == EndRun(RUN, CONTACT, RunStatus.COMPLETED, "goal:tag:made")
+    assert end == EndRun(
+        RUN, CONTACT, RunStatus.COMPLETED, "goal:tag:made", event_id=100, since=NOW
+    )
     assert digest([tagged("made")], [run(step_no=4, entered=0b011)], NOW, world) == []
 
 
@@ -235,7 +237,10 @@ def test_an_entry_that_waited_moves_the_run_or_starts_one(world: World) -> None:
 def test_a_stop_does_not_wait_behind_an_entry(world: World) -> None:
     effects = digest([again(id=9), event("reply", id=10)], [begun()], NOW, world)
 
-    assert effects == [Later(9), EndRun(RUN, CONTACT, RunStatus.REMOVED, "reply")]
+    assert effects == [
+        Later(9),
+        EndRun(RUN, CONTACT, RunStatus.REMOVED, "reply", event_id=10, since=NOW),
+    ]
 
 
 def test_a_request_begins_in_its_sequence_and_may_reset_what_was(world: World) -> None:
@@ -269,7 +274,7 @@ def test_what_another_campaign_resets_ends_and_counts_no_more(world: World) -> N
     told = event("reset", payload={"campaign": "c1"})
 
     assert digest([told], [run()], NOW, world) == [
-        EndRun(RUN, CONTACT, RunStatus.TERMINATED, "reset"),
+        EndRun(RUN, CONTACT, RunStatus.TERMINATED, "reset", event_id=100, since=NOW),
         ForgetRuns(CONTACT, "c1"),
     ]
     other = event("reset", payload={"campaign": "c2"})

@@ -103,7 +103,14 @@ def test_an_end_carries_what_its_rule_sets_and_who_is_told() -> None:
     (without,) = effects(rooms, event("reply"))
 
     assert with_rep == EndRun(
-        RUN, CONTACT, RunStatus.REMOVED, "reply", {"status": "Engaged"}, ("eve", "c1")
+        RUN,
+        CONTACT,
+        RunStatus.REMOVED,
+        "reply",
+        {"status": "Engaged"},
+        ("eve", "c1"),
+        event_id=100,
+        since=NOW,
     )
     assert isinstance(without, EndRun)
     assert without.notify == ("ann", "c1")
@@ -179,7 +186,7 @@ def test_a_hard_bounce_ends_and_suppresses_and_the_third_soft_one_ends() -> None
 
     assert hard == [
         Suppress("email", ANN, "bounce"),
-        EndRun(RUN, CONTACT, RunStatus.REMOVED, "bounce"),
+        EndRun(RUN, CONTACT, RunStatus.REMOVED, "bounce", event_id=100, since=NOW),
     ]
     assert effects(world(), soft, runs=[run(soft_bounces=1)]) == []
     assert ended(world(), soft, runs=[run(soft_bounces=2)]) == ["bounce"]
@@ -243,7 +250,9 @@ def test_the_goal_completes_the_run_with_its_word() -> None:
 
     (end,) = effects(rooms, event("tag_added", payload={"tag": "Won"}))
 
-    assert end == EndRun(RUN, CONTACT, RunStatus.COMPLETED, "goal:tag:Won")
+    assert end == EndRun(
+        RUN, CONTACT, RunStatus.COMPLETED, "goal:tag:Won", event_id=100, since=NOW
+    )
     assert ended(rooms, event("tag_added", payload={"tag": "Lost"})) == []
 
 

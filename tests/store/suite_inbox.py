@@ -136,6 +136,28 @@ class InboxSuite:
             None,
         )
 
+    async def test_what_left_before_a_late_stop_was_heard_is_told(self, world: World) -> None:
+        """Of three runs one was sent something since, one before, and one only tried to."""
+        scene = await open_scene(world)
+        since, before, tried = await scene.take(3)
+        await scene.record(
+            scene.goes_on(since), scene.goes_on(before), scene.tries_again(tried)
+        )
+        late = Instant(T0 - 1)
+        for contact in scene.contacts[:3]:
+            await world.event(scene.account, "reply", contact_id=contact)
+        done = await scene.digest(
+            reply_ends(scene, 0, event_id=7, since=late),
+            reply_ends(scene, 1, event_id=8, since=T0),
+            reply_ends(scene, 2, event_id=9, since=late),
+        )
+        told = [row for row in await world.journal() if row["kind"] == "regret"]
+
+        assert done.regret == 1
+        assert [(row["enrollment_id"], row["detail"]) for row in told] == [
+            (since.enrollment_id, {"event_id": 7, "reason": "reply", "sent": 1, "late_ms": 1})
+        ]
+
     async def test_stops_come_before_all_else(self, world: World) -> None:
         scene = await open_scene(world)
         await scene.enroll(1)

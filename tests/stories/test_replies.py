@@ -152,3 +152,25 @@ def test_a_stop_that_races_the_sending_leaves_no_message_half_sent(world: World)
         ON e.account_id = d.account_id AND e.id = d.enrollment_id
         WHERE d.state = 'accepted' AND d.leased_at > e.ended_at"""
     assert world.column(late) == []
+
+
+@pytest.mark.feature("D15")
+def test_a_reply_that_is_heard_too_late_is_told_with_what_it_should_have_stopped(
+    world: World,
+) -> None:
+    """Each of ten replies came before the second message and was ingested after it."""
+    begin(world, 11)
+    world.at("2026-01-08T10:00:00Z")
+    for n in range(1, 11):
+        world.event(f"c{n}", "reply", at="2026-01-07T10:00:00Z", key=f"late-{n}")
+        world.event(f"c{n}", "reply", at="2026-01-07T10:00:00Z", key=f"late-{n}")
+    world.event("c11", "reply")
+    world.at("2026-01-20T00:00:00Z")
+
+    told = world.sql(
+        "SELECT detail ->> 'reason', detail -> 'sent', detail -> 'late_ms' "
+        "FROM dripd.journal WHERE kind = 'regret'"
+    )
+    assert [tuple(row) for row in told] == [("reply", "1", "86400000")] * 10
+    assert world.call("daemon.status")["counters"]["regret"] == 10
+    assert len(world.sent()) == 22
