@@ -302,3 +302,46 @@ def test_a_view_is_thought_to_have_the_rows_of_its_table(
     of_view, of_table = asyncio.run(expected())
 
     assert of_view >= of_table
+
+
+YOUNG = """
+SET session_replication_role = replica;
+INSERT INTO dripd.campaign (account_id, id, key, name, live_cv_id) SELECT 1, n, 'c' || n, 'C', n FROM generate_series(1, 2) AS n;
+INSERT INTO dripd.campaign_version (account_id, id, campaign_id, campaign_key, version, definition)
+SELECT 1, n, n, 'c' || n, 1, '{}' FROM generate_series(1, 2) AS n;
+INSERT INTO dripd.version_step (account_id, cv_id, step_no, key, kind)
+SELECT 1, v, s, 's' || s, 'email' FROM generate_series(1, 2) AS v, generate_series(0, 2) AS s;
+INSERT INTO dripd.run (account_id, id, campaign_id, contact_id, cv_id, run_no, started_at)
+SELECT 1, n, 1 + n % 2, n, 1 + n % 2, 1, dripd.now() FROM generate_series(1, 5000) AS n;
+INSERT INTO dripd.step_log (account_id, enrollment_id, cv_id, run_no, seq, step_no, channel, state, at, leased_at, attempt, claim_id)
+SELECT 1, n, 1 + n % 2, 1, s, s, 1, 1, dripd.now(), dripd.now(), 1, 1 FROM generate_series(1, 5000) AS n, generate_series(0, 1) AS s;
+INSERT INTO dripd.due_step (account_id, lane, due_at, enrollment_id, contact_id, cv_id, seq, step_no)
+SELECT 1, 0, dripd.now(), n, n, 1 + n % 2, 2, 2 FROM generate_series(1, 5000) AS n;
+SET session_replication_role = origin;
+"""
+
+OF_ONE_CAMPAIGN = """
+SELECT count(*) FROM dripd.delivery AS d
+JOIN dripd.enrollment AS e ON e.account_id = d.account_id AND e.id = d.enrollment_id
+WHERE e.campaign_key = 'c1'
+"""
+
+
+@pytest.mark.parametrize("step", ["", "AND d.step_key = 's0'"])
+def test_deliveries_of_a_campaign_find_their_enrollments_in_one_pass(
+    pg_databases: Any, step: str
+) -> None:
+    """Before anything is analysed; 5,000 runs and their deliveries took over a minute."""
+
+    async def found(dsn: str) -> int:
+        conn = await asyncpg.connect(dsn)
+        try:
+            await conn.execute(YOUNG)
+            await conn.execute("SET statement_timeout = '10s'")
+            n: int = await conn.fetchval(OF_ONE_CAMPAIGN + step)
+        finally:
+            await conn.close()
+        return n
+
+    with pg_databases.fresh() as dsn:
+        assert (2_500 if step else 5_000) == asyncio.run(found(dsn))
