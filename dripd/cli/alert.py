@@ -23,7 +23,9 @@ def list_alerts(ask: Ask) -> int:
 @alert.command("snooze")
 @click.argument("what")
 @click.argument("where", default="")
-@click.option("--for", "lasts", default="1h", show_default=True, metavar="DURATION")
+@click.option(
+    "--for", "lasts", default="1h", show_default=True, metavar="DURATION", help="How long."
+)
 @click.option("--until", metavar="T", help="Instead: an instant.")
 @changing
 def snooze(ask: Ask, **given: object) -> int:

@@ -24,7 +24,12 @@ FIRST = "2026-01-01T00:00:00Z"
 @click.option(
     "--processes", type=click.IntRange(1, 64), default=1, help="Daemons under one parent (1)."
 )
-@click.option("--clock", type=click.Choice(["system", "manual"]), default="system")
+@click.option(
+    "--clock",
+    type=click.Choice(["system", "manual"]),
+    default="system",
+    help="manual: time moves by `dripd clock` alone.",
+)
 @click.option("--at", metavar="INSTANT", help=f"Where a manual clock starts ({FIRST}).")
 def run(
     file: Path | None,

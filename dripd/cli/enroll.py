@@ -43,9 +43,11 @@ def selection(command: Command) -> Command:
 @click.option("--key", help="Idempotency key.")
 @click.option("--quote", metavar="ID", help="Refused if it costs another amount by now.")
 @click.option("--conversation-ref", help="Replies in that conversation stop the run.")
-@click.option("--start-at", metavar="T")
-@click.option("--source")
-@click.option("--vars", "vars_", metavar="JSON")
+@click.option("--start-at", metavar="T", help="Begin then, not at once.")
+@click.option("--source", help="What asked for it, for the record.")
+@click.option(
+    "--vars", "vars_", metavar="JSON", help="What merge tags and conditions read first."
+)
 @changing
 def add(
     ask: Ask,

@@ -23,7 +23,7 @@ def event() -> None:
 @click.option("--delivery", metavar="ID")
 @click.option("--conversation-ref")
 @click.option("--address")
-@click.option("--payload", metavar="JSON")
+@click.option("--payload", metavar="JSON", help='Such as {"type": "hard"} of a bounce.')
 @click.option("--at", metavar="T", help="When it happened (now).")
 @click.option("--dedup-key", help="A second one with it has no effect.")
 @changing

@@ -21,7 +21,7 @@ def sender() -> None:
 @click.option("--provider", help="A [provider.NAME] of the configuration.")
 @click.option("--owner")
 @click.option("--shared", help="account, or names with commas between.")
-@click.option("--rate")
+@click.option("--rate", help="Such as 20/s or 100/min burst 10.")
 @click.option("--daily-limit", type=click.IntRange(0), help="0 takes the limit away.")
 @click.option("--warmup", help="20 +10/d: 20 today, 10 more each day, up to the daily limit.")
 @click.option("--weight", type=click.IntRange(1, 1000), help="Its share of a pool: 1.")

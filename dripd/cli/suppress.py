@@ -27,7 +27,9 @@ def suppress() -> None:
 @click.argument("addresses", nargs=-1, required=True)
 @click.option("--account", metavar="KEY", help="Only there; by default everywhere.")
 @click.option("--channel", type=CHANNEL, help="By default as the address looks.")
-@click.option("--expires-at", metavar="T")
+@click.option(
+    "--expires-at", metavar="T", help="Then it may be reached again; for ever without."
+)
 @changing
 def add(ask: Ask, addresses: tuple[str, ...], **given: object) -> int:
     """Never reach these addresses again; --reason says why."""

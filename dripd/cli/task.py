@@ -88,7 +88,9 @@ def assign(ask: Ask, task_id: int, to: str) -> int:
 
 @task.command("snooze")
 @click.argument("task_id", metavar="ID", type=int)
-@click.option("--for", "lasts", default="1h", show_default=True, metavar="DURATION")
+@click.option(
+    "--for", "lasts", default="1h", show_default=True, metavar="DURATION", help="How long."
+)
 @click.option("--until", metavar="T", help="Instead: an instant.")
 @changing
 def snooze(ask: Ask, task_id: int, **given: object) -> int:
