@@ -375,7 +375,7 @@ class Reader:
             return value
         self._show(path, "***")
         if option.secret:
-            return self._secret(path, value)
+            return self._secret(path, value, option.least)
         return Secret(self._dereference(path, str(value)))
 
     def _provider(self, name: str, table: Tree) -> ProviderSettings:
@@ -421,13 +421,18 @@ class Reader:
                 return value
         return value
 
-    def _secret(self, path: str, value: object) -> Secret:
-        if isinstance(value, str) and REFERENCE.fullmatch(value):
-            return Secret(self._dereference(path, value))
-        self._fault(
-            path, "is a secret written inline", 'write "file:PATH", "env:NAME" or "cred:NAME"'
-        )
-        return Secret("")
+    def _secret(self, path: str, value: object, least: int = 0) -> Secret:
+        if value == "":
+            return Secret("")
+        if not isinstance(value, str) or not REFERENCE.fullmatch(value):
+            hint = 'write "file:PATH", "env:NAME" or "cred:NAME"'
+            self._fault(path, "is a secret written inline", hint)
+            return Secret("")
+        found = self._dereference(path, value)
+        if 0 < len(found) < least:
+            hint = "make one with: openssl rand -hex 32"
+            self._fault(path, f"is shorter than {least} characters", hint)
+        return Secret(found)
 
     def _dereference(self, path: str, value: str) -> str:
         """What *value* refers to; text that is no reference is itself."""
@@ -436,11 +441,13 @@ class Reader:
             self._origin[f"{path}:inline"] = ""
             return value
         try:
-            return fetch(match[1], match[2])
+            found = fetch(match[1], match[2])
+            why = "" if found else "is empty"
         except (OSError, KeyError, UnicodeDecodeError) as error:
-            message = f"refers to {value}, which cannot be read: {why_unread(error)}"
-            self._fault(path, message, MENDING[match[1]])
-            return ""
+            found, why = "", f"cannot be read: {why_unread(error)}"
+        if why:
+            self._fault(path, f"refers to {value}, which {why}", MENDING[match[1]])
+        return found
 
     def _unknown(self, path: str, key: str, options: Iterable[str]) -> None:
         hint = near(key, options, f"known: {', '.join(sorted(options))}")

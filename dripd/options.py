@@ -42,6 +42,8 @@ class Option:
     reference: bool = False
     secret: bool = False
     """Only a reference is taken; a value written inline is a fault."""
+    least: int = 0
+    """Characters that a secret has at least, where there is one."""
     live: bool = False
     """A running daemon takes it in when it reads its configuration again."""
 
@@ -57,9 +59,9 @@ def text(default: str, doc: str, *, reference: bool = False) -> Option:
     )
 
 
-def secret(doc: str) -> Option:
-    """A reference to a secret, or nothing."""
-    return replace(text("", doc, reference=True), secret=True)
+def secret(doc: str, *, least: int = 0) -> Option:
+    """A reference to a secret of *least* characters, or nothing."""
+    return replace(text("", doc, reference=True), secret=True, least=least)
 
 
 def live(option: Option) -> Option:
@@ -227,7 +229,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Option]]] = {
             "127.0.0.1:0", "where HTTP is answered; port 0: a free one; empty: nowhere"
         ),
         "public_url": url("the address at which recipients and providers reach the gateway"),
-        "secret": secret("signs links; empty: a key kept in the state directory"),
+        "secret": secret("signs links; empty: a key kept in the state directory", least=24),
     },
     "metrics": {
         "listen": place(

@@ -354,6 +354,21 @@ def test_rates_by_domain_are_a_table_of_rates(
     assert ["provider.mail.domains"] == [fault.path for fault in caught.value.faults]
 
 
+def test_a_reference_to_nothing_is_a_fault(tmp_path: Path) -> None:
+    """Each daemon signed links with a key of its own, where all referred to one empty file."""
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "short").write_text("s" * 23)
+    (tmp_path / "fit").write_text("s" * 24)
+    empty, short, fit = (f'"file:{tmp_path / name}"' for name in ("empty", "short", "fit"))
+
+    found = faults(tmp_path, f"[gateway]\nsecret = {empty}")
+    assert "which is empty" in found["gateway.secret"]
+    found = faults(tmp_path, f"[gateway]\nsecret = {short}")
+    assert "is shorter than 24 characters" in found["gateway.secret"]
+    assert read(tmp_path, f"[gateway]\nsecret = {fit}").gateway.secret == Secret("s" * 24)
+    assert read(tmp_path, '[gateway]\nsecret = ""').gateway.secret is None
+
+
 @pytest.mark.parametrize(
     ("reference", "why", "todo"),
     [

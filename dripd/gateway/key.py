@@ -14,20 +14,14 @@ from dripd.channels.base import Secret
 from dripd.errors import FULL, ConfigError
 
 FILE = "gateway.key"
-LEAST = 24
-"""Characters of a configured secret."""
 
 
 def load_key(secret: Secret | None, state: Path) -> Secret:
     """The signing key: *secret*, else that of the state directory, made where there is none.
 
-    Raises `ConfigError` for a secret that is too short and a directory that cannot be written,
-    `OSError` where its disk is full.
+    Raises `ConfigError` for a directory that cannot be written, `OSError` where its disk is full.
     """
     if secret is not None:
-        if len(secret.reveal()) < LEAST:
-            hint = "make one with: openssl rand -hex 32"
-            raise ConfigError(f"gateway.secret is shorter than {LEAST} characters", hint=hint)
         return secret
     try:
         return Secret(_kept(state / FILE))

@@ -28,11 +28,6 @@ def test_a_configured_secret_is_the_key(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_short_secret_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="shorter than 24"):
-        load_key(Secret("short"), tmp_path)
-
-
 def test_a_state_directory_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be read or made"):
