@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from dripd.admin.holds import HOLDS, find_hold
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec, build_window
-from dripd.clock import Instant, Millis, format_instant
+from dripd.clock import FAR_FUTURE, Instant, Millis, format_instant
 from dripd.errors import DefinitionError
 from dripd.policy.gate import goes_at
 from dripd.scheduler.calendar import Window
@@ -75,8 +75,8 @@ def _gates(
 ) -> Iterator[Found]:
     if row["due_at"] is None:
         return
-    if row["due_at"] > now:
-        yield "due", row["due_at"], "its delay has not passed"
+    if row["due_at"] > now and row["own_hold"] is None:
+        yield _due(row)
     yield from _pauses(row)
     if row["own_hold"] is not None:
         told = row["doubt"] or _waits(row["own_hold"], "the step is held by itself")
@@ -99,6 +99,18 @@ def _gates(
     if row["park_reason"] not in {None, "window", "cap"}:
         why = _waits(row["park_reason"], "its lane is parked")
         yield row["park_reason"], row["park_release_at"], why
+
+
+def _due(row: Mapping[str, Any]) -> Found:
+    """What has to come before the step is due: its time, its date, an event or an answer."""
+    until = NEVER if row["due_at"] == FAR_FUTURE else row["due_at"]
+    if row["kind"] == "date_timer":
+        return "due", until, "its date has not come"
+    if not row["waits"]:
+        return "due", until, "its delay has not passed"
+    is_event = row["kind"] == "wait_for"
+    told = f"it waits for {row['awaited']}" if is_event else "its call is not answered yet"
+    return "due", until, told
 
 
 def _waits(reason: str, else_: str) -> str:

@@ -6,7 +6,11 @@
 SELECT e.id AS enrollment_id, e.account_id, e.contact_id, e.campaign_key, e.status, e.end_reason, e.step_key,
     e.due_at, e.hold_reason, e.release_at, a.status AS account_status, a.subscription_active,
     a.timezone, a.send_window, c.status AS campaign_status, r.hold_reason AS own_hold,
-    r.release_at AS own_release_at, d.step_no, d.seq, d.lane, l.calendar, l.zone, l.channel,
+    r.release_at AS own_release_at, d.step_no, d.seq, d.lane, d.flags & 4 <> 0 AS waits, l.calendar, l.zone, l.channel,
+    (SELECT s.kind FROM dripd.version_step AS s
+        WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id AND s.step_no = d.step_no) AS kind,
+    jsonb_path_query_first(v.definition, '$.**.steps[*] ? (@.key == $key)."on"', jsonb_build_object('key', e.step_key))
+        #>> '{}' AS awaited,  -- the event of a wait_for
     (SELECT count(*) FROM dripd.version_step AS s
         WHERE s.account_id = r.account_id AND s.cv_id = r.cv_id)::int4 AS steps,
     p.reason AS park_reason, p.release_at AS park_release_at,

@@ -203,3 +203,54 @@ steps:
     world.tick()
     assert [(m["channel"], m["recipient"]) for m in world.sent()] == [("email", "ann@x.test")]
     assert world.column("SELECT state FROM dripd.delivery") == ["accepted"]
+
+
+WAITS = """
+campaign: {key}
+account: acme
+name: {key}
+sender: hello@acme.test
+fields: {{visit: date}}
+steps:
+  - {{key: first, {step}}}
+  - {{key: then, do: email, subject: Hi, text: Hi}}
+"""
+
+
+@pytest.mark.feature("D6")
+@pytest.mark.parametrize(
+    ("step", "chain"),
+    [
+        ("do: delay, delay: 2d", [("due", True, "its delay has not passed")]),
+        ("do: date_timer, field: visit", [("due", True, "its date has not come")]),
+        (
+            "do: wait_for, on: click, timeout: 2d, then: then, else: then",
+            [("due", True, "it waits for click")],
+        ),
+        (
+            "do: wait_for, delay: 1d, on: click, then: then, else: then",
+            [("due", True, "its delay has not passed")],
+        ),
+        (
+            "do: wait_for, on: click, then: then, else: then",
+            [("due", False, "it waits for click")],
+        ),
+        (
+            "do: task, title: T, blocking: true, timeout: 2d",
+            [("task", True, "a person has to close its task: dripd task list")],
+        ),
+    ],
+)
+def test_explain_names_what_a_run_waits_for(
+    world: World, step: str, chain: list[tuple[str, bool, str]]
+) -> None:
+    """Each gate as its name, whether its end can be told, and its words."""
+    world.contact("c1", attrs='{"first_name": "Ann", "visit": "2026-02-01"}')
+    world.apply(WAITS.format(key="waits", step=step))
+    world.enroll("waits", "c1")
+    world.advance("1m")
+
+    (told,) = world.call("contact.explain", contact="c1")["enrollments"]
+    gates = [(one["gate"], one["until"] is not None, one["detail"]) for one in told["chain"]]
+    assert gates == chain
+    assert (told["ready_at"] is not None) == all(told for _, told, _ in chain)
