@@ -42,10 +42,15 @@ UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[\w-]+")
 
 
-def load_documents(text: str, *, filename: str = "") -> list[dict[str, Value]]:
-    """Read every document of *text*; empty ones are passed over.
+_WANTED = "a campaign file is a mapping that begins with `campaign: KEY`"
 
-    Raises `DefinitionError` with every fault; its paths lead into the document, and its
+
+def load_documents(
+    text: str, *, filename: str = "", what: str = "campaign", wanted: str = _WANTED
+) -> list[dict[str, Value]]:
+    """Read every document of *text*, mappings that hold a *what*; empty ones are passed over.
+
+    *wanted* says what to write where one is no mapping. Raises `DefinitionError` with every fault; its paths lead into the document, and its
     messages name *filename* and the line where the text itself is wrong.
     """
     where = filename or "the text"
@@ -60,9 +65,7 @@ def load_documents(text: str, *, filename: str = "") -> list[dict[str, Value]]:
         faults.extend(examine(document))
     found = [document for document in documents if isinstance(document, dict)]
     if len(found) < len(documents) or not (found or faults):
-        faults.append(
-            Fault(code="bad_value", message=f"{where} holds no campaign", hint=_WANTED)
-        )
+        faults.append(Fault(code="bad_value", message=f"{where} holds no {what}", hint=wanted))
     if faults:
         raise _refusal(where, faults)
     return found
@@ -72,7 +75,6 @@ _SPLIT = "make it two: a `move` goes on to another campaign"
 _YAML = "indent by spaces, and put text that holds `: ` or ` #` in quotes"
 _FLAT = "flatten it"
 _OUT = "take it out"
-_WANTED = "a campaign file is a mapping that begins with `campaign: KEY`"
 
 
 def _refusal(where: str, faults: list[Fault]) -> DefinitionError:

@@ -146,7 +146,9 @@ def read_window(text: str, calendars: Collection[str] | None) -> Mapping[str, ob
     """
     if text.strip() in {"off", '"off"', ""}:
         return None
-    spec = parse_window(load_documents(text, filename="--window")[0])
+    wanted = 'such as {days: [mon, fri], from: "09:00", to: "17:00"}, or off'
+    (document, *_) = load_documents(text, filename="--window", what="window", wanted=wanted)
+    spec = parse_window(document)
     if spec == "off":
         return None
     for name in spec.holidays:

@@ -133,9 +133,9 @@ def _status(turn: Turn, row: Row, live: int) -> str:
     if here == goal:
         return str(here)
     if here not in FROM[turn.verb]:
-        raise Conflict(
-            f"campaign {turn.key!r} is {here}", hint=f"it cannot be {goal} from there"
-        )
+        verbs = ", ".join(verb for verb, states in FROM.items() if here in states)
+        hint = f"it can be told to {verbs}" if verbs else "apply its file under another key"
+        raise Conflict(f"campaign {turn.key!r} is {here}", hint=hint)
     return goal
 
 

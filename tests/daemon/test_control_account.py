@@ -6,6 +6,7 @@ import pytest
 
 from dripd.admin.roles import Role
 from dripd.errors import BadRequest, Conflict, DefinitionError, NotFound, NotPermitted
+from dripd.store.desk_account import read_window
 from tests.support.control import open_control
 
 pytestmark = pytest.mark.trio
@@ -56,6 +57,15 @@ async def test_account_set_refuses_what_makes_no_sense(
             await control.do("account.set", key="acme", **params)
 
         assert (await control.do("account.list"))["items"] == []
+
+
+async def test_a_window_that_is_none_is_told_how_one_is_written() -> None:
+    with pytest.raises(DefinitionError) as refused:
+        read_window("weekdays", None)
+
+    (fault,) = refused.value.faults
+    assert "--window holds no window" == fault.message
+    assert "{days: [mon, fri]" in fault.hint
 
 
 async def test_dry_run_says_and_leaves_nothing(pg_dsn: str) -> None:

@@ -311,8 +311,9 @@ async def test_drained_campaign_is_inactive_when_its_last_run_ends(pg_dsn: str) 
         assert refused.value.code == "active"
         assert (await control.do("campaign.show", key="welcome"))["status"] == "inactive"
         assert (await control.do("campaign.archive", key="welcome"))["status"] == "archived"
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict) as over:
             await control.do("campaign.activate", key="welcome")
+        assert "apply its file under another key" == over.value.hint
 
 
 async def test_resume_can_keep_what_remained_of_a_delay(pg_dsn: str) -> None:
