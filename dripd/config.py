@@ -123,6 +123,7 @@ class Config:
     journal_fsync: str
     scripts: Mapping[str, ScriptSettings]
     providers: Mapping[str, ProviderSettings]
+    """By name; `sink` is always among them."""
     state: Path
     socket: Path
     files: tuple[Path, ...]

@@ -11,7 +11,7 @@ import trio
 
 from dripd.admin.roles import Options, Peer
 from dripd.channels import registry
-from dripd.channels.base import Channel, ProviderSettings, Resources
+from dripd.channels.base import Channel, Resources
 from dripd.channels.reach import Reach
 from dripd.clock import (
     Clock,
@@ -268,7 +268,6 @@ class Daemon:
 
 
 def build_channels(config: Config, store: PostgresStore) -> dict[str, Channel]:
-    """One channel a provider of the configuration; `sink` is always there."""
-    resources = Resources(clock=SystemClock(), sink_writer=store)
-    providers = {"sink": ProviderSettings(name="sink", kind="sink"), **config.providers}
-    return {name: registry.build(settings, resources) for name, settings in providers.items()}
+    """One channel a provider of the configuration."""
+    lent = Resources(clock=SystemClock(), sink_writer=store)
+    return {name: registry.build(one, lent) for name, one in config.providers.items()}

@@ -215,7 +215,7 @@ def daemon(patient: Patient) -> Check:
 
 
 def providers(patient: Patient) -> Check:
-    names = ", ".join(sorted({"sink", *patient.config.providers}))
+    names = ", ".join(sorted(patient.config.providers))
     return Check("providers", True, f"{names}; their secrets can be read", "")
 
 
@@ -359,8 +359,7 @@ def is_zone(name: str) -> bool:
 
 
 def senders(patient: Patient, found: Facts) -> Check:
-    known = {"sink", *patient.config.providers}
-    bad = sorted(set(found["providers"]) - known)
+    bad = sorted(set(found["providers"]) - patient.config.providers.keys())
     detail = f"no [provider.NAME] for {', '.join(bad)}" if bad else "each has its provider"
     return judge("senders", not bad, detail, "add it to the configuration and restart")
 

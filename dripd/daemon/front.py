@@ -60,7 +60,7 @@ def links(
 
 def sinks(config: Config) -> frozenset[str]:
     """The providers whose messages reach nobody."""
-    return frozenset(n for n, one in config.providers.items() if one.kind == "sink") | {"sink"}
+    return frozenset(n for n, one in config.providers.items() if one.kind == "sink")
 
 
 async def open_front(house: House, desk: Desk, nursery: trio.Nursery) -> None:
