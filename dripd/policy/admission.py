@@ -212,6 +212,7 @@ def _accept(row: RequestRow, version: Version, now: Instant, rooms: AdmissionRoo
         step_no=first,
         displaces=_displaces(row, version),
         resets=_resets(row, version),
+        yields=row.alone and policy.reentry.mode != "once",
         end=None if version.steps else COMPLETED,
         reentry=modes.get(policy.reentry.mode),
         exclusive=None if scope == "none" else scope,

@@ -63,6 +63,8 @@ class RequestRow:
     runs_today: int = 0
     last_ended_at: Instant | None = None
     last_run_no: int = 0
+    alone: bool = False
+    """One of them, which has ended, was to be the contact's only one."""
     entry: str = ""
     """The sequence in which an event lets it begin; "" = the first."""
     duplicate_of: int | None = None
@@ -98,6 +100,8 @@ class Accept:
     """The run that keeps the contact busy elsewhere ends, moved here."""
     resets: bool = False
     """The contact's earlier runs here no longer count: they are reset first."""
+    yields: bool = False
+    """An earlier run that was to be the only one keeps nobody out by now."""
     end: End | None = None
     """Where the version has no step to perform: the run ends as it begins."""
     charge: Decimal = FREE

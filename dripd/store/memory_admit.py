@@ -292,6 +292,7 @@ def _add_history(
     row.runs_today = sum(run.started_at > now - DAY for run in runs)
     row.last_ended_at = max((r.ended_at for r in runs if r.ended_at is not None), default=None)
     row.last_run_no = max((run.run_no for run in runs), default=0)
+    row.alone = any(run.reentry == 1 and run.status is not RunStatus.LIVE for run in runs)
 
 
 def _displace(tables: Tables, one: Accept) -> None:
@@ -310,6 +311,16 @@ def _displace(tables: Tables, one: Accept) -> None:
             tables.due.drop(found)
 
 
+def _yield(tables: Tables, one: Accept) -> None:
+    """Ended runs that were to be the contact's only one here keep it out no longer."""
+    request = one.request
+    for key in tables.runs_of.at((request.account_id, request.contact_id)):
+        run = tables.runs[key]
+        ended = run.campaign_id == request.campaign_id and run.status is not RunStatus.LIVE
+        if ended and run.reentry == 1:
+            tables.runs.change(key, reentry=None)
+
+
 def _begin(tables: Tables, one: Accept, now: Instant) -> int | None:
     """Insert a run; None where a unique index forbids it."""
     if one.displaces:
@@ -321,6 +332,8 @@ def _begin(tables: Tables, one: Accept, now: Instant) -> int | None:
             one.request.contact_id or 0,
             one.request.campaign_id or 0,
         )
+    if one.yields:
+        _yield(tables, one)
     run = _run_of(tables, one, now)
     tables.lane_of(run.account_id, one.lane)
     if _is_taken(tables, run):

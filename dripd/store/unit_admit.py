@@ -234,6 +234,7 @@ def _asked(row: Any) -> RequestRow:
         runs_today=row["runs_today"] or 0,
         last_ended_at=row["last_ended_at"],
         last_run_no=row["last_run_no"] or 0,
+        alone=row["alone"] or False,
         duplicate_of=duplicate if row["first_request"] is not None else None,
     )
 
@@ -250,6 +251,10 @@ async def _start(
              for o in accepted if o.resets]  # fmt: skip
     if again:
         await conn.fetch(sql("reset_pairs"), *map(list, zip(*again, strict=True)))
+    more = [(o.request.account_id, o.request.contact_id, o.request.campaign_id)
+            for o in accepted if o.yields]  # fmt: skip
+    if more:
+        await conn.execute(sql("yield_reentry"), *map(list, zip(*more, strict=True)))
     ids = [row["id"] for row in await conn.fetch(sql("next_run_ids"), len(accepted))]
     columns = list(
         zip(

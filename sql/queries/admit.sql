@@ -89,7 +89,7 @@ SELECT q.id, a.id AS account_id, a.status AS account_status, a.subscription_acti
         FROM dripd.run AS r
         JOIN dripd.campaign AS b ON b.account_id = r.account_id AND b.id = r.campaign_id
         WHERE r.account_id = a.id AND r.contact_id = k.id AND r.exclusive IS NOT NULL) AS busy,
-    h.runs, h.live, h.unreset, h.runs_today, h.last_ended_at, h.last_run_no,
+    h.runs, h.live, h.unreset, h.runs_today, h.last_ended_at, h.last_run_no, h.alone,
     CASE WHEN k.id IS NOT NULL AND (a.prices <> '{}' OR (SELECT v.maps FROM dripd.campaign_version AS v
             WHERE v.account_id = a.id AND v.id = c.live_cv_id)) THEN jsonb_build_object(
         'prices', a.prices, 'attrs', k.attrs, 'external_id', k.external_id, 'service_owner', k.service_owner,
@@ -127,7 +127,8 @@ LEFT JOIN LATERAL (
         (count(*) FILTER (WHERE r.reset_at IS NULL))::int4 AS unreset,
         (count(*) FILTER (WHERE r.started_at > (SELECT dripd.now()) - interval '1 day'))::int4 AS runs_today,
         max(r.ended_at) AS last_ended_at,
-        coalesce(max(r.run_no), 0) AS last_run_no
+        coalesce(max(r.run_no), 0) AS last_run_no,
+        coalesce(bool_or(r.reentry = 1 AND r.status > 1), false) AS alone
     FROM dripd.run AS r
     WHERE r.account_id = a.id AND r.contact_id = k.id AND r.campaign_id = c.id
 ) AS h ON true
@@ -136,6 +137,15 @@ ORDER BY w.o;
 -- name: next_run_ids :many
 --   $1 most int
 SELECT nextval('dripd.run_id') AS id FROM generate_series(1, $1::int4);
+
+-- name: yield_reentry :exec
+-- Ended runs that were to be their contacts' only ones keep nobody out of a campaign that allows more by now.
+--   $1 accounts int[]  $2 contacts bigint[]  $3 campaigns int[]
+UPDATE dripd.run AS r
+SET reentry = NULL
+FROM unnest($1::int4[], $2::int8[], $3::int4[]) AS k (a, contact, campaign)
+WHERE r.account_id = k.a AND r.contact_id = k.contact AND r.campaign_id = k.campaign
+    AND r.status > 1 AND r.reentry = 1;
 
 -- name: start_runs :many
 -- Runs begin; the unique indexes judge, and who loses does not come back.

@@ -342,6 +342,25 @@ class AdmitSuite:
         assert (row.runs, row.live, row.unreset, row.runs_today) == (1, 1, 1, 1)
         assert (row.last_run_no, row.last_ended_at) == (1, None)
 
+    async def test_a_run_that_was_to_be_the_only_one_yields_once_it_has_ended(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        contact = await scene.contact()
+        await world.enroll("acme", "c", contact)
+        keys = (await scene.admit(start_all(scene.lane, reentry=1))).started
+        await scene.record(ends((await scene.lease(keys)).granted[0]))
+        await world.enroll("acme", "c", contact)
+        facts = Facts()
+        await scene.admit(facts)
+        kept_out = await scene.admit(start_all(scene.lane, reentry=2))
+        done = await scene.admit(start_all(scene.lane, reentry=2, yields=True))
+        await world.enroll("acme", "c", contact)
+        live = await scene.admit(start_all(scene.lane, reentry=2, yields=True))
+
+        assert facts.rows[0].alone
+        assert [len(one.started) for one in (kept_out, done, live)] == [0, 1, 0]
+
     async def test_runs_of_a_contact_are_numbered(self, world: World) -> None:
         scene = await open_scene(world)
         contact = await scene.contact()

@@ -232,3 +232,39 @@ def test_bad_rows_are_refused_one_by_one_with_words_that_do_not_change(world: Wo
         "c1@acme.x.test",
         "c3@acme.x.test",
     ]
+
+
+@pytest.mark.feature("X4")
+def test_a_campaign_that_allows_more_runs_by_now_lets_those_in_who_had_one(
+    world: World,
+) -> None:
+    """Published as `once`, then as `after_end`, then as `once` again."""
+
+    def told(mode: str) -> list[str]:
+        text = AGAIN.format(mode=mode)
+        world.apply(text, activate=False)
+        world.call("campaign.publish", key="again", account="acme", yes=True)
+        world.enroll("again", "c1")
+        world.advance("2h")
+        return world.column("SELECT coalesce(reject_reason, status) FROM dripd.enroll_request "
+                            "ORDER BY id DESC LIMIT 1")  # fmt: skip
+
+    world.contact("c1")
+    world.apply(AGAIN.format(mode="once"))
+    world.enroll("again", "c1")
+    world.advance("2h")
+    assert told("once, max_runs: 1") == ["already_ran"]
+    assert [told("after_end"), told("after_end, min_gap: 1h")] == [["accepted"]] * 2
+    assert told("once") == ["already_ran"]
+    assert [row["subject"] for row in world.sent()] == ["Hi"] * 3
+
+
+AGAIN = """
+campaign: again
+account: acme
+name: Again
+sender: hello@acme.test
+policy: {{reentry: {{mode: {mode}}}}}
+steps:
+  - {{key: hi, do: email, delay: 1h, subject: Hi, text: Hi}}
+"""
