@@ -52,6 +52,8 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
         if again is not None:
             raise again
         await _move(conn, group, place, cv_id, plan)
+    scope = plan.definition.policy.exclusivity.scope
+    await conn.execute(sql("free_migrated"), row["account_id"], cv_id, scope)
     await conn.execute(sql("look_again"), [row["account_id"]])
     return sum(group["leased"] for group in groups)
 

@@ -137,6 +137,16 @@ SET cv_id = $7::int4, hold_reason = NULL, release_at = NULL
 FROM moved AS m
 WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
 
+-- name: free_migrated :exec
+-- Runs that passed to a version which is not exclusive as theirs was: their contacts are free for others.
+--   $1 account  $2 version id  $3 exclusive scope
+-- locks: run rows
+UPDATE dripd.run AS r
+SET exclusive = NULL
+FROM dripd.due_step AS d
+WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4
+    AND r.account_id = d.account_id AND r.id = d.enrollment_id AND r.cv_id = $2::int4 AND r.exclusive <> $3::text;
+
 -- name: complete_migrated :many
 -- Runs that wait at a step of which nothing is left in the new version: they have done all there is. One that is being
 -- leased is waited for, and goes on.

@@ -336,3 +336,31 @@ def test_no_enrollment_slips_in_on_the_old_version_while_it_is_replaced(world: W
     assert set(counts) <= {(1, "edited"), (2, None)}
     assert sum(counts.values()) == 400
     assert counts[2, None] >= 10
+
+
+@pytest.mark.feature("X1")
+def test_who_passes_to_a_version_that_is_not_exclusive_is_free_for_others(
+    world: World,
+) -> None:
+    """Also who waits for it; a run that stays in its version keeps its contact busy."""
+    busy = "policy: {{exclusivity: {{scope: account, on_busy: {}}}}}\n"
+    free = "policy: {exclusivity: none}\n"
+    holds = "campaign: c\naccount: acme\nname: C\nsender: hello@acme.test\n"
+    steps = "steps:\n  - {key: a, do: email, delay: 3d, subject: A, text: A}\n"
+    waits = holds.replace("campaign: c", "campaign: waits").replace("name: C", "name: Waits")
+    world.apply(holds + busy.format("reject") + steps)
+    world.apply(waits + busy.format("queue") + steps)
+    world.contact("c1")
+    world.enroll("c", "c1")
+    world.tick()
+    world.enroll("waits", "c1")
+    world.tick()
+
+    def live() -> list[str]:
+        return world.column("SELECT campaign_key FROM dripd.enrollment "
+                            "WHERE status = 'waiting' ORDER BY id")  # fmt: skip
+
+    assert live() == ["c"]
+    publish(world, holds + free + steps, inflight="migrate", yes=True)
+    world.tick()
+    assert live() == ["c", "waits"]
