@@ -285,11 +285,8 @@ def ask_behind(pipe: Pipeline) -> None:
 
 async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     """Hold lanes without touching their rows: one row of `park` each."""
-    fresh = [
-        _inside_window(pipe, row)
-        for row in rows
-        if not pipe.lanes.is_parked(row.account_id, row.lane)
-    ]
+    inside = [_inside_window(pipe, row) for row in rows]
+    fresh = [row for row in inside if not pipe.lanes.outlasts(row)]
     for row in fresh:
         pipe.lanes.park(row)
         pipe.ready.park(row.account_id, row.lane)

@@ -131,6 +131,17 @@ class Lanes:
         parked = self._parked.get(account)
         return parked is not None and (lane in parked or WHOLE_ACCOUNT in parked)
 
+    def outlasts(self, row: ParkRow) -> bool:
+        """Is its lane shut already, and for as long as *row* wants? What holds longest stands: a
+        lane shut for a cap alone opens when a message gives its place back."""
+        parked = self._parked.get(row.account_id, {})
+        held = parked.get(row.lane)
+        if WHOLE_ACCOUNT in parked or held is None:
+            return WHOLE_ACCOUNT in parked
+        return held.release_at is None or (
+            row.release_at is not None and row.release_at <= held.release_at
+        )
+
     def parks(self) -> Iterator[ParkRow]:
         """All that is parked."""
         for parked in self._parked.values():

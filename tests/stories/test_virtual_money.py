@@ -87,3 +87,25 @@ async def test_an_upfront_run_that_is_answered_gets_back_what_was_not_sent(
             Decimal("0.05"),
             Decimal("0.03"),
         )
+
+
+@pytest.mark.timeout(60)  # it was leased and given back for ever, and no time passed
+async def test_a_lane_that_lacks_both_cap_and_money_waits_for_the_money(
+    autojump_clock: MockClock,
+) -> None:
+    """Some of its steps are refused for the cap, those that are leased for the balance."""
+    async with virtual() as world:
+        world.store.add_plan("small", 2)
+        world.store.set_account(world.acme, plan="small")
+        world.store.set_prices(world.acme, email="0.01")
+        mail = {"key": "a", "do": "email", "subject": "a", "text": "x"}
+        world.campaign(mail, policy={"billing": "per_send"})
+        world.enroll("c1", "c2", "c3")
+        await world.advance_to("2026-01-05T10:00:00Z")
+
+        assert {row["hold_reason"] for row in world.store.enrollments()} == {"balance"}
+        world.store.deposit(world.acme, "1")
+        await world.advance_to("2026-01-05T10:00:00Z")
+        assert len(world.received()) == 2
+        await world.advance_to("2026-01-06T00:00:00Z")
+        assert world.ends() == {"completed": 3}
