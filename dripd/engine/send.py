@@ -28,7 +28,7 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
-from dripd.clock import MINUTE, Instant, SystemClock
+from dripd.clock import HOUR, MINUTE, Instant, SystemClock
 from dripd.engine import doubt, tally
 from dripd.engine.files import enclose
 from dripd.engine.headway import Headway
@@ -55,6 +55,9 @@ from dripd.store.protocol import SenderRow
 
 IN_HAND_MS = 1_000
 """When a message is asked for again that has to wait for what another daemon has in hand."""
+
+SENDERLESS_MS = HOUR
+"""When a step without a usable sender is asked for again, where its lane is not shut for it."""
 
 LOAD_ENOUGH = 8 * 1024 * 1024
 """Bytes of attachments in one call after which nothing is added: with the last of 25 MiB it stays
@@ -104,13 +107,24 @@ def _provider_of(pipe: Pipeline, leased: Leased, version: Version, now: Instant)
     )
     provider = sender.provider if sender is not None else ""
     if provider not in pipe.leased:  # no such provider here: its steps are held, with a reason
-        _settle(pipe, leased, Held(reason="no_sender"), now)
+        _settle(pipe, leased, _senderless(pipe, leased, version, now), now)
         return None
     shut = _shut(pipe, leased, version, sender, now)
     if shut is not None:
         _settle(pipe, leased, shut, now)
         return None
     return provider
+
+
+def _senderless(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> Deferred:
+    """No sender may be used any more. One that the whole lane has keeps the lease from asking;
+    where others of the lane may have another, the step alone is asked for later."""
+    step = version.steps[leased.step_no]
+    address = version.sole_sender(step.channel)
+    is_watched = pipe.flow.concerns(pipe.directory.account(leased.account_id))
+    if is_watched and address and "," not in address and not step.is_notice:
+        return Deferred(reason="no_sender", until=None)
+    return Deferred(reason="no_sender", until=Instant(now + SENDERLESS_MS), alone=True)
 
 
 def _look(pipe: Pipeline, leased: Leased, version: Version, now: Instant) -> str | None:
@@ -375,6 +389,8 @@ def judge(pipe: Pipeline, leased: Leased, now: Instant, gates: Gates) -> Rendere
         verdict = Held(reason=REASON, failed=said(error))
     if leased.flags & FLAG_SUSPECT:
         pipe.journal.survive(leased)
+    if isinstance(verdict, Held) and verdict.reason == "no_sender":
+        verdict = _senderless(pipe, leased, version, now)
     if not isinstance(verdict, Rendered):
         _settle(pipe, leased, verdict, now)
         return None

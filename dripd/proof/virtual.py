@@ -16,7 +16,7 @@ import trio
 
 from dripd.campaigns.parse import parse
 from dripd.channels.base import Channel, Message, Settle
-from dripd.channels.sink import SinkChannel
+from dripd.channels.sink import BATCH, CONCURRENCY, SinkChannel
 from dripd.clock import Instant, ManualClock, parse_instant
 from dripd.engine import stages as stages_of
 from dripd.engine.directory import Directory
@@ -48,8 +48,10 @@ class Engine:
 class GatedSink(SinkChannel):
     """A sink that can be made to wait before it answers."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        super().__init__("sink", store)
+    def __init__(
+        self, store: MemoryStore, *, batch: int = BATCH, concurrency: int = CONCURRENCY
+    ) -> None:
+        super().__init__("sink", store, batch, concurrency)
         self.open = trio.Event()
         self.open.set()
         self.waiting = trio.Event()
@@ -75,7 +77,7 @@ class Virtual:
         self.sink = GatedSink(self.store)
         self.engines: list[Engine] = []
         self.acme = self.store.add_account("acme")
-        self.store.add_sender(self.acme, "sales@acme.test")
+        self.sender = self.store.add_sender(self.acme, "sales@acme.test")
 
     async def start(self) -> Engine:
         """One more daemon."""

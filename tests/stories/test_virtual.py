@@ -15,7 +15,7 @@ from dripd.engine.feed import learn
 from dripd.engine.look import own
 from dripd.engine.settle import move_to
 from dripd.errors import Conflict
-from dripd.proof.virtual import MONDAY, virtual
+from dripd.proof.virtual import MONDAY, GatedSink, virtual
 from dripd.ratelimit.budget import RetryBudget
 from dripd.ratelimit.reputation import Guard
 
@@ -479,6 +479,33 @@ async def test_a_pool_of_which_all_are_spent_waits_as_a_whole(
 
         await world.advance_to("2026-01-08T09:00:00Z")
         assert {"completed": 9} == world.ends()
+
+
+@pytest.mark.parametrize("is_sole", [True, False])
+async def test_what_is_in_hand_when_its_sender_is_paused_goes_when_that_is_resumed(
+    is_sole: bool, autojump_clock: MockClock
+) -> None:
+    async with virtual(daemons=0) as world:
+        sender = world.sender
+        world.sink = GatedSink(world.store, batch=1, concurrency=1)
+        await world.start()
+        world.store.add_sender(world.acme, "other@acme.test")
+        world.campaign(ONE, TWO if is_sole else {**TWO, "sender": "other@acme.test"})
+        world.sink.close()
+        world.enroll(*(f"c{n}" for n in range(20)))
+        await world.sink.waiting.wait()  # one is with its provider, the rest in the queue
+        world.store.set_sender(world.acme, sender, status="paused")
+        await world.pass_by(5)
+        world.sink.open.set()
+        await world.pass_by(5)
+        n_sent = len(world.received())
+        await world.advance_to("2026-01-05T09:30:00Z")
+
+        assert 0 < n_sent == len(world.received()) < 20
+        world.store.set_sender(world.acme, sender, status="active")
+        await world.advance_to("2026-01-20T00:00:00Z")
+        assert world.ends() == {"completed": 20}
+        assert 40 == len(set(world.received())) == len(world.received())
 
 
 async def test_a_contact_whose_sender_is_paused_moves_and_stays(
