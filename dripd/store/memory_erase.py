@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dripd.campaigns.address import address_form
 from dripd.campaigns.enrollment import FLAG_ERASED
 from dripd.store.memory_changes import free_time
@@ -25,6 +27,7 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     talks = {tables.runs[account_id, run].conversation_ref for run in runs} - {None}
     _erase_events(tables, account_id, contact_id, known, runs, talks)
     _forget_addresses(tables, account_id, contact_id)
+    _forget_deliveries(tables, account_id, contact_id)
     for key in tables.runs_of.at((account_id, contact_id)):
         if key in tables.due:
             tables.due.change(key, flags=tables.due[key].flags | FLAG_ERASED)
@@ -42,6 +45,21 @@ def erase_words(tables: Tables, account_id: int, contact_id: int) -> None:
     for number, request in list(tables.requests.items()):
         if request.account_id == account_id and request.contact_id == contact_id:
             tables.requests.change(number, vars=None, external_id=None, conversation_ref=None)
+
+
+def _forget_deliveries(tables: Tables, account_id: int, contact_id: int) -> None:
+    """What was sent stays on record, not to whom nor under which subject."""
+    for place, alone in list(tables.individuals.items()):
+        if (alone.account_id, alone.contact_id, alone.notice) == (
+            account_id,
+            contact_id,
+            False,
+        ):
+            tables.individuals.change(place, to_address=None, subject=None)
+    for run in tables.runs_of.at((account_id, contact_id)):
+        for number in tables.log_of.at(run):
+            told = replace(tables.step_log[number].row, to_address=None, subject=None)
+            tables.step_log.change(number, row=told)
 
 
 def _forget_addresses(tables: Tables, account_id: int, contact_id: int) -> None:

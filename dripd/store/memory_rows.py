@@ -509,8 +509,8 @@ class Individual:
     incarnation: int
     sender_id: int
     channel: str
-    to_address: str
-    subject: str
+    to_address: str | None
+    subject: str | None
     leased_at: Instant
     notice: bool = False
     call_id: int | None = None

@@ -40,6 +40,19 @@ class ErasureSuite:
         ]
         assert tagged == [kept.contact_id]
 
+    async def test_a_delivery_recorded_before_an_erasure_names_nobody_after_it(
+        self, world: World
+    ) -> None:
+        scene = await open_scene(world)
+        (leased,) = await scene.take()
+        change = scene.goes_on(leased)
+        change.log[0].to_address, change.log[0].subject = leased.email, "Hi"
+        await scene.record(change)
+        await world.erase_contact(scene.account, leased.contact_id)
+        (row,) = await world.deliveries()
+
+        assert (row["state"], row["to_address"], row["subject"]) == ("accepted", None, None)
+
     async def test_words_of_a_message_in_doubt_are_not_kept_after_an_erasure(
         self, world: World
     ) -> None:
