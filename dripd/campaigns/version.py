@@ -359,7 +359,7 @@ class Version:
                 bits |= self._needs(no)
         if channel == "email" and self.definition.policy.cap == "plan":
             bits |= Needs.COUNTED
-        if channel and self.definition.policy.billing == "upfront":
+        if channel and self.definition.policy.billing != "none":
             bits |= Needs.PAID
         if channel and not self.maps(channel):
             bits |= Needs.EMAIL if channel == "email" else Needs.SMS

@@ -441,3 +441,24 @@ def test_an_erased_contact_leaves_no_text_that_it_was_charged_for(shop: World) -
     assert shop.one("SELECT frozen FROM dripd.run") is None
     assert shop.one("SELECT end_reason FROM dripd.run") == "contact_erased"
     assert money(shop, "refund") == Decimal("0.01")
+
+
+@pytest.mark.feature("D14")
+def test_what_was_paid_at_the_acceptance_is_not_charged_again_when_it_is_sent(
+    shop: World,
+) -> None:
+    """A run that was charged as it began passes to a version that charges each message."""
+    edit = ", edit: {active: allow, inflight: migrate}"
+    shop.apply(paid("c", "One", LONG, policy=edit))
+    shop.contact("ann")
+    shop.enroll("c", "ann")
+    shop.tick()
+    before = money(shop, "charge", "ann")
+    shop.apply(
+        paid("c", "One", LONG, "Three", policy=f"{edit}, billing: per_send"), activate=False
+    )
+    shop.call("campaign.publish", key="c", account="acme", yes=True)
+    shop.at("2026-02-01T00:00:00Z")
+
+    assert len(shop.sent()) == 3
+    assert (before, money(shop, "charge", "ann")) == (Decimal("0.03"), Decimal("0.04"))
