@@ -361,9 +361,10 @@ class Version:
             bits |= Needs.COUNTED
         if channel and self.definition.policy.billing != "none":
             bits |= Needs.PAID
+        if channel and self.frequency is not None:
+            bits |= Needs.SENT
         if channel and not self.maps(channel):
             bits |= Needs.EMAIL if channel == "email" else Needs.SMS
-            bits |= Needs.SENT if self.frequency is not None else 0
         return bits
 
     def _needs(self, step_no: int) -> int:

@@ -210,6 +210,8 @@ class Directory:
         self.chosen: dict[tuple[int, int, str, str], int] = {}
         """(account, contact, channel, pool) to the sender that writes to the contact."""
         self.files = Files(store)
+        self.resent: set[int] = set()
+        """Accounts whose senders are not what they were: lanes that rest for them may go."""
         self.asked: set[str] = set()
         """Providers that somebody wants tried, and that were not yet."""
         self.broken: dict[int, str] = {}
@@ -228,6 +230,8 @@ class Directory:
             if before is not None:
                 fresh.take_over(before)
                 self.asked |= fresh.asked_since(before)
+                if before.row.senders != row.senders:
+                    self.resent.add(row.id)
                 if before.row.templates != row.templates:
                     reworded.add(row.id)
             self.accounts[row.id] = fresh

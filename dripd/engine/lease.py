@@ -397,7 +397,8 @@ class _Room:
         self._pipe = pipe
         self._left: dict[tuple[int, str, str], tuple[int, Closed | None]] = {}
         self._why: Closed | None = None
-        self._shut: dict[tuple[int, int], tuple[Account, str, str]] = {}
+        self._shut: dict[tuple[int, int], tuple[str, str]] = {}
+        """Channel and sender of the lanes that are to rest for want of room."""
         self._paced: Counter[tuple[int, int]] = Counter()
         """Of each lane that catches up, the tokens that were taken and not used yet."""
 
@@ -434,12 +435,14 @@ class _Room:
                 standstill.give_back(self._pipe, account_id, n)
 
     def again(self, now: Instant, row: ParkRow) -> ParkRow | None:
-        """The park entry, now that the lease is known: what was refused used up nothing, and
-        the gap behind a message is known with it. None: the lane is not to rest."""
+        """The park entry, now that the lease is known: what was refused used up nothing, the
+        gap behind a message is known with it, and a sender may have been resumed. None: the
+        lane is not to rest."""
         asked = self._shut.get((row.account_id, row.lane))
         if asked is None:
             return row
-        n, why = self._pipe.flow.room(*asked, now)
+        account = self._pipe.directory.account(row.account_id)
+        n, why = self._pipe.flow.room(account, *asked, now)
         if n > 0 or why is None:
             return None if n > 0 else row
         return ParkRow(row.account_id, row.lane, why.reason, why.until)
@@ -468,8 +471,8 @@ class _Room:
             self._left[place] = self._pipe.flow.room(account, key.channel, address, now)
         n, self._why = self._left[place]
         self._left[place] = (n - 1, self._why)
-        if n <= 0 and self._why is not None and self._why.reason in {"cap", "rate"}:
-            self._shut[account.row.id, lane] = (account, key.channel, address)
+        if n <= 0 and (self._why is None or self._why.reason in {"cap", "rate"}):
+            self._shut[account.row.id, lane] = (key.channel, address)
         return n > 0
 
 

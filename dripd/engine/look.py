@@ -128,8 +128,20 @@ async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = F
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
     await learn(pipe, accounts, told=told)
+    if pipe.directory.resent:
+        await _reopen_resent(pipe)
     if pipe.directory.asked:
         await _try_anew(pipe)
+
+
+async def _reopen_resent(pipe: Pipeline) -> None:
+    """A lane that was shut by senders of before, after somebody had opened it, opens."""
+    some, pipe.directory.resent = pipe.directory.resent & pipe.owned, set()
+    try:
+        await reopen(pipe, [one for a in some for one in pipe.lanes.parked_for(a, "no_sender")])
+    except StoreError:
+        pipe.directory.resent |= some
+        raise
 
 
 async def _try_anew(pipe: Pipeline) -> None:

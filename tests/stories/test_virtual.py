@@ -620,3 +620,24 @@ async def test_a_contact_is_not_written_to_too_often_while_its_account_changes_h
         assert [("ann@x.test", "one")] == world.received()
         await world.advance_to("2026-01-06T10:00:00Z")
         assert [("ann@x.test", "one"), ("ann@x.test", "two")] == world.received()
+
+
+async def test_a_contact_is_not_written_to_too_often_at_an_address_that_its_campaign_maps(
+    autojump_clock: MockClock,
+) -> None:
+    async with virtual() as world:
+        rare = {
+            "policy": {"frequency": {"per_contact": "1/1d"}}, "fields": {"work": "text"},
+            "field_map": {"email": "attrs.work"},
+        }  # fmt: skip
+        world.campaign({"key": "one", **EMAIL}, {"key": "two", "delay": "10h", **EMAIL}, **rare)
+        world.contact("ann", attrs={"work": "ann@work.test"})
+        world.store.enroll(world.acme, "welcome", "ann")
+        await world.wait_until(lambda: len(world.received()) == 1)
+        await world.engines[0].cut()  # what it remembers is gone
+        await world.start()
+        await world.advance_to("2026-01-06T08:00:00Z")
+
+        assert 1 == len(world.received())
+        await world.advance_to("2026-01-06T10:00:00Z")
+        assert 2 == len(world.received())
