@@ -80,6 +80,8 @@ def run(
     peers = [
         one for one in PEERS if (not names or one.name in names) and one.name not in missing
     ]
+    for name, why in missing.items():
+        tell(f"without {name}: {why}")
     turns: list[dict[str, Any]] = []
     with serving() as server:
         for _ in range(rounds):
@@ -107,7 +109,7 @@ def turn(
     words = [*command(folder, peer), own, server.url, "post" if scenario.post else "noop"]
     env = {**os.environ, "DRIPD_STATE": str(folder / "state")}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, cwd=ROOT, env=env, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(words, cwd=ROOT / peer.folder, env=env, **pipes) as process:  # type: ignore[call-overload]
         watchdog = threading.Timer(LIMIT_S, process.kill)
         watchdog.start()
         try:

@@ -44,7 +44,11 @@ class Peer:
     """How much of the work it is given: the slow ones are not waited for."""
     only: tuple[str, ...] = ()
     """The scenarios in which it differs from another; empty: it does them all."""
+    folder: str = ""
+    """Of the checkout, in which it is started."""
 
+
+COMPILED = "build/compiled"
 
 PEERS = (
     Peer("dripd", "this checkout", "dripd_worker.py", ""),
@@ -52,6 +56,16 @@ PEERS = (
         "dripd, 2 processes", "this checkout", "dripd_herd_worker.py",
         "two daemons with half of the accounts and of the connections each",
         only=("noop", "post"),
+    ),
+    Peer(
+        "dripd, compiled", "this checkout", "dripd_worker.py",
+        "what a step passes through is C, by `make compiled`",
+        only=("noop", "post"), folder=COMPILED,
+    ),
+    Peer(
+        "dripd, compiled, 2 processes", "this checkout", "dripd_herd_worker.py",
+        "both of it",
+        only=("noop", "post"), folder=COMPILED,
     ),
     Peer(
         "graphile-worker", "0.18.0", "graphile_worker.mjs",
@@ -82,12 +96,16 @@ def install(folder: Path) -> dict[str, str]:
     """Install what is missing; peers that cannot run here, with the reason."""
     folder.mkdir(parents=True, exist_ok=True)
     python(folder)
+    missing = {
+        peer.name: "`make compiled` was not run"
+        for peer in PEERS
+        if not (HERE.parents[1] / peer.folder).is_dir()
+    }
     if shutil.which("npm") is None:
-        return dict.fromkeys(
-            ("graphile-worker", "pg-boss"), "there is no npm to install Node 22 with"
-        )
+        why = "there is no npm to install Node 22 with"
+        return missing | dict.fromkeys(("graphile-worker", "pg-boss"), why)
     node(folder)
-    return {}
+    return missing
 
 
 def python(folder: Path) -> None:

@@ -64,16 +64,19 @@ def test_scenarios_are_chosen_by_name() -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("name", ["noop", "post"])
 @pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
-def test_dripd_does_what_the_kit_orders(pg_empty_dsn: str, tmp_path: Path, peer: Peer) -> None:
-    (post,) = chosen(("post",), 60)
+def test_dripd_does_what_the_kit_orders(
+    pg_empty_dsn: str, tmp_path: Path, peer: Peer, name: str
+) -> None:
+    (scenario,) = chosen((name,), 60)
     with serving() as server:
-        words = [*command(tmp_path, peer), pg_empty_dsn, server.url, "post"]
+        words = [*command(tmp_path, peer), pg_empty_dsn, server.url, name]
         env = {**os.environ, "DRIPD_STATE": str(tmp_path)}
         with subprocess.Popen(
             words, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
-            found = measure(process, pg_empty_dsn, post, peer, server)
+            found = measure(process, pg_empty_dsn, scenario, peer, server)
             process.kill()
 
     assert found["n"] == 60
