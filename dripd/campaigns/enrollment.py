@@ -199,6 +199,11 @@ class Leased:
     """When a step came due that has been put off since; read under `Needs.START`."""
 
     @property
+    def run_id(self) -> int | None:
+        """Its run; None where there is none: an action that an event sets in motion."""
+        return self.enrollment_id or None
+
+    @property
     def came_due(self) -> Instant:
         """When it first came due, whatever has put it off since: a hold of its own, another
         try, the person who approved it."""

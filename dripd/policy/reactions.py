@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import cast
 
 from dripd.campaigns.action import Note
 from dripd.campaigns.enrollment import Leased
@@ -28,8 +27,8 @@ MOST = 64
 """Actions of one event that are told apart; more share the number of a task."""
 
 
-NO_RUN: int = cast("int", None)
-"""SQL's NULL: what an action writes belongs to the contact and to no run."""
+NO_RUN = 0
+"""What an action writes belongs to the contact and to no run (`Leased.run_id`)."""
 
 
 class MissingContacts(KeyError):

@@ -19,13 +19,13 @@ def call_out(tables: Tables, change: Change, effect: CallOut) -> None:
     """A call that a step asks for, once; one that had its answer begins anew."""
     leased = change.leased
     step = (leased.account_id, leased.enrollment_id, effect.seq)
-    in_run = leased.enrollment_id is not None
+    in_run = leased.run_id is not None
     known = tables.call_of_step.get(step) if in_run else None
     if known is None:
         row = Call(
             account_id=leased.account_id,
             id=tables.next_id(),
-            enrollment_id=leased.enrollment_id,
+            enrollment_id=leased.run_id,
             contact_id=leased.contact_id,
             cv_id=leased.cv_id,
             step_no=None if in_run else leased.step_no,

@@ -367,7 +367,7 @@ def _add_to_list(tables: Tables, change: Change, effect: AddToList) -> None:
             tables, account_id, contact_id, make_list(tables, account_id, effect.list_key)
         )
     else:
-        run = change.leased.enrollment_id or None
+        run = change.leased.run_id
         told: dict[str, object] = {"reason": "no_list", "list": effect.list_key}
         tables.write_journal(account_id, run, contact_id, "noop", told)
 
@@ -401,7 +401,7 @@ def _write_note(tables: Tables, change: Change, effect: Note) -> None:
     leased = change.leased
     detail = copy.deepcopy(dict(effect.detail))
     tables.write_journal(
-        leased.account_id, leased.enrollment_id, leased.contact_id, effect.kind, detail
+        leased.account_id, leased.run_id, leased.contact_id, effect.kind, detail
     )
 
 

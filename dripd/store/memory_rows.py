@@ -383,7 +383,7 @@ class Recovery:
 class Task:
     account_id: int
     id: int
-    enrollment_id: int
+    enrollment_id: int | None
     contact_id: int
     seq: int
     campaign_key: str | None

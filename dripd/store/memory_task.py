@@ -29,12 +29,12 @@ def make_task(tables: Tables, change: Change, effect: MakeTask) -> None:
     payload = copy.deepcopy({k: v for k, v in made.payload.items() if k != "campaign"})
     busy = {"no_free_time": True} if "no_free_time" in payload else {}
     if busy:
-        who = (leased.account_id, leased.enrollment_id, leased.contact_id)
+        who = (leased.account_id, leased.run_id, leased.contact_id)
         tables.write_journal(*who, "no_free_time", {"seq": effect.seq})
     task = Task(
         account_id=leased.account_id,
         id=tables.next_id(),
-        enrollment_id=leased.enrollment_id,
+        enrollment_id=leased.run_id,
         contact_id=leased.contact_id,
         seq=effect.seq,
         campaign_key=campaign,

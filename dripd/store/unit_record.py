@@ -476,7 +476,7 @@ async def _add_to_lists(conn: Conn, pairs: Pairs) -> None:
     if make:
         await conn.execute(sql("make_lists"), *map(list, zip(*make, strict=True)))
     rows = [
-        (c.leased.account_id, c.leased.contact_id, e.list_key, c.leased.enrollment_id)
+        (c.leased.account_id, c.leased.contact_id, e.list_key, c.leased.run_id)
         for c, e in pairs
     ]
     await conn.execute(sql("add_to_lists"), *map(list, zip(*rows, strict=True)))
@@ -517,7 +517,7 @@ async def _call_out(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
             change.leased.account_id,
-            change.leased.enrollment_id,
+            change.leased.run_id,
             call.seq,
             call.step_key,
             call.kind,
@@ -536,7 +536,7 @@ async def _write_notes(conn: Conn, pairs: Pairs) -> None:
     rows = [
         (
             change.leased.account_id,
-            change.leased.enrollment_id,
+            change.leased.run_id,
             change.leased.contact_id,
             note.kind,
             orjson.dumps(dict(note.detail)).decode(),

@@ -34,14 +34,14 @@ async def make_tasks(conn: Conn, pairs: Pairs) -> None:
         payload = {key: value for key, value in made.payload.items() if key != "campaign"}
         if "no_free_time" in payload:
             detail = orjson.dumps({"seq": task.seq}).decode()
-            told = (leased.account_id, leased.enrollment_id, leased.contact_id)
+            told = (leased.account_id, leased.run_id, leased.contact_id)
             await conn.execute(
                 sql("journal"), *([one] for one in (*told, "no_free_time", detail))
             )
         await conn.fetchrow(
             sql("make_task"),
             leased.account_id,
-            leased.enrollment_id,
+            leased.run_id,
             leased.contact_id,
             task.seq,
             str(task.payload.get("campaign", "")) or None,
