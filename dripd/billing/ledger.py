@@ -23,10 +23,11 @@ ALWAYS_REFUNDED = "reply"
 
 @dataclass(slots=True)
 class Ask:
-    """What a step must be granted before it is performed: `amount` of the balance, and one of
-    the account's `quota` of actions in `period` (None: no quota)."""
+    """What a step of `lane` must be granted before it is performed: `amount` of the balance, and
+    one of the account's `quota` of actions in `period` (None: no quota)."""
 
     account_id: int
+    lane: int
     enrollment_id: int
     claim_id: int
     step_key: str

@@ -210,8 +210,9 @@ class Directory:
         self.chosen: dict[tuple[int, int, str, str], int] = {}
         """(account, contact, channel, pool) to the sender that writes to the contact."""
         self.files = Files(store)
-        self.resent: set[int] = set()
-        """Accounts whose senders are not what they were: lanes that rest for them may go."""
+        self.eased: set[tuple[int, str]] = set()
+        """(account, reason of parks) of which what shut the lanes is not what it was: senders, or
+        the quota."""
         self.asked: set[str] = set()
         """Providers that somebody wants tried, and that were not yet."""
         self.broken: dict[int, str] = {}
@@ -231,7 +232,9 @@ class Directory:
                 fresh.take_over(before)
                 self.asked |= fresh.asked_since(before)
                 if before.row.senders != row.senders:
-                    self.resent.add(row.id)
+                    self.eased.add((row.id, "no_sender"))
+                if before.row.action_quota != row.action_quota:
+                    self.eased.add((row.id, "quota"))
                 if before.row.templates != row.templates:
                     reworded.add(row.id)
             self.accounts[row.id] = fresh

@@ -300,6 +300,16 @@ async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     pipe.wake("feed")
 
 
+def shut(pipe: Pipeline, rows: Iterable[ParkRow]) -> None:
+    """Know of lanes that the store has shut by itself."""
+    for row in rows:
+        if not pipe.lanes.outlasts(row):
+            pipe.lanes.park(row)
+            pipe.ready.park(row.account_id, row.lane)
+            pipe.ready.unpark(row.account_id, row.lane)
+    pipe.wake("feed")
+
+
 def _inside_window(pipe: Pipeline, row: ParkRow) -> ParkRow:
     """What a cap shuts goes on with the next day, as soon as its window is open."""
     if row.reason != "cap" or row.release_at is None:

@@ -128,19 +128,20 @@ async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = F
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
     await learn(pipe, accounts, told=told)
-    if pipe.directory.resent:
-        await _reopen_resent(pipe)
+    if pipe.directory.eased:
+        await _reopen_eased(pipe)
     if pipe.directory.asked:
         await _try_anew(pipe)
 
 
-async def _reopen_resent(pipe: Pipeline) -> None:
-    """A lane that was shut by senders of before, after somebody had opened it, opens."""
-    some, pipe.directory.resent = pipe.directory.resent & pipe.owned, set()
+async def _reopen_eased(pipe: Pipeline) -> None:
+    """A lane that was shut by senders or a quota of before, after somebody had opened it, opens."""
+    eased, pipe.directory.eased = pipe.directory.eased, set()
+    some = {(account, reason) for account, reason in eased if account in pipe.owned}
     try:
-        await reopen(pipe, [one for a in some for one in pipe.lanes.parked_for(a, "no_sender")])
+        await reopen(pipe, [place for one in some for place in pipe.lanes.parked_for(*one)])
     except StoreError:
-        pipe.directory.resent |= some
+        pipe.directory.eased |= some
         raise
 
 

@@ -19,7 +19,7 @@ from dripd.billing.price import FREE, price_of
 from dripd.campaigns.enrollment import Leased
 from dripd.campaigns.version import Version
 from dripd.clock import Instant
-from dripd.engine.feed import park
+from dripd.engine.feed import park, shut
 from dripd.engine.pipeline import Pipeline
 from dripd.errors import StoreError
 from dripd.log import get
@@ -61,6 +61,7 @@ def ask_for_step(leased: Leased, version: Version, quota: int) -> Ask:
 def _ask(leased: Leased, step_key: str, quota: int | None, amount: Decimal) -> Ask:
     return Ask(
         account_id=leased.account_id,
+        lane=leased.lane,
         enrollment_id=leased.enrollment_id,
         claim_id=leased.claim_id,
         step_key=step_key,
@@ -74,7 +75,8 @@ def _ask(leased: Leased, step_key: str, quota: int | None, amount: Decimal) -> A
 async def toll(pipe: Pipeline, asked: Sequence[tuple[Leased, Ask]]) -> Mapping[int, str]:
     """Ask for all of *asked*; enrollment to why it was refused, its lane parked.
 
-    While the database is away nothing is granted, and nothing parked: `away`.
+    What lacks money was parked by the store, together with the decision: a deposit in between
+    would open nothing. While the database is away nothing is granted, and nothing parked: `away`.
     """
     try:
         with trio.CancelScope(shield=True):
@@ -82,23 +84,26 @@ async def toll(pipe: Pipeline, asked: Sequence[tuple[Leased, Ask]]) -> Mapping[i
     except StoreError as error:
         log.warning("store.lost", reason=error.code)
         return {leased.enrollment_id: "away" for leased, _ in asked}
-    parks: dict[tuple[int, int], ParkRow] = {}
+    poor: dict[tuple[int, int], ParkRow] = {}
+    full: dict[tuple[int, int], ParkRow] = {}
     for leased, ask in asked:
         leased.tolled = ask.quota is not None and leased.enrollment_id not in refused
-        reason = refused.get(leased.enrollment_id)
-        if reason is not None:
-            place = (leased.account_id, leased.lane)
-            parks[place] = ParkRow(*place, reason, _release(pipe, leased, reason))
+        place = (leased.account_id, leased.lane)
+        match refused.get(leased.enrollment_id):
+            case "balance":
+                poor[place] = ParkRow(*place, "balance", None)
+            case "quota":
+                full[place] = ParkRow(*place, "quota", _renewal(pipe, leased))
+    if poor:
+        shut(pipe, poor.values())
     try:
-        await park(pipe, list(parks.values()))
+        await park(pipe, list(full.values()))
     except StoreError as error:  # held here until SQL is read again, and asked for once more
         log.warning("store.lost", reason=error.code)
     return refused
 
 
-def _release(pipe: Pipeline, leased: Leased, reason: str) -> Instant | None:
-    """When a quota begins anew; a balance waits for a deposit."""
-    if reason != "quota":
-        return None
+def _renewal(pipe: Pipeline, leased: Leased) -> Instant:
+    """When the quota begins anew."""
     zone = pipe.directory.account(leased.account_id).zone
     return day_bounds(zone, next_period(leased.local_date))[0]

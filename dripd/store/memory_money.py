@@ -16,8 +16,10 @@ from dripd.billing.price import FREE
 from dripd.campaigns.enrollment import CHANNEL_NO, LogState, RunStatus
 from dripd.clock import Instant
 from dripd.policy.admission_rows import Accept
+from dripd.store.memory_directory import park
 from dripd.store.memory_rows import HeldAction, LedgerLine, Meter, Run
 from dripd.store.memory_tables import Tables
+from dripd.store.protocol import ParkRow
 
 SENT = {LogState.ACCEPTED, LogState.UNKNOWN}
 
@@ -60,9 +62,9 @@ def write(
 
 def _open(tables: Tables, account_id: int) -> None:
     """What waits for money is looked at again."""
-    for park in [one for one in tables.parks if one.account_id == account_id]:
-        if park.reason == "balance":
-            tables.parks.drop((account_id, park.lane))
+    for row in [one for one in tables.parks if one.account_id == account_id]:
+        if row.reason == "balance":
+            tables.parks.drop((account_id, row.lane))
             tables.nudge(account_id)
 
 
@@ -128,6 +130,14 @@ def toll(tables: Tables, asks: Sequence[Ask]) -> dict[int, str]:
         [(ask.enrollment_id, ask.account_id, ask.amount) for ask in paying],
     )
     refused |= dict.fromkeys(short, "balance")
+    park(
+        tables,
+        [
+            ParkRow(ask.account_id, ask.lane, "balance", None)
+            for ask in paying
+            if ask.enrollment_id in short
+        ],
+    )
     for ask in paying:
         if ask.enrollment_id not in short:
             write(

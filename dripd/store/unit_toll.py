@@ -11,12 +11,16 @@ from dripd.store.statements import sql
 
 
 async def toll(conn: Conn, asks: Sequence[Ask]) -> dict[int, str]:
-    """Charge and hold what can be granted; enrollment to why it was refused."""
+    """Charge and hold what can be granted, shut the lanes of what lacks money; enrollment to why
+    it was refused."""
     ordered = sorted(asks, key=lambda ask: (ask.account_id, ask.enrollment_id))
     counting = [ask for ask in ordered if ask.quota is not None]
     refused = dict.fromkeys(await _over_quota(conn, counting), "quota")
     paying = [ask for ask in ordered if ask.amount and ask.enrollment_id not in refused]
-    refused |= dict.fromkeys(await _charge(conn, paying), "balance")
+    poor = await _charge(conn, paying)
+    refused |= dict.fromkeys(poor, "balance")
+    if poor:
+        await _shut(conn, [ask for ask in paying if ask.enrollment_id in poor])
     granted = [ask for ask in counting if ask.enrollment_id not in refused]
     if granted:
         await conn.execute(
@@ -55,6 +59,9 @@ async def _charge(conn: Conn, asks: list[Ask]) -> set[int]:
         return set()
     accounts = sorted({ask.account_id for ask in asks})
     purses = await conn.fetch(sql("lock_purses"), accounts)
+    if len(purses) < len(accounts):
+        await conn.execute(sql("make_purses"), accounts)
+        purses = await conn.fetch(sql("lock_purses"), accounts)
     rows = await conn.fetch(
         sql("read_charged"),
         [ask.account_id for ask in asks],
@@ -77,3 +84,11 @@ async def _charge(conn: Conn, asks: list[Ask]) -> set[int]:
             [ask.amount for ask in charged],
         )
     return refused
+
+
+async def _shut(conn: Conn, poor: list[Ask]) -> None:
+    await conn.execute(
+        sql("shut_for_balance"),
+        [ask.account_id for ask in poor],
+        [ask.lane for ask in poor],
+    )

@@ -171,6 +171,22 @@ WHERE account_id = ANY ($1::int4[])
 ORDER BY account_id
 FOR UPDATE;
 
+-- name: make_purses :exec
+-- An account that never had money: its first deposit is to wait for whoever decides that it has none.
+--   $1 accounts int[]  sorted
+INSERT INTO dripd.purse (account_id)
+SELECT account_id FROM unnest($1::int4[]) AS k (account_id)
+ON CONFLICT DO NOTHING;
+
+-- name: shut_for_balance :exec
+-- Lanes that wait for a deposit, under the lock of its purse: one that comes now finds them shut, and opens them.
+--   $1 accounts int[]  $2 lanes int2[]
+INSERT INTO dripd.park (account_id, lane, reason)
+SELECT DISTINCT k.a, k.l, 'balance'
+FROM unnest($1::int4[], $2::int2[]) AS k (a, l)
+ORDER BY 1, 2
+ON CONFLICT (account_id, lane) DO UPDATE SET reason = excluded.reason, release_at = NULL;
+
 -- name: unstart_runs :exec
 -- Runs of this transaction that the balance does not cover.
 --   $1 accounts int[]  $2 runs bigint[]

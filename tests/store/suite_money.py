@@ -38,6 +38,7 @@ def ask(leased: Leased, *, amount: Decimal = Decimal(0), quota: int | None = Non
     """What the first step of a run must be granted."""
     return Ask(
         account_id=leased.account_id,
+        lane=leased.lane,
         enrollment_id=leased.enrollment_id,
         claim_id=leased.claim_id,
         step_key="one",
@@ -148,6 +149,9 @@ class MoneySuite:
 
         assert await world.store.toll(asks[:1]) == {}
         assert await world.store.toll(asks) == {leased[2].enrollment_id: "balance"}
+        assert await world.store.read_parks(None) == [
+            ParkRow(scene.account, leased[2].lane, "balance", None)
+        ]
         rows = await lines(world, "charge")
         assert [(row["delivery_id"], row["step_key"]) for row in rows] == [
             (f"{one.enrollment_id}-1", "one") for one in leased[:2]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from trio.testing import MockClock
 
+from dripd.billing.ledger import Ask
 from dripd.proof.virtual import Virtual, virtual
+from dripd.store.memory import MemoryStore
 
 pytestmark = pytest.mark.trio
 
@@ -109,3 +113,48 @@ async def test_a_lane_that_lacks_both_cap_and_money_waits_for_the_money(
         assert len(world.received()) == 2
         await world.advance_to("2026-01-06T00:00:00Z")
         assert world.ends() == {"completed": 3}
+
+
+def after_the_toll(
+    world: Virtual, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]
+) -> None:
+    """*do* is done once, between the next refusal of the store and what the daemon makes of it."""
+    toll = type(world.store).toll
+
+    async def watched(store: MemoryStore, asks: Sequence[Ask]) -> dict[int, str]:
+        refused = await toll(store, asks)
+        if refused:
+            monkeypatch.setattr(type(world.store), "toll", toll)
+            do()
+        return refused
+
+    monkeypatch.setattr(type(world.store), "toll", watched)
+
+
+async def test_a_deposit_that_comes_with_the_refusal_opens_the_lane(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found no lane shut, and the lane was shut behind it until the next deposit."""
+    async with virtual() as world:
+        texts(world, 1, billing="per_send")
+        world.contact("ann", phone="+4930")
+        world.store.enroll(world.acme, "welcome", "ann")
+        deposit = partial(world.store.deposit, world.acme, "1")
+        after_the_toll(world, monkeypatch, deposit)
+        await world.advance_to("2026-01-05T10:00:00Z")
+
+        assert world.ends() == {"completed": 1}
+
+
+async def test_a_quota_that_is_raised_with_the_refusal_opens_the_lane(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane was shut behind it, until the next month."""
+    async with virtual() as world:
+        world.store.set_quota("unlimited", 0)
+        world.campaign({"key": "a", "do": "tag_add", "tag": "a"}, policy={"meter": "actions"})
+        world.enroll("ann")
+        after_the_toll(world, monkeypatch, partial(world.store.set_quota, "unlimited", 9))
+        await world.advance_to("2026-01-06T10:00:00Z")
+
+        assert world.ends() == {"completed": 1}
