@@ -123,15 +123,9 @@ def decide_requests(
     accepted = sorted(
         (one for one in decisions if isinstance(one, Accept)), key=Accept.lock_order
     )
-    begun = [(one, run) for one in accepted if (run := _begin(tables, one, now)) is not None]
-    short = charge(tables, begun) if any(one.charge for one, _ in begun) else set()
-    started = [
-        key
-        for one, run in begun
-        if run not in short and (key := _start(tables, one, run)) is not None
-    ]
-    runs = {one.request.id: run for one, run in begun if run not in short}
-    broke = {one.request.id for one, run in begun if run in short}
+    begun, broke = _begin_all(tables, accepted, now)
+    started = [key for one, run in begun if (key := _start(tables, one, run)) is not None]
+    runs = {one.request.id: run for one, run in begun}
     rejected = rejections(decisions, runs, broke, losers.lost)
     _note(tables, runs, rejected, decisions)
     for one in decisions:
@@ -140,6 +134,29 @@ def decide_requests(
     done = Admitted(taken=len(ids), decided=len(runs) + len(rejected), started=started)
     done.accounts = {key.account_id for key in started}
     return done
+
+
+def _begin_all(
+    tables: Tables, accepted: list[Accept], now: Instant
+) -> tuple[list[tuple[Accept, int]], set[int]]:
+    """Those that begin, with their runs, and the requests that the balance does not cover. One
+    that does not begin after all leaves in its place the run that it was to take it from."""
+    broke: set[int] = set()
+    while True:
+        before = tables.undo.mark()
+        begun = [
+            (one, run) for one in accepted if (run := _begin(tables, one, now)) is not None
+        ]
+        short = charge(tables, begun) if any(one.charge for one, _ in begun) else set()
+        poor = {one.request.id for one, run in begun if run in short}
+        begun = [(one, run) for one, run in begun if run not in short]
+        ran = {one.request.id for one, _ in begun}
+        stay = {o.request.id for o in accepted if o.displaces and o.request.id not in ran}
+        if not stay:
+            return begun, broke | poor
+        tables.undo.roll_back(before)
+        broke |= poor & stay
+        accepted = [one for one in accepted if one.request.id not in stay]
 
 
 def _queue(tables: Tables, request: RequestRow, scope: str) -> None:

@@ -30,8 +30,12 @@ class UndoLog:
         """Commit: what was done stays."""
         self._steps.clear()
 
-    def roll_back(self) -> None:
-        while self._steps:
+    def mark(self) -> int:
+        """Where the unit stands, to roll back to."""
+        return len(self._steps)
+
+    def roll_back(self, mark: int = 0) -> None:
+        while len(self._steps) > mark:
             undo, args = self._steps.pop()
             undo(*args)
 

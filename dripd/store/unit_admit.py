@@ -137,7 +137,7 @@ async def decide_requests(
     lanes = await book.resolve(
         conn, {(one.request.account_id, one.lane) for one in accepted if one.request.account_id}
     )
-    started, runs, broke = await _start(conn, accepted, lanes, now)
+    started, runs, broke = await _begin(conn, accepted, lanes, now)
     rejected = rejections(decisions, runs, {one.request.id for one in broke}, losers.lost)
     await _note(conn, runs, rejected, decisions)
     queued = [
@@ -237,6 +237,27 @@ def _asked(row: Any) -> RequestRow:
         alone=row["alone"] or False,
         duplicate_of=duplicate if row["first_request"] is not None else None,
     )
+
+
+async def _begin(
+    conn: Conn, accepted: list[Accept], lanes: dict[Wanted, int], now: int
+) -> tuple[list[DueKey], dict[int, int], list[Accept]]:
+    """As `_start`; and a run that does not begin after all leaves in its place the one that it
+    was to take it from."""
+    broke: list[Accept] = []
+    while any(one.displaces for one in accepted):
+        point = conn.transaction()
+        await point.start()
+        keys, runs, short = await _start(conn, accepted, lanes, now)
+        stay = {o.request.id for o in accepted if o.displaces and o.request.id not in runs}
+        if not stay:
+            await point.commit()
+            return keys, runs, broke + short
+        await point.rollback()
+        broke += [one for one in short if one.request.id in stay]
+        accepted = [one for one in accepted if one.request.id not in stay]
+    keys, runs, short = await _start(conn, accepted, lanes, now)
+    return keys, runs, broke + short
 
 
 async def _start(

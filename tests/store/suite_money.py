@@ -13,7 +13,7 @@ from dripd.campaigns.enrollment import Leased, LogState, RunStatus
 from dripd.policy.inbox_rows import EndRun
 from dripd.store.protocol import ParkRow
 from tests.store.suite_record import stop
-from tests.store.world import Row, Scene, World, ends, open_scene, sent, start_all
+from tests.store.world import Row, Scene, World, campaign, ends, open_scene, sent, start_all
 
 CENT = Decimal("0.01")
 
@@ -156,6 +156,29 @@ class MoneySuite:
         assert [(row["delivery_id"], row["step_key"]) for row in rows] == [
             (f"{one.enrollment_id}-1", "one") for one in leased[:2]
         ]
+
+    async def test_who_cannot_pay_takes_nobodys_place(self, world: World) -> None:
+        """The run was ended for another that never began: its contact was in neither."""
+        scene = await open_scene(world)
+        first, second = await scene.contact("ann"), await scene.contact("ben")
+        await world.deposit(scene.account, "0.06")
+        cost = {"charge": 3 * CENT, "paid": paid(THREE, None), "exclusive": "account"}
+        for contact in (first, second):
+            await world.enroll(scene.account, "c", contact)
+        done = await scene.admit(start_all(scene.lane, **cost))
+        runs = {key.enrollment_id for key in done.started}
+        await world.add_campaign(scene.account, campaign("d"))
+        for contact in (first, second):
+            await world.enroll(scene.account, "d", contact)
+        dear = {**cost, "charge": 4 * CENT, "displaces": True}
+        done = await scene.admit(start_all(scene.lane, **dear))
+
+        assert (done.decided, done.started) == (2, [])
+        told = await world.requests()
+        assert [row["reject_reason"] for row in told[2:]] == ["insufficient_balance"] * 2
+        live = [row for row in await world.enrollments() if row["ended_at"] is None]
+        assert {row["id"] for row in live} == runs
+        assert await lines(world, "refund") == []
 
     async def test_a_deposit_opens_what_waits_for_money(self, world: World) -> None:
         scene = await open_scene(world)
