@@ -10,18 +10,21 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from dripd.clock import HOUR, Instant, format_instant, to_datetime
 from dripd.proof.provider import DEFINITE, Request
-from dripd.proof.story import History, Tenant
+from dripd.proof.story import History
+from dripd.proof.tenant import FREQUENCY, LIMIT, PRICE, Tenant
 from dripd.proof.troubled import Troubled
 
 PROMISES: Final = (
     "lost", "duplicates", "cap_excess", "window", "after_stop", "order", "stuck", "ledger",
     "phantom", "live", "transition", "early", "input", "frozen", "evidence",
+    "erasure",
 )  # fmt: skip
 
 ORDER: Final = {"one": 1, "two": 2, "three": 3}
@@ -58,6 +61,8 @@ class Record:
     """`dripd.enroll_request`."""
     due: list[Row]
     usage: list[Row]
+    money: list[Row]
+    """`dripd.ledger`."""
 
     @classmethod
     def of(cls, world: Troubled) -> Record:
@@ -65,11 +70,15 @@ class Record:
         requests = [one for provider in world.providers.values() for one in provider.log]
         return cls(
             requests, store.deliveries(), store.enrollments(), store.requests(),
-            store.due_steps(), store.cap_usage(),
+            store.due_steps(), store.cap_usage(), store.ledger,
         )  # fmt: skip
 
     def taken(self) -> list[Request]:
         return [one for one in self.requests if one.accepted]
+
+    def of_runs(self) -> list[Row]:
+        """Deliveries of campaigns; the others were written by hand."""
+        return [row for row in self.deliveries if row["enrollment_id"] is not None]
 
 
 def nothing() -> Broken:
@@ -80,7 +89,7 @@ def nothing() -> Broken:
 class Watch:
     """What has been seen so far, and what was wrong with it."""
 
-    keyed: frozenset[str]
+    history: History
     broken: Broken = field(default_factory=nothing)
     _states: dict[str, str] = field(default_factory=dict)
     _ended: dict[int, str] = field(default_factory=dict)
@@ -89,7 +98,8 @@ class Watch:
         """One look between two acts."""
         self._live(record)
         self._transitions(record)
-        _duplicates(self.broken, record, self.keyed)
+        self._alone(record)
+        _duplicates(self.broken, record, self.history.keyed)
 
     def _live(self, record: Record) -> None:
         """Exactly one due step for each live run, none for one that has ended."""
@@ -101,6 +111,18 @@ class Watch:
             if found != wanted and not (run["id"] in marked and found == 1):
                 self.broken["live"].append(f"run {run['id']} has {found} due steps")
         self.broken["live"] += [f"a due step of run {run}, which is not there" for run in due]
+
+    def _alone(self, record: Record) -> None:
+        """Where campaigns exclude each other, a contact has one live run."""
+        exclusive = {one.id for one in self.history.tenants if "exclusive" in one.traits}
+        live = Counter(
+            row["contact_id"]
+            for row in record.runs
+            if row["account_id"] in exclusive and row["ended_at"] is None
+        )
+        self.broken["live"] += [
+            f"contact {c} has {n} live runs" for c, n in live.items() if n > 1
+        ]
 
     def _transitions(self, record: Record) -> None:
         """No terminal state is left, but for `unknown` by evidence."""
@@ -126,9 +148,13 @@ def judge(record: Record, history: History) -> Broken:
     _ledger(broken, record, tenants)
     _windows(broken, record, tenants, history)
     _stops(broken, record, history)
+    _rests(broken, record, history)
+    _erasures(broken, record, history)
+    _money(broken, record, tenants)
     _order(broken, record)
     if not history.clock_stepped:
         _early(broken, record, tenants)
+        _limits(broken, record, tenants)
     _stuck(broken, record)
     _input(broken, record, history)
     if not history.faults["disk_lost"] and not history.faults["disk_full"]:
@@ -200,7 +226,7 @@ def _caps(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     sent: Counter[tuple[int, date]] = Counter()
     for request in record.taken():
         row = by_key.get(request.key)
-        if row is not None:
+        if row is not None and row["enrollment_id"] is not None:
             tenant = tenants[row["account_id"]]
             sent[tenant.id, _local(row["leased_at"], tenant).date()] += 1
     for (account, day), n in sent.items():
@@ -220,7 +246,7 @@ def _cap_of(tenant: Tenant, day: date) -> int | None:
 def _ledger(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     """The cap counts exactly what left or may have left."""
     counted: Counter[tuple[int, date]] = Counter()
-    for row in record.deliveries:
+    for row in record.of_runs():
         if row["state"] in SURE:
             tenant = tenants[row["account_id"]]
             counted[tenant.id, _local(row["leased_at"], tenant).date()] += 1
@@ -243,7 +269,7 @@ def _windows(
     by_key = _by_key(record)
     for request in record.taken():
         row, tenant = by_key.get(request.key), tenants[request.account_id]
-        if row is None or tenant.window is None:
+        if row is None or row["enrollment_id"] is None or tenant.window is None:
             continue
         moments = [row["leased_at"]]
         if (
@@ -279,7 +305,7 @@ def _is_open(local: datetime, window: dict[str, Any]) -> bool:
 def _stops(broken: Broken, record: Record, history: History) -> None:
     """Nothing was leased after a stop of its contact, nor sent to a suppressed address."""
     runs, by_key = {row["id"]: row for row in record.runs}, _by_key(record)
-    for row in record.deliveries:
+    for row in record.of_runs():
         run = runs[row["enrollment_id"]]
         for stop in history.stopped.get(run["contact_id"], ()):
             if run["started_at"] <= stop < row["leased_at"]:
@@ -290,10 +316,82 @@ def _stops(broken: Broken, record: Record, history: History) -> None:
             broken["after_stop"].append(f"{request.key} to a suppressed address")
 
 
+def _rests(broken: Broken, record: Record, history: History) -> None:
+    """Nothing was leased while its account or its campaign was paused."""
+    runs = {row["id"]: row for row in record.runs}
+    for row in record.of_runs():
+        campaign = runs[row["enrollment_id"]]["campaign_key"]
+        for account, paused, since, until in history.rests:
+            ours = row["account_id"] == account and paused in {"", campaign}
+            if ours and since < row["leased_at"] <= until:
+                broken["after_stop"].append(f"{row['id']} leased while it was paused")
+
+
+def _erasures(broken: Broken, record: Record, history: History) -> None:
+    """The books know no address of a contact that was erased."""
+    broken["erasure"] += [
+        f"{row['id']} knows {row['to_address']}"
+        for row in record.deliveries
+        if row["to_address"] in history.erased
+    ]
+
+
+def _money(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """What was charged and not refunded is what left, and at most what may have left: who dies
+    before it charges may be taken for one who sent. No debt was made."""
+    price, sent = Decimal(PRICE), Counter[tuple[int, str]]()
+    for row in record.of_runs():
+        sent[row["account_id"], row["state"]] += 1
+    for tenant in tenants.values():
+        lines = [line for line in record.money if line["account_id"] == tenant.id]
+        paid, balance = Decimal(0), Decimal(0)
+        for line in lines:
+            amount = line["amount"] if line["kind"] != "charge" else -line["amount"]
+            balance += amount
+            paid -= amount if line["kind"] != "deposit" else 0
+            if balance < 0:
+                broken["ledger"].append(f"account {tenant.id} owes {-balance}")
+        least = sent[tenant.id, "accepted"] * price if tenant.sells else Decimal(0)
+        most = least + sent[tenant.id, "unknown"] * price if tenant.sells else least
+        if not least <= paid <= most:
+            broken["ledger"].append(f"account {tenant.id}: paid {paid} of {least} to {most}")
+
+
+def _limits(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """Of a sender's day and of what a contact may be sent, by when each message was let go."""
+    strays = {one.key for one in record.requests if _is_stray(one)}
+    by_day: Counter[tuple[int, date]] = Counter()
+    by_contact: dict[tuple[int, str], list[Instant]] = defaultdict(list)
+    for row in record.of_runs():
+        tenant, at = tenants[row["account_id"]], row["sent_at"]
+        if row["state"] not in SURE or at is None or row["idempotency_key"] in strays:
+            continue
+        if "limit" in tenant.traits and at < (tenant.limited_until or 0):
+            by_day[tenant.id, _local(at, tenant).date()] += 1
+        if "frequency" in tenant.traits and row["to_address"] is not None:
+            by_contact[tenant.id, row["to_address"]].append(at)
+    broken["cap_excess"] += [
+        f"the sender of account {account}, {day}: {n}"
+        for (account, day), n in by_day.items()
+        if n > LIMIT
+    ]
+    most, within = FREQUENCY
+    for (_, address), moments in by_contact.items():
+        moments.sort()
+        for before, after in zip(moments, moments[most:], strict=False):
+            if after - before < within:
+                broken["cap_excess"].append(f"{address}: {most + 1} in {after - before} ms")
+
+
+def _is_stray(request: Request) -> bool:
+    """It arrived when it pleased: nobody promised anything of that instant."""
+    return request.fate == "late_accept" or request.by_zombie
+
+
 def _order(broken: Broken, record: Record) -> None:
     furthest: dict[int | None, int] = defaultdict(int)
     for request in record.requests:
-        if request.fate == "late_accept" or request.by_zombie:
+        if request.enrollment_id is None or _is_stray(request):
             continue  # it was let go before the run went on, and was long on its way
         n = ORDER[request.step_key]
         if n < furthest[request.enrollment_id]:
@@ -306,7 +404,7 @@ def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     first = {
         (one.enrollment_id, one.step_key): one.at
         for one in reversed(record.requests)
-        if one.fate != "late_accept" and not one.by_zombie
+        if one.enrollment_id is not None and not _is_stray(one)
     }
     for (run, step), at in first.items():
         before = {"two": "one", "three": "two"}.get(step)
@@ -335,9 +433,16 @@ def _stuck(broken: Broken, record: Record) -> None:
 
 def _input(broken: Broken, record: Record, history: History) -> None:
     """What was asked for twice under one key began one run."""
-    runs = Counter(row["contact_id"] for row in record.runs)
-    known = {contact for tenant in history.tenants for contact in tenant.contacts.values()}
-    broken["input"] += [f"contact {c} has {runs[c]} runs" for c in known if runs[c] > 1]
+    runs = Counter((row["contact_id"], row["campaign_key"]) for row in record.runs)
+    broken["input"] += [
+        f"contact {c}: {n} runs in {key}" for (c, key), n in runs.items() if n > 1
+    ]
+    broken["lost"] += [
+        f"run {row['id']} has {row['end_reason']} and there is no such run"
+        for row in record.runs
+        if (row["end_reason"] or "").startswith("moved:")
+        and (row["contact_id"], row["end_reason"].removeprefix("moved:")) not in runs
+    ]
     begun = {row["id"] for row in record.runs}
     broken["lost"] += [
         f"request {row['id']} was accepted, run {row['enrollment_id']} is not there"

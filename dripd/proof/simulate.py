@@ -65,7 +65,7 @@ async def _play(seed: int, focus: Collection[str]) -> tuple[History, Broken]:
         world = Troubled(nursery, dice.choice(STARTS), dice)
         story = Story(world, dice, history, focus)
         story.set_up()
-        watch = Watch(history.keyed)
+        watch = Watch(history)
         for _ in range(dice.choice(DAEMONS)):
             await world.start_somehow()
         await story.play(lambda: watch.look(Record.of(world)))

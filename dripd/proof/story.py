@@ -12,19 +12,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-import orjson
 import trio
 
-from dripd.campaigns.definition import Definition
-from dripd.campaigns.parse import parse
+from dripd.channels.base import EMAIL
 from dripd.clock import DAY, HOUR, MINUTE, Instant, Millis
+from dripd.engine.individual import Wish, send_individual
 from dripd.engine.settle import move_to
 from dripd.engine.sweep import SWEEP_S
-from dripd.errors import Conflict, StoreError, TimedOut
+from dripd.errors import Conflict, NotFound, StoreError, TimedOut
 from dripd.proof.machine import Killed
+from dripd.proof.tenant import LIMIT, PRICE, WELCOME, Tenant, draw_traits
 from dripd.proof.troubled import NODE_TIMEOUT_S, Daemon, Troubled
 
 ROUNDS: Final = 10
@@ -44,7 +44,9 @@ WAIT_MOST: Final = 15
 UNITS: Final = (
     "admit", "lease", "record", "digest", "load", "park", "unpark", "heads", "make_days",
     "read_versions", "reap", "orphans", "nudge", "look", "sweep", "read_accounts", "testify",
-    "at_rest", "fold_usage",
+    "at_rest", "fold_usage", "take_turns", "return_turns", "count_sent", "know_addresses",
+    "toll", "await_resets", "wake_queued", "set_aside", "start_individual", "end_individual",
+    "lost_individuals", "end_lost",
 )  # fmt: skip
 """Units whose acknowledgement may be lost."""
 
@@ -53,24 +55,12 @@ WINDOWS: Final = (
     {"from": "22:00", "to": "04:00"},
 )
 
+STOPS: Final = (
+    "contact", "address", "delivery", "unsubscribe", "suppress", "bounce", "complaint",
+)  # fmt: skip
+"""How a contact of any account may stop it."""
+
 ZONES: Final = ("UTC", "America/New_York", "Asia/Kolkata")
-
-MAIL: Final = {"do": "email", "subject": "Hi {First Name|there}", "text": "Hello"}
-
-
-@dataclass
-class Tenant:
-    """One account as the seed drew it; `caps`: each cap with the instant it began."""
-
-    id: int
-    key: str
-    zone: str
-    window: dict[str, Any] | None
-    provider: str
-    caps: list[tuple[Instant, int]] = field(default_factory=list)
-    delays_ms: tuple[int, int] = (0, 0)
-    """From the first mail to the second, and from that to the third."""
-    contacts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -83,15 +73,14 @@ class History:
     """Contact to the instants at which a stop of it was committed."""
     suppressed: dict[str, Instant] = field(default_factory=dict)
     """Address to the instant from which it must not be reached."""
+    erased: dict[str, Instant] = field(default_factory=dict)
+    """Address of an erased contact to the instant at which it was erased."""
+    rests: list[tuple[int, str, Instant, Instant]] = field(default_factory=list)
+    """Account, campaign ("" = all) and the instants between which it was paused."""
     keyed: frozenset[str] = frozenset()
     """Providers that honour an idempotency key."""
     clock_stepped: bool = False
     faults: Counter[str] = field(default_factory=Counter)
-
-
-@cache
-def _definition(document: bytes) -> Definition:
-    return parse(orjson.loads(document))
 
 
 class Story:
@@ -113,7 +102,11 @@ class Story:
             (self._lock, 2), (self._misanswer, 2), (self._pause, 1), (self._change_cap, 1),
             (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 1), (self._interact, 1),
             (self._report_usage, 1), (self._step_clock, 1), (self._rename, 2),
+            (self._erase, 1), (self._write, 1), (self._decide, 2), (self._deposit, 1),
+            (self._pause_sender, 1),
         ]  # fmt: skip
+        self.resting: set[tuple[int, str]] = set()
+        """Accounts and campaigns that an act has paused and will resume."""
         always = {"pass_time", "enroll", *focus}
         self.acts, self.weights = [], []
         for act, weight in acts:
@@ -143,31 +136,25 @@ class Story:
         tenant = Tenant(
             account, key, zone, dice.choice((None, None, *WINDOWS)), dice.choice(("p0", "p1")),
             delays_ms=(dice.randint(1, 40) * HOUR, dice.randint(1, 5) * DAY),
+            traits=draw_traits(dice), on_busy=dice.choice(("reject", "queue", "move")),
         )  # fmt: skip
         if cap is not None:
             tenant.caps.append((self.world.clock.now(), cap))
-        store.add_sender(account, f"sales@{key}.test", provider=tenant.provider)
+        limit = LIMIT if "limit" in tenant.traits else None
+        tenant.sender = store.add_sender(
+            account, f"sales@{key}.test", provider=tenant.provider, daily_limit=limit
+        )
+        if tenant.sells:
+            store.set_prices(account, email=PRICE)
+            store.deposit(account, "0.05")
         self.history.tenants.append(tenant)
         self.publish(tenant, "Hello")
 
     def publish(self, tenant: Tenant, text: str) -> None:
-        """Three mails for the account's contacts; every version says something else."""
-        one, two = tenant.delays_ms
-        mail = {**MAIL, "text": text}
-        document = {
-            "campaign": "welcome", "account": tenant.key, "name": "welcome",
-            "sender": f"sales@{tenant.key}.test",
-            "window": tenant.window or "off",
-            "exit_rules": [{"on": "reply"}],
-            "steps": [
-                {"key": "mark", "do": "tag_add", "tag": "in"},
-                {"key": "one", **mail},
-                {"key": "two", "delay": f"{one // HOUR}h", **mail},
-                {"key": "three", "delay": f"{two // DAY}d", **mail},
-                {"key": "over", "do": "list_add", "list": "done", "create_if_missing": True},
-            ],
-        }  # fmt: skip
-        self.world.store.add_campaign(tenant.id, _definition(orjson.dumps(document)))
+        """Every version says something else."""
+        for definition in tenant.definitions(text):
+            made = self.world.store.add_campaign(tenant.id, definition)
+            tenant.ids[definition.campaign] = made.campaign_id
 
     async def play(self, look: Callable[[], None]) -> None:
         """The troubles, some of them in the middle of what the daemons do; *look* after each."""
@@ -206,41 +193,119 @@ class Story:
     async def _enroll(self) -> None:
         tenant, store = self._tenant(), self.world.store
         for _ in range(self.dice.randint(1, 6)):
-            name = f"{tenant.key}-c{len(tenant.contacts)}"
-            contact = store.add_contact(tenant.id, external_id=name, email=f"{name}@x.test")
+            name = f"{tenant.key}-c{tenant.n_contacts}"
+            tenant.n_contacts += 1
+            contact = store.add_contact(
+                tenant.id, external_id=name, email=f"{name}@x.test",
+                attrs={"work": f"{name}@work.test"},
+            )  # fmt: skip
             tenant.contacts[name] = contact
-            for _ in range(2 if self.dice.random() < 0.1 else 1):  # the same one, told twice
-                store.enroll(tenant.id, "welcome", name, idempotency_key=f"k-{name}")
+            if "lists" in tenant.traits:
+                store.list_add(tenant.id, contact, "leads")
+            for campaign in tenant.campaigns:
+                if campaign != WELCOME and self.dice.random() < 0.5:
+                    continue
+                for _ in range(
+                    2 if self.dice.random() < 0.1 else 1
+                ):  # the same one, told twice
+                    key = f"k-{campaign}-{name}"
+                    store.enroll(tenant.id, campaign, name, idempotency_key=key)
         await self.world.pass_by(self.dice.choice((0.0, 0.05, 1.0)))
 
+    def _some(self, tenant: Tenant) -> str | None:
+        """A contact of the account by its name, if it has any."""
+        return self.dice.choice(list(tenant.contacts)) if tenant.contacts else None
+
     async def _stop(self) -> None:
-        tenant, store = self._tenant(), self.world.store
-        if not tenant.contacts:
+        tenant = self._tenant()
+        name = self._some(tenant)
+        if name is None:
             return
-        name = self.dice.choice(list(tenant.contacts))
-        contact, address = tenant.contacts[name], f"{name}@x.test"
-        how = self.dice.choice(("contact", "address", "delivery", "unsubscribe", "suppress"))
+        contact, address = tenant.contacts[name], tenant.address(name)
+        how = self.dice.choice([*STOPS, *sorted(tenant.traits & {"goal", "lists"})])
+        if how == "suppress":
+            self.world.store.suppress(tenant.id, "email", address.upper())
+            self.history.suppressed.setdefault(address, self.world.clock.now())
+        elif self._tell(tenant, name, how):
+            self.history.stopped.setdefault(contact, []).append(self.world.clock.now())
+        self._tick()
+        self.history.faults["stops"] += 1
+
+    def _tell(self, tenant: Tenant, name: str, how: str) -> bool:
+        """A contact does what ends its runs. False: not surely all of them."""
+        store, contact, address = self.world.store, tenant.contacts[name], tenant.address(name)
+        before = len(self.history.stopped.get(contact, ()))
         sent = [
             row["id"]
             for row in store.deliveries()
             if row["to_address"] == address and row["state"] == "accepted"
         ]
-        if how == "suppress":
-            store.suppress(tenant.id, "email", address.upper())
-            self.history.suppressed.setdefault(address, self.world.clock.now())
-        else:
-            kind = "unsubscribe" if how == "unsubscribe" else "reply"
-            if how == "delivery" and sent:
-                store.event(tenant.id, kind, delivery_id=self.dice.choice(sent))
-            elif how == "address":
-                store.event(tenant.id, kind, address=address)
-            else:
-                dedup = f"{name}-{len(self.history.stopped.get(contact, ()))}"
+        match how:
+            case "goal" | "lists" if before:
+                return False
+            case "goal":
+                store.tag(tenant.id, contact, "won")
+            case "lists":
+                store.list_remove(tenant.id, contact, "leads")
+            case "bounce":
+                store.event(tenant.id, how, contact_id=contact, payload={"type": "hard"})
+            case "delivery" if sent:
+                store.event(tenant.id, "reply", delivery_id=self.dice.choice(sent))
+                return len(tenant.campaigns) == 1
+            case "address":
+                store.event(tenant.id, "reply", address=address)
+                return bool(sent) or "mapped" not in tenant.traits
+            case _:
+                kind = how if how in {"unsubscribe", "complaint"} else "reply"
                 for _ in range(self.dice.choice((1, 1, 2))):  # the same one, told twice
-                    store.event(tenant.id, kind, contact_id=contact, dedup_key=dedup)
-            self.history.stopped.setdefault(contact, []).append(self.world.clock.now())
+                    store.event(
+                        tenant.id, kind, contact_id=contact, dedup_key=f"{name}-{before}"
+                    )
+        return True
+
+    async def _erase(self) -> None:
+        """A contact is forgotten, whatever is in flight to it."""
+        tenant = self._tenant()
+        name = self._some(tenant)
+        if name is None:
+            return
+        contact = tenant.contacts.pop(name)
+        self.world.store.erase_contact(tenant.id, contact)
+        now = self.world.clock.now()
+        self.history.stopped.setdefault(contact, []).append(now)
+        for address in (f"{name}@x.test", f"{name}@work.test"):
+            self.history.erased[address] = now
         self._tick()
-        self.history.faults["stops"] += 1
+        self.history.faults["erased"] += 1
+
+    async def _write(self) -> None:
+        """Somebody writes to a contact by hand, and does not wait for the answer."""
+        tenant, movers = self._tenant(), self.world.awake()
+        name = self._some(tenant)
+        if name is None or not movers:
+            return
+        wish = Wish(
+            account_id=tenant.id, contact_id=tenant.contacts[name], channel=EMAIL, sender="",
+            subject="Hi", text="Hello", html="", requested_by="ann",
+        )  # fmt: skip
+        self.world.go_on(self._by_hand, self.dice.choice(movers), wish)
+        self.history.faults["by_hand"] += 1
+
+    async def _by_hand(self, daemon: Daemon, wish: Wish) -> None:
+        with suppress(StoreError, Conflict, NotFound, Killed):
+            await send_individual(daemon.pipe, daemon.channels, "memory", wish)
+
+    async def _decide(self) -> None:
+        """Somebody looks at what waits for a person."""
+        for task in self.world.store.task_rows():
+            if task["state"] == "open" and self.dice.random() < 0.5:
+                state = self.dice.choice(("done", "done", "cancelled"))
+                self.world.store.close_task(task["account_id"], task["id"], state)
+
+    async def _deposit(self) -> None:
+        tenant = self._tenant()
+        if tenant.sells:
+            self.world.store.deposit(tenant.id, f"0.0{self.dice.randint(1, 9)}")
 
     async def _interact(self) -> None:
         tenant = self._tenant()
@@ -286,11 +351,32 @@ class Story:
         return done
 
     async def _pause(self) -> None:
-        tenant = self._tenant()
-        self.world.store.set_account(tenant.id, status="paused")
-        await self.world.pass_by(self.dice.choice((0.0, 0.5, 3.0)))
-        self.world.store.set_account(tenant.id, status="active")
+        tenant, store, dice = self._tenant(), self.world.store, self.dice
+        campaign = dice.choice(("", "", *tenant.campaigns))
+        if (tenant.id, campaign) in self.resting:
+            return
+        self.resting.add((tenant.id, campaign))
+        set_to = partial(store.set_account, tenant.id)
+        if campaign:
+            set_to = partial(store.set_campaign, tenant.id, tenant.ids[campaign])
+        set_to(status="paused")
+        since = self.world.clock.now()
+        self._tick()
+        await self.world.pass_by(dice.choice((0.0, 0.5, 3.0)))
+        if dice.random() < 0.3:
+            await self._advance(dice.randint(1, 30) * HOUR)
+        self.history.rests.append((tenant.id, campaign, since, self.world.clock.now()))
+        self._tick()
+        set_to(status="active")
+        self.resting.remove((tenant.id, campaign))
         self.history.faults["paused"] += 1
+
+    async def _pause_sender(self) -> None:
+        tenant = self._tenant()
+        self.world.store.set_sender(tenant.id, tenant.sender, status="paused")
+        await self.world.pass_by(self.dice.choice((0.0, 0.5, 3.0)))
+        self.world.store.set_sender(tenant.id, tenant.sender, status="active")
+        self.history.faults["sender_paused"] += 1
 
     async def _change_cap(self) -> None:
         tenant = self._tenant()
@@ -429,7 +515,26 @@ class Story:
         world.store.age_claims(Millis(10 * MINUTE))
         await world.pass_by(SWEEP_S + 0.5)
         for tenant in self.history.tenants:
-            if tenant.caps:  # what a cap of 1 put off would take months
-                self._set_cap(tenant, CAP_AFTER)
+            self._let(tenant)
         for days in (1, 60):
             await self._advance(days * DAY, patience_s=600)
+        while self._settle_tasks():
+            await self._advance(60 * DAY, patience_s=600)
+
+    def _let(self, tenant: Tenant) -> None:
+        """Nothing holds its runs any more that would take months to let go."""
+        store = self.world.store
+        if tenant.caps:
+            self._set_cap(tenant, CAP_AFTER)
+        if "limit" in tenant.traits:
+            store.set_sender(tenant.id, tenant.sender, daily_limit=None)
+            tenant.limited_until = self.world.clock.now()
+        if tenant.sells:
+            store.deposit(tenant.id, "100")
+
+    def _settle_tasks(self) -> bool:
+        """All that waits for a person is let go. False: nothing did."""
+        open_ = [row for row in self.world.store.task_rows() if row["state"] == "open"]
+        for task in open_:
+            self.world.store.close_task(task["account_id"], task["id"], "done")
+        return bool(open_)

@@ -7,7 +7,7 @@ that learns that it was called dead ends and comes back as a new incarnation.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -71,6 +71,7 @@ class Daemon(Engine):
 
     machine: Machine = field(default_factory=Machine)
     journal: DiskJournal = field(default_factory=lambda: DiskJournal({}, 0))
+    channels: Mapping[str, Channel] = field(default_factory=dict)
 
     @property
     def is_awake(self) -> bool:
@@ -116,7 +117,12 @@ class Troubled(Virtual):
             name: SimulatedChannel(provider, machine)
             for name, provider in self.providers.items()
         }
-        return await self._begin(Daemon(pipe, machine=machine, journal=journal), channels)
+        daemon = Daemon(pipe, machine=machine, journal=journal, channels=channels)
+        return await self._begin(daemon, channels)
+
+    def go_on(self, deed: Callable[..., Awaitable[None]], *args: object) -> None:
+        """*deed* goes on beside whatever comes next."""
+        self._nursery.start_soon(deed, *args)
 
     async def kill(self, daemon: Daemon) -> None:
         """kill -9: it hears no answer any more, its journal stays."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 
 import pytest
@@ -14,7 +15,8 @@ from trio.testing import MockClock
 
 from dripd.clock import DAY, HOUR, Instant
 from dripd.proof.judge import PROMISES, Broken, Record, Watch, judge
-from dripd.proof.story import History, Story, Tenant
+from dripd.proof.story import History, Story
+from dripd.proof.tenant import Tenant
 from dripd.proof.troubled import Troubled
 from dripd.proof.virtual import MONDAY
 
@@ -55,7 +57,7 @@ def told(change: Callable[[Record, History], None]) -> set[str]:
     """The promises of which the judge says that they are broken, after *change*."""
     record, history = (deepcopy(one) for one in honest())
     change(record, history)
-    watch = Watch(history.keyed)
+    watch = Watch(history)
     watch.look(honest()[0])
     watch.look(record)
     return broken(judge(record, history)) | broken(watch.broken)
@@ -175,6 +177,32 @@ def drop_a_run(record: Record, history: History) -> None:
     record.asked[0]["enrollment_id"] = 98
 
 
+def rest_before(record: Record, history: History) -> None:
+    account = history.tenants[0].id
+    history.rests.append((account, "", Instant(MONDAY - 1), Instant(MONDAY + HOUR)))
+
+
+def erase_one(record: Record, history: History) -> None:
+    history.erased[record.deliveries[0]["to_address"]] = MONDAY
+
+
+def charge_for_nothing(record: Record, history: History) -> None:
+    account = history.tenants[0].id
+    record.money.append({"account_id": account, "kind": "deposit", "amount": Decimal(1)})
+    record.money.append({"account_id": account, "kind": "charge", "amount": Decimal("0.01")})
+
+
+def write_often(record: Record, history: History) -> None:
+    history.tenants[0].traits = frozenset({"frequency"})
+    for row in record.deliveries:
+        row["sent_at"] = MONDAY
+
+
+def send_beyond_the_limit(record: Record, history: History) -> None:
+    history.tenants[0].traits = frozenset({"limit"})
+    history.tenants[0].limited_until = Instant(MONDAY + DAY)
+
+
 def render_anew(record: Record, history: History) -> None:
     record.requests.append(
         replace(record.requests[0], body="Other", fate="temporary", accepted=False)
@@ -213,6 +241,11 @@ def nothing(record: Record, history: History) -> None:
         (begin_twice, {"input"}),
         (drop_a_run, {"lost"}),
         (render_anew, {"frozen", "order"}),
+        (rest_before, {"after_stop"}),
+        (erase_one, {"erasure"}),
+        (charge_for_nothing, {"ledger"}),
+        (write_often, {"cap_excess"}),
+        (send_beyond_the_limit, {"cap_excess"}),
     ],
 )  # fmt: skip
 def test_a_breach_is_found_under_its_name(
