@@ -43,6 +43,10 @@ NEXT: Final = {
 }
 """What may become of a delivery that was seen in a state."""
 
+BY_HAND: Final = {**NEXT, "unknown": NEXT["unknown"] | {"failed"}}
+"""The same of a message that no run sends: it is tried once, so that what its daemon was told in
+the end is all that can have become of it."""
+
 HOLDS: Final = frozenset({"step_failed"})
 """Reasons for which a run may wait for a person when all is over."""
 
@@ -128,7 +132,8 @@ class Watch:
         """No terminal state is left, but for `unknown` by evidence."""
         for row in _latest(record.deliveries).values():
             before, now = self._states.get(row["id"], "leased"), row["state"]
-            if now not in NEXT[before]:
+            allowed = BY_HAND if row["enrollment_id"] is None else NEXT
+            if now not in allowed[before]:
                 self.broken["transition"].append(f"{row['id']} was {before} and is {now}")
             self._states[row["id"]] = now
         for run in record.runs:
