@@ -297,6 +297,10 @@ async def park(pipe: Pipeline, rows: Sequence[ParkRow]) -> None:
     finally:
         for row in fresh:
             pipe.ready.unpark(row.account_id, row.lane)  # `lanes` keeps it out from here on
+    places = [(row.account_id, row.lane) for row in fresh]
+    opened = [place for place in places if not pipe.lanes.is_parked(*place)]
+    if opened:  # somebody opened it meanwhile, perhaps before it was shut
+        await pipe.store.unpark(opened)
     pipe.wake("feed")
 
 

@@ -125,13 +125,21 @@ async def _learn_urgent(pipe: Pipeline) -> bool:
 async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = False) -> None:
     """Read accounts again, with their days, lanes, parks and heads; *told*: for a reason."""
     await pipe.directory.refresh(accounts)
+    before = pipe.owned.intersection(accounts)
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
     await learn(pipe, accounts, told=told)
+    # who shut them may have died of it, and what shut them is perhaps gone since
+    gained = pipe.owned.intersection(accounts) - before
+    pipe.directory.eased |= {(one, reason) for one in gained for reason in EASED}
     if pipe.directory.eased:
         await _reopen_eased(pipe)
     if pipe.directory.asked:
         await _try_anew(pipe)
+
+
+EASED = ("no_sender", "quota")
+"""Reasons of parks that an account's own settings end."""
 
 
 async def _reopen_eased(pipe: Pipeline) -> None:

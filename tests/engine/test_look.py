@@ -14,6 +14,7 @@ from dripd.engine.look import begin, learn_all, look_once
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.tuning import Tuning
 from dripd.spans import Spans
+from dripd.store.protocol import ParkRow
 from tests.engine.rig import HELLO, Rig, SlowSink
 
 pytestmark = pytest.mark.trio
@@ -98,3 +99,22 @@ async def test_accounts_that_move_between_daemons_are_told(
         f"2 at work, was 1: serves {n} accounts, was 8",
         f"1 at work, was 2: serves 8 accounts, was {n}",
     ]
+
+
+@pytest.mark.parametrize("reason", ["no_sender", "quota"])
+async def test_what_a_dead_daemon_shut_for_settings_of_before_opens(
+    autojump_clock: trio.testing.MockClock, reason: str
+) -> None:
+    """It shut the lane behind whoever mended the settings, and heard of that no more."""
+    rig = Rig(Tuning(), SlowSink())
+    account = rig.account("acme")
+    rig.enroll(account, 1)
+    await rig.store.join(rig.pipe.incarnation, "rig", "0")
+    await admit_elsewhere(rig)
+    (lane,) = await rig.store.read_lanes([account])
+    await rig.store.park([ParkRow(account, lane.lane, reason, None)])
+
+    await learn_all(rig.pipe)
+
+    assert await rig.store.read_parks(None) == []
+    assert not rig.pipe.lanes.is_parked(account, lane.lane)
