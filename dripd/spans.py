@@ -29,17 +29,13 @@ class Spans:
 
     def add(self, n: int) -> None:
         """Add *n*; where that makes one span too many, the lowest is forgotten."""
+        if n in self:
+            return
         at = bisect(self._spans, n, key=_low)
-        low, high = n, n + 1
-        first = last = at
-        if at and self._spans[at - 1][1] >= n:
-            first, (low, high) = (
-                at - 1,
-                (self._spans[at - 1][0], max(high, self._spans[at - 1][1])),
-            )
-        if at < len(self._spans) and self._spans[at][0] == high:
-            last, high = at + 1, self._spans[at][1]
-        self._spans[first:last] = [(low, high)]
+        below = [one for one in self._spans[max(at - 1, 0) : at] if one[1] == n]
+        above = [one for one in self._spans[at : at + 1] if one[0] == n + 1]
+        low, high = below[0][0] if below else n, above[0][1] if above else n + 1
+        self._spans[at - len(below) : at + len(above)] = [(low, high)]
         if len(self._spans) > self._most:
             del self._spans[0]
 

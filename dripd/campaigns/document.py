@@ -50,8 +50,9 @@ def load_documents(
 ) -> list[dict[str, Value]]:
     """Read every document of *text*, mappings that hold a *what*; empty ones are passed over.
 
-    *wanted* says what to write where one is no mapping. Raises `DefinitionError` with every fault; its paths lead into the document, and its
-    messages name *filename* and the line where the text itself is wrong.
+    *wanted* says what to write where one is no mapping. Raises `DefinitionError` with every
+    fault; its paths lead into the document, and its messages name *filename* and the line where
+    the text itself is wrong.
     """
     where = filename or "the text"
     if len(text) > MAX_CHARS:

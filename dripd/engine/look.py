@@ -24,6 +24,9 @@ SLICE = 200
 SOUGHT = 2_000
 """Accounts in which one statement looks for what is due: an index probe a lane."""
 
+EASED = ("no_sender", "quota")
+"""Why lanes are shut until the settings of their account change."""
+
 QUEUED, QUEUED_S = 500, 1.0
 """Contacts who are asked, so often, whether they are busy still: some 3 ms of Postgres."""
 
@@ -129,17 +132,13 @@ async def _learn_anew(pipe: Pipeline, accounts: Sequence[int], *, told: bool = F
     own(pipe, accounts, pipe.watch.alive)
     await make_days(pipe, accounts)
     await learn(pipe, accounts, told=told)
-    # who shut them may have died of it, and what shut them is perhaps gone since
+    # whoever shut their lanes may have died before he heard that the settings had changed
     gained = pipe.owned.intersection(accounts) - before
     pipe.directory.eased |= {(one, reason) for one in gained for reason in EASED}
     if pipe.directory.eased:
         await _reopen_eased(pipe)
     if pipe.directory.asked:
         await _try_anew(pipe)
-
-
-EASED = ("no_sender", "quota")
-"""Reasons of parks that an account's own settings end."""
 
 
 async def _reopen_eased(pipe: Pipeline) -> None:

@@ -24,7 +24,7 @@ TRAITS: Final = (
 )  # fmt: skip
 
 SHARE: Final = 0.12
-"""Of the accounts that have a trait."""
+"""Of the accounts that have a trait: one in five has none, one in six three or more."""
 
 SEQUEL: Final = frozenset({"exclusive", "frequency", "moves"})
 """Traits that want a second campaign for the same contacts."""
@@ -140,6 +140,6 @@ def _definition(document: bytes) -> Definition:
 
 
 def draw_traits(dice: random.Random) -> frozenset[str]:
-    """Half of the accounts are plain ones; of an account's traits no two contradict each other."""
+    """The traits of one account; no two contradict each other."""
     drawn = {trait for trait in TRAITS if dice.random() < SHARE}
     return frozenset(drawn - ({"money"} if "upfront" in drawn else set()))
