@@ -113,7 +113,7 @@ def test_who_opens_views_and_never_reads_is_dropped_and_costs_no_memory(world: W
         while time.monotonic() < until:
             began = time.monotonic()
             assert isinstance(other.call("daemon.status"), dict)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5
             time.sleep(0.5)
 
     assert all(is_gone(sock, 1) for sock in stalled)

@@ -216,7 +216,7 @@ async def test_one_deadline_covers_an_answer_that_drips(said: bytes) -> None:
             await trio.sleep(0.01)
         await trio.sleep_forever()
 
-    async with http_server(script) as server, driver_of(server.port, timeout_ms=50) as driver:
+    async with http_server(script) as server, driver_of(server.port, timeout_ms=500) as driver:
         assert [Unknown(reason="timeout")] == statuses(await carry(driver))
 
 

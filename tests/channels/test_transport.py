@@ -23,14 +23,19 @@ OK = answer(200, body=b"hello")
 
 @asynccontextmanager
 async def client_of(
-    *, max_connections: int = 4, timeout_s: float = 5, keepalive_ms: int = 4_000
+    *,
+    max_connections: int = 4,
+    pool_s: float = 30,
+    read_s: float = 30,
+    keepalive_ms: int = 4_000,
 ) -> AsyncIterator[httpx.AsyncClient]:
     transport = TrioTransport(
         max_connections=max_connections,
         keepalive_ms=Millis(keepalive_ms),
         tls=client_context(),
     )
-    client = httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False)
+    timeout = httpx.Timeout(30, pool=pool_s, read=read_s)
+    client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
     async with client:
         yield client
 
@@ -301,7 +306,7 @@ async def test_one_deadline_covers_an_answer_that_drips(said: bytes) -> None:
             await trio.sleep(0.01)
         await trio.sleep_forever()
 
-    async with http_server(script) as server, client_of(timeout_s=0.05) as client:
+    async with http_server(script) as server, client_of(read_s=0.05) as client:
         assert Unknown(reason="timeout") == await failure(client, server.url)
 
 
@@ -309,25 +314,27 @@ async def test_request_that_cannot_be_written_in_time_is_ambiguous() -> None:
     async def script(peer: Peer) -> None:
         await trio.sleep_forever()
 
-    async with http_server(script) as server, client_of(timeout_s=0.05) as client:
+    async with http_server(script) as server, client_of(read_s=0.05) as client:
         outcome = await failure(client, server.url, b"x" * 20_000_000)
 
         assert Unknown(reason="timeout") == outcome
 
 
 async def test_waiting_for_a_connection_is_bounded_and_unsent() -> None:
+    asked = trio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.ask()
+        asked.set()
         await trio.sleep_forever()
 
     async with (
         http_server(script) as server,
-        client_of(max_connections=1, timeout_s=0.03) as client,
+        client_of(max_connections=1, pool_s=0.03) as client,
     ):
         async with trio.open_nursery() as nursery:
-            long = httpx.Timeout(5)
-            nursery.start_soon(lambda: client.get(server.url, timeout=long))
-            await trio.sleep(0.01)
+            nursery.start_soon(client.get, server.url)
+            await asked.wait()
             outcome = await failure(client, server.url)
             nursery.cancel_scope.cancel()
 
@@ -348,15 +355,18 @@ async def test_header_that_would_break_the_framing_is_refused(header: tuple[str,
 
 
 async def test_cancelled_request_gives_up_its_connection_and_its_place() -> None:
+    under_way = trio.CancelScope()
+
     async def script(peer: Peer) -> None:
         await peer.ask()
         if peer.number == 1:
+            under_way.cancel()
             await trio.sleep_forever()
         await peer.stream.send_all(OK)
 
     async with http_server(script) as server, client_of(max_connections=1) as client:
         request = client.build_request("POST", server.url, content=b"x")
-        with trio.move_on_after(0.02):
+        with under_way:
             await client.send(request)
 
         assert not unsent(request)
@@ -457,5 +467,5 @@ async def test_untrusted_certificate_is_provably_unsent() -> None:
 
 
 async def test_server_that_speaks_no_tls_is_provably_unsent() -> None:
-    async with answering(OK, keep=False) as server, client_of(timeout_s=0.1) as client:
+    async with answering(OK, keep=False) as server, client_of() as client:
         assert isinstance(await failure(client, f"https://localhost:{server.port}"), Retryable)
