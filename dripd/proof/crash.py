@@ -50,7 +50,8 @@ TRIES: Final = 6
 
 BURIED_S: Final = 6.0
 
-DRAIN_S: Final = 60.0
+DRAIN_S: Final = 200.0
+"""What a busy machine kept from being sent in time is tried again after one and two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
