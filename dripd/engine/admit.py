@@ -21,6 +21,11 @@ from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Admitted, Decide
 
+POLL_S = 5.0
+
+SHUT_S = 0.1
+"""Until campaigns that were being published or paused are asked for again."""
+
 log = get("admit")
 
 
@@ -37,12 +42,15 @@ def decider(pipe: Pipeline) -> Decide:
 async def admit(pipe: Pipeline) -> None:
     """Decide what comes in, for ever. Who was silent decides nothing before it is heard: it does
     not know yet what was asked for while nobody was at work."""
+    most_s = POLL_S
     while True:
-        await pipe.wait("admit", 5.0)
+        await pipe.wait("admit", most_s)
+        most_s = POLL_S
         with pipe.work:
             while pipe.is_heard and not pipe.draining:
                 done = await admit_once(pipe)
                 if done is None or not done.decided:
+                    most_s = SHUT_S if done is not None and done.shut else POLL_S
                     break
 
 
@@ -67,6 +75,7 @@ async def admit_once(pipe: Pipeline) -> Admitted | None:
         decided=sum(one.decided for one in done),
         started=[key for one in done for key in one.started],
         accounts={account for one in done for account in one.accounts},
+        shut=sum(one.shut for one in done),
     )
     insert(pipe, merged.started)
     tally.admitted(pipe.metrics, merged)

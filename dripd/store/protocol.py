@@ -150,12 +150,14 @@ class Recorded:
 
 @dataclass(slots=True)
 class Admitted:
-    """`taken` requests were looked at; `started` are the new due steps."""
+    """`taken` requests were looked at; `started` are the new due steps. `shut`: of these many the
+    campaign is being published or paused; they are decided afterwards."""
 
     taken: int
     decided: int
     started: list[DueKey]
     accounts: set[int] = field(default_factory=set)
+    shut: int = 0
 
 
 # --- inbox ---------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ async def admit(
     decide: Decide,
 ) -> tuple[Admitted, dict[Wanted, int]]:
     """Decide pending requests, of each account the oldest: so many, or these alone, without
-    these versions."""
+    these versions, and without campaigns that are being published or paused."""
     n, only, unreadable = wish
     if only:
         taken, after = await conn.fetch(sql("retake_requests"), only, unreadable), turns.after
@@ -87,22 +87,25 @@ async def admit(
         taken, after = await take(conn, turns, n, unreadable)
     if not taken:
         return Admitted(taken=0, decided=0, started=[]), {}
-    ids = first_of_each_key(
-        (row["id"], row["account_id"], row["idempotency_key"]) for row in taken
-    )
-    chosen = set(ids)
-    first = [row for row in taken if row["id"] in chosen]
     known = sorted(
         {
             (row["account_id"], row["campaign_key"])
-            for row in first
+            for row in taken
             if row["account_id"] and row["campaign_key"]
         }
     )
-    await conn.fetch(
+    shut = await conn.fetch(
         sql("share_campaigns"), [account for account, _ in known], [key for _, key in known]
     )
+    shut_keys = {(row["account_id"], row["campaign_key"]) for row in shut}
+    open_to = [
+        row for row in taken if (row["account_id"], row["campaign_key"]) not in shut_keys
+    ]
+    ids = first_of_each_key(
+        (row["id"], row["account_id"], row["idempotency_key"]) for row in open_to
+    )
     done, lanes = await decide_requests(conn, book, losers, ids, decide)
+    done.shut = len(taken) - len(open_to)
     done.taken = len(taken)
     turns.after = after  # what raised is met again
     return done, lanes

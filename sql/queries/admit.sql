@@ -57,14 +57,21 @@ ORDER BY q.id
 FOR UPDATE OF q SKIP LOCKED;
 
 -- name: share_campaigns :many
--- Publish and pause wait for us, or we for them: what is read next is decided on.
+-- Publish and pause wait for us: what is read next is decided on. Those of these campaigns that somebody has locked,
+-- whom nobody waits for: a publication may take minutes, and whoever carries it out may be frozen.
 --   $1 accounts int[]  $2 keys text[]
--- locks: campaign rows, for share, sorted
-SELECT c.id
+-- locks: campaign rows, for share, skip locked
+WITH shared AS MATERIALIZED (
+    SELECT c.account_id, c.key
+    FROM dripd.campaign AS c
+    JOIN unnest($1::int4[], $2::text[]) AS k (a, key) ON c.account_id = k.a AND c.key = k.key
+    FOR SHARE OF c SKIP LOCKED
+)
+SELECT c.account_id, c.key AS campaign_key
 FROM dripd.campaign AS c
 JOIN unnest($1::int4[], $2::text[]) AS k (a, key) ON c.account_id = k.a AND c.key = k.key
-ORDER BY c.account_id, c.id
-FOR SHARE OF c;
+EXCEPT
+SELECT s.account_id, s.key FROM shared AS s;
 
 -- name: request_facts :many
 -- What must be known to decide requests.

@@ -39,6 +39,7 @@ from tests.store.world import (
     Row,
     Scene,
     World,
+    campaign,
     ends,
     open_scene,
     start_all,
@@ -548,31 +549,29 @@ async def test_the_end_of_a_run_finds_who_comes_to_wait_for_it(world: PostgresWo
 async def test_an_admission_waits_for_the_version_that_is_being_published(
     world: PostgresWorld,
 ) -> None:
-    """A run must not slip in on the version that has just been replaced."""
+    """A run must not slip in on the version that has just been replaced; who asks for another
+    campaign is not kept waiting: a publication may last, and who carries it out may be frozen."""
     scene = await open_scene(world)
-    await world.enroll(scene.account, "c", await scene.contact("late"))
+    _, other = await world.add_campaign(scene.account, campaign("d", ("one", "email")))
+    late = await scene.contact("late")
+    await world.enroll(scene.account, "c", late)
+    await world.enroll(scene.account, "d", late)
     new = await world.one(
         "INSERT INTO dripd.campaign_version (account_id, campaign_id, campaign_key, version, definition)"
         " SELECT account_id, campaign_id, campaign_key, 2, definition FROM dripd.campaign_version"
-        " RETURNING id"
+        " WHERE campaign_key = 'c' RETURNING id"
     )
-    is_admitted = trio.Event()
+    async with world.others("SELECT FROM dripd.campaign WHERE key = 'c' FOR UPDATE"):
+        with trio.fail_after(3):
+            meanwhile = await scene.admit()
+    await world.run("UPDATE dripd.campaign SET live_cv_id = $1 WHERE key = 'c'", new)
+    afterwards = await scene.admit()
 
-    async def admit() -> None:
-        await scene.admit()
-        is_admitted.set()
-
-    await world.run("BEGIN")  # publish: the campaign's row first
-    await world.run("SELECT FROM dripd.campaign FOR UPDATE")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(admit)
-        await trio.sleep(0.3)
-        waits = not is_admitted.is_set()
-        await world.run("UPDATE dripd.campaign SET live_cv_id = $1", new)
-        await world.run("COMMIT")
-
-    assert waits
-    assert [{"cv_id": new}] == await world.run("SELECT cv_id FROM dripd.run")
+    assert (2, 1, 1) == (meanwhile.taken, meanwhile.decided, meanwhile.shut)
+    assert (1, 1, 0) == (afterwards.taken, afterwards.decided, afterwards.shut)
+    assert [{"cv_id": other}, {"cv_id": new}] == await world.run(
+        "SELECT cv_id FROM dripd.run ORDER BY id"
+    )
 
 
 @pytest.mark.trio
