@@ -80,6 +80,7 @@ EVENTS: Final[dict[str, str]] = {
     "store.lost": "the database is away",
     "store.regained": "the database answers again, and takes writes",
     "template.unfit": "a template of an account cannot be sent; the words as published go on",
+    "version.not_followed": "runs in flight stay on the version before: the new one would send again",
     "version.unreadable": "a campaign version cannot be read by this dripd",
 }
 """Every event that dripd logs, with its meaning. A test compares it with the code."""

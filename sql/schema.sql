@@ -540,11 +540,13 @@ CREATE TABLE dripd.campaign (
     board text,
     pause_mode text,
     created_at timestamptz NOT NULL DEFAULT dripd.now(),
+    following jsonb,  -- by which map runs in flight pass to the live version
     PRIMARY KEY (account_id, id),
     UNIQUE (account_id, key),
     CONSTRAINT a_status_is_known
         CHECK (status IN ('draft', 'active', 'paused', 'draining', 'inactive', 'archived'))
 ) WITH (autovacuum_analyze_threshold = 0);
+CREATE INDEX campaign_is_followed ON dripd.campaign (account_id, id) WHERE following IS NOT NULL;
 
 CREATE TABLE dripd.campaign_version (
     account_id int4 NOT NULL,

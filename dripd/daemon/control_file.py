@@ -25,6 +25,7 @@ from dripd.campaigns.validate import Report, check
 from dripd.campaigns.version import Version
 from dripd.daemon.control_diff import diff
 from dripd.daemon.control_room import Room, away
+from dripd.daemon.passing import migration_to
 from dripd.engine.calendars import known_zones
 from dripd.errors import BadRequest, Conflict, DefinitionError, Fault, NotFound
 from dripd.store.desk_attach import attach
@@ -198,7 +199,7 @@ class FileControl:
             except Outdated:
                 continue
             if plan.migration is not None and not call.dry_run:
-                await self._migrate_rest(plan, result)
+                await self._migrate_rest(sides.row or {}, plan.migration, result)
             return result
         raise Conflict("the draft keeps being replaced", hint="publish when others have done")
 
@@ -227,20 +228,18 @@ class FileControl:
             warnings=shown_faults(report.warnings),
         )
 
-    async def _migrate_rest(self, plan: Publication, result: Result) -> None:
-        """Steps that were in flight at the switch: their runs follow once they are recorded.
+    async def _migrate_rest(self, row: Row, migration: Migration, result: Result) -> None:
+        """Steps that were in flight at the switch: their runs follow once they are recorded;
+        `passing` sees to those that take longer.
 
         Those that may not follow, for they would be sent something again, stay where they are.
         """
+        where = (row["account_id"], row["id"], result["version"])
         for _ in range(REST_TRIES):
-            try:
-                left = await self._room.desk.run_wide(migrate_rest, plan)
-            except Conflict as error:
-                result["warnings"] = [
-                    *cast("list[Result]", result["warnings"]),
-                    _refusal(error),
-                ]
-                return
+            left, refused = await self._room.desk.run_wide(migrate_rest, *where, migration)
+            if refused is not None:
+                warnings = cast("list[Result]", result["warnings"])
+                result["warnings"] = [*warnings, _refusal(refused)]
             if not left:
                 return
             await trio.sleep(REST_S)  # noqa: TID251 - a record in flight, in real time
@@ -375,12 +374,7 @@ def _migration(row: Row, definition: Definition, given: Mapping[str, str]) -> Mi
         owner=row["owner"] or "",
         definition=definition,
     )
-    zones = known_zones()
-    return Migration(
-        definition=definition,
-        map=dict(given),
-        lane=lambda step_no, zone, flags: version.lane_key(step_no, zone, zones, flags),
-    )
+    return migration_to(version, given)
 
 
 def _refusal(error: Conflict) -> Result:

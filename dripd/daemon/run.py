@@ -38,6 +38,7 @@ from dripd.daemon.health import open_health, serving
 from dripd.daemon.journal import sync
 from dripd.daemon.notify import notify
 from dripd.daemon.parent import until_orphaned
+from dripd.daemon.passing import pass_on
 from dripd.daemon.pulse import meet, observe, pulse
 from dripd.daemon.refusal import explain
 from dripd.daemon.tails import sources
@@ -207,7 +208,7 @@ async def _live(
                     recorders=outer,
                     caller=daemon.calls,
                 )
-                start_watching(daemon, looks, glances, stages)
+                start_beside(daemon, desk, looks, glances, stages)
                 await know_all(daemon)
                 await front.open_front(daemon, doorman, outer)
                 task_status.started(daemon)
@@ -231,8 +232,11 @@ def tables(hooks: Hooks, desk: Desk, looks: Desk) -> tuple[Table, Table]:
     return catalogue.bind(methods), catalogue.bind(views)
 
 
-def start_watching(daemon: Daemon, looks: Desk, glances: Glances, stages: trio.Nursery) -> None:
-    """What is done for those who look on."""
+def start_beside(
+    daemon: Daemon, desk: Desk, looks: Desk, glances: Glances, stages: trio.Nursery
+) -> None:
+    """What is done beside steps: for those who look on, and for versions that are published."""
+    stages.start_soon(pass_on, daemon.directory, desk)
     stages.start_soon(pulse, daemon)
     stages.start_soon(observe, daemon)
     stages.start_soon(watch, daemon.vitals, daemon.pipe, daemon.store, daemon.state)

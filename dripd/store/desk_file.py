@@ -266,7 +266,8 @@ async def publish(conn: Conn, call: Call, plan: Publication) -> Deed:
     _refuse(call, plan, sides.n_live, touched)
     version, cv_id = await _switch(conn, call, plan, row)
     if touched and plan.migration is not None:
-        await migrate_runs(conn, row, cv_id, plan.migration)
+        if await migrate_runs(conn, row, cv_id, plan.migration):
+            await _let_follow(conn, row, plan.migration.map)
     elif touched:
         await _terminate(conn, call, row, version, touched)
     return _published(plan, row, version, sides.n_live, changed=True, kind=plan.inflight)
@@ -299,18 +300,36 @@ async def publish_nothing(conn: Conn, call: Call, sides: Sides) -> Deed:
     )
 
 
-async def migrate_rest(conn: Conn, plan: Publication) -> int:
-    """Move the runs that were in flight at the switch; how many still are.
+async def list_following(conn: Conn) -> list[Row]:
+    """Campaigns whose live version runs that were in flight at the switch are to pass to."""
+    rows: list[Row] = await conn.fetch(sql("list_following"))
+    return rows
 
-    None is moved once another version has been published. Raises `Conflict`.
+
+async def migrate_rest(
+    conn: Conn, account: int, campaign: int, version: int, migration: Migration
+) -> tuple[int, Conflict | None]:
+    """Move the runs that were in flight when *version* was published: how many still are, and
+    why those that are left stay where they are for good.
+
+    None is moved once another version has been published.
     """
-    row = await lock_campaign(conn, plan.key, plan.account)
-    definition = await conn.fetchval(
-        sql("read_definition"), row["account_id"], row["id"], row["live_version"]
-    )
-    if plan.migration is None or definition != plan.raw:
-        return 0
-    return await migrate_runs(conn, row, row["live_cv_id"], plan.migration)
+    row = await conn.fetchrow(sql("lock_campaign"), account, campaign)
+    if row is None or row["live_version"] != version:
+        return 0, None
+    left, refused = 0, None
+    try:
+        async with conn.transaction():
+            left = await migrate_runs(conn, row, row["live_cv_id"], migration)
+    except Conflict as error:
+        refused = error
+    if not left:
+        await _let_follow(conn, row, None)
+    return left, refused
+
+
+async def _let_follow(conn: Conn, row: Row, by: Mapping[str, str] | None) -> None:
+    await conn.execute(sql("let_follow"), row["account_id"], row["id"], by)
 
 
 def locked_by(key: str, n_live: int) -> Conflict:

@@ -1,7 +1,8 @@
 """Live runs pass to the version that is being published, in the transaction that switches.
 
 Runs that wait at one step of one version in one lane are moved by one statement. A step that
-is in flight ends in the version that it was leased in; its run is moved when it is asked again.
+is in flight, or whose outcome is in doubt, ends in the version that it was leased in; its run
+is moved when it is asked again.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Migration:
 async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int:
     """Move the live runs of a campaign, whose row is locked, to the version *cv_id*.
 
-    Returns how many are in flight and stay until they are asked again. Raises `Conflict`
-    `would_resend:KEY`.
+    Returns how many stay until they are asked again. Raises `Conflict` `would_resend:KEY`.
     """
+    stay = 0
     groups = await conn.fetch(sql("group_live_runs"), row["account_id"], row["id"], cv_id)
     for group in groups:
+        stay += group["leased"]
         if group["flags"] & FLAG_AMBIGUOUS:  # the version that sent it settles it
+            stay += group["n"]
             continue
         place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
         again = await _sent_again(conn, group, place, plan.definition)
@@ -55,7 +58,7 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
     scope = plan.definition.policy.exclusivity.scope
     await conn.execute(sql("free_migrated"), row["account_id"], cv_id, scope)
     await conn.execute(sql("look_again"), [row["account_id"]])
-    return sum(group["leased"] for group in groups)
+    return stay
 
 
 async def foresee_runs(

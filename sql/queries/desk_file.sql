@@ -118,6 +118,7 @@ SET live_version = $3::int4,
     goal_text = $6::text,
     owner = $7::text,
     board = $8::text,
+    following = NULL,
     status = CASE
         WHEN $9::boolean THEN 'active'
         WHEN status = 'draft' THEN 'inactive'
@@ -144,3 +145,19 @@ SELECT o.account_id, 'edited', o.name, $3::jsonb
 FROM dripd.operator AS o
 WHERE o.account_id = $1::int4
     AND (o.role = 'admin' OR (o.role = 'member' AND o.name = $2::text));
+
+-- name: let_follow :exec
+-- How runs in flight follow to the live version, once they are recorded; NULL: none has to any more.
+--   $1 account  $2 campaign  $3 map jsonb
+UPDATE dripd.campaign
+SET following = $3::jsonb
+WHERE account_id = $1::int4
+    AND id = $2::int4
+    AND following IS DISTINCT FROM $3::jsonb;
+
+-- name: list_following :many
+-- Campaigns whose live version some runs are still to pass to, and how.
+SELECT c.account_id, c.id, c.key, c.live_version, c.live_cv_id, c.following
+FROM dripd.campaign AS c
+WHERE c.following IS NOT NULL
+ORDER BY c.account_id, c.id;

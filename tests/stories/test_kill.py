@@ -256,3 +256,43 @@ def test_a_step_over_which_daemons_die_is_set_aside_and_no_other(
     world.tick()
     statuses = world.column("SELECT status FROM dripd.enrollment")
     assert ["completed", "completed"] == statuses
+
+
+PASSING = """
+campaign: passing
+name: Passing
+sender: hello@acme.test
+steps:
+  - {key: hi, do: email, subject: Hi, text: Hello}
+  - {key: KEY, do: email, delay: 1d, subject: KEY, text: Hello}
+"""
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["slow", "killed"])
+@pytest.mark.feature("D3")
+def test_runs_in_flight_follow_to_the_version_that_was_published(
+    world: World, dies: bool
+) -> None:
+    """Also those that take longer than who published waits, and whose daemon dies meanwhile."""
+    world.apply(PASSING.replace("KEY", "old"))
+    world.contact("ann")
+    with stalled_sink(world.dsn):
+        world.enroll("passing", "ann")
+        until(world, 1, "SELECT count(*) FROM dripd.delivery WHERE state = 'leased'")
+        time.sleep(0.1)  # it reaches its sender
+        world.apply(PASSING.replace("KEY", "new"), activate=False)
+        world.call(
+            "campaign.publish", key="passing", inflight="migrate", map={"old": "new"}, yes=True
+        )
+        assert 1 == world.one("SELECT version FROM dripd.enrollment")
+        if dies:
+            world.kill9()
+    if dies:
+        world.reconnect()
+        world.start()
+    world.tick()
+    until(world, 2, "SELECT max(version) FROM dripd.enrollment")
+    world.advance("2d")
+
+    assert ["hi", "new"] == [row["step_key"] for row in world.steps("ann")]
+    assert 0 == world.one("SELECT count(*) FROM dripd.campaign WHERE following IS NOT NULL")
