@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Final, TypeAlias
 
 import click
@@ -74,8 +75,8 @@ HINTS: Final = {
 class Ask:
     """One use of a command: where the daemon is, how to ask, how to show the answer.
 
-    `timeout` None waits for ever. A changing call is given a request_id, so that the daemon
-    performs it once.
+    `timeout` None waits for ever. A changing call is given one of `request_ids`, so that the
+    daemon performs it once.
     """
 
     socket: str | None
@@ -86,6 +87,7 @@ class Ask:
     reason: str = ""
     dry_run: bool = False
     changing: bool = False
+    request_ids: Iterator[str] = field(default_factory=lambda: named(None))
 
     def patient(self) -> Ask:
         """The same, waiting for ever unless the user said how long."""
@@ -108,7 +110,7 @@ class Ask:
         """What belongs to every call."""
         outer: dict[str, object] = {"as": self.as_name} if self.as_name else {}
         if self.changing:
-            outer["request_id"] = str(uuid.uuid4())
+            outer["request_id"] = next(self.request_ids)
         if self.reason:
             outer["reason"] = self.reason
         return outer | {k: True for k in ("yes", "dry_run") if getattr(self, k)}
@@ -145,6 +147,15 @@ class Ask:
         if self.dry_run:
             click.echo("dry run: nothing was changed", err=True)
         print_record(result)
+
+
+def named(request_id: str | None) -> Iterator[str]:
+    """A name for each call of one use of a command: the same ones again where the user gave one."""
+    for n in count(1):
+        if request_id is None:
+            yield str(uuid.uuid4())
+        else:
+            yield request_id if n == 1 else f"{request_id}:{n}"
 
 
 def exit_code(result: Row) -> int:
@@ -186,6 +197,9 @@ def changing(body: Command) -> Command:
         click.option("--yes", is_flag=True, help="Confirm what asks for confirmation."),
         click.option("--reason", default="", help="Why; kept with what is done."),
         click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing."),
+        click.option(
+            "--request-id", metavar="ID", help="Repeated with it, nothing is done twice."
+        ),
     ):
         command = option(command)
     return common(command)
@@ -214,6 +228,7 @@ def with_ask(body: Command, *, changes: bool) -> Command:
             reason=options.pop("reason", ""),
             dry_run=options.pop("dry_run", False),
             changing=changes,
+            request_ids=named(options.pop("request_id", None)),
         )
         return body(ask, **options)
 
@@ -259,12 +274,19 @@ def in_pieces(
 ) -> dict[str, object]:
     """One change over many values, at most 500 a call; the answers become one.
 
-    Each piece is a call of its own: one that fails leaves those before it done.
+    Each piece is a call of its own: one that fails leaves those before it done, and is where it
+    goes on when it is repeated with its request_id.
     """
     changed, items, rest = 0, [], {}
+    pieces = list(cut(values))
     with ask.connect() as client:
-        for piece in cut(values):
-            rest = ask.use(client, method, **{name: piece}, **params)
+        for n, piece in enumerate(pieces, 1):
+            try:
+                rest = ask.use(client, method, **{name: piece}, **params)
+            except Conflict as error:
+                if error.code != "done_before" or n == len(pieces):
+                    raise
+                continue
             items += rows_of(rest.pop("items", []))
             changed += number(rest.get("changed"))
     return {**rest, "changed": changed, "items": items}

@@ -427,6 +427,24 @@ def test_what_belongs_to_every_call_travels_with_it(daemon: Daemon) -> None:
     assert call.dry_run
 
 
+def test_a_change_that_was_broken_off_is_repeated_under_its_name(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    """A deposit counts once, and an import goes on where it was."""
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps([{"external_id": f"c{n}"} for n in range(501)]))
+    done = Conflict("request inv-17 was carried out before", code="done_before")
+
+    assert 0 == main(shlex.split("account deposit acme 25 --request-id inv-17"))
+    daemon.answers = [done]
+    assert 6 == main(shlex.split("account deposit acme 25 --request-id inv-17"))
+    daemon.answers = [done, {"changed": 1, "items": []}]
+    assert 0 == main(["contact", "import", str(file), "--request-id", "week 3"])
+
+    named = [call.request_id for call, _ in daemon.calls]
+    assert named == ["inv-17", "inv-17", "week 3", "week 3:2"]
+
+
 def test_json_is_one_object_with_its_schema(
     daemon: Daemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
