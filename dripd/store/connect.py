@@ -45,6 +45,9 @@ PG_EPOCH_MS = 946_684_800_000
 
 INFINITY_US = 1 << 62
 
+IDLE = "10s"
+"""How long a transaction may stand still: of a daemon that is frozen no lock outlives its heartbeat."""
+
 HOT_SETTINGS = {
     # unpinned, the planner makes the same lease thirty times dearer
     "join_collapse_limit": "1",
@@ -56,7 +59,7 @@ HOT_SETTINGS = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": IDLE,
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
@@ -64,7 +67,7 @@ HOT_SETTINGS = {
 DESK_SETTINGS = {
     "jit": "off",
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": IDLE,
     "timezone": "UTC",
 }
 

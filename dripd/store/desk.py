@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from dripd.errors import StoreBusy, StoreUnavailable
+from dripd.errors import InDoubt, StoreBusy, StoreUnavailable
 from dripd.store.bridge import Bridge
 from dripd.store.condition import Condition
 from dripd.store.connect import SLOW_HINT, Conn, Overdue, make_pool, transact, translated
@@ -19,6 +19,9 @@ ACQUIRE_S = 10.0
 
 WIDE_S = 600.0
 """How long a unit of work may take that touches every run of a campaign."""
+
+
+DOUBT_HINT = "it may have been done: look before you repeat it (dripd audit list)"
 
 
 class Desk:
@@ -85,13 +88,27 @@ class Desk:
             raise
 
     async def _transact(self, patience_s: float, work: Callable[[Conn], Awaitable[T]]) -> T:
-        async with translated(committing=True), self._acquired() as conn:
-            try:
-                return await transact(conn, patience_s, work)
-            except Overdue as error:
-                raise StoreBusy(
-                    f"a statement took too long: {error}", hint=SLOW_HINT
-                ) from error
+        is_done = False
+
+        async def whole(conn: Conn) -> T:
+            nonlocal is_done
+            result = await work(conn)
+            is_done = True
+            return result
+
+        try:
+            async with translated(committing=True), self._acquired() as conn:
+                try:
+                    return await transact(conn, patience_s, whole)
+                except Overdue as error:
+                    raise StoreBusy(
+                        f"a statement took too long: {error}", hint=SLOW_HINT
+                    ) from error
+        except InDoubt as error:
+            if not is_done:
+                said = "the connection to the database was lost; nothing was done"
+                raise StoreUnavailable(said, hint=error.hint) from error
+            raise InDoubt(error.message, hint=DOUBT_HINT) from error
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Conn]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from dripd.errors import StoreBusy, StoreError
+from dripd.errors import StoreBusy, StoreError, StoreUnavailable
 from dripd.store import desk as desk_module
 from dripd.store.bridge import Bridge
 from dripd.store.condition import Condition
@@ -95,7 +95,7 @@ LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_time
 
 @pytest.mark.parametrize("desk", [False, True])
 def test_sessions_of_a_daemon_bound_what_they_hold(pg_dsn: str, *, desk: bool) -> None:
-    """Who is cut off from the database must not keep its locks."""
+    """Who is cut off from the database, or frozen, must not keep its locks."""
 
     async def ask() -> list[str]:
         pool = await make_pool(pg_dsn, 1, desk=desk, patience_s=7.0)
@@ -105,4 +105,38 @@ def test_sessions_of_a_daemon_bound_what_they_hold(pg_dsn: str, *, desk: bool) -
         finally:
             await pool.close()
 
-    assert ["7s", "5s", "30s", "on"] == asyncio.run(ask())
+    assert ["7s", "5s", "10s", "on"] == asyncio.run(ask())
+
+
+@pytest.mark.trio
+async def test_what_was_lost_before_its_commit_is_no_doubt(pg_dsn: str) -> None:
+    """Who asked is told whether it may have been done."""
+
+    async def told(of: str) -> StoreUnavailable:
+        async with Bridge() as bridge:
+            desk = Desk(bridge, pg_dsn, size=1)
+            await desk.open()
+            with pytest.raises(StoreUnavailable) as caught:
+                await desk.run(lambda conn: conn.execute(of))
+            await desk.close()
+        return caught.value
+
+    before = await told("SELECT pg_terminate_backend(pg_backend_pid())")
+    around = await told(DYING)
+
+    assert ("db_unavailable", "in_doubt") == (before.code, around.code)
+    assert "nothing was done" in before.message
+    assert "dripd audit list" in around.hint
+
+
+DYING = """
+CREATE TABLE public.dying (id int4);
+CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_terminate_backend(pg_backend_pid());
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER die AFTER INSERT ON public.dying DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION public.die();
+INSERT INTO public.dying VALUES (1);
+"""
+"""Ends its session at the commit."""
