@@ -27,6 +27,10 @@ from dripd.errors import (
 
 CONNECT_S: Final = 5.0
 CHUNK: Final = 65536
+LOOK_FIRST: Final = (
+    "a change may have taken effect: look before you repeat it (dripd audit list), "
+    "or repeat it with the same --request-id"
+)
 HOW_TO_START: Final = (
     "start it with `dripd run`, or name its socket with --socket, DRIPD_SOCKET or DRIPD_STATE"
 )
@@ -121,8 +125,9 @@ class Client:
         while not self._inbox:
             data = self._receive(method, deadline)
             if not data:
+                hint = HOW_TO_START if method == "hello" else LOOK_FIRST
                 raise Unreachable(
-                    f"the daemon on {self._path} hung up during {method}", hint=HOW_TO_START
+                    f"the daemon on {self._path} hung up during {method}", hint=hint
                 )
             self._inbox = self._decoder.feed(data)
         message = self._inbox.pop(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -414,6 +415,30 @@ async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
 
     assert caught.value.exit_code == 5
     assert "dripd run" in caught.value.hint
+
+
+async def test_who_is_hung_up_on_is_told_to_look_before_he_repeats_it(tmp_path: Path) -> None:
+    """The daemon was killed in the middle: whether it had done it nobody can say."""
+    path = tmp_path / "d.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(path))
+        listener.listen()
+        listener.settimeout(30)
+
+        def die() -> None:
+            with listener.accept()[0] as peer:
+                hello = wire.Notice(method="hello", params={"proto": list(wire.PROTO)})
+                peer.sendall(wire.encode(hello))
+                while b"account.deposit" not in peer.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        with Client(path) as client, pytest.raises(Unreachable, match="hung up") as caught:
+            client.call("account.deposit", {"key": "acme", "amount": "25"})
+        thread.join(30)
+
+    assert "look before you repeat it" in caught.value.hint
 
 
 async def test_remembered_answers_stay_within_their_bounds() -> None:
