@@ -76,6 +76,7 @@ EVENTS: Final[dict[str, str]] = {
     "lease.refused": "the database refuses to lease a step; it was set aside",
     "step.failed": "a step broke on its own data and was quarantined",
     "forecast.failed": "what a run would do could not be played; its windows and delays alone are told",
+    "partitions.held": "partitions could not be made or dropped: somebody reads them",
     "standstill.noted": "nobody was at work for long; what came due meanwhile goes out paced",
     "store.lost": "the database is away",
     "store.regained": "the database answers again, and takes writes",

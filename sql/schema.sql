@@ -2195,7 +2195,7 @@ END
 $$;
 
 CREATE FUNCTION dripd.make_partitions(at timestamptz, months int4) RETURNS int4
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '500ms'
 AS $$
 DECLARE
     parent text;

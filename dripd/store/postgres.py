@@ -28,6 +28,7 @@ from dripd.errors import (
     StoreError,
     StoreUnavailable,
 )
+from dripd.log import get
 from dripd.metrics import Registry
 from dripd.policy.inbox_rows import ContactRow
 from dripd.spans import Spans
@@ -91,11 +92,17 @@ from dripd.store.witness import Witness
 
 T = TypeVar("T")
 
+log = get("store")
+
 HOT_CONNECTIONS = 6
 """Two leases, two records, and what admit, inbox and feed need beside them."""
 
 MONTHS_AHEAD = 3
 """Partitions that stand before they are needed, the present month among them."""
+
+TEND_S = 60.0
+"""Until partitions are made or dropped again that somebody holds: behind whoever waits for them
+all others wait, and a backup may take an hour."""
 
 SINK_CONNECTIONS = 3
 """Two for the sink, one for who moves the clock."""
@@ -141,6 +148,8 @@ class PostgresStore:
         self._sink: Any = None
         self._month = ""
         """The last one that the clock was moved to: its partitions stand."""
+        self._tends_from = 0.0
+        """When partitions are made and dropped again, by the monotonic clock."""
         self._witness = Witness()
         self.on_behind: Callable[[], object] = int
         """Called where the database is found to lack what it had committed."""
@@ -538,7 +547,19 @@ class PostgresStore:
         await self._read(unit_lease.add_facts, steps)
 
     async def sweep(self, retention_days: int) -> None:
-        await self._read(_sweep, retention_days)
+        await self._read(_sweep)
+        if time.monotonic() >= self._tends_from:
+            await self._tend(retention_days)
+
+    async def _tend(self, retention_days: int) -> None:
+        """Make partitions ahead, and drop what is older; nothing else waits for either."""
+        try:
+            await self._read(_fetch, "make_partitions", None, MONTHS_AHEAD)
+            if retention_days:
+                await self._read(_fetch, "drop_partitions", retention_days)
+        except StoreBusy as error:
+            log.warning("partitions.held", error=error.message)
+            self._tends_from = time.monotonic() + TEND_S
 
     async def at_rest(self, incarnations: Sequence[int]) -> list[int]:
         rows = await self._read(_fetch, "at_rest", list(incarnations))
@@ -644,7 +665,7 @@ class PostgresStore:
             )
         if at is not None:
             await self._read(_execute, "start_clock", at)
-        await self._read(_fetch, "make_partitions", None, MONTHS_AHEAD)
+        await self._tend(0)
 
     async def own_clock(self) -> Callable[[], Awaitable[None]] | None:
         """As the protocol says, by an advisory lock of a connection of its own."""
@@ -697,7 +718,7 @@ async def _close(pool: Any) -> None:
     pool.terminate()
 
 
-async def _sweep(conn: Conn, retention_days: int) -> None:
+async def _sweep(conn: Conn) -> None:
     for name in (
         "sweep_nudges",
         "sweep_nodes",
@@ -710,6 +731,3 @@ async def _sweep(conn: Conn, retention_days: int) -> None:
         "presume_sent",
     ):
         await conn.execute(sql(name))
-    await conn.fetchval(sql("make_partitions"), None, MONTHS_AHEAD)
-    if retention_days:
-        await conn.fetchval(sql("drop_partitions"), retention_days)

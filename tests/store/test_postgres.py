@@ -588,6 +588,27 @@ async def test_publishing_waits_for_an_open_admission(world: PostgresWorld) -> N
 
 
 @pytest.mark.trio
+async def test_whoever_reads_the_history_for_long_holds_up_no_sweep(
+    world: PostgresWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup: what else a sweep does is done, and partitions are dropped after it."""
+    months = "SELECT count(*) FROM pg_class WHERE relname = 'step_log_2000_01'"
+    await world.run(
+        "CREATE TABLE dripd.step_log_2000_01 PARTITION OF dripd.step_log"
+        " FOR VALUES FROM ('2000-01-01') TO ('2000-02-01')"
+    )
+    await world.run("ALTER TABLE dripd.step_log_2000_01 OWNER TO dripd_owner")
+    async with world.others("SELECT FROM dripd.step_log LIMIT 1"):
+        await world.store.sweep(30)
+    await world.store.sweep(30)
+    rests = await world.one(months)
+    monkeypatch.setattr(world.store, "_tends_from", 0.0)
+    await world.store.sweep(30)
+
+    assert (1, 0) == (rests, await world.one(months))
+
+
+@pytest.mark.trio
 async def test_a_log_row_that_cannot_be_written_is_told_as_a_bad_value(
     world: PostgresWorld,
 ) -> None:
