@@ -7,13 +7,25 @@ has nothing more to do and is completed. What a run was sent must not lie ahead 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dripd.campaigns.definition import Definition
+from dripd.campaigns.enrollment import LaneKey
 from dripd.campaigns.flow import places_of, successors
 from dripd.campaigns.reader import suggest
 from dripd.errors import BadRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """How live runs pass to *definition*: `map` leads old step keys to new ones, `lane` tells
+    the lane of a step for a contact's zone and the flags of the due step."""
+
+    definition: Definition
+    map: Mapping[str, str]
+    lane: Callable[[int, str | None, int], LaneKey]
 
 
 class Place(NamedTuple):

@@ -20,6 +20,7 @@ from dripd.campaigns.attached import pinned
 from dripd.campaigns.definition import Content, Definition, Policy
 from dripd.campaigns.document import load_documents
 from dripd.campaigns.known import Known
+from dripd.campaigns.migration import Migration
 from dripd.campaigns.parse import read
 from dripd.campaigns.validate import Report, check
 from dripd.campaigns.version import Version
@@ -50,7 +51,7 @@ from dripd.store.desk_file import (
     store_drafts,
 )
 from dripd.store.desk_find import find_account
-from dripd.store.desk_migrate import Migration, foresee_runs
+from dripd.store.desk_migrate import foresee_runs
 
 REST_TRIES, REST_S = 40, 0.05
 """How often, and how far apart, runs in flight at a switch are looked at again."""

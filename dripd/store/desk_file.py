@@ -14,7 +14,7 @@ from dripd.admin.messages import Call
 from dripd.campaigns.definition import Content, Definition, Match
 from dripd.campaigns.enrollment import RunStatus
 from dripd.campaigns.known import Known
-from dripd.campaigns.migration import read_map
+from dripd.campaigns.migration import Migration, read_map
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.window import WindowSpec
 from dripd.errors import Conflict, DefinitionError, DripdError
@@ -22,7 +22,7 @@ from dripd.store.connect import Conn
 from dripd.store.desk_attach import refuse_unattached
 from dripd.store.desk_deed import Deed, Result, Row
 from dripd.store.desk_find import find_account, find_campaign, lock_campaign
-from dripd.store.desk_migrate import Migration, migrate_runs
+from dripd.store.desk_migrate import migrate_runs
 from dripd.store.desk_pick import Picked
 from dripd.store.desk_role import refuse_stranger, refuse_viewer
 from dripd.store.desk_run import stop_rows

@@ -8,8 +8,6 @@ is moved when it is asked again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from dripd.campaigns.definition import Definition
 from dripd.campaigns.enrollment import (
@@ -17,25 +15,14 @@ from dripd.campaigns.enrollment import (
     FLAG_VARS,
     FLAG_WAITING,
     HELD_LANE,
-    LaneKey,
     RunStatus,
 )
-from dripd.campaigns.migration import Place, ahead, place_of, read_map
+from dripd.campaigns.migration import Migration, Place, ahead, place_of, read_map
 from dripd.errors import Conflict
 from dripd.store.connect import Conn
 from dripd.store.desk_deed import Result, Row
 from dripd.store.lanes import LaneBook
 from dripd.store.statements import sql
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """How live runs pass to *definition*: `map` leads old step keys to new ones, `lane` tells
-    the lane of a step for a contact's zone and the flags of the due step."""
-
-    definition: Definition
-    map: Mapping[str, str]
-    lane: Callable[[int, str | None, int], LaneKey]
 
 
 async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int:
@@ -111,7 +98,7 @@ async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migratio
         group["flags"],
     )  # fmt: skip
     if place.step_no is None:
-        await conn.fetch(sql("complete_migrated"), *which, RunStatus.COMPLETED)
+        await conn.execute(sql("complete_migrated"), *which, RunStatus.COMPLETED)
         return
     held = group["lane"] == HELD_LANE
     if held and place.same and group["flags"] & FLAG_WAITING:
@@ -120,9 +107,7 @@ async def _move(conn: Conn, group: Row, place: Place, cv_id: int, plan: Migratio
     flags = group["flags"] if place.same else group["flags"] & FLAG_VARS
     wanted = (group["account_id"], plan.lane(place.step_no, group["timezone"], flags))
     lane = (await LaneBook().resolve(conn, [wanted]))[wanted]
-    if held and place.same:
-        await conn.execute(sql("migrate_lacking"), *which, cv_id, place.step_no, lane)
-    elif held:
-        await conn.execute(sql("migrate_released"), *which, cv_id, place.step_no, lane)
-    else:
-        await conn.execute(sql("migrate_waiting"), *which, cv_id, place.step_no, lane, flags)
+    how = "migrate_onward"
+    if place.same:
+        how = "migrate_lacking" if held else "migrate_waiting"
+    await conn.execute(sql(how), *which, cv_id, place.step_no, lane)

@@ -17,9 +17,10 @@ from dripd.policy.admission_rows import (
     first_of_each_key,
     rejections,
 )
-from dripd.store.memory_changes import cancel_awaited, end_run, forget_runs
+from dripd.store.memory_changes import forget_runs
+from dripd.store.memory_desk import stop_run
 from dripd.store.memory_directory import LAST_ID
-from dripd.store.memory_money import charge, refund_unsent
+from dripd.store.memory_money import charge
 from dripd.store.memory_rows import (
     Account,
     Campaign,
@@ -313,19 +314,10 @@ def _add_history(
 
 
 def _displace(tables: Tables, one: Accept) -> None:
-    """End the run whose place is taken, as a move would: what is in flight is marked."""
-    account_id = one.request.account_id or 0
-    key = (account_id, one.request.contact_id or 0, one.exclusive)
+    """End the run whose place is taken, as a move would."""
+    key = (one.request.account_id or 0, one.request.contact_id or 0, one.exclusive)
     for found in tables.run_exclusive.at(key):
-        end = End(RunStatus.REMOVED, f"moved:{one.request.campaign_key}")
-        end_run(tables, account_id, found[1], end)
-        refund_unsent(tables, account_id, found[1])
-        cancel_awaited(tables, account_id, found[1])
-        row = tables.due.get(found)
-        if row is not None and row.claim_id is not None:
-            tables.due.change(found, attempt=-1)
-        elif row is not None:
-            tables.due.drop(found)
+        stop_run(tables, found, End(RunStatus.REMOVED, f"moved:{one.request.campaign_key}"))
 
 
 def _yield(tables: Tables, one: Accept) -> None:

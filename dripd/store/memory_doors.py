@@ -7,13 +7,15 @@ would refuse them for their form; a row that a constraint forbids raises `StoreE
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from dripd.campaigns.address import BLANKS
 from dripd.campaigns.definition import Content, Definition
+from dripd.campaigns.enrollment import End, RunStatus
+from dripd.campaigns.migration import Migration
 from dripd.clock import Instant
 from dripd.errors import StoreError
 from dripd.policy.admission_rows import Quote
@@ -28,6 +30,7 @@ from dripd.store.memory_changes import (
     remove_place,
     remove_tag,
 )
+from dripd.store.memory_desk import migrate_runs, stop_runs
 from dripd.store.memory_directory import unpark_reason
 from dripd.store.memory_erase import erase_words
 from dripd.store.memory_money import write
@@ -45,7 +48,7 @@ from dripd.store.memory_rows import (
     Trigger,
     Usage,
 )
-from dripd.store.memory_tables import Tables
+from dripd.store.memory_tables import Ids, Tables
 from dripd.store.protocol import SenderRow
 
 
@@ -426,8 +429,56 @@ class Doors:
         self._tables.sink_rules.add(number, rule)
         self._commit()
 
-    def add_campaign(self, account_id: int, definition: Definition) -> Published:
-        """Publish *definition* as the next version of its campaign, made if it is not there."""
+    def add_campaign(
+        self,
+        account_id: int,
+        definition: Definition,
+        *,
+        terminate: bool = False,
+        migration: Migration | None = None,
+    ) -> Published:
+        """Publish *definition* as the next version of its campaign, made if it is not there.
+
+        Live runs stay on their version, or end, or pass to it by *migration*. Raises `Conflict`
+        where that would send a message again; then nothing has changed.
+        """
+
+        def work() -> Published:
+            made = self._publish(account_id, definition)
+            if terminate:
+                live = self._live_runs(account_id, made.campaign_id)
+                stop_runs(self._tables, live, End(RunStatus.TERMINATED, "edited"))
+            if migration is not None:
+                migrate_runs(self._tables, account_id, *made, migration)
+            return made
+
+        return self._tables.transact(work)
+
+    def migrate_rest(self, account_id: int, published: Published, migration: Migration) -> int:
+        """Move the runs that were in flight when their version was *published*; how many still
+        are, none once another has been. Raises `Conflict` as the publication."""
+        campaign = self._tables.campaigns[account_id, published.campaign_id]
+        if campaign.live_cv_id != published.cv_id:
+            return 0
+        return self._tables.transact(
+            lambda: migrate_runs(self._tables, account_id, *published, migration)
+        )
+
+    def stop_runs(self, account_id: int, enrollment_ids: Iterable[int]) -> list[int]:
+        """An operator stops runs; those that were live."""
+        keys = [(account_id, one) for one in enrollment_ids]
+        end = End(RunStatus.TERMINATED, "stopped")
+        return self._tables.transact(lambda: stop_runs(self._tables, keys, end))
+
+    def _live_runs(self, account_id: int, campaign_id: int) -> list[Ids]:
+        return [
+            (run.account_id, run.id)
+            for run in self._tables.runs
+            if (run.account_id, run.campaign_id) == (account_id, campaign_id)
+            and run.status is RunStatus.LIVE
+        ]
+
+    def _publish(self, account_id: int, definition: Definition) -> Published:
         tables = self._tables
         campaign = tables.campaign_of(account_id, definition.campaign)
         if campaign is None:
@@ -450,7 +501,6 @@ class Doors:
         self._attach(campaign, definition)
         tables.nudge(account_id)
         tables.refresh_gates([account_id])
-        self._commit()
         return Published(campaign.id, cv_id)
 
     def set_campaign(self, account_id: int, campaign_id: int, **columns: object) -> None:

@@ -56,14 +56,12 @@ from dripd.policy.suppression import MAY_FORBID
 from dripd.store.memory_admit import new_request
 from dripd.store.memory_changes import (
     add_suppression,
-    cancel_awaited,
     change_contact,
-    end_run,
     forget_runs,
     release_run,
 )
+from dripd.store.memory_desk import stop_run
 from dripd.store.memory_directory import read_accounts
-from dripd.store.memory_money import refund_unsent
 from dripd.store.memory_record import WRITERS
 from dripd.store.memory_reputation import judge_senders
 from dripd.store.memory_rows import (
@@ -501,18 +499,9 @@ def _apply(
 
 
 def _end(tables: Tables, account_id: int, end: EndRun, done: Digested) -> None:
-    """A leased step is marked: its message may have left, and record will log it."""
     key = (account_id, end.enrollment_id)
-    ended = end_run(tables, account_id, end.enrollment_id, End(end.status, end.reason))
-    row = tables.due.get(key)
-    if row is not None and row.claim_id is not None:
-        tables.due.change(key, attempt=-1)
-    elif row is not None:
-        tables.due.drop(key)
-    cancel_awaited(tables, account_id, end.enrollment_id)
-    if not ended:
+    if not stop_run(tables, key, End(end.status, end.reason)):
         return
-    refund_unsent(tables, account_id, end.enrollment_id)
     if end.set:
         change_contact(tables, account_id, end.contact_id, end.set, {})
     if end.notify is not None:

@@ -44,12 +44,12 @@ WHERE d.account_id = $1::int4
 LIMIT 1;
 
 -- name: migrate_waiting :exec
--- Runs that wait pass to another version; what remained of their delay remains.
---   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane  $10 new flags
+-- Runs that wait at a step that stays pass to another version; what remained of their delay remains.
+--   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane
 -- locks: due_step and run rows
 WITH moved AS (
     UPDATE dripd.due_step AS d
-    SET cv_id = $7::int4, step_no = $8::int2, lane = $9::int2, flags = $10::int2
+    SET cv_id = $7::int4, step_no = $8::int2, lane = $9::int2
     FROM dripd.contact AS k
     WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
         AND d.flags = $6::int2
@@ -110,20 +110,28 @@ SET cv_id = $7::int4,
 FROM moved AS m
 WHERE r.account_id = m.account_id AND r.id = m.enrollment_id;
 
--- name: migrate_released :exec
--- Runs that were held at a step that is no more: what held them is no more either.
+-- name: migrate_onward :exec
+-- Runs whose step is no more pass to another one: what remained of their delay remains, what held them or was asked of
+-- a person is no more. A step that was begun keeps its number, so that nothing that is known of it is the next one's.
 --   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 new version id  $8 new step  $9 new lane
--- locks: due_step and run rows
+-- locks: due_step, run and task rows
 WITH moved AS (
     UPDATE dripd.due_step AS d
     SET cv_id = $7::int4, step_no = $8::int2, lane = $9::int2, flags = d.flags & 1::int2, attempt = 0,
-        due_at = (SELECT dripd.now())
-    FROM dripd.contact AS k
+        seq = d.seq + CASE WHEN d.flags & 140 = 0 THEN 0 ELSE 1 END,  -- it waited, was approved or tried
+        due_at = CASE WHEN q.hold_reason IS NULL THEN d.due_at ELSE (SELECT dripd.now()) END
+    FROM dripd.contact AS k, dripd.run AS q
     WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4 AND d.step_no = $3::int2 AND d.lane = $4::int2
         AND d.flags = $6::int2
         AND d.claim_id IS NULL AND d.attempt >= 0
         AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
+        AND q.account_id = d.account_id AND q.id = d.enrollment_id
     RETURNING d.account_id, d.enrollment_id
+), closed AS (
+    UPDATE dripd.task AS t
+    SET state = 'cancelled', closed_by = 'dripd'
+    FROM moved AS m
+    WHERE t.account_id = m.account_id AND t.enrollment_id = m.enrollment_id AND t.awaited AND t.state = 'open'
 ), told AS (
     INSERT INTO dripd.journal_log (account_id, enrollment_id, contact_id, kind, detail)
     SELECT r.account_id, r.id, r.contact_id, 'released', jsonb_build_object('reason', r.hold_reason, 'seq', d.seq)
@@ -147,11 +155,11 @@ FROM dripd.due_step AS d
 WHERE d.account_id = $1::int4 AND d.cv_id = $2::int4
     AND r.account_id = d.account_id AND r.id = d.enrollment_id AND r.cv_id = $2::int4 AND r.exclusive <> $3::text;
 
--- name: complete_migrated :many
--- Runs that wait at a step of which nothing is left in the new version: they have done all there is. One that is being
--- leased is waited for, and goes on.
+-- name: complete_migrated :exec
+-- Runs that wait at a step of which nothing is left in the new version: they have done all there is, and nothing is
+-- asked of a person any more. One that is being leased is waited for, and goes on.
 --   $1 account  $2 version id  $3 step  $4 lane  $5 contact's zone  $6 flags  $7 status
--- locks: due_step rows, then run rows
+-- locks: due_step rows, then run and task rows
 WITH gone AS (
     DELETE FROM dripd.due_step AS d
     USING dripd.contact AS k
@@ -160,10 +168,14 @@ WITH gone AS (
         AND d.claim_id IS NULL AND d.attempt >= 0
         AND k.account_id = d.account_id AND k.id = d.contact_id AND k.timezone IS NOT DISTINCT FROM $5::text
     RETURNING d.account_id, d.enrollment_id
+), closed AS (
+    UPDATE dripd.task AS t
+    SET state = 'cancelled', closed_by = 'dripd'
+    FROM gone AS g
+    WHERE t.account_id = g.account_id AND t.enrollment_id = g.enrollment_id AND t.awaited AND t.state = 'open'
 )
 UPDATE dripd.run AS r
 SET status = $7::int2, end_reason = 'completed', ended_at = (SELECT dripd.now()), exclusive = NULL, hold_reason = NULL,
     release_at = NULL, reentry = nullif(r.reentry, 2::int2)
 FROM gone AS g
-WHERE r.account_id = g.account_id AND r.id = g.enrollment_id AND r.status = 1
-RETURNING r.id;
+WHERE r.account_id = g.account_id AND r.id = g.enrollment_id AND r.status = 1;

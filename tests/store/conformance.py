@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.store.suite_admit import AdmitSuite, FeedSuite
 from tests.store.suite_clock import ClockSuite, IndividualSuite
+from tests.store.suite_desk import DeskSuite
 from tests.store.suite_doubt import DoubtSuite
 from tests.store.suite_erasure import ErasureSuite
 from tests.store.suite_inbox import InboxSuite, SinkSuite
@@ -26,6 +27,7 @@ class Conformance(
     NodeSuite,
     RecordSuite,
     EffectSuite,
+    DeskSuite,
     DoubtSuite,
     ErasureSuite,
     MoneySuite,

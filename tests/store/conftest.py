@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-for suite in ("admit", "clock", "inbox", "lease", "outbox", "reactions", "record"):
+for suite in ("admit", "clock", "desk", "inbox", "lease", "outbox", "reactions", "record"):
     pytest.register_assert_rewrite(f"tests.store.suite_{suite}")
 pytest.register_assert_rewrite("tests.store.world")

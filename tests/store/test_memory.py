@@ -14,11 +14,13 @@ from pytest_trio import trio_fixture
 
 from dripd.campaigns.definition import Content, Definition
 from dripd.campaigns.enrollment import Needs
+from dripd.campaigns.migration import Migration
 from dripd.clock import HOUR, Instant, ManualClock
 from dripd.errors import InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
 from dripd.spans import Spans
 from dripd.store.memory import LOCK_TIMEOUT_S, MemoryStore
+from dripd.store.memory_doors import Published
 from dripd.store.memory_table import Table
 from tests.store.conformance import Conformance
 from tests.store.world import MAIL, T0, Row, Scene, World, open_scene, start_all
@@ -151,6 +153,28 @@ class MemoryWorld(World):
         self, account: int, task: int, until: Instant | None, by: str
     ) -> None:
         self.store.snooze_task(account, task, until, by)
+
+    async def publish(
+        self,
+        account: int,
+        definition: Definition,
+        *,
+        terminate: bool = False,
+        migration: Migration | None = None,
+    ) -> int:
+        made = self.store.add_campaign(
+            account, definition, terminate=terminate, migration=migration
+        )
+        if migration is None:
+            return 0
+        return self.store.migrate_rest(account, made, migration)
+
+    async def migrate_rest(self, account: int, campaign: int, migration: Migration) -> int:
+        live = self.store._tables.campaigns[account, campaign].live_cv_id or 0
+        return self.store.migrate_rest(account, Published(campaign, live), migration)
+
+    async def stop(self, account: int, enrollments: Sequence[int]) -> None:
+        self.store.stop_runs(account, enrollments)
 
     async def enrollments(self) -> list[Row]:
         return self.store.enrollments()

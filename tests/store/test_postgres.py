@@ -17,14 +17,18 @@ import trio
 from pytest_trio import trio_fixture
 
 from dripd.campaigns.definition import Content, Definition
-from dripd.campaigns.enrollment import DueKey
+from dripd.campaigns.enrollment import DueKey, RunStatus
+from dripd.campaigns.migration import Migration
 from dripd.clock import Instant
-from dripd.errors import InDoubt, StoreError, StoreUnavailable
+from dripd.errors import Conflict, InDoubt, StoreError, StoreUnavailable
 from dripd.policy.admission_rows import Quote
 from dripd.spans import Spans
 from dripd.store import unit_lease
 from dripd.store.bridge import Bridge
 from dripd.store.connect import copy_rows, prepare_desk
+from dripd.store.desk_file import end_all
+from dripd.store.desk_migrate import migrate_runs
+from dripd.store.desk_run import stop_rows
 from dripd.store.postgres import PostgresStore
 from dripd.store.protocol import LeaseGroup, LeaseKey
 from dripd.store.statements import sql
@@ -274,13 +278,18 @@ class PostgresWorld(World):
             "campaign",
             {"account_id": account, "key": key, "name": key, "status": "active"},
         )
-        cv = await self.insert(
+        return number, await self._add_version(account, number, definition, 1)
+
+    async def _add_version(
+        self, account: int, number: int, definition: Definition, version: int
+    ) -> int:
+        cv: int = await self.insert(
             "campaign_version",
             {
                 "account_id": account,
                 "campaign_id": number,
-                "campaign_key": key,
-                "version": 1,
+                "campaign_key": definition.campaign,
+                "version": version,
                 "definition": dict(definition.raw),
                 "shared": {key: one.as_raw() for key, one in definition.shared.items()},
             },
@@ -296,7 +305,7 @@ class PostgresWorld(World):
                 step.kind,
             )
         await self.run("UPDATE dripd.campaign SET live_cv_id = $2 WHERE id = $1", number, cv)
-        return number, cv
+        return cv
 
     async def set_sender(
         self, account: int, sender: int, status: str, *, probes: int = 0
@@ -357,6 +366,51 @@ class PostgresWorld(World):
         self, account: int, task: int, until: Instant | None, by: str
     ) -> None:
         await self.run(sql("snooze_task"), account, task, until, by)
+
+    async def publish(
+        self,
+        account: int,
+        definition: Definition,
+        *,
+        terminate: bool = False,
+        migration: Migration | None = None,
+    ) -> int:
+        row = await self._campaign(account, definition.campaign)
+        in_flight = 0
+        await self.run("BEGIN")
+        try:
+            cv = await self._add_version(account, row["id"], definition, 2)
+            if terminate:
+                await self.bridge.run(
+                    end_all, self.conn, row, RunStatus.TERMINATED, "edited", "ann"
+                )
+            if migration is not None:
+                in_flight = await self.bridge.run(migrate_runs, self.conn, row, cv, migration)
+        except Conflict:
+            await self.run("ROLLBACK")
+            raise
+        await self.run("COMMIT")
+        return in_flight
+
+    async def migrate_rest(self, account: int, campaign: int, migration: Migration) -> int:
+        row = await self._campaign(account, migration.definition.campaign)
+        return await self.bridge.run(migrate_runs, self.conn, row, row["live_cv_id"], migration)
+
+    async def _campaign(self, account: int, key: str) -> Row:
+        (row,) = await self.run(
+            "SELECT * FROM dripd.campaign WHERE account_id = $1 AND key = $2", account, key
+        )
+        return row
+
+    async def stop(self, account: int, enrollments: Sequence[int]) -> None:
+        rows = await self.run(
+            "SELECT account_id, id, campaign_id, contact_id, status FROM dripd.run"
+            " WHERE account_id = $1 AND id = ANY ($2::int8[])",
+            *(account, list(enrollments)),
+        )
+        await self.bridge.run(
+            stop_rows, self.conn, rows, RunStatus.TERMINATED, "stopped", "ann"
+        )
 
     async def enrollments(self) -> list[Row]:
         return await self.run("SELECT * FROM dripd.enrollment ORDER BY id")

@@ -28,6 +28,7 @@ from dripd.campaigns.enrollment import (
     Next,
     RunStatus,
 )
+from dripd.campaigns.migration import Migration
 from dripd.clock import DAY, HOUR, Instant, parse_instant
 from dripd.policy.admission_rows import Accept, Decision, Quote, Reject, RequestRow
 from dripd.store.protocol import (
@@ -152,6 +153,23 @@ class World(ABC):
     async def snooze_task(
         self, account: int, task: int, until: Instant | None, by: str
     ) -> None: ...
+
+    # the desk
+    @abstractmethod
+    async def publish(
+        self,
+        account: int,
+        definition: Definition,
+        *,
+        terminate: bool = False,
+        migration: Migration | None = None,
+    ) -> int:
+        """The next version of a campaign that is there; how many runs are in flight."""
+
+    @abstractmethod
+    async def migrate_rest(self, account: int, campaign: int, migration: Migration) -> int: ...
+    @abstractmethod
+    async def stop(self, account: int, enrollments: Sequence[int]) -> None: ...
 
     # views
     @abstractmethod

@@ -289,6 +289,62 @@ def test_what_the_new_version_lacks_no_more_goes_on(world: World) -> None:
     assert [kind for (kind,) in told] == ["held", "released"]
 
 
+def asking(*keys: str) -> str:
+    """As `mails`, of which all but the first must be approved."""
+    text = mails(*keys)
+    for key in keys[1:]:
+        text = text.replace(f"subject: {key},", f"subject: {key}, require_approval: true,")
+    return text
+
+
+def asked(world: World) -> list[tuple[int, str, str]]:
+    rows = world.sql("SELECT id, step_key, state FROM dripd.task ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+def test_what_was_asked_of_a_step_that_was_taken_out_is_no_answer_for_the_next(
+    world: World,
+) -> None:
+    world.apply(asking("a", "b", "d"))
+    start(world, "ann")
+    world.advance("2d")
+    publish(world, asking("a", "d"), inflight="migrate", yes=True)
+    world.tick()
+
+    assert [(key, state) for _, key, state in asked(world)] == [
+        ("b", "cancelled"),
+        ("d", "open"),
+    ]
+    assert world.run("ann", "c")["hold_reason"] == "approval"
+    world.call("task.done", id=asked(world)[-1][0])
+    world.tick()
+    assert subjects(world, "ann") == ["a", "d"]
+
+
+def test_nobody_is_asked_about_a_run_that_has_nothing_more_to_do(world: World) -> None:
+    world.apply(asking("a", "b"))
+    start(world, "ann")
+    world.advance("2d")
+    publish(world, asking("a"), inflight="migrate", yes=True)
+
+    assert waiting(world) == [(1, None, "completed", 1)]
+    assert [(key, state) for _, key, state in asked(world)] == [("b", "cancelled")]
+
+
+def test_what_held_a_step_that_was_taken_out_does_not_hold_the_next(world: World) -> None:
+    rarely = "policy: {frequency: {per_contact: 1/5d}}\nsteps:"
+    world.apply(mails("a", "b", "d", "e").replace("steps:", rarely))
+    start(world, "ann")
+    world.advance("2d")
+    assert world.run("ann", "c")["hold_reason"] == "frequency"
+    publish(world, mails("a", "d", "e"), inflight="migrate", yes=True)
+    world.tick()
+
+    assert subjects(world, "ann") == ["a", "d"]
+    run = world.run("ann", "c")
+    assert (run["step_key"], run["status"], run["hold_reason"]) == ("e", "waiting", None)
+
+
 def test_what_was_charged_for_steps_that_are_gone_goes_back_at_the_end(world: World) -> None:
     world.call("account.set", key="acme", prices={"email": "1"})
     world.call("account.deposit", key="acme", amount="10")
