@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import trio
 
+from dripd.campaigns.migration import Migration
 from dripd.campaigns.version import Version
 from dripd.engine.calendars import known_zones
 from dripd.engine.directory import Directory
@@ -18,7 +19,6 @@ from dripd.log import get
 from dripd.store.desk import Desk
 from dripd.store.desk_deed import Row
 from dripd.store.desk_file import list_following, migrate_rest
-from dripd.store.desk_migrate import Migration
 
 LOOK_S, MOST_S = 2.0, 60.0
 """Between two looks; twice as long after each that leaves some, for it reads every live run."""

@@ -14,14 +14,17 @@ from functools import partial
 from itertools import count
 from typing import Any, Final
 
+from dripd.campaigns.definition import Definition
 from dripd.campaigns.enrollment import Change, Leased, LogRow, LogState
 from dripd.campaigns.event import Accepted, Retryable, StepEvent, Uncertain, Unknown
+from dripd.campaigns.migration import Place
 from dripd.engine import doubt, send, sweep
 from dripd.engine.directory import Directory
 from dripd.engine.pipeline import Pipeline
 from dripd.proof.simulate import simulate
 from dripd.store import (
     memory_admit,
+    memory_desk,
     memory_directory,
     memory_lease,
     memory_nodes,
@@ -316,6 +319,15 @@ def _forget(_: Any) -> Any:
     return drop
 
 
+def _by_number(_: Any) -> Any:
+    """Where a run goes on is told by how many steps it has done."""
+
+    def place(_keys: Any, step_no: int, new: Definition, _given: Any) -> Place:
+        return Place(step_no if step_no < len(new.steps) else None, same=False)
+
+    return place
+
+
 def _one(place: Any, name: str, wrap: Callable[[Any], Any]) -> Patch:
     return partial(patched, place, name, wrap)
 
@@ -365,6 +377,9 @@ DEFECTS: Final = (
             _one(memory_directory, "look", _only_told), "stuck", "stop lose_answers"),
     _defect("late_result_dropped", "what comes after its claim was lost changes nothing",
             _one(memory_nodes, "testify", _forget), "evidence", "freeze enroll"),
+    _defect("migrated_by_number", "a run goes on at the step of the same number",
+            _one(memory_desk, "place_of", _by_number), "lost version order duplicates",
+            "publish enroll"),
 )  # fmt: skip
 """The catalogue. A patch lasts as long as its context."""
 

@@ -7,27 +7,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from dripd.clock import HOUR, Instant, format_instant, to_datetime
+from dripd.clock import MINUTE, Instant, format_instant, to_datetime
 from dripd.proof.provider import DEFINITE, Request
 from dripd.proof.story import History
-from dripd.proof.tenant import FREQUENCY, LIMIT, PRICE, Tenant
+from dripd.proof.tenant import FREQUENCY, PRICE, Edition, Tenant, read_words
 from dripd.proof.troubled import Troubled
 
 PROMISES: Final = (
     "lost", "duplicates", "cap_excess", "window", "after_stop", "order", "stuck", "ledger",
     "phantom", "live", "transition", "early", "input", "frozen", "evidence",
-    "erasure",
+    "erasure", "version", "sender",
 )  # fmt: skip
-
-ORDER: Final = {"one": 1, "two": 2, "three": 3}
 
 SURE: Final = frozenset({"accepted", "unknown"})
 """States of a delivery that is counted as sent."""
@@ -71,9 +70,8 @@ class Record:
     @classmethod
     def of(cls, world: Troubled) -> Record:
         store = world.store
-        requests = [one for provider in world.providers.values() for one in provider.log]
         return cls(
-            requests, store.deliveries(), store.enrollments(), store.requests(),
+            list(world.asked), store.deliveries(), store.enrollments(), store.requests(),
             store.due_steps(), store.cap_usage(), store.ledger,
         )  # fmt: skip
 
@@ -156,7 +154,10 @@ def judge(record: Record, history: History) -> Broken:
     _rests(broken, record, history)
     _erasures(broken, record, history)
     _money(broken, record, tenants)
-    _order(broken, record)
+    _order(broken, record, tenants)
+    _versions(broken, record, tenants)
+    _senders(broken, record, history)
+    _twice(broken, record)
     if not history.clock_stepped:
         _early(broken, record, tenants)
         _limits(broken, record, tenants)
@@ -231,7 +232,7 @@ def _caps(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     sent: Counter[tuple[int, date]] = Counter()
     for request in record.taken():
         row = by_key.get(request.key)
-        if row is not None and row["enrollment_id"] is not None:
+        if row is not None and row["enrollment_id"] is not None and row["channel"] == "email":
             tenant = tenants[row["account_id"]]
             sent[tenant.id, _local(row["leased_at"], tenant).date()] += 1
     for (account, day), n in sent.items():
@@ -252,7 +253,7 @@ def _ledger(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     """The cap counts exactly what left or may have left."""
     counted: Counter[tuple[int, date]] = Counter()
     for row in record.of_runs():
-        if row["state"] in SURE:
+        if row["state"] in SURE and row["channel"] == "email":
             tenant = tenants[row["account_id"]]
             counted[tenant.id, _local(row["leased_at"], tenant).date()] += 1
     used = {
@@ -315,6 +316,9 @@ def _stops(broken: Broken, record: Record, history: History) -> None:
         for stop in history.stopped.get(run["contact_id"], ()):
             if run["started_at"] <= stop < row["leased_at"]:
                 broken["after_stop"].append(f"{row['id']} leased after the stop")
+        ended = history.ended.get(run["id"])
+        if ended is not None and ended < row["leased_at"]:
+            broken["after_stop"].append(f"{row['id']} leased after its run was ended")
     for request in record.requests:
         since, leased = history.suppressed.get(request.recipient), by_key.get(request.key)
         if since is not None and leased is not None and since < leased["leased_at"]:
@@ -365,27 +369,44 @@ def _money(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
 def _limits(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
     """Of a sender's day and of what a contact may be sent, by when each message was let go."""
     strays = {one.key for one in record.requests if _is_stray(one)}
-    by_day: Counter[tuple[int, date]] = Counter()
-    by_contact: dict[tuple[int, str], list[Instant]] = defaultdict(list)
+    contacts = {run["id"]: run["contact_id"] for run in record.runs}
+    by_day: Counter[tuple[int, int, date]] = Counter()
+    by_contact: dict[int, list[Instant]] = defaultdict(list)
     for row in record.of_runs():
         tenant, at = tenants[row["account_id"]], row["sent_at"]
         if row["state"] not in SURE or at is None or row["idempotency_key"] in strays:
             continue
-        if "limit" in tenant.traits and at < (tenant.limited_until or 0):
-            by_day[tenant.id, _local(at, tenant).date()] += 1
-        if "frequency" in tenant.traits and row["to_address"] is not None:
-            by_contact[tenant.id, row["to_address"]].append(at)
-    broken["cap_excess"] += [
-        f"the sender of account {account}, {day}: {n}"
-        for (account, day), n in by_day.items()
-        if n > LIMIT
-    ]
+        if row["sender_id"] in tenant.senders and at < (tenant.limited_until or 0):
+            by_day[tenant.id, row["sender_id"], _local(at, tenant).date()] += 1
+        if "frequency" in tenant.traits:
+            by_contact[contacts[row["enrollment_id"]]].append(at)
+    for (account, sender, day), n in by_day.items():
+        most = tenants[account].most(day)
+        if most is not None and n > most:
+            broken["cap_excess"].append(f"sender {sender}, {day}: {n} of {most}")
     most, within = FREQUENCY
-    for (_, address), moments in by_contact.items():
+    for contact, moments in by_contact.items():
         moments.sort()
         for before, after in zip(moments, moments[most:], strict=False):
             if after - before < within:
-                broken["cap_excess"].append(f"{address}: {most + 1} in {after - before} ms")
+                told = f"contact {contact}: {most + 1} in {after - before} ms"
+                broken["cap_excess"].append(told)
+
+
+def _senders(broken: Broken, record: Record, history: History) -> None:
+    """A contact is written to from one sender of a pool, as long as none is paused."""
+    contacts = {run["id"]: run["contact_id"] for run in record.runs}
+    resting = {one.id for one in history.tenants if history.rested.intersection(one.senders)}
+    found: dict[int, set[int]] = defaultdict(set)
+    for row in record.of_runs():
+        is_mail = row["channel"] == "email" and row["account_id"] not in resting
+        if is_mail and row["state"] in SURE and row["sender_id"] is not None:
+            found[contacts[row["enrollment_id"]]].add(row["sender_id"])
+    broken["sender"] += [
+        f"contact {contact} was written to from {sorted(senders)}"
+        for contact, senders in found.items()
+        if len(senders) > 1
+    ]
 
 
 def _is_stray(request: Request) -> bool:
@@ -393,34 +414,129 @@ def _is_stray(request: Request) -> bool:
     return request.fate == "late_accept" or request.by_zombie
 
 
-def _order(broken: Broken, record: Record) -> None:
-    furthest: dict[int | None, int] = defaultdict(int)
+def _order(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """No mail after one that comes behind it in every version of its campaign."""
+    places = _places(record, tenants)
+    last: dict[int, str] = {}
     for request in record.requests:
-        if request.enrollment_id is None or _is_stray(request):
+        run = request.enrollment_id
+        if run is None or _is_stray(request):
             continue  # it was let go before the run went on, and was long on its way
-        n = ORDER[request.step_key]
-        if n < furthest[request.enrollment_id]:
-            broken["order"].append(f"run {request.enrollment_id}: {request.step_key} came late")
-        furthest[request.enrollment_id] = max(n, furthest[request.enrollment_id])
+        before = last.get(run, request.step_key)
+        if before != request.step_key and not any(
+            _is_behind(edition.keys, before, request.step_key) for edition in places[run]
+        ):
+            broken["order"].append(f"run {run}: {request.step_key} came late")
+        last[run] = request.step_key
+
+
+def _places(record: Record, tenants: dict[int, Tenant]) -> dict[int, list[Edition]]:
+    """By run, the versions of its campaign."""
+    return {
+        run["id"]: tenants[run["account_id"]].editions[run["campaign_key"]]
+        for run in record.runs
+    }
+
+
+def _is_behind(keys: list[str], one: str, other: str) -> bool:
+    return one in keys and other in keys and keys.index(one) < keys.index(other)
 
 
 def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
-    """A step's request is not before its due: the delay counts from the step before it."""
-    first = {
-        (one.enrollment_id, one.step_key): one.at
-        for one in reversed(record.requests)
-        if one.enrollment_id is not None and not _is_stray(one)
-    }
-    for (run, step), at in first.items():
-        before = {"two": "one", "three": "two"}.get(step)
-        if before is None or (run, before) not in first:
+    """A step's request is not before its due: the delay counts from the step before it. Who
+    passed to another version has waited for a step of either."""
+    places, done = _places(record, tenants), _done(record)
+    first: dict[int, dict[str, Instant]] = defaultdict(dict)
+    said: dict[int, set[int]] = defaultdict(set)
+    for one in record.requests:
+        run = one.enrollment_id
+        if run is not None and (run, one.step_key) in done and not _is_stray(one):
+            first[run].setdefault(one.step_key, one.at)
+            said[run].add(read_words(one.body)[0])
+    for row in record.runs:
+        came, editions = first[row["id"]], places[row["id"]]
+        if said[row["id"]] <= {row["version"]}:
+            mails = editions[row["version"] - 1].mails
+            pairs = [(one, two, delay) for (one, _), (two, delay) in pairwise(mails)]
+        else:
+            order = sorted(came, key=lambda key: came[key])
+            pairs = [
+                (a, b, min(_delays(editions, a, b), default=0)) for a, b in pairwise(order)
+            ]
+        broken["early"] += [
+            f"run {row['id']}: {two} came {delay - came[two] + came[one]} ms early"
+            for one, two, delay in pairs
+            if one in came and two in came and came[two] - came[one] < delay - MINUTE
+        ]
+
+
+def _done(record: Record) -> set[tuple[int, str]]:
+    """The mails of runs of which it is known what became: of no other did a run wait for the
+    step that follows."""
+    return {(row["enrollment_id"], row["step_key"]) for row in record.of_runs()}
+
+
+def _delays(editions: list[Edition], before: str, step: str) -> Iterator[int]:
+    """How long one waits at least for *step*, or for one between that was taken out."""
+    for edition in editions:
+        keys = edition.keys
+        if before in keys:
+            yield from (delay for _, delay in edition.mails[keys.index(before) + 1 :])
+        if step in keys:
+            yield dict(edition.mails)[step]
+
+
+def _versions(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+    """A message says what its step says in a version of its campaign; a run goes from one
+    version to a later one at most, and does every step of the one in which it ends."""
+    places = _places(record, tenants)
+    said: dict[int, dict[str, int]] = defaultdict(dict)
+    for request in record.requests:
+        if request.enrollment_id is None:
             continue
-        account = next(one.account_id for one in record.requests if one.enrollment_id == run)
-        delay = tenants[account].delays_ms[ORDER[step] - 2]
-        if at - first[run, before] < delay - HOUR // 60:
-            broken["early"].append(
-                f"run {run}: {step} came {delay - at + first[run, before]} ms early"
-            )
+        version, key = read_words(request.body)
+        if (
+            key != request.step_key
+            or key not in places[request.enrollment_id][version - 1].keys
+        ):
+            broken["version"].append(f"{request.key} says {request.body!r}")
+        said[request.enrollment_id].setdefault(request.step_key, version)
+    done = _done(record)
+    for run in record.runs:
+        versions, editions = said[run["id"]], places[run["id"]]
+        told = f"run {run['id']} of version {run['version']}"
+        if any(one > run["version"] for one in versions.values()):
+            broken["version"].append(f"{told} said {versions}")
+        for n, edition in enumerate(editions, 1):
+            if n > run["version"] and edition.at < run["started_at"]:
+                broken["version"].append(f"{told} began after version {n}")
+        if run["end_reason"] != "completed" or _was_completed(run, editions):
+            continue
+        mails = editions[run["version"] - 1].keys
+        own = [mails.index(key) for key, n in versions.items() if n == run["version"]]
+        behind = mails[min(own) :] if own else mails[-1:]
+        if len(editions) == 1 or all(one.mode != "migrate" for one in editions):
+            behind = mails
+        lost = [key for key in behind if (run["id"], key) not in done]
+        if lost:
+            broken["lost"].append(f"{told} is completed without {lost}")
+
+
+def _was_completed(run: Row, editions: list[Edition]) -> bool:
+    """Was nothing left for it in a version that was published while it ran?"""
+    return any(one.mode == "migrate" and one.at == run["ended_at"] for one in editions)
+
+
+def _twice(broken: Broken, record: Record) -> None:
+    """Each step of a run is sent once, under one delivery."""
+    sent = {
+        (row["enrollment_id"], row["step_key"], row["id"])
+        for row in record.of_runs()
+        if row["state"] in SURE
+    }
+    for (run, step), n in Counter((run, step) for run, step, _ in sent).items():
+        if n > 1:
+            broken["duplicates"].append(f"run {run}: {step} was sent {n} times")
 
 
 def _stuck(broken: Broken, record: Record) -> None:

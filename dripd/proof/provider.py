@@ -62,8 +62,14 @@ class Provider:
     """The outside server: several daemons' requests come to the same."""
 
     def __init__(
-        self, name: str, nursery: trio.Nursery, now: Callable[[], Instant], dice: random.Random
+        self,
+        name: str,
+        nursery: trio.Nursery,
+        now: Callable[[], Instant],
+        dice: random.Random,
+        log: list[Request],
     ) -> None:
+        """*log*: what came to it and to others, in its order."""
         self.name = name
         self.keyed = False
         self.faulty = 0.0
@@ -71,7 +77,7 @@ class Provider:
         self.batch = 32
         self.latency_s = 0.0
         """How long it has a request before it answers."""
-        self.log: list[Request] = []
+        self.log = log
         self._nursery = nursery
         self.now = now
         self._dice = dice

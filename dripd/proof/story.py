@@ -13,19 +13,38 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import Final
 
 import trio
 
+from dripd.campaigns.definition import Definition
+from dripd.campaigns.migration import Migration
+from dripd.campaigns.version import Version
 from dripd.channels.base import EMAIL
 from dripd.clock import DAY, HOUR, MINUTE, Instant, Millis
+from dripd.engine.calendars import known_zones, open_zone
 from dripd.engine.individual import Wish, send_individual
 from dripd.engine.settle import move_to
 from dripd.engine.sweep import SWEEP_S
 from dripd.errors import Conflict, NotFound, StoreError, TimedOut
 from dripd.proof.machine import Killed
-from dripd.proof.tenant import LIMIT, PRICE, WELCOME, Tenant, draw_traits
+from dripd.proof.tenant import (
+    LIMIT,
+    MODES,
+    PRICE,
+    RAMP,
+    WELCOME,
+    Edition,
+    Mails,
+    Tenant,
+    draw_mails,
+    draw_traits,
+)
 from dripd.proof.troubled import NODE_TIMEOUT_S, Daemon, Troubled
+from dripd.scheduler.calendar import local_date
+from dripd.store.memory_doors import Published
+from dripd.store.memory_views import ViewRow
 
 ROUNDS: Final = 10
 
@@ -40,6 +59,9 @@ FOCUS: Final = 6
 
 WAIT_MOST: Final = 15
 """How many looks, 20 ms apart, an act waits for a daemon with something in hand."""
+
+REST_S: Final = 0.5
+"""Between two looks at runs that were in flight at a publication."""
 
 UNITS: Final = (
     "admit", "lease", "record", "digest", "load", "park", "unpark", "heads", "make_days",
@@ -77,6 +99,10 @@ class History:
     """Address of an erased contact to the instant at which it was erased."""
     rests: list[tuple[int, str, Instant, Instant]] = field(default_factory=list)
     """Account, campaign ("" = all) and the instants between which it was paused."""
+    rested: set[int] = field(default_factory=set)
+    """Senders that were paused."""
+    ended: dict[int, Instant] = field(default_factory=dict)
+    """Runs that an operator ended, and when."""
     keyed: frozenset[str] = frozenset()
     """Providers that honour an idempotency key."""
     clock_stepped: bool = False
@@ -100,10 +126,10 @@ class Story:
             (self._enroll, 5), (self._stop, 4), (self._pass_time, 7), (self._lose_answers, 3),
             (self._kill, 3), (self._freeze, 2), (self._cut_off, 1), (self._go_away, 1),
             (self._lock, 2), (self._misanswer, 2), (self._pause, 1), (self._change_cap, 1),
-            (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 1), (self._interact, 1),
+            (self._fill_disk, 1), (self._lose_disk, 1), (self._publish, 2), (self._interact, 1),
             (self._report_usage, 1), (self._step_clock, 1), (self._rename, 2),
             (self._erase, 1), (self._write, 1), (self._decide, 2), (self._deposit, 1),
-            (self._pause_sender, 1),
+            (self._pause_sender, 1), (self._command, 1),
         ]  # fmt: skip
         self.resting: set[tuple[int, str]] = set()
         """Accounts and campaigns that an act has paused and will resume."""
@@ -140,21 +166,43 @@ class Story:
         )  # fmt: skip
         if cap is not None:
             tenant.caps.append((self.world.clock.now(), cap))
-        limit = LIMIT if "limit" in tenant.traits else None
-        tenant.sender = store.add_sender(
-            account, f"sales@{key}.test", provider=tenant.provider, daily_limit=limit
-        )
+        self._add_senders(tenant)
         if tenant.sells:
-            store.set_prices(account, email=PRICE)
+            store.set_prices(account, email=PRICE, sms=PRICE)
             store.deposit(account, "0.05")
         self.history.tenants.append(tenant)
-        self.publish(tenant, "Hello")
+        for campaign in tenant.campaigns:
+            self.publish(tenant, campaign, tenant.mails)
 
-    def publish(self, tenant: Tenant, text: str) -> None:
-        """Every version says something else."""
-        for definition in tenant.definitions(text):
-            made = self.world.store.add_campaign(tenant.id, definition)
-            tenant.ids[definition.campaign] = made.campaign_id
+    def _add_senders(self, tenant: Tenant) -> None:
+        """One or a pool of two providers, new or limited, and a number."""
+        store = self.world.store
+        providers = cycle((tenant.provider, "p1" if tenant.provider == "p0" else "p0"))
+        tenant.began = local_date(open_zone(tenant.zone), self.world.clock.now())
+        limit = LIMIT if "limit" in tenant.traits else None
+        for address, provider in zip(tenant.sales, providers, strict=False):
+            sender = store.add_sender(tenant.id, address, provider=provider, daily_limit=limit)
+            tenant.senders.append(sender)
+            if "ramp" in tenant.traits:
+                first, more = RAMP
+                ramp = f"{first} +{more}/d from {tenant.began.isoformat()}"
+                store.set_sender(tenant.id, sender, warmup=ramp)
+        store.add_sender(tenant.id, "+4930123456", channel="sms", provider=tenant.provider)
+
+    def publish(
+        self, tenant: Tenant, campaign: str, mails: Mails, mode: str = "pin"
+    ) -> tuple[Published, Migration | None]:
+        """Every version says something else. Raises `Conflict` where runs cannot pass to it."""
+        definition = tenant.definition(campaign, mails)
+        number = tenant.ids.get(campaign, 0)
+        plan = _migration(tenant, number, definition) if mode == "migrate" else None
+        made = self.world.store.add_campaign(
+            tenant.id, definition, terminate=mode == "terminate", migration=plan
+        )
+        tenant.ids[campaign] = made.campaign_id
+        edition = Edition(mails, self.world.clock.now(), mode)
+        tenant.editions.setdefault(campaign, []).append(edition)
+        return made, plan
 
     async def play(self, look: Callable[[], None]) -> None:
         """The troubles, some of them in the middle of what the daemons do; *look* after each."""
@@ -196,7 +244,7 @@ class Story:
             name = f"{tenant.key}-c{tenant.n_contacts}"
             tenant.n_contacts += 1
             contact = store.add_contact(
-                tenant.id, external_id=name, email=f"{name}@x.test",
+                tenant.id, external_id=name, email=f"{name}@x.test", phone=tenant.phone(name),
                 attrs={"work": f"{name}@work.test"},
             )  # fmt: skip
             tenant.contacts[name] = contact
@@ -222,14 +270,22 @@ class Story:
         if name is None:
             return
         contact, address = tenant.contacts[name], tenant.address(name)
-        how = self.dice.choice([*STOPS, *sorted(tenant.traits & {"goal", "lists"})])
-        if how == "suppress":
+        how = self.dice.choice([*STOPS, *sorted(tenant.traits & {"goal", "lists", "texts"})])
+        if how == "texts":
+            self._text_stop(tenant, name)
+        elif how == "suppress":
             self.world.store.suppress(tenant.id, "email", address.upper())
             self.history.suppressed.setdefault(address, self.world.clock.now())
         elif self._tell(tenant, name, how):
             self.history.stopped.setdefault(contact, []).append(self.world.clock.now())
         self._tick()
         self.history.faults["stops"] += 1
+
+    def _text_stop(self, tenant: Tenant, name: str) -> None:
+        """STOP, by text: the number is not to be reached again."""
+        phone = tenant.phone(name)
+        self.world.store.event(tenant.id, "unsubscribe", address=phone, payload={"via": "sms"})
+        self.history.suppressed.setdefault(phone, self.world.clock.now())
 
     def _tell(self, tenant: Tenant, name: str, how: str) -> bool:
         """A contact does what ends its runs. False: not surely all of them."""
@@ -273,7 +329,7 @@ class Story:
         self.world.store.erase_contact(tenant.id, contact)
         now = self.world.clock.now()
         self.history.stopped.setdefault(contact, []).append(now)
-        for address in (f"{name}@x.test", f"{name}@work.test"):
+        for address in (f"{name}@x.test", f"{name}@work.test", tenant.phone(name)):
             self.history.erased[address] = now
         self._tick()
         self.history.faults["erased"] += 1
@@ -373,9 +429,11 @@ class Story:
 
     async def _pause_sender(self) -> None:
         tenant = self._tenant()
-        self.world.store.set_sender(tenant.id, tenant.sender, status="paused")
+        sender = self.dice.choice(tenant.senders)
+        self.history.rested.add(sender)
+        self.world.store.set_sender(tenant.id, sender, status="paused")
         await self.world.pass_by(self.dice.choice((0.0, 0.5, 3.0)))
-        self.world.store.set_sender(tenant.id, tenant.sender, status="active")
+        self.world.store.set_sender(tenant.id, sender, status="active")
         self.history.faults["sender_paused"] += 1
 
     async def _change_cap(self) -> None:
@@ -389,8 +447,51 @@ class Story:
         tenant.caps.append((self.world.clock.now(), cap))
 
     async def _publish(self) -> None:
-        self.publish(self._tenant(), f"Hello {self.dice.randint(1, 4)}")
+        """A campaign is edited while it runs, whatever is in flight."""
+        tenant, dice = self._tenant(), self.dice
+        campaign, mode = dice.choice(tenant.campaigns), dice.choice(MODES)
+        mails = draw_mails(dice, tenant.editions[campaign][-1].mails)
+        live = self._live(tenant, campaign) if mode == "terminate" else []
+        try:
+            made, plan = self.publish(tenant, campaign, mails, mode)
+        except Conflict:  # somebody would be sent a message again
+            return
+        if plan is not None:
+            self.world.go_on(self._migrate_rest, tenant.id, made, plan)
+        self._ended(live)
         self.history.faults["published"] += 1
+
+    async def _migrate_rest(self, account: int, made: Published, plan: Migration) -> None:
+        with suppress(Conflict):
+            while self.world.store.migrate_rest(account, made, plan):
+                await self.world.pass_by(REST_S)
+
+    async def _command(self) -> None:
+        """An operator stops runs: one, those of a contact, of a campaign, of the account."""
+        tenant, dice = self._tenant(), self.dice
+        runs = self._live(tenant)
+        if runs:
+            one = dice.choice(runs)
+            alike = dice.choice(("id", "contact_id", "campaign_key", "account_id"))
+            chosen = [run for run in runs if run[alike] == one[alike]]
+            self.world.store.stop_runs(tenant.id, [run["id"] for run in chosen])
+            self._ended(chosen)
+            self.history.faults["stopped"] += 1
+
+    def _live(self, tenant: Tenant, campaign: str = "") -> list[ViewRow]:
+        """The live runs of an account, or of one of its campaigns."""
+        return [
+            run
+            for run in self.world.store.enrollments()
+            if run["account_id"] == tenant.id
+            and run["ended_at"] is None
+            and campaign in {"", run["campaign_key"]}
+        ]
+
+    def _ended(self, runs: list[ViewRow]) -> None:
+        now = self.world.clock.now()
+        self.history.ended.update((run["id"], now) for run in runs)
+        self._tick()
 
     async def _report_usage(self) -> None:
         self.world.store.record_usage(self._tenant().key, "bulk", self.dice.randint(1, 3))
@@ -526,8 +627,9 @@ class Story:
         store = self.world.store
         if tenant.caps:
             self._set_cap(tenant, CAP_AFTER)
-        if "limit" in tenant.traits:
-            store.set_sender(tenant.id, tenant.sender, daily_limit=None)
+        if not tenant.traits.isdisjoint({"limit", "ramp"}):
+            for sender in tenant.senders:
+                store.set_sender(tenant.id, sender, daily_limit=None, warmup=None)
             tenant.limited_until = self.world.clock.now()
         if tenant.sells:
             store.deposit(tenant.id, "100")
@@ -538,3 +640,15 @@ class Story:
         for task in open_:
             self.world.store.close_task(task["account_id"], task["id"], "done")
         return bool(open_)
+
+
+def _migration(tenant: Tenant, campaign_id: int, definition: Definition) -> Migration:
+    version = Version(
+        cv_id=0, account_id=tenant.id, campaign_id=campaign_id,
+        campaign_key=definition.campaign, owner="", definition=definition,
+    )  # fmt: skip
+    zones = known_zones()
+    return Migration(
+        definition=definition, map={},
+        lane=lambda step_no, zone, flags: version.lane_key(step_no, zone, zones, flags),
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from dripd.engine.pipeline import Pipeline, Stage
 from dripd.engine.tuning import Tuning
 from dripd.errors import StoreError
 from dripd.proof.machine import Disk, DiskJournal, Killed, Link, Machine
-from dripd.proof.provider import Provider, SimulatedChannel
+from dripd.proof.provider import Provider, Request, SimulatedChannel
 from dripd.proof.virtual import Engine, Virtual
 from dripd.store.memory import MemoryStore
 from dripd.store.protocol import Store
@@ -87,8 +87,11 @@ class Troubled(Virtual):
         store.engines = self.engines
         self.store = store
         self.disk: Disk = {}
+        self.asked: list[Request] = []
+        """What came to the providers, in its order."""
         self.providers = {
-            name: Provider(name, nursery, self.clock.now, dice) for name in ("p0", "p1")
+            name: Provider(name, nursery, self.clock.now, dice, self.asked)
+            for name in ("p0", "p1")
         }
         self.is_over = False
         """Nobody is started again any more."""

@@ -70,7 +70,8 @@ class _Group(NamedTuple):
 def migrate_runs(
     tables: Tables, account_id: int, campaign_id: int, cv_id: int, plan: Migration
 ) -> int:
-    """Move the live runs of a campaign to the version *cv_id*; how many are in flight and stay.
+    """Move the live runs of a campaign to the version *cv_id*; how many stay until they are
+    asked again.
 
     Raises `Conflict` `would_resend:KEY`.
     """
@@ -82,11 +83,12 @@ def migrate_runs(
             zone = tables.contacts[account_id, row.contact_id].timezone or ""
             group = _Group(row.cv_id, row.step_no, row.lane, row.flags, zone)
             groups.setdefault(group, []).append(row)
-    in_flight = 0
+    stay = 0
     for group, rows in sorted(groups.items()):
-        in_flight += sum(row.claim_id is not None for row in rows)
         if group.flags & FLAG_AMBIGUOUS:  # the version that sent it settles it
+            stay += len(rows)
             continue
+        stay += sum(row.claim_id is not None for row in rows)
         keys = [key for key, _ in tables.versions[group.cv_id].steps]
         place = place_of(keys, group.step_no, plan.definition, plan.map)
         _refuse_sent(tables, account_id, group, place, plan)
@@ -95,7 +97,7 @@ def migrate_runs(
                 _move(tables, row, place, cv_id, plan)
     _free(tables, account_id, cv_id, plan.definition.policy.exclusivity.scope)
     tables.nudge(account_id)
-    return in_flight
+    return stay
 
 
 def _refuse_sent(

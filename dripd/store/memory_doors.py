@@ -497,7 +497,8 @@ class Doors:
                 shared={key: one.as_raw() for key, one in definition.shared.items()},
             ),
         )
-        tables.campaigns.change((account_id, campaign.id), live_cv_id=cv_id, status="active")
+        status = "active" if campaign.status == "draft" else campaign.status
+        tables.campaigns.change((account_id, campaign.id), live_cv_id=cv_id, status=status)
         self._attach(campaign, definition)
         tables.nudge(account_id)
         tables.refresh_gates([account_id])

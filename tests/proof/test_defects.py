@@ -9,7 +9,7 @@ from dripd.proof.simulate import simulate
 
 pytestmark = pytest.mark.interpreted
 
-SEEDS = {"rescue_by_id": range(80, 400)}
+SEEDS = {"rescue_by_id": range(80, 400), "migrated_by_number": range(200, 400)}
 """Where the hunt begins for what is rare; from the first seed otherwise."""
 
 
@@ -27,4 +27,4 @@ def test_a_seeded_defect_is_found(defect: Defect) -> None:
 
 
 def test_the_catalogue_names_each_once() -> None:
-    assert 18 == len(DEFECTS) == len({one.name for one in DEFECTS})
+    assert 19 == len(DEFECTS) == len({one.name for one in DEFECTS})

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from functools import cache
 
@@ -16,7 +17,7 @@ from trio.testing import MockClock
 from dripd.clock import DAY, HOUR, Instant
 from dripd.proof.judge import PROMISES, Broken, Record, Watch, judge
 from dripd.proof.story import History, Story
-from dripd.proof.tenant import Tenant
+from dripd.proof.tenant import Mails, Tenant
 from dripd.proof.troubled import Troubled
 from dripd.proof.virtual import MONDAY
 
@@ -32,11 +33,11 @@ def honest() -> tuple[Record, History]:
         async with trio.open_nursery() as nursery:
             world = Troubled(nursery, MONDAY, dice)
             account = world.store.add_account("t0")
-            world.store.add_sender(account, "sales@t0.test", provider="p0")
             tenant = Tenant(account, "t0", "UTC", None, "p0", delays_ms=(5 * HOUR, 2 * DAY))
+            tenant.senders = [world.store.add_sender(account, tenant.sales[0], provider="p0")]
             history.tenants.append(tenant)
             story = Story(world, dice, history)
-            story.publish(tenant, "Hello")
+            story.publish(tenant, "welcome", tenant.mails)
             for name in ("t0-c0", "t0-c1"):
                 contact = world.store.add_contact(
                     account, external_id=name, email=f"{name}@x.test"
@@ -102,6 +103,11 @@ def refund_one(record: Record, history: History) -> None:
     next(row for row in record.usage if row["n"])["n"] -= 1
 
 
+def edit(history: History, mails: Mails) -> None:
+    editions = history.tenants[0].editions["welcome"]
+    editions[0] = replace(editions[0], mails=mails)
+
+
 def open_at_night(record: Record, history: History) -> None:
     history.tenants[0].window = {"from": "22:00", "to": "04:00"}
 
@@ -140,7 +146,7 @@ def wake_late(record: Record, history: History) -> None:
 
 
 def hurry(record: Record, history: History) -> None:
-    history.tenants[0].delays_ms = (6 * HOUR, 2 * DAY)
+    edit(history, (("one", 0), ("two", 6 * HOUR), ("three", 2 * DAY)))
 
 
 def open_a_run(record: Record, history: History) -> None:
@@ -205,8 +211,46 @@ def send_beyond_the_limit(record: Record, history: History) -> None:
 
 def render_anew(record: Record, history: History) -> None:
     record.requests.append(
-        replace(record.requests[0], body="Other", fate="temporary", accepted=False)
+        replace(record.requests[0], body="Other\nHello 1 one", fate="temporary", accepted=False)
     )
+
+
+def say_what_comes_later(record: Record, history: History) -> None:
+    record.requests[0] = replace(record.requests[0], body="Hi\nHello 1 two")
+
+
+def pass_one_over(record: Record, history: History) -> None:
+    edit(history, (*history.tenants[0].mails, ("four", DAY)))
+
+
+def begin_on_an_old_version(record: Record, history: History) -> None:
+    editions = history.tenants[0].editions["welcome"]
+    editions.append(replace(editions[0], at=Instant(MONDAY - 1)))
+
+
+def send_under_two_numbers(record: Record, history: History) -> None:
+    record.deliveries.append({**record.deliveries[0], "id": "1-9"})
+
+
+def send_beyond_the_ramp(record: Record, history: History) -> None:
+    send_beyond_the_limit(record, history)
+    history.tenants[0].traits = frozenset({"ramp"})
+    history.tenants[0].began = date(2026, 1, 5)
+    for row in record.deliveries:
+        row["sent_at"] = MONDAY
+
+
+def write_from_another(record: Record, history: History) -> None:
+    record.deliveries[-1]["sender_id"] = 99
+
+
+def rest_and_write_from_another(record: Record, history: History) -> None:
+    write_from_another(record, history)
+    history.rested.update(history.tenants[0].senders)
+
+
+def end_by_hand(record: Record, history: History) -> None:
+    history.ended[first(record)] = Instant(MONDAY + HOUR)
 
 
 def nothing(record: Record, history: History) -> None:
@@ -238,7 +282,7 @@ def nothing(record: Record, history: History) -> None:
         (keep_a_due_step, {"live"}),
         (change_an_end, {"transition"}),
         (take_back, {"transition", "evidence"}),
-        (begin_twice, {"input"}),
+        (begin_twice, {"input", "lost"}),
         (drop_a_run, {"lost"}),
         (render_anew, {"frozen", "order"}),
         (rest_before, {"after_stop"}),
@@ -246,6 +290,14 @@ def nothing(record: Record, history: History) -> None:
         (charge_for_nothing, {"ledger"}),
         (write_often, {"cap_excess"}),
         (send_beyond_the_limit, {"cap_excess"}),
+        (say_what_comes_later, {"version"}),
+        (pass_one_over, {"lost"}),
+        (begin_on_an_old_version, {"version"}),
+        (send_under_two_numbers, {"duplicates", "ledger"}),
+        (send_beyond_the_ramp, {"cap_excess"}),
+        (write_from_another, {"sender"}),
+        (rest_and_write_from_another, set()),
+        (end_by_hand, {"after_stop"}),
     ],
 )  # fmt: skip
 def test_a_breach_is_found_under_its_name(

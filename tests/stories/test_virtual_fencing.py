@@ -34,7 +34,7 @@ async def deployment(contacts: int) -> AsyncIterator[tuple[Troubled, Provider]]:
         account = world.store.add_account("t0")
         world.store.add_sender(account, "sales@t0.test", provider="p0")
         tenant = Tenant(account, "t0", "UTC", None, "p0", delays_ms=(HOUR, DAY))
-        Story(world, dice, History(1)).publish(tenant, "Hello")
+        Story(world, dice, History(1)).publish(tenant, "welcome", tenant.mails)
         for n in range(contacts):
             world.store.add_contact(account, external_id=f"c{n}", email=f"c{n}@x.test")
             world.store.enroll(account, "welcome", f"c{n}")
@@ -176,7 +176,7 @@ async def test_the_words_of_a_second_attempt_that_killed_its_daemon_are_kept(
         await world.advance_to("2026-01-05T12:00:00Z")
         assert [("accepted", None)] == states(world)[:1]
         bodies = [one.body for one in provider.log if one.step_key == "one"]
-        assert ["Hi there\nHello"] * 3 == bodies
+        assert ["Hi there\nHello 1 one"] * 3 == bodies
 
 
 async def test_a_cancelled_daemon_sends_nothing_more_of_its_queue(
