@@ -238,6 +238,15 @@ class Lately:
         self.leases.append(LeaseEvent(SystemClock().now(), what, said))
 
 
+@dataclass(slots=True)
+class Blocked:
+    """Answers of an account that are written apart, so that no other account waits for its rows."""
+
+    changes: list[Change] = field(default_factory=list)
+    again_at: float = 0.0
+    """The real instant to try again; infinite while that is done."""
+
+
 @dataclass(eq=False)
 class Pipeline:
     """The state that the stages of one daemon share."""
@@ -267,6 +276,8 @@ class Pipeline:
     done: list[Change] = field(default_factory=list)
     lost: deque[tuple[float, Change]] = field(default_factory=deque)
     """What could not be written in any form, with the real instant to try again."""
+    blocked: dict[int, Blocked] = field(default_factory=dict)
+    """By account, answers that wait for rows which somebody holds."""
     untold: deque[IndividualEnd] = field(default_factory=deque)
     """What came of individual messages while the database was away."""
     claims: dict[int, int] = field(default_factory=dict)

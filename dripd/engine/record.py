@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from dripd.campaigns.enrollment import Change
 from dripd.engine import standstill, tally
 from dripd.engine.admit import decider
 from dripd.engine.feed import insert, open_lanes, reopen
-from dripd.engine.pipeline import Pipeline
+from dripd.engine.pipeline import Blocked, Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, said, salvage
 from dripd.engine.turns import return_turns
 from dripd.engine.vigil import watch_first
-from dripd.errors import StoreError
+from dripd.errors import StoreBusy, StoreError
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Recorded
@@ -23,6 +25,9 @@ LINGER_S = 0.01
 LINGER_BUSY_S = 0.05
 """The same while a batch or more is under way or ready, so that more is certain to come: a write
 costs as much as fifty of its rows, and nobody waits for this one."""
+
+BLOCKED_AGAIN_S = 0.5
+"""Until answers of an account are tried again of which somebody holds rows."""
 
 LOST_AGAIN_S = 60.0
 """Until what could not be written in any form is tried again."""
@@ -39,10 +44,16 @@ async def record(pipe: Pipeline) -> None:
         if pipe.has_records:
             with pipe.work:
                 await record_once(pipe)
+        if pipe.blocked:
+            with pipe.work:
+                await _try_blocked(pipe)
 
 
 async def record_rest(pipe: Pipeline) -> None:
     """Write what is done, however many batches that takes, and close the claims that leaves."""
+    for blocked in pipe.blocked.values():
+        pipe.done += blocked.changes
+    pipe.blocked.clear()
     while pipe.done:
         await record_once(pipe)
     if pipe.has_records:
@@ -64,7 +75,7 @@ async def record_once(pipe: Pipeline) -> None:
 
     Where that breaks, the batch is put back: the other recorder must not close its claims.
     """
-    batch = pipe.take_done()
+    batch = _part(pipe, pipe.take_done())
     try:
         with trio.CancelScope(shield=True):
             await _write(pipe, batch)
@@ -73,9 +84,53 @@ async def record_once(pipe: Pipeline) -> None:
         raise
 
 
+def _part(pipe: Pipeline, batch: list[Change]) -> list[Change]:
+    """*batch* without what waits for rows that somebody holds."""
+    if not pipe.blocked:
+        return batch
+    free: list[Change] = []
+    for change in batch:
+        blocked = pipe.blocked.get(change.leased.account_id)
+        (free if blocked is None else blocked.changes).append(change)
+    return free
+
+
+async def _try_blocked(pipe: Pipeline) -> None:
+    """What waits for rows that somebody held, an account at a time, if its time has come."""
+    for account, blocked in list(pipe.blocked.items()):
+        if blocked.again_at > trio.current_time():
+            continue
+        batch, blocked.changes, blocked.again_at = blocked.changes, [], math.inf
+        try:
+            with trio.CancelScope(shield=True):
+                await _write(pipe, batch)
+        except BaseException:
+            blocked.changes, blocked.again_at = batch + blocked.changes, 0.0
+            raise
+        if blocked.again_at == math.inf:
+            pipe.done = blocked.changes + pipe.done
+            pipe.blocked.pop(account, None)
+
+
+async def _write_apart(pipe: Pipeline, batch: list[Change]) -> None:
+    """Somebody holds rows of *batch*: accounts do not wait for one another, and the one that must
+    waits aside."""
+    accounts = sorted({change.leased.account_id for change in batch})
+    if len(accounts) > 1:
+        for account in accounts:
+            await _write(pipe, [one for one in batch if one.leased.account_id == account])
+        return
+    blocked = pipe.blocked.setdefault(accounts[0], Blocked())
+    blocked.changes = batch + blocked.changes
+    blocked.again_at = trio.current_time() + BLOCKED_AGAIN_S
+
+
 async def _write(pipe: Pipeline, batch: list[Change]) -> None:
     try:
         await _keep(pipe, batch)
+    except StoreBusy as error:
+        log.warning("store.lost", reason=error.code)
+        await _write_apart(pipe, batch)
     except POISON as error:
         if not batch:
             raise
@@ -97,6 +152,8 @@ async def _salvage(pipe: Pipeline, change: Change, error: BaseException) -> None
     for instead in salvage(change, said(error), pipe.clock.now()):
         try:
             await _keep(pipe, [instead])
+        except StoreBusy:
+            await _write_apart(pipe, [instead])
         except POISON:
             continue
         return
@@ -114,7 +171,8 @@ def _find_lost(pipe: Pipeline) -> None:
 
 
 async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
-    """Write *batch*, however often the database must be asked. Raises `POISON`."""
+    """Write *batch*, however often the database must be asked. Raises `POISON`, and `StoreBusy`
+    where somebody holds its rows."""
     done: Recorded | None = None
     closed: list[int] = []
     while done is None:
@@ -128,6 +186,8 @@ async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
         except MissingAccount as missing:
             await pipe.directory.refresh([missing.account_id])
         except NO_ROW as error:
+            if batch and not pipe.leaving and isinstance(error, StoreBusy):
+                raise
             log.warning("store.lost", reason=error.code)
             if pipe.leaving:
                 return  # its claims stay open, and the journal tells what left

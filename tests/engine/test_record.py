@@ -47,6 +47,37 @@ async def test_a_lone_answer_is_written_at_once(
 
 
 @pytest.mark.trio
+async def test_an_account_whose_rows_somebody_holds_keeps_no_other_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Many of its runs are stopped, and whoever does that takes a minute, or is frozen."""
+    rig = Rig(Tuning(batch=20), SlowSink(0.05, batch=1, concurrency=8))
+    held, other = rig.account("a"), rig.account("b")
+    rig.enroll(held, 200)
+    async with rig.running():
+        await trio.sleep(0.5)
+        with rig.store.lock_rows([row["enrollment_id"] for row in rig.store.due_steps()]):
+            await trio.sleep(15)
+            rig.enroll(other, 5)
+            await trio.sleep(12)
+            meanwhile = ended_of(rig, other)
+            before = ended_of(rig, held)
+            await trio.sleep(33)
+        await trio.sleep(12)
+        assert (0, {}) == (rig.pipe.unsent, rig.pipe.blocked)
+
+    assert before < 200
+    assert (5, 200, 5) == (meanwhile, ended_of(rig, held), ended_of(rig, other))
+    assert 205 == rig.sink.count
+    assert {} == {claim: n for claim, n in rig.pipe.claims.items() if n}
+
+
+def ended_of(rig: Rig, account: int) -> int:
+    rows = rig.store.enrollments()
+    return sum(row["account_id"] == account and row["ended_at"] is not None for row in rows)
+
+
+@pytest.mark.trio
 @pytest.mark.parametrize(
     "error", [StoreUnavailable("it went away after the commit"), LookupError("of our own")]
 )
