@@ -133,17 +133,23 @@ def lacking(pipe: Pipeline) -> dict[str, int]:
 
 
 class Passed(Container[int]):
-    """The accounts that have no turn now: of which a lease is in flight, which rest, or of which
-    a provider is *full*. Made for one pick, which asks of those alone that it meets."""
+    """The accounts that have no turn now: of which a lease is in flight, which rest, of which
+    answers wait for rows that somebody holds, or a provider is *full*. Made for one pick, which
+    asks of those alone that it meets."""
 
     def __init__(self, pipe: Pipeline, full: Set[str]) -> None:
         self._busy = pipe.busy
+        self._blocked = pipe.blocked
         self._resting = pipe.lanes.resting
         self._accounts = pipe.directory.accounts
         self._full = full
 
     def __contains__(self, account_id: object) -> bool:
-        if account_id in self._busy or account_id in self._resting:
+        if (
+            account_id in self._busy
+            or account_id in self._resting
+            or account_id in self._blocked
+        ):
             return True
         if not self._full or not isinstance(account_id, int):
             return False

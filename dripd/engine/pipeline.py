@@ -277,7 +277,7 @@ class Pipeline:
     lost: deque[tuple[float, Change]] = field(default_factory=deque)
     """What could not be written in any form, with the real instant to try again."""
     blocked: dict[int, Blocked] = field(default_factory=dict)
-    """By account, answers that wait for rows which somebody holds."""
+    """By account, answers that wait for rows which somebody holds; they are not `unsent`."""
     untold: deque[IndividualEnd] = field(default_factory=deque)
     """What came of individual messages while the database was away."""
     claims: dict[int, int] = field(default_factory=dict)

@@ -52,7 +52,7 @@ async def record(pipe: Pipeline) -> None:
 async def record_rest(pipe: Pipeline) -> None:
     """Write what is done, however many batches that takes, and close the claims that leaves."""
     for blocked in pipe.blocked.values():
-        pipe.done += blocked.changes
+        pipe.done += _take(pipe, blocked)
     pipe.blocked.clear()
     while pipe.done:
         await record_once(pipe)
@@ -91,8 +91,23 @@ def _part(pipe: Pipeline, batch: list[Change]) -> list[Change]:
     free: list[Change] = []
     for change in batch:
         blocked = pipe.blocked.get(change.leased.account_id)
-        (free if blocked is None else blocked.changes).append(change)
+        if blocked is None:
+            free.append(change)
+        else:
+            _put(pipe, blocked, [change])
     return free
+
+
+def _put(pipe: Pipeline, blocked: Blocked, changes: list[Change]) -> None:
+    """What waits aside takes nobody's place among what may be in flight."""
+    blocked.changes += changes
+    pipe.unsent -= len(changes)
+
+
+def _take(pipe: Pipeline, blocked: Blocked) -> list[Change]:
+    changes, blocked.changes = blocked.changes, []
+    pipe.unsent += len(changes)
+    return changes
 
 
 async def _try_blocked(pipe: Pipeline) -> None:
@@ -100,16 +115,18 @@ async def _try_blocked(pipe: Pipeline) -> None:
     for account, blocked in list(pipe.blocked.items()):
         if blocked.again_at > trio.current_time():
             continue
-        batch, blocked.changes, blocked.again_at = blocked.changes, [], math.inf
+        batch, blocked.again_at = _take(pipe, blocked), math.inf
         try:
             with trio.CancelScope(shield=True):
                 await _write(pipe, batch)
         except BaseException:
-            blocked.changes, blocked.again_at = batch + blocked.changes, 0.0
+            _put(pipe, blocked, batch)
+            blocked.again_at = 0.0
             raise
         if blocked.again_at == math.inf:
-            pipe.done = blocked.changes + pipe.done
+            pipe.done = _take(pipe, blocked) + pipe.done
             pipe.blocked.pop(account, None)
+            pipe.wake("lease")
 
 
 async def _write_apart(pipe: Pipeline, batch: list[Change]) -> None:
@@ -121,7 +138,7 @@ async def _write_apart(pipe: Pipeline, batch: list[Change]) -> None:
             await _write(pipe, [one for one in batch if one.leased.account_id == account])
         return
     blocked = pipe.blocked.setdefault(accounts[0], Blocked())
-    blocked.changes = batch + blocked.changes
+    _put(pipe, blocked, batch)
     blocked.again_at = trio.current_time() + BLOCKED_AGAIN_S
 
 

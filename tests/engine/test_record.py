@@ -50,8 +50,9 @@ async def test_a_lone_answer_is_written_at_once(
 async def test_an_account_whose_rows_somebody_holds_keeps_no_other_waiting(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Many of its runs are stopped, and whoever does that takes a minute, or is frozen."""
-    rig = Rig(Tuning(batch=20), SlowSink(0.05, batch=1, concurrency=8))
+    """Many of its runs are stopped, and whoever does that takes a minute, or is frozen; all that
+    may be in flight is that account's."""
+    rig = Rig(Tuning(in_flight=40, batch=20), SlowSink(0.05, batch=1, concurrency=8))
     held, other = rig.account("a"), rig.account("b")
     rig.enroll(held, 200)
     async with rig.running():
