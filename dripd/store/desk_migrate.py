@@ -30,12 +30,9 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
 
     Returns how many stay until they are asked again. Raises `Conflict` `would_resend:KEY`.
     """
-    stay = 0
-    groups = await conn.fetch(sql("group_live_runs"), row["account_id"], row["id"], cv_id)
-    for group in groups:
-        stay += group["leased"]
+    which = (row["account_id"], row["id"], cv_id)
+    for group in await conn.fetch(sql("group_live_runs"), *which):
         if group["flags"] & FLAG_AMBIGUOUS:  # the version that sent it settles it
-            stay += group["n"]
             continue
         place = place_of(group["keys"], group["step_no"], plan.definition, plan.map)
         again = await _sent_again(conn, group, place, plan.definition)
@@ -45,7 +42,10 @@ async def migrate_runs(conn: Conn, row: Row, cv_id: int, plan: Migration) -> int
     scope = plan.definition.policy.exclusivity.scope
     await conn.execute(sql("free_migrated"), row["account_id"], cv_id, scope)
     await conn.execute(sql("look_again"), [row["account_id"]])
-    return stay
+    left: int = await conn.fetchval(
+        sql("count_left_behind"), *which
+    )  # some were leased meanwhile
+    return left
 
 
 async def foresee_runs(

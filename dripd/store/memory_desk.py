@@ -83,12 +83,9 @@ def migrate_runs(
             zone = tables.contacts[account_id, row.contact_id].timezone or ""
             group = _Group(row.cv_id, row.step_no, row.lane, row.flags, zone)
             groups.setdefault(group, []).append(row)
-    stay = 0
     for group, rows in sorted(groups.items()):
         if group.flags & FLAG_AMBIGUOUS:  # the version that sent it settles it
-            stay += len(rows)
             continue
-        stay += sum(row.claim_id is not None for row in rows)
         keys = [key for key, _ in tables.versions[group.cv_id].steps]
         place = place_of(keys, group.step_no, plan.definition, plan.map)
         _refuse_sent(tables, account_id, group, place, plan)
@@ -97,7 +94,9 @@ def migrate_runs(
                 _move(tables, row, place, cv_id, plan)
     _free(tables, account_id, cv_id, plan.definition.policy.exclusivity.scope)
     tables.nudge(account_id)
-    return stay
+    live = (row for row in tables.due if row.account_id == account_id and row.attempt >= 0)
+    left = (tables.versions[row.cv_id] for row in live if row.cv_id != cv_id)
+    return sum(version.campaign_id == campaign_id for version in left)
 
 
 def _refuse_sent(

@@ -27,6 +27,17 @@ WHERE d.account_id = $1::int4
 GROUP BY d.account_id, d.cv_id, d.step_no, d.lane, d.flags, k.timezone
 ORDER BY d.cv_id, d.step_no, d.lane, d.flags, k.timezone;
 
+-- name: count_left_behind :one
+-- Live runs of a campaign that are not on a version yet: in flight, in doubt, or leased while the others passed to it.
+--   $1 account  $2 campaign  $3 version id that they are to be on
+SELECT count(*)::int4 AS n
+FROM dripd.due_step AS d
+JOIN dripd.campaign_version AS v ON v.account_id = d.account_id AND v.id = d.cv_id
+WHERE d.account_id = $1::int4
+    AND v.campaign_id = $2::int4
+    AND d.cv_id <> $3::int4
+    AND d.attempt >= 0;
+
 -- name: find_sent_ahead :one
 -- A message among $5 that a run which waits there was sent, or may have been.
 --   $1 account  $2 version id  $3 step  $4 lane  $5 step keys text[]

@@ -553,6 +553,32 @@ async def test_a_move_of_a_locked_row_gives_up_in_time(world: PostgresWorld) -> 
     assert (await scene.run())["status"] == "executing"
 
 
+@pytest.mark.trio
+async def test_who_is_leased_while_the_others_pass_to_a_version_is_asked_again(
+    world: PostgresWorld,
+) -> None:
+    scene = await open_scene(world)
+    await scene.enroll()
+    definition = campaign("c", ("one", "email"), ("three", "email"))
+    plan = Migration(definition=definition, map={}, lane=lambda *_: scene.lane)
+    left: list[int] = []
+
+    async def publish() -> None:
+        left.append(await world.publish(scene.account, definition, migration=plan))
+
+    other = await world.bridge.run(world._connect)
+    await world.bridge.run(other.execute, "BEGIN")
+    await world.bridge.run(other.execute, "UPDATE dripd.due_step SET claim_id = 4711")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        await trio.sleep(0.3)
+        await world.bridge.run(other.execute, "COMMIT")
+    await world.bridge.run(other.close)
+
+    assert left == [1]
+    assert (await scene.run())["version"] == 1
+
+
 async def waiting(world: PostgresWorld) -> tuple[Scene, DueKey]:
     """Who runs exclusively, and a request of the same contact."""
     scene = await open_scene(world)
