@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from dripd.clock import MINUTE, Instant, format_instant, to_datetime
 from dripd.proof.provider import DEFINITE, Request
 from dripd.proof.story import History
-from dripd.proof.tenant import FREQUENCY, PRICE, Edition, Tenant, read_words
+from dripd.proof.tenant import FREQUENCY, PRICE, TEXT, Edition, Tenant, read_words
 from dripd.proof.troubled import Troubled
 
 PROMISES: Final = (
@@ -155,7 +155,7 @@ def judge(record: Record, history: History) -> Broken:
     _erasures(broken, record, history)
     _money(broken, record, tenants)
     _order(broken, record, tenants)
-    _versions(broken, record, tenants)
+    _versions(broken, record, tenants, history)
     _senders(broken, record, history)
     _twice(broken, record)
     if not history.clock_stepped:
@@ -415,16 +415,16 @@ def _is_stray(request: Request) -> bool:
 
 
 def _order(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
-    """No mail after one that comes behind it in every version of its campaign."""
+    """No mail after one that comes behind it in its campaign, whatever the version."""
     places = _places(record, tenants)
     last: dict[int, str] = {}
     for request in record.requests:
         run = request.enrollment_id
         if run is None or _is_stray(request):
             continue  # it was let go before the run went on, and was long on its way
-        before = last.get(run, request.step_key)
-        if before != request.step_key and not any(
-            _is_behind(edition.keys, before, request.step_key) for edition in places[run]
+        before, keys = last.get(run, ""), [edition.keys for edition in places[run]]
+        if any(_is_behind(some, request.step_key, before) for some in keys) and not any(
+            _is_behind(some, before, request.step_key) for some in keys
         ):
             broken["order"].append(f"run {run}: {request.step_key} came late")
         last[run] = request.step_key
@@ -486,7 +486,9 @@ def _delays(editions: list[Edition], before: str, step: str) -> Iterator[int]:
             yield dict(edition.mails)[step]
 
 
-def _versions(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
+def _versions(
+    broken: Broken, record: Record, tenants: dict[int, Tenant], history: History
+) -> None:
     """A message says what its step says in a version of its campaign; a run goes from one
     version to a later one at most, and does every step of the one in which it ends."""
     places = _places(record, tenants)
@@ -518,6 +520,8 @@ def _versions(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> Non
         if len(editions) == 1 or all(one.mode != "migrate" for one in editions):
             behind = mails
         lost = [key for key in behind if (run["id"], key) not in done]
+        if "texts" in tenants[run["account_id"]].traits and history.suppressed:
+            lost = [key for key in lost if key != TEXT]  # it is passed over, the mails are not
         if lost:
             broken["lost"].append(f"{told} is completed without {lost}")
 

@@ -46,6 +46,9 @@ PRICE: Final = "0.01"
 
 MAIL: Final = {"do": "email", "subject": "Hi {First Name|there}"}
 
+TEXT: Final = "two"
+"""The message that goes by text where an account sends any."""
+
 Mails = tuple[tuple[str, int], ...]
 """The keys of a campaign's mails in their order, each with its delay after the one before."""
 
@@ -193,7 +196,7 @@ class Tenant:
             "text": words(version, key),
             **MAIL,
         }
-        if "texts" in self.traits and key == "two":
+        if "texts" in self.traits and key == TEXT:
             mail = {**mail, "do": "sms"}
             del mail["subject"]
         if "approval" in self.traits and key != "one":
