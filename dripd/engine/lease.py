@@ -179,7 +179,7 @@ async def _ask(pipe: Pipeline, groups: list[LeaseGroup], picked: Picked, room: _
         for leased, why in result.unreadable:
             log.error("step.failed", enrollment_id=leased.enrollment_id, step_no=leased.step_no)
             pipe.settle(set_aside(leased, why, pipe.clock.now()))
-        granted = _unpassed(pipe, result.granted, await _prepare(pipe, result.granted))
+        granted = _unpassed(pipe, picked, result.granted, await _prepare(pipe, result.granted))
         counted = dispatch(pipe, _unchanged(pipe, picked, granted))
         if counted:
             await perform_counted(pipe, counted)
@@ -264,11 +264,18 @@ async def _prepare(pipe: Pipeline, granted: list[Leased]) -> set[int]:
             return told
 
 
-def _unpassed(pipe: Pipeline, granted: list[Leased], told: Set[int]) -> list[Leased]:
-    """Those of *granted* that pass no event; the others are given back until it is heard."""
+def _unpassed(
+    pipe: Pipeline, picked: Picked, granted: list[Leased], told: Set[int]
+) -> list[Leased]:
+    """Those of *granted* that pass no event; the others are given back until it is heard, and
+    their accounts rest for a moment, or they would be leased again at once."""
     for leased in granted:
         if leased.enrollment_id in told:
             give_back(pipe, leased, Deferred(reason="event", until=None))
+            pipe.lanes.resting.add(leased.account_id)
+    if told:
+        pipe.wake("look")
+        _ask_again(pipe, picked, told)
     return [leased for leased in granted if leased.enrollment_id not in told]
 
 
