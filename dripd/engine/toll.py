@@ -2,8 +2,8 @@
 
 Asked for a batch at a time, only for versions that charge per send or count actions, just
 before the step is performed: nothing is charged that does not leave, but for a crash in
-between, and a charge is known by its delivery, so that no retry is charged twice. What is not
-granted parks its lane, with the reason.
+between, and a charge is known by its delivery, so that no retry is charged twice. What the
+account cannot have parks its lane, with the reason.
 """
 
 from __future__ import annotations

@@ -116,9 +116,11 @@ def covered(tables: Tables, run: Run) -> Iterator[Covered]:
 
 
 def toll(tables: Tables, asks: Sequence[Ask]) -> dict[int, str]:
-    """The quota decides first, then the balance, then both are written."""
-    ordered = sorted(asks, key=lambda ask: (ask.account_id, ask.enrollment_id))
-    refused = dict.fromkeys(_over_quota(tables, ordered), "quota")
+    """The claim decides first, then the quota, then the balance, then both are written."""
+    refused = {ask.enrollment_id: "lost" for ask in asks if not _is_claimed(tables, ask)}
+    held = [ask for ask in asks if ask.enrollment_id not in refused]
+    ordered = sorted(held, key=lambda ask: (ask.account_id, ask.enrollment_id))
+    refused |= dict.fromkeys(_over_quota(tables, ordered), "quota")
     charged = {line.delivery_id for line in tables.ledger if line.kind == "charge"}
     paying = [
         ask
@@ -148,6 +150,11 @@ def toll(tables: Tables, asks: Sequence[Ask]) -> dict[int, str]:
         if ask.quota is not None and ask.enrollment_id not in refused:
             _hold_action(tables, ask)
     return refused
+
+
+def _is_claimed(tables: Tables, ask: Ask) -> bool:
+    row = tables.due.get((ask.account_id, ask.enrollment_id))
+    return row is not None and row.claim_id == ask.claim_id
 
 
 def _over_quota(tables: Tables, asks: Sequence[Ask]) -> set[int]:

@@ -631,8 +631,8 @@ class Store(Protocol):
 
     async def toll(self, asks: Sequence[Ask]) -> dict[int, str]:
         """Charge messages, and hold actions of a quota, before they are performed. Enrollment
-        to why it was refused: `balance`, its lane parked with it, or `quota`; a delivery is
-        charged once."""
+        to why it was refused: `balance`, its lane parked with it, `quota`, or `lost`, for its
+        claim was taken over; a delivery is charged once."""
         ...
 
     # inbox

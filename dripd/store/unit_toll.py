@@ -13,9 +13,14 @@ from dripd.store.statements import sql
 async def toll(conn: Conn, asks: Sequence[Ask]) -> dict[int, str]:
     """Charge and hold what can be granted, shut the lanes of what lacks money; enrollment to why
     it was refused."""
-    ordered = sorted(asks, key=lambda ask: (ask.account_id, ask.enrollment_id))
+    claimed = await _claimed(conn, asks)
+    refused = {ask.enrollment_id: "lost" for ask in asks if ask.enrollment_id not in claimed}
+    ordered = sorted(
+        (ask for ask in asks if ask.enrollment_id in claimed),
+        key=lambda ask: (ask.account_id, ask.enrollment_id),
+    )
     counting = [ask for ask in ordered if ask.quota is not None]
-    refused = dict.fromkeys(await _over_quota(conn, counting), "quota")
+    refused |= dict.fromkeys(await _over_quota(conn, counting), "quota")
     paying = [ask for ask in ordered if ask.amount and ask.enrollment_id not in refused]
     poor = await _charge(conn, paying)
     refused |= dict.fromkeys(poor, "balance")
@@ -31,6 +36,16 @@ async def toll(conn: Conn, asks: Sequence[Ask]) -> dict[int, str]:
             [ask.period for ask in granted],
         )
     return refused
+
+
+async def _claimed(conn: Conn, asks: Sequence[Ask]) -> set[int]:
+    rows = await conn.fetch(
+        sql("keep_claimed"),
+        [ask.account_id for ask in asks],
+        [ask.enrollment_id for ask in asks],
+        [ask.claim_id for ask in asks],
+    )
+    return {row["enrollment_id"] for row in rows}
 
 
 async def _over_quota(conn: Conn, asks: list[Ask]) -> set[int]:

@@ -1,3 +1,14 @@
+-- name: keep_claimed :many
+-- Those of these steps that are still under the claim that asks. None of them ends before what they are granted is
+-- written: who ends it gives back what it was charged.
+--   $1 accounts int[]  $2 enrollments bigint[]  $3 claims bigint[]
+-- locks: due_step rows, for key share, by full key
+SELECT d.enrollment_id
+FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS k (a, e, c)
+JOIN dripd.due_step AS d ON d.account_id = k.a AND d.enrollment_id = k.e AND d.claim_id = k.c
+ORDER BY d.account_id, d.lane, d.due_at, d.enrollment_id
+FOR KEY SHARE OF d;
+
 -- name: read_charged :many
 -- Deliveries that have been charged already.
 --   $1 accounts int[]  $2 deliveries text[]

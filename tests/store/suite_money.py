@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -156,6 +157,22 @@ class MoneySuite:
         assert [(row["delivery_id"], row["step_key"]) for row in rows] == [
             (f"{one.enrollment_id}-1", "one") for one in leased[:2]
         ]
+
+    async def test_who_lost_his_claim_charges_nothing(self, world: World) -> None:
+        """A daemon that had slept charged for a run that had ended: nobody gave that back."""
+        scene = await open_scene(world)
+        await world.deposit(scene.account, "1")
+        mine, ended = await scene.take(2)
+        await stop(scene, ended)
+        await scene.record(scene.goes_on(ended))
+        other = replace(ask(mine, amount=CENT), claim_id=mine.claim_id + 1)
+
+        assert await world.store.toll([ask(ended, amount=CENT), other]) == {
+            ended.enrollment_id: "lost",
+            mine.enrollment_id: "lost",
+        }
+        assert await lines(world, "charge") == []
+        assert await world.store.toll([ask(mine, amount=CENT, quota=1)]) == {}
 
     async def test_who_cannot_pay_takes_nobodys_place(self, world: World) -> None:
         """The run was ended for another that never began: its contact was in neither."""
