@@ -16,7 +16,7 @@ import trio
 from dripd.billing.price import read_prices
 from dripd.campaigns.address import meant
 from dripd.campaigns.definition import Match
-from dripd.campaigns.enrollment import LaneKey
+from dripd.campaigns.enrollment import LaneKey, Leased
 from dripd.campaigns.links import Links
 from dripd.campaigns.settings import parse_window
 from dripd.campaigns.version import KIND_BITS, Version
@@ -340,6 +340,13 @@ class Directory:
         chosen = self.chosen.get((account_id, contact_id, channel, address))
         found = next((one for one in usable if one.id == chosen), None)
         return found or ranked(contact_id, usable)
+
+    def is_chosen(self, leased: Leased, address: str, sender: SenderRow) -> bool:
+        """Has the contact *sender* of the pool *address* for good? Where there is but one it has."""
+        place = (leased.account_id, leased.contact_id, sender.channel, address)
+        if self.chosen.get(place) == sender.id:
+            return True
+        return len(self.account(leased.account_id).usable(sender.channel, address)) < 2
 
     def is_linked(self, provider: str) -> bool:
         """Can whoever gets mail through *provider* follow our links?"""

@@ -28,7 +28,7 @@ from dripd.campaigns.event import (
 )
 from dripd.campaigns.version import Version
 from dripd.channels.base import Channel, Message
-from dripd.clock import HOUR, MINUTE, Instant, SystemClock
+from dripd.clock import HOUR, MINUTE, SECOND, Instant, SystemClock
 from dripd.engine import doubt, tally
 from dripd.engine.files import enclose
 from dripd.engine.headway import Headway
@@ -58,6 +58,9 @@ IN_HAND_MS = 1_000
 
 SENDERLESS_MS = HOUR
 """When a step without a usable sender is asked for again, where its lane is not shut for it."""
+
+UNCHOSEN_MS = SECOND
+"""When a message of a pool is asked for again that came to no sender, all having been spoken for."""
 
 LOAD_ENOUGH = 8 * 1024 * 1024
 """Bytes of attachments in one call after which nothing is added: with the last of 25 MiB it stays
@@ -164,7 +167,10 @@ def _shut(
         return None
     to = address_of(leased, step.kind, version.definition.field_map)
     alone = not version.is_sole(step.kind, sender.address)
-    return pipe.flow.take(leased, sender, to, alone=alone, now=now)
+    shut = pipe.flow.take(leased, sender, to, alone=alone, now=now)
+    if shut is None and not pipe.directory.is_chosen(leased, step.sender, sender):
+        return Deferred(reason="rate", until=Instant(now + UNCHOSEN_MS), alone=True)
+    return shut
 
 
 def _perform(pipe: Pipeline, leased: Leased, now: Instant, *, most: int = CHAIN_MOST) -> None:

@@ -445,6 +445,33 @@ async def test_a_contact_keeps_its_sender_whatever_comes_to_the_pool(
         assert first == world.senders("three")
 
 
+async def test_nobody_is_written_to_before_his_sender_of_a_pool_is_chosen(
+    autojump_clock: MockClock,
+) -> None:
+    """Those who have one are asked for beside those who have none, and take the places of another."""
+    async with virtual() as world:
+        pool = [f"s{n}@acme.test" for n in range(3)]
+        ids = [world.store.add_sender(world.acme, address, daily_limit=20) for address in pool]
+        world.store.set_sender(world.acme, ids[0], weight=1_000)
+        world.campaign(ONE, sender=pool)
+        world.enroll(*(f"old{n}" for n in range(20)))
+        await world.advance_to("2026-01-05T09:00:00Z")
+        for number, weight in zip(ids, (1, 1_000, 1_000), strict=True):
+            world.store.set_sender(world.acme, number, weight=weight)
+        world.engines[0].pipe.directory.chosen.clear()  # as a daemon that was started anew
+        world.campaign(TWO, THREE, sender=pool, campaign="next")
+        for n in range(20):
+            world.store.enroll(world.acme, "next", f"old{n}")
+        world.enroll(*(f"new{n}" for n in range(60)), campaign="next")
+        await world.advance_to("2026-01-11T09:00:00Z")
+        first = world.senders("two")
+        world.store.set_sender(world.acme, ids[0], weight=1_000_000)
+        await world.advance_to("2026-01-30T09:00:00Z")
+
+        assert 80 == len(first)
+        assert first == world.senders("three")
+
+
 async def test_a_pool_is_shared_out_by_weight_and_by_what_its_senders_have_room_for(
     autojump_clock: MockClock,
 ) -> None:
