@@ -97,6 +97,10 @@ class StoreBusy(StoreUnavailable):
     code = "db_busy"
 
 
+class StoreLocked(StoreBusy):
+    """Somebody holds rows that are needed, for longer than is waited."""
+
+
 class StoreRefused(StoreUnavailable):
     """The server is there and does not let us in: to be put right before a start."""
 

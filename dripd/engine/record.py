@@ -14,7 +14,7 @@ from dripd.engine.pipeline import Blocked, Pipeline
 from dripd.engine.quarantine import NO_ROW, POISON, said, salvage
 from dripd.engine.turns import return_turns
 from dripd.engine.vigil import watch_first
-from dripd.errors import StoreBusy, StoreError
+from dripd.errors import StoreError, StoreLocked
 from dripd.log import get
 from dripd.policy.rooms import MissingAccount, MissingVersion
 from dripd.store.protocol import Recorded
@@ -145,7 +145,7 @@ async def _write_apart(pipe: Pipeline, batch: list[Change]) -> None:
 async def _write(pipe: Pipeline, batch: list[Change]) -> None:
     try:
         await _keep(pipe, batch)
-    except StoreBusy as error:
+    except StoreLocked as error:
         log.warning("store.lost", reason=error.code)
         await _write_apart(pipe, batch)
     except POISON as error:
@@ -169,7 +169,7 @@ async def _salvage(pipe: Pipeline, change: Change, error: BaseException) -> None
     for instead in salvage(change, said(error), pipe.clock.now()):
         try:
             await _keep(pipe, [instead])
-        except StoreBusy:
+        except StoreLocked:
             await _write_apart(pipe, [instead])
         except POISON:
             continue
@@ -188,7 +188,7 @@ def _find_lost(pipe: Pipeline) -> None:
 
 
 async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
-    """Write *batch*, however often the database must be asked. Raises `POISON`, and `StoreBusy`
+    """Write *batch*, however often the database must be asked. Raises `POISON`, and `StoreLocked`
     where somebody holds its rows."""
     done: Recorded | None = None
     closed: list[int] = []
@@ -203,7 +203,7 @@ async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
         except MissingAccount as missing:
             await pipe.directory.refresh([missing.account_id])
         except NO_ROW as error:
-            if batch and not pipe.leaving and isinstance(error, StoreBusy):
+            if batch and not pipe.leaving and isinstance(error, StoreLocked):
                 raise
             log.warning("store.lost", reason=error.code)
             if pipe.leaving:

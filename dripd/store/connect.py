@@ -27,6 +27,7 @@ from dripd.errors import (
     SchemaMismatch,
     StoreBusy,
     StoreError,
+    StoreLocked,
     StoreRefused,
     StoreUnavailable,
 )
@@ -331,7 +332,7 @@ AWAY = ("08", "57P", "53300", "25006", "25P03", "26000", "42P05")
 """SQLSTATEs of a server that is not there for us: it ends, starts, is full, takes no writes, or
 answers in another's session."""
 
-BUSY = ("40", "53", "55P03", "57014")
+BUSY = ("40", "53", "57014")
 """SQLSTATEs of a server that is there and cannot do this now: nothing was done."""
 
 READ_ONLY = "a standby after a failover, or default_transaction_read_only"
@@ -374,6 +375,8 @@ def _translate(error: asyncpg.PostgresError, *, committing: bool) -> StoreError:
         # no CHECK of a table, but of a partition: a month of its own was made for rows on their
         # way into the default partition. The same statement finds it now.
         return StoreBusy(f"a partition was made meanwhile: {error}")
+    if state == "55P03":
+        return StoreLocked(f"{WORDS[state]}: {error}")
     if state.startswith(BUSY):
         hint = SLOW_HINT if state == "57014" else ""
         return StoreBusy(f"{WORDS.get(state, 'the database is busy')}: {error}", hint=hint)

@@ -29,7 +29,7 @@ from dripd.billing.ledger import Ask
 from dripd.campaigns.enrollment import Change, DueKey, LaneKey, Leased
 from dripd.channels.base import SinkRow
 from dripd.clock import Clock, Instant, Millis
-from dripd.errors import InDoubt, StoreBusy, StoreError, StoreUnavailable
+from dripd.errors import InDoubt, StoreError, StoreLocked, StoreUnavailable
 from dripd.policy.admission_rows import Decision, RequestRow
 from dripd.policy.inbox_rows import ContactRow, EventRow, InboxEffect, RunRow
 from dripd.spans import Spans
@@ -223,7 +223,7 @@ class MemoryStore(Doors, Views):
                     self._released = trio.Event()
                 await self._released.wait()
         if scope.cancelled_caught:
-            raise StoreBusy(
+            raise StoreLocked(
                 "somebody holds a lock for long: canceling statement due to lock timeout"
             )
 

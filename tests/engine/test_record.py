@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -10,7 +12,8 @@ from dripd.engine import standstill
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import LINGER_BUSY_S, LINGER_S, record_rest
 from dripd.engine.tuning import Tuning
-from dripd.errors import StoreUnavailable
+from dripd.errors import StoreBusy, StoreUnavailable
+from dripd.store.protocol import Recorded
 from tests.engine.rig import Rig, SlowSink
 
 
@@ -71,6 +74,32 @@ async def test_an_account_whose_rows_somebody_holds_keeps_no_other_waiting(
     assert (5, 200, 5) == (meanwhile, ended_of(rig, held), ended_of(rig, other))
     assert 205 == rig.sink.count
     assert {} == {claim: n for claim, n in rig.pipe.claims.items() if n}
+
+
+@pytest.mark.trio
+async def test_a_disk_that_is_full_is_asked_again_for_all_accounts_at_once(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(Tuning(batch=50), SlowSink())
+    n_asked, write = 0, rig.store.record
+
+    async def record(*args: Any) -> Recorded:
+        nonlocal n_asked
+        n_asked += 1
+        if trio.current_time() < 10:
+            raise StoreBusy("the database's disk is full")
+        return await write(*args)
+
+    monkeypatch.setattr(rig.store, "record", record)
+    for n in range(40):
+        rig.enroll(rig.account(f"a{n}"), 1)
+    async with rig.running():
+        await trio.sleep(9)
+        meanwhile = n_asked
+        await trio.sleep(10)
+
+    assert meanwhile <= 2 * 9 / 0.2 + 2, "two recorders, each every 0.2 s"
+    assert 40 == rig.sink.count == sum(n for _, n in rig.store.records)
 
 
 def ended_of(rig: Rig, account: int) -> int:
