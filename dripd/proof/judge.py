@@ -520,7 +520,8 @@ def _versions(
         if len(editions) == 1 or all(one.mode != "migrate" for one in editions):
             behind = mails
         lost = [key for key in behind if (run["id"], key) not in done]
-        if "texts" in tenants[run["account_id"]].traits and history.suppressed:
+        is_barred = history.suppressed or run["contact_id"] in history.stopped
+        if "texts" in tenants[run["account_id"]].traits and is_barred:
             lost = [key for key in lost if key != TEXT]  # it is passed over, the mails are not
         if lost:
             broken["lost"].append(f"{told} is completed without {lost}")
