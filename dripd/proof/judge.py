@@ -443,9 +443,15 @@ def _is_behind(keys: list[str], one: str, other: str) -> bool:
 
 
 def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
-    """A step's request is not before its due: the delay counts from the step before it. Who
-    passed to another version has waited for a step of either."""
+    """A step's request is not before its due: the delay counts from the step before it, or, if
+    what of that was under way came after it had been taken over, from its lease. Who passed to
+    another version has waited for a step of either."""
     places, done = _places(record, tenants), _done(record)
+    leased = {
+        (row["enrollment_id"], row["step_key"]): row["leased_at"]
+        for row in record.of_runs()
+        if row["sent_at"] is None  # by whoever took it over
+    }
     first: dict[int, dict[str, Instant]] = defaultdict(dict)
     said: dict[int, set[int]] = defaultdict(set)
     for one in record.requests:
@@ -463,11 +469,12 @@ def _early(broken: Broken, record: Record, tenants: dict[int, Tenant]) -> None:
             pairs = [
                 (a, b, min(_delays(editions, a, b), default=0)) for a, b in pairwise(order)
             ]
-        broken["early"] += [
-            f"run {row['id']}: {two} came {delay - came[two] + came[one]} ms early"
-            for one, two, delay in pairs
-            if one in came and two in came and came[two] - came[one] < delay - MINUTE
-        ]
+        for one, two, delay in pairs:
+            if one in came and two in came:
+                since = min(came[one], leased.get((row["id"], one), came[one]))
+                if came[two] - since < delay - MINUTE:
+                    told = f"{two} came {delay - came[two] + since} ms early"
+                    broken["early"].append(f"run {row['id']}: {told}")
 
 
 def _done(record: Record) -> set[tuple[int, str]]:
