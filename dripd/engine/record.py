@@ -187,6 +187,19 @@ def _find_lost(pipe: Pipeline) -> None:
         pipe.settle(change)
 
 
+async def _ask(pipe: Pipeline, batch: list[Change], closed: list[int]) -> Recorded | None:
+    """Write *batch* once; None: what it lacked is known now."""
+    try:
+        return await pipe.store.record(batch, decider(pipe), closed)
+    except MissingVersion as missing:
+        await pipe.directory.load_versions([missing.cv_id])
+        if missing.cv_id in pipe.directory.broken:
+            raise StoreError(f"version {missing.cv_id} cannot be read") from missing
+    except MissingAccount as missing:
+        await pipe.directory.refresh([missing.account_id])
+    return None
+
+
 async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
     """Write *batch*, however often the database must be asked. Raises `POISON`, and `StoreLocked`
     where somebody holds its rows."""
@@ -195,13 +208,7 @@ async def _keep(pipe: Pipeline, batch: list[Change]) -> None:
     while done is None:
         closed = pipe.closing(batch)
         try:
-            done = await pipe.store.record(batch, decider(pipe), closed)
-        except MissingVersion as missing:
-            await pipe.directory.load_versions([missing.cv_id])
-            if missing.cv_id in pipe.directory.broken:
-                raise StoreError(f"version {missing.cv_id} cannot be read") from missing
-        except MissingAccount as missing:
-            await pipe.directory.refresh([missing.account_id])
+            done = await _ask(pipe, batch, closed)
         except NO_ROW as error:
             if batch and not pipe.leaving and isinstance(error, StoreLocked):
                 raise

@@ -8,11 +8,14 @@ import pytest
 import trio
 import trio.testing
 
+from dripd.campaigns.enrollment import Change
+from dripd.engine import record as record_module
 from dripd.engine import standstill
 from dripd.engine.pipeline import Pipeline
 from dripd.engine.record import LINGER_BUSY_S, LINGER_S, record_rest
 from dripd.engine.tuning import Tuning
-from dripd.errors import StoreBusy, StoreUnavailable
+from dripd.errors import InDoubt, StoreBusy, StoreUnavailable
+from dripd.policy.rooms import MissingVersion
 from dripd.store.protocol import Recorded
 from tests.engine.rig import Rig, SlowSink
 
@@ -100,6 +103,42 @@ async def test_a_disk_that_is_full_is_asked_again_for_all_accounts_at_once(
 
     assert meanwhile <= 2 * 9 / 0.2 + 2, "two recorders, each every 0.2 s"
     assert 40 == rig.sink.count == sum(n for _, n in rig.store.records)
+
+
+@pytest.mark.trio
+async def test_no_step_is_to_blame_where_a_version_that_it_leads_to_cannot_be_read(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between two questions that the same step asks."""
+    rig = Rig(Tuning(), SlowSink())
+    rig.enroll(rig.account("a"), 1)
+    asked: list[str] = []
+    write, load = rig.store.record, rig.pipe.directory.load_versions
+
+    async def record(batch: list[Change], *rest: Any) -> Recorded:
+        if batch and not asked:
+            asked.append("record")
+            raise MissingVersion(batch[0].leased.cv_id)
+        return await write(batch, *rest)
+
+    async def load_versions(ids: Any) -> None:
+        if asked == ["record"]:
+            asked.append("versions")
+            raise InDoubt("it went away")
+        await load(ids)
+
+    async def salvage(*_: object) -> None:
+        asked.append("salvage")
+
+    monkeypatch.setattr(record_module, "_salvage", salvage)
+    monkeypatch.setattr(rig.store, "record", record)
+    monkeypatch.setattr(rig.pipe.directory, "load_versions", load_versions)
+    async with rig.running():
+        await trio.sleep(10)
+
+    assert ["record", "versions"] == asked
+    assert 1 == rig.sink.count
+    assert {"completed"} == {row["end_reason"] for row in rig.store.enrollments()}
 
 
 def ended_of(rig: Rig, account: int) -> int:
