@@ -19,8 +19,11 @@ KEPT_MOST = 200_000
 """Choices in memory: more than there can be steps in flight, by far."""
 
 
-async def choose_senders(pipe: Pipeline, granted: Sequence[Leased]) -> None:
-    """Make known from which sender of its pool each message of *granted* leaves."""
+async def choose_senders(
+    pipe: Pipeline, granted: Sequence[Leased], *, has_left: bool = False
+) -> None:
+    """Make known from which sender of its pool each message of *granted* leaves, or from which
+    it *has left*, whatever room there is now."""
     wishes: dict[tuple[int, int, str, str], Wish] = {}
     room: dict[int, int] = {}
     for leased in granted:
@@ -33,7 +36,7 @@ async def choose_senders(pipe: Pipeline, granted: Sequence[Leased]) -> None:
         if not version.sends(leased.step_no, leased.flags) or not _is_pool(step.sender):
             continue
         place = (leased.account_id, leased.contact_id, step.channel, step.sender)
-        wish = _wish(pipe, place, room)
+        wish = _wish(pipe, place, room, has_left=has_left)
         if wish is not None:
             wishes[place] = wish
     if wishes:
@@ -50,7 +53,7 @@ def _is_pool(address: str) -> bool:
 
 
 def _wish(
-    pipe: Pipeline, place: tuple[int, int, str, str], room: dict[int, int]
+    pipe: Pipeline, place: tuple[int, int, str, str], room: dict[int, int], *, has_left: bool
 ) -> Wish | None:
     """What is to be asked; None: it is known, or no sender has room to begin with a contact."""
     account_id, contact_id, channel, pool = place
@@ -59,11 +62,12 @@ def _wish(
     ids = frozenset(one.id for one in usable)
     if pipe.directory.chosen.get(place) in ids:
         return None
-    free = [one for one in usable if _room(pipe, account, one, room) > 0]
+    free = [one for one in usable if has_left or _room(pipe, account, one, room) > 0]
     if not free:
         return None
     best = ranked(contact_id, free)
-    room[best.id] -= 1
+    if not has_left:
+        room[best.id] -= 1
     return Wish(account_id, contact_id, channel, pool, best.id, ids)
 
 

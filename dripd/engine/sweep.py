@@ -198,6 +198,8 @@ async def find_words(
 ) -> dict[int, Words]:
     """By enrollment, what messages said that a provider has seen, and that only their dead
     daemons knew: rendered as of when they left, where that is the same to the byte."""
+    if pipe.directory.pooled:
+        await choose_senders(pipe, _left(pipe, orphans, past), has_left=True)
     wanted = [
         leased
         for leased in orphans
@@ -208,13 +210,21 @@ async def find_words(
     if not wanted:
         return {}
     await pipe.store.add_facts(wanted)
-    if pipe.directory.pooled:
-        await choose_senders(pipe, wanted)
     found = {
         leased.enrollment_id: _words(pipe, leased, mark_of(past, leased), deployment)
         for leased in wanted
     }
     return {enrollment: words for enrollment, words in found.items() if words is not None}
+
+
+def _left(pipe: Pipeline, orphans: Sequence[Leased], past: Past) -> list[Leased]:
+    """Messages that left, or may have."""
+    return [
+        leased
+        for leased in orphans
+        if _sends(pipe, leased)
+        and not isinstance(judge(past, leased.holders, leased), Deferred)
+    ]
 
 
 def _sends(pipe: Pipeline, leased: Leased) -> bool:
